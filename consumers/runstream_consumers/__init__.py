@@ -1,0 +1,1 @@
+"""From topics to tables: sources, the writer and its fence, compaction, and the servers of the embedded mode."""

@@ -1,0 +1,1 @@
+"""From tables to readers: vectors, tables, runs, SQL and the HTTP API over both tiers."""

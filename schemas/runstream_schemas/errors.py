@@ -1,0 +1,60 @@
+"""Every error runstream raises by itself, outside the reproduced Azure ML API.
+
+RunstreamError
+├── LimitExceeded        a name, value or event is larger than the format holds (also a ValueError)
+├── EventError
+│   ├── CorruptEvent     bytes that are not an event: truncated, flipped, or not ours
+│   └── UnsupportedVersion   an event of a newer major version
+├── SpoolError           a spool directory or segment cannot be used
+├── SettingsError        a setting has a value it cannot have
+├── StoreError           a file of the Parquet store is missing or damaged
+├── DatabaseError        the database has the wrong version or is not one of ours
+├── QueryError           a query that cannot be answered as asked
+└── ServiceError         a service cannot start, or is away
+"""
+
+from __future__ import annotations
+
+
+class RunstreamError(Exception):
+    """Base of runstream's own errors. Messages name the thing, the place and the remedy."""
+
+
+class LimitExceeded(RunstreamError, ValueError):
+    """A name, value or event is larger than the format holds."""
+
+
+class EventError(RunstreamError):
+    """An event cannot be used."""
+
+
+class CorruptEvent(EventError):
+    """Bytes that are not an event: truncated, flipped, or not ours."""
+
+
+class UnsupportedVersion(EventError):
+    """An event written by a newer major version of runstream."""
+
+
+class SpoolError(RunstreamError):
+    """A spool directory or segment cannot be used."""
+
+
+class SettingsError(RunstreamError, ValueError):
+    """A setting has a value it cannot have."""
+
+
+class StoreError(RunstreamError):
+    """A file of the Parquet store is missing or damaged."""
+
+
+class DatabaseError(RunstreamError):
+    """The database has the wrong version or is not one of ours."""
+
+
+class QueryError(RunstreamError, ValueError):
+    """A query that cannot be answered as asked."""
+
+
+class ServiceError(RunstreamError):
+    """A service cannot start, or is away."""

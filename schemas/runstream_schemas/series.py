@@ -1,0 +1,43 @@
+"""What a series is: its class, its name, and the kinds of value a point can have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class SeriesClass(IntEnum):
+    """What a series holds; the numbers are stored and sent, so they never change meaning."""
+
+    METRIC = 0
+    TABLE = 1  # one column of a named table; a point's step is its row
+    IMAGE = 2  # this and the following: text values naming an artifact
+    CONFUSION_MATRIX = 3
+    ACCURACY_TABLE = 4
+    RESIDUALS = 5
+    PREDICTIONS = 6
+
+
+class Kind(IntEnum):
+    """Type of a value. Values are 64 bits wide but for TEXT; the numbers are stored and sent."""
+
+    FLOAT = 0
+    INT = 1
+    BOOL = 2
+    TEXT = 3
+    NULL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """Identity of a series within a run.
+
+    Attributes:
+        cls: a `SeriesClass`.
+        name: the user's name, kept byte for byte (any unicode, up to `limits.MAX_NAME_BYTES` of UTF-8).
+        column: column of a table; empty for every other class.
+    """
+
+    cls: int
+    name: str
+    column: str = ""

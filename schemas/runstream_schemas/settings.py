@@ -1,0 +1,163 @@
+"""Every setting, its default and its meaning, as one dataclass read from the environment.
+
+A plain dataclass and not pydantic-settings: the client reads it on the way to the first `log()`, and that library alone
+takes three times as long to import as the rest of the client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from .errors import SettingsError
+
+PREFIX = "RUNSTREAM_"
+
+
+def default_home() -> Path:
+    """The user's data directory for runstream, by the platform's custom."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "runstream"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))) / "runstream"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "runstream"
+
+
+def _doc(text: str, default: Any) -> Any:
+    return field(default=default, metadata={"doc": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. `Settings.load()` reads `RUNSTREAM_<NAME>`; the same names, in lower case, are keys of config.json."""
+
+    home: str = _doc("Everything of the embedded mode; default: the user's data directory", "")
+    spool: str = _doc("Directory of the spool, on a local disk; default: `spool` in the home", "")
+    url: str = _doc("Address of a server to use instead of the embedded one", "")
+    token: str = _doc("Token sent to that server", "")
+    autostart: bool = _doc("Start the embedded service, or the agent, on first use", True)
+    idle_timeout: float = _doc("Seconds without a live run or an open page after which a service started by itself ends", 600.0)
+    workspace: str = _doc("Workspace used when no config file names one", "default")
+
+    kafka: str = _doc("Bootstrap servers, host:port[,host:port]; empty: embedded mode, no broker", "")
+    kafka_security_protocol: str = _doc("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL", "PLAINTEXT")
+    kafka_sasl_mechanism: str = _doc("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", "PLAIN")
+    kafka_username: str = _doc("SASL user", "")
+    kafka_password: str = _doc("SASL password", "")
+    kafka_ca_file: str = _doc("Certificate authority that signed the brokers' certificates (PEM)", "")
+    kafka_cert_file: str = _doc("Client certificate (PEM)", "")
+    kafka_key_file: str = _doc("Key of the client certificate (PEM)", "")
+    topic_prefix: str = _doc("Prefix of the topics' names", "runstream")
+    topic_partitions: int = _doc("Partitions of a topic that has to be created", 16)
+    topic_replication: int = _doc("Replicas of a topic that has to be created", 1)
+    topic_retention_hours: int = _doc("Retention of a topic that has to be created", 168)
+    consumer_group: str = _doc("Consumer group of the stored state", "runstream")
+
+    database: str = _doc("Postgres address (postgresql://...); empty: the embedded server", "")
+    database_ca_file: str = _doc("Certificate authority of the Postgres server (PEM); sets sslmode verify-full", "")
+    database_pgbouncer: bool = _doc("Behind PgBouncer in transaction mode: no prepared statements, no LISTEN", False)
+    database_pool: int = _doc("Most connections a process opens", 8)
+
+    store: str = _doc("Where Parquet and artifacts lie: a directory or an fsspec address (s3://...); default: `store` in the home", "")
+    store_endpoint: str = _doc("Endpoint of an S3-compatible store", "")
+    store_key: str = _doc("Access key of the store; default: the store library's own way", "")
+    store_secret: str = _doc("Secret of the access key", "")
+
+    host: str = _doc("Address the HTTP server listens on", "127.0.0.1")
+    port: int = _doc("Port of the HTTP server; 0: a free one, written to service.json", 0)
+
+    spool_quota: int = _doc("Most bytes the spool may take; beyond it points are dropped and counted", 64 << 30)
+    flush_interval: float = _doc("Seconds a point waits at most when few runs log; grows to 1 s with thousands of runs", 0.1)
+    batch_points: int = _doc("Points at which a batch is sent at once", 65536)
+    heartbeat_interval: float = _doc("Seconds between a live run's heartbeats", 30.0)
+    consumer_memory: int = _doc("Bytes of events a consumer holds at most", 64 << 20)
+    agent_idle_timeout: float = _doc("Seconds without a live run after which an agent started by itself ends", 60.0)
+    compact_after: float = _doc("Seconds after a run settled until its points go to Parquet", 20.0)
+    compact_bytes: int = _doc("Hot bytes of a run beyond which it is compacted while it runs", 64 << 20)
+    compact_interval: float = _doc("Seconds between two looks of the compactor", 5.0)
+    trash_grace: float = _doc("Seconds a replaced file is kept: longer than the longest query", 900.0)
+    query_timeout: float = _doc("Seconds after which a query is ended", 60.0)
+    sql_memory: str = _doc("Memory of one SQL query, as DuckDB writes it", "2GB")
+    log_level: str = _doc("Level of the services' logs: DEBUG, INFO, WARNING, ERROR", "INFO")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read the settings: keyword arguments win over the environment, that over the defaults.
+
+        Args:
+            environ: variables to read instead of `os.environ`.
+            **overrides: values by field name; None means not given.
+
+        Raises:
+            SettingsError: a value that cannot be read, or a field that does not exist.
+        """
+        environ = os.environ if environ is None else environ
+        hints = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            raw = environ.get(PREFIX + item.name.upper())
+            if raw is not None and raw != "":
+                values[item.name] = _parse(PREFIX + item.name.upper(), raw, hints[item.name])
+        for name, value in overrides.items():
+            if name not in hints:
+                raise SettingsError(f"no setting is called {name!r}; `runstream doctor` lists them")
+            if value is not None:
+                values[name] = _parse(name, value, hints[name]) if isinstance(value, str) else value
+        return cls(**values)
+
+    @property
+    def home_path(self) -> Path:
+        """Root of the embedded mode's files."""
+        return Path(self.home).expanduser().absolute() if self.home else default_home()
+
+    @property
+    def spool_path(self) -> Path:
+        """Directory of the spool."""
+        return Path(self.spool).expanduser().absolute() if self.spool else self.home_path / "spool"
+
+    @property
+    def store_url(self) -> str:
+        """Root of Parquet files and artifacts: a path or an fsspec address."""
+        return self.store or str(self.home_path / "store")
+
+    def environment(self) -> dict[str, str]:
+        """The settings that differ from their defaults, as environment variables for a process to start."""
+        result = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value != item.default:
+                result[PREFIX + item.name.upper()] = str(int(value)) if isinstance(value, bool) else str(value)
+        return result
+
+
+def _parse(name: str, raw: str, kind: type) -> Any:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}[
+                raw.strip().lower()
+            ]
+        return kind(raw)
+    except (KeyError, ValueError):
+        wanted = {bool: "1 or 0", int: "a whole number", float: "a number"}[kind]
+        raise SettingsError(f"{name}={raw!r}: expected {wanted}") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Settings held by a config.json: its keys that are names of settings.
+
+    Raises:
+        SettingsError: the file is not a JSON object.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path}: expected a JSON object")
+    known = {item.name for item in fields(Settings)}
+    return {key: value for key, value in data.items() if key in known}
