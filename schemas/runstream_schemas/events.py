@@ -1,0 +1,318 @@
+"""The events on the topics: versioned msgpack, one event a message, keyed by run id.
+
+An event is ``[version, type, crc32, body]``; `body` is msgpack again, a map, and the checksum covers type and body. Fields a
+reader does not know are ignored; a version it does not know is refused, and goes to the dead-letter topic. Golden files
+(tests/schemas/golden) pin the bytes.
+
+Every event says which slots ``[first, first + count)`` of which source it covers, so that a consumer can tell a resend, a
+gap and a reordering from one another, whatever the borders of the batches.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import CorruptEvent, LimitExceeded, UnsupportedVersion
+from .limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS
+from .payload import Points, decode_points, encode_points, order_dtype
+from .series import Kind, SeriesKey
+
+VERSION = 1
+METRICS, TAGS, STATUS = "metrics", "tags", "status"
+
+MAX_SUMMARY_TEXT = 256
+"""Characters of a text value kept in a summary."""
+
+TagOpName = Literal["set", "remove", "property", "field"]
+
+_SUMMARY_INTS = ("count", "finite", "last_step", "last_time")
+_SUMMARY_FLOATS = ("first", "last", "min", "max", "sum")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a batch adds to the summary of each of its series: one entry a series, same order as the event's `series`.
+
+    `min` and `max` leave out NaN (NaN when there is nothing else), `sum` adds the finite values, `finite` counts them;
+    TEXT and NULL have NaN. `texts` holds the last text of TEXT series, cut to `MAX_SUMMARY_TEXT` characters.
+    """
+
+    count: NDArray[np.int64]
+    finite: NDArray[np.int64]
+    first: NDArray[np.float64]
+    last: NDArray[np.float64]
+    min: NDArray[np.float64]
+    max: NDArray[np.float64]
+    sum: NDArray[np.float64]
+    last_step: NDArray[np.int64]
+    last_time: NDArray[np.int64]
+    texts: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class MetricsEvent:
+    """Points of one run, written by one source in the slots [first, first + count).
+
+    Attributes:
+        source: 16 bytes, the id of the spool writer.
+        points: how many points `payload` holds (not the same as `count`: a tag takes a slot but is no point).
+        payload: `runstream_schemas.payload.encode_points`; consumers store it as it is.
+        dropped: points the source could not keep so far (disk full, quota).
+    """
+
+    run_id: str
+    source: bytes
+    first: int
+    count: int
+    points: int
+    series: list[tuple[SeriesKey, Kind]]
+    summary: Summary
+    payload: bytes
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class TagOp:
+    """One change of a tag, property or field of the run. `value` None: the key without a value."""
+
+    seq: int
+    time_us: int
+    op: TagOpName
+    key: str
+    value: str | None = None
+
+
+@dataclass(slots=True)
+class TagsEvent:
+    """Changes of tags, properties and fields of one run."""
+
+    run_id: str
+    source: bytes
+    first: int
+    count: int
+    ops: list[TagOp]
+
+
+@dataclass(slots=True)
+class StatusOp:
+    """One step in a run's life: `kind` is create, start, complete, fail, cancel, error, heartbeat ..., `data` its facts."""
+
+    seq: int
+    time_us: int
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StatusEvent:
+    """Steps in one run's life."""
+
+    run_id: str
+    source: bytes
+    first: int
+    count: int
+    ops: list[StatusOp]
+
+
+Event = MetricsEvent | TagsEvent | StatusEvent
+
+
+def topic_of(event: Event) -> str:
+    """Which topic an event belongs to: metrics, tags or status."""
+    return METRICS if isinstance(event, MetricsEvent) else TAGS if isinstance(event, TagsEvent) else STATUS
+
+
+def encode_event(event: Event) -> bytes:
+    """The bytes of an event.
+
+    Raises:
+        LimitExceeded: larger than `limits.MAX_EVENT_BYTES`.
+    """
+    body: dict[str, Any] = {"run": event.run_id, "src": event.source, "first": event.first, "count": event.count}
+    kind = topic_of(event)
+    if isinstance(event, MetricsEvent):
+        summary = event.summary
+        body["points"] = event.points
+        body["series"] = [[key.cls, key.name, key.column, int(k)] for key, k in event.series]
+        body["summary"] = {
+            name: getattr(summary, name).tobytes() for name in (*_SUMMARY_INTS, *_SUMMARY_FLOATS)
+        }
+        if summary.texts:
+            body["texts"] = summary.texts
+        body["payload"] = event.payload
+        if event.dropped:
+            body["dropped"] = event.dropped
+    elif isinstance(event, TagsEvent):
+        body["ops"] = [[op.seq, op.time_us, op.op, op.key, op.value] for op in event.ops]
+    else:
+        body["ops"] = [[op.seq, op.time_us, op.kind, op.data] for op in event.ops]
+    packed = msgpack.packb(body)
+    if len(packed) > MAX_EVENT_BYTES:
+        raise LimitExceeded(
+            f"{kind} event of run {event.run_id}: {len(packed)} bytes, the most is {MAX_EVENT_BYTES}; send it in parts"
+        )
+    return msgpack.packb([VERSION, kind, zlib.crc32(packed, zlib.crc32(kind.encode())), packed])  # type: ignore[no-any-return]
+
+
+def decode_event(data: bytes) -> Event:
+    """The event in `data`. The payload of a metrics event is checked by its checksum and not decoded.
+
+    Raises:
+        UnsupportedVersion: an event of another major version.
+        CorruptEvent: anything else that is not an event, down to one flipped bit.
+    """
+    try:
+        envelope = msgpack.unpackb(data, strict_map_key=False)
+    except Exception as error:
+        raise CorruptEvent(f"{len(data)} bytes are not msgpack ({type(error).__name__}: {error})") from None
+    if not isinstance(envelope, list) or len(envelope) < 4:
+        raise CorruptEvent(f"{len(data)} bytes hold {type(envelope).__name__}, not an event")
+    version, kind, checksum, packed = envelope[:4]
+    if not isinstance(version, int) or isinstance(version, bool) or not isinstance(kind, str) or not isinstance(packed, bytes):
+        raise CorruptEvent("the envelope's fields have wrong types")
+    if version != VERSION:
+        raise UnsupportedVersion(f"event version {version}; this runstream reads version {VERSION}: upgrade the reader")
+    if len(envelope) != 4 or checksum != zlib.crc32(packed, zlib.crc32(kind.encode("utf-8", "surrogatepass"))):
+        raise CorruptEvent(f"checksum of a {kind[:20]!r} event does not match")
+    try:
+        return _read_body(kind, msgpack.unpackb(packed, strict_map_key=False))
+    except CorruptEvent:
+        raise
+    except Exception as error:
+        raise CorruptEvent(f"{kind!r} event has a malformed body ({type(error).__name__}: {error})") from None
+
+
+def _read_body(kind: str, body: dict[str, Any]) -> Event:
+    run_id, source, first, count = body["run"], body["src"], body["first"], body["count"]
+    if not isinstance(run_id, str) or not isinstance(source, bytes) or len(source) != 16:
+        raise CorruptEvent("run id or source has a wrong type")
+    if not isinstance(first, int) or not isinstance(count, int) or first < 0 or count < 0:
+        raise CorruptEvent(f"slots [{first!r}, +{count!r}) make no sense")
+    if kind == METRICS:
+        series = [(SeriesKey(cls, name, column), Kind(k)) for cls, name, column, k in body["series"]]
+        columns: dict[str, Any] = {}
+        for name in _SUMMARY_INTS:
+            columns[name] = np.frombuffer(body["summary"][name], dtype="<i8")
+        for name in _SUMMARY_FLOATS:
+            columns[name] = np.frombuffer(body["summary"][name], dtype="<f8")
+        if any(len(column) != len(series) for column in columns.values()):
+            raise CorruptEvent("the summary does not have one entry a series")
+        points, payload = body["points"], body["payload"]
+        if not isinstance(payload, bytes) or not isinstance(points, int) or not 0 <= points <= MAX_EVENT_POINTS:
+            raise CorruptEvent("payload or number of points makes no sense")
+        summary = Summary(**columns, texts=body.get("texts", {}))
+        return MetricsEvent(run_id, source, first, count, points, series, summary, payload, int(body.get("dropped", 0)))
+    if kind == TAGS:
+        return TagsEvent(run_id, source, first, count, [TagOp(*op[:5]) for op in body["ops"]])
+    if kind == STATUS:
+        return StatusEvent(run_id, source, first, count, [StatusOp(*op[:4]) for op in body["ops"]])
+    raise CorruptEvent(f"no event is of type {kind!r}")
+
+
+def summarize(points: Points) -> Summary:
+    """Summary of every series of `points`; floats and integers without a Python step a point."""
+    n_series = len(points.series)
+    counts = points.counts
+    starts = points.starts
+    nan = np.full(n_series, np.nan)
+    first, last, low, high, total = nan.copy(), nan.copy(), nan.copy(), nan.copy(), np.zeros(n_series)
+    finite = np.zeros(n_series, dtype=np.int64)
+    last_at = starts + counts - 1
+    texts: dict[int, str] = {}
+    kinds = np.array([kind for _, kind in points.series], dtype=np.int64)
+    for wanted in np.unique(kinds[counts > 0]).tolist():
+        chosen = np.flatnonzero((kinds == wanted) & (counts > 0))
+        if wanted == Kind.TEXT:
+            for i in chosen.tolist():
+                texts[i] = points.texts[int(points.values[last_at[i]])][:MAX_SUMMARY_TEXT]
+            continue
+        if wanted == Kind.NULL:
+            continue
+        a, b = int(starts[chosen[0]]), int(last_at[chosen[-1]]) + 1  # series are sorted by kind, so this is one stretch
+        raw = points.values[a:b]
+        values = raw.view(np.float64) if wanted == Kind.FLOAT else raw.view(np.int64).astype(np.float64)
+        at = starts[chosen] - a
+        first[chosen] = values[at]
+        last[chosen] = values[last_at[chosen] - a]
+        low[chosen] = np.fmin.reduceat(values, at)
+        high[chosen] = np.fmax.reduceat(values, at)
+        sums = np.add.reduceat(values, at)
+        if np.isfinite(sums).all():
+            total[chosen] = sums
+            finite[chosen] = counts[chosen]
+        else:
+            ok = np.isfinite(values)
+            with np.errstate(over="ignore"):
+                total[chosen] = np.add.reduceat(np.where(ok, values, 0.0), at)
+            finite[chosen] = np.add.reduceat(ok.astype(np.int64), at)
+    safe = np.maximum(last_at, 0)
+    empty = counts == 0
+    last_step = points.steps[safe] if len(points.steps) else np.zeros(n_series, dtype=np.int64)
+    last_time = points.times[safe] if len(points.times) else np.zeros(n_series, dtype=np.int64)
+    if empty.any():
+        last_step, last_time = np.where(empty, 0, last_step), np.where(empty, 0, last_time)
+    return Summary(counts.astype(np.int64), finite, first, last, low, high, total, last_step, last_time, texts)
+
+
+def metrics_event(run_id: str, source: bytes, first: int, count: int, points: Points, dropped: int = 0) -> MetricsEvent:
+    """The event that carries `points` and covers the slots [first, first + count)."""
+    return MetricsEvent(
+        run_id, source, first, count, len(points.order), points.series, summarize(points), encode_points(points), dropped
+    )
+
+
+def trim_event(event: MetricsEvent, received: Sequence[tuple[int, int]]) -> MetricsEvent | None:
+    """What of `event` is new: the points whose slot is in none of the ranges `received`; None when that is nothing.
+
+    The slow path of a resend whose batches had other borders. The result still covers the same slots.
+
+    Args:
+        received: half-open ranges of slots.
+
+    Raises:
+        CorruptEvent: the payload cannot be decoded.
+    """
+    points = decode_points(event.payload)
+    old = np.zeros(len(points.seqs), dtype=bool)
+    for start, end in received:
+        old |= (points.seqs >= start) & (points.seqs < end)
+    if old.all():
+        return None
+    if not old.any():
+        return event
+    return metrics_event(
+        event.run_id, event.source, event.first, event.count, select_points(points, ~old), event.dropped
+    )
+
+
+def select_points(points: Points, keep: NDArray[np.bool_]) -> Points:
+    """The points for which `keep` (shape (n,), in order of logging) is true."""
+    grouped = keep[points.permutation()]
+    counts = np.bincount(points.order[keep], minlength=len(points.series))
+    present = np.flatnonzero(counts)
+    rank = np.zeros(len(points.series), dtype=np.int64)
+    rank[present] = np.arange(len(present))
+    values = points.values[grouped]
+    texts = points.texts
+    if texts:
+        kinds = np.array([kind for _, kind in points.series])
+        is_text = np.repeat(kinds == Kind.TEXT, points.counts)[grouped]
+        texts = [texts[i] for i in values[is_text].tolist()]
+        values[is_text] = np.arange(len(texts), dtype=np.uint64)
+    return Points(
+        [points.series[i] for i in present.tolist()],
+        rank[points.order[keep]].astype(order_dtype(len(present))),
+        points.seqs[keep],
+        points.steps[grouped],
+        points.times[grouped],
+        values,
+        texts,
+        counts[present],
+    )
