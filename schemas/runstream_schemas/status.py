@@ -1,0 +1,206 @@
+"""A run's life as a pure function: its recorded steps in, its present state out.
+
+The state is always computed from all steps of the run, ordered by time, never patched by the step that just arrived. So it
+does not matter in which order steps arrive, or whether one arrives twice.
+
+Rules (docs/reference: statuses):
+
+- The client is never refused. A repeated ending is a no-op; `fail` after an ending overwrites it; `complete` or `cancel`
+  after a different ending is ignored, with a warning on the run.
+- A failure that is only presumed (`error.code == "ProcessDied"`: the agent found the process gone) never overwrites an
+  ending, and any ending, start or heartbeat after it overwrites it: the process lived after all.
+- `start` after an ending opens the run again.
+- Any step after an ending other than these leaves the status as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+PRESUMED = "ProcessDied"
+"""Error code of a failure the agent only presumes."""
+
+_ENDINGS = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
+_STATUSES = {
+    "queued": "Queued",
+    "preparing": "Preparing",
+    "provisioning": "Provisioning",
+    "starting": "Starting",
+    "start": "Running",
+    "running": "Running",
+    "unapproved": "Unapproved",
+    "not_responding": "NotResponding",
+    "pausing": "Pausing",
+    "paused": "Paused",
+    "cancel_requested": "CancelRequested",
+    "finalizing": "Finalizing",
+}
+_FIELDS = ("name", "display_name", "description", "type", "target")
+MAX_WARNINGS = 100
+"""Warnings shown on a run; the oldest stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One recorded step: a status operation, or a change of a field (`kind` "field", data {key, value}).
+
+    Attributes:
+        source: hex id of the spool writer.
+        topic: which topic it came by; a source counts the slots of each on its own.
+    """
+
+    time_us: int
+    source: str
+    seq: int
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+    topic: str = "status"
+
+
+@dataclass(slots=True)
+class RunState:
+    """What the steps of a run amount to. None: nothing said. Times in microseconds since the epoch.
+
+    Attributes:
+        ends: per source (hex), until which slot its metrics have to be stored before the run is settled.
+    """
+
+    status: str = "NotStarted"
+    workspace: str | None = None
+    experiment: str | None = None
+    parent_run_id: str | None = None
+    root_run_id: str | None = None
+    name: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    type: str | None = None
+    target: str | None = None
+    created_us: int | None = None
+    started_us: int | None = None
+    ended_us: int | None = None
+    error: dict[str, Any] | None = None
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the run has ended."""
+        return self.status in TERMINAL
+
+
+def in_order(steps: Iterable[Step]) -> list[Step]:
+    """Steps by time; those of one source keep their own order even when its clock was set back."""
+    latest: dict[str, int] = {}
+    keyed = []
+    for step in sorted(steps, key=lambda s: (s.source, s.topic, s.seq)):
+        clock = f"{step.source}/{step.topic}"
+        time_us = max(step.time_us, latest.get(clock, step.time_us))
+        latest[clock] = time_us
+        keyed.append(((time_us, step.source, step.topic, step.seq), step))
+    keyed.sort(key=lambda pair: pair[0])
+    return [step for _, step in keyed]
+
+
+def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
+    """The state of a run.
+
+    Args:
+        steps: all recorded steps of the run but its heartbeats, in any order.
+        last_seen_us: time of the latest heartbeat; answers a `not_responding` or a presumed failure before it.
+    """
+    state = RunState()
+    presumed_us: int | None = None
+    silent_us: int | None = None
+    for step in in_order(steps):
+        data, kind = step.data, step.kind
+        if kind == "create":
+            _create(state, step)
+        elif kind == "field":
+            if data.get("key") in _FIELDS:
+                setattr(state, data["key"], data.get("value"))
+        elif kind == "error":
+            body = data.get("error")
+            if isinstance(body, dict) and not (_presumes(body) and state.terminal):
+                state.error = body
+        elif kind == "warning":
+            _warn(state, step, str(data.get("message", "")))
+        elif kind in _ENDINGS:
+            for source, next_ in _ends(data):
+                state.ends[source] = max(next_, state.ends.get(source, 0))
+            body = data.get("error") if isinstance(data.get("error"), dict) else None
+            presumes = kind == "fail" and _presumes(body or state.error)
+            wanted = _ENDINGS[kind]
+            if not state.terminal or (presumed_us is not None and not presumes):
+                if presumed_us is not None and _presumes(state.error):
+                    state.error = None
+                state.status, state.ended_us = wanted, step.time_us
+                presumed_us = step.time_us if presumes else None
+            elif presumes or state.status == wanted:
+                continue
+            elif kind == "fail":
+                state.status, state.ended_us = wanted, step.time_us
+            else:
+                _warn(state, step, f"{kind} ignored: the run was already {state.status}")
+                continue
+            if body is not None:
+                state.error = body
+        elif kind in _STATUSES:
+            if state.terminal and kind != "start":
+                continue
+            if state.terminal:
+                state.ended_us = state.error = presumed_us = None
+            if kind == "start" and state.started_us is None:
+                state.started_us = step.time_us
+            state.status = _STATUSES[kind]
+            silent_us = step.time_us if kind == "not_responding" else None
+    if last_seen_us is not None:
+        if state.status == "NotResponding" and silent_us is not None and last_seen_us > silent_us:
+            state.status = "Running"
+        if presumed_us is not None and last_seen_us > presumed_us:
+            state.status, state.ended_us, state.error = "Running", None, None
+    return state
+
+
+def _create(state: RunState, step: Step) -> None:
+    data = step.data
+    if state.created_us is None:
+        state.created_us = step.time_us
+    for key in ("workspace", "experiment", "parent_run_id", "root_run_id"):
+        value = data.get(key)
+        if isinstance(value, str) and value and getattr(state, key) is None:
+            setattr(state, key, value)
+    for key in _FIELDS:
+        if isinstance(data.get(key), str):
+            setattr(state, key, data[key])
+    if isinstance(data.get("details"), dict):
+        state.details = {**state.details, **data["details"]}
+
+
+def _presumes(body: dict[str, Any] | None) -> bool:
+    return body is not None and body.get("code") == PRESUMED
+
+
+def _ends(data: dict[str, Any]) -> list[tuple[str, int]]:
+    ends = data.get("ends")
+    if not isinstance(ends, dict):
+        return []
+    return [(source, next_) for source, next_ in ends.items() if _is_source(source) and isinstance(next_, int)]
+
+
+def _is_source(text: Any) -> bool:
+    if not isinstance(text, str) or len(text) != 32:
+        return False
+    try:
+        bytes.fromhex(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _warn(state: RunState, step: Step, message: str) -> None:
+    if len(state.warnings) < MAX_WARNINGS:
+        state.warnings.append({"time_us": step.time_us, "message": message})
