@@ -32,7 +32,7 @@ MAX_SUMMARY_TEXT = 256
 
 TagOpName = Literal["set", "remove", "property", "field"]
 
-_SUMMARY_INTS = ("count", "finite", "last_step", "last_time")
+_SUMMARY_INTS = ("count", "finite", "first_time", "last_step", "last_time")
 _SUMMARY_FLOATS = ("first", "last", "min", "max", "sum")
 
 
@@ -41,7 +41,8 @@ class Summary:
     """What a batch adds to the summary of each of its series: one entry a series, same order as the event's `series`.
 
     `min` and `max` leave out NaN (NaN when there is nothing else), `sum` adds the finite values, `finite` counts them;
-    TEXT and NULL have NaN. `texts` holds the last text of TEXT series, cut to `MAX_SUMMARY_TEXT` characters.
+    TEXT and NULL have NaN. The times tell which of two batches holds the first and which the last value, in whatever order
+    they are merged. `texts` holds the last text of TEXT series, cut to `MAX_SUMMARY_TEXT` characters.
     """
 
     count: NDArray[np.int64]
@@ -51,6 +52,7 @@ class Summary:
     min: NDArray[np.float64]
     max: NDArray[np.float64]
     sum: NDArray[np.float64]
+    first_time: NDArray[np.int64]
     last_step: NDArray[np.int64]
     last_time: NDArray[np.int64]
     texts: dict[int, str] = field(default_factory=dict)
@@ -253,12 +255,13 @@ def summarize(points: Points) -> Summary:
                 total[chosen] = np.add.reduceat(np.where(ok, values, 0.0), at)
             finite[chosen] = np.add.reduceat(ok.astype(np.int64), at)
     safe = np.maximum(last_at, 0)
+    first_time = points.times[np.minimum(starts, max(len(points.times) - 1, 0))] if len(points.times) else counts * 0
     empty = counts == 0
     last_step = points.steps[safe] if len(points.steps) else np.zeros(n_series, dtype=np.int64)
     last_time = points.times[safe] if len(points.times) else np.zeros(n_series, dtype=np.int64)
     if empty.any():
-        last_step, last_time = np.where(empty, 0, last_step), np.where(empty, 0, last_time)
-    return Summary(counts.astype(np.int64), finite, first, last, low, high, total, last_step, last_time, texts)
+        first_time, last_step, last_time = (np.where(empty, 0, column) for column in (first_time, last_step, last_time))
+    return Summary(counts.astype(np.int64), finite, first, last, low, high, total, first_time, last_step, last_time, texts)
 
 
 def metrics_event(run_id: str, source: bytes, first: int, count: int, points: Points, dropped: int = 0) -> MetricsEvent:

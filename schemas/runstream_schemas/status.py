@@ -115,6 +115,7 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
     state = RunState()
     presumed_us: int | None = None
     silent_us: int | None = None
+    errors: dict[str, dict[str, Any]] = {}  # last error body of each source: says whether its `fail` is presumed
     for step in in_order(steps):
         data, kind = step.data, step.kind
         if kind == "create":
@@ -124,15 +125,17 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
                 setattr(state, data["key"], data.get("value"))
         elif kind == "error":
             body = data.get("error")
-            if isinstance(body, dict) and not (_presumes(body) and state.terminal):
-                state.error = body
+            if isinstance(body, dict):
+                errors[step.source] = body
+                if not (_presumes(body) and state.terminal):
+                    state.error = body
         elif kind == "warning":
             _warn(state, step, str(data.get("message", "")))
         elif kind in _ENDINGS:
             for source, next_ in _ends(data):
                 state.ends[source] = max(next_, state.ends.get(source, 0))
             body = data.get("error") if isinstance(data.get("error"), dict) else None
-            presumes = kind == "fail" and _presumes(body or state.error)
+            presumes = kind == "fail" and _presumes(body or errors.get(step.source))
             wanted = _ENDINGS[kind]
             if not state.terminal or (presumed_us is not None and not presumes):
                 if presumed_us is not None and _presumes(state.error):
