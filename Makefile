@@ -1,0 +1,57 @@
+# Every target starts from nothing: it makes .venv first (.ci/setup), which is quick once it is there.
+# Paths are relative throughout, so that a checkout may lie in a folder whose name holds spaces.
+SHELL := /bin/sh
+BIN := .venv/bin
+PY := $(BIN)/python
+SOURCES := schemas producers consumers query tests
+DEV := .ci/setup all,dev
+export PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format types bench kafka constraints clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup:  ## Make .venv with everything, and fetch what the tests need (PYTHON=... chooses the interpreter)
+	@$(DEV)
+
+demo:  ## Run a hyperparameter sweep and print the best run and where to look next
+	@.ci/setup server,demo
+	@$(BIN)/runstream demo
+
+test:  ## Run every test (ARGS="-k name" for some)
+	@$(DEV)
+	$(PY) -m pytest $(ARGS)
+
+lint:  ## Check style, and which part imports which
+	@$(DEV)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(BIN)/lint-imports
+
+format:  ## Format the sources and sort the imports
+	@$(DEV)
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
+
+types:  ## Check the types
+	@$(DEV)
+	$(PY) -m mypy
+
+bench:  ## Measure, beside the figures of docs/performance.md (ARGS=--help)
+	@$(DEV)
+	$(PY) -m bench $(ARGS)
+
+kafka:  ## Run a real Kafka in the foreground (ARGS="--port 9092 --data DIR")
+	@$(DEV)
+	$(PY) -m runstream_consumers.kafka_server $(ARGS)
+
+constraints:  ## Pin the newest versions anew (needs uv)
+	@head -1 constraints.txt > constraints.new
+	@uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --no-annotate --no-header \
+	    --no-emit-index-url --no-emit-find-links --quiet >> constraints.new
+	@mv constraints.new constraints.txt
+
+clean:  ## Remove .venv and everything built
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .runstream
+	find schemas producers consumers query tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
