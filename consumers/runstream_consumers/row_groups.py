@@ -1,0 +1,108 @@
+"""Row groups cut at borders between series, so that a vector is read without its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from runstream_schemas.arrow import parquet_writer
+from runstream_schemas.payload import I8
+
+MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
+"""A row group is closed at the first border after MIN_ROWS; a longer series is cut at MAX_ROWS."""
+
+_MAX_TEXT = 64 << 20  # bytes of text held back for one row group
+
+
+@dataclass(slots=True)
+class RunRows:
+    """Where a run lies in a file: its first and last row group, and how many rows it has there."""
+
+    first: int
+    last: int
+    rows: int
+
+
+@dataclass(slots=True)
+class RowGroups:
+    """Writes tables, handed over run by run, as row groups.
+
+    Attributes:
+        runs: where each run lies, by the key given to `add`; complete after `close`.
+        rows: rows so far.
+    """
+
+    sink: Any
+    schema: pa.Schema
+    runs: dict[int, RunRows] = field(default_factory=dict)
+    rows: int = 0
+    _writer: Any = None
+    _held: list[pa.Table] = field(default_factory=list)
+    _held_runs: dict[int, int] = field(default_factory=dict)
+    _held_rows: int = 0
+    _held_text: int = 0
+    _groups: int = 0
+
+    def __post_init__(self) -> None:
+        self._writer = parquet_writer(self.sink, self.schema)
+
+    def add(self, run_key: int, table: pa.Table, ends: I8) -> None:
+        """Append rows of one run.
+
+        Args:
+            run_key: the run; its rows have to be added one after another.
+            table: rows, sorted.
+            ends: rows at which a series ends, rising; the last is the table's length.
+        """
+        at, n = 0, len(table)
+        while at < n:
+            place = int(np.searchsorted(ends, at + max(MIN_ROWS - self._held_rows, 1)))
+            end = int(ends[min(place, len(ends) - 1)])
+            if self._held_rows + end - at > MAX_ROWS:
+                if self._held_rows:  # what is held goes first, so that the long series begins a row group
+                    before = int(np.searchsorted(ends, at + MAX_ROWS - self._held_rows, side="right")) - 1
+                    if before >= 0 and ends[before] > at:
+                        self._hold(run_key, table.slice(at, int(ends[before]) - at))
+                        at = int(ends[before])
+                    self._flush()
+                    continue
+                end = at + MAX_ROWS
+            self._hold(run_key, table.slice(at, end - at))
+            at = end
+            if self._held_rows >= MIN_ROWS or self._held_text > _MAX_TEXT:
+                self._flush()
+
+    def _hold(self, run_key: int, part: pa.Table) -> None:
+        self._held.append(part)
+        self._held_rows += len(part)
+        self._held_runs[run_key] = self._held_runs.get(run_key, 0) + len(part)
+        text = part.column("text")
+        if text.null_count < len(text):
+            self._held_text += text.nbytes
+
+    def _flush(self) -> None:
+        if not self._held_rows:
+            return
+        table = self._held[0]
+        if len(self._held) > 1:
+            # One dictionary a row group: the writer falls back to plain strings when it changes on the way.
+            table = pa.concat_tables(self._held).unify_dictionaries().combine_chunks()
+        self._writer.write_table(table, row_group_size=MAX_ROWS)
+        for run_key, rows in self._held_runs.items():
+            known = self.runs.get(run_key)
+            if known is None:
+                self.runs[run_key] = RunRows(self._groups, self._groups, rows)
+            else:
+                known.last, known.rows = self._groups, known.rows + rows
+        self._groups += 1
+        self.rows += self._held_rows
+        self._held, self._held_runs = [], {}
+        self._held_rows = self._held_text = 0
+
+    def close(self) -> None:
+        """Write what is held back, and the file's footer."""
+        self._flush()
+        self._writer.close()

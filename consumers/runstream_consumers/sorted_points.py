@@ -1,0 +1,205 @@
+"""From chunks as they were logged to the columns of a file: points of one run by series, within it in order of logging."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from runstream_schemas.arrow import METRICS, ROW_BITS, TABLES, constant, repeated, time_column, value_columns
+from runstream_schemas.payload import I8, U8, Points
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+
+
+@dataclass(slots=True)
+class SourcePoints:
+    """Points of one chunk and where they come from.
+
+    Attributes:
+        ordinal: the source's number within the run.
+        first: first slot of the chunk.
+    """
+
+    ordinal: int
+    first: int
+    points: Points
+
+
+@dataclass(slots=True)
+class SortedPoints:
+    """Points of one run, sorted.
+
+    Attributes:
+        series: keys in the order they lie in the columns (as first seen).
+        counts: points of each series.
+        steps: steps; rows of tables (`runstream_schemas.arrow.ROW_BITS`).
+        times: microseconds since the epoch.
+        bits: values as 64 raw bits; TEXT: index into `texts`.
+        kinds: `Kind` of each value, or the one that all have.
+    """
+
+    run_id: str
+    series: list[SeriesKey]
+    counts: I8
+    steps: I8
+    times: I8
+    bits: U8
+    kinds: NDArray[np.uint8] | Kind
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def ends(self) -> I8:
+        """Where each series ends in the columns."""
+        return np.cumsum(self.counts)
+
+    def metrics_table(self) -> pa.Table:
+        """The rows of a metrics file."""
+        cls = np.repeat(np.array([key.cls for key in self.series], dtype=np.int8), self.counts)
+        n = len(self)
+        names = repeated([key.name for key in self.series], self.counts)
+        values = value_columns(self.bits, self.kinds, self.texts)
+        columns = [constant(self.run_id, n), names, pa.array(cls), pa.array(self.steps), time_column(self.times), *values]
+        return pa.Table.from_arrays(columns, schema=METRICS)
+
+    def tables_table(self) -> pa.Table:
+        """The rows of a tables file."""
+        names = repeated([key.name for key in self.series], self.counts)
+        columns = repeated([key.column for key in self.series], self.counts)
+        values = value_columns(self.bits, self.kinds, self.texts)
+        run_id = constant(self.run_id, len(self))
+        parts = [run_id, names, columns, pa.array(self.steps), time_column(self.times), *values]
+        return pa.Table.from_arrays(parts, schema=TABLES)
+
+
+def sort_points(run_id: str, chunks: Sequence[SourcePoints]) -> tuple[SortedPoints, SortedPoints]:
+    """Sort the points of one run: (metrics, cells of tables).
+
+    A series written by several sources is merged by time; the order within a source is kept even when its clock went
+    backwards. Cells of tables are ordered by their row.
+
+    Args:
+        chunks: chunks of one run, in any order.
+    """
+    chunks = sorted(chunks, key=lambda chunk: (chunk.ordinal, chunk.first))
+    pieces = _Pieces(chunks)
+    is_table = np.array([key.cls == SeriesClass.TABLE for key in pieces.keys], dtype=bool)
+    return pieces.gather(run_id, ~is_table), pieces.gather(run_id, is_table)
+
+
+class _Pieces:
+    """All chunks' columns end to end, and the stretches ("pieces") of them that belong to one series."""
+
+    def __init__(self, chunks: Sequence[SourcePoints]) -> None:
+        self._chunks = chunks
+        index: dict[SeriesKey, int] = {}
+        key, kind, count, chunk_of, texts_before = [], [], [], [], []
+        self._texts: list[str] = []
+        for number, chunk in enumerate(chunks):
+            points = chunk.points
+            for series_key, series_kind in points.series:
+                key.append(index.setdefault(series_key, len(index)))
+                kind.append(int(series_kind))
+            count.append(points.counts)
+            chunk_of.append(np.full(len(points.series), number, dtype=np.int64))
+            texts_before.append(len(self._texts))
+            self._texts.extend(points.texts)
+        self.keys = list(index)
+        self._key = np.array(key, dtype=np.int64)
+        self._kind = np.array(kind, dtype=np.uint8)
+        self._count = _join(count, np.int64)
+        self._chunk = _join(chunk_of, np.int64)
+        self._start = np.cumsum(self._count) - self._count
+        self._ordinal = np.array([chunk.ordinal for chunk in chunks], dtype=np.int64)
+        self._steps = _join([chunk.points.steps for chunk in chunks], np.int64)
+        self._times = _join([chunk.points.times for chunk in chunks], np.int64)
+        self._bits = _join([chunk.points.values for chunk in chunks], np.uint64)
+        if self._texts:  # each chunk counts its texts from 0
+            owned = self._bits.flags.owndata and len(chunks) > 1
+            self._bits = self._bits if owned else self._bits.copy()
+            for piece in np.flatnonzero(self._kind == Kind.TEXT).tolist():
+                start = self._start[piece]
+                self._bits[start : start + self._count[piece]] += np.uint64(texts_before[self._chunk[piece]])
+
+    def gather(self, run_id: str, wanted: NDArray[np.bool_]) -> SortedPoints:
+        """The points of the series for which `wanted` is true."""
+        chosen = np.flatnonzero(wanted[self._key] & (self._count > 0))
+        if not len(chosen):
+            none = np.zeros(0, dtype=np.int64)
+            return SortedPoints(run_id, [], none, none, none, none.view(np.uint64), Kind.FLOAT, [])
+        chosen = chosen[np.argsort(self._key[chosen], kind="stable")]  # pieces come by source and slot already
+        key, count = self._key[chosen], self._count[chosen]
+        present, first_piece = np.unique(key, return_index=True)
+        series = [self.keys[i] for i in present.tolist()]
+        ends = np.cumsum(count)
+        offsets = ends - count
+        take = np.repeat(self._start[chosen] - offsets, count) + np.arange(int(count.sum()))
+        self._interleave_kinds(chosen, offsets, take)
+        last_piece = np.append(first_piece[1:], len(chosen)) - 1
+        kinds = self._kinds(chosen, take)
+        steps, times, bits = self._steps[take], self._times[take], self._bits[take]
+        starts, stops = offsets[first_piece], ends[last_piece]
+        ordinal = self._ordinal[self._chunk[chosen]]
+        is_table = series[0].cls == SeriesClass.TABLE
+        shared = np.flatnonzero(ordinal[first_piece] != ordinal[last_piece])
+        for i in () if is_table else shared.tolist():
+            a, b = int(starts[i]), int(stops[i])
+            source = np.repeat(ordinal[first_piece[i] : last_piece[i] + 1], count[first_piece[i] : last_piece[i] + 1])
+            order = a + merge_by_time(times[a:b], np.flatnonzero(np.diff(source)) + 1)
+            steps[a:b], times[a:b], bits[a:b] = steps[order], times[order], bits[order]
+            if not isinstance(kinds, Kind):
+                kinds[a:b] = kinds[order]
+        if is_table:
+            steps += (np.repeat(ordinal, count)) << ROW_BITS
+        return SortedPoints(run_id, series, stops - starts, steps, times, bits, kinds, self._texts)
+
+    def _kinds(self, chosen: I8, take: I8) -> NDArray[np.uint8] | Kind:
+        kinds = np.unique(self._kind[chosen])
+        if len(kinds) <= 1:
+            return Kind(int(kinds[0])) if len(kinds) else Kind.FLOAT
+        return np.repeat(self._kind, self._count)[take]
+
+    def _interleave_kinds(self, chosen: I8, offsets: I8, take: I8) -> None:
+        """A series that has two kinds in one chunk has two pieces there: put their points in order of logging."""
+        key, chunk = self._key[chosen], self._chunk[chosen]
+        same = (key[1:] == key[:-1]) & (chunk[1:] == chunk[:-1])
+        if not same.any():
+            return
+        borders = np.append(np.flatnonzero(np.append(True, ~same)), len(chosen))
+        logged: dict[int, I8] = {}
+        chunk_start = np.array([self._start[self._chunk == number][0] for number in np.unique(chunk[1:][same])])
+        start_of = dict(zip(np.unique(chunk[1:][same]).tolist(), chunk_start.tolist(), strict=True))
+        for a, b in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
+            if b - a < 2:
+                continue
+            number = int(chunk[a])
+            if number not in logged:
+                logged[number] = self._chunks[number].points.permutation()
+            first, last = int(offsets[a]), int(offsets[b - 1] + self._count[chosen[b - 1]])
+            part = take[first:last]
+            take[first:last] = part[np.argsort(logged[number][part - start_of[number]], kind="stable")]
+
+
+def merge_by_time(times: I8, borders: I8) -> I8:
+    """The order that merges stretches of points by time, keeping the order within each.
+
+    Args:
+        times: times of all stretches, end to end.
+        borders: where a new stretch begins.
+    """
+    rising = times.copy()
+    for part in np.split(rising, borders):
+        np.maximum.accumulate(part, out=part)
+    return np.argsort(rising, kind="stable")
+
+
+def _join(parts: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)

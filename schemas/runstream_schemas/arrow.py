@@ -1,0 +1,215 @@
+"""Arrow and Parquet schemas of the store: what a file of metrics, tables or runs looks like to any reader.
+
+One row a point. The three value columns keep the kind of a value without a column for it:
+
+====== ========= =========== ================
+kind   value     int_value   text
+====== ========= =========== ================
+FLOAT  the float null        null
+INT    as float  the integer null
+BOOL   0.0, 1.0  0, 1        'false', 'true'
+TEXT   null      null        the text
+NULL   null      null        null
+====== ========= =========== ================
+
+Rows lie by run, then series (as first seen), then in order of logging: step order for everybody whose steps rise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from .series import Kind
+
+TIME = pa.timestamp("us", tz="UTC")
+_NAME = pa.dictionary(pa.int32(), pa.string())
+# Texts of one row group may add up to more than the 2 GiB that 32-bit offsets reach.
+_TEXT = pa.large_string()
+_VALUES = [
+    pa.field("value", pa.float64()),
+    pa.field("int_value", pa.int64()),
+    pa.field("text", _TEXT),
+]
+
+METRICS = pa.schema(
+    [
+        pa.field("run_id", _NAME, nullable=False),
+        pa.field("name", _NAME, nullable=False),
+        pa.field("cls", pa.int8(), nullable=False),  # runstream_schemas.series.SeriesClass, TABLE excepted
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("time", TIME, nullable=False),
+        *_VALUES,
+    ]
+)
+
+TABLES = pa.schema(
+    [
+        pa.field("run_id", _NAME, nullable=False),
+        pa.field("name", _NAME, nullable=False),
+        pa.field("column", _NAME, nullable=False),
+        pa.field(
+            "row", pa.int64(), nullable=False
+        ),  # (ordinal of the source << ROW_BITS) + row within the source
+        pa.field("time", TIME, nullable=False),
+        *_VALUES,
+    ]
+)
+
+ROW_BITS = 40
+"""Rows of one source a table can hold: 2**40; above them lies the source's ordinal, so that rows never collide."""
+
+_STRINGS = pa.map_(pa.string(), pa.string())
+RUNS = pa.schema(
+    [
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("experiment", pa.string()),
+        pa.field("workspace", pa.string()),
+        pa.field("number", pa.int64()),
+        pa.field("parent_run_id", pa.string()),
+        pa.field("root_run_id", pa.string()),
+        pa.field("display_name", pa.string()),
+        pa.field("type", pa.string()),
+        pa.field("target", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("created_time", TIME, nullable=False),
+        pa.field("start_time", TIME),
+        pa.field("end_time", TIME),
+        pa.field("settled_time", TIME),
+        pa.field("dropped", pa.int64(), nullable=False),
+        pa.field("tags", _STRINGS, nullable=False),
+        pa.field("properties", _STRINGS, nullable=False),
+        pa.field(
+            "summaries",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("name", pa.string()),
+                        ("count", pa.int64()),
+                        ("first", pa.float64()),
+                        ("last", pa.float64()),
+                        ("min", pa.float64()),
+                        ("max", pa.float64()),
+                        ("mean", pa.float64()),
+                        ("last_step", pa.int64()),
+                        ("last_text", pa.string()),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+    ]
+)
+
+SCHEMAS = {"metrics": METRICS, "tables": TABLES, "runs": RUNS}
+"""Schema of each kind of file in the manifest."""
+
+NO_EXPERIMENT = "__HIVE_DEFAULT_PARTITION__"
+"""Partition of runs whose experiment is not known; DuckDB, Polars and Spark read it as NULL."""
+
+
+def parquet_writer(sink: Any, schema: pa.Schema, level: int = 1) -> pq.ParquetWriter:
+    """A writer of `schema` with the encodings that were measured best (docs/decisions: parquet encodings).
+
+    Args:
+        sink: a path or a file open for writing.
+        schema: `METRICS` or `TABLES`.
+        level: of zstd.
+    """
+    names = [name for name in ("run_id", "name", "column") if name in schema.names]
+    integers = [name for name in ("cls", "step", "row", "time", "int_value") if name in schema.names]
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=level,
+        use_dictionary=[*names, "text"],
+        column_encoding={**dict.fromkeys(integers, "DELTA_BINARY_PACKED"), "value": "BYTE_STREAM_SPLIT"},
+        write_statistics=[name for name in schema.names if name != "text"],
+        write_page_index=True,
+        version="2.6",
+    )
+
+
+def partition(experiment: str | None) -> str:
+    """Folder of an experiment's files, `experiment=<name>`; anything but [A-Za-z0-9_.~-] is percent-encoded."""
+    return f"experiment={NO_EXPERIMENT if experiment is None else quote(experiment, safe='')}"
+
+
+def constant(text: str, rows: int) -> pa.DictionaryArray:
+    """A name column that holds the same `text` in every row."""
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(rows, dtype=np.int32)), pa.array([text], pa.string())
+    )
+
+
+def repeated(names: Sequence[str], counts: NDArray[np.int64]) -> pa.DictionaryArray:
+    """A name column that holds names[i] in counts[i] rows. `names` may repeat: the dictionary will not."""
+    index: dict[str, int] = {}
+    codes = np.array([index.setdefault(name, len(index)) for name in names], dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.repeat(codes, counts)), pa.array(list(index), pa.string())
+    )
+
+
+def time_column(times: NDArray[np.int64]) -> pa.Array:
+    """Times in microseconds since the epoch as the column `time`, without a copy."""
+    return pa.array(times).view(TIME)
+
+
+def value_columns(
+    bits: NDArray[np.uint64], kinds: NDArray[np.uint8] | Kind, texts: Sequence[str]
+) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """The columns value, int_value and text.
+
+    Args:
+        bits: 64 raw bits a value, as in `runstream_schemas.payload.Points`; TEXT: index into `texts`.
+        kinds: `Kind` of each value, or the one that all have.
+        texts: the texts that TEXT values point at.
+    """
+    n = len(bits)
+    if isinstance(kinds, Kind):
+        if kinds == Kind.FLOAT:
+            return pa.array(bits.view(np.float64)), pa.nulls(n, pa.int64()), pa.nulls(n, _TEXT)
+        if kinds == Kind.INT:
+            integers = bits.view(np.int64)
+            return pa.array(integers.astype(np.float64)), pa.array(integers), pa.nulls(n, _TEXT)
+        if kinds == Kind.NULL:
+            return pa.nulls(n, pa.float64()), pa.nulls(n, pa.int64()), pa.nulls(n, _TEXT)
+        kinds = np.full(n, kinds, dtype=np.uint8)
+    signed = bits.view(np.int64)
+    integral = (kinds == Kind.INT) | (kinds == Kind.BOOL)
+    # Text bits and the like would be read as floats here; the mask hides them.
+    value = np.where(integral, signed.astype(np.float64), bits.view(np.float64))
+    is_text, is_bool = kinds == Kind.TEXT, kinds == Kind.BOOL
+    text = pa.nulls(n, _TEXT)
+    if is_text.any() or is_bool.any():
+        known = pa.array([*texts, "false", "true"], _TEXT)
+        at = np.where(is_bool, signed + len(texts), signed)
+        text = known.take(pa.array(np.where(is_text | is_bool, at, 0), mask=~(is_text | is_bool)))
+    return pa.array(value, mask=kinds >= Kind.TEXT), pa.array(signed, mask=~integral), text
+
+
+def restore_kinds(table: pa.Table | pa.RecordBatch) -> NDArray[np.uint8]:
+    """`Kind` of the value in each row of a table that has the columns value, int_value and text."""
+
+    def present(name: str) -> NDArray[np.bool_]:
+        column = table.column(name)
+        if column.null_count == 0:
+            return np.ones(len(column), dtype=bool)
+        if column.null_count == len(column):
+            return np.zeros(len(column), dtype=bool)
+        return np.asarray(column.is_valid())
+
+    value, integer, text = present("value"), present("int_value"), present("text")
+    kinds = np.where(value, np.uint8(Kind.FLOAT), np.uint8(Kind.NULL))
+    kinds[integer] = Kind.INT
+    kinds[text] = Kind.TEXT
+    kinds[integer & text] = Kind.BOOL
+    return kinds
