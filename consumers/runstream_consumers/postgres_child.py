@@ -1,0 +1,140 @@
+"""Becomes a program of Postgres: with an identity Postgres accepts, and dying when the service dies.
+
+Run as a script (`python -I -S postgres_child.py PLAN`, PLAN being JSON), not imported: what it does has to happen between
+fork and exec, and running Python code there in a process with threads can hang.
+
+Postgres refuses to run as root, and initdb refuses a user without a name. So a root (or nameless) caller becomes another
+user in one of two ways. *namespace*: a user namespace of one user, in which our own user has another number; files stay
+ours. *drop*: really another user, who keeps only the right to pass closed directories above the data; files are given to
+that user. Neither creates users nor changes modes of directories above the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import pwd
+import select
+import signal
+import sys
+from collections.abc import Sequence
+
+CANNOT_UNSHARE = 97
+"""Exit status: user namespaces are not allowed here."""
+CANNOT_DROP = 98
+"""Exit status: this root may not become another user."""
+
+CLONE_NEWUSER = 0x10000000
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+CAPABILITY_VERSION_3 = 0x20080522
+
+
+def main(plan: dict[str, object]) -> None:
+    """Follow the plan: {identity, user, argv, lifeline?, parent}. Does not return."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a service started by `sh … &` ignores it, and would hand that on
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    argv = [str(word) for word in _words(plan["argv"])]
+    if plan["identity"] == "namespace":
+        enter_namespace(int(str(plan["user"])))
+    elif plan["identity"] == "drop":
+        drop_to(int(str(plan["user"])))
+    lifeline = plan.get("lifeline")
+    if lifeline is not None:
+        watch_lifeline(int(str(lifeline)))
+    elif sys.platform == "linux":
+        # After the change of identity, which clears it. SIGINT is Postgres' fast shutdown: clients off, checkpoint, end.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+        if os.getppid() != plan["parent"]:
+            sys.exit("the service is gone already")
+    os.execv(argv[0], argv)
+
+
+def _words(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else []
+
+
+def enter_namespace(user: int) -> None:
+    """Enter a user namespace where the caller has the number `user`; exit with CANNOT_UNSHARE when not allowed."""
+    caller = os.geteuid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if sys.platform != "linux" or libc.unshare(CLONE_NEWUSER):
+        sys.exit(CANNOT_UNSHARE)
+    try:
+        with open("/proc/self/uid_map", "w") as map_file:
+            map_file.write(f"{user} {caller} 1\n")
+    except OSError:
+        sys.exit(CANNOT_UNSHARE)
+    if os.geteuid() != user:
+        sys.exit(CANNOT_UNSHARE)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
+
+
+def drop_to(user: int) -> None:
+    """Become `user`, keeping the right to pass closed directories; exit with CANNOT_DROP when that is not possible."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    linux = sys.platform == "linux"
+    try:
+        held = _permitted(libc) if linux else 0
+        if linux:
+            libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        os.setgroups([])
+        os.setgid(pwd.getpwuid(user).pw_gid)
+        os.setuid(user)
+    except (OSError, KeyError):
+        sys.exit(CANNOT_DROP)
+    # Searching closed directories is all that is needed; containers usually grant only its larger sibling.
+    for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
+        if held & (1 << capability):
+            bits = 1 << capability
+            sets = (_Sets * 2)(_Sets(bits, bits, bits), _Sets(0, 0, 0))
+            header = _Header(CAPABILITY_VERSION_3, 0)
+            if not libc.capset(ctypes.byref(header), sets):
+                libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+            break
+
+
+def _permitted(libc: ctypes.CDLL) -> int:
+    sets = (_Sets * 2)()
+    header = _Header(CAPABILITY_VERSION_3, 0)
+    return 0 if libc.capget(ctypes.byref(header), sets) else int(sets[0].permitted)
+
+
+def watch_lifeline(descriptor: int) -> None:
+    """Leave a watcher behind that ends this process when the other end of the pipe `descriptor` closes.
+
+    For systems without a signal at the parent's death. The watcher is no child of Postgres, which would wonder about it.
+    """
+    server = os.getpid()
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os.close(descriptor)
+        return
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            readable, _, _ = select.select([descriptor], [], [], 1.0)
+            if readable and not os.read(descriptor, 1):
+                os.kill(server, signal.SIGINT)
+                break
+            os.kill(server, 0)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,405 @@
+"""The home: where everything of the embedded mode lies, who serves it, and what may not lie on a network filesystem.
+
+    $RUNSTREAM_HOME/
+        version         layout of this directory
+        spool/          what training processes wrote and nobody has stored yet
+        store/          Parquet files and artifacts
+        postgres/       the embedded database and its socket
+        log/            logs of the services
+        token           what a client must send to the server
+        service.lock    held (flock) by the process that serves this home
+        service.json    its address; true only while the lock is held
+        database.json   only when the home is on a network filesystem: the host and local directory of the database
+
+Standard library only, and quick to import: every training process reads this on the way to its first `log()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from runstream_schemas.errors import ServiceError
+from runstream_schemas.settings import Settings
+
+LAYOUT = 1
+"""Version of the layout above. A home of a newer one is refused, an older one is converted when opened."""
+
+NETWORK_FILESYSTEMS = frozenset(
+    "9p afpfs afs beegfs ceph cifs coda fhgfs fuse.ceph fuse.gcsfuse fuse.glusterfs fuse.rclone fuse.s3fs fuse.sshfs "
+    "glusterfs gpfs lustre ncpfs nfs nfs4 orangefs panfs pvfs2 smb2 smb3 smbfs webdav".split()
+)
+"""Filesystems on which neither a memory-mapped spool nor Postgres is safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths of one home. `spool` and `postgres` lie elsewhere when `root` is on a network filesystem."""
+
+    root: Path
+    spool: Path
+    postgres: Path
+
+    @property
+    def store(self) -> Path:
+        """Parquet files and artifacts."""
+        return self.root / "store"
+
+    @property
+    def log(self) -> Path:
+        """Logs of the services."""
+        return self.root / "log"
+
+    @property
+    def token_file(self) -> Path:
+        """The server's token, readable by the owner only."""
+        return self.root / "token"
+
+    @property
+    def service_file(self) -> Path:
+        """Address of the running service."""
+        return self.root / "service.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that serves this home."""
+        return self.root / "service.lock"
+
+    @property
+    def database_file(self) -> Path:
+        """Where the database lies, if not in the home."""
+        return self.root / "database.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceInfo:
+    """A service that answers.
+
+    Attributes:
+        url: address of its HTTP API, without a trailing slash.
+        pid: its process, 0 if it is not of this machine.
+        host: name of its machine.
+        started: when it was ready, ISO 8601 UTC.
+        version: of the runstream it runs.
+        kafka: bootstrap servers it reads from; empty in the embedded mode.
+        token: what to send as bearer token; never written to service.json.
+    """
+
+    url: str
+    pid: int = 0
+    host: str = ""
+    started: str = ""
+    version: str = ""
+    kafka: str = ""
+    token: str = ""
+
+
+def open_home(settings: Settings, *, create: bool = True, mounts: str | None = None) -> Home:
+    """Find a home's directories, and make them when they are missing.
+
+    Args:
+        settings: `home` and `spool` are read.
+        create: make missing directories; without it nothing is written.
+        mounts: text of a mounts table to use instead of the machine's own.
+
+    Raises:
+        ServiceError: the home cannot be made, was laid out by a newer runstream, or lies on a network filesystem
+            and no local directory can take its database and spool.
+    """
+    root = settings.home_path
+    if create:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceError(
+                f"the home {root} cannot be made ({error.strerror}); set RUNSTREAM_HOME to a directory you can write"
+            ) from None
+    local = root
+    if is_network(root, mounts):
+        local = _local_directory(root, mounts, create=create)
+    spool = Path(settings.spool).expanduser().absolute() if settings.spool else local / "spool"
+    home = Home(root=root, spool=spool, postgres=local / "postgres")
+    _check_layout(home, create=create)
+    if create:
+        for path in (home.spool, home.log):
+            path.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _check_layout(home: Home, *, create: bool) -> None:
+    marker = home.root / "version"
+    try:
+        found = int(marker.read_text().split()[0])
+    except FileNotFoundError:
+        if create:
+            _write_atomically(marker, f"{LAYOUT}\n", 0o644)
+        return
+    except (OSError, ValueError, IndexError):
+        raise ServiceError(f"{marker}: not a version of a home; restore the file (it holds the number {LAYOUT})") from None
+    if found > LAYOUT:
+        raise ServiceError(
+            f"the home {home.root} was laid out by a newer runstream (layout {found}, this one knows {LAYOUT}); "
+            "upgrade with `pip install -U runstream`, or set RUNSTREAM_HOME to another directory"
+        )
+
+
+# --- filesystems ----------------------------------------------------------------------------------------------------
+
+
+def filesystem(path: Path, mounts: str | None = None) -> str:
+    """Type of the filesystem `path` (or its nearest existing parent) lies on, e.g. `ext4`; empty when unknown."""
+    if mounts is None and sys.platform == "darwin":
+        return _darwin_filesystem(path)
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape")
+        except OSError:
+            return ""
+    target = os.path.realpath(path)
+    best, found = -1, ""
+    for line in mounts.splitlines():
+        parts = line.split(" ")
+        if len(parts) < 3:
+            continue
+        point = parts[1].replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+        inside = target == point or target.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= best:  # a later mount on the same point hides the earlier one
+            best, found = len(point), parts[2]
+            if point == "/" and found == "9p":
+                found = "rootfs"  # a sandbox (gVisor) whose own disk is served so: there is nothing more local
+    return found
+
+
+def is_network(path: Path, mounts: str | None = None) -> bool:
+    """Whether `path` lies on a filesystem shared over a network."""
+    return filesystem(path, mounts) in NETWORK_FILESYSTEMS
+
+
+def _darwin_filesystem(path: Path) -> str:
+    import ctypes
+
+    existing = path
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = getattr(libc, "statfs$INODE64", None) or libc.statfs
+    buffer = ctypes.create_string_buffer(4096)
+    if call(os.fsencode(existing), buffer):
+        return ""
+    # struct statfs: two 32-bit and five 64-bit counts, fsid, owner, type, flags, subtype (72 bytes), then the type's name.
+    return buffer.raw[72 : 72 + 16].split(b"\0")[0].decode(errors="replace")
+
+
+def _local_directory(root: Path, mounts: str | None, *, create: bool) -> Path:
+    """This machine's own directory for a home that lies on a network filesystem."""
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+    state = os.environ.get("XDG_STATE_HOME")
+    candidates = [
+        Path(state) / "runstream" if state else None,
+        Path.home() / ".local" / "state" / "runstream",
+        Path.home() / ".cache" / "runstream",
+        Path(f"/var/tmp/runstream-{os.getuid()}"),
+    ]
+    for base in candidates:
+        if base is None or is_network(base, mounts):
+            continue
+        if not create:
+            return base / name
+        with contextlib.suppress(OSError):
+            base.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # /var/tmp is everybody's: a directory prepared by somebody else is not ours to use.
+            if base.is_symlink() or base.stat().st_uid != os.getuid():
+                continue
+            path = base / name
+            path.mkdir(exist_ok=True, mode=0o700)
+            return path
+    raise ServiceError(
+        f"the home {root} is on a network filesystem ({filesystem(root, mounts)}), where neither a spool nor Postgres is "
+        "safe, and no local directory could be written; set XDG_STATE_HOME or RUNSTREAM_HOME to a local directory, or "
+        "RUNSTREAM_SPOOL and RUNSTREAM_DATABASE"
+    )
+
+
+def claim_database(home: Home) -> None:
+    """Write down where the database of a home on a network filesystem lies; call with the lock held.
+
+    Raises:
+        ServiceError: another machine has it.
+    """
+    if home.postgres.parent == home.root:
+        return
+    host = socket.gethostname()
+    record = _read_json(home.database_file)
+    if record and record.get("host") != host:
+        raise ServiceError(
+            f"the home {home.root} is on a network filesystem and its database lies on the machine {record.get('host')} "
+            f"({record.get('path')}); start the service there and set RUNSTREAM_URL here, or set RUNSTREAM_HOME to a local "
+            "directory"
+        )
+    if record and record.get("path") != str(home.postgres):
+        raise ServiceError(
+            f"the database of the home {home.root} lies in {record.get('path')}, but this process would use {home.postgres}; "
+            f"set XDG_STATE_HOME as it was, or move the directory and remove {home.database_file}"
+        )
+    if not record:
+        _write_atomically(home.database_file, json.dumps({"host": host, "path": str(home.postgres)}) + "\n", 0o644)
+
+
+# --- the service of a home ------------------------------------------------------------------------------------------
+
+
+class ServiceLock:
+    """The lock of a home, held by the one process that serves it and freed by the kernel when that dies."""
+
+    __slots__ = ("_descriptor", "path")
+
+    def __init__(self, home: Home) -> None:
+        self.path = home.lock_file
+        self._descriptor = -1
+
+    def acquire(self, patience: float = 0.3) -> bool:
+        """Take the lock; False if another process holds it for longer than `patience` seconds.
+
+        The patience is for those who only look: `lock_held` shares the lock for some microseconds.
+        """
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
+                    os.close(descriptor)
+                    raise ServiceError(f"{self.path} cannot be locked ({error.strerror}); use a filesystem with locks") from None
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    return False
+                time.sleep(0.01)
+            else:
+                self._descriptor = descriptor
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def lock_held(home: Home) -> bool:
+    """Whether a process serves this home, or is about to."""
+    try:
+        descriptor = os.open(home.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def lock_owner(home: Home) -> int:
+    """Process that took the lock last, 0 when unknown. Meaningful while `lock_held`."""
+    try:
+        return int(home.lock_file.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def read_service(home: Home) -> ServiceInfo | None:
+    """The service of a home as it wrote itself down, with the home's token. Meaningful while `lock_held`."""
+    record = _read_json(home.service_file)
+    if not record or not isinstance(record.get("url"), str):
+        return None
+    known = {item.name for item in fields(ServiceInfo)} - {"token"}
+    return ServiceInfo(**{key: value for key, value in record.items() if key in known}, token=read_token(home))
+
+
+def running_service(home: Home) -> ServiceInfo | None:
+    """The service of a home if it is up and ready."""
+    return read_service(home) if lock_held(home) else None
+
+
+def write_service(home: Home, info: ServiceInfo) -> None:
+    """Make a service known; call with the lock held and the server ready."""
+    record = asdict(info)
+    del record["token"]
+    _write_atomically(home.service_file, json.dumps(record, indent=1) + "\n", 0o600)
+
+
+def forget_service(home: Home) -> None:
+    """Remove service.json; call with the lock held."""
+    with contextlib.suppress(FileNotFoundError):
+        home.service_file.unlink()
+
+
+def read_token(home: Home) -> str:
+    """Token of the home's server; empty when there is none yet or it is not ours to read."""
+    try:
+        return home.token_file.read_text().strip()
+    except OSError:
+        return ""
+
+
+def create_token(home: Home) -> str:
+    """Token of the home's server, made on first use; only the owner may read the file."""
+    with contextlib.suppress(FileExistsError):
+        # Written beside and linked into place: a reader finds a whole token or none, and the first of two writers wins.
+        draft = home.token_file.with_name(f".token.{os.getpid()}")
+        with _private(draft) as descriptor:
+            os.write(descriptor, secrets.token_urlsafe(32).encode() + b"\n")
+        try:
+            os.link(draft, home.token_file)
+        except PermissionError:  # a filesystem without hard links
+            os.rename(draft, home.token_file)
+        finally:
+            draft.unlink(missing_ok=True)
+    token = read_token(home)
+    if not token:
+        raise ServiceError(f"{home.token_file} is empty or cannot be read; remove it, and the service makes a new one")
+    return token
+
+
+@contextlib.contextmanager
+def _private(path: Path) -> Iterator[int]:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write_atomically(path: Path, text: str, mode: int) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+    os.replace(draft, path)

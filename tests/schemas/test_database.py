@@ -1,0 +1,199 @@
+"""The database's schema: migrations, their lock and their refusals, against a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from runstream_consumers.postgres_server import PostgresServer
+from runstream_schemas.database import (
+    Migration,
+    connect,
+    connect_options,
+    create_pool,
+    migrate,
+    migrations,
+    redact,
+    schema_version,
+    wait_for_database,
+)
+from runstream_schemas.errors import DatabaseError
+from runstream_schemas.settings import Settings
+
+DESCRIBE = """
+select 'column' as what, table_name || '.' || column_name as name,
+       concat_ws(' ', data_type, is_nullable, column_default, is_identity, identity_generation) as is
+from information_schema.columns where table_schema = 'public'
+union all
+select 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid) from pg_constraint
+where connamespace = 'public'::regnamespace
+union all
+select 'index', indexname, indexdef from pg_indexes where schemaname = 'public'
+union all
+select 'storage', attrelid::regclass || '.' || attname, attstorage::text from pg_attribute
+join pg_class c on c.oid = attrelid where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and attnum > 0
+union all
+select 'options', relname, array_to_string(reloptions, ',') from pg_class
+where relnamespace = 'public'::regnamespace and relkind in ('r', 'i')
+order by 1, 2
+"""
+STEPS = [
+    Migration(1, "one", "create table a (x int);"),
+    Migration(2, "two", "alter table a add y text; create index a_y on a (y);"),
+    Migration(3, "three", "create table b (z int primary key);"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    server = PostgresServer(tmp_path_factory.mktemp("pg"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@contextlib.asynccontextmanager
+async def database(server: PostgresServer, name: str) -> AsyncIterator[Settings]:
+    """A new database; the settings that lead to it."""
+    admin = await asyncpg.connect(server.dsn)
+    await admin.execute(f"create database {name}")
+    try:
+        yield Settings(database=server.dsn.replace("@/postgres", f"@/{name}"))
+    finally:
+        await admin.execute(f"drop database {name} with (force)")
+        await admin.close()
+
+
+async def describe(connection: asyncpg.Connection[Any]) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await connection.fetch(DESCRIBE)]
+
+
+def test_migrated_step_by_step_equals_fresh(server: PostgresServer) -> None:
+    async def go() -> None:
+        async with database(server, "stepwise") as stepwise, database(server, "fresh") as fresh:
+            one, other = await connect(stepwise), await connect(fresh)
+            known = migrations()
+            for count in range(1, len(known) + 1):
+                assert await migrate(one, known[:count]) == 1
+            assert await migrate(other) == len(known)
+            described = await describe(one)
+            assert described == await describe(other)
+            assert any(name == "chunks.payload" for _, name, _ in described)
+            assert await migrate(other) == 0
+            assert await schema_version(other) == known[-1].version
+            await one.close()
+            await other.close()
+
+    asyncio.run(go())
+
+
+def test_four_migrate_at_once(server: PostgresServer) -> None:
+    async def go() -> None:
+        async with database(server, "racing") as settings:
+            connections = [await connect(settings) for _ in range(4)]
+            counts = await asyncio.gather(*(migrate(connection) for connection in connections))
+            assert sum(counts) == len(migrations())
+            for connection in connections:
+                await connection.close()
+
+    asyncio.run(go())
+
+
+def test_newer_database_is_refused(server: PostgresServer) -> None:
+    async def go() -> None:
+        async with database(server, "newer") as settings:
+            connection = await connect(settings)
+            await migrate(connection, STEPS)
+            with pytest.raises(DatabaseError, match=r"schema version 3, this runstream knows 2.*pip install -U"):
+                await migrate(connection, STEPS[:2])
+            await connection.close()
+
+    asyncio.run(go())
+
+
+def test_changed_migration_is_refused(server: PostgresServer) -> None:
+    async def go() -> None:
+        async with database(server, "changed") as settings:
+            connection = await connect(settings)
+            await migrate(connection, STEPS[:2])
+            edited = [STEPS[0], Migration(2, "two", "select 1;"), STEPS[2]]
+            with pytest.raises(DatabaseError, match=r"schema version 2: the database has two .* different builds"):
+                await migrate(connection, edited)
+            assert await schema_version(connection) == 2
+            await connection.close()
+
+    asyncio.run(go())
+
+
+def test_foreign_tables_are_left_alone(server: PostgresServer) -> None:
+    async def go() -> None:
+        async with database(server, "theirs") as settings:
+            connection = await connect(settings)
+            await connection.execute("create table runs (mine int)")
+            with pytest.raises(DatabaseError, match="database of its own"):
+                await migrate(connection)
+            assert await schema_version(connection) == 0
+            await connection.close()
+
+    asyncio.run(go())
+
+
+def test_failed_migration_leaves_nothing(server: PostgresServer) -> None:
+    async def go() -> None:
+        async with database(server, "failing") as settings:
+            connection = await connect(settings)
+            with pytest.raises(asyncpg.PostgresError):
+                await migrate(connection, [STEPS[0], Migration(2, "two", "create table c (x int); select nonsense;")])
+            assert await schema_version(connection) == 1
+            assert await connection.fetchval("select to_regclass('c')") is None
+            await connection.close()
+
+    asyncio.run(go())
+
+
+def test_pool_behind_pgbouncer_prepares_nothing_by_name(server: PostgresServer) -> None:
+    async def go() -> None:
+        settings = Settings(database=server.dsn, database_pgbouncer=True, database_pool=2)
+        pool = await create_pool(settings)
+        async with pool.acquire() as connection:
+            assert await connection.fetchval("select $1::int", 7) == 7
+            assert not await connection.fetch("select name from pg_prepared_statements where name <> ''")
+        assert pool.get_max_size() == 2
+        await pool.close()
+
+    asyncio.run(go())
+
+
+def test_waiting_is_bounded_and_says_where(tmp_path: Path) -> None:
+    settings = Settings(database="postgresql://someone:secret@127.0.0.1:1/db")
+    with pytest.raises(DatabaseError, match=r"someone:\*\*\*@127.0.0.1:1/db took no connection for 0 s") as caught:
+        asyncio.run(wait_for_database(settings, timeout=0.3))
+    assert "secret" not in str(caught.value)
+
+
+def test_waiting_for_a_wrong_database_ends_at_once(server: PostgresServer) -> None:
+    settings = Settings(database=server.dsn.replace("@/postgres", "@/nowhere"))
+    with pytest.raises(DatabaseError, match="nowhere"):
+        asyncio.run(wait_for_database(settings, timeout=30))
+
+
+def test_bad_addresses_are_named() -> None:
+    with pytest.raises(DatabaseError, match="not a Postgres address"):
+        connect_options(Settings(database="mysql://x"))
+    with pytest.raises(DatabaseError, match="PEM"):
+        connect_options(Settings(database="postgresql://x", database_ca_file="/nowhere.pem"))
+    assert redact("postgresql://a:b@c/d") == "postgresql://a:***@c/d"
+    assert redact("postgresql://a@c/d") == "postgresql://a@c/d"
+
+
+def test_certificate_authority_means_full_verification() -> None:
+    bundle = ssl.get_default_verify_paths().cafile or __import__("certifi").where()
+    context = connect_options(Settings(database="postgresql://x", database_ca_file=bundle))["ssl"]
+    assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
