@@ -77,8 +77,8 @@ class Security:
 class KafkaServer:
     """One broker and its data directory.
 
-    `start()` and `stop()` block, bounded by their timeouts: call them in a thread from a coroutine. On Linux the broker ends
-    with the *thread* that started it (that is how the kernel counts a parent): start it from one that lives as long as it should.
+    `start()` and `stop()` block, bounded by their timeouts: call them in a thread from a coroutine. On Linux the broker
+    ends with the *thread* that started it (so the kernel counts parents): start it from one that lives long enough.
 
     Args:
         data_dir: directory of its own, made if missing. Holds the log, the configuration and `broker.log`.
@@ -158,13 +158,18 @@ class KafkaServer:
         with self.log_path.open("ab") as log:
             # A session of its own: Ctrl-C in a terminal reaches our processes, which then stop the broker last.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data_dir, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.data_dir,
+                start_new_session=True,
             )
         self._wait_until_up(ports[0], timeout)
         return self.bootstrap
 
     def stop(self, timeout: float = 20.0) -> None:
-        """End the broker cleanly; kill it when it takes longer than `timeout` seconds. Nothing happens when it is not there."""
+        """End the broker cleanly, or kill it after `timeout` seconds. Nothing happens when it is not there."""
         process = self._process
         if process is None:
             return
@@ -229,7 +234,10 @@ class KafkaServer:
         security = self.security
         listeners = {"CLIENT": (clients, security.protocol if security else "PLAINTEXT")}
         if security:
-            listeners["INTERNAL"] = (internal, "PLAINTEXT")  # the broker's way to itself needs neither user nor trust store
+            listeners["INTERNAL"] = (
+                internal,
+                "PLAINTEXT",
+            )  # the broker's way to itself needs neither user nor trust store
         advertised = ",".join(f"{name}://{self.host}:{port}" for name, (port, _) in listeners.items())
         protocols = ",".join(f"{name}:{protocol}" for name, (_, protocol) in listeners.items())
         properties = {
@@ -260,7 +268,9 @@ class KafkaServer:
             properties |= _security_properties(security)
         path = self.data_dir / "server.properties"
         path.touch(mode=0o600)  # it may hold passwords
-        path.write_text("".join(f"{key}={_escape(value)}\n" for key, value in (properties | self._properties).items()))
+        path.write_text(
+            "".join(f"{key}={_escape(value)}\n" for key, value in (properties | self._properties).items())
+        )
         (self.data_dir / "log4j2.properties").write_text(_LOG4J_CONFIG)
         return path
 
@@ -275,7 +285,15 @@ class KafkaServer:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if cluster.startswith("-"):  # the tool would take it for an option
             cluster = "A" + cluster[1:]
-        command = [*self._java_command(java, classpath), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+        command = [
+            *self._java_command(java, classpath),
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster,
+            "-c",
+            str(config),
+        ]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
         if done.returncode:
             text = (done.stdout + done.stderr).decode(errors="replace").strip()
@@ -293,10 +311,14 @@ class KafkaServer:
                     return
             if time.monotonic() > deadline:
                 self.kill()
-                raise ServiceError(f"Kafka in {self.data_dir} did not answer within {timeout:g} s; {self._log_end()}")
+                raise ServiceError(
+                    f"Kafka in {self.data_dir} did not answer within {timeout:g} s; {self._log_end()}"
+                )
             time.sleep(0.05)
         self._process = None
-        raise ServiceError(f"Kafka in {self.data_dir} ended with code {process.returncode}; {self._log_end()}")
+        raise ServiceError(
+            f"Kafka in {self.data_dir} ended with code {process.returncode}; {self._log_end()}"
+        )
 
     def _log_end(self) -> str:
         try:
@@ -331,7 +353,9 @@ def kafka_classpath() -> str:
     try:
         import jgo
     except ImportError:
-        raise ServiceError("a local Kafka needs jgo, which fetches its jars: pip install 'runstream[kafka]'") from None
+        raise ServiceError(
+            "a local Kafka needs jgo, which fetches its jars: pip install 'runstream[kafka]'"
+        ) from None
     jars: dict[str, Path] = {}
     with _resolving:
         # Two calls, Kafka's jars first: resolved together, the second's bill of materials takes kafka-clients back to 3.9.
@@ -345,7 +369,9 @@ def kafka_classpath() -> str:
                 ) from error
             for folder in ("jars", "modules"):
                 for jar in sorted((Path(environment.path) / folder).glob("*.jar")):
-                    jars.setdefault(jar.name.rsplit("-", 1)[0] if jar.name.startswith("log4j") else jar.name, jar)
+                    jars.setdefault(
+                        jar.name.rsplit("-", 1)[0] if jar.name.startswith("log4j") else jar.name, jar
+                    )
     return os.pathsep.join(str(jar) for jar in jars.values())
 
 
@@ -393,8 +419,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 after a signal, 1 when the broker could not start or ended by itself.
     """
-    parser = argparse.ArgumentParser(prog="python -m runstream_consumers.kafka_server", description="A local Apache Kafka.")
-    parser.add_argument("--data", type=Path, default=Path(".runstream/kafka"), help="data directory [%(default)s]")
+    parser = argparse.ArgumentParser(
+        prog="python -m runstream_consumers.kafka_server", description="A local Apache Kafka."
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path(".runstream/kafka"), help="data directory [%(default)s]"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     parser.add_argument("--port", type=int, help="port for clients [the last one; at first a free one]")
     parser.add_argument("--heap", default="256m", help="Java heap [%(default)s]")
@@ -409,7 +439,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kafka_classpath()
             return 0
         bootstrap = server.start()
-        print(f"Kafka at {bootstrap}, process {server.pid}, log {shlex.quote(str(server.log_path))}; Ctrl-C ends it", flush=True)
+        print(
+            f"Kafka at {bootstrap}, process {server.pid}, log {shlex.quote(str(server.log_path))}; Ctrl-C ends it",
+            flush=True,
+        )
         while not stopping.wait(0.2):
             if not server.running:
                 raise ServiceError(f"Kafka ended by itself; see {server.log_path}")
