@@ -1,0 +1,223 @@
+"""Storing what happened to runs: steps of their life, tags, properties, fields. Called inside the writer's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from runstream_schemas.events import StatusOp, TagOp
+from runstream_schemas.status import RunState, Step, fold
+
+from . import queries
+
+DEFAULT_WORKSPACE, DEFAULT_EXPERIMENT = "default", "Default"
+CREATE_SEQ = -1
+"""Slot given to the tags a run was created with: at equal times a tag set explicitly wins."""
+
+
+@dataclass(slots=True)
+class TagChange:
+    """A tag set or removed. Changes of one tag are ordered by (time, source, slot); the latest holds."""
+
+    run_key: int
+    key: str
+    value: str | None
+    removed: bool
+    time_us: int
+    source: UUID
+    seq: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a commit changes about runs, gathered from its events."""
+
+    steps: list[tuple[int, Step]] = field(default_factory=list)
+    seen: dict[int, int] = field(default_factory=dict)
+    tags: dict[tuple[int, str], TagChange] = field(default_factory=dict)
+    properties: dict[tuple[int, str], TagChange] = field(default_factory=dict)
+
+    def add_status(self, run_key: int, source: bytes, op: StatusOp) -> None:
+        """Take one status operation."""
+        if op.kind != "heartbeat":
+            self.steps.append((run_key, Step(op.time_us, source.hex(), op.seq, op.kind, op.data)))
+        if op.kind in ("heartbeat", "start", "create"):
+            self.seen[run_key] = max(op.time_us, self.seen.get(run_key, op.time_us))
+        if op.kind == "create":
+            who = UUID(bytes=source)
+            for key, value in _texts(op.data.get("tags")):
+                self._tag(TagChange(run_key, key, value, False, op.time_us, who, CREATE_SEQ))
+            for key, value in _texts(op.data.get("properties")):
+                self._property(TagChange(run_key, key, value, False, op.time_us, who, CREATE_SEQ))
+
+    def add_tag(self, run_key: int, source: bytes, op: TagOp) -> None:
+        """Take one operation on a tag, property or field."""
+        if op.op == "field":
+            data = {"key": op.key, "value": op.value}
+            self.steps.append((run_key, Step(op.time_us, source.hex(), op.seq, "field", data, "tags")))
+            return
+        removed = op.op == "remove"
+        value = None if removed or op.value is None else storable(op.value)
+        change = TagChange(run_key, storable(op.key), value, removed, op.time_us, UUID(bytes=source), op.seq)
+        if op.op == "property":
+            self._property(change)
+        else:
+            self._tag(change)
+
+    def _tag(self, change: TagChange) -> None:
+        held = self.tags.get((change.run_key, change.key))
+        if held is None or _age(change) > _age(held):
+            self.tags[change.run_key, change.key] = change
+
+    def _property(self, change: TagChange) -> None:
+        held = self.properties.get((change.run_key, change.key))
+        if held is None or _age(change) < _age(held):
+            self.properties[change.run_key, change.key] = change
+
+
+async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -> list[int]:
+    """Write `changes`; returns the keys of the runs whose place in a family may have changed (see `queries.ADOPT`)."""
+    if changes.tags:
+        tags = [changes.tags[at] for at in sorted(changes.tags)]
+        await connection.execute(
+            queries.SET_TAGS,
+            [t.run_key for t in tags], [t.key for t in tags], [t.value for t in tags], [t.removed for t in tags],
+            [t.time_us for t in tags], [t.source for t in tags], [t.seq for t in tags],
+        )  # fmt: skip
+    if changes.properties:
+        properties = [changes.properties[at] for at in sorted(changes.properties)]
+        await connection.execute(
+            queries.ADD_PROPERTIES,
+            [p.run_key for p in properties], [p.key for p in properties], [p.value for p in properties],
+            [p.time_us for p in properties], [p.source for p in properties], [p.seq for p in properties],
+        )  # fmt: skip
+    touched = {key for key, _ in changes.steps}
+    if not touched and not changes.seen:
+        return []
+    locked = await connection.fetch(queries.LOCK_RUNS, sorted(touched | changes.seen.keys()))
+    if changes.seen:
+        rows = await connection.fetch(queries.SEEN, list(changes.seen), list(changes.seen.values()))
+        touched.update(row["key"] for row in rows)  # the heartbeat contradicts what their status says
+    if not touched:
+        return []
+    await _add_transitions(connection, changes.steps)
+    steps: dict[int, list[Step]] = {key: [] for key in touched}
+    for row in await connection.fetch(queries.TRANSITIONS, sorted(touched)):
+        steps[row["run_key"]].append(
+            Step(row["time_us"], row["source"].hex, row["seq"], row["kind"], json.loads(row["data"]), row["topic"])
+        )
+    states = {}
+    for row in locked:
+        if row["key"] in touched:
+            last_seen = max((t for t in (row["last_seen_us"], changes.seen.get(row["key"])) if t is not None), default=None)
+            states[row["key"]] = fold(steps[row["key"]], last_seen)
+    return await _store_states(connection, states, {row["key"]: row for row in locked})
+
+
+async def _add_transitions(connection: asyncpg.Connection[Any], steps: Sequence[tuple[int, Step]]) -> None:
+    if steps:
+        await connection.execute(
+            queries.ADD_TRANSITIONS,
+            [key for key, _ in steps], [s.topic for _, s in steps], [UUID(hex=s.source) for _, s in steps],
+            [s.seq for _, s in steps], [s.time_us for _, s in steps], [storable(s.kind) for _, s in steps],
+            [to_json(s.data) for _, s in steps],
+        )  # fmt: skip
+
+
+async def _store_states(
+    connection: asyncpg.Connection[Any], states: Mapping[int, RunState], rows: Mapping[int, Any]
+) -> list[int]:
+    experiments = await _place_in_experiments(connection, states, rows)
+    parents = sorted({state.parent_run_id for state in states.values() if state.parent_run_id})
+    roots = {}
+    if parents:
+        roots = {row["run_id"]: row["root"] for row in await connection.fetch(queries.ROOTS, parents)}
+    columns: list[tuple[Any, ...]] = []
+    ends: list[tuple[int, UUID, int]] = []
+    created = []
+    for key, state in sorted(states.items()):
+        experiment_id, number = experiments.get(key, (rows[key]["experiment_id"], rows[key]["number"]))
+        root = state.root_run_id or roots.get(state.parent_run_id) or state.parent_run_id
+        if root is None and state.created_us is not None:
+            root = rows[key]["run_id"]
+        if state.created_us is not None:
+            created.append(key)
+        columns.append(
+            (
+                key, experiment_id, number, state.parent_run_id, root, state.name, state.display_name, state.description,
+                state.type, state.target, state.status, state.created_us, state.started_us, state.ended_us,
+                None if state.error is None else to_json(state.error), to_json(state.warnings), to_json(state.details),
+            )
+        )  # fmt: skip
+        ends.extend((key, UUID(hex=source), next_) for source, next_ in sorted(state.ends.items()))
+    await connection.execute(queries.SET_STATES, *(list(column) for column in zip(*columns, strict=True)))
+    if ends:
+        await connection.execute(queries.SET_ENDS, *(list(column) for column in zip(*ends, strict=True)))
+    return created
+
+
+async def _place_in_experiments(
+    connection: asyncpg.Connection[Any], states: Mapping[int, RunState], rows: Mapping[int, Any]
+) -> dict[int, tuple[int, int]]:
+    """Experiment and number of the runs that have none yet; numbers follow the time of creation within one commit."""
+    waiting: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for key, state in states.items():
+        if state.created_us is not None and rows[key]["experiment_id"] is None:
+            name = (storable(state.workspace or DEFAULT_WORKSPACE), storable(state.experiment or DEFAULT_EXPERIMENT))
+            waiting.setdefault(name, []).append((state.created_us, key))
+    if not waiting:
+        return {}
+    names = sorted(waiting)
+    columns = [workspace for workspace, _ in names], [name for _, name in names]
+    await connection.execute(queries.ADD_EXPERIMENTS, *columns)
+    placed: dict[int, tuple[int, int]] = {}
+    counts: list[tuple[int, int]] = []
+    for row in await connection.fetch(queries.LOCK_EXPERIMENTS, *columns):
+        number = row["run_count"]
+        for _, key in sorted(waiting[row["workspace"], row["name"]]):
+            number += 1
+            placed[key] = (row["id"], number)
+        counts.append((row["id"], number))
+    await connection.execute(queries.COUNT_EXPERIMENT_RUNS, [i for i, _ in counts], [n for _, n in counts])
+    return placed
+
+
+def storable(text: str) -> str:
+    """Postgres' text holds any character but U+0000; that one is shown by its symbol."""
+    return text.replace("\0", "\u2400") if "\0" in text else text
+
+
+def to_json(value: Any) -> str:
+    """JSON that Postgres takes: no U+0000, no NaN or infinity (they become strings)."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError):
+        text = json.dumps(_jsonable(value))
+    return json.dumps(_jsonable(value)) if "\\u0000" in text else text
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {storable(str(key)): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def _texts(mapping: Any) -> Iterable[tuple[str, str | None]]:
+    if isinstance(mapping, dict):
+        for key, value in mapping.items():
+            yield storable(str(key)), None if value is None else storable(str(value))
+
+
+def _age(change: TagChange) -> tuple[int, bytes, int]:
+    return change.time_us, change.source.bytes, change.seq

@@ -1,0 +1,234 @@
+"""The writer's SQL, each statement named by what it does. All take arrays: a commit is few statements, whatever it holds."""
+
+from __future__ import annotations
+
+LOAD_OFFSETS = """
+select o.cluster, o.topic, o.partition, o.next
+from offsets o join unnest($1::text[], $2::text[], $3::int[]) u(cluster, topic, partition) using (cluster, topic, partition)
+"""
+
+MOVE_OFFSETS = """
+update offsets o set next = u.next, topic_name = u.topic_name, updated_at = now()
+from unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::text[])
+     u(cluster, topic, partition, start, next, topic_name)
+where o.cluster = u.cluster and o.topic = u.topic and o.partition = u.partition and o.next = u.start
+returning o.cluster, o.topic, o.partition
+"""
+
+BEGIN_OFFSETS = """
+insert into offsets (cluster, topic, partition, next, topic_name)
+select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::text[])
+on conflict do nothing
+returning cluster, topic, partition
+"""
+
+RECORD_LOST_OFFSETS = """
+insert into gaps (first, next, reason, cluster, topic, partition)
+select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::int[])
+"""
+
+ADD_RUNS = "insert into runs (run_id) select unnest($1::text[]) on conflict (run_id) do nothing"
+
+FIND_RUNS = "select run_id, key from runs where run_id = any($1::text[])"
+
+FIND_SOURCES = """
+select s.source, s.topic, s.key, s.run_key, s.next, s.ahead::text as ahead, s.dropped
+from sources s join unnest($1::uuid[], $2::text[]) u(source, topic) using (source, topic)
+"""
+
+COUNT_SOURCES = """
+select run_key, topic, max(ordinal) + 1 as n from sources where run_key = any($1::bigint[]) group by run_key, topic
+"""
+
+ADD_SOURCES = """
+insert into sources (source, topic, run_key, ordinal, next, ahead, dropped)
+select source, topic, run_key, ordinal, next, ahead::int8multirange, dropped
+from unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::text[], $7::bigint[])
+     u(source, topic, run_key, ordinal, next, ahead, dropped)
+on conflict do nothing
+returning source, topic, key
+"""
+
+MOVE_SOURCES = """
+update sources s set next = u.next, ahead = u.ahead::int8multirange, dropped = greatest(s.dropped, u.dropped)
+from unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[])
+     u(key, old_next, old_ahead, next, ahead, dropped)
+where s.key = u.key and s.next = u.old_next and s.ahead = u.old_ahead::int8multirange
+"""
+
+FORGET_HOLES = """
+delete from gaps g using unnest($1::uuid[], $2::text[]) u(source, topic)
+where g.run_key = any($3::bigint[]) and g.reason = 'sequence' and g.source = u.source and g.topic = u.topic
+"""
+
+RECORD_HOLES = """
+insert into gaps (run_key, source, topic, first, next, reason)
+select run_key, source, topic, first, next, 'sequence'
+from unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[]) u(run_key, source, topic, first, next)
+"""
+
+ADD_SERIES = """
+insert into series (cls, name, "column")
+select * from unnest($1::smallint[], $2::text[], $3::text[])
+on conflict do nothing
+"""
+
+FIND_SERIES = """
+select s.id, s.cls, s.name, s."column"
+from unnest($1::smallint[], $2::text[], $3::text[]) u(cls, name, "column")
+join series s on s.cls = u.cls and md5(s.name) = md5(u.name) and md5(s."column") = md5(u."column")
+    and s.name = u.name and s."column" = u."column"
+"""
+
+CHUNK_COLUMNS = ("run_key", "source_key", "first", "count", "points", "payload")
+
+# A batch that fills a gap is older than what is stored: on equal times it gives way to the stored last value and takes the
+# place of the stored first one. Any other batch is newer. A sum beyond the range of float64 becomes infinite; Postgres
+# would refuse it.
+_MERGE_SUMMARIES = """
+insert into summaries as s (run_key, series_id, kind, count, finite, first, last, min, max, sum,
+                            first_time, last_step, last_time, last_text)
+select run_key, series_id, kind, count, finite, first, last, nullif(min, 'NaN'), nullif(max, 'NaN'), sum,
+       first_time, last_step, last_time, last_text
+from unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::float8[], $7::float8[],
+            $8::float8[], $9::float8[], $10::float8[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[])
+     u(run_key, series_id, kind, count, finite, first, last, min, max, sum, first_time, last_step, last_time, last_text)
+on conflict (run_key, series_id) do update set
+    count = s.count + excluded.count,
+    finite = s.finite + excluded.finite,
+    min = least(s.min, excluded.min),
+    max = greatest(s.max, excluded.max),
+    sum = case when (s.sum > 0) = (excluded.sum > 0) and abs(s.sum) > 1.7976931348623157e308::float8 - abs(excluded.sum)
+               then case when s.sum > 0 then 'Infinity'::float8 else '-Infinity'::float8 end
+               else s.sum + excluded.sum end,
+    first = case when excluded.first_time {earlier} s.first_time then excluded.first else s.first end,
+    first_time = least(s.first_time, excluded.first_time),
+    kind = case when excluded.last_time {later} s.last_time then excluded.kind else s.kind end,
+    last = case when excluded.last_time {later} s.last_time then excluded.last else s.last end,
+    last_step = case when excluded.last_time {later} s.last_time then excluded.last_step else s.last_step end,
+    last_text = case when excluded.last_time {later} s.last_time then excluded.last_text else s.last_text end,
+    last_time = greatest(s.last_time, excluded.last_time)
+"""
+MERGE_SUMMARIES = _MERGE_SUMMARIES.format(earlier="<", later=">=")
+MERGE_LATE_SUMMARIES = _MERGE_SUMMARIES.format(earlier="<=", later=">")
+
+SET_TAGS = """
+insert into tags as t (run_key, key, value, removed, time_us, source, seq)
+select * from unnest($1::bigint[], $2::text[], $3::text[], $4::bool[], $5::bigint[], $6::uuid[], $7::bigint[])
+on conflict (run_key, key) do update set
+    value = excluded.value, removed = excluded.removed,
+    time_us = excluded.time_us, source = excluded.source, seq = excluded.seq
+where (excluded.time_us, excluded.source, excluded.seq) > (t.time_us, t.source, t.seq)
+"""
+
+ADD_PROPERTIES = """
+insert into properties as p (run_key, key, value, time_us, source, seq)
+select * from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::bigint[])
+on conflict (run_key, key) do update set
+    value = excluded.value, time_us = excluded.time_us, source = excluded.source, seq = excluded.seq
+where (excluded.time_us, excluded.source, excluded.seq) < (p.time_us, p.source, p.seq)
+"""
+
+# Two transactions may bring steps of one run (a status and a field). Whoever comes second waits here, and then computes the
+# run's state from the steps of both.
+LOCK_RUNS = """
+select key, run_id, experiment_id, number, (extract(epoch from last_seen) * 1000000)::bigint as last_seen_us
+from runs where key = any($1::bigint[]) order by key for no key update
+"""
+
+ADD_TRANSITIONS = """
+insert into transitions (run_key, topic, source, seq, time_us, kind, data)
+select * from unnest($1::bigint[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::text[], $7::jsonb[])
+on conflict do nothing
+"""
+
+TRANSITIONS = """
+select run_key, topic, source, seq, time_us, kind, data from transitions where run_key = any($1::bigint[])
+"""
+
+SEEN = """
+with seen as (
+    update runs r set last_seen = greatest(r.last_seen, timestamptz 'epoch' + u.time_us * interval '1 microsecond')
+    from unnest($1::bigint[], $2::bigint[]) u(key, time_us)
+    where r.key = u.key
+    returning r.key, r.status, r.error
+)
+select key from seen where status = 'NotResponding' or (status = 'Failed' and error ->> 'code' = 'ProcessDied')
+"""
+
+ADD_EXPERIMENTS = """
+insert into experiments (workspace, name) select * from unnest($1::text[], $2::text[]) on conflict do nothing
+"""
+
+LOCK_EXPERIMENTS = """
+select e.id, e.workspace, e.name, e.run_count
+from experiments e join unnest($1::text[], $2::text[]) u(workspace, name) using (workspace, name)
+order by e.id for no key update of e
+"""
+
+COUNT_EXPERIMENT_RUNS = """
+update experiments e set run_count = u.run_count from unnest($1::bigint[], $2::bigint[]) u(id, run_count) where e.id = u.id
+"""
+
+ROOTS = "select run_id, coalesce(root_run_id, run_id) as root from runs where run_id = any($1::text[])"
+
+SET_STATES = """
+update runs r set
+    experiment_id = u.experiment_id, number = u.number, parent_run_id = u.parent_run_id, root_run_id = u.root_run_id,
+    name = u.name, display_name = u.display_name, description = u.description, type = u.type, target = u.target,
+    status = u.status, created_at = coalesce(timestamptz 'epoch' + u.created_us * interval '1 microsecond', r.created_at),
+    start_time = timestamptz 'epoch' + u.started_us * interval '1 microsecond',
+    end_time = timestamptz 'epoch' + u.ended_us * interval '1 microsecond',
+    error = u.error, warnings = u.warnings, details = u.details,
+    settled_at = case when u.ended_us is null then null else r.settled_at end
+from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::jsonb[], $16::jsonb[], $17::jsonb[])
+     u(key, experiment_id, number, parent_run_id, root_run_id, name, display_name, description, type, target,
+       status, created_us, started_us, ended_us, error, warnings, details)
+where r.key = u.key
+"""
+
+SET_ENDS = """
+with ends as (
+    insert into run_ends as e (run_key, source, next)
+    select * from unnest($1::bigint[], $2::uuid[], $3::bigint[])
+    on conflict (run_key, source) do update set next = excluded.next where excluded.next > e.next
+    returning run_key
+)
+update runs set settled_at = null where settled_at is not null and key in (select run_key from ends)
+"""
+
+# After the commit, in a statement of its own: the ending and the last points may be committed by two writers at the same
+# time, and neither transaction sees the other's.
+_SETTLE = """
+update runs r set settled_at = now()
+where {which} and r.settled_at is null and r.status in ('Completed', 'Failed', 'Canceled') and not exists (
+    select from run_ends e left join sources s on s.source = e.source and s.topic = 'metrics'
+    where e.run_key = r.key and coalesce(s.next, 0) < e.next
+    {unless})
+returning r.run_id
+"""
+SETTLE = _SETTLE.format(which="r.key = any($1::bigint[])", unless="")
+SETTLE_ALL = _SETTLE.format(which="true", unless="")
+
+# A child may be created before its parent is: then its root is only known later.
+ADOPT = """
+with recursive below as (
+    select r.key, r.run_id, coalesce(p.root_run_id, p.run_id) as root
+    from runs r join runs p on p.run_id = r.parent_run_id
+    where r.key = any($1::bigint[]) or p.key = any($1::bigint[])
+    union
+    select c.key, c.run_id, b.root from runs c join below b on c.parent_run_id = b.run_id
+)
+update runs r set root_run_id = b.root from below b where r.key = b.key and r.root_run_id is distinct from b.root
+"""
+
+COUNT_DROPPED = """
+update runs r set dropped = d.dropped
+from (select run_key, sum(dropped) as dropped
+      from (select run_key, source, max(dropped) as dropped from sources where run_key = any($1::bigint[]) group by 1, 2) s
+      group by run_key) d
+where r.key = d.run_key and r.dropped <> d.dropped
+"""
+
+NOTIFY = "select pg_notify('runstream', $1)"
