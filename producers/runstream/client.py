@@ -1,0 +1,255 @@
+"""HTTP client of the query layer, over the standard library: one kept-alive connection a thread.
+
+No `requests` or `httpx`: the client install stays small and `import runstream` quick.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import IO, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from runstream_schemas.settings import Settings
+
+from .exceptions import AuthenticationException, ServiceException
+
+AWAY_TIMEOUT = 30.0
+"""Seconds a call goes on trying to reach the service before it raises `ServiceException`."""
+
+_ANSWER_TIMEOUT = (
+    75.0  # longer than a read may wait for this process's writes (30 s) or a query may take (60 s)
+)
+_RETRIED = frozenset({429, 502, 503, 504})
+_PIECE = 1 << 20
+
+Params = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service is: its URL without a trailing slash, and the token it wants ('' for none)."""
+
+    url: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer.
+
+    Attributes:
+        status: HTTP status below 400.
+        headers: names in lower case.
+        body: content.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The content as JSON."""
+        return json.loads(self.body)
+
+
+class ServiceClient:
+    """Requests to one service, from any thread; found by `settings.url` or started in the home.
+
+    Every method raises `ServiceException` when the service answers with an error, or is away for `AWAY_TIMEOUT` seconds
+    (status_code 503), and `AuthenticationException` when it refuses the token.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._address: Address | None = None
+        self._local = threading.local()
+
+    def address(self, timeout: float = AWAY_TIMEOUT) -> Address:
+        """Where the service is; starts the embedded one if need be.
+
+        Args:
+            timeout: seconds to wait for a service that is coming up.
+        """
+        if self._address is None:
+            if self.settings.url:
+                self._address = Address(self.settings.url.rstrip("/"), self.settings.token)
+            else:
+                from .autostart import ensure_service
+
+                info = ensure_service(self.settings, wait=max(timeout, 0.0))
+                if info is None:
+                    raise ServiceException(
+                        f"no runstream service answers for {self.settings.home_path}; start it with `runstream up`, "
+                        "see what is wrong with `runstream doctor`, or set RUNSTREAM_URL to a server",
+                        503,
+                    )
+                self._address = Address(info.url.rstrip("/"), info.token or "")
+        return self._address
+
+    def get_json(self, path: str, params: Params = ()) -> Any:
+        """GET a JSON document."""
+        return self.request("GET", path, params).json()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        params: Params = (),
+        *,
+        body: bytes | IO[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """One request, repeated while the service is away; every request of the API may be repeated.
+
+        Args:
+            method: HTTP method.
+            path: path below the service's URL, quoted (see `quoted`).
+            params: query parameters; a name may come several times.
+            body: content; a file must be seekable and is sent from its current position.
+            headers: further headers. A file's `Content-Length` has to be among them.
+        """
+        start = body.tell() if body is not None and not isinstance(body, bytes) else 0
+        with self._answer(method, path, params, body, headers, start) as answer:
+            return Response(
+                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            )
+
+    def download(self, path: str, target: IO[bytes]) -> None:
+        """GET a file into `target`, in pieces; after a broken connection it goes on where it stopped."""
+        done, deadline = 0, time.monotonic() + AWAY_TIMEOUT
+        while True:
+            headers = {"Range": f"bytes={done}-"} if done else None
+            try:
+                with self._answer("GET", path, (), None, headers, 0) as answer:
+                    if done and answer.status != 206:
+                        target.seek(0)
+                        target.truncate()
+                        done = 0
+                    while piece := answer.read(_PIECE):
+                        target.write(piece)
+                        done += len(piece)
+                        deadline = time.monotonic() + AWAY_TIMEOUT
+                    return
+            except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+                self._drop()
+                if time.monotonic() > deadline:
+                    raise self._away(error) from error
+                time.sleep(0.1)
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        body: bytes | IO[bytes] | None,
+        headers: Mapping[str, str] | None,
+        start: int,
+    ) -> Iterator[http.client.HTTPResponse]:
+        target = f"{path}?{urlencode(params)}" if params else path
+        deadline = time.monotonic() + AWAY_TIMEOUT
+        pause = 0.05
+        while True:
+            if body is not None and not isinstance(body, bytes):
+                body.seek(start)
+            try:
+                answer = self._send(method, target, body, headers or {}, deadline)
+            except (http.client.HTTPException, OSError) as error:
+                self._drop()
+                if not self.settings.url:
+                    self._address = None  # the embedded service may be back on another port
+                if time.monotonic() + pause > deadline:
+                    raise self._away(error) from error
+            else:
+                if answer.status < 400:
+                    try:
+                        yield answer
+                    finally:
+                        if not answer.isclosed():
+                            self._drop()  # half-read: what remains would be taken for the next answer
+                    return
+                problem = _problem(answer)
+                if answer.status not in _RETRIED or time.monotonic() + pause > deadline:
+                    raise problem
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    def _send(
+        self,
+        method: str,
+        target: str,
+        body: bytes | IO[bytes] | None,
+        headers: Mapping[str, str],
+        deadline: float,
+    ) -> http.client.HTTPResponse:
+        address = self.address(deadline - time.monotonic())
+        connection = self._connection(address)
+        extra = {"Authorization": f"Bearer {address.token}"} if address.token else {}
+        connection.request(
+            method, urlsplit(address.url).path + target, body=body, headers={**extra, **headers}
+        )
+        return connection.getresponse()
+
+    def _connection(self, address: Address) -> http.client.HTTPConnection:
+        # A forked child must not speak on its parent's socket: the process id is part of the key.
+        key = (os.getpid(), address)
+        if getattr(self._local, "key", None) == key:
+            kept: http.client.HTTPConnection = self._local.connection
+            return kept
+        url = urlsplit(address.url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ServiceException(
+                f"RUNSTREAM_URL={address.url!r}: expected http://host:port or https://host[:port]", 400
+            )
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        connection = kind(url.hostname, url.port, timeout=_ANSWER_TIMEOUT)
+        self._local.connection, self._local.key = connection, key
+        return connection
+
+    def _drop(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+        self._local.key = None
+
+    def _away(self, error: BaseException) -> ServiceException:
+        where = self._address.url if self._address else self.settings.url or f"of {self.settings.home_path}"
+        return ServiceException(
+            f"the runstream service {where} is away ({type(error).__name__}: {error}); "
+            "what was logged is kept in the spool. "
+            "Start it with `runstream up`, or check RUNSTREAM_URL",
+            503,
+        )
+
+
+def _problem(answer: http.client.HTTPResponse) -> Exception:
+    body = answer.read()
+    try:
+        document = json.loads(body)
+        message = document.get("detail") or document.get("title") or answer.reason
+    except (ValueError, AttributeError):
+        document, message = {}, body.decode(errors="replace")[:500] or answer.reason
+    if answer.status in (401, 403):
+        return AuthenticationException(
+            f"the runstream service refused the token ({message}); set RUNSTREAM_TOKEN"
+        )
+    return ServiceException(str(message), answer.status, document)
+
+
+def quoted(part: str) -> str:
+    """A path segment or a path of files, quoted for a URL; slashes stay."""
+    return quote(part, safe="/")
+
+
+@lru_cache(maxsize=64)
+def client_for(settings: Settings) -> ServiceClient:
+    """The process's one client for these settings."""
+    return ServiceClient(settings)

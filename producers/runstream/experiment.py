@@ -1,0 +1,242 @@
+"""Experiments: named groups of runs, and where interactive runs start."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from .client import quoted
+from .exceptions import UserErrorException
+from .record import Filter
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .run import Run
+
+_NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
+_new: set[tuple[str, str]] = set()  # (workspace, name) of experiments the service may not know yet
+_new_lock = threading.Lock()
+
+
+class ViewType(Enum):
+    """Which experiments a list holds."""
+
+    ActiveOnly = "ActiveOnly"
+    ArchivedOnly = "ArchivedOnly"
+    All = "All"
+
+
+class Experiment:
+    """An experiment; it comes into being with its first run, or when its `id` is asked for.
+
+    The constructor asks no service, so that a script starts at once and offline too.
+
+    Args:
+        workspace: the workspace it belongs to.
+        name: letters, digits, `_` and `-`, at most 255, the first a letter or digit.
+        _skip_name_validation: take any name.
+
+    Raises:
+        UserErrorException: the name is not of that form.
+
+    Source: `azureml.core.Experiment`.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        name: str,
+        _skip_name_validation: bool = False,
+        _id: Any = None,
+        _archived_time: str | None = None,
+        _create_in_cloud: bool = True,
+        _experiment_dto: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            raise TypeError(f"Experiment() got an unexpected keyword argument {next(iter(kwargs))!r}")
+        if not _skip_name_validation and not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise UserErrorException(
+                f"Experiment name {name!r} is not valid: 1 to 255 letters, digits, underscores or dashes, "
+                "the first a letter or a digit"
+            )
+        self._workspace, self._name = workspace, name
+        self._record = dict(_experiment_dto) if _experiment_dto else None
+        if _create_in_cloud and self._record is None:
+            with _new_lock:
+                _new.add((workspace.name, name))
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self._name
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace it belongs to."""
+        return self._workspace
+
+    workspace_object = workspace
+
+    @property
+    def id(self) -> str:
+        """The service's id of the experiment, which is created if need be.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        return str(self._known()["id"])
+
+    @property
+    def tags(self) -> dict[str, str | None]:
+        """The experiment's tags as last fetched."""
+        return dict(self._known().get("tags") or {})
+
+    @property
+    def archived_time(self) -> str | None:
+        """When it was archived, ISO 8601 UTC, or None."""
+        archived: str | None = self._known().get("archived_utc")
+        return archived
+
+    def refresh(self) -> None:
+        """Fetch the experiment's record again."""
+        self._record = None
+        self._known()
+
+    def start_logging(
+        self,
+        name: str | None = None,
+        run_id: str | None = None,
+        outputs: str | builtins.list[str] | bool | None = None,
+        snapshot_directory: str | None = ".",
+        *,
+        tags: Mapping[str, Any] | None = None,
+        display_name: str | None = None,
+        description: str | None = None,
+    ) -> Run:
+        """Start an interactive run, at once and whether or not a service is there.
+
+        Args:
+            name: the run's name; default `run_<id>`.
+            run_id: its id; default a new uuid4. An existing run of that id is started again.
+            outputs: directories collected when the run ends, created now; None or True for `./outputs`, False for none.
+            snapshot_directory: directory the run's code lies in; None for none.
+            tags: first tags.
+            display_name: name for people; default three words made up.
+            description: free text, Markdown.
+
+        Returns:
+            The run, in status Running.
+
+        Raises:
+            TypeError: tags that are not a mapping, or another argument of a wrong type.
+        """
+        from .run import Run
+
+        return Run._start(
+            self,
+            name=name,
+            run_id=run_id,
+            outputs=outputs,
+            snapshot_directory=snapshot_directory,
+            tags=tags,
+            display_name=display_name,
+            description=description,
+        )
+
+    def get_runs(
+        self,
+        type: str | None = None,
+        tags: Filter = None,
+        properties: Filter = None,
+        include_children: bool = False,
+        *,
+        status: str | None = None,
+    ) -> Iterator[Run]:
+        """The experiment's runs, newest start first, fetched in pages as they are asked for.
+
+        Args:
+            type: only runs of this type, or with it as property `azureml.runsource`.
+            tags: a tag's name, or a dictionary of names and values that must all match.
+            properties: the same for properties.
+            include_children: also runs that have a parent.
+            status: only runs in this status.
+
+        Raises:
+            ValueError: a filter of another type (at the call).
+            ServiceException: the service is away (when iterating).
+        """
+        from .run import Run
+
+        return Run.list(
+            self,
+            type=type,
+            tags=tags,
+            properties=properties,
+            status=status,
+            include_children=include_children,
+        )
+
+    @staticmethod
+    def list(
+        workspace: Workspace,
+        experiment_name: str | None = None,
+        view_type: str | ViewType = "ActiveOnly",
+        tags: Filter = None,
+    ) -> builtins.list[Experiment]:
+        """A workspace's experiments.
+
+        Args:
+            workspace: the workspace.
+            experiment_name: only the one of this name.
+            view_type: `ActiveOnly`, `ArchivedOnly` or `All`.
+            tags: a tag's name, or a dictionary of names and values that must all match.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from .record import check_filter, matches
+
+        check_filter("tags", tags)
+        view = view_type.value if isinstance(view_type, ViewType) else view_type
+        with _new_lock:
+            unknown = [name for space, name in _new if space == workspace.name]
+        for name in unknown:
+            Experiment(workspace, name, _skip_name_validation=True)._known()
+        found = workspace._client.get_json("/api/v1/experiments", [("workspace", workspace.name)])[
+            "experiments"
+        ]
+        return [
+            Experiment(workspace, one["name"], _skip_name_validation=True, _experiment_dto=one)
+            for one in found
+            if (experiment_name is None or one["name"] == experiment_name)
+            and (view == "All" or bool(one.get("archived_utc")) == (view == "ArchivedOnly"))
+            and matches(tags, one.get("tags") or {})
+        ]
+
+    def get_portal_url(self) -> str:
+        """Address of the experiment's page.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        return f"{self._workspace._client.address().url}/experiments/id/{self.id}?wsid={self._workspace._scope()}"
+
+    def _known(self) -> dict[str, Any]:
+        if self._record is None:
+            path = f"/api/v1/experiments/{quoted(self._name)}"
+            self._record = self._workspace._client.request(
+                "PUT", path, [("workspace", self._workspace.name)]
+            ).json()
+            with _new_lock:
+                _new.discard((self._workspace.name, self._name))
+        return self._record
+
+    def __str__(self) -> str:
+        return f"Experiment(Name: {self._name},\nWorkspace: {self._workspace.name})"
+
+    __repr__ = __str__

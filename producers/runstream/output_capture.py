@@ -1,0 +1,78 @@
+"""Copy of a `with` block's stdout and stderr in `./logs/user_log.txt`, as the original writes it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class _Tee:
+    """A text stream that also writes to a log; everything else is the stream's own."""
+
+    def __init__(self, stream: TextIO, log: TextIO) -> None:
+        self._stream, self._log = stream, log
+
+    def write(self, text: str) -> int:
+        """Write to both; a full disk only costs the copy."""
+        try:
+            self._log.write(text)
+        except (OSError, ValueError):
+            pass
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush both."""
+        try:
+            self._log.flush()
+        except (OSError, ValueError):
+            pass
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class OutputCapture:
+    """Tees stdout and stderr from `start` to `stop`, appending to `<folder>/user_log.txt`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "user_log.txt"
+        self._log: TextIO | None = None
+        self._replaced: list[tuple[str, TextIO, _Tee]] = []
+
+    def start(self) -> None:
+        """Begin. A folder that cannot be written leaves the output uncopied."""
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self._log = self.file.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            print(f"runstream: {self.file}: output is not copied there ({error})", file=sys.stderr)
+            return
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is not None:
+                tee = _Tee(stream, self._log)
+                setattr(sys, name, tee)
+                self._replaced.append((name, stream, tee))
+
+    def write(self, text: str) -> None:
+        """Add text that was not printed, such as a traceback."""
+        if self._log is not None:
+            try:
+                self._log.write(text)
+            except OSError:
+                pass
+
+    def stop(self) -> None:
+        """End; a stream somebody else replaced meanwhile stays as it is."""
+        for name, stream, tee in reversed(self._replaced):
+            if getattr(sys, name) is tee:
+                setattr(sys, name, stream)
+        self._replaced.clear()
+        if self._log is not None:
+            try:
+                self._log.close()
+            except OSError:
+                pass
+            self._log = None

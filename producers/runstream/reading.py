@@ -1,0 +1,136 @@
+"""Reads of a run over HTTP that see this process's own writes: a watermark goes with the request, never a sleep."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from .client import ServiceClient, quoted
+from .exceptions import ServiceException
+from .live_runs import confirm, find_live, last_opened, unconfirmed
+from .metrics import Series, decode_series
+from .record import RunRecord
+
+_log = logging.getLogger("runstream")
+_SOURCES_A_REQUEST = 400  # about 20 KB of a URL
+_STALE = "x-runstream-stale"
+
+
+def fetch_record(client: ServiceClient, run_id: str, waits: Mapping[str, int] | None = None) -> RunRecord:
+    """A run's record, after the service has stored this process's writes up to `waits`.
+
+    Raises:
+        ServiceException: no such run (status_code 404), or the service is away.
+    """
+    parts = _split(waits or {})
+    for part in parts[:-1]:
+        _wait(client, run_id, part)
+    params = [("wait", _text(parts[-1]))] if parts[-1] else []
+    answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}", params)
+    _note(client, answer.headers, parts[-1])
+    return RunRecord.from_json(answer.json())
+
+
+def fetch_metrics(
+    client: ServiceClient,
+    run_ids: Sequence[str],
+    *,
+    name: str | None = None,
+    recursive: bool = False,
+    run_type: str | None = None,
+    waits: Mapping[str, int] | None = None,
+) -> dict[str, list[Series]]:
+    """Series of several runs, in the service's order of runs and the order first logged, in one request per 200 runs.
+
+    Args:
+        run_ids: the runs.
+        name: only series of this name.
+        recursive: also the runs' descendants.
+        run_type: only descendants of this type.
+        waits: as `fetch_record`.
+    """
+    import msgpack
+
+    parts = _split(waits or {})
+    for part in parts[:-1]:
+        _wait(client, run_ids[0], part)
+    found: dict[str, list[Series]] = {}
+    for first in range(0, len(run_ids), 200):
+        params = [("run", run_id) for run_id in run_ids[first : first + 200]]
+        if name is not None:
+            params.append(("name", name))
+        if recursive:
+            params.append(("recursive", "1"))
+        if run_type is not None:
+            params.append(("type", run_type))
+        if parts[-1]:
+            params.append(("wait", _text(parts[-1])))
+        answer = client.request("GET", "/api/v1/metrics", params)
+        _note(client, answer.headers, parts[-1])
+        for run in msgpack.unpackb(answer.body, strict_map_key=False)["runs"]:
+            found[run["run_id"]] = [decode_series(series) for series in run["series"]]
+    return found
+
+
+def settle(client: ServiceClient, run_id: str | None = None, timeout: float = 30.0) -> bool:
+    """Wait until the service has stored what this process wrote.
+
+    Args:
+        run_id: to one run; None: to all.
+        timeout: seconds to wait.
+
+    Returns:
+        Whether it has.
+
+    Raises:
+        ServiceException: the service is away.
+    """
+    if run_id is None:
+        waits = unconfirmed(client.settings)
+        run_id = last_opened(client.settings)
+    else:
+        live = find_live(client.settings, run_id)
+        waits = live.unconfirmed() if live else {}
+    deadline = time.monotonic() + timeout
+    for part in _split(waits):
+        while part and run_id and not _wait(client, run_id, part):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+    return True
+
+
+def _wait(client: ServiceClient, run_id: str, waits: Mapping[str, int]) -> bool:
+    """One request that waits; the run it asks for is of no interest."""
+    try:
+        answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}", [("wait", _text(waits))])
+    except ServiceException as error:
+        if error.status_code != 404:
+            raise
+        return False
+    if answer.headers.get(_STALE) == "1":
+        return False
+    confirm(client.settings, waits)
+    return True
+
+
+def _split(waits: Mapping[str, int]) -> list[dict[str, int]]:
+    pairs = sorted(waits.items())
+    return [
+        dict(pairs[first : first + _SOURCES_A_REQUEST])
+        for first in range(0, max(len(pairs), 1), _SOURCES_A_REQUEST)
+    ]
+
+
+def _text(waits: Mapping[str, int]) -> str:
+    return ",".join(f"{source}:{position}" for source, position in waits.items())
+
+
+def _note(client: ServiceClient, headers: Mapping[str, str], waits: Mapping[str, int]) -> None:
+    if headers.get(_STALE) == "1":
+        _log.warning(
+            "the service has not stored all of this process's writes within its time; what is read may lack the newest"
+        )
+    else:
+        confirm(client.settings, waits)

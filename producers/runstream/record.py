@@ -1,0 +1,106 @@
+"""What the service knows of a run, and the filters its lists take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .client import Params, ServiceClient
+
+TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+"""Statuses after which a run is over."""
+
+PAGE = 500
+"""Runs fetched in one request of a list."""
+
+Filter = Mapping[str, Any] | str | None
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """A run as last heard of. Times are ISO 8601 UTC with `Z`."""
+
+    run_id: str
+    experiment: str
+    workspace: str
+    status: str = "NotStarted"
+    number: int | None = None
+    parent_run_id: str | None = None
+    root_run_id: str | None = None
+    name: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    type: str | None = None
+    target: str | None = None
+    created_utc: str | None = None
+    start_time_utc: str | None = None
+    end_time_utc: str | None = None
+    error: dict[str, Any] | None = None
+    warnings: list[Any] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str | None] = field(default_factory=dict)
+    properties: dict[str, str | None] = field(default_factory=dict)
+    dropped: int = 0
+    gaps: Any = 0
+    settled: bool = False
+    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RunRecord:
+        """Read a record of the HTTP API; unknown fields are ignored, absent ones take their defaults."""
+        names = cls.__dataclass_fields__
+        known = {key: value for key, value in document.items() if key in names and value is not None}
+        known.setdefault("experiment", "")
+        known.setdefault("workspace", "")
+        return cls(**known)
+
+
+def check_filter(what: str, value: Filter) -> None:
+    """Refuse a filter of tags or properties that is neither a name nor a mapping.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if value is not None and not isinstance(value, (str, Mapping)):
+        raise ValueError(
+            f"Unknown filter type for run {what}: {type(value).__name__}; pass a name or a dictionary"
+        )
+
+
+def filter_params(kind: str, value: Filter) -> list[tuple[str, str]]:
+    """The part of a filter the service evaluates; `matches` does the rest (an exact None, names that contain `=`)."""
+    if value is None:
+        return []
+    wanted: Mapping[str, Any] = {value: None} if isinstance(value, str) else value
+    return [
+        (kind, str(key) if content is None else f"{key}={content}")
+        for key, content in wanted.items()
+        if "=" not in str(key)
+    ]
+
+
+def matches(filter_: Filter, have: Mapping[str, str | None]) -> bool:
+    """Whether tags or properties satisfy a filter: a name is present, or every pair is equal as text."""
+    if filter_ is None:
+        return True
+    if isinstance(filter_, str):
+        return filter_ in have
+    for key, wanted in filter_.items():
+        name = str(key)
+        if name not in have or have[name] != (None if wanted is None else str(wanted)):
+            return False
+    return True
+
+
+def list_records(client: ServiceClient, params: Params) -> Iterator[RunRecord]:
+    """Records of a list, fetched page by page as they are asked for."""
+    cursor: str | None = None
+    while True:
+        page = client.get_json(
+            "/api/v1/runs", [*params, ("limit", str(PAGE)), *([("after", cursor)] if cursor else [])]
+        )
+        yield from map(RunRecord.from_json, page["runs"])
+        cursor = page.get("next")
+        if not cursor:
+            return
