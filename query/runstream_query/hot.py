@@ -1,0 +1,227 @@
+"""The hot tier read: chunks of points in Postgres, of which one series is fetched by substrings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runstream_schemas.arrow import ROW_BITS
+from runstream_schemas.errors import CorruptEvent, QueryError
+from runstream_schemas.payload import (
+    PREFIX_BYTES,
+    BlockPoints,
+    Index,
+    decode_block,
+    decode_order,
+    index_size,
+    read_index,
+)
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+
+from . import queries
+from .runs import Connection
+from .vectors import Segment, join, merge_by_time
+
+WHOLE_BYTES = 16 << 10
+"""Chunks up to this size are fetched whole: a second round trip costs more than the bytes."""
+
+Pieces = list[tuple[int, bytes]]  # (offset, bytes), ascending
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A row of the hot tier, with the parts of its payload that were fetched."""
+
+    run_key: int
+    source_key: int
+    ordinal: int
+    first: int
+    size: int
+    pieces: Pieces
+    index: Index | None = None
+    missing: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes) still to fetch
+
+    def plan(self, names: Collection[str] | None) -> None:
+        """Work out which bytes are still needed for the wanted series.
+
+        Raises:
+            QueryError: the payload is damaged.
+        """
+        head = self.pieces[0][1]
+        try:
+            need = index_size(head)
+            if need > len(head):
+                self.missing = [(len(head), need - len(head))]  # a very wide batch; plan again with those
+                return
+            self.index = read_index(head)
+        except CorruptEvent as error:
+            raise self.damaged(error) from None
+        self.missing = [
+            (max(at, len(head)), at + size - max(at, len(head)))
+            for at, size in self._wanted_parts(names)
+            if at + size > len(head)
+        ]
+
+    def extend(self, at: int, data: bytes) -> None:
+        """Add fetched bytes; those that continue the first piece are joined to it."""
+        start, first = self.pieces[0]
+        if at == start + len(first):
+            self.pieces[0] = (start, first + data)
+        else:
+            self.pieces.append((at, data))
+
+    def damaged(self, error: CorruptEvent) -> QueryError:
+        return QueryError(
+            f"chunk (run {self.run_key}, source {self.source_key}, slot {self.first}) of the hot tier is damaged: {error}; "
+            "restore the database, or delete that row of `chunks` to lose these points"
+        )
+
+    def _wanted_parts(self, names: Collection[str] | None) -> list[tuple[int, int]]:
+        """(offset, bytes) of the sections to decode, neighbours joined."""
+        index = self.index
+        assert index is not None
+        parts = [index.blocks[number][2:] for number in self.wanted_blocks(names)]
+        if parts and self.needs_order(names):
+            parts.append(index.order_at)
+        joined: list[tuple[int, int]] = []
+        for at, size in parts:
+            if joined and sum(joined[-1]) == at:
+                joined[-1] = (joined[-1][0], joined[-1][1] + size)
+            else:
+                joined.append((at, size))
+        return joined
+
+    def wanted_blocks(self, names: Collection[str] | None) -> list[int]:
+        """Numbers of the blocks that hold wanted series."""
+        index = self.index
+        assert index is not None
+        return [
+            number
+            for number, (first, n, _, _) in enumerate(index.blocks)
+            if any(_wanted(key, names) for key, _ in index.series[first : first + n])
+        ]
+
+    def needs_order(self, names: Collection[str] | None) -> bool:
+        """Whether a wanted series has values of several kinds: only then does their order have to be looked up."""
+        assert self.index is not None
+        keys = [key for key, _ in self.index.series if _wanted(key, names)]
+        return len(set(keys)) < len(keys)
+
+    def _bytes(self, at: int, size: int) -> memoryview:
+        for start, data in self.pieces:
+            if start <= at and at + size <= start + len(data):
+                return memoryview(data)[at - start : at - start + size]
+        raise self.damaged(CorruptEvent(f"{size} bytes at {at} lie outside of its {self.size}"))
+
+    def decode(self, names: Collection[str] | None) -> dict[SeriesKey, Segment]:
+        """The wanted series of this chunk.
+
+        Raises:
+            QueryError: the payload is damaged.
+        """
+        index = self.index
+        assert index is not None
+        found: dict[SeriesKey, list[tuple[int, Segment]]] = {}
+        try:
+            for number in self.wanted_blocks(names):
+                first, n, at, size = index.blocks[number]
+                block = decode_block(index, number, self._bytes(at, size))
+                start = text = 0
+                for i in range(first, first + n):
+                    count = int(index.counts[i])
+                    key, kind = index.series[i]
+                    if count and _wanted(key, names):
+                        found.setdefault(key, []).append(
+                            (i, self._segment(key, kind, block, start, count, text))
+                        )
+                    start += count
+                    text += count if kind == Kind.TEXT else 0
+            if all(len(parts) == 1 for parts in found.values()):
+                return {key: parts[0][1] for key, parts in found.items()}
+            order, _ = decode_order(index, self._bytes(*index.order_at))
+        except CorruptEvent as error:
+            raise self.damaged(error) from None
+        result = {}
+        for key, parts in found.items():
+            whole = join([segment for _, segment in parts])
+            places = np.concatenate([np.flatnonzero(order == i) for i, _ in parts])
+            result[key] = whole.take(np.argsort(places, kind="stable")) if len(parts) > 1 else whole
+        return result
+
+    def _segment(
+        self, key: SeriesKey, kind: Kind, block: BlockPoints, start: int, count: int, text: int
+    ) -> Segment:
+        end = start + count
+        steps = block.steps[start:end]
+        if key.cls == SeriesClass.TABLE:
+            steps = steps + (self.ordinal << ROW_BITS)
+        if kind == Kind.TEXT:
+            values, texts = np.arange(count, dtype=np.uint64), block.texts[text : text + count]
+        else:
+            values, texts = block.values[start:end], []
+        return Segment(kind, steps, block.times[start:end], values, texts)
+
+
+def _wanted(key: SeriesKey, names: Collection[str] | None) -> bool:
+    return names is None or key.name in names
+
+
+async def fetch_chunks(
+    connection: Connection, run_keys: Sequence[int], names: Collection[str] | None = None
+) -> list[Chunk]:
+    """Fetch the hot chunks of runs, as far as needed for series called `names` (None: all). Call it in a snapshot.
+
+    Raises:
+        QueryError: a payload is damaged.
+    """
+    whole = 1 << 30 if names is None else WHOLE_BYTES
+    rows = await connection.fetch(queries.HOT_CHUNKS, list(run_keys), whole, PREFIX_BYTES)
+    chunks = [
+        Chunk(
+            row["run_key"], row["source_key"], row["ordinal"], row["first"], row["size"], [(0, row["head"])]
+        )
+        for row in rows
+    ]
+    for chunk in chunks:
+        chunk.plan(names)
+    while wanted := [(chunk, at, size) for chunk in chunks for at, size in chunk.missing]:
+        data = await connection.fetch(
+            queries.CHUNK_PARTS,
+            list(range(len(wanted))),
+            [chunk.run_key for chunk, _, _ in wanted],
+            [chunk.source_key for chunk, _, _ in wanted],
+            [chunk.first for chunk, _, _ in wanted],
+            [at + 1 for _, at, _ in wanted],
+            [size for _, _, size in wanted],
+        )
+        for row in sorted(data, key=lambda row: row["place"]):  # ascending offsets within each chunk
+            chunk, at, _ = wanted[row["place"]]
+            chunk.extend(at, row["data"])
+        for chunk, _, _ in wanted:
+            if chunk.index is None:
+                chunk.plan(names)
+                if chunk.index is None:
+                    raise chunk.damaged(CorruptEvent(f"its header is longer than its {chunk.size} bytes"))
+            else:
+                chunk.missing = []
+    return chunks
+
+
+def merge_sources(
+    decoded: Sequence[tuple[Chunk, dict[SeriesKey, Segment]]],
+) -> dict[int, dict[SeriesKey, Segment]]:
+    """Points by run key and series: a writer's chunks one after the other, several writers' merged by time.
+
+    Args:
+        decoded: chunks in order of (run, source, first slot), with what they hold.
+    """
+    by_source: dict[tuple[int, SeriesKey], dict[int, list[Segment]]] = {}
+    for chunk, segments in decoded:
+        for key, segment in segments.items():
+            by_source.setdefault((chunk.run_key, key), {}).setdefault(chunk.source_key, []).append(segment)
+    result: dict[int, dict[SeriesKey, Segment]] = {}
+    for (run_key, key), sources in by_source.items():
+        result.setdefault(run_key, {})[key] = merge_by_time([join(segments) for segments in sources.values()])
+    return result

@@ -1,0 +1,251 @@
+"""Parquet files of the store, read by the row groups and columns that hold what is wanted.
+
+A row group whose statistics say that it holds one series needs no key columns and no filter: its numbers go to numpy as they
+are. Footers are kept (files never change once published), so a read costs the wanted pages only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from runstream_schemas.arrow import restore_kinds
+from runstream_schemas.errors import StoreError
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.store import Store
+
+from .vectors import Segment
+
+FOOTERS = 512
+"""Footers kept in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which columns identify a series in a kind of file: `step` and the key beside run and name."""
+
+    kind: str
+    step: str
+    second: str  # cls of metrics, column of tables
+
+    def key(self, name: str, second: Any) -> SeriesKey:
+        """The series a row belongs to."""
+        return SeriesKey(second, name) if self.second == "cls" else SeriesKey(SeriesClass.TABLE, name, second)
+
+
+METRICS = Layout("metrics", "step", "cls")
+TABLES = Layout("tables", "row", "column")
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group as its statistics tell: smallest and largest run, name and second key; whether every value is a float."""
+
+    rows: int
+    runs: tuple[str, str] | None
+    names: tuple[str, str] | None
+    seconds: tuple[Any, Any] | None
+    all_float: bool
+
+    def pure(self) -> bool:
+        return all(span is not None and span[0] == span[1] for span in (self.runs, self.names, self.seconds))
+
+    def holds(self, names: Collection[str] | None) -> bool:
+        return (
+            names is None
+            or self.names is None
+            or any(self.names[0] <= name <= self.names[1] for name in names)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Footer:
+    metadata: pq.FileMetaData
+    groups: list[_Group]
+
+
+class ParquetFiles:
+    """Reads the store's Parquet files; safe to use from several threads.
+
+    Args:
+        store: where they lie.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._footers: OrderedDict[str, _Footer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(
+        self,
+        path: str,
+        layout: Layout,
+        groups: Mapping[int, Collection[str]],
+        names: Collection[str] | None = None,
+    ) -> dict[str, dict[SeriesKey, list[Segment]]]:
+        """Read series from some row groups of a file.
+
+        Args:
+            path: relative to the store's root.
+            layout: `METRICS` or `TABLES`.
+            groups: run ids wanted from each row group.
+            names: names wanted; None: all.
+
+        Returns:
+            Segments by run id and series, in order of logging.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        result: dict[str, dict[SeriesKey, list[Segment]]] = {}
+        try:
+            # A file replaced since the snapshot lies in the trash longer than any query takes; the store looks there too.
+            source = self._store.open_input(path)
+            try:
+                footer = self._footer(path, source, layout)
+                file = pq.ParquetFile(
+                    source, metadata=footer.metadata, read_dictionary=["run_id", "name", "column"]
+                )
+                for number, runs in sorted(groups.items()):
+                    if number >= len(footer.groups):
+                        raise StoreError(
+                            f"{path}: the manifest names row group {number}, the file has {len(footer.groups)}; "
+                            "another file lies under that name: restore it from a backup"
+                        )
+                    group = footer.groups[number]
+                    if not group.rows or not group.holds(names):
+                        continue
+                    for run_id, key, segment in _read_group(file, number, group, layout, runs, names):
+                        result.setdefault(run_id, {}).setdefault(key, []).append(segment)
+            finally:
+                source.close()
+        except (pa.ArrowInvalid, pa.ArrowException, OSError, ValueError) as error:
+            with self._lock:
+                self._footers.pop(path, None)
+            raise StoreError(
+                f"{path}: damaged or not Parquet ({error}); restore the file from a backup"
+            ) from None
+        return result
+
+    def _footer(self, path: str, source: Any, layout: Layout) -> _Footer:
+        with self._lock:
+            footer = self._footers.get(path)
+            if footer is not None:
+                self._footers.move_to_end(path)
+                return footer
+        metadata = pq.read_metadata(source)
+        footer = _Footer(
+            metadata, [_group(metadata, number, layout) for number in range(metadata.num_row_groups)]
+        )
+        with self._lock:
+            self._footers[path] = footer
+            while len(self._footers) > FOOTERS:
+                self._footers.popitem(last=False)
+        return footer
+
+
+def _group(metadata: pq.FileMetaData, number: int, layout: Layout) -> _Group:
+    group = metadata.row_group(number)
+    columns = {group.column(i).path_in_schema: group.column(i).statistics for i in range(group.num_columns)}
+
+    def span(name: str) -> tuple[Any, Any] | None:
+        statistics = columns.get(name)
+        if statistics is None or not statistics.has_min_max or statistics.null_count:
+            return None
+        return statistics.min, statistics.max
+
+    def nulls(name: str) -> int | None:
+        statistics = columns.get(name)
+        return statistics.null_count if statistics is not None and statistics.has_null_count else None
+
+    return _Group(
+        group.num_rows,
+        span("run_id"),
+        span("name"),
+        span(layout.second),
+        nulls("value") == 0 and nulls("int_value") == group.num_rows,
+    )
+
+
+def _read_group(
+    file: pq.ParquetFile,
+    number: int,
+    group: _Group,
+    layout: Layout,
+    runs: Collection[str],
+    names: Collection[str] | None,
+) -> Iterator[tuple[str, SeriesKey, Segment]]:
+    columns = [layout.step, "time", "value", *(() if group.all_float else ("int_value", "text"))]
+    if group.pure():
+        assert group.runs is not None
+        assert group.names is not None
+        assert group.seconds is not None
+        if group.runs[0] in runs and (names is None or group.names[0] in names):
+            table = file.read_row_groups([number], columns=columns)
+            yield (
+                group.runs[0],
+                layout.key(group.names[0], group.seconds[0]),
+                _segment(table, layout, group.all_float),
+            )
+        return
+    table = file.read_row_groups(
+        [number], columns=["run_id", "name", layout.second, *columns]
+    ).combine_chunks()
+    run_codes, run_ids = _codes(table.column("run_id"))
+    name_codes, series_names = _codes(table.column("name"))
+    second_codes, seconds = _codes(table.column(layout.second))
+    changes = (np.diff(run_codes) != 0) | (np.diff(name_codes) != 0) | (np.diff(second_codes) != 0)
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    ends = np.append(starts[1:], len(run_codes))
+    # Converted once and then cut: a group of many short series would pay the conversion for each.
+    whole = _segment(table, layout, group.all_float)
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        run_id, name = run_ids[run_codes[start]], series_names[name_codes[start]]
+        if run_id in runs and (names is None or name in names):
+            yield run_id, layout.key(name, seconds[second_codes[start]]), whole.cut(start, end)
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[NDArray[Any], Any]:
+    """A key column as numbers, and what they stand for (None: themselves)."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0)
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    return array.indices.to_numpy(zero_copy_only=False), array.dictionary.to_pylist()
+
+
+def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
+    steps = _integers(table.column(layout.step))
+    times = _integers(table.column("time"))
+    if all_float:
+        return Segment(Kind.FLOAT, steps, times, _floats(table.column("value")).view(np.uint64))
+    kinds = restore_kinds(table)
+    values = _floats(table.column("value")).view(np.uint64).copy()
+    integral = (kinds == Kind.INT) | (kinds == Kind.BOOL)
+    if integral.any():
+        values[integral] = _integers(pc.fill_null(table.column("int_value"), 0)).view(np.uint64)[integral]
+    values[kinds == Kind.NULL] = 0
+    texts: list[str] = []
+    is_text = kinds == Kind.TEXT
+    if is_text.any():
+        texts = table.column("text").filter(pa.array(is_text)).to_pylist()
+        values[is_text] = np.arange(len(texts), dtype=np.uint64)
+    return Segment(None, steps, times, values, texts, kinds).cut(0, len(kinds))
+
+
+def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    return np.asarray(column.to_numpy()).view(np.int64)
+
+
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    return np.asarray(column.to_numpy(), dtype=np.float64)  # null reads as NaN

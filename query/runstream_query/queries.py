@@ -1,0 +1,154 @@
+"""The SQL of the query layer, by what it answers.
+
+Braces are places that `runs` fills with SQL of its own, never with data.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+RUN_KEY: Final = "select key from runs where run_id = $1"
+
+METRIC_ID: Final = """(
+    select id from series where cls = 0 and md5(name) = md5({name}) and name = {name} and md5("column") = md5(''))"""
+
+RUN_PAGE: Final = """
+select r.key, {value} as value
+from runs r left join experiments e on e.id = r.experiment_id {joins}
+where {where}
+order by {order}
+limit {limit}
+"""
+
+COUNT_RUNS: Final = """
+select r.status, count(*) as runs
+from runs r left join experiments e on e.id = r.experiment_id {joins}
+where {where}
+group by r.status
+"""
+
+IS_DESCENDANT: Final = """r.run_id in (
+    with recursive below as (
+        select run_id from runs where parent_run_id = {ancestor}
+        union
+        select child.run_id from runs child join below on child.parent_run_id = below.run_id
+    ) select run_id from below)"""
+
+DESCENDANTS: Final = """
+with recursive below as (
+    select key, run_id, start_time, type from runs where parent_run_id = $1
+    union
+    select child.key, child.run_id, child.start_time, child.type
+    from runs child join below on child.parent_run_id = below.run_id
+)
+select run_id from below
+where run_id <> $1 and ($2::text is null or type = $2)
+order by start_time desc nulls last, key desc
+"""
+
+RUN_RECORDS: Final = """
+select r.*, e.name as experiment, e.workspace,
+    (select jsonb_object_agg(t.key, t.value) from tags t where t.run_key = r.key and not t.removed) as tags,
+    (select jsonb_object_agg(p.key, p.value) from properties p where p.run_key = r.key) as properties,
+    (select count(*) from gaps g where g.run_key = r.key) as gaps
+from runs r left join experiments e on e.id = r.experiment_id
+where r.key = any($1::int8[])
+"""
+
+SUMMARIES: Final = """
+select m.*, s.cls, s.name, s."column"
+from summaries m join series s on s.id = m.series_id
+where m.run_key = any($1::int8[]) and ($2::int2 is null or s.cls = $2)
+order by m.run_key, m.series_id
+"""
+
+EXPERIMENTS: Final = """
+select e.id, e.name, e.workspace, e.description, e.tags, e.created_at, e.archived_at,
+    (select count(*) from runs r where r.experiment_id = e.id) as runs
+from experiments e
+where ($1::text is null or e.workspace = $1) and ($2::text is null or e.name = $2)
+order by e.id
+"""
+
+ADD_EXPERIMENT: Final = """
+insert into experiments (workspace, name) values ($1, $2) on conflict (workspace, name) do nothing
+"""
+
+# --- vectors: manifest and hot chunks, read in one snapshot ----------------------------------------------------------
+
+RUN_KEYS: Final = "select key, run_id from runs where run_id = any($1::text[])"
+
+RUNS_OF_NAME: Final = """
+select distinct r.key, r.run_id
+from series s join summaries m on m.series_id = s.id join runs r on r.key = m.run_key
+where md5(s.name) = md5($1) and s.name = $1 and ($2::int2 is null or s.cls = $2)
+"""
+
+SERIES_ORDER: Final = """
+select s.id, s.cls, s.name, s."column", min(m.first_time) as first_time
+from summaries m join series s on s.id = m.series_id
+where m.run_key = any($1::int8[])
+group by s.id
+"""
+
+LIVE_FILES: Final = """
+select f.id, f.path, fr.run_key, fr.first_row_group, fr.last_row_group
+from file_runs fr join files f on f.id = fr.file_id
+where fr.run_key = any($1::int8[]) and f.state = 'live' and f.kind = $2
+order by f.created_at, f.id, fr.run_key
+"""
+
+HOT_CHUNKS: Final = """
+select c.run_key, c.source_key, s.ordinal, c.first, c.points, octet_length(c.payload) as size,
+    case when octet_length(c.payload) <= $2 then c.payload else substr(c.payload, 1, $3) end as head
+from chunks c join sources s on s.key = c.source_key
+where c.run_key = any($1::int8[])
+order by c.run_key, c.source_key, c.first
+"""
+
+CHUNK_PARTS: Final = """
+select w.place, substr(c.payload, w.at, w.size) as data
+from unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[], $5::int4[], $6::int4[])
+    as w (place, run_key, source_key, first, at, size)
+join chunks c on c.run_key = w.run_key and c.source_key = w.source_key and c.first = w.first
+"""
+
+ALL_LIVE_FILES: Final = """
+select f.id, f.kind, f.path, e.name as experiment
+from files f left join experiments e on e.id = f.experiment_id
+where f.state = 'live' and f.kind = any($1::text[])
+order by f.id
+"""
+
+HOT_RUNS: Final = """
+select c.run_key, r.run_id, e.name as experiment, sum(octet_length(c.payload))::int8 as bytes, sum(c.points)::int8 as points
+from chunks c join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id
+group by c.run_key, r.run_id, e.name
+order by c.run_key
+"""
+
+# --- watermark -------------------------------------------------------------------------------------------------------
+
+STORED: Final = "select source, next from sources where source = any($1::uuid[]) and topic = $2"
+
+# --- SQL over everything ---------------------------------------------------------------------------------------------
+
+SQL_RUNS: Final = """
+select e.name as experiment, e.workspace, r.run_id, r.parent_run_id, r.root_run_id, r.number, r.name, r.display_name,
+    r.description, r.type, r.target, r.status, r.created_at as created_time, r.start_time, r.end_time,
+    r.settled_at is not null as settled, r.dropped,
+    (select jsonb_object_agg(t.key, t.value) from tags t where t.run_key = r.key and not t.removed) as tags,
+    (select jsonb_object_agg(p.key, p.value) from properties p where p.run_key = r.key) as properties
+from runs r left join experiments e on e.id = r.experiment_id
+order by r.key
+"""
+
+SQL_SUMMARIES: Final = """
+select r.run_id, s.name, m.count, m.first, m.last, m.min, m.max,
+    m.sum / nullif(m.finite, 0) as mean, m.last_step, m.last_text
+from summaries m join series s on s.id = m.series_id join runs r on r.key = m.run_key
+where s.cls = 0
+order by m.run_key, m.series_id
+"""

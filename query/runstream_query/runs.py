@@ -1,0 +1,572 @@
+"""Lists of runs: filters, order, pages and summaries, all from Postgres. A run list never touches history.
+
+Pages are cut by the last run's value and key, not by counting rows, so a page costs the same wherever it lies and runs that
+are created meanwhile shift nothing. A run without the ordering value comes last, whatever the direction; so a list is two
+lists, the runs with a value and those without, and each can follow an index.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from runstream_schemas.errors import QueryError
+from runstream_schemas.series import Kind, SeriesClass
+
+from . import queries
+
+if TYPE_CHECKING:
+    import asyncpg
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
+"""What statements run on."""
+
+MAX_LIMIT = 1000
+"""Most runs of one page."""
+
+STATS = ("first", "last", "min", "max", "mean", "count")
+"""Statistics of a metric that filters and orders know."""
+
+_COLUMNS = {
+    "start_time": ("r.start_time", "timestamptz"),
+    "end_time": ("r.end_time", "timestamptz"),
+    "created": ("r.created_at", "timestamptz"),
+    "number": ("r.number", "int8"),
+    "status": ("r.status", "text"),
+    "name": ("r.name", "text"),
+    "display_name": ("r.display_name", "text"),
+    "type": ("r.type", "text"),
+    "target": ("r.target", "text"),
+    "run_id": ("r.run_id", "text"),
+    "experiment": ("e.name", "text"),
+    "duration": ("extract(epoch from r.end_time - r.start_time)::float8", "float8"),
+}
+_OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "==": "=", "!=": "<>"}
+
+
+class _Unset:
+    """Stands for "has the key, whatever its value"."""
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY = _Unset()
+KeyFilter = tuple[str, "str | _Unset | None"]
+"""A tag or property to have: (key, value), (key, None) for one without a value, (key, ANY) for any value."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFilter:
+    """A comparison with a statistic of a metric, e.g. `MetricFilter("loss", "min", "<", 0.1)`. NaN compares as missing."""
+
+    name: str
+    stat: str
+    operator: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; everything given must hold.
+
+    Attributes:
+        parent: run id of the parent; `"none"`: only runs without one.
+        ancestor: run id of a run whose descendants, at any depth, are wanted.
+        started_from, started_to: `start_time` in [from, to).
+        archived: False: neither the run nor its experiment; True: only those; None: both.
+    """
+
+    workspace: str | None = None
+    experiment: str | None = None
+    run_ids: Sequence[str] | None = None
+    status: Sequence[str] = ()
+    type: str | None = None
+    target: str | None = None
+    tags: Sequence[KeyFilter] = ()
+    properties: Sequence[KeyFilter] = ()
+    parent: str | None = None
+    ancestor: str | None = None
+    started_from: datetime | None = None
+    started_to: datetime | None = None
+    archived: bool | None = False
+    metrics: Sequence[MetricFilter] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Order of a list: by a column of the runs, or by a statistic of a metric; runs without the value come last.
+
+    `created` never changes, so paging by it sees every run exactly once whatever happens meanwhile.
+    """
+
+    column: str = "start_time"
+    metric: str | None = None
+    stat: str = "last"
+    descending: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Order:
+        """Read `start_time`, `-start_time`, `metric:NAME:min` or `-metric:NAME:last`; a minus is descending.
+
+        Raises:
+            QueryError: no such column or statistic.
+        """
+        descending = text.startswith("-")
+        body = text[1:] if descending else text
+        if body.startswith("metric:"):
+            name, _, stat = body[len("metric:") :].rpartition(":")
+            if not name or stat not in STATS:
+                raise QueryError(f"order={text!r}: expected metric:NAME:STAT with one of {', '.join(STATS)}")
+            return cls(metric=name, stat=stat, descending=descending)
+        if body not in _COLUMNS:
+            raise QueryError(
+                f"order={text!r}: no such column; use one of {', '.join(_COLUMNS)} or metric:NAME:STAT"
+            )
+        return cls(column=body, descending=descending)
+
+    def __str__(self) -> str:
+        body = self.column if self.metric is None else f"metric:{self.metric}:{self.stat}"
+        return ("-" if self.descending else "") + body
+
+
+@dataclass(slots=True)
+class Run:
+    """A run as stored; times in UTC, None where not set."""
+
+    key: int
+    run_id: str
+    number: int | None
+    experiment: str | None
+    workspace: str | None
+    parent_run_id: str | None
+    root_run_id: str | None
+    name: str | None
+    display_name: str | None
+    description: str | None
+    type: str | None
+    target: str | None
+    status: str
+    created: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+    last_seen: datetime | None
+    archived: datetime | None
+    error: dict[str, Any] | None
+    warnings: list[Any]
+    details: dict[str, Any]
+    tags: dict[str, str | None]
+    properties: dict[str, str | None]
+    dropped: int
+    gaps: int
+    settled: bool
+    summaries: dict[str, Summary] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The run as the HTTP API shows it (snake_case, ISO 8601)."""
+        result: dict[str, Any] = {
+            "run_id": self.run_id,
+            "number": self.number,
+            "experiment": self.experiment,
+            "workspace": self.workspace,
+            "parent_run_id": self.parent_run_id,
+            "root_run_id": self.root_run_id,
+            "name": self.name,
+            "display_name": self.display_name,
+            "description": self.description,
+            "type": self.type,
+            "target": self.target,
+            "status": self.status,
+            "created_utc": iso(self.created),
+            "start_time_utc": iso(self.start_time),
+            "end_time_utc": iso(self.end_time),
+            "last_seen_utc": iso(self.last_seen),
+            "archived_utc": iso(self.archived),
+            "error": self.error,
+            "warnings": self.warnings,
+            "details": self.details,
+            "tags": self.tags,
+            "properties": self.properties,
+            "dropped": self.dropped,
+            "gaps": self.gaps,
+            "settled": self.settled,
+        }
+        if self.summaries is not None:
+            result["summaries"] = {name: summary.record() for name, summary in self.summaries.items()}
+        return result
+
+
+@dataclass(slots=True)
+class Summary:
+    """Statistics of one series of a run. `first`, `last`, `min`, `max`, `mean` are None for texts and where no value is
+    finite; `text` is the last text, cut to 256 characters."""
+
+    name: str
+    cls: int
+    column: str
+    kind: int
+    count: int
+    first: float | None
+    last: float | None
+    min: float | None
+    max: float | None
+    mean: float | None
+    last_step: int | None
+    last_time: int
+    text: str | None
+
+    def record(self) -> dict[str, Any]:
+        """The summary as the HTTP API shows it; JSON has no NaN and no infinity, so those are strings."""
+        numbers = {
+            name: _json_number(getattr(self, name)) for name in ("first", "last", "min", "max", "mean")
+        }
+        return {
+            "cls": self.cls,
+            "kind": self.kind,
+            "count": self.count,
+            **numbers,
+            "last_step": self.last_step,
+            "last_time": self.last_time,
+            "text": self.text,
+        }
+
+
+@dataclass(slots=True)
+class Page:
+    """Some runs, and where the next page starts (None: that was the last one)."""
+
+    runs: list[Run]
+    next: str | None
+
+
+@dataclass(slots=True)
+class _Statement:
+    """A statement under construction: its conditions and arguments."""
+
+    arguments: list[Any] = field(default_factory=list)
+    joins: list[str] = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
+
+    def bind(self, value: Any, kind: str) -> str:
+        self.arguments.append(value)
+        return f"${len(self.arguments)}::{kind}"
+
+
+async def list_runs(
+    connection: Connection,
+    wanted: RunFilter | None = None,
+    *,
+    order: Order | None = None,
+    limit: int = 50,
+    after: str | None = None,
+    summaries: bool = False,
+) -> Page:
+    """One page of the runs that pass `wanted`.
+
+    Args:
+        connection: a connection, in a transaction or not.
+        wanted: which runs; None: all that are not archived.
+        order: None: newest start first.
+        limit: most runs of the page, 1 to `MAX_LIMIT`.
+        after: `Page.next` of the page before.
+        summaries: also the summaries of each run's metrics.
+
+    Raises:
+        QueryError: a filter, order, limit or cursor that makes no sense.
+    """
+    wanted = wanted or RunFilter()
+    order = order or Order()
+    if not 1 <= limit <= MAX_LIMIT:
+        raise QueryError(f"limit={limit}: expected 1 to {MAX_LIMIT}")
+    position = _read_cursor(after, order) if after else None
+    rows: list[Any] = []
+    for part in ("value", "null"):
+        if part == "value" and position is not None and position[0] is None:
+            continue
+        if part == "null" and (order.metric is None and order.column in ("created", "run_id", "status")):
+            continue  # never null
+        here = position if position is not None and (position[0] is None) == (part == "null") else None
+        text, arguments = _page_sql(wanted, order, part == "value", here, limit + 1 - len(rows))
+        rows += await connection.fetch(text, *arguments)
+        if len(rows) > limit:
+            break
+    more = len(rows) > limit
+    rows = rows[:limit]
+    runs = await _load(connection, [row["key"] for row in rows])
+    if summaries:
+        await _attach_summaries(connection, runs)
+    return Page(runs, _write_cursor(order, rows[-1]["value"], rows[-1]["key"]) if more else None)
+
+
+async def count_runs(connection: Connection, wanted: RunFilter | None = None) -> dict[str, int]:
+    """How many runs pass `wanted`, by status.
+
+    Raises:
+        QueryError: a filter that makes no sense.
+    """
+    statement = _Statement()
+    _filter(statement, wanted or RunFilter())
+    rows = await connection.fetch(
+        queries.COUNT_RUNS.format(
+            joins=" ".join(statement.joins), where=" and ".join(statement.where or ["true"])
+        ),
+        *statement.arguments,
+    )
+    return {row["status"]: row["runs"] for row in rows}
+
+
+async def get_run(connection: Connection, run_id: str, *, summaries: bool = False) -> Run | None:
+    """One run, or None when there is no such run."""
+    key = await connection.fetchval(queries.RUN_KEY, run_id)
+    if key is None:
+        return None
+    runs = await _load(connection, [key])
+    if summaries:
+        await _attach_summaries(connection, runs)
+    return runs[0] if runs else None
+
+
+async def descendants(connection: Connection, run_id: str, *, type: str | None = None) -> list[str]:
+    """Run ids of all descendants of a run, newest start first, at any depth."""
+    return [row["run_id"] for row in await connection.fetch(queries.DESCENDANTS, run_id, type)]
+
+
+async def get_summaries(
+    connection: Connection, run_keys: Iterable[int], *, cls: int | None = SeriesClass.METRIC
+) -> dict[int, list[Summary]]:
+    """Summaries of the series of many runs in one query, by run key, in order first stored."""
+    result: dict[int, list[Summary]] = {}
+    for row in await connection.fetch(queries.SUMMARIES, list(run_keys), cls):
+        numeric = row["kind"] not in (Kind.TEXT, Kind.NULL)
+        result.setdefault(row["run_key"], []).append(
+            Summary(
+                row["name"],
+                row["cls"],
+                row["column"],
+                row["kind"],
+                row["count"],
+                row["first"] if numeric else None,
+                row["last"] if numeric else None,
+                _finite_or_none(row["min"]),
+                _finite_or_none(row["max"]),
+                row["sum"] / row["finite"] if row["finite"] else None,
+                row["last_step"],
+                row["last_time"],
+                row["last_text"],
+            )
+        )
+    return result
+
+
+async def _attach_summaries(connection: Connection, runs: list[Run]) -> None:
+    found = await get_summaries(connection, [run.key for run in runs])
+    for run in runs:
+        run.summaries = {summary.name: summary for summary in found.get(run.key, [])}
+
+
+async def _load(connection: Connection, keys: list[int]) -> list[Run]:
+    if not keys:
+        return []
+    rows = {row["key"]: row for row in await connection.fetch(queries.RUN_RECORDS, keys)}
+    return [_run(rows[key]) for key in keys if key in rows]
+
+
+def _run(row: Any) -> Run:
+    return Run(
+        key=row["key"],
+        run_id=row["run_id"],
+        number=row["number"],
+        experiment=row["experiment"],
+        workspace=row["workspace"],
+        parent_run_id=row["parent_run_id"],
+        root_run_id=row["root_run_id"],
+        name=row["name"],
+        display_name=row["display_name"],
+        description=row["description"],
+        type=row["type"],
+        target=row["target"],
+        status=row["status"],
+        created=row["created_at"],
+        start_time=row["start_time"],
+        end_time=row["end_time"],
+        last_seen=row["last_seen"],
+        archived=row["archived_at"],
+        error=from_json(row["error"]),
+        warnings=from_json(row["warnings"]) or [],
+        details=from_json(row["details"]) or {},
+        tags=from_json(row["tags"]) or {},
+        properties=from_json(row["properties"]) or {},
+        dropped=row["dropped"],
+        gaps=row["gaps"],
+        settled=row["settled_at"] is not None,
+    )
+
+
+# --- statements ------------------------------------------------------------------------------------------------------
+
+
+def _page_sql(
+    wanted: RunFilter, order: Order, with_value: bool, position: tuple[Any, int] | None, limit: int
+) -> tuple[str, list[Any]]:
+    statement = _Statement()
+    _filter(statement, wanted)
+    direction, beyond = ("desc", "<") if order.descending else ("asc", ">")
+    if order.metric is None:
+        value, kind = _COLUMNS[order.column]
+        present = f"{value} is not null"
+    else:
+        value, kind = _statistic("o", order.stat), "float8"
+        name = statement.bind(order.metric, "text")
+        join = f"summaries o on o.run_key = r.key and o.series_id = {queries.METRIC_ID.format(name=name)}"
+        statement.joins.append(f"join {join}" if with_value else f"left join {join}")
+        present = f"{value} is not null"
+    if with_value:
+        statement.where.append(present)
+        if position is not None:
+            last, key = statement.bind(position[0], kind), statement.bind(position[1], "int8")
+            statement.where.append(f"({value}, r.key) {beyond} ({last}, {key})")
+        by = f"{value} {direction}{' nulls last' if order.descending else ''}, r.key {direction}"
+    else:
+        statement.where.append(f"{value} is null")
+        if position is not None:
+            statement.where.append(f"r.key {beyond} {statement.bind(position[1], 'int8')}")
+        by = f"r.key {direction}"
+    text = queries.RUN_PAGE.format(
+        value=value,
+        joins=" ".join(statement.joins),
+        where=" and ".join(statement.where),
+        order=by,
+        limit=statement.bind(limit, "int8"),
+    )
+    return text, statement.arguments
+
+
+def _statistic(alias: str, stat: str) -> str:
+    if stat not in STATS:
+        raise QueryError(f"{stat!r} is no statistic of a metric; use one of {', '.join(STATS)}")
+    if stat == "mean":
+        return f"{alias}.sum / nullif({alias}.finite, 0)"
+    if stat == "count":
+        return f"{alias}.count::float8"
+    # Postgres sorts NaN above every number; for us a run without a number has no value to sort by.
+    return f"nullif({alias}.{stat}, 'NaN')"
+
+
+def _filter(statement: _Statement, wanted: RunFilter) -> None:
+    where, bind = statement.where, statement.bind
+    if wanted.workspace is not None:
+        where.append(f"e.workspace = {bind(wanted.workspace, 'text')}")
+    if wanted.experiment is not None:
+        # By id, not by name: so the index on (experiment, start) is followed.
+        where.append(
+            "r.experiment_id in (select id from experiments where "
+            f"name = {bind(wanted.experiment, 'text')}"
+            + (f" and workspace = {bind(wanted.workspace, 'text')})" if wanted.workspace is not None else ")")
+        )
+    if wanted.run_ids is not None:
+        where.append(f"r.run_id = any({bind(list(wanted.run_ids), 'text[]')})")
+    if len(wanted.status) == 1:
+        where.append(f"r.status = {bind(wanted.status[0], 'text')}")
+    elif wanted.status:
+        where.append(f"r.status = any({bind(list(wanted.status), 'text[]')})")
+    if wanted.type is not None:
+        where.append(f"r.type = {bind(wanted.type, 'text')}")
+    if wanted.target is not None:
+        where.append(f"r.target = {bind(wanted.target, 'text')}")
+    if wanted.parent == "none":
+        where.append("r.parent_run_id is null")
+    elif wanted.parent is not None:
+        where.append(f"r.parent_run_id = {bind(wanted.parent, 'text')}")
+    if wanted.ancestor is not None:
+        where.append(queries.IS_DESCENDANT.format(ancestor=bind(wanted.ancestor, "text")))
+    if wanted.started_from is not None:
+        where.append(f"r.start_time >= {bind(wanted.started_from, 'timestamptz')}")
+    if wanted.started_to is not None:
+        where.append(f"r.start_time < {bind(wanted.started_to, 'timestamptz')}")
+    if wanted.archived is not None:
+        where.append(
+            "r.archived_at is null and e.archived_at is null"
+            if not wanted.archived
+            else "(r.archived_at is not null or e.archived_at is not null)"
+        )
+    for table, alive, pairs in (
+        ("tags", " and not k.removed", wanted.tags),
+        ("properties", "", wanted.properties),
+    ):
+        for key, value in pairs:
+            match = f"k.key = {bind(key, 'text')}{alive}"
+            if value is None:
+                match += " and k.value is null"
+            elif isinstance(value, str):
+                match += f" and k.value = {bind(value, 'text')}"
+            where.append(f"exists (select from {table} k where k.run_key = r.key and {match})")
+    for metric in wanted.metrics:
+        operator = _OPERATORS.get(metric.operator)
+        if operator is None:
+            raise QueryError(f"{metric.operator!r} is no comparison; use one of {' '.join(_OPERATORS)}")
+        name = bind(metric.name, "text")
+        where.append(
+            "exists (select from summaries m where m.run_key = r.key "
+            f"and m.series_id = {queries.METRIC_ID.format(name=name)}"
+            f" and {_statistic('m', metric.stat)} {operator} {bind(float(metric.value), 'float8')})"
+        )
+
+
+# --- cursors ---------------------------------------------------------------------------------------------------------
+
+
+def _write_cursor(order: Order, value: Any, key: int) -> str:
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    elif isinstance(value, float) and not math.isfinite(value):
+        value = repr(value)
+    data = json.dumps([str(order), value, key], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _read_cursor(text: str, order: Order) -> tuple[Any, int]:
+    try:
+        made_for, value, key = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        kind = "float8" if order.metric is not None else _COLUMNS[order.column][1]
+        if made_for == str(order):
+            if value is not None:
+                read = {"timestamptz": datetime.fromisoformat, "float8": float, "int8": int, "text": str}[
+                    kind
+                ]
+                value = read(value)  # type: ignore[operator]
+            return value, int(key)
+    except (ValueError, TypeError, KeyError):
+        raise QueryError(
+            f"after={text!r:.80} is no cursor; pass `next` of the page before, unchanged"
+        ) from None
+    raise QueryError(
+        f"the cursor belongs to order={made_for!r}, not {str(order)!r}; start again without `after`"
+    )
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def iso(time: datetime | None) -> str | None:
+    """ISO 8601 in UTC with `Z`, microseconds kept."""
+    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def from_json(value: Any) -> Any:
+    """A jsonb value: asyncpg gives it as text unless the connection has a codec."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _json_number(value: float | None) -> float | str | None:
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,145 @@
+"""One consistent look at both tiers: each point is in exactly one of them.
+
+The compactor moves points by one transaction that publishes a file and deletes exactly the chunks it holds. So manifest and
+chunks read in one REPEATABLE READ transaction show every point once; read by two statements, or two transactions, they show
+some twice or not at all. Files the snapshot names are read after it ended: a replaced file stays in the trash meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import asyncpg
+
+from runstream_schemas.series import SeriesKey
+
+from . import queries
+from .hot import Chunk, fetch_chunks, merge_sources
+from .parquet import METRICS, TABLES, Layout, ParquetFiles
+from .runs import Connection
+from .vectors import Segment
+
+T = TypeVar("T")
+DECODERS = 4
+"""Threads that decode; the codecs release the GIL."""
+
+_executor = ThreadPoolExecutor(max_workers=DECODERS, thread_name_prefix="runstream-query")
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Row groups of a live file that hold points of a run."""
+
+    file_id: int
+    path: str
+    layout: Layout
+    run_key: int
+    first_group: int
+    last_group: int
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Where the points of some runs lie at one moment.
+
+    Attributes:
+        runs: run ids by key.
+        parts: row groups, files in the order in which their points were stored.
+        chunks: hot chunks, fetched as far as wanted, in order of (run, source, first slot).
+        series_order: series by when they were first logged: breaks ties between equal times.
+    """
+
+    runs: dict[int, str]
+    parts: list[FilePart]
+    chunks: list[Chunk]
+    series_order: dict[SeriesKey, tuple[int, int]]
+
+
+async def take_snapshot(
+    pool: asyncpg.Pool,
+    find_runs: Callable[[Connection], object],
+    *,
+    names: Collection[str] | None = None,
+    layouts: Sequence[Layout] = (METRICS, TABLES),
+) -> Snapshot:
+    """Look at both tiers at once.
+
+    Args:
+        pool: connections.
+        find_runs: coroutine function that gives the wanted runs, {key: run id}, on the snapshot's connection.
+        names: names of the wanted series; None: all.
+        layouts: kinds of file wanted.
+    """
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        runs: dict[int, str] = await find_runs(connection)  # type: ignore[misc]
+        keys = list(runs)
+        if not keys:
+            return Snapshot(runs, [], [], {})
+        parts = [
+            FilePart(
+                row["id"], row["path"], layout, row["run_key"], row["first_row_group"], row["last_row_group"]
+            )
+            for layout in layouts
+            for row in await connection.fetch(queries.LIVE_FILES, keys, layout.kind)
+        ]
+        chunks = await fetch_chunks(connection, keys, names)
+        order: dict[SeriesKey, tuple[int, int]] = {}
+        if names is None or len(names) > 1:
+            for row in await connection.fetch(queries.SERIES_ORDER, keys):
+                order[SeriesKey(row["cls"], row["name"], row["column"])] = (row["first_time"] or 0, row["id"])
+        return Snapshot(runs, parts, chunks, order)
+
+
+async def read_points(
+    snapshot: Snapshot,
+    files: ParquetFiles,
+    *,
+    names: Collection[str] | None = None,
+    cls: Collection[int] | None = None,
+) -> dict[str, dict[SeriesKey, list[Segment]]]:
+    """Read what a snapshot shows: by run id and series, segments in order of logging (files, then hot chunks).
+
+    Raises:
+        StoreError: a file is missing or damaged.
+        QueryError: a chunk is damaged.
+    """
+    loop = asyncio.get_running_loop()
+    by_file: dict[tuple[int, str], tuple[Layout, dict[int, set[str]]]] = {}
+    for part in snapshot.parts:
+        groups = by_file.setdefault((part.file_id, part.path), (part.layout, {}))[1]
+        for number in range(part.first_group, part.last_group + 1):
+            groups.setdefault(number, set()).add(snapshot.runs[part.run_key])
+    cold = [
+        loop.run_in_executor(_executor, files.read, path, layout, groups, names)
+        for (_, path), (layout, groups) in by_file.items()
+    ]
+    size = max(1, -(-len(snapshot.chunks) // DECODERS))
+    hot = [
+        loop.run_in_executor(_executor, _decode, snapshot.chunks[at : at + size], names)
+        for at in range(0, len(snapshot.chunks), size)
+    ]
+    result: dict[str, dict[SeriesKey, list[Segment]]] = {}
+    for found in await asyncio.gather(*cold):
+        for run_id, series in found.items():
+            for key, segments in series.items():
+                if cls is None or key.cls in cls:
+                    result.setdefault(run_id, {}).setdefault(key, []).extend(segments)
+    decoded = [item for part in await asyncio.gather(*hot) for item in part]
+    for run_key, by_key in merge_sources(decoded).items():
+        for key, segment in by_key.items():
+            if cls is None or key.cls in cls:
+                result.setdefault(snapshot.runs[run_key], {}).setdefault(key, []).append(segment)
+    return result
+
+
+def _decode(
+    chunks: Sequence[Chunk], names: Collection[str] | None
+) -> list[tuple[Chunk, dict[SeriesKey, Segment]]]:
+    return [(chunk, chunk.decode(names)) for chunk in chunks]
