@@ -27,7 +27,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from runstream_schemas.errors import ServiceError
@@ -135,6 +135,18 @@ def open_home(settings: Settings, *, create: bool = True, mounts: str | None = N
         for path in (home.spool, home.log):
             path.mkdir(parents=True, exist_ok=True)
     return home
+
+
+def with_local_spool(settings: Settings) -> Settings:
+    """The settings with `spool` filled in where the home lies on a network filesystem and none was given.
+
+    Raises:
+        ServiceError: no local directory can be written.
+    """
+    root = settings.home_path
+    if settings.spool or not is_network(root):
+        return settings
+    return replace(settings, spool=str(_local_directory(root, None, create=True) / "spool"))
 
 
 def _check_layout(home: Home, *, create: bool) -> None:

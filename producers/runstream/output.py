@@ -1,0 +1,144 @@
+"""What commands print: one value, picked by a JMESPath expression, as table, JSON, TSV or YAML."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from runstream_schemas.errors import QueryError
+
+FORMATS = ("table", "json", "tsv", "yaml")
+WIDEST_CELL = 60
+
+
+def emit(value: Any, form: str, query: str | None = None, stream: TextIO | None = None) -> None:
+    """Print a value.
+
+    Args:
+        value: what JSON can hold: usually a list of records.
+        form: one of FORMATS.
+        query: JMESPath expression applied first.
+        stream: instead of stdout.
+
+    Raises:
+        QueryError: the expression is wrong, or the library for it is missing.
+    """
+    stream = stream or sys.stdout
+    if query:
+        value = select(value, query)
+    text = {"json": as_json, "tsv": as_tsv, "yaml": as_yaml, "table": as_table}[form](value)
+    if text:
+        stream.write(text + "\n")
+
+
+def select(value: Any, expression: str) -> Any:
+    """The part of a value a JMESPath expression names.
+
+    Raises:
+        QueryError: the expression is wrong, or jmespath is not installed.
+    """
+    try:
+        import jmespath
+        from jmespath.exceptions import JMESPathError
+    except ImportError:
+        raise QueryError("--query needs jmespath: pip install jmespath") from None
+    try:
+        return jmespath.search(expression, value)
+    except JMESPathError as error:
+        raise QueryError(f"--query {expression!r}: {' '.join(str(error).split())}") from None
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def as_yaml(value: Any) -> str:
+    """YAML in block style; strings are quoted as JSON does where they need to be."""
+    return "\n".join(_yaml_lines(value, 0))
+
+
+def _yaml_lines(value: Any, depth: int) -> list[str]:
+    pad = "  " * depth
+    if isinstance(value, dict) and value:
+        lines = []
+        for key, item in value.items():
+            nested = isinstance(item, dict | list) and item
+            head = f"{pad}{_yaml_scalar(str(key))}:"
+            lines += [head, *_yaml_lines(item, depth + 1)] if nested else [f"{head} {_yaml_scalar(item)}"]
+        return lines
+    if isinstance(value, list) and value:
+        lines = []
+        for item in value:
+            inner = _yaml_lines(item, depth + 1)
+            inner[0] = f"{pad}- {inner[0].lstrip()}"
+            lines += inner
+        return lines
+    return [pad + _yaml_scalar(value)]
+
+
+def _yaml_scalar(value: Any) -> str:
+    if isinstance(value, str):
+        plain = value and all(c.isalnum() or c in "_-./ " for c in value) and value.strip() == value and value[0].isalpha()
+        reserved = value.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf")
+        return value if plain and not reserved and value.isascii() else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def as_tsv(value: Any) -> str:
+    """Tab-separated values without a heading, for `cut` and `while read`; tabs and line ends inside are escaped."""
+    rows = value if isinstance(value, list) else [value]
+    lines = []
+    for row in rows:
+        cells = list(row.values()) if isinstance(row, dict) else row if isinstance(row, list) else [row]
+        lines.append("\t".join(_cell(cell).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n") for cell in cells))
+    return "\n".join(lines)
+
+
+def as_table(value: Any) -> str:
+    """Columns under headings; a single record stands upright."""
+    if isinstance(value, dict):
+        return _columns([[str(key), _cell(item)] for key, item in value.items()], None)
+    if not isinstance(value, list):
+        return _cell(value)
+    if value and all(isinstance(row, dict) for row in value):
+        heads = list(dict.fromkeys(key for row in value for key in row))
+        return _columns([[_cell(row.get(key)) for key in heads] for row in value], heads)
+    if value and all(isinstance(row, list) for row in value):
+        return _columns([[_cell(item) for item in row] for row in value], None)
+    return "\n".join(_cell(item) for item in value)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns under headings, from rows."""
+    return _columns([[_cell(item) for item in row] for row in rows], list(heads))
+
+
+def _columns(rows: list[list[str]], heads: list[str] | None) -> str:
+    rows = [[_cut(cell) for cell in row] for row in rows]
+    every = [heads, *rows] if heads else rows
+    if not every:
+        return ""
+    widths = [max(len(row[i]) for row in every if i < len(row)) for i in range(max(map(len, every)))]
+    if heads:
+        every = [heads, ["-" * width for width in widths], *rows]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in every)
+
+
+def _cut(cell: str) -> str:
+    cell = cell.replace("\n", " ").replace("\t", " ")
+    return cell if len(cell) <= WIDEST_CELL else cell[: WIDEST_CELL - 1] + "…"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str) if value else ""
+    return str(value)
