@@ -296,8 +296,8 @@ class KafkaServer:
         ]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
         if done.returncode:
-            text = (done.stdout + done.stderr).decode(errors="replace").strip()
-            raise ServiceError(f"Kafka could not prepare {self.data_dir / 'log'}: {text[-600:]}")
+            text = _without_frames((done.stdout + done.stderr).decode(errors="replace"))
+            raise ServiceError(f"Kafka could not prepare {self.data_dir / 'log'}: {text}")
 
     def _wait_until_up(self, port: int, timeout: float) -> None:
         process = self._process
@@ -322,10 +322,15 @@ class KafkaServer:
 
     def _log_end(self) -> str:
         try:
-            lines = self.log_path.read_text(errors="replace").strip().splitlines()[-8:]
+            text = _without_frames(self.log_path.read_text(errors="replace"))
         except OSError:
-            lines = []
-        return f"see {self.log_path}, which ends:\n" + "\n".join(lines)
+            text = "(nothing)"
+        return f"see {self.log_path}, which ends:\n{text}"
+
+
+def _without_frames(text: str) -> str:
+    """The last lines of what Java printed, without the stack frames that hide them."""
+    return "\n".join([line for line in text.strip().splitlines() if not line.startswith("\tat ")][-8:])
 
 
 def java_program() -> Path:

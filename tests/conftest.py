@@ -1,0 +1,174 @@
+"""Real servers for the tests: one Postgres and one Kafka a session, started when first asked for.
+
+`postgres` gives a test a migrated database of its own, `kafka` topics of its own, `home` a home of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from runstream_consumers.kafka_server import KafkaServer
+from runstream_consumers.postgres_server import PostgresServer
+from runstream_schemas.database import migrate
+from runstream_schemas.settings import Settings
+from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
+
+TEMPLATE = "migrated"
+_databases = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_developer() -> Iterator[None]:
+    """A test sees no RUNSTREAM_ variable but those of its own, and no service is started behind its back."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("RUNSTREAM_") and name != "RUNSTREAM_TEST_KAFKA":
+                patch.delenv(name)
+        patch.setenv("RUNSTREAM_AUTOSTART", "0")
+        # A test that forgets its home must not write into the developer's.
+        patch.setenv("RUNSTREAM_HOME", "/nonexistent/runstream-home-of-no-test")
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One embedded Postgres for the session, with a migrated template."""
+    # Not pytest's own directory: its path may be too long for a socket.
+    with _directory() as directory:
+        server = PostgresServer(directory / "pg")
+        server.start()
+        try:
+            asyncio.run(_make_template(server.dsn))
+            yield server
+        finally:
+            server.stop()
+
+
+async def _make_template(dsn: str) -> None:
+    admin = await asyncpg.connect(dsn)
+    await admin.execute(f"create database {TEMPLATE}")
+    await admin.close()
+    connection = await asyncpg.connect(dsn, database=TEMPLATE)
+    await migrate(connection)
+    await connection.close()
+
+
+@pytest.fixture
+async def postgres(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """Address of a fresh, migrated database: `Settings(database=postgres)`."""
+    name = f"test_{next(_databases)}"
+    admin = await asyncpg.connect(postgres_server.dsn)
+    await admin.execute(f"create database {name} template {TEMPLATE}")
+    await admin.close()
+    yield postgres_server.dsn.replace("/postgres", f"/{name}", 1)
+    # The test may have restarted the server.
+    admin = await asyncpg.connect(postgres_server.dsn)
+    await admin.execute(f"drop database {name} with (force)")
+    await admin.close()
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaTopics:
+    """The topics of one test.
+
+    Attributes:
+        bootstrap: the broker, host:port.
+        prefix: prefix of the test's topics, which exist, with 4 partitions each.
+    """
+
+    bootstrap: str
+    prefix: str
+
+    def settings(self, **more: Any) -> Settings:
+        """Settings that lead to them."""
+        return Settings(
+            **({"kafka": self.bootstrap, "topic_prefix": self.prefix, "topic_partitions": 4} | more),
+        )
+
+    @property
+    def names(self) -> TopicNames:
+        """Their names."""
+        return TopicNames.of(self.settings())
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[str]:
+    """host:port of the session's broker, a real one; `RUNSTREAM_TEST_KAFKA` names another one."""
+    given = os.environ.get("RUNSTREAM_TEST_KAFKA")
+    if given:
+        yield given
+        return
+    with _directory() as directory, KafkaServer(directory / "kafka") as server:
+        yield server.bootstrap
+
+
+@pytest.fixture
+async def kafka(kafka_broker: str) -> AsyncIterator[KafkaTopics]:
+    """Topics of the test's own on the session's broker."""
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    topics = KafkaTopics(kafka_broker, f"test-{uuid.uuid4().hex[:12]}")
+    await ensure_topics(topics.settings())
+    yield topics
+    admin = AIOKafkaAdminClient(**kafka_client_options(topics.settings()))
+    try:
+        await admin.start()
+        await admin.delete_topics(list(topics.names.all))
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home, at a path short enough for a socket; what was started in it is ended."""
+    with _directory() as directory:
+        home = directory / "home"
+        home.mkdir(mode=0o700)
+        monkeypatch.setenv("RUNSTREAM_HOME", str(home))
+        try:
+            yield home
+        finally:
+            _end_processes_of(home)
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="rs-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _end_processes_of(home: Path) -> None:
+    """End the service and the agent of a home: whoever has it in its environment."""
+    import psutil
+
+    mine = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get("RUNSTREAM_HOME") == str(home):
+                mine.append(process)
+    for number, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
+        for process in mine:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+        deadline = time.monotonic() + patience
+        _, mine = psutil.wait_procs(mine, timeout=deadline - time.monotonic())
+        if not mine:
+            return
