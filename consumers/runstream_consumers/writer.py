@@ -9,6 +9,7 @@ what is new. Both are checked by the database inside the transaction; what is ca
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
+import numpy as np
 
 from runstream_schemas.errors import CorruptEvent, RunstreamError
 from runstream_schemas.events import Event, MetricsEvent, StatusEvent, encode_event, topic_of, trim_event
@@ -27,13 +29,15 @@ from . import queries
 from .lifecycle import Changes, storable, store_changes
 from .slots import Slots
 from .source import DeadLetter, Fetched, Partition
-from .summaries import Batch, merge
+from .summaries import COLUMNS, Batch, Rows, merge
 
 log = logging.getLogger(__name__)
 
 ATTEMPT_TIMEOUT = 120.0
 """Seconds after which an attempt to commit is given up: a server that stopped answering does not close connections."""
 MAX_NOTICE_BYTES = 7000  # Postgres refuses a notification of 8,000
+STAGED_FROM = 300
+"""Rows of summaries from which a staging table is faster."""
 CACHED_SOURCES = 100_000
 CACHED_RUNS = 100_000
 CACHED_SERIES = 200_000
@@ -43,7 +47,7 @@ _TRANSIENT = (
     asyncpg.DeadlockDetectedError, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError,
 )  # fmt: skip
-# What an event itself can be guilty of. Any other refusal (a full disk, a missing table) is the database's: it is waited out.
+# What an event itself can be guilty of. Any other refusal (a full disk, a missing table) is the database's, and waited out.
 _REFUSED = (
     asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.NotNullViolationError, asyncpg.CheckViolationError,
     CorruptEvent, ValueError, TypeError, KeyError, OverflowError, AttributeError,
@@ -537,14 +541,29 @@ async def _store_points(
         points += event.points
     if chunks:
         await connection.copy_records_to_table("chunks", records=chunks, columns=queries.CHUNK_COLUMNS)
-    for batches, query in ((current, queries.MERGE_SUMMARIES), (late, queries.MERGE_LATE_SUMMARIES)):
-        columns = merge(batches)
-        if columns is not None:
-            texts = columns[13]
-            if any(texts):
-                columns = (*columns[:13], [None if text is None else storable(text) for text in texts])
-            await connection.execute(query, *columns)
+    for rows, is_late in ((merge(current), False), (merge(late), True)):
+        if rows is not None:
+            await _store_summaries(connection, rows, is_late)
     return points
+
+
+async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows, late: bool) -> None:
+    plain = np.flatnonzero(rows.plain)
+    if len(plain) < STAGED_FROM:
+        plain = plain[:0]
+    else:
+        await connection.execute(queries.STAGE_SUMMARIES)
+        await connection.copy_to_table(
+            "staged_summaries", source=io.BytesIO(rows.copy_data(plain)), columns=COLUMNS, format="binary"
+        )
+        await connection.execute(queries.MERGE_LATE_STAGED if late else queries.MERGE_STAGED)
+        await connection.execute(queries.UNSTAGE_SUMMARIES)
+    others = np.delete(np.arange(len(rows)), plain)
+    if len(others):
+        columns = rows.arrays(others)
+        if rows.texts:
+            columns[-1] = [None if text is None else storable(text) for text in columns[-1]]
+        await connection.execute(queries.UPSERT_LATE_SUMMARIES if late else queries.UPSERT_SUMMARIES, *columns)
 
 
 def _notices(plan: _Plan) -> list[str]:
