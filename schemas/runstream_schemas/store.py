@@ -120,6 +120,9 @@ class Store(Protocol):
     def delete(self, path: str) -> None:
         """Delete a file wherever it lies. Does nothing when it is gone."""
 
+    def remove_parts(self, older_than: float) -> int:
+        """Delete what writers left unfinished more than `older_than` seconds ago; returns how many files."""
+
 
 def open_store(settings: Settings) -> Store:
     """The store named by `settings.store_url`; a local directory is made when missing.

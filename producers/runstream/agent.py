@@ -1,0 +1,196 @@
+"""The way of a point, step 4 with a broker: one process a node sends what lies in the spool to Kafka.
+
+It frees a segment only after the broker acknowledged every event made of it. A broker that is away costs disk, nothing else:
+at most `PENDING_EVENTS` events are in flight, the rest stays where the trainers put it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from runstream_schemas.events import METRICS, STATUS, TAGS, encode_event, topic_of
+from runstream_schemas.errors import ServiceError
+from runstream_schemas.settings import Settings
+from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
+
+from .collector import Collected, Collector
+
+logger = logging.getLogger("runstream.agent")
+
+PENDING_EVENTS = 64
+BATCH_BYTES = 1 << 20
+REQUEST_BYTES = 8 << 20
+_COLLECT_BYTES = 1 << 20  # small: the loop that reads also runs the producer
+_WARN_AGAIN = 30.0
+
+
+async def run_agent(settings: Settings, stop: asyncio.Event, *, once: bool = False, idle_timeout: float | None = None) -> None:
+    """Deliver the spool until `stop` is set.
+
+    Args:
+        once: end when everything is delivered (`runstream sync`).
+        idle_timeout: end after so many seconds without a live run and with everything delivered; None: never.
+
+    Raises:
+        SpoolError: another process reads this spool.
+    """
+    collector = Collector(settings)
+    await collector.lock()
+    try:
+        while not stop.is_set():
+            sender = _Sender(settings, collector)
+            try:
+                if not await sender.start(stop):
+                    return
+                if await _deliver(sender, collector, stop, once, idle_timeout):
+                    return
+            except _Broken as error:
+                # The sender task of an idempotent producer ends for good on a sequence gap or when fenced off.
+                logger.warning("runstream: a new producer is needed, sending again what was not acknowledged: %s", error)
+            finally:
+                await sender.stop()
+                collector.forget()
+    finally:
+        collector.unlock()
+
+
+async def _deliver(
+    sender: _Sender, collector: Collector, stop: asyncio.Event, once: bool, idle_timeout: float | None
+) -> bool:
+    """Read and send; True when there is nothing more to do."""
+    quiet_since = time.monotonic()
+    while not stop.is_set():
+        items = collector.collect(_COLLECT_BYTES, now=once)
+        for item in items:
+            await sender.send(item)
+        sender.check()
+        if items or sender.pending or collector.live:
+            quiet_since = time.monotonic()
+        elif once and not collector.busy:
+            return True
+        elif idle_timeout is not None and time.monotonic() - quiet_since > idle_timeout and not collector.busy:
+            logger.info("runstream: no live run for %.0f s, the agent ends", idle_timeout)
+            return True
+        if items:
+            await asyncio.sleep(0)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), collector.pause)
+    # A stop delivers what is there, within reason; what is not acknowledged is sent again by the next agent.
+    for item in collector.collect(_COLLECT_BYTES, now=True):
+        await sender.send(item)
+    await sender.drain(5.0)
+    return True
+
+
+class _Broken(Exception):
+    pass
+
+
+class _Sender:
+    """An idempotent producer with a bound on what is in flight."""
+
+    def __init__(self, settings: Settings, collector: Collector) -> None:
+        self.settings = settings
+        self.collector = collector
+        self.pending = 0
+        self._slots = asyncio.Semaphore(PENDING_EVENTS)
+        self._failure: BaseException | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._producer: AIOKafkaProducer | None = None
+        names = TopicNames.of(settings)
+        self._topics = {METRICS: names.metrics, TAGS: names.tags, STATUS: names.status}
+
+    async def start(self, stop: asyncio.Event) -> bool:
+        """Connect, however long it takes; False when `stop` was set first."""
+        warned = -_WARN_AGAIN
+        while not stop.is_set():
+            producer: Any = None
+            try:
+                await asyncio.wait_for(ensure_topics(self.settings), 30)
+                producer = AIOKafkaProducer(
+                    **kafka_client_options(self.settings),
+                    acks="all",
+                    enable_idempotence=True,
+                    max_batch_size=BATCH_BYTES,
+                    max_request_size=REQUEST_BYTES,
+                    linger_ms=5,
+                    compression_type=None,  # payloads are compressed; the client's own way is three times slower
+                )
+                await asyncio.wait_for(producer.start(), 30)
+                self._producer = producer
+                return True
+            except (ServiceError, KafkaError, OSError, TimeoutError) as error:
+                if producer is not None:
+                    await _close(producer)
+                if time.monotonic() - warned >= _WARN_AGAIN:
+                    warned = time.monotonic()
+                    logger.warning(
+                        "runstream: Kafka at %s is away (%s); points stay in %s until it is back",
+                        self.settings.kafka, error or type(error).__name__, self.collector.spool,
+                    )  # fmt: skip
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 1.0)
+        return False
+
+    async def send(self, item: Collected) -> None:
+        """Send the events of `item`; returns as soon as there is room for the next."""
+        key = item.source.run_id.encode()
+        acknowledgements = []
+        for event in item.events:
+            await self._slots.acquire()
+            self.check()
+            assert self._producer is not None
+            try:
+                acknowledgements.append(await self._producer.send(self._topics[topic_of(event)], encode_event(event), key=key))
+            except (KafkaError, asyncio.CancelledError) as error:
+                self._slots.release()
+                raise _Broken(str(error) or type(error).__name__) from error
+            self.pending += 1
+        task = asyncio.create_task(self._confirm(item, acknowledgements))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _confirm(self, item: Collected, acknowledgements: list[asyncio.Future[Any]]) -> None:
+        try:
+            for acknowledgement in acknowledgements:
+                try:
+                    await acknowledgement
+                finally:
+                    self.pending -= 1
+                    self._slots.release()
+        except (KafkaError, asyncio.CancelledError) as error:
+            self._failure = error
+            return
+        if self._failure is None:
+            self.collector.stored(item)
+
+    def check(self) -> None:
+        """Raise if an event could not be sent."""
+        if self._failure is not None:
+            raise _Broken(str(self._failure) or type(self._failure).__name__)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for what is in flight."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=seconds)
+
+    async def stop(self) -> None:
+        """Close the producer; what is not acknowledged is forgotten."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._producer is not None:
+            await _close(self._producer)
+            self._producer = None
+
+
+async def _close(producer: Any) -> None:
+    # stop() flushes first, which takes for ever while the broker is away, and then raises CancelledError.
+    with contextlib.suppress(KafkaError, TimeoutError, asyncio.CancelledError, Exception):
+        await asyncio.wait_for(producer.stop(), 2.0)

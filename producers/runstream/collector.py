@@ -1,0 +1,389 @@
+"""Everything that lies in one spool directory, turned into events: which sources there are, whose turn it is, who died.
+
+The agent sends what comes out of here to Kafka; in the embedded mode the consumer takes it directly. Both say afterwards what
+is stored, in the order it came, and only then is it removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runstream_schemas.errors import SpoolError
+from runstream_schemas.events import Event, MetricsEvent, StatusEvent, StatusOp, summarize
+from runstream_schemas.payload import build_points, encode_points
+from runstream_schemas.settings import Settings
+
+from . import segment as seg
+from .encoder import Progress, agent_source, encode_slice
+from .spool_reader import SourceReader
+
+logger = logging.getLogger("runstream.collector")
+
+ENDING_KINDS = frozenset({"complete", "fail", "cancel"})
+_SLOW_LOOK = 1.0  # seconds between looks at processes, drops and finished sources
+_LATEST_FLUSH = 1.0
+_SOURCES_A_SECOND = 2000  # batches a second when many runs log: their number sets the interval
+
+
+@dataclass(slots=True)
+class Collected:
+    """Events of one source that are stored together, and the positions to note then."""
+
+    source: CollectedSource
+    events: list[Event]
+    points: int
+    size: int
+    end: int
+    tags: int
+    status: int
+
+
+@dataclass(slots=True, eq=False)
+class CollectedSource:
+    """One source as the collector knows it."""
+
+    reader: SourceReader
+    progress: Progress
+    flushed: float = 0.0
+    waiting: deque[Collected] = field(default_factory=deque)  # handed out and not stored
+    done: set[int] = field(default_factory=set)  # id() of the stored ones that are not first in line
+    dead: bool = False
+    finished: bool = False
+    buried: bool = False
+    dropped: int = 0
+    last_heartbeat: float = 0.0
+    spoken: int = 0  # end of the last event under `agent_source`
+    last_time_us: int = 0
+
+    @property
+    def run_id(self) -> str:
+        """The run it belongs to."""
+        return self.reader.header.run_id
+
+
+class Collector:
+    """Reads a spool directory. One at a time: the directory is locked by whoever runs it (see `home.spool_lock`).
+
+    Args:
+        settings: flush interval, batch size, heartbeat interval and the spool's directory are read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.spool = settings.spool_path
+        self.sources: dict[str, CollectedSource] = {}
+        self.points = 0
+        self._listed_mtime = -1
+        self._unreadable: set[str] = set()
+        self._last_slow_look = 0.0
+        self._started = time.monotonic()
+        self._turn = 0
+        self._lock: int | None = None
+
+    # --- one reader a spool ---
+
+    async def lock(self, patience: float = 10.0) -> None:
+        """Become the one reader of the spool; the system frees the lock when this process ends.
+
+        Raises:
+            SpoolError: another process has been reading it for longer than `patience` seconds.
+        """
+        self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.spool / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                    os.close(descriptor)
+                    raise SpoolError(
+                        f"the spool {self.spool} is read by another process already (pid {owner}); it delivers what lies there"
+                    ) from None
+                await asyncio.sleep(0.05)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        """Let another process read the spool."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def id(self) -> str:
+        """Id of the spool directory: a random one, made on first use and kept in it."""
+        path = self.spool / "id"
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            path.write_text(os.urandom(8).hex())
+            return path.read_text().strip()
+
+    # --- for whoever sends or stores ---
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two batches of one source: longer when many sources log."""
+        active = sum(1 for source in self.sources.values() if not source.finished)
+        return max(self.settings.flush_interval, min(_LATEST_FLUSH, active / _SOURCES_A_SECOND))
+
+    @property
+    def pause(self) -> float:
+        """Seconds to wait before looking again when there was nothing to do."""
+        return min(0.25, self.interval / 5) if self.sources else 0.05
+
+    @property
+    def live(self) -> int:
+        """Sources whose process runs, of runs that have not ended."""
+        return sum(1 for s in self.sources.values() if not s.dead and not s.finished and not s.reader.state & seg.ENDED)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is left that is not stored."""
+        return any(s.waiting or (not s.finished and s.reader.has_more()) for s in self.sources.values())
+
+    def collect(self, max_bytes: int, *, now: bool = False) -> list[Collected]:
+        """What is due, up to about `max_bytes` of encoded events.
+
+        Args:
+            now: everything is due (a flush, a shutdown).
+        """
+        clock = time.monotonic()
+        self._find_sources()
+        collected: list[Collected] = []
+        if clock - self._last_slow_look >= _SLOW_LOOK or now:
+            self._last_slow_look = clock
+            collected.extend(self._slow_look(clock))
+        interval = self.interval
+        size = sum(item.size for item in collected)
+        sources = list(self.sources.values())
+        start = self._turn % len(sources) if sources else 0
+        for number in range(len(sources)):
+            source = sources[(start + number) % len(sources)]
+            if source.finished or not source.reader.has_more():
+                continue
+            if not now and not source.dead and clock - source.flushed < interval and not self._full(source):
+                continue
+            source.flushed = clock
+            for item in self._collect_source(source):
+                collected.append(item)
+                size += item.size
+            if size >= max_bytes:
+                self._turn = start + number + 1
+                break
+        return collected
+
+    def stored(self, item: Collected) -> None:
+        """The events of `item` are stored (or acknowledged by the broker). Items of a source may be told in any order."""
+        source = item.source
+        source.done.add(id(item))
+        last = None
+        while source.waiting and id(source.waiting[0]) in source.done:
+            last = source.waiting.popleft()
+            source.done.discard(id(last))
+        if last is not None and last.end >= 0:
+            source.reader.note_stored(last.end, last.tags, last.status)
+        if source.buried and not source.waiting:
+            self._remove(source)
+
+    def forget(self) -> None:
+        """Nothing that was handed out and not told stored will be: read it again."""
+        self.sources.clear()
+        self._listed_mtime = -1
+
+    # --- sources ---
+
+    def _find_sources(self) -> None:
+        try:
+            mtime = os.stat(self.spool).st_mtime_ns
+        except FileNotFoundError:
+            return
+        if mtime == self._listed_mtime:
+            return
+        # An entry made within the clock's granularity of this look would not move the mtime again: look once more then.
+        self._listed_mtime = mtime if time.time_ns() - mtime > 50_000_000 else -1
+        with os.scandir(self.spool) as entries:
+            for entry in entries:
+                if entry.name in self.sources or entry.name in self._unreadable or len(entry.name) != 32:
+                    continue
+                try:
+                    reader = SourceReader(Path(entry.path))
+                except FileNotFoundError:  # the writer has made the directory and not yet the segment
+                    self._listed_mtime = -1
+                    continue
+                except (SpoolError, OSError) as error:
+                    logger.error("runstream: %s cannot be read and is left where it is: %s", entry.path, error)
+                    self._unreadable.add(entry.name)
+                    continue
+                self.sources[entry.name] = CollectedSource(reader, Progress.of(reader))
+
+    def _full(self, source: CollectedSource) -> bool:
+        """Whether the source's current segment is written to its end: waiting longer makes no larger batch."""
+        return source.reader.segment_full()
+
+    def _collect_source(self, source: CollectedSource) -> Iterator[Collected]:
+        """One slice of a source; before an ending status, everything the run has written elsewhere on this node."""
+        part = source.reader.read(dead=source.dead)
+        if part is None:
+            return
+        encoded = encode_slice(source.reader, part, source.progress)
+        events: list[Event] = []
+        if encoded.metrics is not None:
+            events.append(encoded.metrics)
+            source.dropped = encoded.metrics.dropped
+            times = encoded.metrics.summary.last_time
+            if len(times):
+                source.last_time_us = int(times.max())
+        if encoded.tags_event is not None:
+            events.append(encoded.tags_event)
+        if encoded.status_event is not None:
+            endings = [op for op in encoded.status_event.ops if op.kind in ENDING_KINDS]
+            if endings:
+                ends = {source.reader.header.source.hex(): source.progress.metrics}
+                for other in self._of_run(source.run_id):
+                    if other is not source:
+                        while other.reader.has_more() and (items := list(self._collect_source(other))):
+                            yield from items
+                        ends[other.reader.header.source.hex()] = other.progress.metrics
+                for op in endings:
+                    op.data["ends"] = ends
+            events.append(encoded.status_event)
+        self.points += encoded.points
+        yield self._hand_out(source, events, encoded.points, encoded.end, encoded.tags, encoded.status)
+
+    def _hand_out(
+        self, source: CollectedSource, events: list[Event], points: int, end: int, tags: int, status: int
+    ) -> Collected:
+        size = sum(len(e.payload) + 200 if isinstance(e, MetricsEvent) else 500 for e in events)
+        item = Collected(source, events, points, size, end, tags, status)
+        source.waiting.append(item)
+        return item
+
+    def _of_run(self, run_id: str) -> list[CollectedSource]:
+        return [s for s in self.sources.values() if s.run_id == run_id and not s.finished]
+
+    # --- what is looked at once a second ---
+
+    def _slow_look(self, clock: float) -> Iterator[Collected]:
+        alive: dict[str, bool] = {}
+        total = 0
+        for source in list(self.sources.values()):
+            total += source.reader.bytes
+            if source.finished:
+                continue
+            header = source.reader.header
+            if not source.dead:
+                if header.token not in alive:
+                    alive[header.token] = seg.process_alive(self.spool, header.token)
+                source.dead = not alive[header.token]
+                if source.dead:
+                    source.reader.look_again()
+            if source.reader.dropped > source.dropped:
+                yield from self._tell_drops(source)
+            if (source.dead or source.reader.state & seg.CLOSED) and not source.reader.has_more():
+                yield from self._finish(source)
+            elif (
+                not source.dead
+                and not source.reader.state & seg.ENDED
+                and clock - source.last_heartbeat >= self.settings.heartbeat_interval
+            ):
+                source.last_heartbeat = clock
+                yield self._speak(source, [("heartbeat", {})])
+        _write_usage(self.spool, total)
+        if len(alive) == 0 or int(clock) % 60 == 0:
+            self._sweep_tokens()
+
+    def _finish(self, source: CollectedSource) -> Iterator[Collected]:
+        """A source that will write no more: read what is left, say so if its process died, remove it when all is stored."""
+        while items := list(self._collect_source(source)):
+            yield from items
+        header = source.reader.header
+        if source.dead and header.owner and not source.reader.state & seg.ENDED:
+            logger.warning("runstream: run %s: process %d is gone without ending the run", header.run_id, header.pid)
+            for other in self._of_run(source.run_id):
+                while other is not source and other.reader.has_more() and (items := list(self._collect_source(other))):
+                    yield from items
+            ends = {s.reader.header.source.hex(): s.progress.metrics for s in self._of_run(source.run_id)}
+            last = datetime.fromtimestamp((source.last_time_us / 1e6) or header.created, UTC).isoformat(timespec="milliseconds")
+            host = socket.gethostname()
+            message = (
+                f"The process of this run (pid {header.pid} on {host}) ended without completing it: killed, crashed, or the "
+                f"machine went down. Its last record is of {last}. Everything it logged is kept."
+            )
+            body = {
+                "code": "ProcessDied", "message": message, "pid": header.pid, "host": host, "last_record": last,
+                "exit": "unknown: only its parent can tell",
+            }  # fmt: skip
+            yield self._speak(source, [("fail", {"error": body, "ends": ends})])
+        source.finished = True
+        source.buried = True
+        if not source.waiting:
+            self._remove(source)
+
+    def _speak(self, source: CollectedSource, steps: list[tuple[str, dict[str, object]]]) -> Collected:
+        """A status event of our own, not the source's. Its slots are milliseconds, so that they never repeat."""
+        ops = []
+        first = source.spoken
+        for kind, data in steps:
+            seq = max(source.spoken, time.time_ns() // 1_000_000)
+            ops.append(StatusOp(seq, time.time_ns() // 1000, kind, dict(data)))
+            source.spoken = seq + 1
+        event = StatusEvent(source.run_id, agent_source(source.reader.header.source), first, source.spoken - first, ops)
+        return self._hand_out(source, [event], 0, -1, 0, 0)
+
+    def _tell_drops(self, source: CollectedSource) -> Iterator[Collected]:
+        """Drops are told with the next points; when there are none for a second, with an event that carries only them."""
+        reader = source.reader
+        if reader.has_more():
+            return
+        empty = build_points([])
+        source.dropped = reader.dropped
+        event = MetricsEvent(
+            source.run_id, reader.header.source, source.progress.metrics, 0, 0, [], summarize(empty), encode_points(empty),
+            reader.dropped,
+        )  # fmt: skip
+        yield self._hand_out(source, [event], 0, -1, 0, 0)
+        why = reader.drop_reason or "records were damaged"
+        yield self._speak(source, [("warning", {"message": f"{reader.dropped} points could not be kept: {why}"})])
+
+    def _remove(self, source: CollectedSource) -> None:
+        self.sources.pop(source.reader.directory.name, None)
+        source.reader.remove()
+
+    def _sweep_tokens(self) -> None:
+        used = {source.reader.header.token for source in self.sources.values()}
+        try:
+            entries = list(os.scandir(self.spool / "procs"))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            try:
+                old = time.time() - entry.stat().st_mtime > 60
+                if entry.name not in used and old and not seg.process_alive(self.spool, entry.name):
+                    os.unlink(entry.path)
+            except FileNotFoundError:
+                continue
+
+
+def _write_usage(spool: Path, total: int) -> None:
+    """Tell writers how full the spool is; they add what they reserve themselves."""
+    temporary = spool / ".usage"
+    try:
+        temporary.write_text(str(total))
+        os.replace(temporary, spool / "usage")
+    except OSError:  # a full disk: the old figure stays
+        return

@@ -1,0 +1,257 @@
+"""The spool's file format: segments of 32-byte slots, mapped into memory by the writer and by the reader.
+
+Directory of the spool::
+
+    procs/<token>              locked by the process for its life: free means the process is gone
+    <source id>/00000000.seg   segments of one source, in order
+    <source id>/*.free         read segments that the writer may use again
+    <source id>/names          series defined in segments that are gone (see spool_reader)
+
+A segment is a header of `HEADER_BYTES` and slots. A slot is four 64-bit words; the last one is written last and publishes it,
+so that a reader never takes a half-written slot: zero means not written (yet). A *frame* takes several slots: its first slot
+is published as OPEN, with the number of slots, before anything is written into the others, and as FRAME afterwards.
+
+Order of the writes: on x86 stores become visible in program order. Elsewhere a reader may see the publishing word before the
+rest of its slot; it therefore waits `settle_seconds` between finding slots published and reading them, far longer than any
+processor holds back a store. After the writer's death all its stores are visible, in every case.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import platform
+import struct
+import sys
+import weakref
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runstream_schemas.errors import SpoolError
+
+SLOT = 32
+HEADER_BYTES = 512
+SMALLEST, LARGEST = 32 << 10, 1 << 20
+"""Bytes of a source's first segment and of its later ones: thousands of short runs must not reserve gigabytes."""
+
+# Kinds of slot: the lowest byte of its last word. A point's kind is KIND_BASE + series.Kind.
+KIND_BASE = 1
+FRAME, OPEN, PAD = 0x10, 0x11, 0x12
+
+# Kinds of frame: third word of a frame's first slot.
+SERIES, TEXT, ROWS, ARRAY, TAG, STATUS = 1, 2, 3, 4, 5, 6
+CONTROL_FRAMES = frozenset((TAG, STATUS))
+
+WORD = struct.Struct("<Q")
+FRAME_HEAD = struct.Struct("<IIdQ")  # bytes, crc32 of them, time, kind; the word that publishes follows
+
+_MAGIC = b"RSSEG\x01\r\n"
+_FIXED = struct.Struct("<8sI16sQQIIdI48sH")  # magic, index, source, first seq, slots, pid, flags, created, reserved, token, run id
+_OWNER = 1
+_CRC = struct.Struct("<I")
+_CRC_AT = 436
+
+# Words of the header that change. The writer's: points dropped, reason, since, until; flags. The reader's: positions stored.
+DROPPED_AT, DROP_REASON_AT, STATE_AT = 440, 448, 456
+ACKED_AT = {"metrics": 464, "tags": 472, "status": 480}
+ENDED, CLOSED = 1, 2
+DROP_REASONS = ("", "disk full", "spool quota reached", "spool directory cannot be written", "spool directory vanished")
+
+settle_seconds = 0.0 if platform.machine() in ("x86_64", "AMD64", "i686") else 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What never changes in a segment's header.
+
+    Attributes:
+        source: 16 bytes, id of the source.
+        index: 0, 1, ... within the source.
+        first: seq of the first slot.
+        slots: how many slots the segment has.
+        owner: the source's process started the run, and has to end it.
+        token: name of the process's lock file in `procs`.
+    """
+
+    source: bytes
+    index: int
+    first: int
+    slots: int
+    run_id: str
+    owner: bool
+    pid: int
+    created: float
+    token: str
+
+    def pack(self) -> bytes:
+        """The header's bytes, with checksum."""
+        run = self.run_id.encode()
+        fixed = _FIXED.pack(
+            _MAGIC, self.index, self.source, self.first, self.slots, self.pid, _OWNER if self.owner else 0,
+            self.created, 0, self.token.encode(), len(run),
+        )  # fmt: skip
+        body = (fixed + run).ljust(_CRC_AT, b"\0")
+        return (body + _CRC.pack(zlib.crc32(body))).ljust(HEADER_BYTES, b"\0")
+
+
+def read_header(data: bytes, path: str) -> Header:
+    """Read a segment's header.
+
+    Raises:
+        SpoolError: not a segment, or damaged.
+    """
+    if len(data) < HEADER_BYTES or data[:8] != _MAGIC:
+        raise SpoolError(f"{path}: not a spool segment (starts with {bytes(data[:8])!r}); move the file away to go on")
+    if zlib.crc32(data[:_CRC_AT]) != _CRC.unpack_from(data, _CRC_AT)[0]:
+        raise SpoolError(f"{path}: the header's checksum does not match; the file is damaged, move it away to go on")
+    _, index, source, first, slots, pid, flags, created, _, token, length = _FIXED.unpack_from(data)
+    run_id = data[_FIXED.size : _FIXED.size + length].decode()
+    return Header(source, index, first, slots, run_id, bool(flags & _OWNER), pid, created, token.rstrip(b"\0").decode())
+
+
+def segment_name(index: int) -> str:
+    """File name of segment `index`; names sort like indexes."""
+    return f"{index:08d}.seg"
+
+
+class _LibC:
+    """mmap and munmap of the C library: the module `mmap` keeps a descriptor open a mapping, a process with 1,000 runs has
+    too few. Loaded on first use."""
+
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.mmap, self.munmap = libc.mmap, libc.munmap
+        self.mmap.restype = ctypes.c_void_p
+        self.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_longlong]
+        self.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+
+_libc: _LibC | None = None
+
+
+def map_file(descriptor: int, size: int, *, writable: bool = True) -> ctypes.Array[ctypes.c_char]:
+    """Map a file into memory, shared; the descriptor may be closed afterwards.
+
+    Returns:
+        a ctypes array of `size` bytes; the mapping ends with the last reference to it.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    global _libc
+    if _libc is None:
+        _libc = _LibC()
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    address = _libc.mmap(None, size, protection, mmap.MAP_SHARED, descriptor, 0)
+    if address is None or address == ctypes.c_void_p(-1).value:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    array = (ctypes.c_char * size).from_address(address)
+    weakref.finalize(array, _libc.munmap, address, size).atexit = False
+    return array
+
+
+def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.Array[ctypes.c_char]:
+    """Create the segment's file, or use a `.free` one again, and map it. The file appears complete under its name.
+
+    Blocks are reserved on disk: a mapping over a hole of a full disk would kill the process at the first store.
+
+    Raises:
+        OSError: no space, no permission, no directory.
+    """
+    path = os.path.join(directory, segment_name(header.index))
+    spare = _take_spare(directory, size)
+    temporary = spare or path + ".new"
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not spare:
+            _reserve(descriptor, size)
+        array = map_file(descriptor, size)
+    except BaseException:
+        os.close(descriptor)
+        os.unlink(temporary)
+        raise
+    os.close(descriptor)
+    if spare:
+        ctypes.memset(array, 0, size)
+    ctypes.memmove(array, header.pack(), HEADER_BYTES)
+    os.rename(temporary, path)
+    return array
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    if sys.platform == "linux":
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    zeros = bytes(min(size, 1 << 20))
+    written = 0
+    while written < size:
+        written += os.write(descriptor, zeros[: size - written])
+
+
+def _take_spare(directory: Path | str, size: int) -> str | None:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith(".free"):
+                taken = os.path.join(directory, entry.name[:-5] + ".used")
+                try:
+                    if entry.stat().st_size != size:
+                        continue
+                    os.rename(entry.path, taken)
+                except FileNotFoundError:  # another thread's writer, or the reader tidying up
+                    continue
+                return taken
+    return None
+
+
+def process_token(spool: Path | str) -> str:
+    """Make and lock this process's file in `procs`; the system frees the lock when the process ends, however it ends.
+
+    A POSIX lock, because it is not inherited by a forked child: a lock the child holds too would outlive its parent.
+    """
+    import fcntl
+
+    directory = os.path.join(spool, "procs")
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    token = f"{os.getpid()}-{os.urandom(6).hex()}"
+    descriptor = os.open(os.path.join(directory, token), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.lockf(descriptor, fcntl.LOCK_EX)
+    _own_tokens[token] = descriptor
+    return token
+
+
+_own_tokens: dict[str, int] = {}
+
+
+def forget_tokens() -> None:
+    """In a forked child: the parent's locks are not ours."""
+    for descriptor in _own_tokens.values():
+        os.close(descriptor)
+    _own_tokens.clear()
+
+
+def process_alive(spool: Path | str, token: str) -> bool:
+    """Whether the process that made `token` still runs (on this machine, in whatever container)."""
+    import fcntl
+
+    if token in _own_tokens:
+        return True
+    try:
+        descriptor = os.open(os.path.join(spool, "procs", token), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def as_bytes(array: Any) -> memoryview:
+    """The mapping as a byte view."""
+    return memoryview(array).cast("B")

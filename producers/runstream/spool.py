@@ -1,0 +1,683 @@
+"""The way of a point, step 1: `log()` packs it into a slot of a memory-mapped segment and returns.
+
+What is in the mapping survives the death of the process. There is no thread, no socket and no lock on the way; the system is
+asked only when a segment is full. Somebody else (the agent, or the embedded service) reads the segments.
+
+Threads: a slot is taken by one call into C (`next` of a range iterator, or a slice of it for a frame), which the GIL makes
+atomic; a build without the GIL takes a lock instead. Forks: a child starts a source of its own at its first `log()`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import sys
+import threading
+import time
+import weakref
+import zlib
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count, islice
+from operator import length_hint
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+from runstream_schemas.limits import MAX_EVENT_BYTES, MAX_RUN_ID_BYTES, check_int, check_name, check_text
+from runstream_schemas.series import Kind, SeriesClass
+from runstream_schemas.settings import Settings
+
+from . import segment as seg
+from .exceptions import AzureMLException, UserErrorException
+from .values import convert, convert_row
+
+if TYPE_CHECKING:
+    import ctypes
+
+    from numpy.typing import ArrayLike
+
+logger = logging.getLogger("runstream")
+
+ARRAY_POINTS = 16384
+"""Points in one frame of `log_array`: a few frames fill a segment, and a batch."""
+
+ARRAY_HEAD = struct.Struct("<IIBBBxxxxxqqdd")  # series, points, kind, how steps and times are given, first, stride, first, stride
+GIVEN, AFFINE = 1, 0
+
+_RETRY_SECONDS = 1.0
+_MOST_HELD_BACK = 1000
+_POINT = struct.Struct("<qddQ")
+_INTEGER = struct.Struct("<qdqQ")
+_FRAME = struct.Struct("<IIdQQ")
+_COUNTER = struct.Struct("<Q")
+
+Log = Callable[..., None]
+LogMetrics = Callable[..., None]
+
+
+def open_run(settings: Settings, run_id: str, *, owner: bool = False) -> RunWriter:
+    """A writer for `run_id` in this process's spool. No file is made before the first record.
+
+    Args:
+        owner: this process started the run: if it dies without ending it, the run is marked Failed.
+    """
+    return RunWriter(settings, run_id, owner=owner)
+
+
+class RunWriter:
+    """Writes one run's records from one process. All methods may be called from any thread, and after a fork.
+
+    Attributes:
+        log: `log(name, value, description='', step=None)`: the hot path, a closure. Without a step, the values of a series
+            are numbered 0, 1, ... in this process.
+        log_metrics: `log_metrics(values, step=None)`: one value of each of several series, at one time. A name or value
+            that cannot be logged raises `UserErrorException`; the ones before it are logged.
+        dropped: points this process could not keep.
+    """
+
+    log: Log
+    log_metrics: LogMetrics
+
+    def __init__(self, settings: Settings, run_id: str, *, owner: bool = False) -> None:
+        if not 0 < len(run_id.encode()) <= MAX_RUN_ID_BYTES:
+            raise UserErrorException(f"run id {run_id[:40]!r}: expected 1 to {MAX_RUN_ID_BYTES} bytes of UTF-8")
+        self.run_id = run_id
+        self.dropped = 0
+        self._spool = str(settings.spool_path)
+        self._quota = settings.spool_quota
+        self._owner = owner
+        self._lock = threading.RLock()
+        self._series: dict[str, tuple[int, int, Callable[[], int]]] = {}
+        self._ids: dict[tuple[int, str], int] = {}
+        self._rows: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
+        self._held_back: deque[tuple[int, bytes]] = deque()
+        self._dropped_before = 0  # told to readers through the header of an earlier source
+        self._map: ctypes.Array[ctypes.c_char] | None = None
+        self._forget_source()
+        self._retry_at = 0.0
+        self._reason = 0
+        self.log, self.log_metrics, self._set_current = _make_log(self, self._series)
+        if _needs_lock():
+            self.log, self.log_metrics = _locked(self.log, self), _locked(self.log_metrics, self)
+        _writers.add(self)
+
+    def _forget_source(self) -> None:
+        """As before the first record: no source, no segment."""
+        if self._map is not None:
+            self._dropped_before = self.dropped
+        self._source = b""
+        self._index = -1
+        self._end = 0  # seq after the current segment's last slot
+        self._slots: Iterable[int] = iter(())
+        self._map = None
+        self._path = ""
+        self._state = 0
+        self._control_end = 0
+        self._metrics_end = 0
+        self._series.clear()
+        self._ids.clear()
+
+    # --- metrics ---
+
+    def log_list(self, name: str, values: Iterable[Any]) -> None:
+        """Extend a series by several values; integers among floats become floats. No values: nothing happens.
+
+        Raises:
+            AzureMLException: an element that is no scalar. Nothing is logged then.
+        """
+        converted = [convert(f"log_list({name!r})", value, fallback=False) for value in values]
+        kinds = {kind for kind, _ in converted}
+        if kinds == {Kind.INT, Kind.FLOAT} or kinds == {Kind.FLOAT}:
+            self._array(name, Kind.FLOAT, array("d", [value for _, value in converted]).tobytes(), len(converted))
+        elif kinds == {Kind.INT}:
+            self._array(name, Kind.INT, array("q", [value for _, value in converted]).tobytes(), len(converted))
+        else:
+            for _, value in converted:
+                self.log(name, value)
+
+    def log_array(self, name: str, values: ArrayLike, steps: ArrayLike | None = None, times: ArrayLike | None = None) -> None:
+        """Extend a series by a numpy array, without a Python step a point.
+
+        Args:
+            values: shape (n,), of any boolean, integer or float type; wider than 64 bits is refused.
+            steps: shape (n,), integers; default: numbered on.
+            times: shape (n,), seconds since the epoch; default: now.
+
+        Raises:
+            UserErrorException: shapes that differ, or a type that is not a number. Nothing is logged then.
+        """
+        import numpy as np
+
+        data = np.asarray(values)
+        if data.ndim != 1:
+            raise UserErrorException(f"log_array({name!r}): values have shape {data.shape}, expected one dimension; use .ravel()")
+        if data.dtype.kind == "b":
+            kind, data = Kind.BOOL, data.astype(np.int64)
+        elif data.dtype.kind in "iu":
+            if data.dtype == np.uint64 and len(data) and int(data.max()) > 2**63 - 1:
+                check_int(f"log_array({name!r})", int(data.max()))
+            kind, data = Kind.INT, data.astype(np.int64, copy=False)
+        elif data.dtype.kind == "f" and data.dtype.itemsize <= 8:
+            kind, data = Kind.FLOAT, data.astype(np.float64, copy=False)
+        else:
+            raise UserErrorException(f"log_array({name!r}): values of type {data.dtype} are no numbers of at most 64 bits")
+        given_steps = None if steps is None else np.ascontiguousarray(steps)
+        if given_steps is not None and given_steps.dtype.kind not in "iu" and len(given_steps):
+            raise UserErrorException(f"log_array({name!r}): steps of type {given_steps.dtype} are no integers; use .astype(int)")
+        given_times = None if times is None else np.ascontiguousarray(times, dtype=np.float64)
+        for what, column in (("steps", given_steps), ("times", given_times)):
+            if column is not None and column.shape != data.shape:
+                raise UserErrorException(f"log_array({name!r}): {len(data)} values but {what} of shape {column.shape}")
+        if given_times is not None and not np.isfinite(given_times).all():
+            raise UserErrorException(f"log_array({name!r}): times hold NaN or infinity; expected seconds since the epoch")
+        self._array(
+            name,
+            kind,
+            np.ascontiguousarray(data).data,
+            len(data),
+            None if given_steps is None else given_steps.astype(np.int64).data,
+            None if given_times is None else given_times.data,
+        )
+
+    def _array(
+        self, name: str, kind: Kind, values: Any, n: int, steps: Any | None = None, times: Any | None = None
+    ) -> None:
+        if not n:
+            return
+        values, steps, times = (None if column is None else memoryview(column).cast("B") for column in (values, steps, times))
+        assert values is not None
+        now = time.time()
+        for first in range(0, n, ARRAY_POINTS):
+            m = min(ARRAY_POINTS, n - first)
+            cut = slice(8 * first, 8 * (first + m))
+            with self._lock:
+                words = self._define(name)
+                if words is None:
+                    self._count_drop(m)
+                    continue
+                start = 0
+                if steps is None:
+                    start = words[2]()
+                    deque(islice(words[2].__self__, m - 1), maxlen=0)  # type: ignore[attr-defined]
+                head = ARRAY_HEAD.pack(
+                    words[0] >> 32, m, kind, AFFINE if steps is None else GIVEN, AFFINE if times is None else GIVEN,
+                    start, 1, now, 0.0,
+                )  # fmt: skip
+                parts = [head, values[cut], *(column[cut] for column in (steps, times) if column is not None)]
+                if not self._frame(seg.ARRAY, b"".join(parts)):
+                    self._count_drop(m)
+
+    def text(self, name: str, value: str, step: int | None = None, cls: int = SeriesClass.METRIC) -> None:
+        """Log one text value."""
+        check_text(f"log({name!r})", value)
+        with self._lock:
+            words = self._define(name, cls)
+            if words is not None:
+                body = _TEXT_HEAD.pack(words[0] >> 32, words[2]() if step is None else step) + value.encode()
+                if self._frame(seg.TEXT, body):
+                    return
+            self._count_drop(1)
+
+    def artifact(self, cls: SeriesClass, name: str, uri: str) -> None:
+        """Log that an artifact (an image, a confusion matrix ...) belongs to the run under `name`."""
+        self.text(check_name("artifact name", name), uri, cls=cls)
+
+    def log_row(self, name: str, columns: Mapping[str, Any]) -> None:
+        """Append one row to the table `name`.
+
+        Raises:
+            AzureMLException: a value that is no scalar.
+        """
+        self._table(name, {column: [value] for column, value in convert_row(name, columns).items()}, 1)
+
+    def log_table(self, name: str, columns: Mapping[str, Any]) -> None:
+        """Append rows to the table `name`: column name to list of values; a bare scalar is a column of one.
+
+        Raises:
+            AzureMLException: columns of different lengths, or a value that is no scalar. Nothing is logged then.
+            UserErrorException: not a mapping.
+        """
+        if not isinstance(columns, Mapping):
+            raise UserErrorException(f"log_table({name!r}): expected a dict of column name to list, got {type(columns).__name__}")
+        table: dict[str, list[Any]] = {}
+        for column, values in columns.items():
+            if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:
+                values = values.tolist()
+            listed = list(values) if isinstance(values, (list, tuple, range)) else [values]
+            table[column] = [convert_row(name, {column: value})[column] for value in listed]
+        lengths = {len(values) for values in table.values()}
+        if len(lengths) > 1:
+            sizes = {column: len(values) for column, values in table.items()}
+            raise AzureMLException(f"log_table({name!r}): Columns must have the same length, got {sizes}")
+        if not lengths or not (n := lengths.pop()):
+            return
+        per_frame = max(1, 65536 // max(1, len(table)) // 8)
+        for first in range(0, n, per_frame):
+            part = {column: values[first : first + per_frame] for column, values in table.items()}
+            self._table(name, part, min(per_frame, n - first))
+
+    def _table(self, name: str, columns: dict[str, list[Any]], n: int) -> None:
+        check_name("table name", name)
+        with self._lock:
+            first = self._rows.get(name, 0)
+            body = msgpack.packb([name, first, columns], default=str)
+            if len(body) > MAX_EVENT_BYTES // 4 and n > 1:
+                half = n // 2
+                self._table(name, {column: values[:half] for column, values in columns.items()}, half)
+                self._table(name, {column: values[half:] for column, values in columns.items()}, n - half)
+                return
+            if self._frame(seg.ROWS, body):
+                self._rows[name] = first + n
+            else:
+                self._count_drop(n * len(columns))
+
+    # --- tags and status ---
+
+    def tag(self, key: str, value: str | None = None) -> None:
+        """Set a tag."""
+        self._control(seg.TAG, ["set", check_name("tag", key), None if value is None else check_text(f"tag {key!r}", value)])
+
+    def remove_tag(self, key: str) -> None:
+        """Remove a tag; an unknown one is ignored."""
+        self._control(seg.TAG, ["remove", key, None])
+
+    def add_property(self, key: str, value: str | None) -> None:
+        """Add a property. The first value of a key stays."""
+        self._control(seg.TAG, ["property", check_name("property", key), value if value is None else check_text(key, value)])
+
+    def set_field(self, name: str, value: str | None) -> None:
+        """Set `display_name` or `description`."""
+        self._control(seg.TAG, ["field", name, value if value is None else check_text(name, value)])
+
+    def status(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
+        """Note a step in the run's life: create, start, complete, fail, cancel, error ..."""
+        if kind in ("complete", "fail", "cancel"):
+            self._state |= seg.ENDED
+        self._control(seg.STATUS, [kind, dict(data or {})])
+
+    def _control(self, kind: int, content: list[Any]) -> None:
+        body = msgpack.packb(content, default=str)
+        with self._lock:
+            if self._held_back or not self._frame(kind, body):
+                if len(self._held_back) < _MOST_HELD_BACK:
+                    self._held_back.append((kind, body))
+                else:
+                    self._count_drop(1)
+
+    # --- where we are ---
+
+    def positions(self) -> dict[str, int]:
+        """How far this process has written, as a watermark for readers: source id (hex) to the next seq for its metrics,
+        `<id>.tags` and `<id>.status` for the other two topics."""
+        with self._lock:
+            self._release_held_back()
+            self._note_position()
+            return dict(self._positions)
+
+    def close(self) -> None:
+        """End the source. A later record starts another one."""
+        with self._lock:
+            if self._map is None:
+                return
+            self._release_held_back()
+            self._note_position()
+            rest = tuple(self._slots)  # nobody can take them any more
+            if rest:
+                seg.WORD.pack_into(self._map, rest[0] + 24, seg.PAD | len(rest) << 32)
+            _COUNTER.pack_into(self._map, seg.STATE_AT, self._state | seg.CLOSED)
+            if not os.path.exists(self._path):
+                self._fail(self._vanished(), time.monotonic())
+            if self._state & seg.ENDED:
+                self._owner = False
+            self._set_current(_EXHAUSTED, None)
+            self._forget_source()
+
+    def _note_position(self) -> None:
+        if self._map is not None:
+            now = self._end - length_hint(self._slots)
+            self._positions[self._source.hex()] = self._metrics_end if now == self._control_end else now
+
+    def _mark_control(self, kind: int, first: int, end: int) -> None:
+        """Metrics are written up to here unless only tags and statuses follow: those are on topics of their own."""
+        if first != self._control_end:
+            self._metrics_end = first
+        self._control_end = end
+        self._positions[self._source.hex() + (".tags" if kind == seg.TAG else ".status")] = first + 1
+
+    # --- slots ---
+
+    def _define(self, name: str, cls: int = SeriesClass.METRIC) -> tuple[int, int, Callable[[], int]] | None:
+        """The publishing words (float, int) and the step counter of a series; None when nothing can be written."""
+        with self._lock:
+            check_name("metric name", name)
+            known = self._series.get(name) if cls == SeriesClass.METRIC else None
+            if known is not None:
+                return known
+            if self._map is None and not self._roll(0):
+                return None
+            number = self._ids.get((cls, name))
+            if number is None:
+                number = len(self._ids)
+                if not self._frame(seg.SERIES, msgpack.packb([number, int(cls), name, ""])):
+                    return None
+                self._ids[cls, name] = number
+            base = number << 32
+            words = (base | seg.KIND_BASE + Kind.FLOAT, base | seg.KIND_BASE + Kind.INT, count().__next__)
+            if cls == SeriesClass.METRIC:
+                self._series[name] = words
+            return words
+
+    def _scalar(self, name: str, value: Any, step: Any) -> None:
+        """`log` for everything but a float or int under a known name with an int step."""
+        if step is not None:
+            step = _convert_step(name, step)
+        kind, value = convert(f"log({name!r})", value, fallback=True)
+        if kind == Kind.TEXT:
+            self.text(name, value, step)
+            return
+        words = self._define(name)
+        if words is None:
+            self._count_drop(1)
+        elif kind in (Kind.FLOAT, Kind.INT):
+            self.log(name, value, "", step)
+        else:
+            word = (words[1] & ~0xFF) | seg.KIND_BASE + kind
+            with self._lock:
+                at = self._take(1)
+                if at is None:
+                    self._count_drop(1)
+                    return
+                number = words[2]() if step is None else step
+                _INTEGER.pack_into(self._map, at, number, time.time(), int(value or 0), word)
+
+    def _take(self, n: int) -> int | None:
+        """Take `n` slots in a row; their offset, or None when nothing can be written. Call with the lock held."""
+        while True:
+            taken = tuple(islice(self._slots, n))
+            if len(taken) == n:
+                return taken[0]
+            if taken:
+                seg.WORD.pack_into(self._map, taken[0] + 24, seg.PAD | len(taken) << 32)
+            if not self._roll(n):
+                return None
+
+    def _frame(self, kind: int, body: bytes) -> bool:
+        """Write a frame; False when nothing can be written."""
+        with self._lock:
+            n = 1 - (-len(body) // seg.SLOT)
+            at = self._take(n)
+            if at is None:
+                return False
+            mapped = self._map
+            assert mapped is not None
+            seg.WORD.pack_into(mapped, at + 24, seg.OPEN | n << 32)
+            try:
+                view = memoryview(mapped).cast("B")
+                view[at + seg.SLOT : at + seg.SLOT + len(body)] = body
+                _FRAME.pack_into(mapped, at, len(body), zlib.crc32(body), time.time(), kind, seg.FRAME | n << 32)
+            except BaseException:
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | n << 32)
+                raise
+            if kind in seg.CONTROL_FRAMES:
+                first = self._end - (len(mapped) - at) // seg.SLOT
+                self._mark_control(kind, first, first + n)
+            if self._state:
+                _COUNTER.pack_into(mapped, seg.STATE_AT, self._state)
+            return True
+
+    def _roll(self, needed: int) -> bool:
+        """Go on in a new segment with room for `needed` slots; False when there is none to be had."""
+        with self._lock:
+            if self._map is not None and length_hint(self._slots) >= needed:
+                return True  # another thread was here before
+            now = time.monotonic()
+            if now < self._retry_at:
+                return False
+            try:
+                self._next_segment(needed)
+            except OSError as error:
+                self._fail(error, now)
+                return False
+            if self._retry_at:
+                self._retry_at = 0.0
+                logger.warning("runstream: the spool %s can be written again; %d points were dropped", self._spool, self.dropped)
+            self._release_held_back()
+            return True
+
+    def _next_segment(self, needed: int) -> None:
+        if self._map is not None and not os.path.exists(self._path):
+            error = self._vanished()
+            self._forget_source()
+            raise error
+        size = min(seg.LARGEST, seg.SMALLEST << (self._index + 1))
+        while size < seg.HEADER_BYTES + seg.SLOT * (needed + 1):
+            size *= 2
+        if _bytes_spooled(self._spool) + size > self._quota:
+            raise _QuotaReached(f"the spool holds its quota of {self._quota} bytes")
+        source = self._source or os.urandom(16)
+        directory = os.path.join(self._spool, source.hex())
+        token = _token(self._spool)
+        if not self._source:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        slots = (size - seg.HEADER_BYTES) // seg.SLOT
+        header = seg.Header(source, self._index + 1, self._end, slots, self.run_id, self._owner, os.getpid(), time.time(), token)
+        mapped = seg.create_segment(directory, header, size)
+        _note_spooled(self._spool, size)
+        self._source = source
+        self._index += 1
+        self._end += slots
+        self._path = os.path.join(directory, seg.segment_name(self._index))
+        self._map = mapped
+        if self.dropped:
+            self._write_drops()
+        if self._state:
+            _COUNTER.pack_into(mapped, seg.STATE_AT, self._state)
+        self._slots = iter(range(seg.HEADER_BYTES, seg.HEADER_BYTES + slots * seg.SLOT, seg.SLOT))
+        self._set_current(self._slots.__next__, mapped)
+
+    def _vanished(self) -> _Vanished:
+        assert self._map is not None
+        self.dropped += (len(self._map) - seg.HEADER_BYTES) // seg.SLOT  # all of it: who knows what was read
+        return _Vanished(f"{self._path} is gone: was the spool directory removed?")
+
+    def _release_held_back(self) -> None:
+        while self._held_back:
+            kind, body = self._held_back.popleft()
+            if not self._frame(kind, body):
+                self._held_back.appendleft((kind, body))
+                return
+
+    def _fail(self, error: OSError, now: float) -> None:
+        import errno
+
+        first_time = not self._retry_at
+        self._retry_at = now + _RETRY_SECONDS
+        if isinstance(error, _QuotaReached):
+            self._reason = 2
+        elif isinstance(error, _Vanished):
+            self._reason = 4
+            self._retry_at = now
+        else:
+            self._reason = 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 3
+        if first_time:
+            logger.warning(
+                "runstream: %s (%s). The training goes on; points are dropped and counted until there is room in %s.",
+                seg.DROP_REASONS[self._reason], error, self._spool,
+            )  # fmt: skip
+
+    def _count_drop(self, n: int) -> None:
+        """Note that `n` points could not be kept, where the reader sees it even if we are killed now."""
+        with self._lock:
+            self.dropped += n
+            self._write_drops()
+
+    def _write_drops(self) -> None:
+        if self._map is not None:
+            _COUNTER.pack_into(self._map, seg.DROPPED_AT, self.dropped - self._dropped_before)
+            _COUNTER.pack_into(self._map, seg.DROP_REASON_AT, self._reason)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._owner = False
+        self._positions.clear()
+        self._held_back.clear()
+        self._map = None
+        self.dropped = self._dropped_before = 0
+        self._set_current(_EXHAUSTED, None)
+        self._forget_source()
+
+
+class _QuotaReached(OSError):
+    pass
+
+
+class _Vanished(OSError):
+    pass
+
+
+_TEXT_HEAD = struct.Struct("<Iq")
+_EXHAUSTED = iter(()).__next__
+
+
+def _make_log(writer: RunWriter, series: dict[str, tuple[int, int, Callable[[], int]]]) -> tuple[Log, LogMetrics, Callable[..., None]]:
+    """The hot path. The slots and the mapping are taken in one read: a roll in another thread changes both at once."""
+    current: tuple[Callable[[], int], Any] = (_EXHAUSTED, None)
+    pack_float, pack_int = _POINT.pack_into, _INTEGER.pack_into
+    now = time.time
+
+    def set_current(take: Callable[[], int], mapped: Any) -> None:
+        nonlocal current
+        current = (take, mapped)
+
+    def log(name: str, value: Any, description: str = "", step: int | None = None) -> None:
+        at = -1
+        mapped = None
+        try:
+            as_float, as_int, next_step = series[name]
+            if type(value) is float:
+                take, mapped = current
+                at = take()
+                pack_float(mapped, at, next_step() if step is None else step, now(), value, as_float)
+                return
+            if type(value) is int:
+                take, mapped = current
+                at = take()
+                pack_int(mapped, at, next_step() if step is None else step, now(), value, as_int)
+                return
+        except StopIteration:
+            if writer._roll(1):
+                log(name, value, description, step)
+            else:
+                writer._count_drop(1)
+            return
+        except (KeyError, TypeError, struct.error):
+            if at >= 0:  # the slot was taken, but step or value did not fit into it
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            elif type(value) in (float, int) and isinstance(name, str) and name not in series:
+                if writer._define(name) is None:
+                    writer._count_drop(1)
+                else:
+                    log(name, value, description, step)
+                return
+        except BaseException:  # Ctrl-C between taking the slot and filling it
+            if at >= 0 and not seg.WORD.unpack_from(mapped, at + 24)[0]:
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            raise
+        writer._scalar(name, value, step)
+
+    def log_metrics(values: Mapping[str, Any], step: int | None = None) -> None:
+        if step is not None and type(step) is not int:
+            step = _convert_step("log_metrics", step)
+        when = now()
+        for name, value in values.items():
+            if type(value) is float:
+                at = -1
+                try:
+                    as_float, _, next_step = series[name]
+                    take, mapped = current
+                    at = take()
+                    pack_float(mapped, at, next_step() if step is None else step, when, value, as_float)
+                    continue
+                except (KeyError, StopIteration, struct.error):
+                    if at >= 0:
+                        seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            log(name, value, "", step)
+
+    return log, log_metrics, set_current
+
+
+def _locked(log: Log, writer: RunWriter) -> Log:
+    def locked(*args: Any, **kwargs: Any) -> None:
+        with writer._lock:
+            log(*args, **kwargs)
+
+    return locked
+
+
+def _needs_lock() -> bool:
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    return enabled is not None and not enabled()
+
+
+def _convert_step(name: str, step: Any) -> int:
+    try:
+        return check_int(f"log({name!r}): step", int(step))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserErrorException(f"log({name!r}): step {step!r:.60} is no integer ({error})") from None
+
+
+_writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
+_tokens: dict[str, str] = {}
+_token_lock = threading.Lock()
+
+
+def _token(spool: str) -> str:
+    """This process's lock file in `spool`, made on first use, and again if it was removed."""
+    with _token_lock:
+        token = _tokens.get(spool)
+        if token is None or not os.path.exists(os.path.join(spool, "procs", token)):
+            os.makedirs(spool, mode=0o700, exist_ok=True)
+            token = _tokens[spool] = seg.process_token(spool)
+        return token
+
+
+_usage: dict[str, tuple[float, int, int]] = {}
+
+
+def _bytes_spooled(spool: str) -> int:
+    """Bytes in the spool: what the reader last counted (file `usage`), and what this process has added since."""
+    try:
+        status = os.stat(os.path.join(spool, "usage"))
+    except OSError:
+        return _usage.get(spool, (0.0, 0, 0))[2]
+    known = _usage.get(spool)
+    if known is None or known[0] != status.st_mtime:
+        try:
+            with open(os.path.join(spool, "usage")) as file:
+                counted = int(file.read() or 0)
+        except (OSError, ValueError):
+            counted = 0
+        known = _usage[spool] = (status.st_mtime, counted, 0)
+    return known[1] + known[2]
+
+
+def _note_spooled(spool: str, size: int) -> None:
+    when, counted, added = _usage.get(spool, (0.0, 0, 0))
+    _usage[spool] = (when, counted, added + size)
+
+
+def _after_fork_in_child() -> None:
+    global _token_lock
+    _token_lock = threading.Lock()
+    _tokens.clear()
+    _usage.clear()
+    seg.forget_tokens()
+    for writer in list(_writers):
+        writer._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
