@@ -1,0 +1,399 @@
+"""Readers for analysis: SQL, metric vectors of many runs, and lists of runs, all as Arrow.
+
+    >>> import runstream
+    >>> runstream.sql("select run_id, min(value) as best from metrics where name = 'mse' group by run_id").to_pandas()
+    >>> runstream.query.metrics([run, other], name="loss").to_polars()
+
+They ask the service of the settings in force (`RUNSTREAM_URL`, else the home's own, which they start), after it has stored
+what this process recorded. Arrow comes with `pip install 'runstream[server]'`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from runstream_schemas.series import Kind, SeriesClass
+from runstream_schemas.settings import Settings
+
+from .client import ServiceClient, client_for
+from .exceptions import UserErrorException
+from .home import with_local_spool
+from .live_runs import unconfirmed
+from .metrics import Series
+from .reading import fetch_metrics, settle
+from .record import Filter, RunRecord, check_filter, filter_params, list_records, matches
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+    import polars
+    import pyarrow
+
+    from .run import Run
+    from .workspace import Workspace
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+class Result:
+    """An Arrow table, with fronts for the usual libraries; anything that takes Arrow data takes it as it is.
+
+    Attributes:
+        table: the `pyarrow.Table`.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: pyarrow.Table) -> None:
+        self.table = table
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.table.column_names)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """As a pandas data frame.
+
+        Raises:
+            UserErrorException: pandas is not installed.
+        """
+        _need("pandas", "pandas")
+        return self.table.to_pandas()
+
+    def to_polars(self) -> polars.DataFrame:
+        """As a Polars data frame.
+
+        Raises:
+            UserErrorException: Polars is not installed.
+        """
+        polars = _need("polars", "polars")
+        frame: polars.DataFrame = polars.from_arrow(self.table)
+        return frame
+
+    def to_numpy(self, column: str) -> numpy.ndarray[Any, Any]:
+        """One column as a numpy array; numbers that are missing are NaN.
+
+        Raises:
+            KeyError: no such column.
+        """
+        values: numpy.ndarray[Any, Any] = self.table.column(column).to_numpy()
+        return values
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """As one dictionary a row."""
+        rows: list[dict[str, Any]] = self.table.to_pylist()
+        return rows
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+    def __len__(self) -> int:
+        rows: int = self.table.num_rows
+        return rows
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Rows as tuples."""
+        return zip(*(column.to_pylist() for column in self.table.columns), strict=True)
+
+    def __repr__(self) -> str:
+        return text_table(self.column_names, list(_first_rows(self)), more=max(len(self) - 20, 0))
+
+
+def sql(query: str, *, settings: Settings | None = None) -> Result:
+    """Run one SQL statement over everything that is stored, in DuckDB's dialect.
+
+    Views: `metrics(experiment, run_id, name, step, time, value, text)`, `rows`, `runs`, `summaries`;
+    docs/reference has their columns.
+
+    Args:
+        query: one SELECT.
+        settings: of which service; default: the environment's.
+
+    Raises:
+        ServiceException: the statement is wrong (status_code 400, the message has the place), took too long, or the service
+            is away.
+        UserErrorException: pyarrow is not installed.
+    """
+    arrow = _need("pyarrow", "runstream[server]")
+    client = _client(settings)
+    settle(client)
+    answer = client.request(
+        "POST",
+        "/api/v1/sql",
+        body=json.dumps({"query": query}).encode(),
+        headers={"Content-Type": "application/json", "Accept": ARROW},
+    )
+    with arrow.ipc.open_stream(arrow.BufferReader(answer.body)) as reader:
+        return Result(reader.read_all())
+
+
+def metrics(
+    runs: Iterable[Run | str] | Run | str,
+    name: str | None = None,
+    *,
+    recursive: bool = False,
+    settings: Settings | None = None,
+) -> Result:
+    """Metric vectors of one or many runs in one request, one row a point, in the order of logging.
+
+    Args:
+        runs: runs or their ids.
+        name: only this series.
+        recursive: also of the runs' descendants.
+        settings: of which service; default: that of the first `Run`, else the environment's.
+
+    Returns:
+        Columns `run_id`, `name`, `step` (int64), `time` (timestamp, microseconds, UTC), `value` (float64; of integers and
+        booleans too, null for text), `integer` (int64, exact, where the value was one) and `text`.
+
+    Raises:
+        ServiceException: a run does not exist (status_code 404), or the service is away.
+        UserErrorException: pyarrow is not installed.
+    """
+    _need("pyarrow", "runstream[server]")
+    wanted = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
+    client = (
+        next((run._client for run in wanted if not isinstance(run, str)), None) if settings is None else None
+    )
+    client = client or _client(settings)
+    found = fetch_metrics(
+        client,
+        [run if isinstance(run, str) else run.id for run in wanted],
+        name=name,
+        recursive=recursive,
+        waits=unconfirmed(client.settings),
+    )
+    return Result(
+        _points_table(
+            (run_id, one)
+            for run_id, series in found.items()
+            for one in series
+            if one.cls == SeriesClass.METRIC
+        )
+    )
+
+
+def runs(
+    experiment: str | None = None,
+    *,
+    workspace: Workspace | str | None = None,
+    status: str | None = None,
+    tags: Filter = None,
+    properties: Filter = None,
+    parent: str | None = None,
+    order: str = "-start_time",
+    limit: int | None = None,
+    settings: Settings | None = None,
+) -> Result:
+    """Runs with their tags, properties and the summaries of their metrics, one row a run.
+
+    Args:
+        experiment: only of this experiment.
+        workspace: only of this workspace; also says which service.
+        status: only in this status.
+        tags: a tag's name, or a dictionary of names and values that must all match.
+        properties: the same for properties.
+        parent: only children of this run id; `none`: only runs without a parent.
+        order: `start_time`, `number`, `name` ..., `metric:NAME:STAT` with STAT of first, last, min, max, mean, count;
+            a minus before it is descending.
+        limit: most runs; None: all.
+        settings: of which service; default: the workspace's, else the environment's.
+
+    Returns:
+        A column for each field of a run; `tags` and `properties` as maps; for each metric `NAME` a struct column `NAME` with
+        count, first, last, min, max and mean.
+
+    Raises:
+        ServiceException: an order that cannot be (status_code 400), or the service is away.
+        UserErrorException: pyarrow is not installed.
+    """
+    _need("pyarrow", "runstream[server]")
+    check_filter("tags", tags)
+    check_filter("properties", properties)
+    client = (
+        _client(settings)
+        if settings or workspace is None or isinstance(workspace, str)
+        else workspace._client
+    )
+    settle(client)
+    space = workspace if workspace is None or isinstance(workspace, str) else workspace.name
+    params = [
+        ("order", order),
+        ("summaries", "1"),
+        *filter_params("tag", tags),
+        *filter_params("property", properties),
+    ]
+    params += [
+        (key, value)
+        for key, value in (
+            ("workspace", space),
+            ("experiment", experiment),
+            ("status", status),
+            ("parent", parent),
+        )
+        if value is not None
+    ]
+    found = []
+    for record in list_records(client, params, page=min(limit or 500, 500)):
+        if matches(tags, record.tags) and matches(properties, record.properties):
+            found.append(record)
+            if limit is not None and len(found) >= limit:
+                break
+    return Result(_runs_table(found))
+
+
+def _client(settings: Settings | None) -> ServiceClient:
+    return client_for(with_local_spool(settings or Settings.load()))
+
+
+def _need(module: str, package: str) -> Any:
+    from importlib import import_module
+
+    try:
+        if module == "pyarrow":
+            import_module("pyarrow.ipc")
+        return import_module(module)
+    except ImportError as error:
+        raise UserErrorException(f"this needs {module} ({error}); run `pip install '{package}'`") from None
+
+
+def _points_table(series: Iterable[tuple[str, Series]]) -> pyarrow.Table:
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [
+            ("run_id", pa.dictionary(pa.int32(), pa.string())),
+            ("name", pa.dictionary(pa.int32(), pa.string())),
+            ("step", pa.int64()),
+            ("time", pa.timestamp("us", tz="UTC")),
+            ("value", pa.float64()),
+            ("integer", pa.int64()),
+            ("text", pa.string()),
+        ]
+    )
+    parts = [_points(run_id, one, schema) for run_id, one in series if one.values]
+    return pa.Table.from_batches(parts, schema=schema).unify_dictionaries() if parts else schema.empty_table()
+
+
+def _points(run_id: str, one: Series, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+    import pyarrow as pa
+
+    n = len(one.values)
+    same = pa.array([0] * n, pa.int32())
+    if one.kind == Kind.FLOAT:
+        columns = [pa.array(one.values, pa.float64()), pa.nulls(n, pa.int64()), pa.nulls(n, pa.string())]
+    else:
+        numbers = [float(value) if isinstance(value, (int, float)) else None for value in one.values]
+        integers = [int(value) if isinstance(value, int) else None for value in one.values]
+        texts = [value if isinstance(value, str) else None for value in one.values]
+        columns = [
+            pa.array(numbers, pa.float64()),
+            pa.array(integers, pa.int64()),
+            pa.array(texts, pa.string()),
+        ]
+    return pa.record_batch(
+        [
+            pa.DictionaryArray.from_arrays(same, pa.array([run_id])),
+            pa.DictionaryArray.from_arrays(same, pa.array([one.name])),
+            pa.array(one.steps, pa.int64()),
+            pa.array(one.times, pa.int64()).cast(pa.timestamp("us", tz="UTC")),
+            *columns,
+        ],
+        schema=schema,
+    )
+
+
+_RUN_TEXTS = (
+    "experiment",
+    "workspace",
+    "status",
+    "parent_run_id",
+    "root_run_id",
+    "name",
+    "display_name",
+    "description",
+    "type",
+    "target",
+)
+_STATISTICS = ("count", "first", "last", "min", "max", "mean")
+
+
+def _runs_table(records: list[RunRecord]) -> pyarrow.Table:
+    import pyarrow as pa
+
+    columns: dict[str, pyarrow.Array] = {
+        "run_id": pa.array([record.run_id for record in records], pa.string()),
+        "number": pa.array([record.number for record in records], pa.int64()),
+    }
+    for field in _RUN_TEXTS:
+        columns[field] = pa.array([getattr(record, field) for record in records], pa.string())
+    for field in ("created_utc", "start_time_utc", "end_time_utc"):
+        columns[field.removesuffix("_utc")] = _times([getattr(record, field) for record in records])
+    columns["error"] = pa.array(
+        [json.dumps(record.error) if record.error else None for record in records], pa.string()
+    )
+    for field in ("tags", "properties"):
+        pairs = [list(getattr(record, field).items()) for record in records]
+        columns[field] = pa.array(pairs, pa.map_(pa.string(), pa.string()))
+    names = dict.fromkeys(name for record in records for name in record.summaries)
+    for name in names:
+        column = name if name not in columns else f"metric:{name}"
+        columns[column] = pa.array(
+            [_statistics(record.summaries.get(name)) for record in records],
+            pa.struct([("count", pa.int64()), *((statistic, pa.float64()) for statistic in _STATISTICS[1:])]),
+        )
+    return pa.table(columns)
+
+
+def _statistics(summary: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if summary is None:
+        return None
+    # JSON has no NaN and no infinity: they come as text, which float() reads.
+    numbers = {name: None if summary.get(name) is None else float(summary[name]) for name in _STATISTICS[1:]}
+    return {"count": summary.get("count"), **numbers}
+
+
+def _times(values: list[str | None]) -> pyarrow.Array:
+    from datetime import datetime
+
+    import pyarrow as pa
+
+    return pa.array(
+        [datetime.fromisoformat(value) if value else None for value in values], pa.timestamp("us", tz="UTC")
+    )
+
+
+def _first_rows(result: Result) -> Iterator[tuple[Any, ...]]:
+    return iter(Result(result.table.slice(0, 20)))
+
+
+def text_table(names: list[str], rows: list[tuple[Any, ...]], more: int = 0) -> str:
+    """Rows as aligned plain text.
+
+    Args:
+        names: of the columns.
+        rows: values; floats are shown with six significant digits.
+        more: how many rows follow that are not shown.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max([len(name), *(len(row[place]) for row in cells)]) for place, name in enumerate(names)]
+    lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip()]
+    lines.append("  ".join("-" * width for width in widths))
+    for row, values in zip(cells, rows, strict=True):
+        parts = [
+            cell.rjust(width) if isinstance(value, (int, float)) else cell.ljust(width)
+            for cell, value, width in zip(row, values, widths, strict=True)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    if more:
+        lines.append(f"... {more} more rows")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
