@@ -86,7 +86,10 @@ LoadOffsets = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int | No
 
 
 class Source(Protocol):
-    """A log of events. Only one `fetch` runs at a time; the other methods may be called while it does."""
+    """A log of events of one family. Made by `(settings, family, load_offsets)`.
+
+    Only one `fetch` runs at a time; the other methods may be called while it does.
+    """
 
     async def start(self) -> None:
         """Connect. Waits for a log that is away, with a warning."""
@@ -104,6 +107,9 @@ class Source(Protocol):
 
     async def lost(self, partition: Partition) -> None:
         """Somebody else moved the partition's offset: forget what was read ahead and continue from the stored one."""
+
+    def lag(self) -> int:
+        """How many offsets of the log are known and not fetched yet."""
 
     async def stop(self) -> None:
         """Disconnect. What was fetched and not stored will be fetched again by the next reader."""

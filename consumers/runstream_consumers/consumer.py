@@ -1,0 +1,175 @@
+"""The consumer role: three loops, one a topic, each `fetch -> store`, with the next batch fetched while one is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from runstream_schemas.database import connect, create_pool, migrate, wait_for_database
+from runstream_schemas.errors import DatabaseError, ServiceError
+from runstream_schemas.settings import Settings
+from runstream_schemas.topics import ensure_topics
+
+from .dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
+from .kafka_source import KafkaSource
+from .source import FAMILIES, Family, Fetched, LoadOffsets, Source
+from .writer import Counters, FenceLost, Writer
+
+log = logging.getLogger(__name__)
+
+FETCH_TIMEOUT = 0.25
+"""Seconds a loop waits for events before it looks whether it should stop."""
+STOP_TIMEOUT = 15.0
+"""Seconds a batch under way may take when the consumer is asked to stop."""
+SWEEP_INTERVAL = 30.0
+
+
+@dataclass(slots=True)
+class ConsumerState:
+    """What a consumer did and how far it is behind, by family; read by /metrics."""
+
+    counters: dict[Family, Counters] = field(default_factory=dict)
+    lags: dict[Family, int] = field(default_factory=dict)
+
+
+async def run_consumer(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    source: Literal["spool", "kafka"],
+    state: ConsumerState | None = None,
+) -> None:
+    """Store events until told to stop. Waits for a database or a broker that is away.
+
+    Args:
+        settings: of the database, the broker or the spool, and the memory.
+        stop: set it to end the consumer; the batches under way are finished.
+        source: where events come from.
+        state: filled with counters while it runs.
+
+    Raises:
+        DatabaseError: the database is not ours, or newer than this runstream.
+        SettingsError: settings that cannot be.
+    """
+    state = ConsumerState() if state is None else state
+    if not await _prepare(settings, stop, source):
+        return
+    pool = await create_pool(settings)
+    letters: DeadLetters = (
+        TopicDeadLetters(settings) if source == "kafka" else DirectoryDeadLetters(settings.home_path / "dead-letters")
+    )
+    tasks = []
+    try:
+        # The metrics have nearly all the bytes; the other two are small.
+        for family, share in zip(FAMILIES, (0.8, 0.1, 0.1), strict=True):
+            writer = Writer(pool, settings, letters.publish)
+            state.counters[family] = writer.counters
+            events = make_source(settings, family, writer.load_offsets, source)
+            max_bytes = max(int(settings.consumer_memory * share / 3), 1 << 16)
+            tasks.append(asyncio.create_task(consume(events, writer, family, max_bytes, stop, state), name=f"consume {family}"))
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await letters.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5.0):
+                await pool.close()
+        pool.terminate()
+
+
+def make_source(settings: Settings, family: Family, load: LoadOffsets, kind: Literal["spool", "kafka"]) -> Source:
+    """The source of one family."""
+    if kind == "kafka":
+        return KafkaSource(settings, family, load)
+    from .spool_source import SpoolSource
+
+    return SpoolSource(settings, family, load)
+
+
+async def _prepare(settings: Settings, stop: asyncio.Event, source: str) -> bool:
+    """Wait for the servers, bring the schema up to date, make the topics. False: told to stop meanwhile."""
+    while not stop.is_set():
+        try:
+            await wait_for_database(settings, timeout=5.0)
+            connection = await connect(settings)
+        except DatabaseError as error:
+            if "took no connection" not in str(error):
+                raise
+            log.warning("%s", error)
+            continue
+        except OSError:
+            continue
+        try:
+            await migrate(connection)
+        finally:
+            await connection.close()
+        break
+    while source == "kafka" and not stop.is_set():
+        try:
+            await ensure_topics(settings, timeout=5.0)
+            break
+        except ServiceError as error:
+            log.warning("%s", error)
+            await asyncio.sleep(0.5)
+    return not stop.is_set()
+
+
+async def consume(
+    source: Source, writer: Writer, family: Family, max_bytes: int, stop: asyncio.Event, state: ConsumerState
+) -> None:
+    """One loop: fetch and store until told to stop.
+
+    Args:
+        max_bytes: of events in a batch. Two batches are held at once, beside what the source reads ahead.
+    """
+    storing: asyncio.Task[None] | None = None
+    sweep_due = time.monotonic()
+    starting = asyncio.create_task(source.start())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            return
+        await starting
+        while not stop.is_set():
+            batch = await source.fetch(max_bytes, FETCH_TIMEOUT)
+            state.lags[family] = source.lag()
+            if storing is not None and (batch or storing.done()):
+                await storing
+                storing = None
+            if batch:
+                storing = asyncio.create_task(_store(source, writer, batch))
+            if family == "status" and time.monotonic() >= sweep_due:
+                sweep_due = time.monotonic() + SWEEP_INTERVAL
+                await writer.sweep()
+        if storing is not None:
+            await asyncio.wait([storing], timeout=STOP_TIMEOUT)
+    finally:
+        for task in (starting, stopping, storing):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        await source.stop()
+
+
+async def _store(source: Source, writer: Writer, batch: Sequence[Fetched]) -> None:
+    """Store a batch, but for the partitions another writer has taken."""
+    remaining = list(batch)
+    while remaining:
+        try:
+            await writer.store(remaining)
+            break
+        except FenceLost as lost:
+            log.info("%s", lost)
+            for partition in lost.partitions:
+                await source.lost(partition)
+            remaining = [fetched for fetched in remaining if fetched.partition not in lost.partitions]
+    for fetched in remaining:
+        await source.stored(fetched)

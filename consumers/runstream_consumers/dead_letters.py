@@ -1,0 +1,133 @@
+"""Where records go that cannot be decoded or stored: a topic, or a directory in the embedded mode.
+
+Publishing comes before the commit of the offset that covers the record, so a letter may be there twice, never not at all. It
+waits for a broker that is away: an offset must not advance past a record that is neither stored nor kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgpack
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from runstream_schemas.settings import Settings
+from runstream_schemas.topics import MAX_MESSAGE_BYTES, TopicNames, kafka_client_options
+
+from .source import DeadLetter
+
+log = logging.getLogger(__name__)
+
+MAX_REASON = 1000
+"""Characters of a reason that are kept."""
+
+
+class DeadLetters(Protocol):
+    """Keeps what could not be used."""
+
+    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep `letters` durably; returns when they are."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+
+class TopicDeadLetters:
+    """The topic `<prefix>.dead-letter`: key and value as they were, reason and origin in the headers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = TopicNames.of(settings).dead_letter
+        self._producer: AIOKafkaProducer | None = None
+        self._turn = asyncio.Lock()
+
+    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """Send `letters` and wait until the broker has them; tries again for as long as it is away."""
+        pause = 0.2
+        for letter in letters:
+            while True:
+                try:
+                    async with self._turn:
+                        await self._send(letter)
+                    break
+                except (KafkaError, TimeoutError, OSError) as error:
+                    log.warning("dead letters cannot be published, trying again: %s: %s", type(error).__name__, error)
+                    async with self._turn:
+                        await self.stop()
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 5.0)
+
+    async def _send(self, letter: DeadLetter) -> None:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **kafka_client_options(self._settings), enable_idempotence=True, acks="all", max_request_size=MAX_MESSAGE_BYTES
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+        headers = [
+            ("reason", letter.reason[:MAX_REASON].encode()),
+            ("topic", letter.partition.topic_name.encode()),
+            ("topic-id", letter.partition.topic_id.encode()),
+            ("partition", str(letter.partition.index).encode()),
+            ("offset", str(letter.offset).encode()),
+        ]
+        try:
+            await self._producer.send_and_wait(self._topic, letter.value, letter.key, headers=headers)
+        except MessageSizeTooLargeError:
+            # With the headers it is larger than the topic takes. The original stays where its origin says.
+            headers.append(("left-out", f"{len(letter.value)} bytes".encode()))
+            await self._producer.send_and_wait(self._topic, b"", letter.key, headers=headers)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                async with asyncio.timeout(5.0):
+                    await producer.stop()
+            except (KafkaError, TimeoutError):
+                log.debug("the producer of dead letters did not stop in order", exc_info=True)
+
+
+class DirectoryDeadLetters:
+    """One file a letter, msgpack, named by its origin: keeping it twice overwrites."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """Write `letters`."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for n, letter in enumerate(letters):
+            origin = f"{letter.partition.cluster}-{letter.partition.topic_name}-{letter.partition.index}-{letter.offset}-{n}"
+            path = self._directory / (re.sub(r"[^\w.-]", "_", origin)[:200] + ".msgpack")
+            content = msgpack.packb(
+                {
+                    "reason": letter.reason[:MAX_REASON],
+                    "topic": letter.partition.topic_name,
+                    "partition": letter.partition.index,
+                    "offset": letter.offset,
+                    "key": letter.key,
+                    "value": letter.value,
+                }
+            )
+            draft = path.with_suffix(".tmp")
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+
+    async def stop(self) -> None:
+        """Nothing to do."""

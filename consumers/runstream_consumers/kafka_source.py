@@ -1,0 +1,348 @@
+"""A topic as a source. Kafka deals out the partitions; who may store them is decided by the table `offsets` alone.
+
+Kafka's group protocol cannot fence (a paused process still believes it has its partitions), so its committed offsets are only
+a hint for lag tools. After every rebalance the offsets are read from Postgres, the partitions are set to them, and records
+below them are dropped. The listener of rebalances runs inside the client's own task, where waiting for a lock or a database
+would block heartbeats and `getmany` for good: it only counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from runstream_schemas.errors import CorruptEvent, EventError, ServiceError
+from runstream_schemas.events import Event, MetricsEvent, TagsEvent, decode_event
+from runstream_schemas.limits import INT_MAX, INT_MIN
+from runstream_schemas.settings import Settings
+from runstream_schemas.topics import Cluster, TopicNames, describe_topics, kafka_client_options
+
+from .source import DeadLetter, Family, Fetched, LoadOffsets, Missing, Partition
+
+log = logging.getLogger(__name__)
+
+MAX_RECORDS = 2000
+"""Records taken from the client at once."""
+HINT_INTERVAL = 5.0
+"""Seconds between two commits of the hint."""
+IDENTITY_INTERVAL = 15.0
+"""Seconds between two looks whether the topic is still the same one."""
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Counts rebalances, nothing else."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Count."""
+        self.count += 1
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Count."""
+        self.count += 1
+
+
+class KafkaSource:
+    """One topic, read as a member of the consumer group.
+
+    Args:
+        settings: the cluster, the topics' prefix, the group, the memory.
+        family: which topic.
+        load_offsets: asks the table `offsets`.
+        identity_interval: seconds between two looks whether the topic is still the same one.
+    """
+
+    def __init__(
+        self, settings: Settings, family: Family, load_offsets: LoadOffsets, *, identity_interval: float = IDENTITY_INTERVAL
+    ) -> None:
+        self._settings = settings
+        self._topic: str = getattr(TopicNames.of(settings), family)
+        self._group = f"{settings.consumer_group}.{family}"
+        self._load = load_offsets
+        self._identity_interval = identity_interval
+        self._identity_due = 0.0
+        self._cluster = Cluster("", {})
+        self._rebalances = _Rebalances()
+        self._followed = -1  # the rebalance whose partitions are set
+        self._behind: set[TopicPartition] = set()  # partitions whose offset must be read again
+        self._next: dict[TopicPartition, int] = {}
+        self._stored: dict[TopicPartition, int] = {}  # what `offsets` will hold when the next batch is stored
+        self._missing: dict[TopicPartition, Missing] = {}
+        self._hints: dict[TopicPartition, int] = {}
+        self._hint_due = 0.0
+        self._hinting: asyncio.Task[None] | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Join the group; waits for a broker, or a topic, that is away."""
+        pause = 0.2
+        while True:
+            try:
+                await self._identify()
+                self._consumer = self._connect()
+                await self._consumer.start()
+                return
+            except (KafkaError, ServiceError, OSError) as error:
+                log.warning("%s cannot be read, trying again: %s: %s", self._topic, type(error).__name__, error)
+            except BaseException:
+                await self.stop()
+                raise
+            await self.stop()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    def _connect(self) -> AIOKafkaConsumer:
+        # A third of the memory may lie in the client, one third in the batch being stored, one in the next one.
+        in_client = max(self._settings.consumer_memory // 3, 1 << 20)
+        consumer = AIOKafkaConsumer(
+            **kafka_client_options(self._settings),
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # only what `offsets` says; a position that does not exist is an error, not a jump
+            fetch_max_wait_ms=100,
+            fetch_max_bytes=in_client,
+            max_partition_fetch_bytes=min(4 << 20, in_client),
+            # While Postgres is away nothing is polled. Giving the partitions to another member would not help.
+            max_poll_interval_ms=86_400_000,
+            metadata_max_age_ms=30_000,
+        )
+        consumer.subscribe([self._topic], listener=self._rebalances)
+        self._followed = -1
+        return consumer
+
+    async def stop(self) -> None:
+        """Leave the group."""
+        if self._hinting is not None:
+            self._hinting.cancel()
+            await asyncio.wait([self._hinting])
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        try:
+            async with asyncio.timeout(10.0):
+                if self._hints:
+                    await _commit(consumer, self._hints)
+                await consumer.stop()
+        except (KafkaError, TimeoutError):
+            log.debug("%s: the consumer did not stop in order", self._topic, exc_info=True)
+        except asyncio.CancelledError:
+            # aiokafka lets its own cancellation out when the broker is away.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def fetch(self, max_bytes: int, timeout: float) -> list[Fetched]:
+        """The next events, at most one batch a partition; see `Source.fetch`."""
+        assert self._consumer is not None, "start() first"
+        try:
+            await self._look_for_new_topic()
+            if not await self._follow():
+                await asyncio.sleep(min(timeout, 0.05))
+                return []
+            collected: dict[TopicPartition, list[ConsumerRecord]] = {}
+            size = 0
+            wait = 0 if self._missing else int(timeout * 1000)
+            while size < max_bytes:
+                records = await self._consumer.getmany(timeout_ms=wait, max_records=MAX_RECORDS)
+                if self._followed != self._rebalances.count:
+                    return []  # nothing is lost: the next call sets the partitions anew
+                if not records:
+                    break
+                for partition, some in records.items():
+                    collected.setdefault(partition, []).extend(some)
+                    size += sum(len(record.value or b"") for record in some)
+                wait = 0
+            return self._batches(collected)
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            log.info("%s: the log does not hold the position: %s", self._topic, error)
+            self._identity_due = 0.0
+            self._behind.update(self._consumer.assignment())
+        except KafkaError as error:
+            log.warning("%s cannot be read, trying again: %s: %s", self._topic, type(error).__name__, error)
+            await asyncio.sleep(min(timeout, 0.5))
+        return []
+
+    def _batches(self, collected: dict[TopicPartition, list[ConsumerRecord]]) -> list[Fetched]:
+        batches = []
+        for partition in collected.keys() | self._missing.keys():
+            if partition not in self._next or partition in self._behind:
+                continue
+            fetched = Fetched(self._name(partition), self._stored[partition], self._next[partition])
+            fetched.missing = self._missing.pop(partition, None)
+            for record in collected.get(partition, ()):
+                if record.offset < fetched.next:
+                    continue
+                fetched.next = record.offset + 1
+                value = record.value or b""
+                fetched.size += len(value)
+                try:
+                    fetched.events.append(read_event(value))
+                except EventError as error:
+                    fetched.dead.append(
+                        DeadLetter(
+                            fetched.partition, record.offset, f"{type(error).__name__}: {error}", record.key, value,
+                            record.timestamp,
+                        )
+                    )  # fmt: skip
+            if fetched.next != fetched.start or fetched.missing:
+                self._next[partition] = self._stored[partition] = fetched.next
+                batches.append(fetched)
+        return batches
+
+    async def stored(self, fetched: Fetched) -> None:
+        """Tell Kafka, once in a while, for those who watch the lag."""
+        self._hints[TopicPartition(fetched.partition.topic_name, fetched.partition.index)] = fetched.next
+        now = time.monotonic()
+        if now >= self._hint_due and self._consumer is not None and (self._hinting is None or self._hinting.done()):
+            self._hint_due = now + HINT_INTERVAL
+            hints, self._hints = self._hints, {}
+            self._hinting = asyncio.create_task(_commit(self._consumer, hints))
+
+    async def lost(self, partition: Partition) -> None:
+        """Read the partition's offset again before the next batch."""
+        self._behind.add(TopicPartition(partition.topic_name, partition.index))
+
+    def lag(self) -> int:
+        """Records the broker has told of that were not fetched yet."""
+        if self._consumer is None:
+            return 0
+        total = 0
+        for partition, next_ in list(self._next.items()):
+            try:
+                total += max(0, (self._consumer.highwater(partition) or 0) - next_)
+            except IllegalStateError:  # given away meanwhile
+                continue
+        return total
+
+    # --- positions --------------------------------------------------------------------------------------------------
+
+    def _name(self, partition: TopicPartition) -> Partition:
+        topic = self._cluster.topics[self._topic]
+        return Partition(self._cluster.id, str(topic.id), self._topic, partition.partition)
+
+    async def _identify(self) -> None:
+        cluster = await describe_topics(self._settings, [self._topic], timeout=10.0)
+        if self._topic not in cluster.topics:
+            raise ServiceError(f"topic {self._topic} does not exist")
+        self._identity_due = time.monotonic() + self._identity_interval
+        if cluster != self._cluster:
+            if self._cluster.id and cluster.topics[self._topic].id != self._cluster.topics[self._topic].id:
+                log.warning("topic %s was deleted and made again; it is read from its start", self._topic)
+            self._cluster = cluster
+            self._followed = -1
+
+    async def _look_for_new_topic(self) -> None:
+        """A topic made anew has another id. aiokafka does not tell: it goes on at the old position.
+
+        What was fetched from the new topic before this notices is stored under the old id. It will be read once more under
+        the new one, and change nothing.
+        """
+        if time.monotonic() >= self._identity_due:
+            try:
+                await self._identify()
+            except ServiceError as error:
+                self._identity_due = time.monotonic() + min(1.0, self._identity_interval)
+                log.info("%s", error)
+
+    async def _follow(self) -> bool:
+        """Set the partitions to the stored offsets, where a rebalance or a lost fence asks for it. False: not yet."""
+        assert self._consumer is not None
+        count = self._rebalances.count
+        everything = count != self._followed
+        wanted = self._consumer.assignment() if everything else self._behind & self._consumer.assignment()
+        if everything:
+            self._next.clear()
+            self._stored.clear()
+            self._missing.clear()
+        elif not wanted:
+            self._behind.clear()
+            return True
+        if wanted:
+            stored = await self._load([self._name(partition) for partition in wanted])
+            first = await self._consumer.beginning_offsets(list(wanted))
+            end = await self._consumer.end_offsets(list(wanted))
+            if count != self._rebalances.count:
+                return False
+            for partition in wanted:
+                self._set(partition, stored[self._name(partition)], first[partition], end[partition])
+        self._followed = count
+        self._behind.clear()
+        return True
+
+    def _set(self, partition: TopicPartition, stored: int | None, first: int, end: int) -> None:
+        assert self._consumer is not None
+        position = first if stored is None else stored
+        self._missing.pop(partition, None)
+        if (stored or 0) < first:
+            self._missing[partition] = Missing(stored or 0, first, "retention")
+            log.error("%s: offsets [%d, %d) were deleted before they were read", partition, stored or 0, first)
+            position = first
+        elif position > end:
+            # The log lost its end (an unclean election). What it lost is stored; what it will write has lower offsets.
+            self._missing[partition] = Missing(end, position, "truncated")
+            log.error("%s ends at %d, but was stored up to %d; going back", partition, end, position)
+            position = end
+        self._next[partition] = position
+        self._stored[partition] = first if stored is None else stored
+        self._consumer.seek(partition, position)
+
+
+def read_event(value: bytes) -> Event:
+    """Decode an event and check what the database relies on.
+
+    Raises:
+        EventError: not an event that can be stored.
+    """
+    try:
+        event = decode_event(value)
+        _check(event)
+        return event
+    except EventError:
+        raise
+    except Exception as error:  # a decoder's mistake must not stop the partition
+        raise CorruptEvent(f"cannot be decoded ({type(error).__name__}: {error})") from None
+
+
+def _check(event: Event) -> None:
+    if not 0 <= event.first <= event.first + event.count <= INT_MAX:
+        raise CorruptEvent(f"slots [{event.first}, +{event.count}) are out of range")
+    if isinstance(event, MetricsEvent):
+        for key, _ in event.series:
+            if not (isinstance(key.name, str) and isinstance(key.column, str) and 0 <= key.cls < 1 << 15):
+                raise CorruptEvent(f"series {key!r:.100} cannot be")
+        return
+    for op in event.ops:
+        if type(op.seq) is not int or type(op.time_us) is not int or not INT_MIN <= op.time_us <= INT_MAX:
+            raise CorruptEvent("an operation's slot or time is no integer")
+        if not event.first <= op.seq < event.first + event.count:
+            raise CorruptEvent(f"slot {op.seq} is none of the event's [{event.first}, +{event.count})")
+    if isinstance(event, TagsEvent):
+        for change in event.ops:
+            if change.op not in ("set", "remove", "property", "field") or not isinstance(change.key, str):
+                raise CorruptEvent(f"operation {change.op!r:.40} on {change.key!r:.40} cannot be")
+            if change.value is not None and not isinstance(change.value, str):
+                raise CorruptEvent(f"value of {change.key!r:.40} is no text")
+        return
+    for step in event.ops:
+        if not isinstance(step.kind, str) or not isinstance(step.data, dict):
+            raise CorruptEvent(f"status operation {step.kind!r:.40} cannot be")
+
+
+async def _commit(consumer: AIOKafkaConsumer, hints: dict[TopicPartition, int]) -> None:
+    held = {partition: offset for partition, offset in hints.items() if partition in consumer.assignment()}
+    try:
+        if held:
+            await consumer.commit(held)
+    except (KafkaError, IllegalStateError) as error:
+        log.debug("the hint could not be committed: %s", error)
