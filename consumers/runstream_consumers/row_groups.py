@@ -14,6 +14,8 @@ from runstream_schemas.payload import I8
 MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
 """A row group is closed at the first border after MIN_ROWS; a longer series is cut at MAX_ROWS."""
 
+_SMALL_DICTIONARY = 64  # names that are not worth trimming
+
 _MAX_TEXT = 64 << 20  # bytes of text held back for one row group
 
 
@@ -90,6 +92,9 @@ class RowGroups:
         if len(self._held) > 1:
             # One dictionary a row group: the writer falls back to plain strings when it changes on the way.
             table = pa.concat_tables(self._held).unify_dictionaries().combine_chunks()
+        for name in ("name", "column"):
+            if name in self.schema.names:
+                table = _trim_dictionary(table, name)
         self._writer.write_table(table, row_group_size=MAX_ROWS)
         for run_key, rows in self._held_runs.items():
             known = self.runs.get(run_key)
@@ -106,3 +111,19 @@ class RowGroups:
         """Write what is held back, and the file's footer."""
         self._flush()
         self._writer.close()
+
+
+def _trim_dictionary(table: pa.Table, name: str) -> pa.Table:
+    """Leave out names that are not in these rows: a run of 10,000 series would repeat all of them in every row group."""
+    column = table.column(name)
+    if column.num_chunks != 1 or len(column.chunk(0).dictionary) <= _SMALL_DICTIONARY:
+        return table
+    array = column.chunk(0)
+    codes = array.indices.to_numpy()
+    used = np.zeros(len(array.dictionary), dtype=bool)
+    used[codes] = True
+    if used.all():
+        return table
+    places = (np.cumsum(used) - 1).astype(np.int32)
+    trimmed = pa.DictionaryArray.from_arrays(pa.array(places[codes]), array.dictionary.filter(pa.array(used)))
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), trimmed)

@@ -65,7 +65,14 @@ class SortedPoints:
         n = len(self)
         names = repeated([key.name for key in self.series], self.counts)
         values = value_columns(self.bits, self.kinds, self.texts)
-        columns = [constant(self.run_id, n), names, pa.array(cls), pa.array(self.steps), time_column(self.times), *values]
+        columns = [
+            constant(self.run_id, n),
+            names,
+            pa.array(cls),
+            pa.array(self.steps),
+            time_column(self.times),
+            *values,
+        ]
         return pa.Table.from_arrays(columns, schema=METRICS)
 
     def tables_table(self) -> pa.Table:
@@ -133,7 +140,9 @@ class _Pieces:
         if not len(chosen):
             none = np.zeros(0, dtype=np.int64)
             return SortedPoints(run_id, [], none, none, none, none.view(np.uint64), Kind.FLOAT, [])
-        chosen = chosen[np.argsort(self._key[chosen], kind="stable")]  # pieces come by source and slot already
+        chosen = chosen[
+            np.argsort(self._key[chosen], kind="stable")
+        ]  # pieces come by source and slot already
         key, count = self._key[chosen], self._count[chosen]
         present, first_piece = np.unique(key, return_index=True)
         series = [self.keys[i] for i in present.tolist()]
@@ -150,7 +159,9 @@ class _Pieces:
         shared = np.flatnonzero(ordinal[first_piece] != ordinal[last_piece])
         for i in () if is_table else shared.tolist():
             a, b = int(starts[i]), int(stops[i])
-            source = np.repeat(ordinal[first_piece[i] : last_piece[i] + 1], count[first_piece[i] : last_piece[i] + 1])
+            source = np.repeat(
+                ordinal[first_piece[i] : last_piece[i] + 1], count[first_piece[i] : last_piece[i] + 1]
+            )
             order = a + merge_by_time(times[a:b], np.flatnonzero(np.diff(source)) + 1)
             steps[a:b], times[a:b], bits[a:b] = steps[order], times[order], bits[order]
             if not isinstance(kinds, Kind):
@@ -173,7 +184,9 @@ class _Pieces:
             return
         borders = np.append(np.flatnonzero(np.append(True, ~same)), len(chosen))
         logged: dict[int, I8] = {}
-        chunk_start = np.array([self._start[self._chunk == number][0] for number in np.unique(chunk[1:][same])])
+        chunk_start = np.array(
+            [self._start[self._chunk == number][0] for number in np.unique(chunk[1:][same])]
+        )
         start_of = dict(zip(np.unique(chunk[1:][same]).tolist(), chunk_start.tolist(), strict=True))
         for a, b in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
             if b - a < 2:

@@ -1,0 +1,109 @@
+"""`store/runs/runs.parquet`: all runs with parameters, tags, status and summaries, so that a join needs no Postgres.
+
+One file, replaced by a rename (an object: by a put), so that a reader sees the old one or the new one. It is a copy for
+others; our own readers ask Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from runstream_schemas.arrow import RUNS
+from runstream_schemas.store import Store
+
+from .worker import Worker
+
+PATH = "runs/runs.parquet"
+
+_PAGE = 2000
+
+# Counters of the server: they rise with every change, whoever made it, and cost nothing to read.
+CHANGES = """
+select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_user_tables
+where schemaname = current_schema() and relname in ('runs', 'tags', 'properties', 'experiments', 'summaries')"""
+
+RUNS_PAGE = """
+select r.key, r.run_id, e.name as experiment, e.workspace, r.number, r.parent_run_id, r.root_run_id, r.display_name,
+    r.type, r.target, r.status, r.created_at as created_time, r.start_time, r.end_time, r.settled_at as settled_time,
+    r.dropped
+from runs r left join experiments e on e.id = r.experiment_id
+where r.key > $1 order by r.key limit $2"""
+TAGS_PAGE = "select run_key, key, value from tags where run_key = any($1::bigint[]) and not removed order by run_key, key"
+PROPERTIES_PAGE = (
+    "select run_key, key, value from properties where run_key = any($1::bigint[]) order by run_key, key"
+)
+SUMMARIES_PAGE = """
+select s.run_key, n.name, s.count, s.first, s.last, s.min, s.max, s.sum / nullif(s.finite, 0) as mean, s.last_step,
+    s.last_text
+from summaries s join series n on n.id = s.series_id
+where s.run_key = any($1::bigint[]) and n.cls <> 1 order by s.run_key, n.name"""
+
+_PLAIN = [name for name in RUNS.names if name not in ("tags", "properties", "summaries")]
+_SUMMARY = [field.name for field in RUNS.field("summaries").type.value_type]
+
+
+async def runs_changed(pool: asyncpg.Pool[Any]) -> int:
+    """A number that rises whenever something changed that the snapshot shows (about a second later)."""
+    return int(await pool.fetchval(CHANGES))
+
+
+async def write_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker) -> int:
+    """Replace the snapshot of the runs; returns how many it holds.
+
+    Raises:
+        StoreError: the file cannot be written; the old one stays.
+    """
+    new = await worker.run(store.create, PATH)
+    try:
+        writer = await worker.run(_open, new.stream)
+        total = 0
+        async with (
+            pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            last = 0
+            while True:
+                rows = await connection.fetch(RUNS_PAGE, last, _PAGE)
+                if not rows:
+                    break
+                keys = [row["key"] for row in rows]
+                last = keys[-1]
+                total += len(rows)
+                tags = await connection.fetch(TAGS_PAGE, keys)
+                properties = await connection.fetch(PROPERTIES_PAGE, keys)
+                summaries = await connection.fetch(SUMMARIES_PAGE, keys)
+                await worker.run(_write_page, writer, rows, tags, properties, summaries)
+        await worker.run(writer.close)
+        await worker.run(new.commit)
+    except BaseException:
+        worker.submit(new.abort)
+        raise
+    return total
+
+
+def _open(stream: Any) -> pq.ParquetWriter:
+    return pq.ParquetWriter(stream, RUNS, compression="zstd")
+
+
+def _write_page(
+    writer: pq.ParquetWriter,
+    rows: Sequence[asyncpg.Record],
+    tags: Sequence[asyncpg.Record],
+    properties: Sequence[asyncpg.Record],
+    summaries: Sequence[asyncpg.Record],
+) -> None:
+    by_run: dict[str, dict[int, list[Any]]] = {"tags": {}, "properties": {}, "summaries": {}}
+    for name, pairs in (("tags", tags), ("properties", properties)):
+        for row in pairs:
+            by_run[name].setdefault(row["run_key"], []).append((row["key"], row["value"]))
+    for row in summaries:
+        by_run["summaries"].setdefault(row["run_key"], []).append({name: row[name] for name in _SUMMARY})
+    columns = [pa.array([row[name] for row in rows], RUNS.field(name).type) for name in _PLAIN]
+    for name in ("tags", "properties", "summaries"):
+        columns.append(pa.array([by_run[name].get(row["key"], []) for row in rows], RUNS.field(name).type))
+    writer.write_table(pa.Table.from_arrays(columns, schema=RUNS))
