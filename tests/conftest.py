@@ -96,9 +96,13 @@ class KafkaTopics:
 
     def settings(self, **more: Any) -> Settings:
         """Settings that lead to them."""
-        return Settings(
-            **({"kafka": self.bootstrap, "topic_prefix": self.prefix, "topic_partitions": 4} | more),
-        )
+        own = {
+            "kafka": self.bootstrap,
+            "topic_prefix": self.prefix,
+            "topic_partitions": 4,
+            "consumer_group": self.prefix,
+        }
+        return Settings(**(own | more))
 
     @property
     def names(self) -> TopicNames:
