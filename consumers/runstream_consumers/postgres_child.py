@@ -15,7 +15,6 @@ import contextlib
 import ctypes
 import json
 import os
-import pwd
 import select
 import signal
 import sys
@@ -33,14 +32,16 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 
 def main(plan: dict[str, object]) -> None:
-    """Follow the plan: {identity, user, argv, lifeline?, parent}. Does not return."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a service started by `sh … &` ignores it, and would hand that on
+    """Follow the plan: {identity, user, group, argv, lifeline?, parent}. Does not return."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a service started by `sh … &` ignores it, and would hand that on
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     argv = [str(word) for word in _words(plan["argv"])]
     if plan["identity"] == "namespace":
         enter_namespace(int(str(plan["user"])))
     elif plan["identity"] == "drop":
-        drop_to(int(str(plan["user"])))
+        drop_to(int(str(plan["user"])), int(str(plan["group"])))
     lifeline = plan.get("lifeline")
     if lifeline is not None:
         watch_lifeline(int(str(lifeline)))
@@ -76,11 +77,15 @@ class _Header(ctypes.Structure):
 
 
 class _Sets(ctypes.Structure):
-    _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
+    _fields_ = [
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    ]
 
 
-def drop_to(user: int) -> None:
-    """Become `user`, keeping the right to pass closed directories; exit with CANNOT_DROP when that is not possible."""
+def drop_to(user: int, group: int) -> None:
+    """Become another user, keeping the right to pass closed directories; exit with CANNOT_DROP when that is not possible."""
     libc = ctypes.CDLL(None, use_errno=True)
     linux = sys.platform == "linux"
     try:
@@ -88,9 +93,9 @@ def drop_to(user: int) -> None:
         if linux:
             libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups([])
-        os.setgid(pwd.getpwuid(user).pw_gid)
+        os.setgid(group)
         os.setuid(user)
-    except (OSError, KeyError):
+    except OSError:
         sys.exit(CANNOT_DROP)
     # Searching closed directories is all that is needed; containers usually grant only its larger sibling.
     for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):

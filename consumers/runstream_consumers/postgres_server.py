@@ -78,14 +78,17 @@ def binaries() -> Path:
     found = [path for root in roots for path in root.glob("pginstall*/bin") if (path / "postgres").exists()]
     if not found:
         raise DatabaseError(
-            "the embedded Postgres is not installed; `pip install 'runstream[server]'`, or set RUNSTREAM_DATABASE to a server"
+            "the embedded Postgres is not installed; `pip install 'runstream[server]'`, "
+            "or set RUNSTREAM_DATABASE to a server"
         )
     return max(found, key=lambda path: int("".join(c for c in path.parent.name if c.isdigit()) or 0))
 
 
 def major_version(programs: Path) -> int:
     """Major version of the Postgres in `programs`, from what it says itself."""
-    said = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [programs / "postgres", "--version"], capture_output=True, text=True, check=True
+    ).stdout
     return int(said.split()[-1].split(".")[0])
 
 
@@ -140,7 +143,11 @@ class PostgresServer:
         options = dict(SERVER_OPTIONS)
         if self.tcp:
             self.port = self.port if self.port and _port_free(self.port) else _free_port()
-            options |= {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+            options |= {
+                "listen_addresses": "127.0.0.1",
+                "port": str(self.port),
+                "unix_socket_directories": "",
+            }
         else:
             # A list in the syntax of SQL identifiers: quotes keep blanks and commas in the path.
             place = '"' + str(self.data_dir).replace('"', '""') + '"'
@@ -182,7 +189,11 @@ class PostgresServer:
         process = self._process
         if process is None:
             return
-        for signal_number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
+        for signal_number, patience in (
+            (signal.SIGINT, timeout),
+            (signal.SIGQUIT, 5.0),
+            (signal.SIGKILL, 5.0),
+        ):
             if process.poll() is not None:
                 break
             process.send_signal(signal_number)
@@ -265,7 +276,8 @@ class PostgresServer:
         shutil.rmtree(draft, ignore_errors=True)
         if self.data.exists():
             raise DatabaseError(
-                f"{self.data} exists but is no data directory (PG_VERSION is missing); move it away, the service makes a new one"
+                f"{self.data} exists but is no data directory (PG_VERSION is missing); move it away, "
+                "the service makes a new one"
             )
         password.unlink(missing_ok=True)
         descriptor = os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -291,9 +303,10 @@ class PostgresServer:
                 break
         self.identity = None
         if status in (postgres_child.CANNOT_UNSHARE, postgres_child.CANNOT_DROP):
+            caller = f"user {os.geteuid()}, who has no name" if os.geteuid() else "root"
             raise DatabaseError(
-                f"Postgres does not run as {'root' if not os.geteuid() else f'user {os.geteuid()}, who has no name'}, and this "
-                "system allows neither a user namespace nor another user; run as a normal user, or set RUNSTREAM_DATABASE"
+                f"Postgres does not run as {caller}, and this system allows neither a user namespace nor another "
+                "user; run as a normal user, or set RUNSTREAM_DATABASE"
             )
         raise DatabaseError(f"initdb in {self.data_dir} failed with status {status}: {self._last_log()}")
 
@@ -301,8 +314,9 @@ class PostgresServer:
         found, ours = int((self.data / "PG_VERSION").read_text().split()[0]), major_version(self._programs)
         if found != ours:
             raise DatabaseError(
-                f"the database in {self.data} was made by Postgres {found}, the installed one is {ours}; install the runstream "
-                f"that made it, or move {self.data_dir} away and start with an empty database (Parquet files stay readable)"
+                f"the database in {self.data} was made by Postgres {found}, the installed one is {ours}; install the "
+                f"runstream that made it, or move {self.data_dir} away and start with an empty database (Parquet files stay "
+                "readable)"
             )
 
     def _own(self) -> None:
@@ -311,8 +325,10 @@ class PostgresServer:
             self.identity = self._known_identity()
         if os.geteuid() or self.identity == "plain":
             return
-        owner = _other_user() if self.identity == "drop" else os.geteuid()
-        if self.data_dir.stat().st_uid == owner and (not self.data.exists() or self.data.stat().st_uid == owner):
+        owner = _other_user()[0] if self.identity == "drop" else os.geteuid()
+        if self.data_dir.stat().st_uid == owner and (
+            not self.data.exists() or self.data.stat().st_uid == owner
+        ):
             return
         for place, folders, files in os.walk(self.data_dir):
             for name in (*folders, *files):
@@ -334,10 +350,9 @@ class PostgresServer:
 
     def _run(self, argv: list[str]) -> subprocess.Popen[bytes]:
         assert self.identity is not None
-        user = 0
+        plan: dict[str, object] = {"identity": self.identity, "argv": argv, "parent": os.getpid()}
         if self.identity != "plain":
-            user = _other_user()
-        plan: dict[str, object] = {"identity": self.identity, "user": user, "argv": argv, "parent": os.getpid()}
+            plan["user"], plan["group"] = _other_user()
         keep: tuple[int, ...] = ()
         lifeline = sys.platform != "linux" if self.lifeline is None else self.lifeline
         if lifeline:
@@ -370,26 +385,23 @@ class PostgresServer:
         A server whose service died has been told so by the kernel and is at its last checkpoint. Starting beside it
         fails, removing its lock file would let two servers write the same files.
         """
-        pid_file = self.data / "postmaster.pid"
-        deadline = time.monotonic() + patience
-        for signal_number in (0, signal.SIGQUIT, signal.SIGKILL):
-            while orphans := list(self._orphans()):
-                if time.monotonic() > deadline:
-                    break
+        for signal_number, seconds in ((0, patience), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
+            deadline = time.monotonic() + seconds
+            orphans = list(self._orphans())
+            for pid in orphans:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal_number)
+            while orphans and time.monotonic() < deadline:
                 time.sleep(0.02)
-            else:
+                orphans = list(self._orphans())
+            if not orphans:
                 break
-            if signal_number:
-                for pid in orphans:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal_number)
-            deadline = time.monotonic() + 5.0
-        if orphans := list(self._orphans()):
+        else:
             raise DatabaseError(
                 f"processes {orphans} of an earlier Postgres still use {self.data} and do not end; end them and start again"
             )
         # Nobody lives there. Postgres would clear the file itself, unless its pid meanwhile belongs to another program.
-        pid_file.unlink(missing_ok=True)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             (self.data_dir / f".s.PGSQL.{SOCKET_PORT}.lock").unlink()
 
@@ -413,7 +425,9 @@ class PostgresServer:
     def _orphans_by_file(self) -> Iterator[int]:
         try:
             pid = int((self.data / "postmaster.pid").read_text().split()[0])
-            command = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+            command = subprocess.run(
+                ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
+            ).stdout
         except (OSError, ValueError, IndexError):
             return
         if "postgres" in command and str(self.data) in command:
@@ -454,14 +468,17 @@ def _identities() -> list[str]:
     return ["plain"]
 
 
-def _other_user() -> int:
-    """An existing user who is not root: `nobody`, else the first one there is."""
+def _other_user() -> tuple[int, int]:
+    """User and group number of somebody who exists and is not root: `nobody`, else the first one there is."""
     try:
-        return pwd.getpwnam("nobody").pw_uid
+        nobody = pwd.getpwnam("nobody")
+        return nobody.pw_uid, nobody.pw_gid
     except KeyError:
-        others = [entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid]
+        others = [(entry.pw_uid, entry.pw_gid) for entry in pwd.getpwall() if entry.pw_uid]
     if not others:
-        raise DatabaseError("Postgres does not run as root, and /etc/passwd names nobody else; set RUNSTREAM_DATABASE")
+        raise DatabaseError(
+            "Postgres does not run as root, and /etc/passwd names nobody else; set RUNSTREAM_DATABASE"
+        )
     return others[0]
 
 

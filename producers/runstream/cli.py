@@ -14,7 +14,9 @@ from runstream_schemas.settings import Settings
 
 from . import __version__
 
-DESCRIPTION = "Experiment tracking at memory speed: run.log() costs less than a microsecond and loses nothing."
+DESCRIPTION = (
+    "Experiment tracking at memory speed: run.log() costs less than a microsecond and loses nothing."
+)
 
 EXAMPLES = """\
 first steps:
@@ -92,7 +94,9 @@ def _settings_options(parser: argparse.ArgumentParser, names: Sequence[str] | No
         option = "--" + item.name.replace("_", "-")
         destination = f"setting_{item.name}"
         if isinstance(item.default, bool):
-            group.add_argument(option, dest=destination, action=argparse.BooleanOptionalAction, help=text, default=None)
+            group.add_argument(
+                option, dest=destination, action=argparse.BooleanOptionalAction, help=text, default=None
+            )
         else:
             # Text, and not the setting's type: `Settings.load` reads it and says what it expected.
             group.add_argument(option, dest=destination, metavar=_metavar(item.default), help=text)
@@ -103,8 +107,12 @@ def _metavar(default: object) -> str:
 
 
 def _output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", choices=("table", "json", "tsv", "yaml"), default="table", help="format [table]")
-    parser.add_argument("--query", metavar="JMESPATH", help="pick a part: --query '[?status==`Failed`].run_id'")
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json", "tsv", "yaml"), default="table", help="format [table]"
+    )
+    parser.add_argument(
+        "--query", metavar="JMESPATH", help="pick a part: --query '[?status==`Failed`].run_id'"
+    )
 
 
 class _Group:
@@ -114,7 +122,9 @@ class _Group:
         parser.set_defaults(help_of=parser)
         self._commands = parser.add_subparsers(title=title, metavar="COMMAND", dest=argparse.SUPPRESS)
 
-    def add(self, name: str, command: Command | None, line: str, more: str = "", **keywords: Any) -> argparse.ArgumentParser:
+    def add(
+        self, name: str, command: Command | None, line: str, more: str = "", **keywords: Any
+    ) -> argparse.ArgumentParser:
         parser = self._commands.add_parser(
             name, help=line, description=f"{line[0].upper()}{line[1:]}. {more}".strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter, **keywords,
@@ -131,7 +141,10 @@ WHERE = ("home", "url", "token", "workspace", "log_level")
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
-        prog="runstream", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="runstream",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"runstream {__version__}")
     group = _Group(parser, "commands")
@@ -143,9 +156,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _service_commands(group: _Group) -> None:
     up = group.add("up", _lazily("service_commands", "up"), "start the service of a home; prints its address")
-    up.add_argument("--foreground", action="store_true", help="stay in this terminal until Ctrl-C, logging to it")
+    up.add_argument(
+        "--foreground", action="store_true", help="stay in this terminal until Ctrl-C, logging to it"
+    )
     up.add_argument("--started-by-itself", action="store_true", help=argparse.SUPPRESS)
-    up.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="longest wait for the service to be ready [60]")
+    up.add_argument(
+        "--wait", type=float, default=60.0, metavar="SECONDS", help="longest wait until it is ready [60]"
+    )
     _settings_options(up, [item.name for item in fields(Settings) if item.name != "kafka"])
     up.add_argument(
         "--kafka", dest="setting_kafka", nargs="?", const="here", metavar="HOST:PORT",
@@ -155,15 +172,21 @@ def _service_commands(group: _Group) -> None:
 
     down = group.add("down", _lazily("service_commands", "down"), "end the service of a home, cleanly")
     _settings_options(down, ("home",))
-    status = group.add("status", _lazily("service_commands", "status"), "say what runs where; exit code 3 when nothing does")
+    status = group.add(
+        "status", _lazily("service_commands", "status"), "say what runs where; exit code 3 when nothing does"
+    )
     _output_options(status)
     _settings_options(status, WHERE)
-    opened = group.add("open", _lazily("service_commands", "open_page"), "open the dashboard in a browser; prints its address")
+    opened = group.add(
+        "open", _lazily("service_commands", "open_page"), "open the dashboard; prints its address"
+    )
     _settings_options(opened, WHERE)
-    doctor = group.add("doctor", _lazily("doctor", "command"), "check everything runstream needs, and say what to do")
+    doctor = group.add(
+        "doctor", _lazily("doctor", "command"), "check everything runstream needs, and say what to do"
+    )
     _output_options(doctor)
     _settings_options(doctor)
-    demo = group.add("demo", _lazily("service_commands", "demo"), "run a sweep of 20 Ridge regressions and show what came of it")
+    demo = group.add("demo", _lazily("service_commands", "demo"), "run a sweep of 20 Ridge regressions")
     _settings_options(demo, WHERE)
 
 
@@ -172,7 +195,9 @@ def _reading_commands(group: _Group) -> None:
         "sql", _lazily("reading_commands", "sql"), "answer a SQL query over all metrics, runs and tables",
         "Views: metrics(experiment, run_id, name, step, time, value, text), rows(...), runs(...), summaries(...).",
     )  # fmt: skip
-    sql.add_argument("statement", help='in DuckDB\'s dialect: "SELECT name, count(*) FROM metrics GROUP BY name"')
+    sql.add_argument(
+        "statement", help='in DuckDB\'s dialect: "SELECT name, count(*) FROM metrics GROUP BY name"'
+    )
     _output_options(sql)
     _settings_options(sql, WHERE)
 
@@ -180,13 +205,19 @@ def _reading_commands(group: _Group) -> None:
     listed = run.add("list", _lazily("reading_commands", "run_list"), "list runs, newest first")
     listed.add_argument("-e", "--experiment", help="only of this experiment")
     listed.add_argument("--status", help="only with this status: Running, Completed, Failed, Canceled ...")
-    listed.add_argument("--tag", action="append", default=[], metavar="KEY[=VALUE]", help="only with this tag; repeatable")
-    listed.add_argument("--parent", metavar="RUN_ID|none", help="only children of this run; none: only top-level runs")
+    listed.add_argument(
+        "--tag", action="append", default=[], metavar="KEY[=VALUE]", help="only with this tag; repeatable"
+    )
+    listed.add_argument(
+        "--parent", metavar="RUN_ID|none", help="only children of this run; none: only top-level runs"
+    )
     listed.add_argument("--order", help="e.g. -start_time, or metric:loss:min [-start_time]")
     listed.add_argument("-n", "--last", type=int, default=50, metavar="N", help="most runs to list [50]")
     _output_options(listed)
     _settings_options(listed, WHERE)
-    shown = run.add("show", _lazily("reading_commands", "run_show"), "show one run with its tags and the summary of its metrics")
+    shown = run.add(
+        "show", _lazily("reading_commands", "run_show"), "show a run, its tags and its metrics' summaries"
+    )
     shown.add_argument("run_id")
     _output_options(shown)
     _settings_options(shown, WHERE)
@@ -204,7 +235,7 @@ def _role_commands(group: _Group) -> None:
     )  # fmt: skip
     sync.add_argument("directory", metavar="DIR", help="a spool directory, or a home that has one")
     _settings_options(sync)
-    compact = group.add("compact", _lazily("role_commands", "compact"), "write the points of ended runs to Parquet now, then end")
+    compact = group.add("compact", _lazily("role_commands", "compact"), "write ended runs to Parquet now")
     _settings_options(compact)
     for name, line in (
         ("agent", "role: send this node's spools to Kafka"),

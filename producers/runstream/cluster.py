@@ -1,7 +1,7 @@
-"""`runstream up --kafka`: the cluster's shape on one machine. A real Kafka and the embedded Postgres, and each role a process.
+"""`runstream up --kafka`: the cluster's shape on one machine: a real Kafka, the embedded Postgres, and each role a process.
 
-The same commands as in compose.yaml, with the same variables; only the hosts differ. The processes end with this one, however
-it ends, and one that crashes is started again.
+The same commands as in compose.yaml, with the same variables; only the hosts differ. The processes end with this one,
+however it ends, and one that crashes is started again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ from runstream_schemas.settings import Settings
 
 from . import __version__
 from .autostart import command, environment
-from .home import Home, ServiceInfo, ServiceLock, claim_database, create_token, forget_service, lock_owner, open_home, write_service
+from .home import (
+    Home,
+    ServiceInfo,
+    ServiceLock,
+    claim_database,
+    create_token,
+    forget_service,
+    lock_owner,
+    open_home,
+    write_service,
+)
 from .service import FIRST_PAUSE, LONGEST_PAUSE, STOP_SECONDS, stop_at_signals
 from .service_commands import answers
 
@@ -84,9 +94,8 @@ class _Cluster:
                 token=self.settings.token or create_token(self.home),
                 port=self.settings.port or _free_port(self.settings.host),
             )
-            watches = [
-                asyncio.create_task(self._keep(role, number, stop)) for role, count in ROLES.items() for number in range(count)
-            ]
+            places = [(role, number) for role, count in ROLES.items() for number in range(count)]
+            watches = [asyncio.create_task(self._keep(role, number, stop)) for role, number in places]
             watches.append(asyncio.create_task(self._keep_servers(stop)))
             try:
                 await self._announce(stop, on_ready)
@@ -124,7 +133,9 @@ class _Cluster:
             if stop.is_set():
                 return
             if asyncio.get_running_loop().time() > deadline:
-                raise ServiceError(f"the server at {url} did not answer within {READY_SECONDS:.0f} s; see {self.home.log}")
+                raise ServiceError(
+                    f"the server at {url} did not answer within {READY_SECONDS:.0f} s; see {self.home.log}"
+                )
             await asyncio.sleep(0.05)
         info = ServiceInfo(
             url=url,
@@ -160,7 +171,9 @@ class _Cluster:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _spawn(self, role: str, name: str) -> Process:
-        log = os.open(self.home.log / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = os.open(
+            self.home.log / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
         try:
             process = await asyncio.create_subprocess_exec(
                 *command(role, "--parent", str(os.getpid())), env=environment(self.settings),

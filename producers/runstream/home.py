@@ -37,8 +37,32 @@ LAYOUT = 1
 """Version of the layout above. A home of a newer one is refused, an older one is converted when opened."""
 
 NETWORK_FILESYSTEMS = frozenset(
-    "9p afpfs afs beegfs ceph cifs coda fhgfs fuse.ceph fuse.gcsfuse fuse.glusterfs fuse.rclone fuse.s3fs fuse.sshfs "
-    "glusterfs gpfs lustre ncpfs nfs nfs4 orangefs panfs pvfs2 smb2 smb3 smbfs webdav".split()
+    {
+        "9p",
+        "afpfs",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "fhgfs",
+        "fuse.ceph",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+    }
+    | {
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "orangefs",
+    }
+    | {"panfs", "pvfs2", "smb2", "smb3", "smbfs", "webdav"}
 )
 """Filesystems on which neither a memory-mapped spool nor Postgres is safe."""
 
@@ -158,7 +182,9 @@ def _check_layout(home: Home, *, create: bool) -> None:
             _write_atomically(marker, f"{LAYOUT}\n", 0o644)
         return
     except (OSError, ValueError, IndexError):
-        raise ServiceError(f"{marker}: not a version of a home; restore the file (it holds the number {LAYOUT})") from None
+        raise ServiceError(
+            f"{marker}: not a version of a home; restore the file (it holds the number {LAYOUT})"
+        ) from None
     if found > LAYOUT:
         raise ServiceError(
             f"the home {home.root} was laid out by a newer runstream (layout {found}, this one knows {LAYOUT}); "
@@ -184,12 +210,20 @@ def filesystem(path: Path, mounts: str | None = None) -> str:
         parts = line.split(" ")
         if len(parts) < 3:
             continue
-        point = parts[1].replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+        point = (
+            parts[1]
+            .replace("\\040", " ")
+            .replace("\\011", "\t")
+            .replace("\\012", "\n")
+            .replace("\\134", "\\")
+        )
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= best:  # a later mount on the same point hides the earlier one
             best, found = len(point), parts[2]
             if point == "/" and found == "9p":
-                found = "rootfs"  # a sandbox (gVisor) whose own disk is served so: there is nothing more local
+                found = (
+                    "rootfs"  # a sandbox (gVisor) whose own disk is served so: there is nothing more local
+                )
     return found
 
 
@@ -221,7 +255,7 @@ def _local_directory(root: Path, mounts: str | None, *, create: bool) -> Path:
         Path(state) / "runstream" if state else None,
         Path.home() / ".local" / "state" / "runstream",
         Path.home() / ".cache" / "runstream",
-        Path(f"/var/tmp/runstream-{os.getuid()}"),
+        Path(f"/var/tmp/runstream-{os.getuid()}"),  # noqa: S108 - its owner is checked below
     ]
     for base in candidates:
         if base is None or is_network(base, mounts):
@@ -261,11 +295,13 @@ def claim_database(home: Home) -> None:
         )
     if record and record.get("path") != str(home.postgres):
         raise ServiceError(
-            f"the database of the home {home.root} lies in {record.get('path')}, but this process would use {home.postgres}; "
-            f"set XDG_STATE_HOME as it was, or move the directory and remove {home.database_file}"
+            f"the database of the home {home.root} lies in {record.get('path')}, but this process would use "
+            f"{home.postgres}; set XDG_STATE_HOME as it was, or move the directory and remove {home.database_file}"
         )
     if not record:
-        _write_atomically(home.database_file, json.dumps({"host": host, "path": str(home.postgres)}) + "\n", 0o644)
+        _write_atomically(
+            home.database_file, json.dumps({"host": host, "path": str(home.postgres)}) + "\n", 0o644
+        )
 
 
 # --- the service of a home ------------------------------------------------------------------------------------------
@@ -293,7 +329,9 @@ class ServiceLock:
             except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
                     os.close(descriptor)
-                    raise ServiceError(f"{self.path} cannot be locked ({error.strerror}); use a filesystem with locks") from None
+                    raise ServiceError(
+                        f"{self.path} cannot be locked ({error.strerror}); use a filesystem with locks"
+                    ) from None
                 if time.monotonic() > deadline:
                     os.close(descriptor)
                     return False
@@ -340,7 +378,9 @@ def read_service(home: Home) -> ServiceInfo | None:
     if not record or not isinstance(record.get("url"), str):
         return None
     known = {item.name for item in fields(ServiceInfo)} - {"token"}
-    return ServiceInfo(**{key: value for key, value in record.items() if key in known}, token=read_token(home))
+    return ServiceInfo(
+        **{key: value for key, value in record.items() if key in known}, token=read_token(home)
+    )
 
 
 def running_service(home: Home) -> ServiceInfo | None:
@@ -384,7 +424,9 @@ def create_token(home: Home) -> str:
             draft.unlink(missing_ok=True)
     token = read_token(home)
     if not token:
-        raise ServiceError(f"{home.token_file} is empty or cannot be read; remove it, and the service makes a new one")
+        raise ServiceError(
+            f"{home.token_file} is empty or cannot be read; remove it, and the service makes a new one"
+        )
     return token
 
 

@@ -11,6 +11,7 @@ from runstream_schemas.errors import QueryError
 
 FORMATS = ("table", "json", "tsv", "yaml")
 WIDEST_CELL = 60
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def emit(value: Any, form: str, query: str | None = None, stream: TextIO | None = None) -> None:
@@ -81,8 +82,25 @@ def _yaml_lines(value: Any, depth: int) -> list[str]:
 
 def _yaml_scalar(value: Any) -> str:
     if isinstance(value, str):
-        plain = value and all(c.isalnum() or c in "_-./ " for c in value) and value.strip() == value and value[0].isalpha()
-        reserved = value.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf")
+        plain = (
+            value
+            and all(c.isalnum() or c in "_-./ " for c in value)
+            and value.strip() == value
+            and value[0].isalpha()
+        )
+        reserved = value.lower() in (
+            "true",
+            "false",
+            "null",
+            "yes",
+            "no",
+            "on",
+            "off",
+            "y",
+            "n",
+            "nan",
+            "inf",
+        )
         return value if plain and not reserved and value.isascii() else json.dumps(value, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False, default=str)
 
@@ -93,7 +111,7 @@ def as_tsv(value: Any) -> str:
     lines = []
     for row in rows:
         cells = list(row.values()) if isinstance(row, dict) else row if isinstance(row, list) else [row]
-        lines.append("\t".join(_cell(cell).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n") for cell in cells))
+        lines.append("\t".join(_cell(cell).translate(_ESCAPES) for cell in cells))
     return "\n".join(lines)
 
 
@@ -124,7 +142,8 @@ def _columns(rows: list[list[str]], heads: list[str] | None) -> str:
     widths = [max(len(row[i]) for row in every if i < len(row)) for i in range(max(map(len, every)))]
     if heads:
         every = [heads, ["-" * width for width in widths], *rows]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in every)
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in every)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cut(cell: str) -> str:

@@ -74,7 +74,12 @@ def run_show(options: argparse.Namespace) -> int:
     if summaries:
         heads = ("count", "first", "last", "min", "max", "mean")
         print()
-        print(table(("metric", *heads), [[name, *(entry.get(head) for head in heads)] for name, entry in summaries.items()]))
+        print(
+            table(
+                ("metric", *heads),
+                [[name, *(entry.get(head) for head in heads)] for name, entry in summaries.items()],
+            )
+        )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Commands that are roles of a cluster, and those that do a role's work once: agent, consumer, compactor, server, sync, compact."""
+"""Roles of a cluster as commands (agent, consumer, compactor, server), and a role's work done once (sync, compact)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def agent(options: argparse.Namespace) -> int:
 
     settings = settings_of(options)
     if not settings.kafka:
-        raise ServiceError("the agent sends spools to Kafka: set RUNSTREAM_KAFKA or --kafka host:port (without Kafka: `runstream up`)")
+        raise ServiceError(
+            "the agent sends spools to Kafka: set RUNSTREAM_KAFKA or --kafka host:port (without Kafka: `runstream up`)"
+        )
     home = open_home(settings)
     settings = replace(settings, spool=str(home.spool))
     if options.started_by_itself:
@@ -73,7 +75,9 @@ def server(options: argparse.Namespace) -> int:
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
         await _prepare_database(settings)
-        await run_server(settings, stop, token=settings.token, on_ready=lambda url: logger.info("ready at %s", url))
+        await run_server(
+            settings, stop, token=settings.token, on_ready=lambda url: logger.info("ready at %s", url)
+        )
 
     return _run(options, settings_of(options), role)
 

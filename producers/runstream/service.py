@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError
@@ -143,9 +144,10 @@ class _Service:
         started_by_itself: bool,
         on_ready: Callable[[ServiceInfo], None] | None,
     ) -> None:
+        from runstream_query.api import run_server
+
         from runstream_consumers.compaction import run_compactor
         from runstream_consumers.consumer import run_consumer
-        from runstream_query.api import run_server
 
         def ready(url: str) -> None:
             info = ServiceInfo(
@@ -177,9 +179,9 @@ class _Service:
 
     async def _end_when_idle(self, stop: asyncio.Event) -> None:
         """Set `stop` once there was no live run and no open page for `idle_timeout` seconds."""
-        from runstream_schemas.database import connect
-
         from runstream_query.api import open_pages
+
+        from runstream_schemas.database import connect
 
         timeout = self.settings.idle_timeout
         busy_at = time.monotonic()
@@ -192,16 +194,15 @@ class _Service:
             if live or open_pages():
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= timeout:
-                logger.info("no live run and no open page for %.0f s: ending; the next use starts the service again", timeout)
+                logger.info("no live run and no open page for %.0f s: ending until the next use", timeout)
                 # First out of sight: who comes now waits for the next service instead of talking to this one.
                 forget_service(self.home)
                 stop.set()
 
 
 def _load() -> None:
-    import runstream_consumers.compaction
-    import runstream_consumers.consumer
-    import runstream_query.api  # noqa: F401
+    for name in ("runstream_query.api", "runstream_consumers.consumer", "runstream_consumers.compaction"):
+        import_module(name)
 
 
 async def run_parts(parts: dict[str, Part], stop: asyncio.Event) -> None:
@@ -317,7 +318,9 @@ def log_to_stderr(level: str) -> None:
 
     if level.upper() not in logging.getLevelNamesMapping():
         raise SettingsError(f"RUNSTREAM_LOG_LEVEL={level!r}: expected DEBUG, INFO, WARNING or ERROR")
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)

@@ -72,7 +72,9 @@ def _await_ready(home: Home, process: Any, wait: float) -> ServiceInfo:
         if info is not None:
             return info
         if process is not None and process.poll() is not None and not lock_held(home):
-            raise ServiceError(f"the service did not start: {_last_line(home)} (more in {home.log / 'service.log'})")
+            raise ServiceError(
+                f"the service did not start: {_last_line(home)} (more in {home.log / 'service.log'})"
+            )
         time.sleep(0.01)
     raise ServiceError(
         f"the service was not ready after {wait:.0f} s; look into {home.log / 'service.log'}, or ask `runstream doctor`"
@@ -128,7 +130,9 @@ def down(options: argparse.Namespace) -> int:
         raise ServiceError(f"the service of {home.root} runs on the machine {info.host}; end it there")
     pid = lock_owner(home)
     if not pid:
-        raise ServiceError(f"{home.lock_file} is held, but does not say by whom; `fuser {home.lock_file}` does")
+        raise ServiceError(
+            f"{home.lock_file} is held, but does not say by whom; `fuser {home.lock_file}` does"
+        )
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_PATIENCE
     while lock_held(home):
@@ -156,11 +160,20 @@ def describe(settings: Settings) -> dict[str, Any]:
     home = open_home(settings, create=False)
     info = running_service(home)
     held = lock_held(home)
-    record: dict[str, Any] = {"status": "up" if info else "starting" if held else "down", "home": str(home.root)}
+    record: dict[str, Any] = {
+        "status": "up" if info else "starting" if held else "down",
+        "home": str(home.root),
+    }
     if info is not None:
         if not answers(info.url, "/readyz"):
             record["status"] = "not answering"
-        record |= {"url": info.url, "pid": info.pid, "host": info.host, "started": info.started, "version": info.version}
+        record |= {
+            "url": info.url,
+            "pid": info.pid,
+            "host": info.host,
+            "started": info.started,
+            "version": info.version,
+        }
         if info.kafka:
             record["kafka"] = info.kafka
     record["spool"] = str(home.spool)

@@ -107,13 +107,18 @@ async def connect(settings: Settings) -> asyncpg.Connection[Any]:
     return await asyncpg.connect(**connect_options(settings))
 
 
-async def create_pool(settings: Settings, *, min_size: int = 1, max_size: int | None = None) -> asyncpg.Pool[Any]:
+async def create_pool(
+    settings: Settings, *, min_size: int = 1, max_size: int | None = None
+) -> asyncpg.Pool[Any]:
     """A pool of at most `settings.database_pool` connections (or `max_size`)."""
     import asyncpg
 
     most = max_size or settings.database_pool
     pool: asyncpg.Pool[Any] = await asyncpg.create_pool(
-        **connect_options(settings), min_size=min(min_size, most), max_size=most, max_inactive_connection_lifetime=300.0
+        **connect_options(settings),
+        min_size=min(min_size, most),
+        max_size=most,
+        max_inactive_connection_lifetime=300.0,
     )
     return pool
 
@@ -130,14 +135,18 @@ async def wait_for_database(settings: Settings, timeout: float = 60.0) -> None:
     """
     import asyncpg
 
+    final = (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+    )  # a wrong password is the first
     deadline = time.monotonic() + timeout
     pause = 0.05
     while True:
         try:
             connection = await connect(settings)
-        except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        except final as error:
             raise DatabaseError(f"{redact(settings.database)}: {error}; check RUNSTREAM_DATABASE") from None
-        except (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if time.monotonic() + pause > deadline:
                 raise DatabaseError(
                     f"{redact(settings.database)} took no connection for {timeout:.0f} s "

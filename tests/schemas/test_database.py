@@ -111,7 +111,9 @@ def test_newer_database_is_refused(server: PostgresServer) -> None:
         async with database(server, "newer") as settings:
             connection = await connect(settings)
             await migrate(connection, STEPS)
-            with pytest.raises(DatabaseError, match=r"schema version 3, this runstream knows 2.*pip install -U"):
+            with pytest.raises(
+                DatabaseError, match=r"schema version 3, this runstream knows 2.*pip install -U"
+            ):
                 await migrate(connection, STEPS[:2])
             await connection.close()
 
@@ -124,7 +126,9 @@ def test_changed_migration_is_refused(server: PostgresServer) -> None:
             connection = await connect(settings)
             await migrate(connection, STEPS[:2])
             edited = [STEPS[0], Migration(2, "two", "select 1;"), STEPS[2]]
-            with pytest.raises(DatabaseError, match=r"schema version 2: the database has two .* different builds"):
+            with pytest.raises(
+                DatabaseError, match=r"schema version 2: the database has two .* different builds"
+            ):
                 await migrate(connection, edited)
             assert await schema_version(connection) == 2
             await connection.close()
@@ -150,7 +154,9 @@ def test_failed_migration_leaves_nothing(server: PostgresServer) -> None:
         async with database(server, "failing") as settings:
             connection = await connect(settings)
             with pytest.raises(asyncpg.PostgresError):
-                await migrate(connection, [STEPS[0], Migration(2, "two", "create table c (x int); select nonsense;")])
+                await migrate(
+                    connection, [STEPS[0], Migration(2, "two", "create table c (x int); select nonsense;")]
+                )
             assert await schema_version(connection) == 1
             assert await connection.fetchval("select to_regclass('c')") is None
             await connection.close()
@@ -173,7 +179,9 @@ def test_pool_behind_pgbouncer_prepares_nothing_by_name(server: PostgresServer) 
 
 def test_waiting_is_bounded_and_says_where(tmp_path: Path) -> None:
     settings = Settings(database="postgresql://someone:secret@127.0.0.1:1/db")
-    with pytest.raises(DatabaseError, match=r"someone:\*\*\*@127.0.0.1:1/db took no connection for 0 s") as caught:
+    with pytest.raises(
+        DatabaseError, match=r"someone:\*\*\*@127.0.0.1:1/db took no connection for 0 s"
+    ) as caught:
         asyncio.run(wait_for_database(settings, timeout=0.3))
     assert "secret" not in str(caught.value)
 
@@ -196,4 +204,5 @@ def test_bad_addresses_are_named() -> None:
 def test_certificate_authority_means_full_verification() -> None:
     bundle = ssl.get_default_verify_paths().cafile or __import__("certifi").where()
     context = connect_options(Settings(database="postgresql://x", database_ca_file=bundle))["ssl"]
-    assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
