@@ -1,4 +1,8 @@
-"""The consumer role: three loops, one a topic, each `fetch -> store`, with the next batch fetched while one is stored."""
+"""The consumer role: loops of `fetch -> store`, with the next batch fetched while one is stored.
+
+One loop a topic, so that a status never waits behind a backlog of metrics. A spool has them in one log, in the order of
+writing, and gets one loop.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from runstream_schemas.topics import ensure_topics
 
 from .dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
 from .kafka_source import KafkaSource
-from .source import FAMILIES, Family, Fetched, LoadOffsets, Source
+from .source import Fetched, LoadOffsets, Source
 from .writer import Counters, FenceLost, Writer
 
 log = logging.getLogger(__name__)
@@ -31,10 +35,10 @@ SWEEP_INTERVAL = 30.0
 
 @dataclass(slots=True)
 class ConsumerState:
-    """What a consumer did and how far it is behind, by family; read by /metrics."""
+    """What a consumer did and how far it is behind, by loop (`metrics`, `tags`, `status`, or `spool`); read by /metrics."""
 
-    counters: dict[Family, Counters] = field(default_factory=dict)
-    lags: dict[Family, int] = field(default_factory=dict)
+    counters: dict[str, Counters] = field(default_factory=dict)
+    lags: dict[str, int] = field(default_factory=dict)
 
 
 async def run_consumer(
@@ -66,12 +70,13 @@ async def run_consumer(
     tasks = []
     try:
         # The metrics have nearly all the bytes; the other two are small.
-        for family, share in zip(FAMILIES, (0.8, 0.1, 0.1), strict=True):
+        shares = {"metrics": 0.8, "tags": 0.1, "status": 0.1} if source == "kafka" else {"spool": 1.0}
+        for name, share in shares.items():
             writer = Writer(pool, settings, letters.publish)
-            state.counters[family] = writer.counters
-            events = make_source(settings, family, writer.load_offsets, source)
+            state.counters[name] = writer.counters
+            events = make_source(settings, name, writer.load_offsets)
             max_bytes = max(int(settings.consumer_memory * share / 3), 1 << 16)
-            tasks.append(asyncio.create_task(consume(events, writer, family, max_bytes, stop, state), name=f"consume {family}"))
+            tasks.append(asyncio.create_task(consume(events, writer, name, max_bytes, stop, state), name=f"consume {name}"))
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
@@ -84,13 +89,13 @@ async def run_consumer(
         pool.terminate()
 
 
-def make_source(settings: Settings, family: Family, load: LoadOffsets, kind: Literal["spool", "kafka"]) -> Source:
-    """The source of one family."""
-    if kind == "kafka":
-        return KafkaSource(settings, family, load)
+def make_source(settings: Settings, name: str, load: LoadOffsets) -> Source:
+    """The source of a loop: a topic, or the spool."""
+    if name != "spool":
+        return KafkaSource(settings, name, load)
     from .spool_source import SpoolSource
 
-    return SpoolSource(settings, family, load)
+    return SpoolSource(settings, load)
 
 
 async def _prepare(settings: Settings, stop: asyncio.Event, source: str) -> bool:
@@ -122,7 +127,7 @@ async def _prepare(settings: Settings, stop: asyncio.Event, source: str) -> bool
 
 
 async def consume(
-    source: Source, writer: Writer, family: Family, max_bytes: int, stop: asyncio.Event, state: ConsumerState
+    source: Source, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
 ) -> None:
     """One loop: fetch and store until told to stop.
 
@@ -140,13 +145,13 @@ async def consume(
         await starting
         while not stop.is_set():
             batch = await source.fetch(max_bytes, FETCH_TIMEOUT)
-            state.lags[family] = source.lag()
+            state.lags[name] = source.lag()
             if storing is not None and (batch or storing.done()):
                 await storing
                 storing = None
             if batch:
                 storing = asyncio.create_task(_store(source, writer, batch))
-            if family == "status" and time.monotonic() >= sweep_due:
+            if name in ("status", "spool") and time.monotonic() >= sweep_due:
                 sweep_due = time.monotonic() + SWEEP_INTERVAL
                 await writer.sweep()
         if storing is not None:

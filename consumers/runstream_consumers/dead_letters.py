@@ -67,7 +67,10 @@ class TopicDeadLetters:
     async def _send(self, letter: DeadLetter) -> None:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                **kafka_client_options(self._settings), enable_idempotence=True, acks="all", max_request_size=MAX_MESSAGE_BYTES
+                **kafka_client_options(self._settings),
+                enable_idempotence=True,
+                acks="all",
+                max_request_size=MAX_MESSAGE_BYTES,
             )
             try:
                 await producer.start()

@@ -1,9 +1,9 @@
 """A topic as a source. Kafka deals out the partitions; who may store them is decided by the table `offsets` alone.
 
-Kafka's group protocol cannot fence (a paused process still believes it has its partitions), so its committed offsets are only
-a hint for lag tools. After every rebalance the offsets are read from Postgres, the partitions are set to them, and records
-below them are dropped. The listener of rebalances runs inside the client's own task, where waiting for a lock or a database
-would block heartbeats and `getmany` for good: it only counts.
+Kafka's group protocol cannot fence (a paused process still believes it has its partitions), so its committed offsets are
+only a hint for lag tools. After every rebalance the offsets are read from Postgres, the partitions are set to them, and
+records below them are dropped. The listener of rebalances runs inside the client's own task, where waiting for a lock or a
+database would block heartbeats and `getmany` for good: it only counts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -22,7 +23,7 @@ from runstream_schemas.limits import INT_MAX, INT_MIN
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import Cluster, TopicNames, describe_topics, kafka_client_options
 
-from .source import DeadLetter, Family, Fetched, LoadOffsets, Missing, Partition
+from .source import DeadLetter, Fetched, LoadOffsets, Missing, Partition
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +55,13 @@ class KafkaSource:
 
     Args:
         settings: the cluster, the topics' prefix, the group, the memory.
-        family: which topic.
+        family: which topic: `metrics`, `tags` or `status`.
         load_offsets: asks the table `offsets`.
         identity_interval: seconds between two looks whether the topic is still the same one.
     """
 
     def __init__(
-        self, settings: Settings, family: Family, load_offsets: LoadOffsets, *, identity_interval: float = IDENTITY_INTERVAL
+        self, settings: Settings, family: load_offsets: LoadOffsets, *, identity_interval: float = IDENTITY_INTERVAL
     ) -> None:
         self._settings = settings
         self._topic: str = getattr(TopicNames.of(settings), family)
@@ -314,7 +315,8 @@ def read_event(value: bytes) -> Event:
         raise CorruptEvent(f"cannot be decoded ({type(error).__name__}: {error})") from None
 
 
-def _check(event: Event) -> None:
+def _check(event: Any) -> None:
+    """The decoder does not look at the types inside of operations, so here they are anything."""
     if not 0 <= event.first <= event.first + event.count <= INT_MAX:
         raise CorruptEvent(f"slots [{event.first}, +{event.count}) are out of range")
     if isinstance(event, MetricsEvent):

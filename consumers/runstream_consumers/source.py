@@ -9,14 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from runstream_schemas.events import Event
-
-Family = Literal["metrics", "tags", "status"]
-"""Topics are read, and committed, each by a loop of its own: a status never waits behind a backlog of metrics."""
-
-FAMILIES: tuple[Family, ...] = ("metrics", "tags", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +20,7 @@ class Partition:
 
     Attributes:
         cluster: Kafka's cluster id, or `spool:<id of the directory>`.
-        topic_id: Kafka's id of the topic, not its name: a topic made anew starts at 0. For a spool: the family.
+        topic_id: Kafka's id of the topic, not its name: a topic made anew starts at 0. For a spool: `spool`.
         topic_name: to show to people only.
         index: number of the partition; a spool has only 0.
     """
@@ -86,7 +81,7 @@ LoadOffsets = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int | No
 
 
 class Source(Protocol):
-    """A log of events of one family. Made by `(settings, family, load_offsets)`.
+    """A log of events.
 
     Only one `fetch` runs at a time; the other methods may be called while it does.
     """
@@ -109,7 +104,7 @@ class Source(Protocol):
         """Somebody else moved the partition's offset: forget what was read ahead and continue from the stored one."""
 
     def lag(self) -> int:
-        """How many offsets of the log are known and not fetched yet."""
+        """How many offsets of the log are known to be there and were not fetched yet."""
 
     async def stop(self) -> None:
         """Disconnect. What was fetched and not stored will be fetched again by the next reader."""

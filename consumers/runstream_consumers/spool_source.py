@@ -78,6 +78,10 @@ class SpoolSource:
         self.collector.forget()
         await self._reload()
 
+    def lag(self) -> int:
+        """Always 0: the offset counts commits. How full the spool is, is a figure of the spool."""
+        return 0
+
     async def stop(self) -> None:
         """Note what was stored and let another process read the spool."""
         while self._noted:
