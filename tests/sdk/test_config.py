@@ -1,0 +1,115 @@
+"""`Workspace.from_config`: where it looks, and which shapes it reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runstream.core import Workspace
+from runstream.exceptions import AzureMLException, UserErrorException
+
+NAMED = {"subscription_id": "s", "resource_group": "g", "workspace_name": "named"}
+SCOPE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/scoped/projects/e"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNSTREAM_HOME", str(tmp_path / "home"))
+    for name in ("RUNSTREAM_URL", "RUNSTREAM_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (NAMED, ("named", "s", "g")),
+        ({"Id": None, "Scope": SCOPE}, ("scoped", "s", "g")),
+        ({"workspace": "ours"}, ("ours", "local", "local")),
+    ],
+)
+@pytest.mark.parametrize(
+    "place", [".runstream/config.json", ".azureml/config.json", "aml_config/project.json", "config.json"]
+)
+def test_shapes_and_places(
+    tmp_path: Path, content: dict[str, Any], expected: tuple[str, str, str], place: str
+) -> None:
+    write(tmp_path / "project" / place, content)
+    workspace = Workspace.from_config(tmp_path / "project")
+    assert (workspace.name, workspace.subscription_id, workspace.resource_group) == expected
+
+
+def test_a_parents_folder_wins_over_a_plain_file_here(tmp_path: Path) -> None:
+    write(tmp_path / ".azureml" / "config.json", NAMED)
+    write(tmp_path / "below" / "config.json", {**NAMED, "workspace_name": "plain"})
+    assert Workspace.from_config(tmp_path / "below").name == "named"
+
+
+def test_the_nearest_of_one_kind_wins(tmp_path: Path) -> None:
+    write(tmp_path / ".azureml" / "config.json", NAMED)
+    write(tmp_path / "below" / ".azureml" / "config.json", {**NAMED, "workspace_name": "near"})
+    assert Workspace.from_config(tmp_path / "below").name == "near"
+
+
+def test_a_config_json_of_another_tool_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "below" / "config.json", {"hidden_size": 768})
+    write(tmp_path / "config.json", NAMED)
+    assert Workspace.from_config(tmp_path / "below").name == "named"
+
+
+def test_a_file_given(tmp_path: Path) -> None:
+    assert Workspace.from_config(write(tmp_path / "any.json", NAMED)).name == "named"
+
+
+def test_settings_in_the_file_reach_the_workspace_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "c.json", {**NAMED, "url": "http://here:1", "home": str(tmp_path / "other")})
+    workspace = Workspace.from_config(file)
+    assert workspace._settings.url == "http://here:1"
+    assert workspace._settings.home_path == tmp_path / "home"
+    monkeypatch.delenv("RUNSTREAM_HOME")
+    assert Workspace.from_config(file)._settings.home_path == tmp_path / "other"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"hidden_size": 1}'])
+def test_an_explicit_file_of_another_shape_is_refused(tmp_path: Path, content: str) -> None:
+    file = write(tmp_path / "c.json", content)
+    with pytest.raises(AzureMLException, match=r"c\.json") as refused:
+        Workspace.from_config(file)
+    assert isinstance(refused.value, UserErrorException)
+
+
+def test_an_explicit_path_holding_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserErrorException, match=r"config\.json, could not be found"):
+        Workspace.from_config(tmp_path)
+
+
+def test_none_found_takes_the_local_workspace_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.from_config().name == "default"
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "local workspace 'default'" in line
+
+
+def test_what_write_config_writes_is_found_again(tmp_path: Path) -> None:
+    Workspace("s", "g", "mine").write_config(tmp_path)
+    assert json.loads((tmp_path / ".runstream" / "config.json").read_text())["Id"] is None
+    found = Workspace.from_config(tmp_path)
+    assert (found.name, found.subscription_id, found.resource_group) == ("mine", "s", "g")
+
+
+def test_arguments_in_any_order() -> None:
+    workspace = Workspace(workspace_name="w", resource_group="g", subscription_id="s")
+    assert repr(workspace) == "Workspace.create(name='w', subscription_id='s', resource_group='g')"

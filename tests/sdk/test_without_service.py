@@ -1,0 +1,231 @@
+"""What a training process does when no service is there: start, log, end; and what is refused before anything is written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runstream.core import Experiment, Run, Workspace
+from runstream.exceptions import AzureMLException, ServiceException, UserErrorException
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("RUNSTREAM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNSTREAM_AUTOSTART", "0")
+    monkeypatch.setattr("runstream.client.AWAY_TIMEOUT", 0.3)
+    monkeypatch.chdir(tmp_path)
+    return Workspace(workspace_name="w")
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    return Experiment(workspace, "offline").start_logging()
+
+
+def test_a_run_starts_logs_and_ends(run: Run, tmp_path: Path) -> None:
+    assert run.status == "Running"
+    assert (tmp_path / "outputs").is_dir()
+    run.log("loss", 0.5)
+    run.tag("kind", "test")
+    child = run.child_run("first")
+    assert child.name == f"run_{run.id}>first"
+    child.complete()
+    run.complete()
+    assert (run.status, child.status) == ("Completed", "Completed")
+    run.log("loss", 0.25)  # accepted after the end
+    run.tag("late", "yes")
+    assert run.tags == {"kind": "test", "late": "yes"}
+    assert list((tmp_path / "home" / "spool").glob("*/*.seg"))
+
+
+def test_starting_is_quick(workspace: Workspace) -> None:
+    Experiment(workspace, "quick").start_logging().complete()
+    began = time.perf_counter()
+    for _ in range(10):
+        Experiment(workspace, "quick").start_logging().complete()
+    assert (time.perf_counter() - began) / 10 < 0.05
+
+
+def test_reading_raises_after_a_bounded_wait(run: Run) -> None:
+    began = time.monotonic()
+    with pytest.raises(ServiceException, match="runstream up") as away:
+        run.get_metrics()
+    assert away.value.status_code == 503
+    assert time.monotonic() - began < 10
+
+
+def test_files_that_cannot_be_stored_do_not_fail_the_run(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "outputs" / "model.pkl").write_bytes(b"model")
+    run.complete()
+    assert run.status == "Completed"
+    assert "were not stored" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["ridge", "a", "0x", "A-b_c", "a" * 255])
+def test_experiment_names(workspace: Workspace, name: str) -> None:
+    assert Experiment(workspace, name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", "_a", "a b", "a.b", "a/b", "ä", "a" * 256, "a\n", None, 5])
+def test_experiment_names_refused(workspace: Workspace, name: Any) -> None:
+    with pytest.raises(UserErrorException, match="Experiment name"):
+        Experiment(workspace, name)
+
+
+def test_start_logging_knows_no_properties(workspace: Workspace) -> None:
+    with pytest.raises(TypeError):
+        Experiment(workspace, "e").start_logging(properties={"a": "b"})  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("value", [[1, 2], range(3), (i for i in range(3))])
+def test_log_refuses_several_values(run: Run, value: Any) -> None:
+    with pytest.raises(UserErrorException, match="log_list"):
+        run.log("a", value)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "error", "text"),
+    [
+        ("log_list", ("a", [1, {}]), AzureMLException, "is not supported"),
+        ("log_list", ("a", [[1]]), AzureMLException, "is not supported"),
+        ("log_list", ("a", 5), TypeError, "iterable"),
+        ("log_table", ("t", {"x": [1, 2], "y": [1]}), AzureMLException, "Columns must have the same length"),
+        ("log_table", ("t", {"x": [{}]}), AzureMLException, "is not supported"),
+        ("create_children", (), UserErrorException, "count"),
+        ("create_children", (101,), UserErrorException, "100"),
+        ("create_children", (1, "tag", ["a"]), UserErrorException, "count"),
+        ("create_children", (None, "tag"), UserErrorException, "together"),
+        ("fail", (5,), TypeError, "error_details"),
+        ("upload_files", (["a"], []), TypeError, "names"),
+    ],
+)
+def test_refusals(
+    run: Run, method: str, arguments: tuple[Any, ...], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        getattr(run, method)(*arguments)
+    assert run.status == "Running"
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"), [({"x": [1]}, "Rows cannot contain list values"), ({"x": {}}, "is not supported")]
+)
+def test_log_row_refuses(run: Run, columns: dict[str, Any], text: str) -> None:
+    with pytest.raises(AzureMLException, match=text):
+        run.log_row("t", **columns)
+
+
+@pytest.mark.parametrize("step", ["x", object(), float("nan"), 2**70])
+def test_a_step_that_is_no_integer_is_refused_at_the_call(run: Run, step: Any) -> None:
+    with pytest.raises((UserErrorException, ValueError), match="step"):
+        run.log("a", 1.0, step=step)
+
+
+def test_values_of_tags_become_text_with_a_warning(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run.tag("rank", 1)
+    run.set_tags("flag")
+    run.set_tags({5: "five"})  # type: ignore[dict-item]
+    assert run.tags == {"rank": "1", "flag": None, "5": "five"}
+    assert "converted" in caplog.text
+    run.remove_tags(["unknown", "rank"])
+    run.remove_tags("flag")
+    assert run.tags == {"5": "five"}
+
+
+def test_properties_cannot_be_changed(run: Run) -> None:
+    run.add_properties({"author": "me", "n": 1})
+    run.add_properties({"author": "me"})
+    run.add_properties({})
+    with pytest.raises(ServiceException, match="author") as refused:
+        run.add_properties({"other": "x", "author": "you"})
+    assert refused.value.status_code == 400
+    assert run.properties == {"author": "me", "n": "1"}
+
+
+@pytest.mark.parametrize("ending", ["complete", "cancel"])
+def test_an_ending_after_another_is_ignored_with_a_warning(
+    run: Run, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.fail("broken")
+    getattr(run, ending)()
+    assert run.status == "Failed"
+    assert "ignored" in caplog.text
+
+
+def test_fail_overwrites(run: Run) -> None:
+    run.complete()
+    run.fail(ValueError("late"))
+    assert run.status == "Failed"
+
+
+@pytest.mark.parametrize("code", [None, 0])
+def test_sys_exit_0_completes(run: Run, code: Any) -> None:
+    with run:
+        sys.exit(code)
+    assert run.status == "Completed"
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(2)])
+def test_an_exception_fails_the_run_and_goes_on(run: Run, error: BaseException) -> None:
+    with pytest.raises(type(error)), run:
+        raise error
+    assert run.status == "Failed"
+
+
+def test_output_of_a_with_block_is_copied(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sys.stdout
+    with pytest.raises(ValueError, match="bad"), run:
+        print("hello")
+        raise ValueError("bad")
+    assert sys.stdout is before
+    copied = (tmp_path / "logs" / "user_log.txt").read_text()
+    assert "hello\n" in copied
+    assert "ValueError: bad" in copied
+    assert "hello" in capsys.readouterr().out
+
+
+def test_run_ids_that_cannot_be(workspace: Workspace) -> None:
+    with pytest.raises(UserErrorException, match="run id"):
+        Experiment(workspace, "e").start_logging(run_id="x" * 300)
+
+
+def test_filters_of_another_type_are_refused_at_the_call(workspace: Workspace) -> None:
+    experiment = Experiment(workspace, "e")
+    with pytest.raises(ValueError, match="Unknown filter type for run tags"):
+        experiment.get_runs(tags=["a"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Unknown filter type for run properties"):
+        Run.list(experiment, properties=5)  # type: ignore[arg-type]
+
+
+def test_text_of_a_run(run: Run) -> None:
+    expected = f"Run(Experiment: offline,\nId: {run.id},\nType: None,\nStatus: Running)"
+    assert str(run) == repr(run) == expected
+    assert str(run.experiment) == "Experiment(Name: offline,\nWorkspace: w)"
+
+
+def test_importing_is_light() -> None:
+    code = (
+        "import sys, time; began = time.perf_counter(); import runstream; spent = time.perf_counter() - began;"
+        "heavy = {'numpy', 'pyarrow', 'aiokafka', 'asyncio', 'duckdb'} & set(sys.modules);"
+        "print(spent < 0.1, sorted(heavy))"
+    )
+    path = os.pathsep.join(part for part in sys.path if part)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split(maxsplit=1) == ["True", "[]\n"]
