@@ -10,11 +10,12 @@ from __future__ import annotations
 import pickle
 
 import numpy as np
-from runstream.core import Experiment, Workspace
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import train_test_split
+
+from runstream.core import Experiment, Workspace
 
 
 def main() -> None:

@@ -22,6 +22,10 @@ _new: set[tuple[str, str]] = set()  # (workspace, name) of experiments the servi
 _new_lock = threading.Lock()
 
 
+def _valid(name: object) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 class ViewType(Enum):
     """Which experiments a list holds."""
 
@@ -59,7 +63,7 @@ class Experiment:
     ) -> None:
         if kwargs:
             raise TypeError(f"Experiment() got an unexpected keyword argument {next(iter(kwargs))!r}")
-        if not _skip_name_validation and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        if not _skip_name_validation and not _valid(name):
             raise UserErrorException(
                 f"Experiment name {name!r} is not valid: 1 to 255 letters, digits, underscores or dashes, "
                 "the first a letter or a digit"

@@ -45,9 +45,7 @@ def normalised(name: str) -> str:
     return "/".join(parts)
 
 
-def upload(
-    client: ServiceClient, run_id: str, name: str, source: str | os.PathLike[str] | IO[Any]
-) -> dict[str, Any]:
+def upload(client: ServiceClient, run_id: str, name: str, source: Any) -> dict[str, Any]:
     """Store one file. The same bytes under the same name are accepted again.
 
     Args:

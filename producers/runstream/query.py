@@ -69,8 +69,7 @@ class Result:
         Raises:
             UserErrorException: Polars is not installed.
         """
-        polars = _need("polars", "polars")
-        frame: polars.DataFrame = polars.from_arrow(self.table)
+        frame: polars.DataFrame = _need("polars", "polars").from_arrow(self.table)
         return frame
 
     def to_numpy(self, column: str) -> numpy.ndarray[Any, Any]:

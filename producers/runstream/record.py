@@ -93,14 +93,31 @@ def matches(filter_: Filter, have: Mapping[str, str | None]) -> bool:
     return True
 
 
-def list_records(client: ServiceClient, params: Params) -> Iterator[RunRecord]:
-    """Records of a list, fetched page by page as they are asked for."""
+def run_params(
+    tags: Filter, properties: Filter, type: str | None, status: str | None
+) -> list[tuple[str, str]]:
+    params = [*filter_params("tag", tags), *filter_params("property", properties)]
+    # `type` also matches a property, which the service does not look at: it is compared here.
+    return [*params, ("status", status)] if status else params
+
+
+def fits(record: RunRecord, tags: Filter, properties: Filter, type: str | None, status: str | None) -> bool:
+    return (
+        (type is None or type in (record.type, record.properties.get("azureml.runsource")))
+        and (status is None or record.status == status)
+        and matches(tags, record.tags)
+        and matches(properties, record.properties)
+    )
+
+
+def list_records(client: ServiceClient, params: Params, page: int = PAGE) -> Iterator[RunRecord]:
+    """Records of a list, fetched page by page (of `page` runs) as they are asked for."""
     cursor: str | None = None
     while True:
-        page = client.get_json(
-            "/api/v1/runs", [*params, ("limit", str(PAGE)), *([("after", cursor)] if cursor else [])]
+        answer = client.get_json(
+            "/api/v1/runs", [*params, ("limit", str(page)), *([("after", cursor)] if cursor else [])]
         )
-        yield from map(RunRecord.from_json, page["runs"])
-        cursor = page.get("next")
+        yield from map(RunRecord.from_json, answer["runs"])
+        cursor = answer.get("next")
         if not cursor:
             return

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import builtins
 import logging
-import os
-import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from runstream_schemas.settings import Settings
 
 from . import files
 from .client import ServiceClient, quoted
+from .display_names import make_display_name
 from .exceptions import ActivityFailedException, AzureMLException, ServiceException, UserErrorException
 from .experiment import Experiment
 from .live_runs import ENDINGS, LiveRun, failure_of, find_live, open_live, unconfirmed
 from .metrics import ArtifactMetric, Metrics, Series, shape_metrics
 from .output_capture import OutputCapture
 from .reading import fetch_metrics, fetch_record, settle
-from .record import TERMINAL, Filter, RunRecord, check_filter, filter_params, list_records, matches
+from .record import TERMINAL, Filter, RunRecord, check_filter, fits, list_records, run_params
 from .recording import Recording, as_texts
+from .run_files import RunFiles
+from .starting import creation, origin, output_folders, wake_service
 from .workspace import Workspace
 
 _log = logging.getLogger("runstream")
@@ -33,7 +34,7 @@ _ARTIFACT_TYPES = ("image", "confusion_matrix", "accuracy_table", "residuals", "
 _MOST_CHILDREN = 100
 
 
-class Run(Recording):
+class Run(Recording, RunFiles):
     """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
 
     Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
@@ -56,7 +57,7 @@ class Run(Recording):
         record = fetch_record(client, run_id)
         if record.experiment != experiment.name:
             raise ServiceException(f"experiment {experiment.name} has no run {run_id}", 404)
-        self._become(experiment, record, _output_folders(outputs, default=[]))
+        self._become(experiment, record, output_folders(outputs, default=[]))
 
     def _become(self, experiment: Experiment, record: RunRecord, outputs: builtins.list[str]) -> None:
         self._experiment, self._record, self._outputs = experiment, record, outputs
@@ -97,24 +98,24 @@ class Run(Recording):
             parent_run_id=parent._id if parent else None,
             root_run_id=(parent._record.root_run_id or parent._id) if parent else run_id,
             name=name or f"run_{run_id}",
-            display_name=display_name or _display_name(),
+            display_name=display_name or make_display_name(),
             description=description,
             target=(parent._record.target if parent else None) or "local",
             tags=as_texts("tag", tags or {}),
-            details=_origin(snapshot_directory),
+            details=origin(snapshot_directory),
         )
         run = cls._of(experiment, record)
-        run._outputs = _output_folders(outputs, default=[] if parent else ["./outputs"])
+        run._outputs = output_folders(outputs, default=[] if parent else ["./outputs"])
         for folder in run._outputs:
             Path(folder).mkdir(parents=True, exist_ok=True)
         settings = experiment.workspace._settings
         live = open_live(settings, run_id, owner=True)
         run._attach(live)
         run._started_here = True
-        live.start(_creation(record))
+        live.start(creation(record))
         for key, value in record.tags.items():
             live.writer.tag(key, value)
-        _wake_service(experiment.workspace._client)
+        wake_service(settings)
         return run
 
     def _attach(self, live: LiveRun) -> None:
@@ -470,10 +471,10 @@ class Run(Recording):
                 found = sorted(found, key=lambda record: record.start_time_utc or "", reverse=True)
         else:
             found = list_records(
-                self._client, [("parent", self._id), *_params(tags, properties, type, status)]
+                self._client, [("parent", self._id), *run_params(tags, properties, type, status)]
             )
         for record in found:
-            if _fits(record, tags, properties, type, status):
+            if fits(record, tags, properties, type, status):
                 yield Run._of(self._experiment, record)
 
     def _descendants(self, run_id: str) -> Iterator[RunRecord]:
@@ -608,9 +609,6 @@ class Run(Recording):
             f"{self._client.address().url}/runs/{quoted(self._id)}?wsid={self._experiment.workspace._scope()}"
         )
 
-    def _settle(self) -> None:
-        settle(self._client, self._id)
-
     def _settle_all(self) -> None:
         settle(self._client)
 
@@ -622,134 +620,6 @@ class Run(Recording):
     def _known_properties(self) -> dict[str, str | None]:
         # Asking would make a training wait for the service: of a run started here, this process knows the properties itself.
         return self._record.properties if self._started_here else self._refresh().properties
-
-    # --- files ---
-
-    def upload_file(
-        self, name: str, path_or_stream: str | os.PathLike[str] | IO[Any], datastore_name: str | None = None
-    ) -> Any:
-        """Store a file with the run; returns when it is stored. The same bytes under the same name are accepted again.
-
-        Args:
-            name: path among the run's files, with `/`.
-            path_or_stream: a path, or an open stream.
-
-        Returns:
-            `UploadResult` with the stored files.
-
-        Raises:
-            UserErrorException: another type, or a name that leads out of the run's folder.
-            FileNotFoundError: there is no such file.
-            AzureMLAggregatedException: the name is taken by other bytes.
-            ServiceException: the service is away.
-        """
-        return self._upload([(name, path_or_stream)])
-
-    def upload_files(
-        self,
-        names: Sequence[str],
-        paths: Sequence[str | os.PathLike[str]],
-        return_artifacts: bool = False,
-        timeout_seconds: float | None = None,
-        datastore_name: str | None = None,
-    ) -> Any:
-        """Store several files; as `upload_file`.
-
-        Args:
-            names: paths among the run's files.
-            paths: the files, as many.
-            return_artifacts: return a pair, the second a dictionary by name.
-
-        Raises:
-            TypeError: lengths that differ.
-        """
-        if len(names) != len(paths):
-            raise TypeError(f"upload_files: {len(names)} names but {len(paths)} paths")
-        if len(set(names)) != len(names):
-            _log.warning("upload_files: a name occurs more than once")
-        result = self._upload(zip(names, paths, strict=True))
-        return (result, result.artifacts) if return_artifacts else result
-
-    def upload_folder(
-        self, name: str, path: str | os.PathLike[str], datastore_name: str | None = None
-    ) -> Any:
-        """Store all files below a folder as `<name>/<path below it>`; as `upload_file`.
-
-        Raises:
-            UserErrorException: there is no such folder.
-        """
-        if not Path(path).is_dir():
-            raise UserErrorException(f"upload_folder: there is no directory {path}")
-        return self._upload(files.folder_files(name, path))
-
-    def _upload(self, pairs: Iterable[tuple[str, Any]]) -> files.UploadResult:
-        self._settle()  # a file belongs to a run the service knows
-        result = files.UploadResult()
-        for name, source in pairs:
-            stored = files.upload(self._client, self._id, name, source)
-            result.artifacts[stored["path"]] = stored
-        return result
-
-    def get_file_names(self) -> builtins.list[str]:
-        """Paths of the run's files.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        self._settle()
-        return [file["path"] for file in files.list_files(self._client, self._id)]
-
-    def download_file(
-        self,
-        name: str,
-        output_file_path: str | os.PathLike[str] | None = None,
-        _validate_checksum: bool = False,
-    ) -> None:
-        """Fetch a file of the run, over an existing one.
-
-        Args:
-            name: its path among the run's files.
-            output_file_path: where to; a directory, or default the current one: under the last part of its name.
-
-        Raises:
-            UserErrorException: the run has no such file; the message lists those it has.
-            ServiceException: the service is away.
-        """
-        target = Path(output_file_path) if output_file_path is not None else Path()
-        if target.is_dir():
-            target = target / files.normalised(name).rsplit("/", 1)[-1]
-        self._settle()
-        files.download(self._client, self._id, name, target, _validate_checksum)
-
-    def download_files(
-        self,
-        prefix: str | None = None,
-        output_directory: str | os.PathLike[str] | None = None,
-        output_paths: Sequence[str | os.PathLike[str]] | None = None,
-        batch_size: int = 100,
-        append_prefix: bool = True,
-        timeout_seconds: float | None = None,
-    ) -> None:
-        """Fetch all files of the run, or those of one of its folders.
-
-        Args:
-            prefix: the folder; an unknown one fetches nothing.
-            output_directory: where to; default the current directory.
-            output_paths: a path for each file instead, if as many and all different.
-            append_prefix: False leaves the prefix out below `output_directory`.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        below = files.normalised(prefix) + "/" if prefix and prefix.strip("./") else ""
-        names = [name for name in self.get_file_names() if name.startswith(below)]
-        if output_paths and len(set(map(str, output_paths))) == len(output_paths) == len(names):
-            targets = [Path(path) for path in output_paths]
-        else:
-            strip = len(below) if output_directory is not None and not append_prefix else 0
-            targets = [Path(output_directory or ".") / name[strip:] for name in names]
-        for name, target in zip(names, targets, strict=True):
-            files.download(self._client, self._id, name, target)
 
     # --- finding runs ---
 
@@ -801,9 +671,9 @@ class Run(Recording):
             if not include_children:
                 params.append(("parent", "none"))
             for record in list_records(
-                workspace._client, [*params, *_params(tags, properties, type, status)]
+                workspace._client, [*params, *run_params(tags, properties, type, status)]
             ):
-                if _fits(record, tags, properties, type, status):
+                if fits(record, tags, properties, type, status):
                     yield Run._of(experiment, record)
 
         return found()
@@ -844,77 +714,6 @@ def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_u
 def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record: RunRecord) -> _RunType:
     return kind._of(
         Experiment(workspace, experiment, _skip_name_validation=True, _create_in_cloud=False), record
-    )
-
-
-def _creation(record: RunRecord) -> dict[str, Any]:
-    wanted = {
-        "workspace": record.workspace,
-        "experiment": record.experiment,
-        "parent_run_id": record.parent_run_id,
-        "root_run_id": record.root_run_id,
-        "name": record.name,
-        "display_name": record.display_name,
-        "description": record.description,
-        "target": record.target,
-        "details": record.details,
-    }
-    return {key: value for key, value in wanted.items() if value is not None}
-
-
-def _origin(snapshot_directory: str | None) -> dict[str, Any]:
-    """Where a run comes from, for its page."""
-    import socket
-
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "python": sys.version.split()[0],
-        "script": sys.argv[0] if sys.argv else "",
-        "directory": str(Path(snapshot_directory or ".").absolute()),
-    }
-
-
-def _display_name() -> str:
-    from .display_names import make_display_name
-
-    return make_display_name()
-
-
-def _output_folders(outputs: Any, default: list[str]) -> list[str]:
-    if outputs is None:
-        return list(default)
-    if isinstance(outputs, bool):
-        return ["./outputs"] if outputs else []
-    return [outputs] if isinstance(outputs, str) else [str(folder) for folder in outputs]
-
-
-def _wake_service(client: ServiceClient) -> None:
-    """Have the service of this machine started if need be; it never keeps a run from starting."""
-    if not client.settings.autostart:
-        return
-    try:
-        from .autostart import ensure_service
-
-        ensure_service(client.settings, wait=0)
-    except Exception as error:
-        _log.warning(
-            "the runstream service could not be started (%s); what is logged is kept in the spool", error
-        )
-
-
-def _params(tags: Filter, properties: Filter, type: str | None, status: str | None) -> list[tuple[str, str]]:
-    params = [*filter_params("tag", tags), *filter_params("property", properties)]
-    # `type` also matches a property, which the service does not look at: it is compared here.
-    return [*params, ("status", status)] if status else params
-
-
-def _fits(record: RunRecord, tags: Filter, properties: Filter, type: str | None, status: str | None) -> bool:
-    return (
-        (type is None or type in (record.type, record.properties.get("azureml.runsource")))
-        and (status is None or record.status == status)
-        and matches(tags, record.tags)
-        and matches(properties, record.properties)
     )
 
 

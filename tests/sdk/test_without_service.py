@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -185,7 +186,7 @@ def test_output_of_a_with_block_is_copied(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sys.stdout
-    with pytest.raises(ValueError, match="bad"), run:
+    with contextlib.suppress(ValueError), run:
         print("hello")
         raise ValueError("bad")
     assert sys.stdout is before

@@ -1,0 +1,155 @@
+"""A run's files as `Run` offers them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from . import files
+from .client import ServiceClient
+from .exceptions import UserErrorException
+from .reading import settle
+
+_log = logging.getLogger("runstream")
+
+
+class RunFiles:
+    """The half of `Run` that is about files. They go over HTTP: the service has to be there."""
+
+    _id: str
+
+    @property
+    def _client(self) -> ServiceClient:
+        raise NotImplementedError
+
+    def _settle(self) -> None:
+        settle(self._client, self._id)
+
+    def upload_file(
+        self, name: str, path_or_stream: str | os.PathLike[str] | IO[Any], datastore_name: str | None = None
+    ) -> Any:
+        """Store a file with the run; returns when it is stored. The same bytes under the same name are accepted again.
+
+        Args:
+            name: path among the run's files, with `/`.
+            path_or_stream: a path, or an open stream.
+
+        Returns:
+            `UploadResult` with the stored files.
+
+        Raises:
+            UserErrorException: another type, or a name that leads out of the run's folder.
+            FileNotFoundError: there is no such file.
+            AzureMLAggregatedException: the name is taken by other bytes.
+            ServiceException: the service is away.
+        """
+        return self._upload([(name, path_or_stream)])
+
+    def upload_files(
+        self,
+        names: Sequence[str],
+        paths: Sequence[str | os.PathLike[str]],
+        return_artifacts: bool = False,
+        timeout_seconds: float | None = None,
+        datastore_name: str | None = None,
+    ) -> Any:
+        """Store several files; as `upload_file`.
+
+        Args:
+            names: paths among the run's files.
+            paths: the files, as many.
+            return_artifacts: return a pair, the second a dictionary by name.
+
+        Raises:
+            TypeError: lengths that differ.
+        """
+        if len(names) != len(paths):
+            raise TypeError(f"upload_files: {len(names)} names but {len(paths)} paths")
+        if len(set(names)) != len(names):
+            _log.warning("upload_files: a name occurs more than once")
+        result = self._upload(zip(names, paths, strict=True))
+        return (result, result.artifacts) if return_artifacts else result
+
+    def upload_folder(
+        self, name: str, path: str | os.PathLike[str], datastore_name: str | None = None
+    ) -> Any:
+        """Store all files below a folder as `<name>/<path below it>`; as `upload_file`.
+
+        Raises:
+            UserErrorException: there is no such folder.
+        """
+        if not Path(path).is_dir():
+            raise UserErrorException(f"upload_folder: there is no directory {path}")
+        return self._upload(files.folder_files(name, path))
+
+    def _upload(self, pairs: Iterable[tuple[str, Any]]) -> files.UploadResult:
+        self._settle()  # a file belongs to a run the service knows
+        result = files.UploadResult()
+        for name, source in pairs:
+            stored = files.upload(self._client, self._id, name, source)
+            result.artifacts[stored["path"]] = stored
+        return result
+
+    def get_file_names(self) -> list[str]:
+        """Paths of the run's files.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        self._settle()
+        return [file["path"] for file in files.list_files(self._client, self._id)]
+
+    def download_file(
+        self,
+        name: str,
+        output_file_path: str | os.PathLike[str] | None = None,
+        _validate_checksum: bool = False,
+    ) -> None:
+        """Fetch a file of the run, over an existing one.
+
+        Args:
+            name: its path among the run's files.
+            output_file_path: where to; a directory, or default the current one: under the last part of its name.
+
+        Raises:
+            UserErrorException: the run has no such file; the message lists those it has.
+            ServiceException: the service is away.
+        """
+        target = Path(output_file_path) if output_file_path is not None else Path()
+        if target.is_dir():
+            target = target / files.normalised(name).rsplit("/", 1)[-1]
+        self._settle()
+        files.download(self._client, self._id, name, target, _validate_checksum)
+
+    def download_files(
+        self,
+        prefix: str | None = None,
+        output_directory: str | os.PathLike[str] | None = None,
+        output_paths: Sequence[str | os.PathLike[str]] | None = None,
+        batch_size: int = 100,
+        append_prefix: bool = True,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        """Fetch all files of the run, or those of one of its folders.
+
+        Args:
+            prefix: the folder; an unknown one fetches nothing.
+            output_directory: where to; default the current directory.
+            output_paths: a path for each file instead, if as many and all different.
+            append_prefix: False leaves the prefix out below `output_directory`.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        below = files.normalised(prefix) + "/" if prefix and prefix.strip("./") else ""
+        names = [name for name in self.get_file_names() if name.startswith(below)]
+        if output_paths and len(set(map(str, output_paths))) == len(output_paths) == len(names):
+            targets = [Path(path) for path in output_paths]
+        else:
+            strip = len(below) if output_directory is not None and not append_prefix else 0
+            targets = [Path(output_directory or ".") / name[strip:] for name in names]
+        for name, target in zip(names, targets, strict=True):
+            files.download(self._client, self._id, name, target)

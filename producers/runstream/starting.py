@@ -1,0 +1,65 @@
+"""What a new run is created with, and the service it wakes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from runstream_schemas.settings import Settings
+
+from .record import RunRecord
+
+_WAKE_SECONDS = 5.0
+_woken: dict[Settings, float] = {}
+
+
+def creation(record: RunRecord) -> dict[str, Any]:
+    """Data of the `create` status of a new run."""
+    wanted = {
+        "workspace": record.workspace,
+        "experiment": record.experiment,
+        "parent_run_id": record.parent_run_id,
+        "root_run_id": record.root_run_id,
+        "name": record.name,
+        "display_name": record.display_name,
+        "description": record.description,
+        "target": record.target,
+        "details": record.details,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def origin(snapshot_directory: str | None) -> dict[str, Any]:
+    """Where a run comes from, for its page."""
+    import socket
+
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "python": sys.version.split()[0],
+        "script": sys.argv[0] if sys.argv else "",
+        "directory": str(Path(snapshot_directory or ".").absolute()),
+    }
+
+
+def output_folders(outputs: Any, default: list[str]) -> list[str]:
+    """Directories meant by an `outputs` argument: None takes `default`, True `./outputs`, False none."""
+    if outputs is None:
+        return list(default)
+    if isinstance(outputs, bool):
+        return ["./outputs"] if outputs else []
+    return [outputs] if isinstance(outputs, str) else [str(folder) for folder in outputs]
+
+
+def wake_service(settings: Settings) -> None:
+    """Have the service of this machine started if need be; it never keeps a run from starting."""
+    now = time.monotonic()
+    if not settings.autostart or now - _woken.get(settings, -_WAKE_SECONDS) < _WAKE_SECONDS:
+        return
+    _woken[settings] = now
+    from .autostart import ensure_service
+
+    ensure_service(settings)
