@@ -587,7 +587,7 @@ def _widen(raw: bytes, at: int, head: tuple[int, int], counts: I8, n: int, total
     held = counts > 0
     starts = (np.cumsum(counts) - counts)[held]
     if len(starts) == 1:
-        column += firsts[held][0] - column[0]
+        column += firsts[held][:1] - column[:1]  # arrays, not scalars: these wrap without a warning
     elif total:
         column += np.repeat(firsts[held] - column[starts], counts[held])
     return column, at

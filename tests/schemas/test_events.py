@@ -1,0 +1,181 @@
+"""The events on the topics: they round-trip, one flipped bit is refused, and their bytes are pinned by golden files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runstream_schemas.errors import CorruptEvent, EventError, LimitExceeded, UnsupportedVersion
+from runstream_schemas.events import (
+    MetricsEvent,
+    StatusEvent,
+    StatusOp,
+    TagOp,
+    TagsEvent,
+    decode_event,
+    encode_event,
+    metrics_event,
+    summarize,
+    topic_of,
+    trim_event,
+)
+from runstream_schemas.payload import build_points, decode_points, encode_points
+from runstream_schemas.series import Kind, SeriesKey
+
+from .test_payload import logged_rows, same, unpack
+
+GOLDEN = Path(__file__).parent / "golden"
+SOURCE = bytes(range(16))
+RUN_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SLOTS = st.integers(0, 2**50)
+
+tag_ops = st.builds(
+    TagOp, SLOTS, SLOTS, st.sampled_from(["set", "remove", "property", "field"]), TEXTS, st.none() | TEXTS
+)
+status_data = st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXTS, max_size=3)
+status_ops = st.builds(StatusOp, SLOTS, SLOTS, TEXTS, status_data)
+sources = st.binary(min_size=16, max_size=16)
+events = st.one_of(
+    st.builds(TagsEvent, RUN_IDS, sources, SLOTS, SLOTS, st.lists(tag_ops, max_size=4)),
+    st.builds(StatusEvent, RUN_IDS, sources, SLOTS, SLOTS, st.lists(status_ops, max_size=4)),
+    st.builds(
+        lambda run, source, first, count, rows: metrics_event(run, source, first, count, build_points(rows)),
+        RUN_IDS, sources, SLOTS, SLOTS, logged_rows(15),
+    ),
+)  # fmt: skip
+
+
+def equal(a: Any, b: Any) -> bool:
+    if not isinstance(a, MetricsEvent):
+        return bool(a == b)
+    fields = ("run_id", "source", "first", "count", "points", "series", "payload", "dropped")
+    columns = ("count", "finite", "first", "last", "min", "max", "sum", "last_step", "last_time")
+    return (
+        all(getattr(a, name) == getattr(b, name) for name in fields)
+        and all(np.array_equal(getattr(a.summary, c), getattr(b.summary, c), equal_nan=True) for c in columns)
+        and a.summary.texts == b.summary.texts
+    )
+
+
+@given(events)
+def test_any_event_round_trips(event: Any) -> None:
+    decoded = decode_event(encode_event(event))
+    assert equal(event, decoded)
+    assert topic_of(decoded) == topic_of(event)
+
+
+@given(events, st.data())
+def test_any_flipped_byte_is_refused(event: Any, data: st.DataObject) -> None:
+    encoded = bytearray(encode_event(event))
+    at = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(EventError):
+        decode_event(bytes(encoded))
+
+
+@given(events, st.data())
+def test_any_truncation_and_any_addition_is_refused(event: Any, data: st.DataObject) -> None:
+    encoded = encode_event(event)
+    with pytest.raises(EventError):
+        decode_event(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+    with pytest.raises(EventError):
+        decode_event(encoded + b"\0")
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_event_are_refused(noise: bytes) -> None:
+    with pytest.raises(EventError):
+        decode_event(noise)
+
+
+def test_another_major_version_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedVersion, match="version 2"):
+        decode_event(msgpack.packb([2, "metrics", 0, b""]))
+
+
+def test_unknown_fields_are_ignored() -> None:
+    import zlib
+
+    body = msgpack.packb({"run": "r", "src": SOURCE, "first": 0, "count": 1, "ops": [[0, 1, "start", {}, "new"]], "new": 1})
+    envelope = msgpack.packb([1, "status", zlib.crc32(body, zlib.crc32(b"status")), body])
+    assert decode_event(envelope) == StatusEvent("r", SOURCE, 0, 1, [StatusOp(0, 1, "start", {})])
+
+
+def test_an_event_beyond_the_limit_is_refused_with_its_run_and_size() -> None:
+    event = TagsEvent("run-7", SOURCE, 0, 1, [TagOp(0, 0, "set", "k", "x" * (7 << 20))])
+    with pytest.raises(LimitExceeded, match="run-7"):
+        encode_event(event)
+
+
+def golden_events() -> dict[str, Any]:
+    loss, note = SeriesKey(0, "loss"), SeriesKey(0, "π note")
+    rows = [
+        (loss, Kind.FLOAT, 3, 0, 1_700_000_000_000_000, 0.5),
+        (note, Kind.TEXT, 4, 0, 1_700_000_000_000_001, "héllo"),
+        (loss, Kind.FLOAT, 5, 1, 1_700_000_000_000_002, math.inf),
+        (SeriesKey(1, "table", "x"), Kind.INT, 6, 0, 1_700_000_000_000_003, -(2**63)),
+        (loss, Kind.NULL, 7, 2, 1_700_000_000_000_004, None),
+        (SeriesKey(0, "ok"), Kind.BOOL, 8, 0, 1_700_000_000_000_005, True),
+    ]
+    return {
+        "metrics": metrics_event("run-1", SOURCE, 3, 6, build_points(rows), 2),
+        "tags": TagsEvent("run-1", SOURCE, 0, 2, [TagOp(0, 1, "set", "k", None), TagOp(1, 2, "property", "p", "v")]),
+        "status": StatusEvent("run-1", SOURCE, 0, 1, [StatusOp(0, 5, "complete", {"ends": {SOURCE.hex(): 9}})]),
+    }
+
+
+@pytest.mark.parametrize("name", ["metrics", "tags", "status"])
+def test_the_bytes_of_version_1_never_change(name: str) -> None:
+    event = golden_events()[name]
+    golden = (GOLDEN / f"{name}.v1.bin").read_bytes()
+    assert equal(decode_event(golden), event)
+    assert encode_event(event) == golden
+
+
+@given(logged_rows())
+def test_the_summary_is_what_a_plain_loop_finds(rows: list[Any]) -> None:
+    points = build_points(rows)
+    summary = summarize(points)
+    for i, (_, kind) in enumerate(points.series):
+        values = points.python_values(i)
+        assert summary.count[i] == len(values)
+        assert summary.last_step[i] == points.steps[points.starts[i] + points.counts[i] - 1]
+        if kind == Kind.TEXT:
+            assert summary.texts[i] == values[-1]
+        if kind not in (Kind.FLOAT, Kind.INT, Kind.BOOL):
+            assert math.isnan(summary.min[i])
+            continue
+        numbers = [float(v) for v in values]  # type: ignore[arg-type]
+        real = [v for v in numbers if not math.isnan(v)]
+        finite = [v for v in numbers if math.isfinite(v)]
+        assert (math.isnan(summary.min[i]) and not real) or summary.min[i] == min(real)
+        assert (math.isnan(summary.max[i]) and not real) or summary.max[i] == max(real)
+        assert summary.finite[i] == len(finite) or not math.isfinite(sum(finite))
+        assert np.array_equal([summary.first[i], summary.last[i]], [numbers[0], numbers[-1]], equal_nan=True)
+        if sum(map(abs, finite)) < 1e300:
+            assert math.isclose(summary.sum[i], math.fsum(finite), rel_tol=1e-9, abs_tol=1e-9 * sum(map(abs, finite)))
+
+
+@given(logged_rows(), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=4))
+def test_trimming_keeps_exactly_the_points_whose_slots_are_new(rows: list[Any], offsets: list[tuple[int, int]]) -> None:
+    base = rows[0][2] if rows else 0
+    received = [(base + start, base + start + length) for start, length in offsets]
+    event = metrics_event("r", SOURCE, base, 200, build_points(rows))
+    wanted = [row for row in rows if not any(start <= row[2] < end for start, end in received)]
+    trimmed = trim_event(event, received)
+    assert same(unpack(decode_points(trimmed.payload)) if trimmed else [], wanted)
+
+
+def test_a_payload_inside_an_event_that_lies_is_corrupt_not_a_crash() -> None:
+    event = golden_events()["metrics"]
+    event.payload = encode_points(build_points([]))[:-1]
+    with pytest.raises(CorruptEvent):
+        trim_event(decode_event(encode_event(event)), [(0, 4)])  # type: ignore[arg-type]
