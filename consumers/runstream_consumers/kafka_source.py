@@ -61,7 +61,7 @@ class KafkaSource:
     """
 
     def __init__(
-        self, settings: Settings, family: load_offsets: LoadOffsets, *, identity_interval: float = IDENTITY_INTERVAL
+        self, settings: Settings, family: str, load_offsets: LoadOffsets, *, identity_interval: float = IDENTITY_INTERVAL
     ) -> None:
         self._settings = settings
         self._topic: str = getattr(TopicNames.of(settings), family)
