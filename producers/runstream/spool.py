@@ -624,9 +624,10 @@ def _needs_lock() -> bool:
 
 def _convert_step(name: str, step: Any) -> int:
     try:
-        return check_int(f"log({name!r}): step", int(step))
+        number = int(step)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserErrorException(f"log({name!r}): step {step!r:.60} is no integer ({error})") from None
+    return check_int(f"log({name!r}): step", number)
 
 
 _writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()

@@ -1,0 +1,591 @@
+"""From `log()` to events: nothing is lost, doubled or half-read, whatever happens to the process or the disk."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runstream import segment, spool, spool_reader
+from runstream.collector import Collector
+from runstream.exceptions import AzureMLException, UserErrorException
+from runstream_schemas.errors import LimitExceeded
+from runstream_schemas.events import MetricsEvent
+from runstream_schemas.payload import decode_points
+
+from .reading import drain, logged, settings_for, steps_of_life, tags_of
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def values_of(directory: Path, name: str, column: str = "") -> list[Any]:
+    found = logged(drain(Collector(settings_for(directory))))
+    return [value for (_, series, col), values in found.items() if (series, col) == (name, column) for value in values]
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (0.5, 0.5), (3, 3), (True, True), (None, None), ("text", "text"), ("", ""), (math.inf, math.inf), (-math.inf, -math.inf),
+        (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63)), (np.float64(1.5), 1.5), (np.float32(0.5), 0.5), (np.float16(0.5), 0.5),
+        (np.int64(5), 5), (np.uint64(7), 7), (np.int8(-3), -3), (np.bool_(True), True), (np.str_("s"), "s"), (np.array(4), 4),
+        (b"bytes", "b'bytes'"), ((1, 2), "(1, 2)"), ({"a": 1}, "{'a': 1}"), (1 + 2j, "(1+2j)"),
+    ],
+)  # fmt: skip
+def test_a_value_keeps_its_type_and_content(directory: Path, value: Any, stored: Any) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("before", 1)
+    writer.log("x", value)
+    writer.log("x", value)
+    (first, second) = values_of(directory, "x")
+    assert (first, type(first)) == (second, type(second)) == (stored, type(stored))
+
+
+def test_nan_is_a_value(directory: Path) -> None:
+    spool.open_run(settings_for(directory), "run").log("x", math.nan)
+    assert math.isnan(values_of(directory, "x")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "step", "error", "says"),
+    [
+        ("x", [1, 2], None, UserErrorException, "log_list"),
+        ("x", range(3), None, UserErrorException, "log_list"),
+        ("x", 2**63, None, LimitExceeded, "64"),
+        ("x", np.uint64(2**63), None, LimitExceeded, "64"),
+        ("", 1.0, None, LimitExceeded, "empty"),
+        ("n" * 1025, 1.0, None, LimitExceeded, "1024"),
+        (7, 1.0, None, LimitExceeded, "expected a string"),
+        (["x"], 1.0, None, LimitExceeded, "expected a string"),
+        ("lone \ud800", 1.0, None, LimitExceeded, "surrogate"),
+        ("x", "t" * ((1 << 20) + 1), None, LimitExceeded, "upload_file"),
+        ("x", 1.0, "three", UserErrorException, "step"),
+        ("x", 1.0, 2**63, LimitExceeded, "step"),
+        ("x", 1.0, math.nan, UserErrorException, "step"),
+    ],
+)
+def test_bad_input_is_refused_by_name_and_leaves_the_rest_alone(
+    directory: Path, name: Any, value: Any, step: Any, error: type[Exception], says: str
+) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("x", 1.0)
+    with pytest.raises(error, match=says):
+        writer.log(name, value, step=step)
+    writer.log("x", 2.0)
+    assert values_of(directory, "x") == [1.0, 2.0]
+
+
+def test_steps_are_numbered_per_series_and_taken_as_given(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    for value in (1.0, 2.0, 3.0):
+        writer.log("auto", value)
+    writer.log("given", 1.0, step=10)
+    writer.log("given", 1.0, step=3.7)
+    writer.log("given", 1.0, step=np.int64(-5))
+    (event,) = [e for e in drain(Collector(settings_for(directory))) if isinstance(e, MetricsEvent)]
+    points = decode_points(event.payload)
+    assert points.steps.tolist() == [0, 1, 2, 10, 3, -5]
+
+
+def test_names_are_kept_byte_for_byte(directory: Path) -> None:
+    names = ["π/loss", "e\u0301", "\u00e9", " padded ", "a\nb", "\0", "x" * 1024]
+    writer = spool.open_run(settings_for(directory), "run")
+    for name in names:
+        writer.log(name, 1)
+    found = logged(drain(Collector(settings_for(directory))))
+    assert sorted(name for _, name, _ in found) == sorted(names)
+
+
+def test_log_list_extends_and_integers_among_floats_become_floats(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log_list("a", [1, 2])
+    writer.log_list("a", (3,))
+    writer.log_list("b", (i for i in (1, 2.5)))
+    writer.log_list("c", ["x", None, True])
+    writer.log_list("d", [])
+    with pytest.raises(AzureMLException, match="not supported"):
+        writer.log_list("e", [1, {"a": 1}])
+    found = {name: values for (_, name, _), values in logged(drain(Collector(settings_for(directory)))).items()}
+    assert found == {"a": [1, 2, 3], "b": [1.0, 2.5], "c": ["x", None, True]}
+
+
+def test_log_metrics_takes_one_step_for_all(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    for step in range(3):
+        writer.log_metrics({"f": step / 2, "i": step, "t": "x"}, step)
+    found = {name: values for (_, name, _), values in logged(drain(Collector(settings_for(directory)))).items()}
+    assert found == {"f": [0.0, 0.5, 1.0], "i": [0, 1, 2], "t": ["x"] * 3}
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u2", "?"])
+def test_log_array_of_a_million_points_is_exact(directory: Path, dtype: str) -> None:
+    values = np.random.default_rng(0).integers(0, 2, 1_000_000).astype(dtype)
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("x", 0)
+    writer.log_array("a", values, steps=np.arange(1_000_000) * 2, times=np.full(1_000_000, 1.7e9))
+    events = [e for e in drain(Collector(settings_for(directory)), 1000) if isinstance(e, MetricsEvent)]
+    values_back, steps = [], []
+    for event in events:
+        points = decode_points(event.payload, {k for k, _ in event.series if k.name == "a"})
+        if len(points.series):
+            values_back.append(points.floats(0))
+            steps.append(points.steps)
+    assert np.array_equal(np.concatenate(values_back), values.astype(float))
+    assert np.array_equal(np.concatenate(steps), np.arange(1_000_000) * 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda w: w.log_array("a", np.zeros((2, 2))), "one dimension"),
+        (lambda w: w.log_array("a", np.array(["x"])), "no numbers"),
+        (lambda w: w.log_array("a", np.zeros(2, dtype=complex)), "no numbers"),
+        (lambda w: w.log_array("a", [1, 2], steps=[1]), "steps of shape"),
+        (lambda w: w.log_array("a", [1, 2], steps=[1.5, 2]), "no integers"),
+        (lambda w: w.log_array("a", [1.0], times=[math.nan]), "NaN"),
+        (lambda w: w.log_array("a", np.array([2**63], dtype=np.uint64)), "64"),
+    ],
+)
+def test_log_array_refuses_what_it_cannot_keep(directory: Path, call: Callable[[Any], None], says: str) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    with pytest.raises((UserErrorException, LimitExceeded), match=says):
+        call(writer)
+
+
+def test_rows_and_tables_make_typed_columns_numbered_by_row(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log_row("t", {"x": 1, "y": 0.5})
+    writer.log_row("t", {"x": np.int64(2), "z": "new"})
+    writer.log_table("t", {"x": [3, 4], "y": np.array([1.0, 2.0])})
+    with pytest.raises(AzureMLException, match="same length"):
+        writer.log_table("t", {"x": [1], "y": [1, 2]})
+    with pytest.raises(AzureMLException, match="list values"):
+        writer.log_row("t", {"x": [1]})
+    found = {column: values for (_, _, column), values in logged(drain(Collector(settings_for(directory)))).items()}
+    assert found == {"x": [1, 2, 3, 4], "y": [0.5, 1.0, 2.0], "z": ["new"]}
+
+
+# --- volume ---
+
+
+def test_ten_thousand_series_in_a_run(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    names = [f"metric/{i}" for i in range(10_000)]
+    for step in range(3):
+        for i, name in enumerate(names):
+            writer.log(name, float(i), step=step)
+    collector = Collector(settings_for(directory))
+    found = logged(drain(collector, 1000))
+    assert len(found) == 10_000
+    assert all(found["run", f"metric/{i}", ""] == [float(i)] * 3 for i in range(0, 10_000, 777))
+
+
+def test_a_thousand_runs_in_a_process_keep_no_descriptor_each(directory: Path) -> None:
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    writers = [spool.open_run(settings_for(directory), f"run-{i}") for i in range(1000)]
+    for i, writer in enumerate(writers):
+        writer.log("x", i)
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) - before < 10
+    found = logged(drain(Collector(settings_for(directory)), 2000))
+    assert found == {(f"run-{i}", "x", ""): [i] for i in range(1000)}
+
+
+def test_segments_grow_and_read_ones_are_used_again(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    collector = Collector(settings_for(directory))
+    seen = []
+    for i in range(400_000):
+        writer.log("x", i)
+        if i % 50_000 == 0:
+            seen.extend(logged(drain(collector)).get(("run", "x", ""), []))
+    seen.extend(logged(drain(collector))["run", "x", ""])
+    assert seen == list(range(400_000))
+    (source,) = [entry for entry in directory.iterdir() if len(entry.name) == 32]
+    segments = [entry for entry in source.iterdir() if entry.suffix in (".seg", ".free")]
+    assert sum(entry.stat().st_size for entry in segments) <= 4 * segment.LARGEST
+
+
+# --- threads, forks, processes ---
+
+
+def test_threads_lose_and_double_nothing(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    n, threads = 40_000, 6
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    stop = threading.Event()
+    collector = Collector(settings_for(directory))
+    events: list[Any] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            for item in collector.collect(1 << 20, now=True):
+                events.extend(item.events)
+                collector.stored(item)
+
+    def write(number: int) -> None:
+        for i in range(n):
+            writer.log(f"t{number}", i)
+            if i % 1000 == 0:
+                writer.log_row("rows", {"thread": number, "i": i})
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    workers = [threading.Thread(target=write, args=(i,)) for i in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    stop.set()
+    reader.join()
+    sys.setswitchinterval(switch)
+    events.extend(drain(collector))
+    found = logged(events)
+    for number in range(threads):
+        assert found["run", f"t{number}", ""] == list(range(n))
+    assert len(found["run", "rows", "i"]) == threads * n // 1000
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_writes_a_source_of_its_own(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run", owner=True)
+    writer.log("x", 1)
+    child = os.fork()
+    if not child:
+        try:
+            writer.log("x", 2)
+            writer.log("child", 1)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    writer.log("x", 3)
+    found = logged(events := drain(Collector(settings_for(directory))))
+    assert sorted(found["run", "x", ""]) == [1, 2, 3]
+    assert found["run", "child", ""] == [1]
+    assert not [kind for _, kind, _ in steps_of_life(events) if kind == "fail"], "the child's end is not the run's"
+
+
+def run_script(directory: Path, body: str, *more: str, **options: Any) -> subprocess.Popen[str]:
+    code = (
+        "import os, signal, sys, time\nfrom runstream import spool\nfrom runstream_schemas.settings import Settings\n"
+        f"writer = spool.open_run(Settings.load({{}}, spool={str(directory)!r}), 'run', owner=True)\n" + body
+    )
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    return subprocess.Popen([*more, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment, **options)
+
+
+def test_two_processes_on_one_run_id(directory: Path) -> None:
+    body = "for i in range(5000): writer.log('x', i)\n"
+    processes = [run_script(directory, body) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    for process in processes:
+        assert process.stdout
+        process.stdout.close()
+    assert values_of(directory, "x") == list(range(5000)) * 2
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.003, 0.01, 0.05, 0.2])
+def test_what_was_logged_before_a_kill_is_there_and_the_run_is_failed(directory: Path, delay: float) -> None:
+    body = (
+        "i = 0\n"
+        "writer.status('create', {'experiment': 'e'})\n"
+        "while True:\n    writer.log('x', i); writer.log_row('r', {'i': i, 't': 'x' * 100})\n    i += 1\n"
+        "    if i % 100 == 0: os.write(1, b'%d\\n' % i)\n"
+    )
+    process = run_script(directory, body)
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    rest = process.stdout.read().split("\n")
+    process.stdout.close()
+    process.wait(10)
+    acknowledged = max([100, *(int(line) for line in rest[:-1] if line)])
+    events = drain(Collector(settings_for(directory)))
+    found = logged(events)
+    assert found["run", "x", ""] == list(range(len(found["run", "x", ""])))
+    assert len(found["run", "x", ""]) >= acknowledged
+    rows = found["run", "r", "i"]
+    assert rows == list(range(len(rows)))
+    assert len(found["run", "r", "t"]) == len(rows) >= acknowledged
+    (_, _, data) = next(step for step in steps_of_life(events) if step[1] == "fail")
+    assert data["error"]["code"] == "ProcessDied"
+    assert str(process.pid) in data["error"]["message"]
+    assert list(data["ends"].values()) == [max(e.first + e.count for e in events if isinstance(e, MetricsEvent))]
+    assert not [entry for entry in directory.iterdir() if len(entry.name) == 32], "a source that is done is removed"
+
+
+def test_a_run_that_ended_is_not_failed_when_its_process_dies(directory: Path) -> None:
+    process = run_script(directory, "writer.log('x', 1)\nwriter.status('complete')\nwriter.close()\nos.kill(os.getpid(), 9)\n")
+    process.wait(20)
+    assert process.stdout
+    process.stdout.close()
+    kinds = [kind for _, kind, _ in steps_of_life(drain(Collector(settings_for(directory))))]
+    assert kinds == ["complete"]
+
+
+def test_the_ending_status_says_how_far_every_source_of_the_run_goes(directory: Path) -> None:
+    settings = settings_for(directory)
+    first, second = spool.open_run(settings, "run"), spool.open_run(settings, "run")
+    for i in range(10):
+        first.log("x", i)
+        second.log("x", i)
+    first.status("complete")
+    events = drain(Collector(settings))
+    (_, _, data) = next(step for step in steps_of_life(events) if step[1] == "complete")
+    ends = {e.source.hex(): e.first + e.count for e in events if isinstance(e, MetricsEvent)}
+    assert data["ends"] == ends
+    assert len(ends) == 2
+
+
+def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.status("create", {"experiment": "e"})
+    writer.tag("k", "1")
+    writer.tag("k")
+    writer.remove_tag("k")
+    writer.add_property("p", "v")
+    writer.set_field("display_name", "new")
+    writer.status("complete")
+    events = drain(Collector(settings_for(directory)))
+    assert tags_of(events) == [
+        ("set", "k", "1"), ("set", "k", None), ("remove", "k", None), ("property", "p", "v"), ("field", "display_name", "new"),
+    ]  # fmt: skip
+    assert [kind for _, kind, _ in steps_of_life(events)] == ["create", "complete"]
+
+
+def test_positions_are_what_the_events_reach(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.status("create", {"experiment": "e"})
+    writer.log("x", 1)
+    writer.tag("k", "1")
+    writer.tag("l", "1")
+    positions = writer.positions()
+    reached: dict[str, int] = {}
+    for event in drain(Collector(settings_for(directory))):
+        suffix = {"MetricsEvent": "", "TagsEvent": ".tags", "StatusEvent": ".status"}[type(event).__name__]
+        reached[event.source.hex() + suffix] = event.first + event.count
+    assert set(positions) <= set(reached)
+    assert all(reached[key] >= position for key, position in positions.items())
+
+
+# --- an interrupted writer, a damaged spool ---
+
+
+def test_a_slot_taken_and_never_written_holds_nothing_up_for_ever(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_reader, "HOLE_GRACE", 0.2)
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("x", 0)
+    next(iter(writer._slots))  # what a Ctrl-C between two instructions leaves behind
+    writer.log("x", 1)
+    collector = Collector(settings_for(directory))
+    assert logged([e for item in collector.collect(1 << 20, now=True) for e in item.events])["run", "x", ""] == [0]
+    time.sleep(0.3)
+    assert logged(drain(collector))["run", "x", ""] == [1]
+
+
+def test_a_frame_killed_half_way_is_left_out_and_what_others_wrote_is_not(directory: Path) -> None:
+    body = (
+        "writer.log('x', 1)\n"
+        "at = writer._take(20)\n"
+        "from runstream import segment\n"
+        "segment.WORD.pack_into(writer._map, at + 24, segment.OPEN | 20 << 32)\n"
+        "memoryview(writer._map).cast('B')[at + 32:at + 320] = b'\\x02' * 288\n"
+        "writer.log('x', 2)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    process = run_script(directory, body)
+    process.wait(20)
+    assert process.stdout
+    process.stdout.close()
+    assert values_of(directory, "x") == [1, 2]
+
+
+def test_a_segment_with_a_damaged_header_is_put_aside_and_the_rest_is_read(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    for i in range(4000):
+        writer.log("x", i)
+    (source,) = [entry for entry in directory.iterdir() if len(entry.name) == 32]
+    first, *_ = sorted(source.glob("*.seg"))
+    with open(first, "r+b") as file:
+        file.seek(20)
+        file.write(b"\xff\xff")
+    found = logged(drain(Collector(settings_for(directory))))
+    assert list(source.glob("*.damaged"))
+    assert found.get(("run", "x", ""), []) == []  # the name was defined in the lost segment: points without a name
+    writer.log("y", 1)
+    assert logged(drain(Collector(settings_for(directory))))["run", "y", ""] == [1]
+
+
+def test_a_damaged_record_is_left_out_and_counted(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("x", 1)
+    writer.text("note", "hello world, this is a text")
+    writer.log("x", 2)
+    (path,) = directory.glob("*/*.seg")
+    data = path.read_bytes()
+    at = data.index(b"hello world")
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(b"HELLO")
+    collector = Collector(settings_for(directory))
+    events = drain(collector)
+    assert logged(events) == {("run", "x", ""): [1, 2]}
+    assert max(e.dropped for e in events if isinstance(e, MetricsEvent)) > 0
+
+
+def test_a_reader_killed_before_noting_what_was_stored_reads_it_again(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    for i in range(5000):
+        writer.log("x", i)
+    once = Collector(settings_for(directory))
+    taken = [event for item in once.collect(1 << 30, now=True) for event in item.events]
+    assert logged(taken)["run", "x", ""]
+    assert logged(drain(Collector(settings_for(directory))))["run", "x", ""] == list(range(5000))
+
+
+def test_a_new_reader_goes_on_where_the_last_one_stored(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    for i in range(3000):
+        writer.log("x", i)
+    first = logged(drain(Collector(settings_for(directory))))["run", "x", ""]
+    for i in range(3000, 6000):
+        writer.log("x", i)
+    assert first + logged(drain(Collector(settings_for(directory))))["run", "x", ""] == list(range(6000))
+
+
+# --- the disk ---
+
+
+def test_the_quota_drops_points_and_counts_them_until_there_is_room(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    writer = spool.open_run(settings_for(directory, spool_quota=200_000), "run")
+    for i in range(20_000):
+        writer.log("x", i)
+    assert 0 < writer.dropped < 20_000
+    assert "quota" in caplog.text
+    assert len(caplog.records) == 1, "told once, not at every point"
+    collector = Collector(settings_for(directory))
+    events = drain(collector)
+    kept = logged(events)["run", "x", ""]
+    assert len(kept) + writer.dropped == 20_000
+    collector.collect(1, now=True)  # writes down how full the spool is
+    time.sleep(1.1)
+    writer.log("x", -1)
+    events += drain(collector)
+    assert logged(events)["run", "x", ""][-1] == -1
+    assert max(e.dropped for e in events if isinstance(e, MetricsEvent)) == writer.dropped
+
+
+def test_drops_are_told_even_if_nothing_is_logged_after_them(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run")
+    collector = Collector(settings_for(directory))
+    for i in range(20_000):
+        writer.log("x", i)
+    events = drain(collector)
+    assert max(e.dropped for e in events if isinstance(e, MetricsEvent)) == writer.dropped
+    messages = [data["message"] for _, kind, data in steps_of_life(events) if kind == "warning"]
+    assert not messages or "quota" in messages[0]
+
+
+IN_SMALL_TMPFS = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, logging\n"
+        "from runstream import spool\nfrom runstream_schemas.settings import Settings\n"
+        "from runstream.collector import Collector\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from tests.producers.reading import drain, logged, settings_for\n"
+        "from pathlib import Path\n"
+        "settings = Settings.load({}, spool=sys.argv[1] + '/spool')\n"
+        "writer = spool.open_run(settings, 'run')\n"
+        "for i in range(60000): writer.log('x', i)\n"
+        "writer.tag('still', 'here')\n"
+        "assert writer.dropped > 0, 'the disk was not full'\n"
+        "kept = logged(drain(Collector(settings)))['run', 'x', '']\n"
+        "assert kept == list(range(len(kept))) and len(kept) + writer.dropped == 60000, (len(kept), writer.dropped)\n"
+        "print('dropped', writer.dropped)\n"
+    )
+    command = f"mount -t tmpfs -o size=600k tmpfs {mount!s} && exec {sys.executable} {script} {mount} {Path(__file__).parents[2]}"
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    done = subprocess.run([*IN_SMALL_TMPFS, command], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "dropped" in done.stdout
+    assert "disk full" in done.stderr
+
+
+def test_a_spool_that_cannot_be_written_never_stops_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    writer = spool.open_run(settings_for(tmp_path / "file" / "spool"), "run")
+    for i in range(1000):
+        writer.log("x", i)
+    writer.status("complete")
+    assert writer.dropped == 1000
+    assert "cannot be written" in caplog.text
+
+
+def test_a_vanished_spool_is_begun_anew(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("x", 0)
+    shutil.rmtree(directory)
+    for i in range(5000):
+        writer.log("x", i)
+    assert "vanished" in caplog.text
+    assert writer.dropped > 0
+    found = logged(drain(Collector(settings_for(directory))))["run", "x", ""]
+    assert found == list(range(5000 - len(found), 5000))
+
+
+def test_a_clock_that_goes_backwards_changes_no_order(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter(range(10_000, 0, -1))
+    monkeypatch.setattr(time, "time", lambda: float(next(times)))
+    writer = spool.open_run(settings_for(directory), "run")
+    monkeypatch.undo()
+    for i in range(50):
+        writer.log("x", i)
+    assert values_of(directory, "x") == list(range(50))
+
+
+def test_logging_after_close_starts_a_new_source(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("x", 1)
+    writer.status("complete")
+    writer.close()
+    writer.close()
+    writer.log("x", 2)
+    assert sorted(values_of(directory, "x")) == [1, 2]
+
+
+def test_a_closed_source_frees_its_mapping(directory: Path) -> None:
+    for i in range(50):
+        writer = spool.open_run(settings_for(directory), f"run-{i}")
+        writer.log("x", 1)
+        writer.close()
+    gc.collect()
+    if sys.platform == "linux":
+        maps = Path("/proc/self/maps").read_text()
+        assert maps.count(str(directory)) <= 1
