@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import secrets
 
-_ADJECTIVES = ["amber", "bold", "brave", "bright", "brisk", "calm", "clear", "clever", "coral", "crisp", "dapper", "eager", "early", "fair", "fleet", "fond", "gentle", "glad", "golden", "good", "green", "happy", "honest", "icy", "jolly", "keen", "kind", "lively", "lucid", "lucky", "mellow", "merry", "mild", "neat", "nimble", "noble", "olive", "patient", "plucky", "polite", "proud", "purple", "quick", "quiet", "rapid", "red", "rosy", "sharp", "silver", "sincere", "smart", "snowy", "soft", "solid", "steady", "sunny", "sweet", "tidy", "true", "upbeat", "vivid", "warm", "wise", "witty", "zesty"]
-_NOUNS = ["acorn", "apple", "arch", "atlas", "badge", "basin", "beach", "bear", "birch", "bridge", "brook", "candle", "canyon", "cedar", "cherry", "cliff", "cloud", "clover", "comet", "cove", "crane", "dune", "eagle", "ember", "fern", "fig", "finch", "forest", "fox", "garden", "grape", "harbor", "hazel", "heron", "hill", "island", "ivy", "lake", "lantern", "leaf", "lemon", "lily", "lion", "maple", "meadow", "moon", "moss", "oak", "ocean", "olive", "orchid", "otter", "owl", "peach", "pear", "pine", "plum", "pond", "quince", "rain", "reef", "river", "robin", "sail", "sea", "shore", "sky", "sparrow", "spring", "star", "stone", "stream", "sun", "thistle", "tulip", "valley", "wave", "willow", "wind"]
+_ADJECTIVES = """
+    amber bold brave bright brisk calm clear clever coral crisp dapper eager early fair fleet fond
+    gentle glad golden good green happy honest icy jolly keen kind lively lucid lucky mellow merry mild
+    neat nimble noble olive patient plucky polite proud purple quick quiet rapid red rosy sharp silver
+    sincere smart snowy soft solid steady sunny sweet tidy true upbeat vivid warm wise witty zesty
+""".split()  # noqa: SIM905 - words, not syntax
+_NOUNS = """
+    acorn apple arch atlas badge basin beach bear birch bridge brook candle canyon cedar cherry cliff
+    cloud clover comet cove crane dune eagle ember fern fig finch forest fox garden grape harbor hazel
+    heron hill island ivy lake lantern leaf lemon lily lion maple meadow moon moss oak ocean olive
+    orchid otter owl peach pear pine plum pond quince rain reef river robin sail sea shore sky sparrow
+    spring star stone stream sun thistle tulip valley wave willow wind
+""".split()  # noqa: SIM905 - words, not syntax
 
 
 def make_display_name() -> str:

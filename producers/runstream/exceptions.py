@@ -191,4 +191,7 @@ class ServiceException(ServiceError):
         self.details = details or {}
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}:\n\tCode: {self.status_code}\n\tMessage: {self.message}\n\tDetails: {self.details or None}"
+        return (
+            f"{type(self).__name__}:\n\tCode: {self.status_code}\n"
+            f"\tMessage: {self.message}\n\tDetails: {self.details or None}"
+        )

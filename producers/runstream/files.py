@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -125,14 +125,11 @@ def list_files(client: ServiceClient, run_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def capture(
-    client: ServiceClient, run_id: str, folders: list[str], where: Path, settle: Callable[[], Any]
-) -> None:
+def capture(client: ServiceClient, run_id: str, folders: list[str], where: Path) -> None:
     """Store what lies in the run's output folders, but for names already stored.
 
     Args:
         folders: as the user named them, relative to `where`; also their names among the run's files.
-        settle: called before the first request; makes the service know the run.
     """
     found = [
         pair
@@ -142,7 +139,6 @@ def capture(
     ]
     if not found:
         return
-    settle()
     have = {file["path"] for file in list_files(client, run_id)}
     for name, path in found:
         if name not in have:

@@ -6,7 +6,7 @@ import builtins
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -89,7 +89,7 @@ class Run(Recording, RunFiles):
         parent: Run | None = None,
     ) -> _RunType:
         """Create and start a run: two records in the spool, and a nudge to the service that it should come up."""
-        run_id = run_id or str(uuid.uuid4())
+        run_id = _checked(run_id) if run_id else str(uuid.uuid4())
         record = RunRecord(
             run_id,
             experiment.name,
@@ -285,7 +285,7 @@ class Run(Recording, RunFiles):
 
     def _store_outputs(self) -> None:
         try:
-            files.capture(self._client, self._id, self._outputs, self._where, self._settle)
+            files.capture(self._client, self._id, self._outputs, self._where)
         except (ServiceException, AzureMLException, OSError) as error:
             _log.warning(
                 "run %s: files of %s were not stored (%s); upload_folder() stores them later",
@@ -466,9 +466,9 @@ class Run(Recording, RunFiles):
     ) -> Iterator[Run]:
         self._settle_all()
         if recursive:
-            found: Iterable[RunRecord] = self._descendants(self._id)
-            if not self._record.parent_run_id:
-                found = sorted(found, key=lambda record: record.start_time_utc or "", reverse=True)
+            found = list_records(self._client, [("ancestor", self._id)])
+            if self._record.parent_run_id:
+                found = _depth_first(list(found), self._id)
         else:
             found = list_records(
                 self._client, [("parent", self._id), *run_params(tags, properties, type, status)]
@@ -476,11 +476,6 @@ class Run(Recording, RunFiles):
         for record in found:
             if fits(record, tags, properties, type, status):
                 yield Run._of(self._experiment, record)
-
-    def _descendants(self, run_id: str) -> Iterator[RunRecord]:
-        for record in list_records(self._client, [("parent", run_id)]):
-            yield record
-            yield from self._descendants(record.run_id)
 
     # --- what is known of it ---
 
@@ -715,6 +710,25 @@ def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record:
     return kind._of(
         Experiment(workspace, experiment, _skip_name_validation=True, _create_in_cloud=False), record
     )
+
+
+def _checked(run_id: Any) -> str:
+    if not isinstance(run_id, str) or "/" in run_id or not run_id.isprintable():
+        raise UserErrorException(
+            f"run id {run_id!r:.60}: expected a string of printable characters without slashes"
+        )
+    return run_id
+
+
+def _depth_first(records: list[RunRecord], root: str) -> Iterator[RunRecord]:
+    children: dict[str | None, list[RunRecord]] = {}
+    for record in records:
+        children.setdefault(record.parent_run_id, []).append(record)
+    waiting = children.get(root, [])[::-1]
+    while waiting:
+        record = waiting.pop()
+        yield record
+        waiting.extend(reversed(children.get(record.run_id, [])))
 
 
 def _is_log(path: str) -> bool:

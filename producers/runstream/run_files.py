@@ -11,7 +11,6 @@ from typing import IO, Any
 from . import files
 from .client import ServiceClient
 from .exceptions import UserErrorException
-from .reading import settle
 
 _log = logging.getLogger("runstream")
 
@@ -24,9 +23,6 @@ class RunFiles:
     @property
     def _client(self) -> ServiceClient:
         raise NotImplementedError
-
-    def _settle(self) -> None:
-        settle(self._client, self._id)
 
     def upload_file(
         self, name: str, path_or_stream: str | os.PathLike[str] | IO[Any], datastore_name: str | None = None
@@ -86,7 +82,6 @@ class RunFiles:
         return self._upload(files.folder_files(name, path))
 
     def _upload(self, pairs: Iterable[tuple[str, Any]]) -> files.UploadResult:
-        self._settle()  # a file belongs to a run the service knows
         result = files.UploadResult()
         for name, source in pairs:
             stored = files.upload(self._client, self._id, name, source)
@@ -99,7 +94,6 @@ class RunFiles:
         Raises:
             ServiceException: the service is away.
         """
-        self._settle()
         return [file["path"] for file in files.list_files(self._client, self._id)]
 
     def download_file(
@@ -121,7 +115,6 @@ class RunFiles:
         target = Path(output_file_path) if output_file_path is not None else Path()
         if target.is_dir():
             target = target / files.normalised(name).rsplit("/", 1)[-1]
-        self._settle()
         files.download(self._client, self._id, name, target, _validate_checksum)
 
     def download_files(
