@@ -84,14 +84,6 @@ def binaries() -> Path:
     return max(found, key=lambda path: int("".join(c for c in path.parent.name if c.isdigit()) or 0))
 
 
-def major_version(programs: Path) -> int:
-    """Major version of the Postgres in `programs`, from what it says itself."""
-    said = subprocess.run(
-        [programs / "postgres", "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    return int(said.split()[-1].split(".")[0])
-
-
 @dataclass(slots=True)
 class PostgresServer:
     """One embedded server and its directory. Not for use by two processes at once: hold the home's lock.
@@ -303,15 +295,23 @@ class PostgresServer:
                 break
         self.identity = None
         if status in (postgres_child.CANNOT_UNSHARE, postgres_child.CANNOT_DROP):
-            caller = f"user {os.geteuid()}, who has no name" if os.geteuid() else "root"
-            raise DatabaseError(
-                f"Postgres does not run as {caller}, and this system allows neither a user namespace nor another "
-                "user; run as a normal user, or set RUNSTREAM_DATABASE"
-            )
+            raise DatabaseError(_cannot_become())
         raise DatabaseError(f"initdb in {self.data_dir} failed with status {status}: {self._last_log()}")
 
     def _check_version(self) -> None:
-        found, ours = int((self.data / "PG_VERSION").read_text().split()[0]), major_version(self._programs)
+        """Compare the data's version with the programs'; in passing, find out which identity this system allows."""
+        found, ours = int((self.data / "PG_VERSION").read_text().split()[0]), 0
+        for identity in [self.identity] if self.identity else _identities():
+            self.identity = identity
+            process = self._run([str(self._programs / "postgres"), "--version"], output=subprocess.PIPE)
+            said, _ = process.communicate()
+            self._release()
+            if process.returncode == 0:
+                ours = int(said.split()[-1].split(b".")[0])
+                break
+        else:
+            self.identity = None
+            raise DatabaseError(_cannot_become())
         if found != ours:
             raise DatabaseError(
                 f"the database in {self.data} was made by Postgres {found}, the installed one is {ours}; install the "
@@ -321,8 +321,6 @@ class PostgresServer:
 
     def _own(self) -> None:
         """Give the directory to the user the server will be; only root can need that, and only when it changes."""
-        if self.identity is None:
-            self.identity = self._known_identity()
         if os.geteuid() or self.identity == "plain":
             return
         owner = _other_user()[0] if self.identity == "drop" else os.geteuid()
@@ -335,20 +333,7 @@ class PostgresServer:
                 os.lchown(os.path.join(place, name), owner, -1)
         os.lchown(self.data_dir, owner, -1)
 
-    def _known_identity(self) -> str:
-        """The first identity this system allows, tried with a program that does nothing."""
-        candidates = _identities()
-        if len(candidates) == 1:
-            return candidates[0]
-        for identity in candidates:
-            self.identity = identity
-            status = self._run([str(self._programs / "postgres"), "--version"]).wait()
-            self._release()
-            if status == 0:
-                return identity
-        return candidates[0]
-
-    def _run(self, argv: list[str]) -> subprocess.Popen[bytes]:
+    def _run(self, argv: list[str], output: int | None = None) -> subprocess.Popen[bytes]:
         assert self.identity is not None
         plan: dict[str, object] = {"identity": self.identity, "argv": argv, "parent": os.getpid()}
         if self.identity != "plain":
@@ -363,7 +348,7 @@ class PostgresServer:
         with _append(self.log_file) as log:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", postgres_child.__file__, json.dumps(plan)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=keep, env=environment,
+                stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, pass_fds=keep, env=environment,
                 cwd="/", start_new_session=True,
             )  # fmt: skip
         for descriptor in keep:
@@ -466,6 +451,14 @@ def _identities() -> list[str]:
     except KeyError:
         return ["namespace"]  # a container started with a bare number as its user
     return ["plain"]
+
+
+def _cannot_become() -> str:
+    caller = f"user {os.geteuid()}, who has no name" if os.geteuid() else "root"
+    return (
+        f"Postgres does not run as {caller}, and this system allows neither a user namespace nor another user; run as a "
+        "normal user, or set RUNSTREAM_DATABASE"
+    )
 
 
 def _other_user() -> tuple[int, int]:

@@ -61,19 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except RunstreamError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # Errors of the reproduced API have their class and details in str().
+        print(f"error: {getattr(error, 'message', error)}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("runstream", "runstream_schemas"):
             raise
         print(f"error: this command needs {error.name}; `pip install 'runstream[server]'`", file=sys.stderr)
-        return 1
-    except Exception as error:
-        from .exceptions import AzureMLException
-
-        if not isinstance(error, AzureMLException):
-            raise
-        print(f"error: {error.message}", file=sys.stderr)
         return 1
 
 

@@ -18,7 +18,7 @@ from runstream_schemas.errors import DatabaseError, ServiceError, SpoolError
 from runstream_schemas.settings import Settings
 
 from .cli import settings_of
-from .home import open_home, running_service
+from .home import open_home
 from .service import log_to_stderr, run_blocking, stop_at_signals
 
 logger = logging.getLogger("runstream")
@@ -152,7 +152,5 @@ def compact(options: argparse.Namespace) -> int:
 
     settings = settings_of(options)
     log_to_stderr("WARNING")
-    if not settings.database and running_service(open_home(settings)) is None:
-        raise ServiceError("no service runs whose points could be written; start it with `runstream up`")
     run_blocking(compact_now(settings))
     return 0

@@ -144,10 +144,9 @@ class _Service:
         started_by_itself: bool,
         on_ready: Callable[[ServiceInfo], None] | None,
     ) -> None:
-        from runstream_query.api import run_server
-
         from runstream_consumers.compaction import run_compactor
         from runstream_consumers.consumer import run_consumer
+        from runstream_query.api import run_server
 
         def ready(url: str) -> None:
             info = ServiceInfo(
@@ -175,12 +174,14 @@ class _Service:
             parts["idle watch"] = lambda: self._end_when_idle(stop)
         # What lives for good is not looked at again by every collection.
         gc.freeze()
-        await run_parts(parts, stop)
+        try:
+            await run_parts(parts, stop)
+        finally:
+            gc.unfreeze()
 
     async def _end_when_idle(self, stop: asyncio.Event) -> None:
         """Set `stop` once there was no live run and no open page for `idle_timeout` seconds."""
         from runstream_query.api import open_pages
-
         from runstream_schemas.database import connect
 
         timeout = self.settings.idle_timeout
