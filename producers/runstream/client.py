@@ -5,7 +5,6 @@ No `requests` or `httpx`: the client install stays small and `import runstream` 
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import threading
@@ -14,12 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Any
-from urllib.parse import quote, urlencode, urlsplit
+from typing import IO, TYPE_CHECKING, Any
 
 from runstream_schemas.settings import Settings
 
 from .exceptions import AuthenticationException, ServiceException
+
+if TYPE_CHECKING:
+    import http.client
+
+# http.client and urllib.parse are imported where they are used: they take longer to load than all the rest a script needs
+# to start a run and log to it.
 
 AWAY_TIMEOUT = 30.0
 """Seconds a call goes on trying to reach the service before it raises `ServiceException`."""
@@ -124,6 +128,8 @@ class ServiceClient:
 
     def download(self, path: str, target: IO[bytes]) -> None:
         """GET a file into `target`, in pieces; after a broken connection it goes on where it stopped."""
+        import http.client
+
         done, deadline = 0, time.monotonic() + AWAY_TIMEOUT
         while True:
             headers = {"Range": f"bytes={done}-"} if done else None
@@ -154,6 +160,9 @@ class ServiceClient:
         headers: Mapping[str, str] | None,
         start: int,
     ) -> Iterator[http.client.HTTPResponse]:
+        import http.client
+        from urllib.parse import urlencode
+
         target = f"{path}?{urlencode(params)}" if params else path
         deadline = time.monotonic() + AWAY_TIMEOUT
         pause = 0.05
@@ -190,6 +199,8 @@ class ServiceClient:
         headers: Mapping[str, str],
         deadline: float,
     ) -> http.client.HTTPResponse:
+        from urllib.parse import urlsplit
+
         address = self.address(deadline - time.monotonic())
         connection = self._connection(address)
         extra = {"Authorization": f"Bearer {address.token}"} if address.token else {}
@@ -199,6 +210,9 @@ class ServiceClient:
         return connection.getresponse()
 
     def _connection(self, address: Address) -> http.client.HTTPConnection:
+        import http.client
+        from urllib.parse import urlsplit
+
         # A forked child must not speak on its parent's socket: the process id is part of the key.
         key = (os.getpid(), address)
         if getattr(self._local, "key", None) == key:
@@ -246,6 +260,8 @@ def _problem(answer: http.client.HTTPResponse) -> Exception:
 
 def quoted(part: str) -> str:
     """A path segment or a path of files, quoted for a URL; slashes stay."""
+    from urllib.parse import quote
+
     return quote(part, safe="/")
 
 

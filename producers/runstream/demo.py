@@ -118,7 +118,7 @@ def train(run: Run, alpha: float, scratch: Path) -> float:
     run.log("alpha", alpha)
     mse = float("nan")
     model: Any = None
-    for rows in range(20, len(features) + 1, 3):
+    for rows in range(23, len(features) + 1, 6):
         model = Ridge(alpha=alpha).fit(features[:rows], target[:rows])
         guess = model.predict(test_features)
         mse = float(mean_squared_error(test_target, guess))
@@ -167,7 +167,7 @@ def show_places(workspace: Workspace, parent: Run, parquet_timeout: float) -> No
     store = workspace._settings.store_url
     where = "--home " + _shell(workspace._settings.home) + " " if workspace._settings.home else ""
     print("\nWhere to look next")
-    print(f"  page      {parent.get_portal_url()}")
+    print(f"  page      {parent.get_portal_url().partition('?')[0]}")
     print(f"  API       {workspace._client.address().url}/api/v1/runs/{parent.id}")
     print(f"  SQL       runstream sql {where}\"select run_id, min(value) as mse from metrics where name = 'mse' and"
           f" experiment = '{EXPERIMENT}' group by run_id order by mse limit 3\"")  # fmt: skip
@@ -181,9 +181,9 @@ def show_places(workspace: Workspace, parent: Run, parquet_timeout: float) -> No
         print(f"  Parquet   {folder}: not there yet; `runstream compact` writes it now")
         return
     print(f"  Parquet   {folder} ({points} points of this sweep)")
-    query = f"select name, count(*), min(value), max(value) from '{folder}/**/*.parquet' group by name order by name"
-    print(f'  DuckDB    duckdb -c "{query}"')
-    print(f'            python -c "import duckdb; duckdb.sql("{query}").show()"')
+    query = f'select name, count(*), min(value), max(value) from "{folder}/**/*.parquet" group by name order by name'
+    print(f"  DuckDB    duckdb -c '{query}'")
+    print(f'            python -c \'import duckdb; duckdb.sql("""{query}""").show()\'')
 
 
 def _wait_for_parquet(folder: Path, parent: Run, timeout: float) -> int | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +62,8 @@ def upload(client: ServiceClient, run_id: str, name: str, source: Any) -> dict[s
         ServiceException: the service is away, or could not store it.
     """
     name = normalised(name)
+    import tempfile
+
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
@@ -155,6 +155,8 @@ def download(client: ServiceClient, run_id: str, name: str, target: Path, checks
         UserErrorException: the run has no such file, or its content is damaged.
         ServiceException: the service is away.
     """
+    import tempfile
+
     name = normalised(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
@@ -179,6 +181,8 @@ def download(client: ServiceClient, run_id: str, name: str, target: Path, checks
 
 
 def _verify(client: ServiceClient, run_id: str, name: str, stream: IO[bytes]) -> None:
+    import hashlib
+
     wanted = next((file["sha256"] for file in list_files(client, run_id) if file["path"] == name), None)
     stream.seek(0)
     digest = hashlib.sha256()
