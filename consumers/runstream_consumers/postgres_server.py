@@ -243,7 +243,8 @@ class PostgresServer:
         """Address of the database; holds the password where TCP is used."""
         if self.tcp:
             password = (self.data_dir / "password").read_text().strip()
-            return f"postgresql://{ROLE}:{quote(password, safe='')}@127.0.0.1:{self.port}/{DATABASE}"
+            port = self.port or self._recorded_port()
+            return f"postgresql://{ROLE}:{quote(password, safe='')}@127.0.0.1:{port}/{DATABASE}"
         return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(self.data_dir), safe='')}&port={SOCKET_PORT}"
 
     # --- steps ------------------------------------------------------------------------------------------------------
@@ -348,8 +349,8 @@ class PostgresServer:
         with _append(self.log_file) as log:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", postgres_child.__file__, json.dumps(plan)],
-                stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, pass_fds=keep, env=environment,
-                cwd="/", start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, pass_fds=keep,
+                env=environment, cwd="/", start_new_session=True,
             )  # fmt: skip
         for descriptor in keep:
             os.close(descriptor)
@@ -363,6 +364,15 @@ class PostgresServer:
             return ""
         mine = len(lines) >= 8 and self._process is not None and lines[0] == str(self._process.pid)
         return lines[7].strip() if mine else ""
+
+    def _recorded_port(self) -> int:
+        """Port of a server another process started here."""
+        try:
+            return int((self.data / "postmaster.pid").read_text().splitlines()[3])
+        except (OSError, IndexError, ValueError):
+            raise DatabaseError(
+                f"no Postgres runs in {self.data_dir}; start the service with `runstream up`"
+            ) from None
 
     def _wait_for_orphans(self, patience: float = 30.0) -> None:
         """Wait for the server of a killed service to finish its shutdown, or make it; then clear what it left.

