@@ -321,7 +321,8 @@ def _check(event: Any) -> None:
         raise CorruptEvent(f"slots [{event.first}, +{event.count}) are out of range")
     if isinstance(event, MetricsEvent):
         for key, _ in event.series:
-            if not (isinstance(key.name, str) and isinstance(key.column, str) and 0 <= key.cls < 1 << 15):
+            names: tuple[Any, Any] = (key.name, key.column)
+            if not all(isinstance(name, str) for name in names) or not 0 <= key.cls < 1 << 15:
                 raise CorruptEvent(f"series {key!r:.100} cannot be")
         return
     for op in event.ops:

@@ -43,7 +43,8 @@ CACHED_RUNS = 100_000
 CACHED_SERIES = 200_000
 
 _TRANSIENT = (
-    OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.SerializationError,
+    OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError,
+    asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError,
 )  # fmt: skip

@@ -1,0 +1,295 @@
+"""The writer against a real Postgres: what is stored is what was logged, whatever way it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runstream_consumers.source import DeadLetter, Fetched, Missing, Partition
+from runstream_consumers.writer import FenceLost, Writer
+from runstream_schemas.events import Event, TagOp, TagsEvent
+from runstream_schemas.settings import Settings
+
+from .logged import T0, LoggingSource, assert_stored, stored_points
+
+
+class Log:
+    """One partition, filled by the test."""
+
+    def __init__(self, index: int = 0, topic_id: str = "topic-id") -> None:
+        self.partition = Partition("cluster", topic_id, "runstream.metrics", index)
+        self.next = 0
+
+    def fetched(self, *events: Event, missing: Missing | None = None) -> Fetched:
+        start, self.next = self.next, self.next + max(len(events), 1)
+        return Fetched(self.partition, start, self.next, list(events), missing=missing)
+
+
+def source(run_id: str = "run", points: int = 0, names: tuple[str, ...] = ("loss",)) -> LoggingSource:
+    one = LoggingSource(run_id)
+    for i in range(points):
+        one.log(names[i % len(names)], float(i))
+    return one
+
+
+@pytest.fixture
+def writer(pool: asyncpg.Pool) -> Writer:
+    return Writer(pool, Settings())
+
+
+async def test_points_are_stored_as_logged(pool: asyncpg.Pool, writer: Writer) -> None:
+    one = source(points=100, names=("a", "b", "é" * 300))
+    log = Log()
+    await writer.store([log.fetched(one.event(0, 60), one.event(60, 100))])
+    await assert_stored(pool, [one])
+    assert writer.counters.points == 100
+
+
+async def test_a_resend_with_other_borders_changes_nothing(pool: asyncpg.Pool, writer: Writer) -> None:
+    one = source(points=30)
+    log = Log()
+    for first, end in [(0, 10), (0, 10), (5, 15), (10, 20), (0, 30), (25, 30)]:
+        await writer.store([log.fetched(one.event(first, end))])
+    await assert_stored(pool, [one])
+    assert await pool.fetchval("select count(*) from gaps") == 0
+
+
+async def test_a_gap_is_recorded_until_it_is_filled(pool: asyncpg.Pool, writer: Writer) -> None:
+    one = source(points=40)
+    log = Log()
+    await writer.store([log.fetched(one.event(0, 10), one.event(20, 30))])
+    gap = await pool.fetchrow("select g.*, r.run_id from gaps g join runs r on r.key = g.run_key")
+    assert (gap["first"], gap["next"], gap["reason"], gap["topic"], gap["run_id"]) == (10, 20, "sequence", "metrics", "run")
+    assert gap["source"] == UUID(bytes=one.id)
+    await writer.store([log.fetched(one.event(15, 40))])
+    assert [tuple(r) for r in await pool.fetch("select first, next from gaps")] == [(10, 15)]
+    await writer.store([log.fetched(one.event(5, 20))])
+    assert await pool.fetchval("select count(*) from gaps") == 0
+    await assert_stored(pool, [one])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_schedule_stores_what_was_logged(data: st.DataObject, postgres_schedules: str) -> None:
+    """Events of several sources, cut anywhere, sent twice, in any order, over two partitions, in any number of commits."""
+    seed = data.draw(st.integers(0, 2**32))
+    random_ = random.Random(seed)
+    sources = [source(f"run-{seed}-{i // 2}") for i in range(random_.randint(1, 4))]
+    times = random_.sample(range(10**6), 400)
+    for one in sources:
+        mine = sorted(times.pop() for _ in range(random_.randint(1, 60)))
+        for time in mine:
+            one.log(random_.choice("abc"), float(random_.randint(-100, 100)), T0 + time)
+    pieces: list[Event] = []
+    for one in sources:
+        for _ in range(random_.randint(1, 3)):
+            cuts = sorted({0, len(one.points), *(random_.randint(0, len(one.points)) for _ in range(random_.randint(0, 6)))})
+            pieces += [one.event(a, b) for a, b in pairwise(cuts)]
+    random_.shuffle(pieces)
+
+    async def run() -> None:
+        pool = await asyncpg.create_pool(postgres_schedules, min_size=1, max_size=4)
+        writers = [Writer(pool, Settings()), Writer(pool, Settings())]
+        logs = [Log(0, str(seed)), Log(1, str(seed))]
+        try:
+            rest = pieces
+            while rest:
+                batches: list[list[Fetched]] = [[], []]
+                for n in range(2):  # two writers at once, each with a partition, and the same sources in both
+                    size = random_.randint(1, 6)
+                    batches[n], rest = [logs[n].fetched(*rest[:size])] if rest[:size] else [], rest[size:]
+                await asyncio.gather(*(w.store(b) for w, b in zip(writers, batches, strict=True)))
+            await assert_stored(pool, sources)
+        finally:
+            pool.terminate()
+
+    asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def postgres_schedules(postgres_server: Any) -> str:
+    """One database for all schedules: hypothesis calls the test many times in one fixture's life."""
+
+    async def make() -> None:
+        admin = await asyncpg.connect(postgres_server.dsn)
+        await admin.execute("create database schedules template migrated")
+        await admin.close()
+
+    asyncio.run(make())
+    return str(postgres_server.dsn.replace("/postgres", "/schedules", 1))
+
+
+async def test_the_second_writer_loses_the_fence(pool: asyncpg.Pool, writer: Writer) -> None:
+    one, two = source(points=20), source("other", points=20)
+    log = Log()
+    first = log.fetched(one.event(0, 20))
+    await writer.store([first])
+    other_log, late = Log(1), Writer(pool, Settings())
+    with pytest.raises(FenceLost) as lost:
+        await late.store([other_log.fetched(two.event(0, 20)), Fetched(log.partition, 0, 1, [two.event(0, 10)])])
+    assert lost.value.partitions == [log.partition]
+    assert await stored_points(pool, "other") == {}
+    assert await pool.fetchval("select count(*) from offsets") == 1
+    assert await late.load_offsets([log.partition, other_log.partition]) == {log.partition: 1, other_log.partition: None}
+
+
+async def test_of_two_writers_at_once_one_stores(pool: asyncpg.Pool) -> None:
+    one = source(points=2000)
+    log = Log()
+    writers = [Writer(pool, Settings()) for _ in range(4)]
+    for i in range(20):
+        batch = log.fetched(one.event(i * 100, i * 100 + 100))
+        results = await asyncio.gather(*(w.store([batch]) for w in writers), return_exceptions=True)
+        assert sorted(type(r).__name__ for r in results) == ["FenceLost"] * 3 + ["NoneType"]
+    await assert_stored(pool, [one])
+
+
+async def test_a_connection_lost_in_the_middle_is_survived(pool: asyncpg.Pool, writer: Writer) -> None:
+    one = source(points=10_000)
+    log = Log()
+    cuts = 12
+
+    async def cut() -> None:
+        nonlocal cuts
+        admin = await asyncpg.connect(**_address(pool))
+        while cuts:
+            cuts -= 1
+            await admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+                "and pid <> pg_backend_pid()"
+            )
+            await asyncio.sleep(0.02 + random.random() * 0.15)
+        await admin.close()
+
+    cutting = asyncio.create_task(cut())
+    at = 0
+    async with asyncio.timeout(60):
+        while at < 100 or cuts:
+            batch = Fetched(log.partition, at, at + 1, [one.event(at % 100 * 100, at % 100 * 100 + 100)])
+            try:
+                await writer.store([batch])
+                at += 1
+            except FenceLost:
+                # The commit had succeeded although its answer was lost.
+                at = (await writer.load_offsets([log.partition]))[log.partition] or 0
+    await cutting
+    assert writer.counters.retries
+    await assert_stored(pool, [one])
+
+
+def _address(pool: asyncpg.Pool) -> dict[str, Any]:
+    return {"dsn": pool._connect_args[0] or pool._connect_kwargs["dsn"]}
+
+
+async def test_two_thousand_tiny_events_in_one_commit(pool: asyncpg.Pool, writer: Writer) -> None:
+    sources = [source(f"run-{i}", points=10, names=("a", "b", "c", "d", "e")) for i in range(2000)]
+    log = Log()
+    await writer.store([log.fetched(*(one.event(0, 5) for one in sources))])
+    await writer.store([log.fetched(*(one.event(5, 10) for one in sources))])
+    assert await pool.fetchval("select sum(points) from chunks") == 20_000
+    for one in sources[::400]:
+        await assert_stored(pool, [one])
+
+
+@pytest.mark.parametrize("rows", [1, 1000])
+async def test_summaries_keep_nan_and_infinity(pool: asyncpg.Pool, writer: Writer, rows: int) -> None:
+    """`rows`: few go by unnest, many by the staging table."""
+    names = [f"m{i}" for i in range(rows)]
+    values = [float("nan"), 1e308, float("inf"), 1e308, -1.0, float("nan")]
+    one = LoggingSource("run")
+    for value in values:
+        for name in names:
+            one.log(name, value)
+    log = Log()
+    with np.errstate(all="ignore"):
+        for i in range(len(values)):
+            await writer.store([log.fetched(one.event(i * rows, i * rows + rows))])
+    found = await pool.fetch("select distinct count, finite, min, max, sum, first, last from summaries")
+    assert len(found) == 1
+    row = found[0]
+    assert (row["count"], row["finite"], row["min"], row["max"]) == (6, 3, -1.0, float("inf"))
+    assert row["sum"] == float("inf")
+    assert np.isnan([row["first"], row["last"]]).all()
+
+
+async def test_summaries_of_mixed_kinds(pool: asyncpg.Pool, writer: Writer) -> None:
+    one = LoggingSource("run")
+    for value in [1, 2.5, "text \0 with a null", None, True]:
+        one.log("m", value)
+    log = Log()
+    await writer.store([log.fetched(one.event(0, 3))])
+    row = await pool.fetchrow("select * from summaries")
+    assert (row["count"], row["first"], row["last"], row["last_text"]) == (3, 1.0, None, "text \u2400 with a null")
+    await writer.store([log.fetched(one.event(3, 5))])
+    row = await pool.fetchrow("select * from summaries")
+    assert (row["count"], row["first"], row["last"], row["last_text"]) == (5, 1.0, 1.0, None)
+    assert (row["min"], row["max"]) == (1.0, 2.5)
+
+
+async def test_a_name_with_a_null_character_is_stored(pool: asyncpg.Pool, writer: Writer) -> None:
+    one = LoggingSource("run")
+    one.log("a\0b", 1.0)
+    await writer.store([Log().fetched(one.event(0, 1))])
+    assert await pool.fetchval("select name from series") == "a\u2400b"
+    assert (await stored_points(pool, "run"))[one.id][0][1] == "a\0b"
+
+
+async def test_drops_are_counted_once(pool: asyncpg.Pool, writer: Writer) -> None:
+    one, two = source(points=20), source(points=20)
+    log = Log()
+    await writer.store([log.fetched(one.event(0, 10, dropped=7), two.event(0, 10, dropped=1))])
+    await writer.store([log.fetched(one.event(10, 20, dropped=9), one.event(0, 10, dropped=7))])
+    await writer.store([log.fetched(one.event(20, 20, dropped=12))])
+    assert await pool.fetchval("select dropped from runs") == 13
+
+
+async def test_an_event_the_database_refuses_becomes_a_dead_letter(pool: asyncpg.Pool) -> None:
+    letters: list[DeadLetter] = []
+
+    async def reject(some: Any) -> None:
+        letters.extend(some)
+
+    writer = Writer(pool, Settings(), reject)
+    good = [source(f"run-{i}", points=10) for i in range(9)]
+    bad = source("r" * 100_000, points=10)  # longer than any index entry
+    bad.run_id = "".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=100_000))
+    events = [one.event(0, 10) for one in [*good[:4], bad, *good[4:]]]
+    log = Log()
+    await writer.store([log.fetched(*events)])
+    await assert_stored(pool, good)
+    assert [letter.partition for letter in letters] == [log.partition]
+    assert "ProgramLimitExceeded" in letters[0].reason
+    assert await writer.load_offsets([log.partition]) == {log.partition: 10}
+
+
+async def test_lost_offsets_are_recorded(pool: asyncpg.Pool, writer: Writer) -> None:
+    log = Log(3)
+    await writer.store([log.fetched(missing=Missing(0, 120, "retention"))])
+    row = await pool.fetchrow("select * from gaps")
+    assert (row["first"], row["next"], row["reason"], row["partition"], row["topic"]) == (0, 120, "retention", 3, "topic-id")
+
+
+async def test_listeners_hear_of_a_commit_and_never_of_a_lost_one(pool: asyncpg.Pool, writer: Writer) -> None:
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    connection = await asyncpg.connect(**_address(pool))
+    await connection.add_listener("runstream", lambda *args: heard.put_nowait(json.loads(args[3])))
+    one = source(points=20)
+    log = Log()
+    await writer.store([log.fetched(one.event(0, 10))])
+    with pytest.raises(FenceLost):
+        await writer.store([Fetched(log.partition, 0, 1, [one.event(10, 20)])])
+    await writer.store([log.fetched(TagsEvent("run", one.id, 0, 1, [TagOp(0, T0, "set", "k", "v")]))])
+    async with asyncio.timeout(5):
+        assert await heard.get() == {"topic": "metrics", "runs": ["run"]}
+        assert await heard.get() == {"topic": "tags", "runs": ["run"]}
+    await connection.close()
