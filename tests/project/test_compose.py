@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ from runstream_schemas.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 40.0
+POINTS = 1000
 
 
 def interpolate(value: Any) -> Any:
@@ -104,6 +106,8 @@ class Services:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.logs: dict[str, Path] = {}
+        plain = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+        self.plain = plain | {"PYTHONPATH": os.pathsep.join(sys.path)}
         self._stack = ExitStack()
 
     def environment(self, name: str) -> dict[str, str]:
@@ -127,7 +131,6 @@ class Services:
 
     def start(self, name: str, number: int = 1) -> subprocess.Popen[bytes]:
         self.logs[f"{name}-{number}"] = path = self.directory / f"{name}-{number}.log"
-        plain = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "runstream", *OURS[name]["command"]],
@@ -135,7 +138,7 @@ class Services:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env=plain | {"PYTHONPATH": os.pathsep.join(sys.path)} | self.environment(name),
+                env=self.plain | self.environment(name),
             )
         self._stack.callback(_end, process)
         return process
@@ -166,8 +169,51 @@ def services(home: Path, kafka: Any, postgres: str) -> Iterator[Services]:
     services.close()
 
 
+TRAINING = """
+import sys
+from runstream.core import Experiment, Workspace
+run = Experiment(Workspace.from_config(), "compose").start_logging()
+run.tag("kind", "compose")
+for step in range(int(sys.argv[1])):
+    run.log("loss", float(step))
+run.complete()
+"""
+
+
+def train(services: Services) -> None:
+    """Train on the machine of the agent: its spool, and the server's address."""
+    agent = services.environment("agent")
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING, str(POINTS)],
+        cwd=services.directory,
+        env=services.plain
+        | {
+            name: agent[name]
+            for name in ("RUNSTREAM_HOME", "RUNSTREAM_SPOOL", "RUNSTREAM_KAFKA", "RUNSTREAM_AUTOSTART")
+        }
+        | {"RUNSTREAM_URL": f"http://127.0.0.1:{services.port}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def wait_for_settled_run(services: Services) -> list[dict[str, Any]]:
+    url = f"http://127.0.0.1:{services.port}/api/v1/runs?summaries=1"
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            runs: list[dict[str, Any]] = json.load(answer)["runs"]
+        if runs and all(run["settled"] for run in runs):
+            return runs
+        time.sleep(0.1)
+    raise AssertionError(services.said())
+
+
 @pytest.mark.kafka
-def test_each_command_starts_serves_and_ends(services: Services) -> None:
+def test_each_command_starts_does_its_work_and_ends(services: Services) -> None:
     replicas = {name: service.get("deploy", {}).get("replicas", 1) for name, service in OURS.items()}
     processes = {
         f"{name}-{number}": services.start(name, number)
@@ -182,9 +228,12 @@ def test_each_command_starts_serves_and_ends(services: Services) -> None:
     while subprocess.run(check, stderr=subprocess.DEVNULL, timeout=20, check=False).returncode:
         assert time.monotonic() < deadline, services.said()
         time.sleep(0.2)
-    with urllib.request.urlopen(f"http://127.0.0.1:{services.port}/api/v1/runs", timeout=10) as answer:
-        assert answer.status == 200
-    time.sleep(2.0)
+    train(services)
+    [run] = wait_for_settled_run(services)
+    assert run["status"] == "Completed"
+    assert run["tags"] == {"kind": "compose"}
+    assert run["summaries"]["loss"]["count"] == POINTS
+    assert run["summaries"]["loss"]["last"] == POINTS - 1
     ended = {name: process.returncode for name, process in processes.items() if process.poll() is not None}
     assert not ended, services.said()
     for process in processes.values():
