@@ -56,6 +56,8 @@ class Chunk:
                 self.missing = [(len(head), need - len(head))]  # a very wide batch; plan again with those
                 return
             self.index = read_index(head)
+            if self.index.size != self.size:
+                raise CorruptEvent(f"it has {self.size} bytes, its header says {self.index.size}")
         except CorruptEvent as error:
             raise self.damaged(error) from None
         self.missing = [

@@ -36,14 +36,15 @@ class Layout:
     kind: str
     step: str
     second: str  # cls of metrics, column of tables
+    names: list[str]  # columns to read as dictionaries
 
     def key(self, name: str, second: Any) -> SeriesKey:
         """The series a row belongs to."""
         return SeriesKey(second, name) if self.second == "cls" else SeriesKey(SeriesClass.TABLE, name, second)
 
 
-METRICS = Layout("metrics", "step", "cls")
-TABLES = Layout("tables", "row", "column")
+METRICS = Layout("metrics", "step", "cls", ["run_id", "name"])
+TABLES = Layout("tables", "row", "column", ["run_id", "name", "column"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,7 @@ class ParquetFiles:
             source = self._store.open_input(path)
             try:
                 footer = self._footer(path, source, layout)
-                file = pq.ParquetFile(
-                    source, metadata=footer.metadata, read_dictionary=["run_id", "name", "column"]
-                )
+                file = pq.ParquetFile(source, metadata=footer.metadata, read_dictionary=layout.names)
                 for number, runs in sorted(groups.items()):
                     if number >= len(footer.groups):
                         raise StoreError(

@@ -131,7 +131,10 @@ order by c.run_key
 
 # --- watermark -------------------------------------------------------------------------------------------------------
 
-STORED: Final = "select source, next from sources where source = any($1::uuid[]) and topic = $2"
+STORED: Final = """
+select s.source, s.topic, s.next
+from unnest($1::uuid[], $2::text[]) w (source, topic) join sources s using (source, topic)
+"""
 
 # --- SQL over everything ---------------------------------------------------------------------------------------------
 
@@ -151,4 +154,29 @@ select r.run_id, s.name, m.count, m.first, m.last, m.min, m.max,
 from summaries m join series s on s.id = m.series_id join runs r on r.key = m.run_key
 where s.cls = 0
 order by m.run_key, m.series_id
+"""
+
+# --- artifacts -------------------------------------------------------------------------------------------------------
+
+ADD_RUN: Final = "insert into runs (run_id) values ($1) on conflict (run_id) do nothing"
+
+ADD_ARTIFACT: Final = """
+insert into artifacts (run_key, path, size, sha256, content_type)
+select key, $2, $3, $4, $5 from runs where run_id = $1
+on conflict (run_key, path) do nothing
+returning *
+"""
+
+ARTIFACTS: Final = """
+select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1 order by a.path
+"""
+
+ARTIFACT: Final = """
+select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1 and a.path = $2
+"""
+
+ARTIFACT_IN_THE_WAY: Final = """
+select a.path from artifacts a join runs r on r.key = a.run_key
+where r.run_id = $1 and (a.path = any($2::text[]) or starts_with(a.path, $3))
+limit 1
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -51,7 +52,7 @@ class Query:
         settings: `query_timeout` bounds every statement.
     """
 
-    def __init__(self, pool: asyncpg.Pool, store: Store, settings: Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool[Any], store: Store, settings: Settings) -> None:
         self.pool = pool
         self.store = store
         self.settings = settings

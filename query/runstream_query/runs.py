@@ -354,7 +354,7 @@ async def get_summaries(
                 row["last"] if numeric else None,
                 _finite_or_none(row["min"]),
                 _finite_or_none(row["max"]),
-                row["sum"] / row["finite"] if row["finite"] else None,
+                row["sum"] / row["finite"] if row["finite"] and row["sum"] is not None else None,
                 row["last_step"],
                 row["last_time"],
                 row["last_text"],

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import asyncpg
 
@@ -23,7 +23,6 @@ from .parquet import METRICS, TABLES, Layout, ParquetFiles
 from .runs import Connection
 from .vectors import Segment
 
-T = TypeVar("T")
 DECODERS = 4
 """Threads that decode; the codecs release the GIL."""
 
@@ -60,7 +59,7 @@ class Snapshot:
 
 
 async def take_snapshot(
-    pool: asyncpg.Pool,
+    pool: asyncpg.Pool[Any],
     find_runs: Callable[[Connection], object],
     *,
     names: Collection[str] | None = None,

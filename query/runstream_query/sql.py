@@ -66,7 +66,7 @@ class _Sources:
     tables: dict[str, pa.Table]
 
 
-async def run_sql(pool: asyncpg.Pool, store: Store, settings: Settings, statement: str) -> pa.Table:
+async def run_sql(pool: asyncpg.Pool[Any], store: Store, settings: Settings, statement: str) -> pa.Table:
     """Answer one SELECT over the views `metrics`, `rows`, `runs` and `summaries`.
 
     Raises:
@@ -119,7 +119,7 @@ def _mentions_unknown(statement: str) -> bool:
     return '""' in statement or "query" in statement.lower()
 
 
-async def _collect(pool: asyncpg.Pool, store: Store, names: set[str], folder: Path) -> _Sources:
+async def _collect(pool: asyncpg.Pool[Any], store: Store, names: set[str], folder: Path) -> _Sources:
     """Read the snapshot. Hot points go to temporary files batch by batch: the hot tier may be larger than memory."""
     async with (
         pool.acquire() as connection,
@@ -273,7 +273,7 @@ async def _execute(
 
 
 def _fetch(connection: duckdb.DuckDBPyConnection, statement: str, most: int) -> pa.Table:
-    reader: Any = connection.execute(statement).to_arrow_reader(100_000)
+    reader: Any = connection.sql(statement).to_arrow_reader(100_000)
     batches, size = [], 0
     for batch in reader:
         batches.append(batch)
@@ -296,10 +296,10 @@ def _open(sources: _Sources, store: Store, settings: Settings, folder: Path) -> 
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",
             "preserve_insertion_order": "false",
-            "TimeZone": "UTC",
         },
     )
     try:
+        connection.execute("set TimeZone = 'UTC'")
         allowed: list[str] = []
         for name, table in sources.tables.items():
             connection.register(name, table)

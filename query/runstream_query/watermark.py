@@ -15,7 +15,9 @@ from typing import Any
 
 import asyncpg
 
+from runstream_schemas.database import connect
 from runstream_schemas.errors import QueryError
+from runstream_schemas.settings import Settings
 
 from . import queries
 
@@ -27,13 +29,18 @@ POLL_NOTIFIED = 1.0
 
 
 class Notifications:
-    """One connection that listens, and wakes all who wait. `start` and `stop` it."""
+    """One connection of its own that listens, and wakes all who wait. `start` and `stop` it.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
-        self._connection: Any = None
-        self._event = asyncio.Event()
+    Args:
+        settings: `database` is listened to.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._next: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
+        self.stopped = False
 
     @property
     def listening(self) -> bool:
@@ -41,84 +48,84 @@ class Notifications:
         return self._connection is not None and not self._connection.is_closed()
 
     async def start(self) -> None:
-        """Begin to listen; goes on trying in the background where that fails."""
+        """Begin to listen; goes on trying in the background while the database is away."""
         self._task = asyncio.create_task(self._keep(), name="runstream-listen")
 
     async def stop(self) -> None:
-        """End listening."""
+        """End listening, and every wait."""
+        self.stopped = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self._event.set()
+        if not self._next.done():
+            self._next.set_result("{}")
 
-    async def wait(self, timeout: float) -> None:
-        """Wait for the next notification, at most `timeout` seconds."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._event.wait(), timeout)
+    async def wait(self, timeout: float) -> str | None:
+        """Wait for the next notification, at most `timeout` seconds; returns what it says, or None when there was none."""
+        done, _ = await asyncio.wait({self._next}, timeout=timeout)
+        return next(iter(done)).result() if done else None
 
-    def _notified(self, *_: Any) -> None:
-        event, self._event = self._event, asyncio.Event()
-        event.set()
+    def _notified(self, _connection: Any, _pid: int, _channel: str, payload: Any) -> None:
+        following, self._next = self._next, asyncio.get_running_loop().create_future()
+        following.set_result(str(payload))
 
     async def _keep(self) -> None:
         while True:
-            closed = asyncio.Event()
             try:
-                async with self._pool.acquire() as connection:
+                connection = self._connection = await connect(self._settings)
+                try:
+                    closed = asyncio.Event()
                     connection.add_termination_listener(lambda *_, closed=closed: closed.set())
                     await connection.add_listener(CHANNEL, self._notified)
-                    self._connection = connection
-                    self._notified()
-                    try:
-                        await closed.wait()
-                    finally:
-                        self._connection = None
-                        if not connection.is_closed():
-                            await connection.remove_listener(CHANNEL, self._notified)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await closed.wait()
+                finally:
+                    self._connection = None
+                    connection.terminate()
+            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 pass  # Postgres is away: the waiters poll meanwhile
             await asyncio.sleep(1.0)
 
 
 async def wait_stored(
-    pool: asyncpg.Pool,
+    pool: asyncpg.Pool[Any],
     positions: Mapping[str, int],
     timeout: float,
     *,
-    topic: str = "metrics",
     notifications: Notifications | None = None,
 ) -> bool:
     """Wait until every source is stored up to its position.
 
     Args:
         pool: connections; none is held while waiting.
-        positions: slot below which everything has to be stored, by source (hex).
+        positions: slot below which everything has to be stored; by source (32 hexadecimal digits) for its metrics, by
+            `<source>.tags` and `<source>.status` for the other topics, whose slots are counted on their own.
         timeout: seconds to wait at most.
-        topic: 'metrics', 'tags' or 'status': a source counts the slots of each on its own.
         notifications: what wakes the waiter; None: looks at intervals.
 
     Returns:
         False when it timed out.
 
     Raises:
-        QueryError: a source that is not 32 hexadecimal digits.
+        QueryError: a key that is no source.
     """
-    try:
-        wanted = {uuid.UUID(source): seq for source, seq in positions.items() if seq > 0}
-    except ValueError:
-        raise QueryError(
-            f"wait={','.join(positions)!r:.80}: expected SOURCE:SLOT with the source's 32 hexadecimal digits"
-        ) from None
+    wanted: dict[tuple[uuid.UUID, str], int] = {}
+    for key, seq in positions.items():
+        source, _, topic = key.partition(".")
+        try:
+            wanted[uuid.UUID(source), topic or "metrics"] = seq
+        except ValueError:
+            raise QueryError(f"wait={key!r:.80}: expected the 32 hexadecimal digits of a source") from None
     deadline = time.monotonic() + timeout
     pause = POLL_FIRST
-    while wanted:
-        rows = await pool.fetch(queries.STORED, list(wanted), topic)
-        stored = {row["source"]: row["next"] for row in rows}
-        wanted = {source: seq for source, seq in wanted.items() if stored.get(source, 0) < seq}
+    while True:
+        keys = list(wanted)
+        rows = await pool.fetch(queries.STORED, [source for source, _ in keys], [topic for _, topic in keys])
+        stored = {(row["source"], row["topic"]): row["next"] for row in rows}
+        wanted = {key: seq for key, seq in wanted.items() if stored.get(key, 0) < seq}
         left = deadline - time.monotonic()
         if not wanted or left <= 0:
-            break
+            return not wanted
         if notifications is not None and notifications.listening:
             # A notification between the look and the wait is not lost for long: the first waits are short.
             await notifications.wait(min(pause, left))
@@ -126,4 +133,3 @@ async def wait_stored(
         else:
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, POLL_MOST)
-    return not wanted

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-import pytest_asyncio
 
-from runstream_consumers.postgres_server import PostgresServer
+from runstream_consumers.compaction import compact_once
 from runstream_query.reader import Query
-from runstream_schemas.database import create_pool, migrate
+from runstream_schemas.database import create_pool
 from runstream_schemas.payload import build_points, encode_points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import LocalStore
 
 Row = tuple[SeriesKey, Kind, int, int, int, Any]  # key, kind, seq, step, time, value
-
-EMPTY = """truncate experiments, runs, tags, properties, series, summaries, offsets, sources, run_ends, gaps, chunks, files,
-    file_runs, artifacts, transitions restart identity cascade"""
 
 
 @dataclass(slots=True)
@@ -47,14 +43,17 @@ class Database:
         columns = {"status": "Completed", "experiment_id": experiment_id, "run_id": run_id, **columns}
         names = ", ".join(columns)
         places = ", ".join(f"${i + 1}" for i in range(len(columns)))
-        key = await self.pool.fetchval(f"insert into runs ({names}) values ({places}) returning key", *columns.values())
+        key = await self.pool.fetchval(
+            f"insert into runs ({names}) values ({places}) returning key", *columns.values()
+        )
         return int(key)
 
     async def source_key(self, run_key: int, source: bytes, ordinal: int = 0, next: int = 0) -> int:
         """The row of a source, made when missing."""
         if source not in self.sources:
             self.sources[source] = await self.pool.fetchval(
-                "insert into sources (source, topic, run_key, ordinal, next) values ($1, 'metrics', $2, $3, $4) returning key",
+                "insert into sources (source, topic, run_key, ordinal, next) "
+                "values ($1, 'metrics', $2, $3, $4) returning key",
                 uuid.UUID(bytes=source), run_key, ordinal, next,
             )  # fmt: skip
         return self.sources[source]
@@ -68,45 +67,48 @@ class Database:
             run_key, key, rows[0][2], rows[-1][2] - rows[0][2] + 1, len(rows), payload,
         )  # fmt: skip
 
+    async def compact(self) -> None:
+        """Move the hot points of ended runs to Parquet, as the compactor does."""
+        report = await compact_once(self.pool, self.store, self.settings, now=True)
+        assert report.files
+
     async def add_summary(self, run_key: int, name: str, **columns: Any) -> None:
         """A row of `summaries`; columns by name."""
         series = await self.pool.fetchval(
             'select id from series where cls = 0 and name = $1 and "column" = $2', name, ""
         ) or await self.pool.fetchval("insert into series (cls, name) values (0, $1) returning id", name)
-        columns = {"run_key": run_key, "series_id": series, "kind": 0, "count": 1, "finite": 1, "last_time": 0, **columns}
+        columns = {
+            "run_key": run_key,
+            "series_id": series,
+            "kind": 0,
+            "count": 1,
+            "finite": 1,
+            "last_time": 0,
+            **columns,
+        }
         places = ", ".join(f"${i + 1}" for i in range(len(columns)))
-        await self.pool.execute(f"insert into summaries ({', '.join(columns)}) values ({places})", *columns.values())
+        await self.pool.execute(
+            f"insert into summaries ({', '.join(columns)}) values ({places})", *columns.values()
+        )
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    server = PostgresServer(tmp_path_factory.mktemp("query-pg"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def migrated(server: PostgresServer) -> str:
-    import asyncio
-
-    async def run() -> None:
-        connection = await asyncpg.connect(server.dsn)
-        await migrate(connection)
-        await connection.close()
-
-    asyncio.run(run())
-    return server.dsn
-
-
-@pytest_asyncio.fixture
-async def database(migrated: str, tmp_path: Path) -> AsyncIterator[Database]:
-    settings = Settings(database=migrated, store=str(tmp_path / "store"), query_timeout=20.0, home=str(tmp_path))
+@asynccontextmanager
+async def opened(dsn: str, directory: Path) -> AsyncIterator[Database]:
+    """A database with the present schema, and a store in `directory`."""
+    settings = Settings(database=dsn, store=str(directory / "store"), query_timeout=20.0, home=str(directory))
     pool = await create_pool(settings)
-    await pool.execute(EMPTY)
-    store = LocalStore(settings.store_url)
-    yield Database(pool, store, settings, Query(pool, store, settings))
-    await pool.close()
+    try:
+        store = LocalStore(settings.store_url)
+        yield Database(pool, store, settings, Query(pool, store, settings))
+    finally:
+        await pool.close()
+
+
+@pytest.fixture
+async def database(postgres: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """An empty database with the present schema, and an empty store."""
+    async with opened(postgres, tmp_path) as database:
+        yield database
 
 
 def utc(seconds: float) -> datetime:

@@ -19,9 +19,12 @@ def source(n: int) -> bytes:
 async def test_kinds_survive(database: Any) -> None:
     run = await database.add_run("r")
     values: list[tuple[Kind, Any]] = [
-        (Kind.FLOAT, 0.5), (Kind.INT, 2**62 + 1), (Kind.BOOL, True), (Kind.TEXT, "é"), (Kind.NULL, None), (Kind.FLOAT, math.nan),
+        (Kind.FLOAT, 0.5), (Kind.INT, 2**62 + 1), (Kind.BOOL, True),
+        (Kind.TEXT, "é"), (Kind.NULL, None), (Kind.FLOAT, math.nan),
     ]  # fmt: skip
-    await database.add_chunk(run, source(1), [(LOSS, kind, i, i, 100 + i, value) for i, (kind, value) in enumerate(values)])
+    await database.add_chunk(
+        run, source(1), [(LOSS, kind, i, i, 100 + i, value) for i, (kind, value) in enumerate(values)]
+    )
     vectors = await database.query.vectors(["r"])
     assert [str(v) for v in vectors.series[0].python_values()] == [str(v) for _, v in values]
     table = vectors.to_arrow().to_pylist()
@@ -33,7 +36,9 @@ async def test_kinds_survive(database: Any) -> None:
 
 async def test_two_writers_are_merged_by_time_and_keep_their_own_order(database: Any) -> None:
     run = await database.add_run("r")
-    first = [(LOSS, Kind.FLOAT, i, i, t, float(t)) for i, t in enumerate([10, 30, 20, 50])]  # its clock went back
+    first = [
+        (LOSS, Kind.FLOAT, i, i, t, float(t)) for i, t in enumerate([10, 30, 20, 50])
+    ]  # its clock went back
     second = [(LOSS, Kind.FLOAT, i, i, t, float(t)) for i, t in enumerate([15, 25, 45])]
     await database.add_chunk(run, source(1), first[:2])
     await database.add_chunk(run, source(1), first[2:])

@@ -1,0 +1,590 @@
+"""The HTTP API: what SDK, command line and pages read, and where files are uploaded. Starlette on uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import socket
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+import asyncpg
+import pyarrow as pa
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, Router
+
+from runstream_schemas.database import create_pool
+from runstream_schemas.errors import QueryError, ServiceError
+from runstream_schemas.limits import check_name
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import Store, open_store
+
+from . import artifacts, queries
+from .gate import Counters, Gate
+from .reader import Query
+from .responses import (
+    MSGPACK,
+    answer,
+    json_answer,
+    json_value,
+    pack_vectors,
+    problem,
+    table_answer,
+    wants_arrow,
+)
+from .runs import (
+    ANY,
+    KeyFilter,
+    MetricFilter,
+    Order,
+    RunFilter,
+    count_runs,
+    descendants,
+    from_json,
+    get_run,
+    iso,
+    list_runs,
+)
+from .sql import run_sql
+from .watermark import Notifications, wait_stored
+
+MAX_WAIT = 30.0
+"""Most seconds a read waits for the caller's own writes."""
+STALE = {"X-Runstream-Stale": "1"}
+MAX_SQL_BYTES = 1 << 20
+_KEEP_ALIVE = 15.0  # seconds between signs of life on an event stream
+
+_open_streams: set[int] = set()
+
+
+def open_pages() -> int:
+    """How many pages in this process listen to `/api/v1/events`."""
+    return len(_open_streams)
+
+
+@dataclass(slots=True)
+class Server:
+    """What the handlers share."""
+
+    pool: asyncpg.Pool[Any]
+    store: Store
+    settings: Settings
+    notifications: Notifications | None = None
+    counters: Counters = field(default_factory=Counters)
+    query: Query = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.query = Query(self.pool, self.store, self.settings)
+
+
+def create_app(server: Server, *, token: str | None = None, local_only: bool = False) -> Gate:
+    """The ASGI application.
+
+    Args:
+        server: connections and store.
+        token: what clients must send as bearer token; None: nothing.
+        local_only: accept only requests for a loopback Host.
+    """
+    routes = [
+        Route("/healthz", _healthz),
+        Route("/readyz", _readyz),
+        Route("/metrics", _prometheus),
+        Route("/api/v1/runs", _runs),
+        Route("/api/v1/runs/{run_id}", _run),
+        Route("/api/v1/runs/{run_id}/files", _files),
+        Route("/api/v1/runs/{run_id}/files/{path:path}", _file, methods=["GET", "PUT"]),
+        Route("/api/v1/metrics", _metrics),
+        Route("/api/v1/series", _series),
+        Route("/api/v1/sql", _sql, methods=["POST"]),
+        Route("/api/v1/experiments", _experiments),
+        Route("/api/v1/experiments/{name:path}", _experiment, methods=["PUT"]),
+        Route("/api/v1/events", _events),
+    ]
+    # The bare router: Starlette's own application would answer errors with pages of its own.
+    return Gate(Router(routes), server, token=token, local_only=local_only, counters=server.counters)
+
+
+def _server(request: Request) -> Server:
+    server: Server = request.app.state
+    return server
+
+
+# --- health ----------------------------------------------------------------------------------------------------------
+
+
+async def _healthz(request: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+async def _readyz(request: Request) -> Response:
+    async with asyncio.timeout(5.0):
+        await _server(request).pool.fetchval("select 1 from runs limit 1")
+    return PlainTextResponse("ok")
+
+
+async def _prometheus(request: Request) -> Response:
+    return PlainTextResponse(_server(request).counters.text(), media_type="text/plain; version=0.0.4")
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+async def _runs(request: Request) -> Response:
+    server = _server(request)
+    parameters = request.query_params
+    wanted = RunFilter(
+        workspace=parameters.get("workspace"),
+        experiment=parameters.get("experiment"),
+        run_ids=parameters.getlist("run") or None,
+        status=parameters.getlist("status"),
+        type=parameters.get("type"),
+        target=parameters.get("target"),
+        tags=[_key_filter(text) for text in parameters.getlist("tag")],
+        properties=[_key_filter(text) for text in parameters.getlist("property")],
+        parent=parameters.get("parent"),
+        ancestor=parameters.get("ancestor"),
+        started_from=_time(parameters.get("started_from"), "started_from"),
+        started_to=_time(parameters.get("started_to"), "started_to"),
+        archived={"0": False, "1": True, "all": None}.get(parameters.get("archived", "0"), False),
+        metrics=[_metric_filter(text) for text in parameters.getlist("metric")],
+    )
+    order = Order.parse(parameters.get("order") or "-start_time")
+    limit = _integer(parameters.get("limit"), "limit", 50)
+    async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
+        page = await list_runs(
+            connection,
+            wanted,
+            order=order,
+            limit=50 if limit is None else limit,
+            after=parameters.get("after") or None,
+            summaries=parameters.get("summaries") == "1",
+        )
+        document: dict[str, Any] = {"runs": [run.record() for run in page.runs], "next": page.next}
+        if parameters.get("count") == "1":
+            document["count"] = await count_runs(connection, wanted)
+    return json_answer(request, _plain(document))
+
+
+async def _run(request: Request) -> Response:
+    server = _server(request)
+    run_id = request.path_params["run_id"]
+    headers = await _wait(request)
+    async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
+        run = await get_run(connection, run_id, summaries=request.query_params.get("summaries") == "1")
+    if run is None:
+        return problem(
+            404, "Not Found", f"no run {run_id!r}; its first record may not have arrived yet", headers
+        )
+    return json_answer(request, _plain(run.record()), headers)
+
+
+async def _wait(request: Request) -> Mapping[str, str]:
+    """Wait for the writes the caller names; headers that tell whether it was in vain."""
+    server = _server(request)
+    positions: dict[str, int] = {}
+    for text in request.query_params.getlist("wait"):
+        for part in filter(None, text.split(",")):
+            source, _, seq = part.rpartition(":")
+            positions[source] = _integer(seq, "wait", 0) or 0
+    if not positions:
+        return {}
+    timeout = min(_number(request.query_params.get("timeout"), "timeout", MAX_WAIT), MAX_WAIT)
+    if await wait_stored(server.pool, positions, timeout, notifications=server.notifications):
+        return {}
+    server.counters.stale_waits += 1
+    return STALE
+
+
+def _key_filter(text: str) -> KeyFilter:
+    """`key` has the key; `key=value` equals; `key=` alone cannot be told from an empty value and means that."""
+    key, separator, value = text.partition("=")
+    return (key, value if separator else ANY)
+
+
+def _metric_filter(text: str) -> MetricFilter:
+    """`NAME:STAT<VALUE`, with any of < <= > >= = !=."""
+    for operator in ("<=", ">=", "!=", "<", ">", "="):
+        left, found, value = text.rpartition(operator)
+        name, _, stat = left.rpartition(":")
+        if found and name:
+            return MetricFilter(name, stat, operator, _number(value, "metric", math.nan))
+    raise QueryError(
+        f"metric={text!r}: expected NAME:STAT followed by < <= > >= = or != and a number, e.g. loss:min<0.1"
+    )
+
+
+# --- points ----------------------------------------------------------------------------------------------------------
+
+
+async def _metrics(request: Request) -> Response:
+    server = _server(request)
+    parameters = request.query_params
+    run_ids = parameters.getlist("run")
+    if not run_ids:
+        raise QueryError("run= is missing; name at least one run")
+    headers = await _wait(request)
+    classes = [_integer(text, "cls", 0) or 0 for text in parameters.getlist("cls")]
+    async with asyncio.timeout(server.settings.query_timeout):
+        if parameters.get("recursive") == "1":
+            run_ids = await _with_descendants(server, run_ids, parameters.get("type"))
+        vectors = await server.query.vectors(
+            run_ids, names=parameters.getlist("name") or None, cls=classes or None
+        )
+    server.counters.points += sum(len(series) for series in vectors)
+    body = await asyncio.to_thread(pack_vectors, vectors)
+    return await asyncio.to_thread(answer, request, body, MSGPACK, headers)
+
+
+async def _with_descendants(server: Server, run_ids: list[str], type_: str | None) -> list[str]:
+    """Each run's descendants, newest start first, then the run itself."""
+    result: dict[str, None] = {}
+    async with server.pool.acquire() as connection:
+        for run_id in run_ids:
+            result.update(dict.fromkeys(await descendants(connection, run_id, type=type_)))
+            result.pop(run_id, None)
+            result[run_id] = None
+    return list(result)
+
+
+async def _series(request: Request) -> Response:
+    server = _server(request)
+    parameters = request.query_params
+    run_id, name = parameters.get("run"), parameters.get("name")
+    if not run_id or not name:
+        raise QueryError("run= and name= are needed")
+    headers = await _wait(request)
+    async with asyncio.timeout(server.settings.query_timeout):
+        chart = await server.query.chart(
+            run_id,
+            name,
+            _integer(parameters.get("width"), "width", 1000) or 0,
+            start=_integer(parameters.get("from"), "from", None),
+            stop=_integer(parameters.get("to"), "to", None),
+        )
+    if chart is None:
+        return problem(404, "Not Found", f"run {run_id!r} has no metric {name!r}", headers)
+    server.counters.points += len(chart.steps)
+    if wants_arrow(request):
+        table = pa.table(
+            {
+                "step": pa.array(chart.steps),
+                "time": pa.array(chart.times).view(pa.timestamp("us", tz="UTC")),
+                "value": pa.array(chart.values),
+            }
+        ).replace_schema_metadata({"bucket": str(chart.bucket), "points": str(chart.points)})
+        return table_answer(request, table, headers)
+    document = {
+        "run_id": run_id,
+        "name": name,
+        "bucket": chart.bucket,
+        "points": chart.points,
+        "steps": chart.steps.tolist(),
+        "times": chart.times.tolist(),
+        "values": [json_value(value) for value in chart.values.tolist()],
+    }
+    return json_answer(request, document, headers)
+
+
+async def _sql(request: Request) -> Response:
+    server = _server(request)
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        # A page of another site can send text/plain without being asked for leave; it cannot send JSON.
+        return problem(415, "Unsupported Media Type", "send the query as application/json")
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_SQL_BYTES:
+            return problem(413, "Content Too Large", f"a query has at most {MAX_SQL_BYTES} bytes")
+    try:
+        statement = json.loads(body)["query"]
+    except (ValueError, TypeError, KeyError):
+        raise QueryError('expected a JSON object {"query": "SELECT ..."}') from None
+    if not isinstance(statement, str):
+        raise QueryError('"query" is not a string')
+    table = await run_sql(server.pool, server.store, server.settings, statement)
+    return await asyncio.to_thread(table_answer, request, table)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+async def _files(request: Request) -> Response:
+    found = await artifacts.list_artifacts(_server(request).pool, request.path_params["run_id"])
+    return json_answer(request, {"files": [artifact.record() for artifact in found]})
+
+
+async def _file(request: Request) -> Response:
+    server = _server(request)
+    run_id, path = request.path_params["run_id"], request.path_params["path"]
+    if request.method == "PUT":
+        artifact, new = await artifacts.save(
+            server.pool, server.store, run_id, path, request.stream(), request.headers.get("content-type")
+        )
+        server.counters.uploaded_bytes += artifact.size if new else 0
+        document = {"path": artifact.path, "size": artifact.size, "sha256": artifact.sha256}
+        return Response(json.dumps(document), 201 if new else 200, media_type="application/json")
+    artifact_or_none = await artifacts.find(server.pool, run_id, artifacts.check_path(path))
+    if artifact_or_none is None:
+        return problem(404, "Not Found", f"run {run_id!r} has no file {path!r}")
+    return await _send_file(request, server, run_id, artifact_or_none)
+
+
+async def _send_file(request: Request, server: Server, run_id: str, artifact: artifacts.Artifact) -> Response:
+    tag = f'"{artifact.sha256}"'
+    headers = {
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
+        # What a run uploaded is data: never a page of this origin.
+        "Content-Disposition": "attachment",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox",
+    }
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
+    try:
+        part = artifacts.byte_range(wanted, artifact.size)
+    except ValueError:
+        detail = f"{artifact.path} has {artifact.size} bytes, {wanted} lies outside"
+        return problem(416, "Range Not Satisfiable", detail, {"Content-Range": f"bytes */{artifact.size}"})
+    start, end = part or (0, artifact.size)
+    headers["Content-Length"] = str(end - start)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size}"
+    media_type = artifact.content_type or "application/octet-stream"
+    status = 200 if part is None else 206
+    if request.method == "HEAD" or start == end:
+        return Response(b"", status, headers, media_type)
+    pieces = artifacts.read(server.store, run_id, artifact.path, start, end)
+    first = await anext(pieces)  # a missing file is told by the status, not by a broken connection
+
+    async def body() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return StreamingResponse(body(), status, headers, media_type)
+
+
+# --- experiments -----------------------------------------------------------------------------------------------------
+
+
+async def _experiments(request: Request) -> Response:
+    rows = await _server(request).pool.fetch(queries.EXPERIMENTS, request.query_params.get("workspace"), None)
+    return json_answer(request, _plain({"experiments": [_experiment_record(row) for row in rows]}))
+
+
+async def _experiment(request: Request) -> Response:
+    pool = _server(request).pool
+    name = check_name("experiment name", request.path_params["name"])
+    workspace = check_name("workspace", request.query_params.get("workspace") or "default")
+    await pool.execute(queries.ADD_EXPERIMENT, workspace, name)
+    row = await pool.fetchrow(queries.EXPERIMENTS, workspace, name)
+    return json_answer(request, _plain(_experiment_record(row)))
+
+
+def _experiment_record(row: Any) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "workspace": row["workspace"],
+        "description": row["description"],
+        "created_utc": iso(row["created_at"]),
+        "archived_utc": iso(row["archived_at"]),
+        "tags": from_json(row["tags"]) or {},
+        "runs": row["runs"],
+    }
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+async def _events(request: Request) -> Response:
+    """What the consumer notifies, as server-sent events: {"topic", "runs"} for each commit."""
+    server = _server(request)
+    notifications = server.notifications
+    if notifications is None:
+        return problem(
+            503, "Service Unavailable", "this server cannot listen to the database (PgBouncer); poll instead"
+        )
+
+    async def stream() -> AsyncIterator[bytes]:
+        mark = id(request)
+        _open_streams.add(mark)
+        server.counters.open_streams += 1
+        try:
+            yield b": listening\n\n"
+            while not notifications.stopped:
+                payload = await notifications.wait(_KEEP_ALIVE)
+                yield b": still here\n\n" if payload is None else f"data: {payload}\n\n".encode()
+        finally:
+            _open_streams.discard(mark)
+            server.counters.open_streams -= 1
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+def _integer(text: str | None, name: str, default: int | None) -> int | None:
+    if text is None or text == "":
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise QueryError(f"{name}={text!r:.80}: expected a whole number") from None
+    if not -(1 << 63) <= value < 1 << 63:
+        raise QueryError(f"{name}={text!r:.80}: does not fit in 64 bits")
+    return value
+
+
+def _number(text: str | None, name: str, default: float) -> float:
+    if text is None or text == "":
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise QueryError(f"{name}={text!r:.80}: expected a number") from None
+
+
+def _time(text: str | None, name: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise QueryError(
+            f"{name}={text!r:.80}: expected an ISO 8601 time, e.g. 2026-01-31T12:00:00Z"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _plain(value: Any) -> Any:
+    """The same document with NaN and infinities as JSON can have them (in users' details)."""
+    if isinstance(value, float):
+        return json_value(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+# --- the server ------------------------------------------------------------------------------------------------------
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves the process's signals to whoever runs the loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def run_server(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    token: str | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the API until `stop` is set, in the running event loop.
+
+    Args:
+        settings: `host`, `port`, `database` (migrated) and `store` are used.
+        stop: ends the server.
+        token: what clients must send as bearer token; None: nothing.
+        on_ready: called with the server's address once it answers.
+
+    Raises:
+        ServiceError: the port is taken, or the address is not of this machine.
+        DatabaseError: the database's address cannot be used.
+    """
+    listener = _listen(settings)
+    try:
+        store = await asyncio.to_thread(open_store, settings)
+        pool = await create_pool(settings)
+        try:
+            await _serve(Server(pool, store, settings), listener, stop, token, on_ready)
+        finally:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(pool.close(), 5.0)
+    finally:
+        listener.close()
+
+
+async def _serve(
+    server: Server,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    token: str | None,
+    on_ready: Callable[[str], None] | None,
+) -> None:
+    host, port = listener.getsockname()[:2]
+    if not server.settings.database_pgbouncer:
+        server.notifications = Notifications(server.settings)
+        await server.notifications.start()
+    app = create_app(server, token=token, local_only=ip_address(host).is_loopback)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=3,
+        timeout_keep_alive=75,
+        server_header=False,
+    )
+    http = _QuietServer(config)
+    serving = asyncio.create_task(http.serve(sockets=[listener]), name="runstream-http")
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not http.started and not serving.done():
+            await asyncio.sleep(0.005)
+        if http.started and on_ready is not None:
+            on_ready(f"http://{_shown(host)}:{port}")
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        http.should_exit = True
+        if server.notifications is not None:
+            await server.notifications.stop()  # ends the event streams, which would hold the server up
+        await serving
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ServiceError(
+            f"RUNSTREAM_HOST={settings.host!r} cannot be used ({error}); give an address of this machine"
+        ) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise ServiceError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); stop the program that uses that port, "
+            "or set RUNSTREAM_PORT to another one (0: any free one)"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _shown(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - shown, not bound
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

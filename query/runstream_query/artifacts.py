@@ -1,0 +1,204 @@
+"""Files of runs: streamed into the store, whole or not there, with their checksum; read back in ranges.
+
+Names are given out once: whoever stores a path first owns it, and the same bytes again are welcome. The row in `artifacts`
+decides: it is inserted before the file appears and committed after, so that of two writers of one name the second waits for
+the first and then compares checksums.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import asyncpg
+
+from runstream_schemas.errors import QueryError
+from runstream_schemas.limits import MAX_RUN_ID_BYTES
+from runstream_schemas.store import NewFile, Store
+
+from . import queries
+from .runs import iso
+
+PIECE = 1 << 20
+"""Bytes moved at a time."""
+MAX_PATH_BYTES = 1024
+"""Longest path of an artifact, in bytes of UTF-8."""
+_MAX_PART_BYTES = 240  # a file system allows 255; the store adds to names while it writes
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A stored file of a run."""
+
+    path: str
+    size: int
+    sha256: str
+    content_type: str | None
+    created: datetime
+
+    def record(self) -> dict[str, object]:
+        """As the HTTP API shows it."""
+        return {"path": self.path, "size": self.size, "sha256": self.sha256, "created_utc": iso(self.created)}
+
+
+class PathTaken(QueryError):
+    """The path already holds other bytes."""
+
+
+def check_path(path: str) -> str:
+    """Return `path` normalised: relative, `/` between parts.
+
+    Raises:
+        QueryError: it is empty, leads out of the run's folder, is too long, or cannot be a file's name.
+    """
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    whole = "/".join(parts)
+    if not parts or ".." in parts or re.search(r"[\0-\x1f]", path):
+        raise QueryError(
+            f"file path {path!r:.80} is empty, leads out of the run's folder or has control characters"
+        )
+    if len(whole.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > _MAX_PART_BYTES for part in parts):
+        raise QueryError(
+            f"file path {path!r:.80}... is too long: at most {MAX_PATH_BYTES} bytes, {_MAX_PART_BYTES} a part"
+        )
+    if any(part.startswith(".part-") for part in parts):
+        raise QueryError(
+            f"file path {path!r:.80}: names that begin with .part- are the store's own; rename it"
+        )
+    return whole
+
+
+def place(run_id: str, path: str) -> str:
+    """Where an artifact lies in the store."""
+    folder = quote(run_id, safe=" ")
+    if len(folder) > _MAX_PART_BYTES or set(folder) == {"."}:  # the digest of what cannot be a folder's name
+        folder = hashlib.sha256(run_id.encode()).hexdigest()
+    return f"artifacts/{folder}/{path}"
+
+
+async def save(
+    pool: asyncpg.Pool[Any],
+    store: Store,
+    run_id: str,
+    path: str,
+    content: AsyncIterable[bytes],
+    content_type: str | None,
+) -> tuple[Artifact, bool]:
+    """Store a file of a run; returns it, and whether it is new.
+
+    A run nobody has heard of yet gets a row: its creation may still be on its way.
+
+    Raises:
+        PathTaken: the path holds other bytes already, or is a folder.
+        QueryError: the path or run id cannot be used.
+        StoreError: the store could not take it.
+    """
+    path = check_path(path)
+    if not run_id or len(run_id.encode()) > MAX_RUN_ID_BYTES:
+        raise QueryError(f"run id {run_id!r:.80}: expected 1 to {MAX_RUN_ID_BYTES} bytes")
+    await _check_folders(pool, run_id, path)
+    file = await asyncio.to_thread(store.create, place(run_id, path))
+    try:
+        size, digest = await _receive(file, content)
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(queries.ADD_RUN, run_id)
+            row = await connection.fetchrow(queries.ADD_ARTIFACT, run_id, path, size, digest, content_type)
+            if row is not None:
+                await asyncio.to_thread(file.commit)
+                return _artifact(row), True
+    finally:
+        await asyncio.shield(asyncio.to_thread(file.abort))  # does nothing after the commit
+    existing = await find(pool, run_id, path)
+    if existing is None or existing.sha256 != digest:
+        raise PathTaken(f"{path} of run {run_id} holds other bytes already; upload under another name")
+    return existing, False
+
+
+async def _check_folders(pool: asyncpg.Pool[Any], run_id: str, path: str) -> None:
+    parts = path.split("/")
+    above = ["/".join(parts[:n]) for n in range(1, len(parts))]
+    taken = await pool.fetchval(queries.ARTIFACT_IN_THE_WAY, run_id, above, path + "/")
+    if taken is not None:
+        raise PathTaken(
+            f"{path} of run {run_id} cannot be stored beside {taken}: one would be a folder; use another name"
+        )
+
+
+async def _receive(file: NewFile, content: AsyncIterable[bytes]) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    size = 0
+    held: list[bytes] = []
+    held_bytes = 0
+
+    def write(pieces: list[bytes]) -> None:
+        for piece in pieces:
+            digest.update(piece)
+            file.stream.write(piece)
+
+    async for piece in content:
+        held.append(piece)
+        held_bytes += len(piece)
+        if held_bytes >= PIECE:
+            await asyncio.to_thread(write, held)
+            size, held, held_bytes = size + held_bytes, [], 0
+    await asyncio.to_thread(write, held)
+    return size + held_bytes, digest.hexdigest()
+
+
+async def list_artifacts(pool: asyncpg.Pool[Any], run_id: str) -> list[Artifact]:
+    """The files of a run, by path."""
+    return [_artifact(row) for row in await pool.fetch(queries.ARTIFACTS, run_id)]
+
+
+async def find(pool: asyncpg.Pool[Any], run_id: str, path: str) -> Artifact | None:
+    """One file of a run, or None."""
+    row = await pool.fetchrow(queries.ARTIFACT, run_id, path)
+    return None if row is None else _artifact(row)
+
+
+async def read(store: Store, run_id: str, path: str, start: int, end: int) -> AsyncIterator[bytes]:
+    """The bytes of a file from `start` to before `end`, in pieces.
+
+    Raises:
+        StoreError: the file is missing.
+    """
+    source = await asyncio.to_thread(store.open_input, place(run_id, path))
+    try:
+        await asyncio.to_thread(source.seek, start)
+        while start < end:
+            piece = await asyncio.to_thread(source.read, min(PIECE, end - start))
+            if not piece:
+                break
+            start += len(piece)
+            yield bytes(piece)
+    finally:
+        source.close()
+
+
+def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """(start, end) wanted by a Range header; None: the whole file, also for headers that are not understood.
+
+    Raises:
+        ValueError: the range lies outside of the file.
+    """
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", (header or "").strip())
+    if not match or match.group(0) == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        start, end = max(size - int(last), 0), size
+    else:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+    if start >= size or start >= end:
+        raise ValueError(f"range {header} of {size} bytes")
+    return start, end
+
+
+def _artifact(row: asyncpg.Record) -> Artifact:
+    return Artifact(row["path"], row["size"], row["sha256"], row["content_type"], row["created_at"])

@@ -1,0 +1,191 @@
+"""What every request passes: the check of its Host and token, the count for /metrics, and errors as problem+json."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import asyncpg
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from runstream_schemas.errors import DatabaseError, LimitExceeded, QueryError, RunstreamError, StoreError
+
+from .artifacts import PathTaken
+from .responses import problem
+
+log = logging.getLogger("runstream.server")
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""Answered without a token: a load balancer has none."""
+
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the server did since it started."""
+
+    started: float = field(default_factory=time.time)
+    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # method, route, status
+    seconds: dict[str, float] = field(default_factory=dict)  # by route
+    points: int = 0
+    uploaded_bytes: int = 0
+    stale_waits: int = 0
+    open_streams: int = 0
+    in_flight: int = 0
+
+    def text(self) -> str:
+        """Prometheus' text format."""
+        lines = ["# TYPE runstream_http_requests_total counter"]
+        for (method, route, status), n in sorted(self.requests.items()):
+            lines.append(
+                f'runstream_http_requests_total{{method="{method}",route="{route}",status="{status}"}} {n}'
+            )
+        lines.append("# TYPE runstream_http_request_seconds_total counter")
+        lines += [
+            f'runstream_http_request_seconds_total{{route="{route}"}} {value:.6f}'
+            for route, value in sorted(self.seconds.items())
+        ]
+        for name, kind, value in (
+            ("points_served_total", "counter", self.points),
+            ("uploaded_bytes_total", "counter", self.uploaded_bytes),
+            ("stale_waits_total", "counter", self.stale_waits),
+            ("open_streams", "gauge", self.open_streams),
+            ("http_requests_in_flight", "gauge", self.in_flight),
+            ("server_start_time_seconds", "gauge", self.started),
+        ):
+            lines += [f"# TYPE runstream_{name} {kind}", f"runstream_{name} {value}"]
+        return "\n".join(lines) + "\n"
+
+
+class Gate:
+    """ASGI middleware around the whole application.
+
+    Args:
+        app: what it guards.
+        state: what handlers find as `request.app.state`.
+        token: what a client must send; None: nothing.
+        local_only: the server listens on loopback, so only names of this machine are accepted as Host: a page in the user's
+            browser whose name was rebound to 127.0.0.1 is refused.
+        counters: what to count in.
+    """
+
+    def __init__(
+        self, app: ASGIApp, state: object, *, token: str | None, local_only: bool, counters: Counters
+    ) -> None:
+        self.state = state
+        self._app, self._token, self._local_only, self._counters = app, token, local_only, counters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["app"] = self
+        request = Request(scope)
+        status = 500
+        began = time.perf_counter()
+        answering = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status, answering
+            if message["type"] == "http.response.start":
+                status, answering = message["status"], True
+            await send(message)
+
+        self._counters.in_flight += 1
+        try:
+            refusal = self._refusal(request)
+            if refusal is not None:
+                await refusal(scope, receive, noting_send)
+            else:
+                await self._app(scope, receive, noting_send)
+        except ClientDisconnect:
+            status = 499
+        except Exception as error:
+            if answering:  # too late for another status: the broken connection tells the client
+                raise
+            await error_answer(request, error)(scope, receive, noting_send)
+        finally:
+            self._counters.in_flight -= 1
+            # The route's pattern, not the path: names of runs must not make a series of their own each.
+            route = str(getattr(scope.get("route"), "path", "other"))
+            self._counters.requests[request.method, route, status] += 1
+            spent = self._counters.seconds.get(route, 0.0) + time.perf_counter() - began
+            self._counters.seconds[route] = spent
+
+    def _refusal(self, request: Request) -> Response | None:
+        host = request.headers.get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if self._local_only and name.lower() not in _LOCAL_NAMES and not _is_loopback(name):
+            return problem(
+                403,
+                "Forbidden",
+                f"Host {host!r:.80} is not this machine; use 127.0.0.1, or set RUNSTREAM_HOST to serve others",
+            )
+        if self._token and request.url.path not in OPEN_PATHS:
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(
+                given.strip().encode(), self._token.encode()
+            ):
+                return problem(
+                    401,
+                    "Unauthorized",
+                    "the bearer token is missing or wrong; set RUNSTREAM_TOKEN",
+                    {"WWW-Authenticate": "Bearer"},
+                )
+        return None
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def error_answer(request: Request, error: Exception) -> Response:
+    """The answer to a request that raised `error`."""
+    if isinstance(error, HTTPException):
+        titles = {404: "Not Found", 405: "Method Not Allowed"}
+        return problem(error.status_code, titles.get(error.status_code, "Error"), error.detail, error.headers)
+    if isinstance(error, PathTaken):
+        return problem(409, "Conflict", str(error))
+    if isinstance(error, (QueryError, LimitExceeded)):
+        return problem(400, "Bad Request", str(error))
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError, asyncpg.QueryCanceledError)):
+        return problem(
+            504, "Timeout", f"{request.url.path} took too long; narrow it, or raise RUNSTREAM_QUERY_TIMEOUT"
+        )
+    away = (
+        OSError,
+        DatabaseError,
+        asyncpg.InterfaceError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.OperatorInterventionError,
+    )
+    if isinstance(error, (*away, asyncpg.TooManyConnectionsError)):
+        log.warning("the database is away: %s: %s", type(error).__name__, error)
+        return problem(
+            503,
+            "Service Unavailable",
+            f"the database is away ({type(error).__name__}); try again",
+            {"Retry-After": "1"},
+        )
+    if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
+        return problem(400, "Bad Request", "a parameter holds a character the database cannot hold (NUL)")
+    if isinstance(error, StoreError):
+        log.error("%s", error)
+        return problem(500, "Store Error", str(error))
+    if isinstance(error, RunstreamError):
+        log.error("%s", error)
+        return problem(500, "Error", str(error))
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "Internal Error", f"{type(error).__name__}; see the server's log")
