@@ -25,6 +25,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -391,7 +392,7 @@ def running_service(home: Home) -> ServiceInfo | None:
 def write_service(home: Home, info: ServiceInfo) -> None:
     """Make a service known; call with the lock held and the server ready."""
     record = asdict(info)
-    del record["token"]
+    del record["token"]  # it has a file of its own
     _write_atomically(home.service_file, json.dumps(record, indent=1) + "\n", 0o600)
 
 
@@ -399,6 +400,13 @@ def forget_service(home: Home) -> None:
     """Remove service.json; call with the lock held."""
     with contextlib.suppress(FileNotFoundError):
         home.service_file.unlink()
+
+
+def spool_changed(home: Home, since: float) -> bool:
+    """Whether a source began in the spool after `since`, in seconds since the epoch."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(home.spool) as entries:
+        return any(len(entry.name) == 32 and entry.stat().st_mtime >= since for entry in entries)
+    return False
 
 
 def read_token(home: Home) -> str:
@@ -413,7 +421,7 @@ def create_token(home: Home) -> str:
     """Token of the home's server, made on first use; only the owner may read the file."""
     with contextlib.suppress(FileExistsError):
         # Written beside and linked into place: a reader finds a whole token or none, and the first of two writers wins.
-        draft = home.token_file.with_name(f".token.{os.getpid()}")
+        draft = _draft(home.token_file)
         with _private(draft) as descriptor:
             os.write(descriptor, secrets.token_urlsafe(32).encode() + b"\n")
         try:
@@ -440,6 +448,11 @@ def _private(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _draft(path: Path) -> Path:
+    """A name beside `path` that no other thread or process uses."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+
+
 def _read_json(path: Path) -> dict[str, object]:
     try:
         record = json.loads(path.read_text())
@@ -449,7 +462,7 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def _write_atomically(path: Path, text: str, mode: int) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = _draft(path)
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:

@@ -25,6 +25,7 @@ from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError
 from runstream_schemas.settings import Settings
 
 from . import __version__
+from .autostart import start_in_background
 from .home import (
     Home,
     ServiceInfo,
@@ -34,6 +35,7 @@ from .home import (
     forget_service,
     lock_owner,
     open_home,
+    spool_changed,
     write_service,
 )
 
@@ -85,21 +87,25 @@ async def run_service(
             f"the home {home.root} is served already, by process {lock_owner(home)}; see `runstream status`, or end it with "
             "`runstream down`"
         )
+    service = _Service(home, replace(settings, home=str(home.root), spool=str(home.spool)))
     try:
         forget_service(home)
         if not settings.database:
             claim_database(home)
-        service = _Service(home, replace(settings, home=str(home.root), spool=str(home.spool)))
         await service.run(started_by_itself, on_ready)
     finally:
         forget_service(home)
         lock.release()
+    if service.idle_since and spool_changed(home, service.idle_since):
+        # A run began while we were ending: it saw the lock held and started no service.
+        start_in_background(home, settings, "up", "--foreground", "--started-by-itself")
 
 
 @dataclass(slots=True)
 class _Service:
     home: Home
     settings: Settings
+    idle_since: float = 0.0  # when it was decided to end, in seconds since the epoch
 
     async def run(self, started_by_itself: bool, on_ready: Callable[[ServiceInfo], None] | None) -> None:
         stop = stop_at_signals()
@@ -196,6 +202,7 @@ class _Service:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= timeout:
                 logger.info("no live run and no open page for %.0f s: ending until the next use", timeout)
+                self.idle_since = time.time() - 1.0
                 # First out of sight: who comes now waits for the next service instead of talking to this one.
                 forget_service(self.home)
                 stop.set()

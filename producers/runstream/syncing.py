@@ -118,5 +118,5 @@ async def compact_now(settings: Settings) -> None:
     finally:
         await pool.close()
     print(
-        f"{report.points} points of {report.runs} runs written to {report.files} files ({report.bytes} bytes) in {store.root}"
+        f"{report.points} points of {report.runs} runs: {report.files} files, {report.bytes} bytes, in {store.root}"
     )

@@ -1,0 +1,139 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runstream.cli import build_parser, main, settings_of
+from runstream_schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shell
+
+COMMANDS = (
+    "up", "down", "status", "open", "doctor", "demo", "sql", "run", "experiment", "sync", "compact",
+    "agent", "consumer", "compactor", "server",
+)  # fmt: skip
+
+
+def test_help_teaches(shell: Shell) -> None:
+    said = shell.run("--help").stdout
+    for command in COMMANDS:
+        assert f"\n    {command}" in said
+    for lesson in ("start_logging", "runstream doctor", "RUNSTREAM_HOME", "SELECT"):
+        assert lesson in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: runstream " + command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["run"], ["experiment"]])
+def test_no_command_shows_the_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "commands" in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy(shell: Shell) -> None:
+    code = (
+        "import sys; from runstream.cli import build_parser; build_parser().format_help(); "
+        "print([m for m in ('asyncio', 'numpy', 'aiokafka', 'uvloop', 'http.client', 'msgpack') if m in sys.modules])"
+    )
+    assert shell.python(code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["up", "agent", "consumer", "compactor", "server"])
+def test_every_setting_is_an_option(command: str) -> None:
+    words = [command]
+    for item in fields(Settings):
+        option = "--" + item.name.replace("_", "-")
+        words += (
+            [option] if item.default is True or item.default is False else [option, _sample(item.default)]
+        )
+    settings = settings_of(build_parser().parse_args(words))
+    for item in fields(Settings):
+        assert str(getattr(settings, item.name)) in (_sample(item.default), "True"), item.name
+
+
+def _sample(default: object) -> str:
+    return {int: "7", float: "7.5"}.get(type(default), "text")
+
+
+def test_option_wins_over_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNSTREAM_PORT", "1")
+    assert settings_of(argparse.Namespace()).port == 1
+    assert settings_of(build_parser().parse_args(["up", "--port", "2"])).port == 2
+    assert settings_of(build_parser().parse_args(["up", "--no-autostart"])).autostart is False
+
+
+def test_bad_values_are_named(shell: Shell) -> None:
+    done = shell.run("status", "--log-level", "x", check=False)
+    assert done.returncode == 3
+    done = shell.run("up", "--port", "many", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: port='many': expected a whole number\n"
+
+
+def test_roles_without_their_servers_say_what_to_set(shell: Shell) -> None:
+    assert "RUNSTREAM_KAFKA" in shell.run("agent", check=False).stderr
+    for role in ("consumer", "compactor", "server"):
+        done = shell.run(role, check=False)
+        assert done.returncode == 1
+        assert "RUNSTREAM_DATABASE" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_sync_of_nothing_is_named(shell: Shell) -> None:
+    done = shell.run("sync", "/nowhere/at/all", check=False)
+    assert done.returncode == 1
+    assert "/nowhere/at/all is no directory" in done.stderr
+
+
+def test_down_without_a_service_is_no_error(shell: Shell) -> None:
+    assert "nothing runs" in shell.run("down").stdout
+    assert not shell.root.exists()
+
+
+def test_doctor_before_the_first_use(shell: Shell) -> None:
+    findings = {item["check"]: item for item in shell.json("doctor")}
+    assert findings["service"]["result"] == "note"
+    assert findings["home"]["result"] == "ok"
+    assert not shell.root.exists()
+
+
+def test_doctor_names_what_is_away(shell: Shell) -> None:
+    shell.variables |= {
+        "RUNSTREAM_URL": "http://127.0.0.1:9",
+        "RUNSTREAM_DATABASE": "postgresql://me:secret@127.0.0.1:9/x",
+        "RUNSTREAM_KAFKA": "127.0.0.1:9",
+    }
+    done = shell.run("doctor", check=False)
+    assert done.returncode == 1
+    for remedy in ("check RUNSTREAM_URL", "RUNSTREAM_DATABASE is right", "check RUNSTREAM_KAFKA"):
+        assert remedy in done.stdout
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_reader_that_has_enough_is_no_error(shell: Shell) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m runstream up --help | head -1",
+        shell=True, capture_output=True, text=True, env=shell.environment(), timeout=30, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+
+
+def test_start_is_quick(shell: Shell) -> None:
+    began = time.process_time()
+    build_parser()
+    assert time.process_time() - began < 0.1

@@ -1,0 +1,79 @@
+"""What commands print."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import yaml
+
+from runstream.output import as_table, as_tsv, as_yaml, emit
+from runstream_schemas.errors import QueryError
+
+RECORDS: list[dict[str, Any]] = [
+    {"run_id": "a", "status": "Failed", "tags": {"k": "v"}, "n": 1, "x": 0.25, "none": None},
+    {"run_id": "b\tc", "status": "Completed", "tags": {}, "n": 2, "x": float("nan"), "none": None},
+]
+
+
+def printed(value: Any, form: str, query: str | None = None) -> str:
+    stream = io.StringIO()
+    emit(value, form, query, stream)
+    return stream.getvalue()
+
+
+def test_jmespath_picks_a_part() -> None:
+    assert printed(RECORDS, "json", "[?status=='Failed'].run_id") == '[\n  "a"\n]\n'
+    assert printed(RECORDS, "tsv", "[].[run_id, n]") == "a\t1\nb\\tc\t2\n"
+    assert printed(RECORDS, "table", "length(@)") == "2\n"
+
+
+def test_wrong_expression_says_where() -> None:
+    with pytest.raises(QueryError, match="--query"):
+        printed(RECORDS, "json", "[?")
+
+
+def test_table_has_headings_and_cuts_long_cells() -> None:
+    lines = as_table([{"name": "x" * 100, "n": 1}, {"name": "y", "n": 22, "more": True}]).splitlines()
+    assert lines[0].split() == ["name", "n", "more"]
+    assert lines[2].startswith("x" * 59 + "…")
+    assert lines[3].split() == ["y", "22", "true"]
+    assert as_table([]) == ""
+
+
+def test_one_record_stands_upright() -> None:
+    assert as_table({"status": "up", "pid": 7}) == "status  up\npid     7"
+
+
+def test_tsv_keeps_one_line_a_row() -> None:
+    assert as_tsv([{"a": "x\ny", "b": "back\\slash"}]) == "x\\ny\tback\\\\slash"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        None,
+        "yes",
+        "123",
+        "1e5",
+        "null",
+        "- dash",
+        "a: b",
+        "~",
+        "2026-11-21",
+        "grün",
+        "",
+        " lead",
+        "trail ",
+        "#no",
+        [1, "two", {"three": [3, [4]], "four": {}}],
+        {"a": {"b": [1, 2], "c": {"d": None}}, "on": True, "x y": 0.5},
+        [[1, 2], [3]],
+        [{"a": 1, "b": [{"c": "d"}]}],
+    ],
+)
+def test_yaml_reads_back_as_it_was(value: Any) -> None:
+    assert yaml.safe_load(as_yaml(value)) == value
