@@ -12,10 +12,12 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import asyncpg
 
 from runstream_schemas.database import connect, create_pool, migrate, wait_for_database
-from runstream_schemas.errors import DatabaseError, ServiceError
+from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics
 
@@ -72,11 +74,8 @@ async def run_consumer(
         # The metrics have nearly all the bytes; the other two are small.
         shares = {"metrics": 0.8, "tags": 0.1, "status": 0.1} if source == "kafka" else {"spool": 1.0}
         for name, share in shares.items():
-            writer = Writer(pool, settings, letters.publish)
-            state.counters[name] = writer.counters
-            events = make_source(settings, name, writer.load_offsets)
             max_bytes = max(int(settings.consumer_memory * share / 3), 1 << 16)
-            tasks.append(asyncio.create_task(consume(events, writer, name, max_bytes, stop, state), name=f"consume {name}"))
+            tasks.append(asyncio.create_task(_keep_consuming(settings, pool, letters, name, max_bytes, stop, state)))
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
@@ -87,6 +86,29 @@ async def run_consumer(
             async with asyncio.timeout(5.0):
                 await pool.close()
         pool.terminate()
+
+
+async def _keep_consuming(
+    settings: Settings,
+    pool: asyncpg.Pool[Any],
+    letters: DeadLetters,
+    name: str,
+    max_bytes: int,
+    stop: asyncio.Event,
+    state: ConsumerState,
+) -> None:
+    """A loop, begun anew when it fails for a reason nobody thought of: what is stored tells where."""
+    counters = state.counters.setdefault(name, Counters())
+    while not stop.is_set():
+        writer = Writer(pool, settings, letters.publish, counters)
+        source = make_source(settings, name, writer.load_offsets)
+        try:
+            await consume(source, writer, name, max_bytes, stop, state)
+        except RunstreamError:
+            raise
+        except Exception:
+            log.exception("consuming %s failed, beginning anew", name)
+            await asyncio.sleep(1.0)
 
 
 def make_source(settings: Settings, name: str, load: LoadOffsets) -> Source:

@@ -218,13 +218,12 @@ class KafkaSource:
         """Records the broker has told of that were not fetched yet."""
         if self._consumer is None:
             return 0
-        total = 0
-        for partition, next_ in list(self._next.items()):
-            try:
-                total += max(0, (self._consumer.highwater(partition) or 0) - next_)
-            except IllegalStateError:  # given away meanwhile
-                continue
-        return total
+        assigned = self._consumer.assignment()
+        return sum(
+            max(0, (self._consumer.highwater(partition) or 0) - next_)
+            for partition, next_ in self._next.items()
+            if partition in assigned
+        )
 
     # --- positions --------------------------------------------------------------------------------------------------
 

@@ -133,12 +133,15 @@ class Writer:
         pool: connections to a migrated database.
         settings: nothing but limits is read.
         reject: publishes dead letters; called before the offset that covers them is committed.
+        counters: count on in these.
     """
 
-    def __init__(self, pool: asyncpg.Pool[Any], settings: Settings, reject: Reject | None = None) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool[Any], settings: Settings, reject: Reject | None = None, counters: Counters | None = None
+    ) -> None:
         self.pool = pool
         self.settings = settings
-        self.counters = Counters()
+        self.counters = Counters() if counters is None else counters
         self._reject = reject
         self._sources: Bounded[tuple[str, bytes], _Source] = Bounded(CACHED_SOURCES)
         self._runs: Bounded[str, int] = Bounded(CACHED_RUNS)
