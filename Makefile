@@ -7,7 +7,7 @@ SOURCES := schemas producers consumers query tests
 DEV := .ci/setup all,dev
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types bench kafka constraints clean
+.PHONY: help setup demo test lint format types bench docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -41,6 +41,10 @@ types:  ## Check the types
 bench:  ## Measure, beside the figures of docs/performance.md (ARGS=--help)
 	@$(DEV)
 	$(PY) -m bench $(ARGS)
+
+docs:  ## Write the generated pages of docs/reference anew
+	@$(DEV)
+	$(PY) docs/generate.py
 
 kafka:  ## Run a real Kafka in the foreground (ARGS="--port 9092 --data DIR")
 	@$(DEV)

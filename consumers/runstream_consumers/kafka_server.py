@@ -370,7 +370,7 @@ def kafka_classpath() -> str:
             except Exception as error:  # whatever a resolver, a repository or a proxy may raise
                 raise ServiceError(
                     f"the jars of {endpoint} are not in jgo's cache and could not be fetched ({error}); "
-                    "run `make setup` once with a network"
+                    "start it once with a network"
                 ) from error
             for folder in ("jars", "modules"):
                 for jar in sorted((Path(environment.path) / folder).glob("*.jar")):

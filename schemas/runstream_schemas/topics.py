@@ -1,12 +1,13 @@
 """The topics: their names, how they are made and reached, and which incarnation of a topic it is.
 
-Producer, consumer and admin client connect with the same options, `kafka_client_options`. A topic is identified by its id and
-not by its name: one that was deleted and made again starts at offset 0 anew, and must not be taken for the old one.
+Producer, consumer and admin client connect with the same options, `kafka_client_options`. A topic is identified by its id
+and not by its name: one that was deleted and made again starts at offset 0 anew, and must not be taken for the old one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
+
+logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 8 << 20
 """`max.message.bytes` of the topics; a producer's `max_request_size` must not exceed it."""
@@ -159,6 +162,7 @@ async def ensure_topics(settings: Settings, *, timeout: float = 60.0) -> Cluster
             cluster = await describe_topics(settings, names.all, timeout=max(remaining, 1.0))
             missing = [name for name in names.all if name not in cluster.topics]
             if not missing:
+                await _check_message_size(settings, names.all)
                 return cluster
             await _create(settings, missing, timeout=max(remaining, 1.0))
         except ServiceError:
@@ -204,6 +208,35 @@ async def _create(settings: Settings, names: Iterable[str], *, timeout: float) -
             f"(RUNSTREAM_TOPIC_PARTITIONS={settings.topic_partitions}, "
             f"RUNSTREAM_TOPIC_REPLICATION={settings.topic_replication})"
         )
+
+
+async def _check_message_size(settings: Settings, names: Iterable[str]) -> None:
+    """Warn of topics that somebody made with Kafka's default of 1 MiB a message: large events would be refused."""
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+    from aiokafka.errors import KafkaError
+
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": ""}) for name in names]
+    admin = AIOKafkaAdminClient(**kafka_client_options(settings))
+    try:
+        await admin.start()
+        responses = await admin.describe_configs(wanted)
+    except KafkaError as error:
+        raise _away(settings, error) from error
+    finally:
+        await admin.close()
+    for response in responses:
+        for code, _message, _kind, name, entries in response.resources:
+            # With an error code we may not look, which is no reason not to work.
+            for key, value, *_ in entries if code == 0 else ():
+                if key == "max.message.bytes" and int(value) < MAX_MESSAGE_BYTES:
+                    logger.warning(
+                        "topic %s takes messages of %s bytes at most, events may have more: "
+                        "set its max.message.bytes to %d",
+                        name,
+                        value,
+                        MAX_MESSAGE_BYTES,
+                    )
 
 
 async def describe_topics(

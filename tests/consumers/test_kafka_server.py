@@ -151,7 +151,7 @@ def test_jars_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no route")
 
     monkeypatch.setattr(jgo, "build", away)
-    with pytest.raises(ServiceError, match=r"kafka_2\.13.*no route.*make setup"):
+    with pytest.raises(ServiceError, match=r"kafka_2\.13.*no route.*with a network"):
         kafka_server.kafka_classpath()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from runstream_schemas.errors import ServiceError, SettingsError
@@ -82,6 +82,26 @@ async def test_a_topic_made_again_has_another_id(kafka: Any) -> None:
 async def test_a_topic_that_is_not_there_is_left_out(kafka: Any) -> None:
     cluster = await describe_topics(kafka.settings(), [kafka.names.metrics, "nobody"])
     assert list(cluster.topics) == [kafka.names.metrics]
+
+
+async def test_a_topic_made_by_hand_for_small_messages_is_warned_of(
+    kafka: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = kafka.settings(topic_prefix=kafka.prefix + "-small", topic_partitions=1)
+    names = TopicNames.of(settings)
+    admin = AIOKafkaAdminClient(**kafka_client_options(settings))
+    await admin.start()
+    await admin.create_topics([NewTopic(names.metrics, 1, 1, topic_configs={"max.message.bytes": "1000000"})])
+    try:
+        await ensure_topics(settings)
+        [warning] = [
+            record.getMessage() for record in caplog.records if record.name == "runstream_schemas.topics"
+        ]
+        assert warning.startswith(f"topic {names.metrics} takes messages of 1000000 bytes at most")
+        assert warning.endswith("set its max.message.bytes to 8388608")
+    finally:
+        await admin.delete_topics(list(names.all))
+        await admin.close()
 
 
 async def test_what_the_cluster_refuses_names_the_setting(kafka: Any) -> None:

@@ -1,0 +1,53 @@
+"""Writes the pages of docs/reference that say what the code says: `make docs`. A test fails when they differ.
+
+python docs/generate.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from runstream_schemas.settings import PREFIX, Settings
+
+REFERENCE = Path(__file__).parent / "reference"
+
+SETTINGS_HEAD = """\
+# Settings
+
+Each setting is an environment variable, an option of every command, and a key of `config.json` in lower case:
+`RUNSTREAM_STORE`, `--store`, `"store"`. An option wins over the variable, the variable over the file. `runstream doctor` shows
+those in force.
+
+| variable | option | default | meaning |
+|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """The page of the settings."""
+    rows = []
+    for item in fields(Settings):
+        option = "--" + item.name.replace("_", "-")
+        if isinstance(item.default, bool):
+            option += f", --no-{option[2:]}"
+            default = f"`{int(item.default)}`"
+        else:
+            default = f"`{item.default}`" if item.default != "" else ""
+        meaning = item.metadata["doc"].replace("|", "\\|")
+        rows.append(f"| `{PREFIX}{item.name.upper()}` | `{option}` | {default} | {meaning} |\n")
+    return SETTINGS_HEAD + "".join(rows)
+
+
+PAGES = {REFERENCE / "settings.md": settings_page}
+
+
+def main() -> None:
+    """Write every page."""
+    REFERENCE.mkdir(exist_ok=True)
+    for path, page in PAGES.items():
+        path.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
