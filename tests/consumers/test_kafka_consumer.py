@@ -1,0 +1,372 @@
+"""Consumers of a real Kafka, storing into a real Postgres: whatever happens to either, what is stored is what was logged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from runstream_consumers.consumer import ConsumerState, consume, run_consumer
+from runstream_consumers.kafka_source import KafkaSource
+from runstream_consumers.writer import Writer
+from runstream_schemas.events import Event, StatusEvent, StatusOp, encode_event, topic_of
+from runstream_schemas.settings import Settings
+from runstream_schemas.topics import ensure_topics, kafka_client_options
+
+from .logged import T0, LoggingSource, assert_stored
+
+pytestmark = pytest.mark.kafka
+
+
+def runs(n: int, points: int = 100) -> list[LoggingSource]:
+    sources = [LoggingSource(f"run-{i}") for i in range(n)]
+    for one in sources:
+        for i in range(points):
+            one.log("ab"[i % 2], float(i))
+    return sources
+
+
+@pytest.fixture
+def settings(kafka: Any, postgres: str) -> Settings:
+    made: Settings = kafka.settings(database=postgres)
+    return made
+
+
+@pytest.fixture
+async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(**kafka_client_options(settings), enable_idempotence=True, acks="all", linger_ms=5)
+    await producer.start()
+    yield producer
+    await producer.stop()
+
+
+async def send(producer: AIOKafkaProducer, settings: Settings, events: Sequence[Event]) -> None:
+    waiting = []
+    for event in events:
+        topic = f"{settings.topic_prefix}.{topic_of(event)}"
+        waiting.append(await producer.send(topic, encode_event(event), event.run_id.encode()))
+    await asyncio.gather(*waiting)
+
+
+class Consumers:
+    """Consumers of the metrics topic, in this process, that a test starts, freezes and stops."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.sources: list[KafkaSource] = []
+        self.writers: list[Writer] = []
+        self._running: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
+
+    def start(self) -> int:
+        writer = Writer(self.pool, self.settings)
+        source = KafkaSource(self.settings, "metrics", writer.load_offsets, identity_interval=0.5)
+        stop = asyncio.Event()
+        task = asyncio.create_task(consume(source, writer, "metrics", 1 << 20, stop, ConsumerState()))
+        self._running.append((stop, task))
+        self.sources.append(source)
+        self.writers.append(writer)
+        return len(self._running) - 1
+
+    async def stop(self, number: int) -> None:
+        stop, task = self._running[number]
+        stop.set()
+        await task
+
+    async def stop_all(self) -> None:
+        for number in range(len(self._running)):
+            await self.stop(number)
+
+
+@pytest.fixture
+async def consumers(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Consumers]:
+    consumers = Consumers(settings, pool)
+    yield consumers
+    async with asyncio.timeout(30):
+        await consumers.stop_all()
+
+
+async def until_stored(pool: asyncpg.Pool, points: int, timeout: float = 40.0) -> None:
+    """Wait until so many points are stored."""
+    stored = -1
+    try:
+        async with asyncio.timeout(timeout):
+            while stored < points:
+                with contextlib.suppress(asyncpg.PostgresError, OSError, asyncpg.InterfaceError):
+                    stored = await pool.fetchval("select coalesce(sum(points), 0) from chunks")
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"{stored} of {points} points stored in {timeout} s")
+
+
+async def test_the_whole_role(settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
+    sources = runs(8)
+    created = [
+        StatusEvent(one.run_id, one.id, 0, 2, [
+            StatusOp(0, T0, "create", {"workspace": "w", "experiment": "e"}), StatusOp(1, T0 + 1, "start")
+        ])
+        for one in sources
+    ]  # fmt: skip
+    stop, state = asyncio.Event(), ConsumerState()
+    task = asyncio.create_task(run_consumer(settings, stop, source="kafka", state=state))
+    await send(producer, settings, [*created, *(one.event(i, i + 20) for i in range(0, 100, 20) for one in sources)])
+    await until_stored(pool, 800)
+    async with asyncio.timeout(20):
+        while await pool.fetchval("select count(*) from runs where status = 'Running'") < 8:
+            await asyncio.sleep(0.05)
+    await assert_stored(pool, sources)
+    assert state.counters["metrics"].points == 800
+    stop.set()
+    async with asyncio.timeout(15):
+        await task
+
+
+async def test_duplicates_reorder_and_other_borders(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
+) -> None:
+    sources = runs(6)
+    consumers.start()
+    for one in sources:
+        await send(producer, settings, [one.event(50, 80), one.event(0, 30), one.event(0, 30), one.event(20, 60)])
+        await send(producer, settings, [one.event(0, 100)])
+    await until_stored(pool, 600)
+    await assert_stored(pool, sources)
+
+
+@pytest.mark.parametrize("members", [2, 3])
+async def test_consumers_share_the_partitions(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers, members: int
+) -> None:
+    sources = runs(40, points=200)
+    for _ in range(members):
+        consumers.start()
+    for i in range(0, 200, 10):
+        await send(producer, settings, [one.event(i, i + 10) for one in sources])
+        await asyncio.sleep(0.3)  # slow enough for all members to join meanwhile
+    await until_stored(pool, 8000)
+    await assert_stored(pool, sources)
+    assert sum(1 for writer in consumers.writers if writer.counters.points) == members
+
+
+async def test_members_come_and_go(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
+) -> None:
+    sources = runs(20, points=300)
+    consumers.start()
+
+    async def change() -> None:
+        second = consumers.start()
+        await asyncio.sleep(1.5)
+        consumers.start()
+        await asyncio.sleep(1.0)
+        await consumers.stop(second)
+
+    changing = asyncio.create_task(change())
+    for i in range(0, 300, 5):
+        await send(producer, settings, [one.event(i, i + 5) for one in sources])
+        await asyncio.sleep(0.05)
+    await changing
+    await until_stored(pool, 6000)
+    await assert_stored(pool, sources)
+
+
+async def test_a_zombie_is_fenced(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
+) -> None:
+    """A consumer paused between fetching and storing; others take its partitions over; then it goes on."""
+    sources = runs(20)
+    zombie = consumers.start()
+    resumed, paused = asyncio.Event(), asyncio.Event()
+    store = consumers.writers[zombie].store
+
+    async def pausing(batch: Any) -> None:
+        paused.set()
+        await resumed.wait()
+        await store(batch)
+
+    consumers.writers[zombie].store = pausing  # type: ignore[method-assign]
+    await send(producer, settings, [one.event(0, 50) for one in sources])
+    await paused.wait()
+    # Another group: Kafka gives it every partition while the zombie still has them, as after an expired session.
+    consumers.settings = replace(settings, consumer_group="others")
+    consumers.start()
+    await send(producer, settings, [one.event(50, 100) for one in sources])
+    await until_stored(pool, 2000)
+    resumed.set()
+    async with asyncio.timeout(10):
+        while not consumers.writers[zombie].counters.fences_lost:
+            await asyncio.sleep(0.05)
+    consumers.writers[zombie].store = store  # type: ignore[method-assign]
+    await asyncio.sleep(0.5)
+    await assert_stored(pool, sources)
+
+
+_CONSUMER = """
+import asyncio, json, sys
+from runstream_consumers.consumer import run_consumer
+from runstream_schemas.settings import Settings
+asyncio.run(run_consumer(Settings(**json.loads(sys.argv[1])), asyncio.Event(), source="kafka"))
+"""
+
+
+async def test_stopped_and_killed_processes(settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
+    """SIGSTOP of one for longer than Kafka's session, kill -9 of the other, then SIGCONT of the first."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    argument = json.dumps({"kafka": settings.kafka, "topic_prefix": settings.topic_prefix, "database": settings.database})
+    command = (sys.executable, "-c", _CONSUMER, argument)
+    processes = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(2)]
+    try:
+        sources = runs(20, points=240)
+        for i in range(0, 240, 2):
+            await send(producer, settings, [one.event(i, i + 2) for one in sources])
+            if i == 40:
+                await until_stored(pool, 400)
+                processes[0].send_signal(signal.SIGSTOP)
+            if i == 120:
+                processes[1].kill()
+                processes[0].send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.1 if 40 <= i < 120 else 0.01)
+        await until_stored(pool, 4800, timeout=60)
+        await assert_stored(pool, sources)
+    finally:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def test_a_poison_message_becomes_a_dead_letter(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer
+) -> None:
+    one = runs(1)[0]
+    topic = f"{settings.topic_prefix}.metrics"
+    whole = encode_event(one.event(0, 50))
+    await producer.send_and_wait(topic, whole[:-7], one.run_id.encode())
+    await producer.send_and_wait(topic, b"", None)
+    await send(producer, settings, [one.event(0, 100)])
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_consumer(settings, stop, source="kafka"))
+    await until_stored(pool, 100)
+    await assert_stored(pool, [one])
+    reader = AIOKafkaConsumer(
+        f"{settings.topic_prefix}.dead-letter", **kafka_client_options(settings), auto_offset_reset="earliest"
+    )
+    await reader.start()
+    letters = []
+    async with asyncio.timeout(20):
+        while len(letters) < 2:
+            letters += [r for some in (await reader.getmany(timeout_ms=200)).values() for r in some]
+    await reader.stop()
+    stop.set()
+    await task
+    letter = next(r for r in letters if r.value)
+    headers = dict(letter.headers)
+    assert (letter.key, letter.value) == (one.run_id.encode(), whole[:-7])
+    assert headers["topic"] == topic.encode()
+    assert headers["reason"].startswith(b"CorruptEvent")
+    assert int(headers["offset"]) >= 0
+    assert (await pool.fetchval("select sum(next) from offsets where topic_name = $1", topic)) == 3
+
+
+async def test_a_recreated_topic_is_read_from_its_start(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
+) -> None:
+    sources = runs(8)
+    consumers.start()
+    for i in range(0, 50, 5):
+        await send(producer, settings, [one.event(i, i + 5) for one in sources])
+    await until_stored(pool, 400)
+    admin = AIOKafkaAdminClient(**kafka_client_options(settings))
+    await admin.start()
+    await admin.delete_topics([f"{settings.topic_prefix}.metrics"])
+    await admin.close()
+    await ensure_topics(settings)
+    # Its offsets begin at 0 again, far below the stored ones.
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(Exception):
+                await send(producer, settings, [one.event(50, 100) for one in sources])
+                break
+            await asyncio.sleep(0.2)
+    await until_stored(pool, 800)
+    await assert_stored(pool, sources)
+    assert await pool.fetchval("select count(distinct topic) from offsets") == 2
+
+
+async def test_what_retention_deleted_is_recorded(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
+) -> None:
+    one = runs(1)[0]
+    consumers.start()
+    await send(producer, settings, [one.event(0, 20)])
+    await until_stored(pool, 20)
+    await consumers.stop(0)
+    await send(producer, settings, [one.event(20, 30), one.event(30, 40)])
+    topic = f"{settings.topic_prefix}.metrics"
+    index = await pool.fetchval("select partition from offsets where next > 0")
+    admin = AIOKafkaAdminClient(**kafka_client_options(settings))
+    await admin.start()
+    await admin.delete_records({TopicPartition(topic, index): RecordsToDelete(3)})
+    await admin.close()
+    await send(producer, settings, [one.event(40, 100)])
+    consumers.start()
+    await until_stored(pool, 80)
+    gaps = {row["reason"]: (row["first"], row["next"]) for row in await pool.fetch("select * from gaps")}
+    assert gaps == {"retention": (1, 3), "sequence": (20, 40)}
+
+
+async def test_postgres_restarts_in_the_middle(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers, postgres_server: Any
+) -> None:
+    sources = runs(20, points=200)
+    consumers.start()
+    consumers.start()
+    for i in range(0, 200, 4):
+        await send(producer, settings, [one.event(i, i + 4) for one in sources])
+        if i == 60:
+            await until_stored(pool, 400)
+            await asyncio.to_thread(postgres_server.stop)
+        if i == 120:
+            postgres_server.start()
+        await asyncio.sleep(0.02)
+    await until_stored(pool, 4000)
+    await assert_stored(pool, sources)
+    for source, writer in zip(consumers.sources, consumers.writers, strict=True):
+        assert source.lag() == 0
+        assert writer.counters.commits
+
+
+async def test_fetched_bytes_are_bounded(settings: Settings, producer: AIOKafkaProducer, pool: asyncpg.Pool) -> None:
+    sources = [LoggingSource(f"run-{i}") for i in range(16)]
+    for one in sources:
+        for i in range(5000):
+            one.log("loss", float(hash((i, one.run_id)) % 1000_003))
+    for i in range(0, 5000, 500):
+        await send(producer, settings, [one.event(i, i + 500) for one in sources])
+    small = 300_000
+    writer = Writer(pool, settings)
+    source = KafkaSource(replace(settings, consumer_memory=3 * small), "metrics", writer.load_offsets)
+    await source.start()
+    try:
+        total = 0
+        async with asyncio.timeout(30):
+            while total < 80_000:
+                batch = await source.fetch(small, 0.2)
+                assert sum(fetched.size for fetched in batch) <= 2 * max(small, 1 << 20)
+                await writer.store(batch)
+                total = writer.counters.points
+    finally:
+        await source.stop()
+    await assert_stored(pool, sources[:2])
