@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from runstream.home import Home, lock_held, lock_owner, open_home, running_service
-from runstream_schemas.settings import Settings
+from runstream.home import Home, lock_held, lock_owner, running_service
 
 REPOSITORY = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join(
@@ -59,12 +58,8 @@ class Shell:
     lives = staticmethod(lives)
 
     @property
-    def settings(self) -> Settings:
-        return Settings.load({"RUNSTREAM_HOME": str(self.root)})
-
-    @property
     def home(self) -> Home:
-        return open_home(self.settings, create=False)
+        return Home(self.root, self.root / "spool", self.root / "postgres")
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RUNSTREAM_")}
