@@ -331,7 +331,8 @@ def _open_objects(url: str, scheme: str, rest: str, settings: Settings) -> Objec
 
     try:
         if scheme in ("s3", "s3a"):
-            options: dict[str, Any] = {"allow_bucket_creation": False}
+            # Small files then go in one request instead of three.
+            options: dict[str, Any] = {"allow_delayed_open": True}
             if settings.store_endpoint:
                 transport, _, host = settings.store_endpoint.rpartition("://")
                 # Asked to find out the region, the library would turn to the cloud and not to the endpoint.
@@ -440,10 +441,12 @@ class ObjectStore:
             )
         except OSError as error:
             raise _failed("list", prefix, self.root, error) from None
-        cut = len(self._prefix) + 1
+        cut = len(self._prefix.lstrip("/")) + 1
         for info in found:
             if info.is_file:
-                yield Entry(info.path[cut:], int(info.size), info.mtime.timestamp() if info.mtime else 0.0)
+                yield Entry(
+                    info.path.lstrip("/")[cut:], int(info.size), info.mtime.timestamp() if info.mtime else 0.0
+                )
 
     def delete(self, path: str) -> None:
         """Delete the object."""

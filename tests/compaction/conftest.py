@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import duckdb
 import pytest
 
 from runstream_consumers.compaction import compact_once
 from runstream_consumers.hot_to_parquet import Report
-from runstream_schemas.database import create_pool
 from runstream_schemas.payload import build_points, decode_points, encode_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.settings import Settings
@@ -43,6 +43,15 @@ class Pipeline:
     logged: Counter[Cell] = field(default_factory=Counter)
     run_keys: dict[str, int] = field(default_factory=dict)
     sources: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    async def others(self) -> int:
+        """Connections of runstream's own processes to the database (the tests call themselves `test`)."""
+        return int(
+            await self.pool.fetchval(
+                """select count(*) from pg_stat_activity
+                where datname = current_database() and application_name = 'runstream'"""
+            )
+        )
 
     async def add_run(self, run_id: str, experiment: str | None = "exp", *, status: str = "Completed") -> int:
         """A run that ended and settled a minute ago (`Running`: that has not)."""
@@ -118,8 +127,9 @@ class Pipeline:
     async def cold(self) -> Counter[Cell]:
         """Points of the files the manifest shows."""
         found: Counter[Cell] = Counter()
-        for row in await self.pool.fetch("select kind, path from files where state = 'live'"):
-            found.update(read_files(row["kind"], [self.store.locate(row["path"])]))
+        for kind in ("metrics", "tables"):
+            rows = await self.pool.fetch("select path from files where state = 'live' and kind = $1", kind)
+            found.update(read_files(kind, [self.store.locate(row["path"]) for row in rows]))
         return found
 
     async def both_tiers(self) -> Counter[Cell]:
@@ -189,7 +199,7 @@ def floats(
 def rounds(names: Sequence[str], n: int, *, slot: int = 0) -> list[Row]:
     """n rounds of a training loop that logs every series once."""
     rows: list[Row] = []
-    for i in range(n):
+    for _ in range(n):
         for name in names:
             at = slot + len(rows)
             rows.append(
@@ -209,6 +219,8 @@ def rounds(names: Sequence[str], n: int, *, slot: int = 0) -> list[Row]:
 async def pipeline(postgres: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """An empty database and an empty local store."""
     settings = Settings(database=postgres, store=str(tmp_path / "store"))
-    pool = await create_pool(settings)
+    pool = await asyncpg.create_pool(
+        postgres, min_size=1, max_size=6, server_settings={"application_name": "test"}
+    )
     yield Pipeline(pool, open_store(settings), settings)
     await pool.close()

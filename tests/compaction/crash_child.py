@@ -1,0 +1,106 @@
+"""Does a compactor's round, and dies at a given step of it. A process that forks, so that a death costs milliseconds.
+
+Reads lines `<dsn> <store> <step>`, answers each with the exit code: 9 died at that step, 0 came to the end before it.
+A step is every suspension of the coroutine (a request was sent, the answer not seen) and every change of the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from runstream_consumers import hot_to_parquet, merge, runs_snapshot, sweep
+from runstream_consumers.compaction import compact_once
+from runstream_consumers.worker import Worker
+from runstream_schemas import store as store_module
+from runstream_schemas.database import create_pool
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import LocalStore
+
+left = 0
+
+
+def step() -> None:
+    """Die when enough steps were taken."""
+    global left
+    left -= 1
+    if left == 0:
+        os._exit(9)
+
+
+@types.coroutine
+def stepped(work: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+    """Run `work`, counting its suspensions."""
+    while True:
+        try:
+            future = work.send(None)
+        except StopIteration:
+            return
+        step()
+        yield future
+
+
+def counted(owner: Any, name: str) -> None:
+    """Make a change of the store a step, before and after it."""
+    original = getattr(owner, name)
+
+    def change(*args: Any) -> Any:
+        step()
+        result = original(*args)
+        step()
+        return result
+
+    setattr(owner, name, change)
+
+
+async def one_round(dsn: str, root: str) -> None:
+    """Everything a compactor does, with no patience."""
+    settings = Settings(database=dsn, store=root, compact_after=0.0)
+    store, worker = LocalStore(root), Worker()
+    pool = await create_pool(settings, max_size=2)
+    await sweep.sweep_files(pool, store, grace=-10)
+    await sweep.sweep_rows(pool, store, pending_grace=-10, trash_grace=-10)
+    await compact_once(pool, store, settings)
+    await merge.merge_small_files(pool, store, worker)
+    await runs_snapshot.write_runs(pool, store, worker)
+    await pool.close()
+    worker.close()
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    global left
+    merge.FANOUT = 3
+    hot_to_parquet.FILE_POINTS = 40  # a round makes several files
+    for name in ("stage", "publish", "retire", "delete"):
+        counted(LocalStore, name)
+    counted(store_module._LocalFile, "commit")
+    for line in sys.stdin:
+        dsn, root, steps = line.split()
+        child = os.fork()
+        if child == 0:
+            left = int(steps)
+            code = 1
+            try:
+                asyncio.run(stepped_main(dsn, root))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+async def stepped_main(dsn: str, root: str) -> None:
+    """`one_round`, step by step."""
+    await stepped(one_round(dsn, root))
+
+
+if __name__ == "__main__":
+    main()
