@@ -71,6 +71,7 @@ class KafkaSource:
         self._identity_due = 0.0
         self._cluster = Cluster("", {})
         self._rebalances = _Rebalances()
+        self._outdated = False  # the client's metadata are of a topic that is gone
         self._followed = -1  # the rebalance whose partitions are set
         self._behind: set[TopicPartition] = set()  # partitions whose offset must be read again
         self._next: dict[TopicPartition, int] = {}
@@ -148,6 +149,7 @@ class KafkaSource:
         assert self._consumer is not None, "start() first"
         try:
             await self._look_for_new_topic()
+            consumer = self._consumer
             if not await self._follow():
                 await asyncio.sleep(min(timeout, 0.05))
                 return []
@@ -155,7 +157,7 @@ class KafkaSource:
             size = 0
             wait = 0 if self._missing else int(timeout * 1000)
             while size < max_bytes:
-                records = await self._consumer.getmany(timeout_ms=wait, max_records=MAX_RECORDS)
+                records = await consumer.getmany(timeout_ms=wait, max_records=MAX_RECORDS)
                 if self._followed != self._rebalances.count:
                     return []  # nothing is lost: the next call sets the partitions anew
                 if not records:
@@ -239,11 +241,12 @@ class KafkaSource:
         if cluster != self._cluster:
             if self._cluster.id and cluster.topics[self._topic].id != self._cluster.topics[self._topic].id:
                 log.warning("topic %s was deleted and made again; it is read from its start", self._topic)
+                self._outdated = True
             self._cluster = cluster
             self._followed = -1
 
     async def _look_for_new_topic(self) -> None:
-        """A topic made anew has another id. aiokafka does not tell: it goes on at the old position.
+        """A topic made anew has another id. aiokafka does not tell: it goes on at the old position, or waits for metadata.
 
         What was fetched from the new topic before this notices is stored under the old id. It will be read once more under
         the new one, and change nothing.
@@ -254,6 +257,10 @@ class KafkaSource:
             except ServiceError as error:
                 self._identity_due = time.monotonic() + min(1.0, self._identity_interval)
                 log.info("%s", error)
+        if self._outdated:
+            self._outdated = False
+            await self.stop()
+            await self.start()
 
     async def _follow(self) -> bool:
         """Set the partitions to the stored offsets, where a rebalance or a lost fence asks for it. False: not yet."""

@@ -1,0 +1,306 @@
+"""A run's life: the pure fold, and the same through the writer in any order of arrival."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import uuid
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runstream_consumers.source import Fetched, Partition
+from runstream_consumers.writer import Writer
+from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent
+from runstream_schemas.settings import Settings
+from runstream_schemas.status import RunState, Step, fold
+
+from .logged import T0, LoggingSource
+
+A, B = "a" * 32, "b" * 32
+
+
+def life(*kinds: str | tuple[str, dict[str, Any]], source: str = A) -> list[Step]:
+    """Steps one after another, a second apart."""
+    steps = []
+    for seq, kind in enumerate(kinds):
+        name, data = (kind, {}) if isinstance(kind, str) else kind
+        steps.append(Step(T0 + seq * 1_000_000, source, seq, name, data))
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("kinds", "status"),
+    [
+        ([], "NotStarted"),
+        (["create"], "NotStarted"),
+        (["create", "start"], "Running"),
+        (["create", "queued", "preparing", "start", "finalizing", "complete"], "Completed"),
+        (["create", "start", "cancel_requested"], "CancelRequested"),
+        (["create", "start", "complete", "complete"], "Completed"),
+        (["create", "start", "complete", "fail"], "Failed"),
+        (["create", "start", "cancel", "fail"], "Failed"),
+        (["create", "start", "complete", "cancel"], "Completed"),
+        (["create", "start", "fail", "complete"], "Failed"),
+        (["create", "start", "complete", "finalizing"], "Completed"),
+        (["create", "start", "complete", "start"], "Running"),
+        (["create", "complete"], "Completed"),
+    ],
+)
+def test_statuses(kinds: list[str], status: str) -> None:
+    assert fold(life(*kinds)).status == status
+
+
+def test_times_of_start_and_end() -> None:
+    state = fold(life("create", "start", "complete", "complete"))
+    assert (state.created_us, state.started_us, state.ended_us) == (T0, T0 + 1_000_000, T0 + 2_000_000)
+    assert fold(life("create", "start", "complete", "fail")).ended_us == T0 + 3_000_000
+    assert fold(life("create", "start", "complete", "start")).ended_us is None
+
+
+def test_an_ignored_ending_is_a_warning() -> None:
+    state = fold(life("create", "start", "complete", "cancel"))
+    assert [w["message"] for w in state.warnings] == ["cancel ignored: the run was already Completed"]
+
+
+DIED = {"error": {"code": "ProcessDied", "message": "gone"}}
+
+
+def test_a_presumed_failure_yields_to_what_the_run_says() -> None:
+    started = life("create", "start")
+    died = [Step(T0 + 5_000_000, B, 0, "fail", DIED)]
+    assert fold(started + died).status == "Failed"
+    done = [Step(T0 + 6_000_000, A, 2, "complete")]
+    assert (fold(started + died + done).status, fold(started + died + done).error) == ("Completed", None)
+    early = [Step(T0 + 4_000_000, A, 2, "complete")]
+    assert (fold(started + died + early).status, fold(started + died + early).error) == ("Completed", None)
+    assert fold(started + died, last_seen_us=T0 + 6_000_000).status == "Running"
+    assert fold(started + died, last_seen_us=T0 + 4_000_000).status == "Failed"
+
+
+def test_an_error_step_before_a_presumed_failure() -> None:
+    died = [Step(T0 + 5_000_000, B, 0, "error", DIED), Step(T0 + 5_000_001, B, 1, "fail")]
+    state = fold(life("create", "start", "complete") + died)
+    assert (state.status, state.error) == ("Completed", None)
+    state = fold(life("create", "start") + died)
+    assert (state.status, state.error) == ("Failed", DIED["error"])
+
+
+def test_a_clock_set_back_does_not_reorder_a_source() -> None:
+    steps = [Step(T0 + 10, A, 0, "create"), Step(T0 + 20, A, 1, "start"), Step(T0 + 5, A, 2, "complete")]
+    assert fold(steps).status == "Completed"
+
+
+def test_the_earliest_creation_places_the_run_and_the_latest_value_describes_it() -> None:
+    first = ("create", {"experiment": "e", "display_name": "old", "details": {"a": 1, "b": 1}})
+    again = ("create", {"experiment": "other", "display_name": "new", "details": {"b": 2}})
+    field = Step(T0 + 500_000, A, 0, "field", {"key": "description", "value": "text"}, "tags")
+    state = fold([*life(first, again), field])
+    assert (state.experiment, state.display_name, state.description) == ("e", "new", "text")
+    assert state.details == {"a": 1, "b": 2}
+
+
+_KINDS = st.sampled_from(
+    [("create", {"name": "n"}), ("start", {}), ("complete", {}), ("fail", DIED), ("fail", {}), ("cancel", {}),
+     ("heartbeat", {}), ("error", {"error": {"code": "E"}}), ("error", DIED), ("warning", {"message": "w"}), ("finalizing", {})]
+)  # fmt: skip
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 50), st.sampled_from([A, B]), _KINDS), max_size=12),
+    shuffled=st.randoms(use_true_random=False),
+)
+def test_the_order_of_arrival_does_not_matter(steps: list[Any], shuffled: random.Random) -> None:
+    life_ = [Step(T0 + t, source, seq, kind, data) for seq, (t, source, (kind, data)) in enumerate(steps)]
+    other = list(life_)
+    shuffled.shuffle(other)
+    assert fold(life_) == fold(other)
+
+
+# --- through the writer ----------------------------------------------------------------------------------------------
+
+
+class Arriving:
+    """Sends events to a writer, one commit each."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.pool = pool
+        self.writer = Writer(pool, Settings())
+        self.partition = Partition("cluster", uuid.uuid4().hex, "runstream.status", 0)
+        self.next = 0
+
+    async def __call__(self, *events: Event) -> None:
+        self.next += 1
+        await self.writer.store([Fetched(self.partition, self.next - 1, self.next, list(events))])
+
+    async def run(self, run_id: str = "run") -> Any:
+        return await self.pool.fetchrow("select * from runs where run_id = $1", run_id)
+
+
+@pytest.fixture
+def arrive(pool: asyncpg.Pool) -> Arriving:
+    return Arriving(pool)
+
+
+def status(run_id: str, source: bytes, seq: int, kind: str, data: dict[str, Any] | None = None) -> StatusEvent:
+    return StatusEvent(run_id, source, seq, 1, [StatusOp(seq, T0 + seq * 1_000_000, kind, data or {})])
+
+
+async def test_a_run_from_creation_to_end(arrive: Arriving) -> None:
+    source = LoggingSource("run")
+    create = {
+        "workspace": "w", "experiment": "e", "name": "n", "display_name": "d", "type": "t", "target": "local",
+        "tags": {"k": "v", "empty": None}, "properties": {"p": "q"}, "details": {"script": "train.py"},
+    }  # fmt: skip
+    await arrive(status("run", source.id, 0, "create", create), status("run", source.id, 1, "start"))
+    run = await arrive.run()
+    assert (run["status"], run["name"], run["display_name"], run["number"]) == ("Running", "n", "d", 1)
+    assert (run["root_run_id"], run["parent_run_id"], run["end_time"]) == ("run", None, None)
+    assert json.loads(run["details"]) == {"script": "train.py"}
+    assert round(run["start_time"].timestamp() * 1e6) == T0 + 1_000_000
+    assert dict(await arrive.pool.fetch("select key, value from tags")) == {"k": "v", "empty": None}
+    assert dict(await arrive.pool.fetch("select key, value from properties")) == {"p": "q"}
+    await arrive(status("run", source.id, 2, "complete"))
+    run = await arrive.run()
+    assert run["status"] == "Completed"
+    assert run["settled_at"] is not None
+    experiment = await arrive.pool.fetchrow("select * from experiments")
+    assert (experiment["workspace"], experiment["name"], experiment["run_count"]) == ("w", "e", 1)
+
+
+_COMPARED = (
+    "status", "name", "display_name", "description", "start_time", "end_time", "created_at", "error", "warnings", "details",
+    "parent_run_id", "last_seen",
+)  # fmt: skip
+
+
+async def test_any_order_of_arrival_gives_the_same_run(pool: asyncpg.Pool) -> None:
+    source = LoggingSource("")
+    ops = [
+        ("create", {"experiment": "e", "display_name": "first", "tags": {"k": "created"}}), ("start", {}), ("heartbeat", {}),
+        ("error", {"error": {"code": "E", "message": "m"}}), ("cancel", {}),
+    ]  # fmt: skip
+    seen = set()
+    for number, order in enumerate(itertools.permutations(range(len(ops) + 2))):
+        if number % 60:
+            continue
+        run_id, arrive = f"run-{number}", Arriving(pool)
+        source = LoggingSource(run_id)
+        events: list[Event] = [status(run_id, source.id, seq, kind, data) for seq, (kind, data) in enumerate(ops)]
+        events.append(TagsEvent(run_id, source.id, 0, 1, [TagOp(0, T0 + 500_000, "field", "display_name", "second")]))
+        events.append(TagsEvent(run_id, source.id, 1, 1, [TagOp(1, T0 + 600_000, "set", "k", "set")]))
+        for i in order:
+            await arrive(events[i])
+        run = await arrive.run(run_id)
+        tags = await pool.fetch("select key, value from tags where run_key = $1", run["key"])
+        seen.add((*(str(run[name]) for name in _COMPARED), str([tuple(t) for t in tags])))
+        assert run["root_run_id"] == run_id
+        assert run["display_name"] == "second"
+        assert run["number"]
+    assert len(seen) == 1
+
+
+async def test_numbers_count_within_an_experiment(arrive: Arriving) -> None:
+    sources = [LoggingSource(f"run-{i}") for i in range(6)]
+    await arrive(*(status(s.run_id, s.id, 0, "create", {"experiment": "xy"[i % 2]}) for i, s in enumerate(sources)))
+    late = LoggingSource("late")
+    await arrive(status("late", late.id, 0, "create", {"experiment": "x"}))
+    rows = await arrive.pool.fetch("select e.name, r.number from runs r join experiments e on e.id = r.experiment_id")
+    assert sorted(tuple(r) for r in rows) == [("x", 1), ("x", 2), ("x", 3), ("x", 4), ("y", 1), ("y", 2), ("y", 3)]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["root", "child", "grandchild"])))
+async def test_a_family_finds_its_root_in_any_order(arrive: Arriving, order: tuple[str, ...]) -> None:
+    parents = {"root": None, "child": "root", "grandchild": "child"}
+    for run_id in order:
+        await arrive(status(run_id, uuid.uuid4().bytes, 0, "create", {"parent_run_id": parents[run_id]}))
+    roots = dict(await arrive.pool.fetch("select run_id, root_run_id from runs"))
+    assert roots == {"root": "root", "child": "root", "grandchild": "root"}
+
+
+@pytest.mark.parametrize("ending_first", [True, False])
+async def test_a_run_is_settled_when_its_last_point_is_stored(arrive: Arriving, ending_first: bool) -> None:
+    one, two = LoggingSource("run"), LoggingSource("run")
+    for source in (one, two):
+        for i in range(20):
+            source.log("loss", float(i))
+    ends = {"ends": {one.id.hex(): 20, two.id.hex(): 20}}
+    ending = status("run", one.id, 0, "complete", ends)
+    steps: list[list[Event]] = [[one.event(0, 20), two.event(0, 10)], [two.event(10, 20)]]
+    steps.insert(0 if ending_first else 2, [ending])
+    for events in steps:
+        assert (await arrive.run()) is None or (await arrive.run())["settled_at"] is None
+        await arrive(*events)
+    assert (await arrive.run())["settled_at"] is not None
+
+
+async def test_two_writers_settle_a_run_between_them(pool: asyncpg.Pool) -> None:
+    """The ending and the last points are committed at the same time, by writers that do not see one another."""
+    for i in range(30):
+        source = LoggingSource(f"run-{i}")
+        source.log("loss", 1.0)
+        ending = status(source.run_id, source.id, 0, "complete", {"ends": {source.id.hex(): 1}})
+        await asyncio.gather(Arriving(pool)(source.event(0, 1)), Arriving(pool)(ending))
+    assert await pool.fetchval("select count(*) from runs where settled_at is null") == 0
+
+
+async def test_late_points_do_not_unsettle_but_a_new_start_does(arrive: Arriving) -> None:
+    source = LoggingSource("run")
+    source.log("loss", 1.0)
+    ending = status("run", source.id, 1, "complete", {"ends": {source.id.hex(): 0}})
+    await arrive(status("run", source.id, 0, "start"), ending)
+    assert (await arrive.run())["settled_at"] is not None
+    await arrive(source.event(0, 1))
+    assert (await arrive.run())["settled_at"] is not None
+    await arrive(status("run", source.id, 2, "start"))
+    run = await arrive.run()
+    assert (run["status"], run["settled_at"], run["end_time"]) == ("Running", None, None)
+
+
+async def test_a_heartbeat_answers_a_presumed_failure(arrive: Arriving) -> None:
+    source, agent = LoggingSource("run"), uuid.uuid4().bytes
+    await arrive(status("run", source.id, 0, "create"), status("run", source.id, 1, "start"))
+    await arrive(status("run", agent, 2, "fail", DIED))
+    run = await arrive.run()
+    assert (run["status"], json.loads(run["error"])["code"]) == ("Failed", "ProcessDied")
+    await arrive(status("run", agent, 5, "heartbeat"))
+    run = await arrive.run()
+    assert (run["status"], run["error"], run["end_time"]) == ("Running", None, None)
+
+
+async def test_tags_and_properties(arrive: Arriving) -> None:
+    one, two = sorted([uuid.uuid4().bytes, uuid.uuid4().bytes])
+
+    def tags(source: bytes, seq: int, time: int, *ops: tuple[str, str, str | None]) -> TagsEvent:
+        return TagsEvent("run", source, seq, len(ops), [TagOp(seq + i, T0 + time, *op) for i, op in enumerate(ops)])  # type: ignore[arg-type]
+
+    events = [
+        tags(one, 0, 10, ("set", "a", "1"), ("set", "b", "1"), ("property", "p", "first"), ("set", "nul\0", "\0")),
+        tags(two, 0, 10, ("set", "a", "2"), ("remove", "b", None), ("property", "p", "second")),
+        tags(one, 4, 30, ("set", "c", "3"), ("remove", "c", None), ("remove", "d", None)),
+        tags(two, 3, 20, ("set", "c", "2"), ("set", "d", "2"), ("set", "e", None)),
+    ]
+    for order in itertools.permutations(events):
+        await arrive.pool.execute("truncate runs, sources, tags, properties, transitions cascade")
+        arrive.writer = Writer(arrive.pool, Settings())
+        for event in order:
+            await arrive(event)
+        shown = dict(await arrive.pool.fetch("select key, value from tags where not removed"))
+        assert shown == {"a": "2", "e": None, "nul\u2400": "\u2400"}
+        assert dict(await arrive.pool.fetch("select key, value from properties")) == {"p": "first"}
+
+
+async def test_strange_data_is_stored(arrive: Arriving) -> None:
+    source = LoggingSource("run")
+    data = {"details": {"nan": float("nan"), "nul": "a\0b", "bytes": b"x", "deep": [{"inf": float("inf")}]}}
+    await arrive(status("run", source.id, 0, "create", data), status("run", source.id, 1, "unheard_of", {"x": "\0"}))
+    assert json.loads((await arrive.run())["details"])["nul"] == "a\u2400b"
+
+
+def test_a_state_starts_empty() -> None:
+    assert fold([]) == RunState()
