@@ -17,13 +17,14 @@ _SOURCES_A_REQUEST = 400  # about 20 KB of a URL
 _STALE = "x-runstream-stale"
 
 
-def fetch_record(client: ServiceClient, run_id: str, waits: Mapping[str, int] | None = None) -> RunRecord:
-    """A run's record, after the service has stored this process's writes up to `waits`.
+def fetch_record(client: ServiceClient, run_id: str) -> RunRecord:
+    """A run's record, after the service has stored what this process wrote to the run.
 
     Raises:
         ServiceException: no such run (status_code 404), or the service is away.
     """
-    parts = _split(waits or {})
+    live = find_live(client.settings, run_id)
+    parts = _split(live.unconfirmed() if live else {})
     for part in parts[:-1]:
         _wait(client, run_id, part)
     params = [("wait", _text(parts[-1]))] if parts[-1] else []
@@ -48,7 +49,7 @@ def fetch_metrics(
         name: only series of this name.
         recursive: also the runs' descendants.
         run_type: only descendants of this type.
-        waits: as `fetch_record`.
+        waits: positions the service has to have stored first.
     """
     import msgpack
 

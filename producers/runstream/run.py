@@ -18,7 +18,7 @@ from .client import ServiceClient, quoted
 from .display_names import make_display_name
 from .exceptions import ActivityFailedException, AzureMLException, ServiceException, UserErrorException
 from .experiment import Experiment
-from .live_runs import ENDINGS, LiveRun, failure_of, find_live, open_live, unconfirmed
+from .live_runs import ENDINGS, LiveRun, failure_of, open_live, unconfirmed
 from .metrics import ArtifactMetric, Metrics, Series, shape_metrics
 from .output_capture import OutputCapture
 from .reading import fetch_metrics, fetch_record, settle
@@ -608,8 +608,7 @@ class Run(Recording, RunFiles):
         settle(self._client)
 
     def _refresh(self) -> RunRecord:
-        live = find_live(self._settings, self._id)
-        self._record = fetch_record(self._client, self._id, live.unconfirmed() if live else {})
+        self._record = fetch_record(self._client, self._id)
         return self._record
 
     def _known_properties(self) -> dict[str, str | None]:
@@ -625,8 +624,7 @@ class Run(Recording, RunFiles):
         Raises:
             ServiceException: there is none (status_code 404), or the service is away.
         """
-        live = find_live(workspace._settings, run_id)
-        record = fetch_record(workspace._client, run_id, live.unconfirmed() if live else {})
+        record = fetch_record(workspace._client, run_id)
         return Run._of(
             Experiment(workspace, record.experiment, _skip_name_validation=True, _create_in_cloud=False),
             record,

@@ -1,0 +1,280 @@
+"""Statuses, children, tags, properties and filters, as the service knows them."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from runstream.core import Experiment, Run, Workspace, get_run
+from runstream.exceptions import ActivityFailedException, ServiceException
+
+
+def test_details_of_a_completed_run(experiment: Experiment) -> None:
+    run = experiment.start_logging(outputs=False, display_name="shown", description="*text*", tags={"a": "b"})
+    assert (run.status, run.get_status()) == ("Running", "Running")
+    assert "endTimeUtc" not in run.get_details()
+    run.complete()
+    details = run.get_details()
+    assert details["runId"] == run.id
+    assert (details["status"], details["target"]) == ("Completed", "local")
+    for key in ("startTimeUtc", "endTimeUtc"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", details[key])
+    assert "error" not in details
+    fetched = Run(experiment, run.id)
+    assert (fetched.display_name, fetched.description, fetched.tags) == ("shown", "*text*", {"a": "b"})
+    assert (fetched.name, fetched.type, fetched.number) == (f"run_{run.id}", None, 1)
+    assert run.number == 1
+
+
+def test_an_unknown_run_is_404(experiment: Experiment, workspace: Workspace) -> None:
+    for call in (
+        lambda: Run(experiment, "unknown"),
+        lambda: workspace.get_run("unknown"),
+        lambda: get_run(experiment, "unknown"),
+    ):
+        with pytest.raises(ServiceException) as missing:
+            call()
+        assert missing.value.status_code == 404
+
+
+def test_a_run_of_another_experiment_is_404(experiment: Experiment, workspace: Workspace) -> None:
+    with experiment.start_logging(outputs=False) as run:
+        pass
+    with pytest.raises(ServiceException):
+        Run(Experiment(workspace, "other"), run.id)
+    assert workspace.get_run(run.id).experiment.name == "test"
+
+
+@pytest.mark.parametrize(
+    ("details", "code", "expected"),
+    [
+        (None, None, {"code": "UserError"}),
+        ("no data", None, {"code": "UserError", "message": "no data"}),
+        ("no data", "NoData", {"code": "NoData", "message": "no data"}),
+        (
+            ValueError("bad"),
+            None,
+            {"code": "UserError", "message": "User program failed with ValueError: bad"},
+        ),
+    ],
+)
+def test_fail(experiment: Experiment, details: Any, code: str | None, expected: dict[str, str]) -> None:
+    run = experiment.start_logging(outputs=False)
+    run.fail(details, code)
+    assert run.get_status() == "Failed"
+    assert run.get_details()["error"] == {"error": expected}
+
+
+def test_fail_without_status_only_records_the_error(experiment: Experiment) -> None:
+    run = experiment.start_logging(outputs=False)
+    run.fail("odd", _set_status=False)
+    assert (run.get_status(), run.get_details()["error"]["error"]["message"]) == ("Running", "odd")
+    run.complete(_set_status=False)
+    assert run.get_status() == "Running"
+    run.cancel()
+    assert Run(experiment, run.id).status == "Canceled"
+
+
+def test_endings_after_endings(experiment: Experiment) -> None:
+    run = experiment.start_logging(outputs=False)
+    run.complete()
+    ended = run.get_details()["endTimeUtc"]
+    run.complete()
+    run.cancel()
+    assert Run(experiment, run.id).status == "Completed"
+    assert run.get_details()["endTimeUtc"] == ended
+    run.fail("after all")
+    assert Run(experiment, run.id).status == "Failed"
+    run.start()
+    assert Run(experiment, run.id).status == "Running"
+    run.complete()
+    assert Run(experiment, run.id).status == "Completed"
+
+
+def test_context_manager(experiment: Experiment) -> None:
+    with experiment.start_logging(outputs=False) as good:
+        good.complete()
+    with experiment.start_logging(outputs=False) as left:
+        sys.exit(0)
+    with pytest.raises(KeyboardInterrupt), experiment.start_logging(outputs=False) as stopped:
+        raise KeyboardInterrupt
+    with pytest.raises(SystemExit), experiment.start_logging(outputs=False) as exited:
+        sys.exit(2)
+    assert [run.get_status() for run in (good, left, stopped, exited)] == [
+        "Completed",
+        "Completed",
+        "Failed",
+        "Failed",
+    ]
+    assert exited.get_details()["error"]["error"]["message"] == "User program failed with SystemExit: 2"
+
+
+def test_wait_for_completion(experiment: Experiment) -> None:
+    done, canceled, failed = (experiment.start_logging(outputs=False) for _ in range(3))
+    done.complete()
+    canceled.cancel()
+    failed.fail("broken")
+    assert done.wait_for_completion()["status"] == "Completed"
+    assert canceled.wait_for_completion()["status"] == "Canceled"
+    assert failed.wait_for_completion(raise_on_error=False)["status"] == "Failed"
+    with pytest.raises(ActivityFailedException, match="broken"):
+        failed.wait_for_completion()
+
+
+def test_an_existing_run_id_is_started_again(experiment: Experiment) -> None:
+    name = f"mine-{time.time_ns()}"
+    first = experiment.start_logging(run_id=name, outputs=False)
+    first.log("a", 1)
+    first.complete()
+    second = experiment.start_logging(run_id=name, outputs=False)
+    second.log("a", 2)
+    assert second.get_status() == "Running"
+    second.complete()
+    assert second.get_metrics() == {"a": [1, 2]}
+    assert [run.id for run in experiment.get_runs()] == [name]
+
+
+def test_children(experiment: Experiment) -> None:
+    parent = experiment.start_logging(name="p", outputs=False)
+    first, second = parent.create_children(tag_key="fold", tag_values=["one", 2])
+    inner = first.child_run("in")
+    assert (first.name, inner.name) == ("p>", "p>>in")
+    assert first.get_tags() == {"fold": "one"}
+    assert second.get_tags() == {"fold": "2"}
+    assert [run.get_tags() for run in parent.create_children(count=2)] == [
+        {"azureml.batch_child_number": "0"},
+        {"azureml.batch_child_number": "1"},
+    ]
+    assert parent.create_children(count=0) == []
+    ids = [run.id for run in parent.get_children()]
+    assert len(ids) == 4
+    assert ids[-2:] == [second.id, first.id]  # newest start first
+    assert inner.id not in ids
+    assert parent.id not in [run.id for run in parent.get_children(recursive=True)]
+    assert len(list(parent.get_children(recursive=True))) == 5
+    assert [run.id for run in parent.get_children(tags={"fold": 2})] == [second.id]
+    assert [run.id for run in parent.get_children(tags="fold", status="Running")] == [second.id, first.id]
+    parent.complete()
+    assert first.get_status() == "Running"
+    found = Run(experiment, inner.id)
+    assert found.parent is not None
+    assert found.parent.parent is not None
+    assert found.parent.parent.id == parent.id
+    assert parent.parent is None
+    for run in parent.get_children(recursive=True):
+        run.complete()
+    assert [run.id for run in experiment.get_runs()] == [parent.id]
+    assert len(list(experiment.get_runs(include_children=True))) == 6
+
+
+def test_depth_first_from_an_inner_run(experiment: Experiment) -> None:
+    root = experiment.start_logging(outputs=False)
+    inner = root.child_run()
+    old = inner.child_run()
+    new = inner.child_run()
+    below_old = old.child_run()
+    below_new = new.child_run()
+    below_old_too = old.child_run()
+    assert [run.id for run in inner.get_children(recursive=True)] == [
+        new.id, below_new.id, old.id, below_old_too.id, below_old.id,
+    ]  # fmt: skip
+    for run in [root, *root.get_children(recursive=True)]:
+        run.complete()
+
+
+def test_tags_and_properties(experiment: Experiment) -> None:
+    run = experiment.start_logging(outputs=False)
+    run.tag("quality", "good")
+    run.tag("look")
+    run.tag("quality", "better")
+    run.set_tags({"a b": "c d", "gone": "soon"})
+    run.remove_tags(["gone", "never there"])
+    expected = {"quality": "better", "look": None, "a b": "c d"}
+    assert run.get_tags() == run.tags == expected
+    run.add_properties({"author": "me"})
+    run.complete()
+    fetched = Run(experiment, run.id)
+    fetched.tag("late", "yes")
+    assert fetched.get_tags() == {**expected, "late": "yes"}
+    assert fetched.get_properties() == {"author": "me"}
+    fetched.add_properties({"author": "me", "more": None})
+    with pytest.raises(ServiceException):
+        fetched.add_properties({"author": "you"})
+    assert run.get_properties() == {"author": "me", "more": None}
+
+
+def test_display_name_and_description(experiment: Experiment) -> None:
+    run = experiment.start_logging(outputs=False)
+    assert re.fullmatch(r"[a-z]+_[a-z]+_[a-z0-9]+", run.display_name or "")
+    run.display_name = "new name"
+    run.description = "new text"
+    run.complete()
+    fetched = Run(experiment, run.id)
+    assert (fetched.display_name, fetched.description) == ("new name", "new text")
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, "ABC"),
+        ({"tags": "a"}, "AB"),
+        ({"tags": "with space"}, "A"),
+        ({"tags": {"a": "1"}}, "A"),
+        ({"tags": {"a": 1}}, "A"),
+        ({"tags": {"a": None}}, "B"),
+        ({"tags": {"a": "1", "with space": "x=y"}}, "A"),
+        ({"tags": {"a": "1", "with space": "z"}}, ""),
+        ({"tags": "k=v"}, "C"),
+        ({"tags": {"k=v": "w"}}, "C"),
+        ({"tags": "unknown"}, ""),
+        ({"properties": {"author": "me"}}, "AC"),
+        ({"properties": "author", "tags": "a"}, "A"),
+        ({"status": "Failed"}, "B"),
+        ({"status": "Completed", "tags": "a"}, "A"),
+        ({"type": "azureml.scriptrun"}, ""),
+        ({"type": "source"}, "C"),
+    ],
+)
+def test_filters(
+    served_home: Any, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], expected: str
+) -> None:
+    monkeypatch.setenv("RUNSTREAM_HOME", str(served_home))
+    experiment = Experiment(Workspace(workspace_name="filters"), "filters")
+    if not list(experiment.get_runs()):
+        a, b, c = (experiment.start_logging(outputs=False, display_name=name) for name in "ABC")
+        a.set_tags({"a": "1", "with space": "x=y"})
+        b.tag("a")
+        c.tag("k=v", "w")
+        a.add_properties({"author": "me"})
+        c.add_properties({"author": "me", "azureml.runsource": "source"})
+        a.complete()
+        b.fail()
+        c.complete()
+    found = [run.display_name or "" for run in Run.list(experiment, **filters)]
+    assert found == sorted(found, reverse=True)  # newest first
+    assert "".join(sorted(found)) == expected
+
+
+def test_experiments_and_workspaces(workspace: Workspace) -> None:
+    Experiment(workspace, "empty")
+    with Experiment(workspace, "used").start_logging(outputs=False) as run:
+        pass
+    assert set(workspace.experiments) == {"empty", "used"}
+    assert workspace.experiments["used"].id != workspace.experiments["empty"].id
+    assert [one.name for one in Experiment.list(workspace, experiment_name="used")] == ["used"]
+    assert workspace.name in Workspace.list()
+    assert Workspace.get(workspace.name).get_run(run.id).id == run.id
+    assert f"/runs/{run.id}?wsid=/subscriptions/" in run.get_portal_url()
+    assert "/experiments/id/" in Experiment(workspace, "used").get_portal_url()
+
+
+def test_flush_returns_when_stored(experiment: Experiment) -> None:
+    run = experiment.start_logging(outputs=False)
+    run.log("a", 1)
+    run.flush(30)
+    assert run._live().unconfirmed() == {}
+    run.complete()

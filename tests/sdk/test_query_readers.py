@@ -1,0 +1,84 @@
+"""`runstream.sql` and `runstream.query`, and the demo that uses all of it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import runstream
+from runstream import demo
+from runstream.core import Experiment, Run, Workspace
+from runstream.exceptions import ServiceException
+from runstream_schemas.settings import Settings
+
+
+@pytest.fixture
+def runs(experiment: Experiment) -> list[Run]:
+    made = []
+    for number in range(3):
+        with experiment.start_logging(outputs=False, tags={"n": str(number)}) as run:
+            for step in range(5):
+                run.log("loss", 1.0 / (step + 1 + number))
+            run.log("epoch", number)
+            run.log("note", "text")
+        made.append(run)
+    return made
+
+
+def test_sql_sees_what_was_just_logged(runs: list[Run]) -> None:
+    found = runstream.sql(
+        "select name, count(*) as n, min(value) as best from metrics "
+        f"where run_id = '{runs[0].id}' group by name order by name"
+    )
+    assert found.to_pylist() == [
+        {"name": "epoch", "n": 1, "best": 0.0},
+        {"name": "loss", "n": 5, "best": 0.2},
+        {"name": "note", "n": 1, "best": None},
+    ]
+    assert "epoch" in repr(found)
+    assert len(found) == 3
+
+
+def test_a_wrong_statement_is_refused_with_its_place() -> None:
+    with pytest.raises(ServiceException) as wrong:
+        runstream.sql("select nothing from nowhere")
+    assert wrong.value.status_code == 400
+    assert "nowhere" in wrong.value.message
+
+
+def test_vectors_of_many_runs(runs: list[Run]) -> None:
+    found = runstream.query.metrics(runs, "loss")
+    assert len(found) == 15
+    frame = found.to_pandas()
+    assert frame.groupby("run_id", observed=True)["value"].max().round(3).to_dict() == {
+        run.id: round(1 / (number + 1), 3) for number, run in enumerate(runs)
+    }
+    assert found.to_polars()["step"].to_list() == [0, 1, 2, 3, 4] * 3
+    whole = runstream.query.metrics(runs[2].id)
+    assert [row["text"] for row in whole.to_pylist() if row["name"] == "note"] == ["text"]
+    assert [row["integer"] for row in whole.to_pylist() if row["name"] == "epoch"] == [2]
+    assert math.isnan(whole.to_numpy("value")[-1])
+
+
+def test_lists_of_runs(runs: list[Run], workspace: Workspace) -> None:
+    found = runstream.query.runs("test", workspace=workspace, order="metric:loss:min")
+    assert [row["run_id"] for row in found.to_pylist()] == [run.id for run in reversed(runs)]
+    assert found.to_pylist()[0]["loss"]["min"] == pytest.approx(1 / 7)
+    assert dict(found.to_pylist()[0]["tags"]) == {"n": "2"}
+    assert len(runstream.query.runs("test", workspace=workspace, tags={"n": 1})) == 1
+    assert len(runstream.query.runs("test", workspace=workspace, limit=2)) == 2
+    with pytest.raises(ServiceException):
+        runstream.query.runs(order="nonsense")
+
+
+def test_demo(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(demo, "ALPHAS", (0.1, 0.5, 5.0))
+    assert demo.main(Settings.load(workspace=workspace.name), parquet_timeout=30) == 0
+    out = capsys.readouterr().out
+    assert "Best: alpha = 0.5" in out
+    assert "points of this sweep" in out
+    assert "runstream sql" in out
