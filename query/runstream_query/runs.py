@@ -503,7 +503,8 @@ def _filter(statement: _Statement, wanted: RunFilter) -> None:
             if value is None:
                 match += " and k.value is null"
             elif isinstance(value, str):
-                match += f" and k.value = {bind(value, 'text')}"
+                text = bind(value, "text")
+                match += f" and k.value = {text} and left(k.value, 200) = left({text}, 200)"  # the second is what is indexed
             where.append(f"exists (select from {table} k where k.run_key = r.key and {match})")
     for metric in wanted.metrics:
         operator = _OPERATORS.get(metric.operator)

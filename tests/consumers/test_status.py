@@ -107,7 +107,8 @@ def test_the_earliest_creation_places_the_run_and_the_latest_value_describes_it(
 
 _KINDS = st.sampled_from(
     [("create", {"name": "n"}), ("start", {}), ("complete", {}), ("fail", DIED), ("fail", {}), ("cancel", {}),
-     ("heartbeat", {}), ("error", {"error": {"code": "E"}}), ("error", DIED), ("warning", {"message": "w"}), ("finalizing", {})]
+     ("heartbeat", {}), ("error", {"error": {"code": "E"}}), ("error", DIED), ("warning", {"message": "w"}),
+     ("finalizing", {})]
 )  # fmt: skip
 
 
@@ -293,6 +294,15 @@ async def test_tags_and_properties(arrive: Arriving) -> None:
         shown = dict(await arrive.pool.fetch("select key, value from tags where not removed"))
         assert shown == {"a": "2", "e": None, "nul\u2400": "\u2400"}
         assert dict(await arrive.pool.fetch("select key, value from properties")) == {"p": "first"}
+
+
+async def test_a_long_value_is_a_value(arrive: Arriving) -> None:
+    """Longer than an entry of an index may be, and no compression helps."""
+    text = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=1 << 20))
+    ops = [TagOp(0, T0, "set", "k" * 1024, text), TagOp(1, T0, "property", "k" * 1024, text)]
+    await arrive(TagsEvent("run", uuid.uuid4().bytes, 0, 2, ops))
+    assert await arrive.pool.fetchval("select value from tags") == text
+    assert await arrive.pool.fetchval("select value from properties") == text
 
 
 async def test_strange_data_is_stored(arrive: Arriving) -> None:
