@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
@@ -378,10 +379,10 @@ def read_service(home: Home) -> ServiceInfo | None:
     record = _read_json(home.service_file)
     if not record or not isinstance(record.get("url"), str):
         return None
-    known = {item.name for item in fields(ServiceInfo)} - {"token"}
-    return ServiceInfo(
-        **{key: value for key, value in record.items() if key in known}, token=read_token(home)
-    )
+    known: dict[str, Any] = {
+        item.name: record[item.name] for item in fields(ServiceInfo) if item.name in record
+    }
+    return ServiceInfo(**{**known, "token": read_token(home)})
 
 
 def running_service(home: Home) -> ServiceInfo | None:

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from runstream_schemas.settings import Settings
 
 from .cli import settings_of
 from .home import open_home
-from .service import log_to_stderr, run_blocking, stop_at_signals
+from .service import detach, log_to_stderr, run_blocking, stop_at_signals
 
 logger = logging.getLogger("runstream")
 
@@ -37,14 +36,15 @@ def agent(options: argparse.Namespace) -> int:
         )
     home = open_home(settings)
     settings = replace(settings, spool=str(home.spool))
+    idle_timeout = None  # started by hand it stays, also when there is nothing to do
     if options.started_by_itself:
-        with suppress(OSError):
-            os.setsid()
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    else:
-        # Started by hand: it stays, also when there is nothing to do.
-        settings = replace(settings, agent_idle_timeout=float("inf"))
-    return _run(options, settings, run_agent)
+        idle_timeout = settings.agent_idle_timeout
+        detach()
+
+    async def role(settings: Settings, stop: asyncio.Event) -> None:
+        await run_agent(settings, stop, idle_timeout=idle_timeout)
+
+    return _run(options, settings, role)
 
 
 def consumer(options: argparse.Namespace) -> int:

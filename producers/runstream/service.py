@@ -302,6 +302,13 @@ def stop_at_signals() -> asyncio.Event:
     return stop
 
 
+def detach() -> None:
+    """Leave the training process that started us: its session, and files it left open to its children."""
+    with contextlib.suppress(OSError):
+        os.setsid()
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
 def run_blocking(main: Awaitable[None]) -> None:
     """Run a coroutine to its end, on uvloop where there is one."""
 

@@ -91,10 +91,10 @@ def _last_line(home: Home) -> str:
 
 
 def _serve(settings: Settings, started_by_itself: bool) -> int:
-    from .service import log_to_stderr, run_blocking, run_service
+    from .service import detach, log_to_stderr, run_blocking, run_service
 
     if started_by_itself:
-        _detach()
+        detach()
     log_to_stderr(settings.log_level)
     shown = not started_by_itself and sys.stdout.isatty()
 
@@ -109,13 +109,6 @@ def _serve(settings: Settings, started_by_itself: bool) -> int:
     else:
         run_blocking(run_service(settings, started_by_itself=started_by_itself, on_ready=ready))
     return 0
-
-
-def _detach() -> None:
-    """Leave the training process that started us: its session, and files it left open to its children."""
-    with suppress(OSError):
-        os.setsid()
-    os.closerange(3, os.sysconf("SC_OPEN_MAX") if hasattr(os, "closerange") else 3)
 
 
 def down(options: argparse.Namespace) -> int:

@@ -97,7 +97,7 @@ def test_home_on_a_network_filesystem_keeps_spool_and_database_local(
         replace(settings_for(shared), spool="/elsewhere"), create=False, mounts=mounts
     ).spool == Path("/elsewhere")
     home.database_file.write_text(json.dumps({"host": "node17", "path": "/x"}))
-    with pytest.raises(ServiceError, match="lies on the machine node17 .*RUNSTREAM_URL"):
+    with pytest.raises(ServiceError, match=r"lies on the machine node17 .*RUNSTREAM_URL"):
         claim_database(home)
 
 
@@ -133,7 +133,7 @@ def test_lock_has_one_owner_and_dies_with_it(tmp_path: Path) -> None:
     home = open_home(settings_for(tmp_path))
     assert not lock_held(home)
     code = (
-        "import sys, time; from pathlib import Path; from runstream.home import *; from runstream_schemas.settings import Settings\n"
+        "import time; from runstream.home import *; from runstream_schemas.settings import Settings\n"
         "lock = ServiceLock(open_home(Settings.load())); print(lock.acquire(), flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RUNSTREAM_HOME": str(tmp_path)}

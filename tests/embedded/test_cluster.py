@@ -1,0 +1,90 @@
+"""`runstream up --kafka`: real Kafka, the roles as processes; and the agent that starts by itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runstream.autostart import agent_running
+from runstream.home import lock_held, lock_owner, open_home, running_service
+from runstream_schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shell
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+
+def processes(shell: Shell) -> dict[str, int]:
+    """The newest process of each role, from the log."""
+    log = (shell.root / "log" / "service.log").read_text()
+    return {name: int(pid) for name, pid in re.findall(r"cluster: (\S+) is process (\d+)", log)}
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat:
+                    parent = int(stat.read().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == pid:
+                found += [int(entry), *descendants(int(entry))]
+    return found
+
+
+def test_whole_cluster_on_one_machine(shells: Callable[[str], Shell]) -> None:
+    shell, node = shells("cluster"), shells("node")
+    shell.run("up", "--kafka")
+    info = running_service(shell.home)
+    assert info is not None
+    assert info.kafka
+    first = shell.train(100)
+    shell.wait_until(lambda: shell.points(first) == 100)
+
+    # A crashed role comes back, and nothing is lost.
+    before = processes(shell)
+    assert set(before) == {"agent", "consumer-1", "consumer-2", "compactor", "server"}
+    for name in ("agent", "consumer-1"):
+        os.kill(before[name], signal.SIGKILL)
+    second = shell.train(200)
+    shell.wait_until(lambda: shell.points(second) == 200, 60, "points logged while roles were down")
+    assert processes(shell)["agent"] != before["agent"]
+
+    # Another node: its agent starts with the first run, and ends when idle.
+    node.variables |= {
+        "RUNSTREAM_KAFKA": info.kafka,
+        "RUNSTREAM_URL": info.url,
+        "RUNSTREAM_TOKEN": info.token,
+        "RUNSTREAM_AGENT_IDLE_TIMEOUT": "1",
+    }
+    third = node.train(300, "run.complete(); assert len(run.get_metrics()['loss']) == 300")
+    assert node.points(third) == 300
+    home = open_home(Settings.load({"RUNSTREAM_HOME": str(node.root)}), create=False)
+    node.wait_until(lambda: not agent_running(home), 30, "the agent to end")
+    # The same by hand, without an agent.
+    node.variables["RUNSTREAM_AUTOSTART"] = "0"
+    fourth = node.train(50)
+    assert not agent_running(home)
+    assert "with the broker" in node.run("sync", str(node.root)).stdout
+    node.wait_until(lambda: node.points(fourth) == 50)
+
+    # kill -9 of the one above them ends them all; the next start finds everything.
+    parent = lock_owner(shell.home)
+    children = descendants(parent)
+    assert len(children) > 6
+    os.kill(parent, signal.SIGKILL)
+    shell.wait_until(lambda: not any(map(shell.lives, children)), 60, "every process to end")
+    shell.run("up", "--kafka")
+    assert [shell.points(run_id) for run_id in (first, second, third, fourth)] == [100, 200, 300, 50]
+    children = descendants(lock_owner(shell.home))
+    shell.run("down")
+    assert not any(map(shell.lives, children))
+    assert not lock_held(shell.home)
