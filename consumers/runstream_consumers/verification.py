@@ -111,7 +111,8 @@ def find_summaries(points: SortedPoints, one_source: bool) -> list[Found]:
         numeric = kinds < Kind.TEXT
         values = np.where(numeric, values, np.nan)
     low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
-    total = np.add.reduceat(values, starts)
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = np.add.reduceat(values, starts)
     finite = points.counts
     if not np.isfinite(total).all():
         ok = np.isfinite(values)

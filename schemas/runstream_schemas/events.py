@@ -137,7 +137,12 @@ def encode_event(event: Event) -> bytes:
     Raises:
         LimitExceeded: larger than `limits.MAX_EVENT_BYTES`.
     """
-    body: dict[str, Any] = {"run": event.run_id, "src": event.source, "first": event.first, "count": event.count}
+    body: dict[str, Any] = {
+        "run": event.run_id,
+        "src": event.source,
+        "first": event.first,
+        "count": event.count,
+    }
     kind = topic_of(event)
     if isinstance(event, MetricsEvent):
         summary = event.summary
@@ -177,11 +182,20 @@ def decode_event(data: bytes) -> Event:
     if not isinstance(envelope, list) or len(envelope) < 4:
         raise CorruptEvent(f"{len(data)} bytes hold {type(envelope).__name__}, not an event")
     version, kind, checksum, packed = envelope[:4]
-    if not isinstance(version, int) or isinstance(version, bool) or not isinstance(kind, str) or not isinstance(packed, bytes):
+    if (
+        not isinstance(version, int)
+        or isinstance(version, bool)
+        or not isinstance(kind, str)
+        or not isinstance(packed, bytes)
+    ):
         raise CorruptEvent("the envelope's fields have wrong types")
     if version != VERSION:
-        raise UnsupportedVersion(f"event version {version}; this runstream reads version {VERSION}: upgrade the reader")
-    if len(envelope) != 4 or checksum != zlib.crc32(packed, zlib.crc32(kind.encode("utf-8", "surrogatepass"))):
+        raise UnsupportedVersion(
+            f"event version {version}; this runstream reads version {VERSION}: upgrade the reader"
+        )
+    if len(envelope) != 4 or checksum != zlib.crc32(
+        packed, zlib.crc32(kind.encode("utf-8", "surrogatepass"))
+    ):
         raise CorruptEvent(f"checksum of a {kind[:20]!r} event does not match")
     try:
         return _read_body(kind, msgpack.unpackb(packed, strict_map_key=False))
@@ -207,10 +221,16 @@ def _read_body(kind: str, body: dict[str, Any]) -> Event:
         if any(len(column) != len(series) for column in columns.values()):
             raise CorruptEvent("the summary does not have one entry a series")
         points, payload = body["points"], body["payload"]
-        if not isinstance(payload, bytes) or not isinstance(points, int) or not 0 <= points <= MAX_EVENT_POINTS:
+        if (
+            not isinstance(payload, bytes)
+            or not isinstance(points, int)
+            or not 0 <= points <= MAX_EVENT_POINTS
+        ):
             raise CorruptEvent("payload or number of points makes no sense")
         summary = Summary(**columns, texts=body.get("texts", {}))
-        return MetricsEvent(run_id, source, first, count, points, series, summary, payload, int(body.get("dropped", 0)))
+        return MetricsEvent(
+            run_id, source, first, count, points, series, summary, payload, int(body.get("dropped", 0))
+        )
     if kind == TAGS:
         return TagsEvent(run_id, source, first, count, [TagOp(*op[:5]) for op in body["ops"]])
     if kind == STATUS:
@@ -237,7 +257,10 @@ def summarize(points: Points) -> Summary:
             continue
         if wanted == Kind.NULL:
             continue
-        a, b = int(starts[chosen[0]]), int(last_at[chosen[-1]]) + 1  # series are sorted by kind, so this is one stretch
+        a, b = (
+            int(starts[chosen[0]]),
+            int(last_at[chosen[-1]]) + 1,
+        )  # series are sorted by kind, so this is one stretch
         raw = points.values[a:b]
         values = raw.view(np.float64) if wanted == Kind.FLOAT else raw.view(np.int64).astype(np.float64)
         at = starts[chosen] - a
@@ -245,7 +268,8 @@ def summarize(points: Points) -> Summary:
         last[chosen] = values[last_at[chosen] - a]
         low[chosen] = np.fmin.reduceat(values, at)
         high[chosen] = np.fmax.reduceat(values, at)
-        sums = np.add.reduceat(values, at)
+        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, or a sum beyond the largest float: below
+            sums = np.add.reduceat(values, at)
         if np.isfinite(sums).all():
             total[chosen] = sums
             finite[chosen] = counts[chosen]
@@ -255,19 +279,45 @@ def summarize(points: Points) -> Summary:
                 total[chosen] = np.add.reduceat(np.where(ok, values, 0.0), at)
             finite[chosen] = np.add.reduceat(ok.astype(np.int64), at)
     safe = np.maximum(last_at, 0)
-    first_time = points.times[np.minimum(starts, max(len(points.times) - 1, 0))] if len(points.times) else counts * 0
+    first_time = (
+        points.times[np.minimum(starts, max(len(points.times) - 1, 0))] if len(points.times) else counts * 0
+    )
     empty = counts == 0
     last_step = points.steps[safe] if len(points.steps) else np.zeros(n_series, dtype=np.int64)
     last_time = points.times[safe] if len(points.times) else np.zeros(n_series, dtype=np.int64)
     if empty.any():
-        first_time, last_step, last_time = (np.where(empty, 0, column) for column in (first_time, last_step, last_time))
-    return Summary(counts.astype(np.int64), finite, first, last, low, high, total, first_time, last_step, last_time, texts)
+        first_time, last_step, last_time = (
+            np.where(empty, 0, column) for column in (first_time, last_step, last_time)
+        )
+    return Summary(
+        counts.astype(np.int64),
+        finite,
+        first,
+        last,
+        low,
+        high,
+        total,
+        first_time,
+        last_step,
+        last_time,
+        texts,
+    )
 
 
-def metrics_event(run_id: str, source: bytes, first: int, count: int, points: Points, dropped: int = 0) -> MetricsEvent:
+def metrics_event(
+    run_id: str, source: bytes, first: int, count: int, points: Points, dropped: int = 0
+) -> MetricsEvent:
     """The event that carries `points` and covers the slots [first, first + count)."""
     return MetricsEvent(
-        run_id, source, first, count, len(points.order), points.series, summarize(points), encode_points(points), dropped
+        run_id,
+        source,
+        first,
+        count,
+        len(points.order),
+        points.series,
+        summarize(points),
+        encode_points(points),
+        dropped,
     )
 
 
