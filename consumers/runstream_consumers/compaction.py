@@ -97,6 +97,7 @@ async def run_compactor(settings: Settings, stop: asyncio.Event) -> None:
             except (RunstreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.error("compactor: %s: %s; trying again, no point is lost", type(error).__name__, error)
                 pause = max(pause, _RETRY)
+                due.walk = min(due.walk, time.monotonic() + SWEEP_EVERY)  # a move may be left to complete
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
     finally:

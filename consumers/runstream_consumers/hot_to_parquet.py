@@ -34,6 +34,7 @@ from . import manifest, verification
 from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
 from .row_groups import RowGroups
 from .sorted_points import SourcePoints, sort_points
+from .sweep import release
 from .verification import Found, find_summaries
 from .worker import Worker
 
@@ -55,7 +56,7 @@ ENDED_GRACE, IDLE_GRACE, ORPHAN_GRACE = 600.0, 3600.0, 86400.0
 """Seconds without a new point until a run is compacted that: ended but never settled; never ended; has no experiment."""
 
 _READ_BYTES = 32 << 20  # chunks held in memory at once
-_CLAIM_CHUNKS = 50_000
+_CLAIM_CHUNKS = 20_000
 _QUARANTINE = 3600.0  # seconds until a run with a corrupt chunk is tried again
 _RUNNING_EVERY = 30.0  # seconds between looks at runs that have not ended: those are many, and rarely due
 
@@ -105,8 +106,13 @@ class _Encoder:
         self.corrupt: dict[int, str] = {}
         self.points = 0
 
-    def add_run(self, run_key: int, run_id: str, chunks: Sequence[tuple[int, int, bytes]]) -> None:
-        """Add the points of a run: (ordinal of the source, first slot, payload) of each chunk."""
+    def add_runs(self, run_ids: Mapping[int, str], payloads: dict[int, list[tuple[int, int, bytes]]]) -> None:
+        """Add the points of some runs, by key; takes them out of `payloads`."""
+        for run_key in list(payloads):
+            self._add_run(run_key, run_ids[run_key], payloads.pop(run_key))
+
+    def _add_run(self, run_key: int, run_id: str, chunks: Sequence[tuple[int, int, bytes]]) -> None:
+        """Add the points of a run: (ordinal of its source, first slot, payload) of each chunk."""
         try:
             decoded = [
                 SourcePoints(ordinal, first, decode_points(payload)) for ordinal, first, payload in chunks
@@ -265,9 +271,12 @@ class Compactor:
                     await manifest.publish(connection, file)
                 await manifest.delete_chunks(connection, chunks)
                 report.summaries_corrected += await verification.correct(connection, corrections)
-        except BaseException:
-            # Not awaited: the claim may be broken off by a cancellation. The thread does it next.
+        except BaseException as error:
+            # Not awaited: this may be a cancellation. The thread does it next.
             self.worker.submit(encoder.abort)
+            if isinstance(error, Exception):  # else the sweep does it
+                for claimed in work.files:
+                    await release(self.pool, self.store, claimed.id)
             raise
         for file in written:
             if file.rows:
@@ -302,8 +311,7 @@ class Compactor:
                     (ordinals.get(row["source_key"], 0), row["first"], row["payload"])
                 )
             del rows
-            for key in run_keys:
-                await self.worker.run(encoder.add_run, key, work.runs[key], payloads.pop(key))
+            await self.worker.run(encoder.add_runs, work.runs, payloads)
             still = await self.pool.execute(manifest.STILL_CLAIMED, [file.id for file in work.files])
             if still != f"UPDATE {len(work.files)}":
                 raise ClaimLost("the claim was swept while its file was written")

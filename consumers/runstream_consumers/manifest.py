@@ -80,7 +80,7 @@ STILL_CLAIMED = "update files set changed_at = now() where id = any($1::bigint[]
 PUBLISH_FILE = """
 update files set state = 'live', tier = $2, rows = $3, bytes = $4, changed_at = now() where id = $1 and state = 'pending'
 returning id"""
-DROP_CLAIM = "delete from files where id = $1 and state = 'pending'"
+DROP_CLAIM = "delete from files where id = $1 and state = 'pending' returning path"
 FORGET_RUNS = "delete from file_runs where file_id = $1"
 PUBLISH_RUNS = """
 insert into file_runs (file_id, run_key, first_row_group, last_row_group, rows)
@@ -247,6 +247,7 @@ async def replace(connection: asyncpg.Connection[Any], new: WrittenFile, old: Se
 
 # --- the sweep -------------------------------------------------------------------------------------------------------
 
+ANY_LIVE = "select exists (select from files where state = 'live')"
 ABANDONED = "select id from files where state = 'pending' and changed_at < now() - make_interval(secs => $1)"
 DROP_ABANDONED = """
 delete from files where id = $1 and state = 'pending' and changed_at < now() - make_interval(secs => $2)

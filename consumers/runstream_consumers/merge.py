@@ -28,6 +28,7 @@ from . import manifest
 from .manifest import ClaimedFile, ClaimLost, WrittenFile
 from .row_groups import RowGroups
 from .sorted_points import merge_by_time
+from .sweep import release
 from .worker import Worker
 
 log = logging.getLogger("runstream.merge")
@@ -111,7 +112,7 @@ async def _merge_one(
         async with pool.acquire() as connection, connection.transaction():
             await manifest.replace(connection, written, [item.id for item in inputs])
     except Exception:
-        await _release(pool, store, claimed)
+        await release(pool, store, claimed.id)
         raise
     # Out with the old before in with the new: a glob in between misses points for an instant, and counts none twice.
     for item in inputs:
@@ -121,12 +122,6 @@ async def _merge_one(
     report.files += len(inputs)
     report.rows += written.rows
     return True
-
-
-async def _release(pool: asyncpg.Pool[Any], store: Store, claimed: ClaimedFile) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        if await connection.execute(manifest.DROP_CLAIM, claimed.id) == "DELETE 1":
-            await asyncio.to_thread(store.delete, claimed.path)
 
 
 async def _choose(connection: asyncpg.Connection[Any], kind: str, ids: Sequence[int]) -> list[_Input]:

@@ -114,13 +114,13 @@ NO_EXPERIMENT = "__HIVE_DEFAULT_PARTITION__"
 """Partition of runs whose experiment is not known; DuckDB, Polars and Spark read it as NULL."""
 
 
-def parquet_writer(sink: Any, schema: pa.Schema, level: int = 1) -> pq.ParquetWriter:
+def parquet_writer(sink: Any, schema: pa.Schema, level: int = 3) -> pq.ParquetWriter:
     """A writer of `schema` with the encodings that were measured best (docs/decisions: parquet encodings).
 
     Args:
         sink: a path or a file open for writing.
         schema: `METRICS` or `TABLES`.
-        level: of zstd.
+        level: of zstd; 3 costs what 1 does here, and saves 3 % of float32-born values.
     """
     names = [name for name in ("run_id", "name", "column") if name in schema.names]
     integers = [name for name in ("cls", "step", "row", "time", "int_value") if name in schema.names]

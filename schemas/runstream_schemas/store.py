@@ -231,8 +231,10 @@ class LocalStore:
 
     def retire(self, path: str) -> None:
         """Move from `path` (or `staging/`, when it never got that far) to `trash/`."""
-        source = self._at(path)
-        self._move(path, source if source.exists() else self._at(path, STAGING), self._at(path, TRASH))
+        source, target = self._at(path), self._at(path, TRASH)
+        self._move(path, source if source.exists() else self._at(path, STAGING), target)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(target)  # its age in the trash counts, not its own
 
     def _move(self, path: str, source: Path, target: Path) -> None:
         try:

@@ -63,7 +63,7 @@ async def one_round(dsn: str, root: str) -> None:
     settings = Settings(database=dsn, store=root, compact_after=0.0)
     store, worker = LocalStore(root), Worker()
     pool = await create_pool(settings, max_size=2)
-    await sweep.sweep_files(pool, store, grace=-10)
+    await sweep.sweep_files(pool, store, grace=-10, keep=-10)
     await sweep.sweep_rows(pool, store, pending_grace=-10, trash_grace=-10)
     await compact_once(pool, store, settings)
     await merge.merge_small_files(pool, store, worker)

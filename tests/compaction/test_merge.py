@@ -15,7 +15,7 @@ from runstream_consumers import manifest, merge, row_groups
 from runstream_consumers.merge import MergeReport, merge_small_files
 from runstream_consumers.row_groups import MAX_ROWS, MIN_ROWS, RowGroups
 from runstream_consumers.sorted_points import SortedPoints
-from runstream_consumers.sweep import sweep_files, sweep_rows
+from runstream_consumers.sweep import MARKER, sweep_files, sweep_rows
 from runstream_consumers.worker import Worker
 from runstream_schemas.arrow import METRICS
 from runstream_schemas.errors import StoreError
@@ -220,22 +220,53 @@ async def test_a_damaged_file_is_named_and_nothing_is_lost(pipeline: Pipeline, w
     assert await pipeline.both_tiers() == pipeline.globbed() == pipeline.logged
 
 
-async def test_a_sweep_removes_what_no_row_names_and_completes_moves(pipeline: Pipeline) -> None:
+ORPHAN = f"metrics/experiment=exp/{'0' * 32}.parquet"
+
+
+async def test_a_sweep_completes_a_move_that_a_crash_interrupted(pipeline: Pipeline) -> None:
     await _fill(pipeline, 2)
-    live = await pipeline.files()
-    store = pipeline.store
-    for orphan in ("metrics/experiment=exp/orphan.parquet", "tables/experiment=exp/orphan.parquet"):
-        with store.create(orphan) as new:
-            new.stream.write(b"left by a crash")
-    with store.stage("metrics/experiment=exp/staged.parquet") as new:
-        new.stream.write(b"left by a crash")
-    _move_back(pipeline, live[0])
-    assert "/staging/" in store.locate(live[0])
-    report = await sweep_files(pipeline.pool, store)
-    assert (report.orphans, report.moved) == (0, 1)  # the orphans may be somebody's work in progress
-    assert (await sweep_files(pipeline.pool, store, grace=-10)).orphans == 3
-    assert sorted(entry.path for kind in ("metrics", "tables") for entry in store.list(kind)) == sorted(live)
+    path = (await pipeline.files())[0]
+    _move_back(pipeline, path)
+    assert "/staging/" in pipeline.store.locate(path)
+    assert (await sweep_files(pipeline.pool, pipeline.store)).moved == 1
     assert pipeline.globbed() == pipeline.logged
+
+
+async def test_an_orphan_leaves_the_glob_first_and_the_store_later(pipeline: Pipeline) -> None:
+    await _fill(pipeline, 2)
+    store = pipeline.store
+    staged, foreign = f"metrics/experiment=exp/{'1' * 32}.parquet", "metrics/experiment=exp/mine.parquet"
+    for new in (store.create(ORPHAN), store.stage(staged), store.create(foreign)):
+        new.stream.write(b"PAR1")
+        new.commit()
+    assert (await sweep_files(pipeline.pool, store)).orphans == 0  # it may be somebody's work in progress
+    report = await sweep_files(pipeline.pool, store, grace=-10)
+    assert (report.orphans, report.deleted) == (1, 1)
+    assert "/trash/" in store.locate(ORPHAN)
+    with pytest.raises(StoreError):
+        store.locate(staged)
+    assert (await sweep_files(pipeline.pool, store, grace=-10)).deleted == 0
+    assert (await sweep_files(pipeline.pool, store, grace=-10, keep=-10)).deleted == 1
+    assert store.exists(foreign)  # not one of our names
+    store.delete(foreign)
+    assert pipeline.globbed() == pipeline.logged
+
+
+async def test_a_database_that_is_not_the_stores_own_deletes_nothing(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody pointed a fresh database at a store full of points: to it, every file is an orphan."""
+    await _fill(pipeline, 2)
+    await sweep_files(pipeline.pool, pipeline.store)
+    await pipeline.pool.execute("truncate files, file_runs")
+    await pipeline.pool.execute("update installation set id = gen_random_uuid()")
+    for marked in (True, False):
+        report = await sweep_files(pipeline.pool, pipeline.store, grace=-10, keep=-10)
+        assert (report.orphans, report.deleted) == (0, 0)
+        assert "belongs to" in caplog.text
+        assert pipeline.globbed() == pipeline.logged
+        if marked:
+            pipeline.store.delete(MARKER)
 
 
 async def test_a_sweep_leaves_young_claims_and_removes_old_ones_with_their_file(pipeline: Pipeline) -> None:

@@ -41,8 +41,9 @@ async def test_points_go_to_objects_are_merged_and_swept(pipeline: Pipeline, s3:
     with store.open_input(old[0]) as source:  # queries under way still find it
         assert pq.ParquetFile(source).metadata.num_rows == 20
     await sweep_rows(pipeline.pool, store, pending_grace=60, trash_grace=0)
-    with store.create("metrics/experiment=exp/orphan.parquet") as new:
+    with store.create(f"metrics/experiment=exp/{'0' * 32}.parquet") as new:
         new.stream.write(b"left by a crash")
-    assert (await sweep_files(pipeline.pool, store, grace=-10)).orphans == 1
+    assert (await sweep_files(pipeline.pool, store, grace=-10)).deleted == 0
+    assert (await sweep_files(pipeline.pool, store, grace=-10, keep=-10)).deleted == 1
     assert [entry.path for entry in store.list("metrics")] == [path]
     worker.close()

@@ -1,0 +1,178 @@
+"""Compaction measured: points a second from Postgres to published Parquet, and bytes a point. `python bench/compaction.py`.
+
+Data as a training loop logs it: series interleaved, a point every millisecond or so with jitter. Each figure is the median
+of the repetitions; `thread` leaves Postgres out and says what decoding, sorting and encoding cost on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_consumers.compaction import compact_once
+from runstream_consumers.merge import merge_small_files
+from runstream_consumers.postgres_server import PostgresServer
+from runstream_consumers.row_groups import RowGroups
+from runstream_consumers.sorted_points import SourcePoints, sort_points
+from runstream_consumers.worker import Worker
+from runstream_schemas.arrow import METRICS
+from runstream_schemas.database import create_pool, migrate
+from runstream_schemas.payload import Points, decode_points, encode_points
+from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import open_store
+
+SERIES = 10
+Values = Callable[[np.random.Generator, int], NDArray[np.float64]]
+DATA: dict[str, Values] = {
+    "noisy float64": lambda rng, n: rng.normal(size=n),
+    "float32-born": lambda rng, n: rng.normal(size=n).astype(np.float32).astype(np.float64),
+    "integer-like": lambda rng, n: np.floor(rng.random(n) * 100),
+}
+
+
+def make_chunks(
+    rng: np.random.Generator, values: Values, chunks: int, points: int
+) -> list[tuple[int, int, bytes]]:
+    """Chunks of one run: (first slot, points, payload)."""
+    now, made = 1_790_000_000_000_000, []
+    rounds = points // SERIES
+    for number in range(chunks):
+        n = rounds * SERIES
+        logged = now + np.cumsum(rng.integers(900, 1100, n))
+        now = int(logged[-1])
+        first = number * n
+        made.append(
+            (
+                first,
+                n,
+                encode_points(
+                    Points(
+                        series=[(SeriesKey(0, f"series_{i}"), Kind.FLOAT) for i in range(SERIES)],
+                        order=np.tile(np.arange(SERIES, dtype=np.uint8), rounds),
+                        seqs=np.arange(first, first + n),
+                        steps=np.tile(np.arange(number * rounds, (number + 1) * rounds), SERIES),
+                        times=logged.reshape(rounds, SERIES).T.reshape(-1),
+                        values=np.concatenate([values(rng, rounds) for _ in range(SERIES)]).view(np.uint64),
+                        texts=[],
+                        counts=np.full(SERIES, rounds, dtype=np.int64),
+                    )
+                ),
+            )
+        )
+    return made
+
+
+def encode_only(runs: list[list[tuple[int, int, bytes]]]) -> tuple[float, int]:
+    """Seconds and bytes of decoding, sorting and encoding, without database and disk."""
+    began = time.perf_counter()
+    sink = io.BytesIO()
+    groups = RowGroups(sink, METRICS)
+    for number, chunks in enumerate(runs):
+        decoded = [SourcePoints(0, first, decode_points(payload)) for first, _, payload in chunks]
+        metrics, _ = sort_points(f"run_{number}", decoded)
+        groups.add(number, metrics.metrics_table(), metrics.ends)
+    groups.close()
+    return time.perf_counter() - began, len(sink.getvalue())
+
+
+async def fill(pool: asyncpg.Pool, runs: list[list[tuple[int, int, bytes]]]) -> None:
+    """The chunks as the writer stores them, of runs settled an hour ago."""
+    experiment = await pool.fetchval(
+        "insert into experiments (name) values ($1) returning id", f"bench_{uuid.uuid4().hex}"
+    )
+    for chunks in runs:
+        run = await pool.fetchval(
+            """insert into runs (run_id, experiment_id, status, settled_at)
+            values ($1, $2, 'Completed', now() - interval '1 hour') returning key""",
+            uuid.uuid4().hex,
+            experiment,
+        )
+        source = await pool.fetchval(
+            "insert into sources (source, topic, run_key, ordinal) values ($1, 'metrics', $2, 0) returning key",
+            uuid.uuid4(),
+            run,
+        )
+        await pool.copy_records_to_table(
+            "chunks",
+            records=[(run, source, first, points, points, payload) for first, points, payload in chunks],
+            columns=["run_key", "source_key", "first", "count", "points", "payload"],
+        )
+
+
+async def measure(arguments: argparse.Namespace, directory: Path, dsn: str) -> None:
+    """Print a line for each sort of data, one for merging, one for many small runs."""
+    settings = replace(Settings(database=dsn, store=str(directory / "store")), compact_after=0.0)
+    pool = await create_pool(settings)
+    async with pool.acquire() as connection:
+        await migrate(connection)
+    store = open_store(settings)
+    rng = np.random.default_rng(1)
+    print(f"{'data':<16}{'thread':>14}{'end to end':>14}{'Parquet':>12}{'hot tier':>12}")
+    for name, values in DATA.items():
+        runs = [make_chunks(rng, values, arguments.chunks, arguments.points) for _ in range(arguments.runs)]
+        total = sum(points for chunks in runs for _, points, _ in chunks)
+        hot = sum(len(payload) for chunks in runs for _, _, payload in chunks)
+        alone, whole, size = [], [], 0
+        for _ in range(arguments.repeat):
+            seconds, size = encode_only(runs)
+            alone.append(total / seconds)
+            await fill(pool, runs)
+            report = await compact_once(pool, store, settings)
+            assert report.points == total
+            whole.append(total / report.seconds)
+        print(
+            f"{name:<16}{statistics.median(alone) / 1e6:>10.1f} M/s{statistics.median(whole) / 1e6:>10.1f} M/s"
+            f"{size / total:>8.2f} B/p{hot / total:>8.2f} B/p"
+        )
+    small = [make_chunks(rng, DATA["noisy float64"], 20, 5 * SERIES) for _ in range(100)]
+    speeds = []
+    for _ in range(arguments.repeat):
+        await fill(pool, small)
+        report = await compact_once(pool, store, settings)
+        speeds.append(2000 / report.seconds)
+    print(f"100 runs of 20 chunks of 50 points: {statistics.median(speeds):,.0f} chunks/s")
+    worker = Worker()
+    await pool.execute("update files set experiment_id = (select min(id) from experiments), tier = 0")
+    rows = await pool.fetchval("select sum(rows) from files where state = 'live'")
+    began = time.perf_counter()
+    merged = await merge_small_files(pool, store, worker)
+    seconds = time.perf_counter() - began
+    print(
+        f"merging: {merged.rows / seconds / 1e6:.1f} M rows/s ({merged.files} files, {merged.rows} of {rows} rows)"
+    )
+    worker.close()
+    await pool.close()
+
+
+def main() -> None:
+    """Start a Postgres, measure, stop it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--chunks", type=int, default=5, help="chunks a run")
+    parser.add_argument("--points", type=int, default=32_000, help="points a chunk")
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="rs-") as directory:
+        server = PostgresServer(Path(directory, "pg"))
+        server.start()
+        try:
+            asyncio.run(measure(arguments, Path(directory), server.dsn))
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
