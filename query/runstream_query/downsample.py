@@ -34,9 +34,10 @@ class Downsampled:
 
 
 def bucket_size(first: int, last: int, width: int) -> int:
-    """The smallest power of two of steps by which `first..last` (inclusive) takes at most `width` aligned buckets."""
+    """The smallest power of two of steps by which `first..last` takes at most `width` (or 2) aligned buckets."""
     shift = 0
-    while (last >> shift) - (first >> shift) >= width:
+    most = max(width, 2)  # steps below and above 0 never share a bucket
+    while (last >> shift) - (first >> shift) >= most:
         shift += 1
     return 1 << shift
 

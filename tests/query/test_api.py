@@ -175,7 +175,7 @@ async def test_two_uploads_of_one_name_at_once_leave_one_of_them_whole(http: htt
 
 async def test_an_upload_that_breaks_off_leaves_nothing(http: httpx.AsyncClient, database: Any) -> None:
     host, port = http.base_url.host, http.base_url.port
-    reader, writer = await asyncio.open_connection(host, port)
+    _, writer = await asyncio.open_connection(host, port)
     writer.write(
         f"PUT /api/v1/runs/r/files/f HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9000000\r\n\r\n".encode()
         + b"x" * 5_000_000

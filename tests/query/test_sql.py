@@ -66,7 +66,7 @@ async def test_views_show_both_tiers(filled: Any) -> None:
 
 
 async def test_a_view_may_be_read_twice_and_is_empty_when_nothing_is_stored(database: Any) -> None:
-    statement = "SELECT count(*) AS n FROM metrics a JOIN METRICS b USING (run_id) WHERE a.run_id IN (SELECT run_id FROM rows)"
+    statement = "SELECT count(*) AS n FROM metrics a JOIN METRICS b USING (run_id) WHERE run_id IN (FROM rows SELECT run_id)"
     assert await ask(database, statement) == [{"n": 0}]
     assert await ask(database, "SELECT count(*) AS n FROM runs, summaries") == [{"n": 0}]
 
@@ -160,5 +160,5 @@ async def test_memory_is_bounded(database: Any) -> None:
 async def test_a_missing_file_is_named(filled: Any) -> None:
     path = await filled.pool.fetchval("select path from files where kind = 'metrics' and state = 'live'")
     filled.store.delete(path)
-    with pytest.raises(StoreError, match="part|parquet"):
+    with pytest.raises(StoreError, match="parquet"):
         await ask(filled, "SELECT count(*) FROM metrics")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_any_split_over_chunks_and_files_gives_the_same_vectors(
 
 def _split(rows: list[Any], cuts: list[int]) -> list[list[Any]]:
     borders = [0, *sorted({cut for cut in cuts if 0 < cut < len(rows)}), len(rows)]
-    return [rows[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    return [rows[a:b] for a, b in itertools.pairwise(borders)]
 
 
 async def test_many_runs_and_one_name_over_many_runs(database: Any) -> None:
@@ -177,6 +178,15 @@ async def test_a_file_replaced_meanwhile_is_found_in_the_trash(database: Any) ->
     assert (await database.query.series("r", "loss")).to_numpy().tolist() == [1.0]
 
 
+def _damage(file: Path, how: str) -> None:
+    data = bytearray(file.read_bytes())
+    if how == "missing":
+        file.unlink()
+        return
+    data[100:2000] = bytes(1900)
+    file.write_bytes({"empty": b"", "cut": data[: len(data) // 2], "flipped": data}[how])
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "flipped"])
 async def test_a_damaged_file_is_named(database: Any, damage: str) -> None:
     run = await database.add_run("r")
@@ -186,17 +196,7 @@ async def test_a_damaged_file_is_named(database: Any, damage: str) -> None:
     )
     await database.compact()
     path = await database.pool.fetchval("select path from files where kind = 'metrics'")
-    file = Path(database.store.locate(path))
-    data = bytearray(file.read_bytes())
-    if damage == "missing":
-        file.unlink()
-    elif damage == "empty":
-        file.write_bytes(b"")
-    elif damage == "cut":
-        file.write_bytes(data[: len(data) // 2])
-    else:
-        data[100:2000] = bytes(1900)
-        file.write_bytes(data)
+    _damage(Path(database.store.locate(path)), damage)
     with pytest.raises(StoreError, match=path.rpartition("/")[2]):
         await database.query.vectors(["r"])
 
@@ -205,7 +205,7 @@ async def test_a_damaged_chunk_is_named(database: Any) -> None:
     run = await database.add_run("r")
     await database.add_chunk(run, SOURCE, [(LOSS, Kind.FLOAT, i, i, i, float(i)) for i in range(5000)])
     await database.pool.execute("update chunks set payload = substr(payload, 1, octet_length(payload) - 9)")
-    with pytest.raises(QueryError, match="chunk .* of the hot tier is damaged"):
+    with pytest.raises(QueryError, match=r"chunk .* of the hot tier is damaged"):
         await database.query.vectors(["r"])
     await database.pool.execute("update chunks set payload = 'garbage'")
     with pytest.raises(QueryError, match="damaged"):
