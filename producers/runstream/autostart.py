@@ -25,6 +25,8 @@ RETRY_SECONDS = 5.0
 """A service that was started this recently and does not hold its lock yet is given time; one that fails is not
 started again at every run."""
 
+MAX_LOG_BYTES = 8 << 20
+
 # The shell ends at once, so that the training process has no child it does not know of; a background job of a shell that
 # is not interactive ignores Ctrl-C, which is for the training.
 _IN_BACKGROUND = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &'
@@ -130,13 +132,22 @@ def start_in_background(home: Home, settings: Settings, *words: str) -> None:
     Raises:
         OSError: it cannot be started.
     """
-    log = home.log / ("agent.log" if words[0] == "agent" else "service.log")
-    os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    log = log_file(home, "agent" if words[0] == "agent" else "service")
     argv = ["/bin/sh", "-c", _IN_BACKGROUND, "runstream", str(log), *command(*words)]
     # posix_spawn does not copy the page tables of a training process of 100 GB, as a fork would.
     child = os.posix_spawn(argv[0], argv, environment(settings))
     with contextlib.suppress(ChildProcessError):
         os.waitpid(child, 0)
+
+
+def log_file(home: Home, name: str) -> Path:
+    """The log of a service process, readable by the owner only; a long one is put aside first."""
+    log = home.log / f"{name}.log"
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > MAX_LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+    os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return log
 
 
 def command(*words: str) -> list[str]:

@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from runstream_schemas.errors import RunstreamError
-from runstream_schemas.settings import Settings
+from runstream_schemas.settings import PREFIX, Settings, read_config
 
 from . import __version__
 
@@ -72,9 +73,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings a command line asks for: its options over the environment over the defaults."""
+    """The settings a command line asks for: its options over the environment over config.json over the defaults."""
     given = {item.name: getattr(options, f"setting_{item.name}", None) for item in fields(Settings)}
+    for name, value in _configured().items():
+        if given[name] is None and not os.environ.get(PREFIX + name.upper()):
+            given[name] = value
     return Settings.load(**given)
+
+
+def _configured() -> dict[str, Any]:
+    """Settings of the config file that `Workspace.from_config()` would find from here."""
+    from .workspace import _CONFIG_FILES, _search
+
+    found = _search(Path.cwd(), _CONFIG_FILES)
+    if found is None:
+        return {}
+    file, named = found
+    name = named.get("workspace_name")
+    return {**({"workspace": name} if name else {}), **read_config(file)}
 
 
 def _settings_options(parser: argparse.ArgumentParser, names: Sequence[str] | None = None) -> None:

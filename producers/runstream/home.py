@@ -119,6 +119,7 @@ class ServiceInfo:
         started: when it was ready, ISO 8601 UTC.
         version: of the runstream it runs.
         kafka: bootstrap servers it reads from; empty in the embedded mode.
+        ends_when_idle: it was started by itself, and ends when nothing needs it.
         token: what to send as bearer token; never written to service.json.
     """
 
@@ -128,6 +129,7 @@ class ServiceInfo:
     started: str = ""
     version: str = ""
     kafka: str = ""
+    ends_when_idle: bool = False
     token: str = ""
 
 

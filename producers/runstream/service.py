@@ -35,6 +35,7 @@ from .home import (
     forget_service,
     lock_owner,
     open_home,
+    read_service,
     spool_changed,
     write_service,
 )
@@ -105,6 +106,7 @@ async def run_service(
 class _Service:
     home: Home
     settings: Settings
+    stays: bool = False  # `runstream up` found it running: it was asked for by hand after all
     idle_since: float = 0.0  # when it was decided to end, in seconds since the epoch
 
     async def run(self, started_by_itself: bool, on_ready: Callable[[ServiceInfo], None] | None) -> None:
@@ -161,6 +163,7 @@ class _Service:
                 host=socket.gethostname(),
                 started=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                 version=__version__,
+                ends_when_idle=started_by_itself,
                 token=token,
             )
             write_service(self.home, info)
@@ -190,6 +193,13 @@ class _Service:
         from runstream_query.api import open_pages
         from runstream_schemas.database import connect
 
+        def stay() -> None:
+            self.stays = True
+            if (info := read_service(self.home)) is not None:
+                write_service(self.home, replace(info, ends_when_idle=False))
+            logger.info("asked to stay, also when idle")
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stay)
         timeout = self.settings.idle_timeout
         busy_at = time.monotonic()
         while not await _wait(stop, min(max(timeout / 4, 0.1), 15.0)):
@@ -198,7 +208,7 @@ class _Service:
                 live = await connection.fetchval(LIVE_RUNS, min(LIVE_SECONDS, max(timeout, 2.0)))
             finally:
                 await connection.close()
-            if live or open_pages():
+            if live or open_pages() or self.stays:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= timeout:
                 logger.info("no live run and no open page for %.0f s: ending until the next use", timeout)

@@ -22,7 +22,6 @@ from .output import emit
 
 STOP_PATIENCE = 60.0
 NOT_RUNNING = 3
-MAX_LOG_BYTES = 8 << 20
 
 
 def up(options: argparse.Namespace) -> int:
@@ -33,6 +32,8 @@ def up(options: argparse.Namespace) -> int:
     home = open_home(settings)
     info = running_service(home)
     if info is not None:
+        if info.ends_when_idle and info.host == socket.gethostname():
+            os.kill(info.pid, signal.SIGUSR1)  # it was started by itself; now somebody wants it to stay
         print(f"already up: {info.url}  (process {info.pid}, home {home.root})")
         return 0
     if lock_held(home):
@@ -47,14 +48,11 @@ def up(options: argparse.Namespace) -> int:
 def _start(home: Home, settings: Settings, wait: float) -> ServiceInfo:
     import subprocess
 
-    from .autostart import command, environment, missing_modules
+    from .autostart import command, environment, log_file, missing_modules
 
     if missing := missing_modules(settings):
         raise ServiceError(f"the service needs {', '.join(missing)}; `pip install 'runstream[server]'`")
-    log = home.log / "service.log"
-    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(log_file(home, "service"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         process = subprocess.Popen(
             command("up", "--foreground"), env=environment(settings), stdin=subprocess.DEVNULL,

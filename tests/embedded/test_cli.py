@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -137,3 +138,19 @@ def test_start_is_quick(shell: Shell) -> None:
     began = time.process_time()
     build_parser()
     assert time.process_time() - began < 0.1
+
+
+def test_config_file_is_read_below_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".runstream").mkdir()
+    (tmp_path / ".runstream" / "config.json").write_text(
+        '{"workspace_name": "team", "home": "/data/x", "port": 7}'
+    )
+    below = tmp_path / "deeper" / "down"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    monkeypatch.delenv("RUNSTREAM_HOME", raising=False)
+    found = settings_of(argparse.Namespace())
+    assert (found.workspace, found.home, found.port) == ("team", "/data/x", 7)
+    monkeypatch.setenv("RUNSTREAM_PORT", "8")
+    assert settings_of(argparse.Namespace()).port == 8
+    assert settings_of(build_parser().parse_args(["up", "--home", "/y"])).home == "/y"

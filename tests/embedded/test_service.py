@@ -236,6 +236,15 @@ def test_service_by_hand_stays(shell: Shell) -> None:
     assert shell.json("status")["status"] == "up"
 
 
+def test_up_makes_a_service_started_by_itself_stay(shell: Shell) -> None:
+    shell.variables["RUNSTREAM_IDLE_TIMEOUT"] = "4"
+    shell.train(1, "run.complete(); run.get_metrics()")
+    assert "already up" in shell.run("up").stdout
+    shell.wait_until(lambda: "asked to stay" in shell.log())
+    time.sleep(6)
+    assert shell.json("status")["status"] == "up"
+
+
 def test_service_survives_the_trainer_that_started_it(shell: Shell) -> None:
     code = (
         "import os, signal\nfrom runstream import Experiment, Workspace\n"
