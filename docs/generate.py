@@ -16,8 +16,8 @@ SETTINGS_HEAD = """\
 # Settings
 
 Each setting is an environment variable, an option of every command, and a key of `config.json` in lower case:
-`RUNSTREAM_STORE`, `--store`, `"store"`. An option wins over the variable, the variable over the file. `runstream doctor` shows
-those in force.
+`RUNSTREAM_STORE`, `--store`, `"store"`. An option wins over the variable, the variable over the file. `runstream doctor`
+shows those in force.
 
 | variable | option | default | meaning |
 |---|---|---|---|
