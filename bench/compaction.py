@@ -1,20 +1,17 @@
-"""Compaction measured: points a second from Postgres to published Parquet, and bytes a point. `python bench/compaction.py`.
+"""Compaction: points a second from Postgres to published Parquet, and bytes a point.
 
-Data as a training loop logs it: series interleaved, a point every millisecond or so with jitter. Each figure is the median
-of the repetitions; `thread` leaves Postgres out and says what decoding, sorting and encoding cost on one core.
+Data as a training loop logs it: series interleaved, a point every millisecond or so with jitter.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import io
-import statistics
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -34,7 +31,12 @@ from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import open_store
 
-SERIES = 10
+from .result import Result, table
+
+SERIES, CHUNKS, POINTS = 10, 5, 32_000
+"""Series of a run, its chunks, points of a chunk."""
+
+LIMITS = {"noisy float64": (9.0, 8.4), "float32-born": (5.5, 4.9)}
 Values = Callable[[np.random.Generator, int], NDArray[np.float64]]
 DATA: dict[str, Values] = {
     "noisy float64": lambda rng, n: rng.normal(size=n),
@@ -112,67 +114,61 @@ async def fill(pool: asyncpg.Pool, runs: list[list[tuple[int, int, bytes]]]) -> 
         )
 
 
-async def measure(arguments: argparse.Namespace, directory: Path, dsn: str) -> None:
-    """Print a line for each sort of data, one for merging, one for many small runs."""
-    settings = replace(Settings(database=dsn, store=str(directory / "store")), compact_after=0.0)
+async def _measure(directory: Path, dsn: str, runs: int, repeats: int) -> list[Result]:
+    settings = Settings(database=dsn, store=str(directory / "store"), compact_after=0.0)
     pool = await create_pool(settings)
     async with pool.acquire() as connection:
         await migrate(connection)
     store = open_store(settings)
     rng = np.random.default_rng(1)
-    print(f"{'data':<16}{'thread':>14}{'end to end':>14}{'Parquet':>12}{'hot tier':>12}")
+    results = []
     for name, values in DATA.items():
-        runs = [make_chunks(rng, values, arguments.chunks, arguments.points) for _ in range(arguments.runs)]
-        total = sum(points for chunks in runs for _, points, _ in chunks)
-        hot = sum(len(payload) for chunks in runs for _, _, payload in chunks)
+        data = [make_chunks(rng, values, CHUNKS, POINTS) for _ in range(runs)]
+        total = sum(points for chunks in data for _, points, _ in chunks)
+        encode_only(data)
         alone, whole, size = [], [], 0
-        for _ in range(arguments.repeat):
-            seconds, size = encode_only(runs)
-            alone.append(total / seconds)
-            await fill(pool, runs)
+        for _ in range(repeats):
+            seconds, size = encode_only(data)
+            alone.append(total / seconds / 1e6)
+            await fill(pool, data)
             report = await compact_once(pool, store, settings)
             assert report.points == total
-            whole.append(total / report.seconds)
-        print(
-            f"{name:<16}{statistics.median(alone) / 1e6:>10.1f} M/s{statistics.median(whole) / 1e6:>10.1f} M/s"
-            f"{size / total:>8.2f} B/p{hot / total:>8.2f} B/p"
-        )
+            whole.append(total / report.seconds / 1e6)
+        must, aim = LIMITS.get(name, (None, None))
+        results += [
+            Result(f"{name}: Parquet", [size / total], "B/point", must, aim),
+            Result(f"{name}: decode, sort, encode, a core", alone, "M points/s", 5, 9, higher_is_better=True),
+            Result(f"{name}: Postgres to published file", whole, "M points/s", higher_is_better=True),
+        ]
     small = [make_chunks(rng, DATA["noisy float64"], 20, 5 * SERIES) for _ in range(100)]
     speeds = []
-    for _ in range(arguments.repeat):
+    for _ in range(repeats):
         await fill(pool, small)
         report = await compact_once(pool, store, settings)
         speeds.append(2000 / report.seconds)
-    print(f"100 runs of 20 chunks of 50 points: {statistics.median(speeds):,.0f} chunks/s")
-    worker = Worker()
+    results.append(Result("100 runs of 20 chunks of 50 points", speeds, "chunks/s", higher_is_better=True))
+    # As if one experiment had made them all, each as the smallest of files.
     await pool.execute("update files set experiment_id = (select min(id) from experiments), tier = 0")
-    rows = await pool.fetchval("select sum(rows) from files where state = 'live'")
+    worker = Worker()
     began = time.perf_counter()
     merged = await merge_small_files(pool, store, worker)
-    seconds = time.perf_counter() - began
-    print(
-        f"merging: {merged.rows / seconds / 1e6:.1f} M rows/s ({merged.files} files, {merged.rows} of {rows} rows)"
-    )
+    speed = merged.rows / (time.perf_counter() - began) / 1e6
+    results.append(Result("merging", [speed], "M points/s", higher_is_better=True))
     worker.close()
     await pool.close()
+    return results
 
 
-def main() -> None:
-    """Start a Postgres, measure, stop it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=16)
-    parser.add_argument("--chunks", type=int, default=5, help="chunks a run")
-    parser.add_argument("--points", type=int, default=32_000, help="points a chunk")
-    parser.add_argument("--repeat", type=int, default=3)
-    arguments = parser.parse_args()
+def run(quick: bool) -> list[Result]:
+    """Speed of compaction and merging, and what a point takes."""
     with tempfile.TemporaryDirectory(prefix="rs-") as directory:
         server = PostgresServer(Path(directory, "pg"))
         server.start()
         try:
-            asyncio.run(measure(arguments, Path(directory), server.dsn))
+            return asyncio.run(_measure(Path(directory), server.dsn, 4 if quick else 16, 1 if quick else 3))
         finally:
             server.stop()
 
 
 if __name__ == "__main__":
-    main()
+    print(table(run("--quick" in sys.argv)))

@@ -55,7 +55,7 @@ class SpoolSource:
             await asyncio.sleep(min(self.collector.pause, rest))
 
     def _work(self, max_bytes: int) -> list[Collected]:
-        """In a thread, because encoding takes a while; what was stored is noted here too, so that only one touches the spool."""
+        """In a thread, because encoding takes a while; what was stored is noted here too: only one touches the spool."""
         while self._noted:
             self.collector.stored(self._noted.popleft())
         return self.collector.collect(max_bytes)
@@ -79,8 +79,8 @@ class SpoolSource:
         await self._reload()
 
     def lag(self) -> int:
-        """Always 0: the offset counts commits. How full the spool is, is a figure of the spool."""
-        return 0
+        """Sources with something that is not stored; see `source.Source.lag`."""
+        return self.collector.backlog
 
     async def stop(self) -> None:
         """Note what was stored and let another process read the spool."""

@@ -14,8 +14,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from runstream_schemas.events import METRICS, STATUS, TAGS, encode_event, topic_of
+
 from runstream_schemas.errors import ServiceError
+from runstream_schemas.events import METRICS, STATUS, TAGS, encode_event, topic_of
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 
@@ -30,7 +31,9 @@ _COLLECT_BYTES = 1 << 20  # small: the loop that reads also runs the producer
 _WARN_AGAIN = 30.0
 
 
-async def run_agent(settings: Settings, stop: asyncio.Event, *, once: bool = False, idle_timeout: float | None = None) -> None:
+async def run_agent(
+    settings: Settings, stop: asyncio.Event, *, once: bool = False, idle_timeout: float | None = None
+) -> None:
     """Deliver the spool until `stop` is set.
 
     Args:
@@ -52,7 +55,9 @@ async def run_agent(settings: Settings, stop: asyncio.Event, *, once: bool = Fal
                     return
             except _Broken as error:
                 # The sender task of an idempotent producer ends for good on a sequence gap or when fenced off.
-                logger.warning("runstream: a new producer is needed, sending again what was not acknowledged: %s", error)
+                logger.warning(
+                    "runstream: a new producer is needed, sending again what was not acknowledged: %s", error
+                )
             finally:
                 await sender.stop()
                 collector.forget()
@@ -74,7 +79,9 @@ async def _deliver(
             quiet_since = time.monotonic()
         elif once and not collector.busy:
             return True
-        elif idle_timeout is not None and time.monotonic() - quiet_since > idle_timeout and not collector.busy:
+        elif (
+            idle_timeout is not None and time.monotonic() - quiet_since > idle_timeout and not collector.busy
+        ):
             logger.info("runstream: no live run for %.0f s, the agent ends", idle_timeout)
             return True
         if items:
@@ -148,7 +155,9 @@ class _Sender:
             self.check()
             assert self._producer is not None
             try:
-                acknowledgements.append(await self._producer.send(self._topics[topic_of(event)], encode_event(event), key=key))
+                acknowledgements.append(
+                    await self._producer.send(self._topics[topic_of(event)], encode_event(event), key=key)
+                )
             except (KafkaError, asyncio.CancelledError) as error:
                 self._slots.release()
                 raise _Broken(str(error) or type(error).__name__) from error

@@ -1,7 +1,7 @@
-"""Everything that lies in one spool directory, turned into events: which sources there are, whose turn it is, who died.
+"""Everything in one spool directory, turned into events: which sources there are, whose turn it is, who died.
 
-The agent sends what comes out of here to Kafka; in the embedded mode the consumer takes it directly. Both say afterwards what
-is stored, in the order it came, and only then is it removed.
+The agent sends what comes out of here to Kafka; in the embedded mode the consumer takes it directly. Both say afterwards
+what is stored, in the order it came, and only then is it removed.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Collector:
                     owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
                     os.close(descriptor)
                     raise SpoolError(
-                        f"the spool {self.spool} is read by another process already (pid {owner}); it delivers what lies there"
+                        f"the spool {self.spool} is read by process {owner} already, which delivers what lies there"
                     ) from None
                 await asyncio.sleep(0.05)
         os.truncate(descriptor, 0)
@@ -149,12 +149,21 @@ class Collector:
     @property
     def live(self) -> int:
         """Sources whose process runs, of runs that have not ended."""
-        return sum(1 for s in self.sources.values() if not s.dead and not s.finished and not s.reader.state & seg.ENDED)
+        return sum(
+            1
+            for s in self.sources.values()
+            if not s.dead and not s.finished and not s.reader.state & seg.ENDED
+        )
+
+    @property
+    def backlog(self) -> int:
+        """Sources with something that is not stored."""
+        return sum(1 for s in self.sources.values() if s.waiting or (not s.finished and s.reader.has_more()))
 
     @property
     def busy(self) -> bool:
         """Whether something is left that is not stored."""
-        return any(s.waiting or (not s.finished and s.reader.has_more()) for s in self.sources.values())
+        return self.backlog > 0
 
     def collect(self, max_bytes: int, *, now: bool = False) -> list[Collected]:
         """What is due, up to about `max_bytes` of encoded events.
@@ -226,7 +235,9 @@ class Collector:
                     self._listed_mtime = -1
                     continue
                 except (SpoolError, OSError) as error:
-                    logger.error("runstream: %s cannot be read and is left where it is: %s", entry.path, error)
+                    logger.error(
+                        "runstream: %s cannot be read and is left where it is: %s", entry.path, error
+                    )
                     self._unreadable.add(entry.name)
                     continue
                 self.sources[entry.name] = CollectedSource(reader, Progress.of(reader))
@@ -282,7 +293,7 @@ class Collector:
         alive: dict[str, bool] = {}
         total = 0
         for source in list(self.sources.values()):
-            total += source.reader.bytes
+            total += source.reader.size
             if source.finished:
                 continue
             header = source.reader.header
@@ -313,12 +324,20 @@ class Collector:
             yield from items
         header = source.reader.header
         if source.dead and header.owner and not source.reader.state & seg.ENDED:
-            logger.warning("runstream: run %s: process %d is gone without ending the run", header.run_id, header.pid)
+            logger.warning(
+                "runstream: run %s: process %d is gone without ending the run", header.run_id, header.pid
+            )
             for other in self._of_run(source.run_id):
-                while other is not source and other.reader.has_more() and (items := list(self._collect_source(other))):
+                while (
+                    other is not source
+                    and other.reader.has_more()
+                    and (items := list(self._collect_source(other)))
+                ):
                     yield from items
             ends = {s.reader.header.source.hex(): s.progress.metrics for s in self._of_run(source.run_id)}
-            last = datetime.fromtimestamp((source.last_time_us / 1e6) or header.created, UTC).isoformat(timespec="milliseconds")
+            last = datetime.fromtimestamp((source.last_time_us / 1e6) or header.created, UTC).isoformat(
+                timespec="milliseconds"
+            )
             host = socket.gethostname()
             message = (
                 f"The process of this run (pid {header.pid} on {host}) ended without completing it: killed, crashed, or the "
@@ -342,7 +361,9 @@ class Collector:
             seq = max(source.spoken, time.time_ns() // 1_000_000)
             ops.append(StatusOp(seq, time.time_ns() // 1000, kind, dict(data)))
             source.spoken = seq + 1
-        event = StatusEvent(source.run_id, agent_source(source.reader.header.source), first, source.spoken - first, ops)
+        event = StatusEvent(
+            source.run_id, agent_source(source.reader.header.source), first, source.spoken - first, ops
+        )
         return self._hand_out(source, [event], 0, -1, 0, 0)
 
     def _tell_drops(self, source: CollectedSource) -> Iterator[Collected]:
@@ -358,7 +379,9 @@ class Collector:
         )  # fmt: skip
         yield self._hand_out(source, [event], 0, -1, 0, 0)
         why = reader.drop_reason or "records were damaged"
-        yield self._speak(source, [("warning", {"message": f"{reader.dropped} points could not be kept: {why}"})])
+        yield self._speak(
+            source, [("warning", {"message": f"{reader.dropped} points could not be kept: {why}"})]
+        )
 
     def _remove(self, source: CollectedSource) -> None:
         self.sources.pop(source.reader.directory.name, None)

@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
+
 from runstream_schemas.events import (
     MetricsEvent,
     StatusEvent,
@@ -81,7 +82,12 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
         points = slice_points(part, carrying, reader.names)
         n_points = len(points.order)
         metrics = metrics_event(
-            header.run_id, header.source, progress.metrics, part.end - progress.metrics, points, reader.dropped
+            header.run_id,
+            header.source,
+            progress.metrics,
+            part.end - progress.metrics,
+            points,
+            reader.dropped,
         )
         progress.metrics = part.end
     tags_event = None
@@ -92,7 +98,9 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
     status_event = None
     if status_ops:
         end = status_ops[-1].seq + 1
-        status_event = StatusEvent(header.run_id, header.source, progress.status, end - progress.status, status_ops)
+        status_event = StatusEvent(
+            header.run_id, header.source, progress.status, end - progress.status, status_ops
+        )
         progress.status = end
     return Encoded(metrics, tags_event, status_event, part.end, progress.tags, progress.status, n_points)
 
@@ -134,11 +142,18 @@ def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) 
     return _with_frames(part, frames, names, slots, numbers, kinds, known)
 
 
-def _known(numbers: NDArray[np.int64], kinds: NDArray[np.int64], names: dict[int, SeriesKey]) -> NDArray[np.bool_] | None:
+def _known(
+    numbers: NDArray[np.int64], kinds: NDArray[np.int64], names: dict[int, SeriesKey]
+) -> NDArray[np.bool_] | None:
     """Which slots name a series that was defined; None when all do. Others can only be damage."""
-    if not len(numbers) or (int(numbers.max()) < len(names) and int(numbers.min()) >= 0 and int(kinds.max()) < KINDS):
+    if not len(numbers) or (
+        int(numbers.max()) < len(names) and int(numbers.min()) >= 0 and int(kinds.max()) < KINDS
+    ):
         return None
-    return np.isin(numbers, np.fromiter(names, dtype=np.int64)) & (kinds < KINDS) & (kinds != Kind.TEXT)
+    known: NDArray[np.bool_] = (
+        np.isin(numbers, np.fromiter(names, dtype=np.int64)) & (kinds < KINDS) & (kinds != Kind.TEXT)
+    )
+    return known
 
 
 def _with_frames(
@@ -164,7 +179,9 @@ def _with_frames(
     if len(slots):
         identity = numbers * KINDS + kinds
         distinct, inverse = np.unique(identity, return_inverse=True)
-        local = np.array([place(names[i // KINDS], Kind(i % KINDS)) for i in distinct.tolist()], dtype=np.int64)
+        local = np.array(
+            [place(names[i // KINDS], Kind(i % KINDS)) for i in distinct.tolist()], dtype=np.int64
+        )
         columns.append((local[inverse], slot_seqs, slots[:, 0], _micros_column(slots[:, 1]), slots[:, 2]))
     texts: list[str] = []
     single: list[tuple[int, int, int, int, int]] = []
@@ -189,7 +206,8 @@ def _with_frames(
     if single:
         columns.append(tuple(np.array(column, dtype=np.int64) for column in zip(*single, strict=True)))
     order, seqs, steps, times, values = (
-        np.concatenate([column[i] for column in columns]) if columns else np.zeros(0, dtype=np.int64) for i in range(5)
+        np.concatenate([column[i] for column in columns]) if columns else np.zeros(0, dtype=np.int64)
+        for i in range(5)
     )
     # Columns of a frame are in order; a row's cells keep theirs, because the sort is stable.
     by_seq = np.argsort(seqs, kind="stable")
@@ -226,7 +244,9 @@ def _array_columns(frame: Frame, seq: int, names: dict[int, SeriesKey], place: A
         times = _micros_column(np.frombuffer(frame.body, dtype=np.int64, count=n, offset=at))
     else:
         times = np.full(n, _micros(when), dtype=np.int64)
-    return [(np.full(n, place(names[number], Kind(kind)), dtype=np.int64), np.full(n, seq), steps, times, values)]
+    return [
+        (np.full(n, place(names[number], Kind(kind)), dtype=np.int64), np.full(n, seq), steps, times, values)
+    ]
 
 
 def _bits(value: Any, texts: list[str]) -> tuple[Kind, int]:

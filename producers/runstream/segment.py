@@ -7,8 +7,8 @@ Directory of the spool::
     <source id>/*.free         read segments that the writer may use again
     <source id>/names          series defined in segments that are gone (see spool_reader)
 
-A segment is a header of `HEADER_BYTES` and slots. A slot is four 64-bit words; the last one is written last and publishes it,
-so that a reader never takes a half-written slot: zero means not written (yet). A *frame* takes several slots: its first slot
+A segment is a header of `HEADER_BYTES` and slots. A slot is four 64-bit words; the last one is written last and publishes it:
+a reader never takes a half-written slot, zero means not written (yet). A *frame* takes several slots: its first slot
 is published as OPEN, with the number of slots, before anything is written into the others, and as FRAME afterwards.
 
 Order of the writes: on x86 stores become visible in program order. Elsewhere a reader may see the publishing word before the
@@ -23,7 +23,6 @@ import mmap
 import os
 import platform
 import struct
-import sys
 import weakref
 import zlib
 from dataclasses import dataclass
@@ -49,7 +48,9 @@ WORD = struct.Struct("<Q")
 FRAME_HEAD = struct.Struct("<IIdQ")  # bytes, crc32 of them, time, kind; the word that publishes follows
 
 _MAGIC = b"RSSEG\x01\r\n"
-_FIXED = struct.Struct("<8sI16sQQIIdI48sH")  # magic, index, source, first seq, slots, pid, flags, created, reserved, token, run id
+_FIXED = struct.Struct(
+    "<8sI16sQQIIdI48sH"
+)  # magic, index, source, first seq, slots, pid, flags, created, reserved, token, run id
 _OWNER = 1
 _CRC = struct.Struct("<I")
 _CRC_AT = 436
@@ -58,7 +59,13 @@ _CRC_AT = 436
 DROPPED_AT, DROP_REASON_AT, STATE_AT = 440, 448, 456
 ACKED_AT = {"metrics": 464, "tags": 472, "status": 480}
 ENDED, CLOSED = 1, 2
-DROP_REASONS = ("", "disk full", "spool quota reached", "spool directory cannot be written", "spool directory vanished")
+DROP_REASONS = (
+    "",
+    "disk full",
+    "spool quota reached",
+    "spool directory cannot be written",
+    "spool directory vanished",
+)
 
 settle_seconds = 0.0 if platform.machine() in ("x86_64", "AMD64", "i686") else 0.001
 
@@ -104,12 +111,18 @@ def read_header(data: bytes, path: str) -> Header:
         SpoolError: not a segment, or damaged.
     """
     if len(data) < HEADER_BYTES or data[:8] != _MAGIC:
-        raise SpoolError(f"{path}: not a spool segment (starts with {bytes(data[:8])!r}); move the file away to go on")
+        raise SpoolError(
+            f"{path}: not a spool segment (starts with {bytes(data[:8])!r}); move the file away to go on"
+        )
     if zlib.crc32(data[:_CRC_AT]) != _CRC.unpack_from(data, _CRC_AT)[0]:
-        raise SpoolError(f"{path}: the header's checksum does not match; the file is damaged, move it away to go on")
+        raise SpoolError(
+            f"{path}: the header's checksum does not match; the file is damaged, move it away to go on"
+        )
     _, index, source, first, slots, pid, flags, created, _, token, length = _FIXED.unpack_from(data)
     run_id = data[_FIXED.size : _FIXED.size + length].decode()
-    return Header(source, index, first, slots, run_id, bool(flags & _OWNER), pid, created, token.rstrip(b"\0").decode())
+    return Header(
+        source, index, first, slots, run_id, bool(flags & _OWNER), pid, created, token.rstrip(b"\0").decode()
+    )
 
 
 def segment_name(index: int) -> str:
@@ -125,7 +138,14 @@ class _LibC:
         libc = ctypes.CDLL(None, use_errno=True)
         self.mmap, self.munmap = libc.mmap, libc.munmap
         self.mmap.restype = ctypes.c_void_p
-        self.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_longlong]
+        self.mmap.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_int,
+            ctypes.c_int,
+            ctypes.c_int,
+            ctypes.c_longlong,
+        ]
         self.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
@@ -183,7 +203,7 @@ def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.A
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    if sys.platform == "linux":
+    if hasattr(os, "posix_fallocate"):  # not on macOS
         os.posix_fallocate(descriptor, 0, size)
         return
     zeros = bytes(min(size, 1 << 20))

@@ -19,12 +19,13 @@ import weakref
 import zlib
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count, islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 import msgpack
+
 from runstream_schemas.limits import MAX_EVENT_BYTES, MAX_RUN_ID_BYTES, check_int, check_name, check_text
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
@@ -43,7 +44,8 @@ logger = logging.getLogger("runstream")
 ARRAY_POINTS = 16384
 """Points in one frame of `log_array`: a few frames fill a segment, and a batch."""
 
-ARRAY_HEAD = struct.Struct("<IIBBBxxxxxqqdd")  # series, points, kind, how steps and times are given, first, stride, first, stride
+# Series, points, kind, how steps and times are given; first step, stride, first time, nothing.
+ARRAY_HEAD = struct.Struct("<IIBBBxxxxxqqdd")
 GIVEN, AFFINE = 1, 0
 
 _RETRY_SECONDS = 1.0
@@ -70,8 +72,8 @@ class RunWriter:
     """Writes one run's records from one process. All methods may be called from any thread, and after a fork.
 
     Attributes:
-        log: `log(name, value, description='', step=None)`: the hot path, a closure. Without a step, the values of a series
-            are numbered 0, 1, ... in this process.
+        log: `log(name, value, description='', step=None)`: the hot path, a closure. Without a step, the values of a
+            series are numbered 0, 1, ... in this process.
         log_metrics: `log_metrics(values, step=None)`: one value of each of several series, at one time. A name or value
             that cannot be logged raises `UserErrorException`; the ones before it are logged.
         dropped: points this process could not keep.
@@ -82,7 +84,9 @@ class RunWriter:
 
     def __init__(self, settings: Settings, run_id: str, *, owner: bool = False) -> None:
         if not 0 < len(run_id.encode()) <= MAX_RUN_ID_BYTES:
-            raise UserErrorException(f"run id {run_id[:40]!r}: expected 1 to {MAX_RUN_ID_BYTES} bytes of UTF-8")
+            raise UserErrorException(
+                f"run id {run_id[:40]!r}: expected 1 to {MAX_RUN_ID_BYTES} bytes of UTF-8"
+            )
         self.run_id = run_id
         self.dropped = 0
         self._spool = str(settings.spool_path)
@@ -131,14 +135,20 @@ class RunWriter:
         converted = [convert(f"log_list({name!r})", value, fallback=False) for value in values]
         kinds = {kind for kind, _ in converted}
         if kinds == {Kind.INT, Kind.FLOAT} or kinds == {Kind.FLOAT}:
-            self._array(name, Kind.FLOAT, array("d", [value for _, value in converted]).tobytes(), len(converted))
+            self._array(
+                name, Kind.FLOAT, array("d", [value for _, value in converted]).tobytes(), len(converted)
+            )
         elif kinds == {Kind.INT}:
-            self._array(name, Kind.INT, array("q", [value for _, value in converted]).tobytes(), len(converted))
+            self._array(
+                name, Kind.INT, array("q", [value for _, value in converted]).tobytes(), len(converted)
+            )
         else:
             for _, value in converted:
                 self.log(name, value)
 
-    def log_array(self, name: str, values: ArrayLike, steps: ArrayLike | None = None, times: ArrayLike | None = None) -> None:
+    def log_array(
+        self, name: str, values: ArrayLike, steps: ArrayLike | None = None, times: ArrayLike | None = None
+    ) -> None:
         """Extend a series by a numpy array, without a Python step a point.
 
         Args:
@@ -153,7 +163,9 @@ class RunWriter:
 
         data = np.asarray(values)
         if data.ndim != 1:
-            raise UserErrorException(f"log_array({name!r}): values have shape {data.shape}, expected one dimension; use .ravel()")
+            raise UserErrorException(
+                f"log_array({name!r}): values have shape {data.shape}, expected one dimension; use .ravel()"
+            )
         if data.dtype.kind == "b":
             kind, data = Kind.BOOL, data.astype(np.int64)
         elif data.dtype.kind in "iu":
@@ -163,16 +175,24 @@ class RunWriter:
         elif data.dtype.kind == "f" and data.dtype.itemsize <= 8:
             kind, data = Kind.FLOAT, data.astype(np.float64, copy=False)
         else:
-            raise UserErrorException(f"log_array({name!r}): values of type {data.dtype} are no numbers of at most 64 bits")
+            raise UserErrorException(
+                f"log_array({name!r}): values of type {data.dtype} are no numbers of at most 64 bits"
+            )
         given_steps = None if steps is None else np.ascontiguousarray(steps)
         if given_steps is not None and given_steps.dtype.kind not in "iu" and len(given_steps):
-            raise UserErrorException(f"log_array({name!r}): steps of type {given_steps.dtype} are no integers; use .astype(int)")
+            raise UserErrorException(
+                f"log_array({name!r}): steps of type {given_steps.dtype} are no integers; use .astype(int)"
+            )
         given_times = None if times is None else np.ascontiguousarray(times, dtype=np.float64)
         for what, column in (("steps", given_steps), ("times", given_times)):
             if column is not None and column.shape != data.shape:
-                raise UserErrorException(f"log_array({name!r}): {len(data)} values but {what} of shape {column.shape}")
+                raise UserErrorException(
+                    f"log_array({name!r}): {len(data)} values but {what} of shape {column.shape}"
+                )
         if given_times is not None and not np.isfinite(given_times).all():
-            raise UserErrorException(f"log_array({name!r}): times hold NaN or infinity; expected seconds since the epoch")
+            raise UserErrorException(
+                f"log_array({name!r}): times hold NaN or infinity; expected seconds since the epoch"
+            )
         self._array(
             name,
             kind,
@@ -187,7 +207,9 @@ class RunWriter:
     ) -> None:
         if not n:
             return
-        values, steps, times = (None if column is None else memoryview(column).cast("B") for column in (values, steps, times))
+        values, steps, times = (
+            None if column is None else memoryview(column).cast("B") for column in (values, steps, times)
+        )
         assert values is not None
         now = time.time()
         for first in range(0, n, ARRAY_POINTS):
@@ -241,7 +263,9 @@ class RunWriter:
             UserErrorException: not a mapping.
         """
         if not isinstance(columns, Mapping):
-            raise UserErrorException(f"log_table({name!r}): expected a dict of column name to list, got {type(columns).__name__}")
+            raise UserErrorException(
+                f"log_table({name!r}): expected a dict of column name to list, got {type(columns).__name__}"
+            )
         table: dict[str, list[Any]] = {}
         for column, values in columns.items():
             if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:
@@ -278,7 +302,10 @@ class RunWriter:
 
     def tag(self, key: str, value: str | None = None) -> None:
         """Set a tag."""
-        self._control(seg.TAG, ["set", check_name("tag", key), None if value is None else check_text(f"tag {key!r}", value)])
+        self._control(
+            seg.TAG,
+            ["set", check_name("tag", key), None if value is None else check_text(f"tag {key!r}", value)],
+        )
 
     def remove_tag(self, key: str) -> None:
         """Remove a tag; an unknown one is ignored."""
@@ -286,7 +313,10 @@ class RunWriter:
 
     def add_property(self, key: str, value: str | None) -> None:
         """Add a property. The first value of a key stays."""
-        self._control(seg.TAG, ["property", check_name("property", key), value if value is None else check_text(key, value)])
+        self._control(
+            seg.TAG,
+            ["property", check_name("property", key), value if value is None else check_text(key, value)],
+        )
 
     def set_field(self, name: str, value: str | None) -> None:
         """Set `display_name` or `description`."""
@@ -341,7 +371,7 @@ class RunWriter:
             self._positions[self._source.hex()] = self._metrics_end if now == self._control_end else now
 
     def _mark_control(self, kind: int, first: int, end: int) -> None:
-        """Metrics are written up to here unless only tags and statuses follow: those are on topics of their own."""
+        """Metrics are written up to here, unless only tags and statuses follow: those are on topics of their own."""
         if first != self._control_end:
             self._metrics_end = first
         self._control_end = end
@@ -391,7 +421,7 @@ class RunWriter:
                     self._count_drop(1)
                     return
                 number = words[2]() if step is None else step
-                _INTEGER.pack_into(self._map, at, number, time.time(), int(value or 0), word)
+                _INTEGER.pack_into(self._mapping(), at, number, time.time(), int(value or 0), word)
 
     def _take(self, n: int) -> int | None:
         """Take `n` slots in a row; their offset, or None when nothing can be written. Call with the lock held."""
@@ -400,9 +430,13 @@ class RunWriter:
             if len(taken) == n:
                 return taken[0]
             if taken:
-                seg.WORD.pack_into(self._map, taken[0] + 24, seg.PAD | len(taken) << 32)
+                seg.WORD.pack_into(self._mapping(), taken[0] + 24, seg.PAD | len(taken) << 32)
             if not self._roll(n):
                 return None
+
+    def _mapping(self) -> ctypes.Array[ctypes.c_char]:
+        assert self._map is not None, "a slot was taken, so there is a segment"
+        return self._map
 
     def _frame(self, kind: int, body: bytes) -> bool:
         """Write a frame; False when nothing can be written."""
@@ -411,13 +445,14 @@ class RunWriter:
             at = self._take(n)
             if at is None:
                 return False
-            mapped = self._map
-            assert mapped is not None
+            mapped = self._mapping()
             seg.WORD.pack_into(mapped, at + 24, seg.OPEN | n << 32)
             try:
                 view = memoryview(mapped).cast("B")
                 view[at + seg.SLOT : at + seg.SLOT + len(body)] = body
-                _FRAME.pack_into(mapped, at, len(body), zlib.crc32(body), time.time(), kind, seg.FRAME | n << 32)
+                _FRAME.pack_into(
+                    mapped, at, len(body), zlib.crc32(body), time.time(), kind, seg.FRAME | n << 32
+                )
             except BaseException:
                 seg.WORD.pack_into(mapped, at + 24, seg.PAD | n << 32)
                 raise
@@ -443,7 +478,11 @@ class RunWriter:
                 return False
             if self._retry_at:
                 self._retry_at = 0.0
-                logger.warning("runstream: the spool %s can be written again; %d points were dropped", self._spool, self.dropped)
+                logger.warning(
+                    "runstream: the spool %s can be written again; %d points were dropped",
+                    self._spool,
+                    self.dropped,
+                )
             self._release_held_back()
             return True
 
@@ -463,7 +502,17 @@ class RunWriter:
         if not self._source:
             os.makedirs(directory, mode=0o700, exist_ok=True)
         slots = (size - seg.HEADER_BYTES) // seg.SLOT
-        header = seg.Header(source, self._index + 1, self._end, slots, self.run_id, self._owner, os.getpid(), time.time(), token)
+        header = seg.Header(
+            source,
+            self._index + 1,
+            self._end,
+            slots,
+            self.run_id,
+            self._owner,
+            os.getpid(),
+            time.time(),
+            token,
+        )
         mapped = seg.create_segment(directory, header, size)
         _note_spooled(self._spool, size)
         self._source = source
@@ -542,7 +591,9 @@ _TEXT_HEAD = struct.Struct("<Iq")
 _EXHAUSTED = iter(()).__next__
 
 
-def _make_log(writer: RunWriter, series: dict[str, tuple[int, int, Callable[[], int]]]) -> tuple[Log, LogMetrics, Callable[..., None]]:
+def _make_log(
+    writer: RunWriter, series: dict[str, tuple[int, int, Callable[[], int]]]
+) -> tuple[Log, LogMetrics, Callable[..., None]]:
     """The hot path. The slots and the mapping are taken in one read: a roll in another thread changes both at once."""
     current: tuple[Callable[[], int], Any] = (_EXHAUSTED, None)
     pack_float, pack_int = _POINT.pack_into, _INTEGER.pack_into
@@ -554,7 +605,7 @@ def _make_log(writer: RunWriter, series: dict[str, tuple[int, int, Callable[[], 
 
     def log(name: str, value: Any, description: str = "", step: int | None = None) -> None:
         at = -1
-        mapped = None
+        mapped: Any = None
         try:
             as_float, as_int, next_step = series[name]
             if type(value) is float:
@@ -576,7 +627,7 @@ def _make_log(writer: RunWriter, series: dict[str, tuple[int, int, Callable[[], 
         except (KeyError, TypeError, struct.error):
             if at >= 0:  # the slot was taken, but step or value did not fit into it
                 seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
-            elif type(value) in (float, int) and isinstance(name, str) and name not in series:
+            elif type(value) in (float, int) and type(name) is str and name not in series:
                 if writer._define(name) is None:
                     writer._count_drop(1)
                 else:

@@ -18,6 +18,7 @@ from typing import Any
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
+
 from runstream_schemas.errors import SpoolError
 from runstream_schemas.series import SeriesKey
 
@@ -26,8 +27,8 @@ from . import segment as seg
 logger = logging.getLogger("runstream.spool")
 
 HOLE_GRACE = 30.0
-"""Seconds a taken but unwritten slot holds up what was written after it while its process lives. It is left behind by a Ctrl-C
-at the wrong instruction; a thread that merely waits for the GIL that long while others write does not exist."""
+"""Seconds a taken but unwritten slot holds up what was written after it while its process lives. A Ctrl-C at the wrong
+instruction leaves one behind; a thread that merely waits for the GIL that long while others write does not exist."""
 
 SPARE_SEGMENTS = 2
 """Read segments kept for the writer to use again."""
@@ -143,7 +144,7 @@ class SourceReader:
         return bool(self._current().words[-1])
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes of the segments that are not given back."""
         return sum(len(segment.mapped) for segment in self._segments)
 
@@ -224,7 +225,12 @@ class SourceReader:
             return None
         if seg.settle_seconds:
             time.sleep(seg.settle_seconds)
-        raw = np.frombuffer(segment.mapped, dtype=np.int64, count=4 * (pos - base), offset=seg.HEADER_BYTES + seg.SLOT * base)
+        raw = np.frombuffer(
+            seg.as_bytes(segment.mapped),
+            dtype=np.int64,
+            count=4 * (pos - base),
+            offset=seg.HEADER_BYTES + seg.SLOT * base,
+        )
         data = raw.reshape(-1, 4).copy()
         is_point = None
         if frames_at or other:
@@ -293,7 +299,9 @@ class SourceReader:
         if time.monotonic() - since < HOLE_GRACE:
             return False
         del self._holes[seq]
-        logger.warning("runstream: run %s: slot %d was never written; going on behind it", segment.header.run_id, seq)
+        logger.warning(
+            "runstream: run %s: slot %d was never written; going on behind it", segment.header.run_id, seq
+        )
         return True
 
     def _frames(
@@ -402,9 +410,13 @@ def _open_segment(path: Path) -> _Segment:
         size = os.fstat(descriptor).st_size
         header = seg.read_header(os.pread(descriptor, seg.HEADER_BYTES, 0), str(path))
         if size < seg.HEADER_BYTES + header.slots * seg.SLOT:
-            raise SpoolError(f"{path}: cut at {size} bytes, its header promises {header.slots} slots; the file is damaged")
+            raise SpoolError(
+                f"{path}: cut at {size} bytes, its header promises {header.slots} slots; the file is damaged"
+            )
         mapped = seg.map_file(descriptor, size)
     finally:
         os.close(descriptor)
-    words = np.frombuffer(mapped, dtype=np.uint64, count=4 * header.slots, offset=seg.HEADER_BYTES).reshape(-1, 4)[:, 3]
+    words = np.frombuffer(
+        seg.as_bytes(mapped), dtype=np.uint64, count=4 * header.slots, offset=seg.HEADER_BYTES
+    ).reshape(-1, 4)[:, 3]
     return _Segment(header, path, mapped, words)

@@ -1,7 +1,7 @@
 """Which Python values can be logged, and as what: the table of B.1 of the Azure ML SDK, with its traps mended.
 
-Mended: numpy integers of every width are integers (the original logs `np.int64` as the text 'np.int64(5)'), 0-dimensional arrays
-and everything with `.item()` of a scalar (a torch tensor of one element) count as their value.
+Mended: numpy integers of every width are integers (the original logs `np.int64` as the text 'np.int64(5)');
+0-dimensional arrays and everything with `.item()` of a scalar (a torch tensor of one element) count as their value.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def convert(where: str, value: Any, *, fallback: bool) -> tuple[Kind, Any]:
     if scalar is not None:
         return convert(where, scalar, fallback=fallback)
     if not fallback:
-        raise AzureMLException(f"{where}: Value of type {type(value).__name__} is not supported: {value!r:.60}")
+        raise AzureMLException(
+            f"{where}: Value of type {type(value).__name__} is not supported: {value!r:.60}"
+        )
     if isinstance(value, (list, range)) or inspect.isgenerator(value) or inspect.isgeneratorfunction(value):
         raise UserErrorException(f"{where}: a {type(value).__name__} is not a single value; use log_list()")
     return Kind.TEXT, check_text(where, repr(value))
@@ -60,7 +62,9 @@ def convert_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
     for column, value in columns.items():
         check_name(f"column of {name!r}", column)
         if isinstance(value, (list, tuple)):
-            raise AzureMLException(f"row of {name!r}, column {column!r}: Rows cannot contain list values; use log_table()")
+            raise AzureMLException(
+                f"row of {name!r}, column {column!r}: Rows cannot contain list values; use log_table()"
+            )
         row[column] = convert(f"row of {name!r}, column {column!r}", value, fallback=False)[1]
     return row
 

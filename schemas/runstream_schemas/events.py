@@ -268,7 +268,9 @@ def summarize(points: Points) -> Summary:
         last[chosen] = values[last_at[chosen] - a]
         low[chosen] = np.fmin.reduceat(values, at)
         high[chosen] = np.fmax.reduceat(values, at)
-        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, or a sum beyond the largest float: below
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # inf - inf, or a sum beyond the largest float: below
             sums = np.add.reduceat(values, at)
         if np.isfinite(sums).all():
             total[chosen] = sums

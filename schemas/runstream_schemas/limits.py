@@ -34,13 +34,17 @@ def check_name(what: str, name: object) -> str:
         LimitExceeded: not a string, empty, not encodable as UTF-8, or longer than `MAX_NAME_BYTES`.
     """
     if not isinstance(name, str):
-        raise LimitExceeded(f"{what}: expected a string, got {type(name).__name__} {name!r:.60}; pass str(...)")
+        raise LimitExceeded(
+            f"{what}: expected a string, got {type(name).__name__} {name!r:.60}; pass str(...)"
+        )
     if not name:
         raise LimitExceeded(f"{what} is empty; give it at least one character")
     try:
         size = len(name.encode())
     except UnicodeEncodeError as error:
-        raise LimitExceeded(f"{what} {name[:40]!r} is not valid unicode ({error.reason}); remove lone surrogates") from None
+        raise LimitExceeded(
+            f"{what} {name[:40]!r} is not valid unicode ({error.reason}); remove lone surrogates"
+        ) from None
     if size > MAX_NAME_BYTES:
         raise LimitExceeded(
             f"{what} {name[:40]!r}... has {size} bytes of UTF-8, the most is {MAX_NAME_BYTES}; shorten it"
@@ -70,7 +74,9 @@ def check_text(what: str, value: str) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
-        raise LimitExceeded(f"{what}: text is not valid unicode ({error.reason}); remove lone surrogates") from None
+        raise LimitExceeded(
+            f"{what}: text is not valid unicode ({error.reason}); remove lone surrogates"
+        ) from None
     if size > MAX_TEXT_BYTES:
         raise LimitExceeded(
             f"{what}: text of {size} bytes, the most is {MAX_TEXT_BYTES}; upload it as a file with upload_file()"

@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import msgpack
@@ -37,7 +38,12 @@ _VERSION = 1
 _PREFIX = struct.Struct("<2sBBI")
 _FLAG_ZSTD = 1  # the sections are zstd frames
 _MIN_COMPRESSED = 512  # below, zstd costs more time than it saves bytes
-_WIDTHS = {0: None, 1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_WIDTHS: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<u1"),
+    2: np.dtype("<u2"),
+    4: np.dtype("<u4"),
+    8: np.dtype("<u8"),
+}
 _local = threading.local()  # zstd contexts are costly to make and not thread-safe
 
 I8 = NDArray[np.int64]
@@ -104,8 +110,10 @@ class Points:
         return [None] * len(part)
 
 
-def build_points(logged: Iterable[tuple[SeriesKey, Kind, int, int, int, float | int | bool | str | None]]) -> Points:
-    """Points from rows (key, kind, seq, step, time, value) in order of logging. For tests and rare paths: one row at a time."""
+def build_points(
+    logged: Iterable[tuple[SeriesKey, Kind, int, int, int, float | int | bool | str | None]],
+) -> Points:
+    """Points from rows (key, kind, seq, step, time, value) in order of logging. One row at a time: for tests."""
     rows = list(logged)
     index: dict[tuple[SeriesKey, Kind], int] = {}
     for key, kind, *_ in rows:
@@ -152,12 +160,19 @@ def encode_points(points: Points) -> bytes:
         ValueError: the columns contradict each other, or there are more than `limits.MAX_EVENT_POINTS` points.
     """
     n = len(points.order)
-    if not (len(points.seqs) == len(points.steps) == len(points.times) == len(points.values) == n == int(points.counts.sum())):
+    if not (
+        len(points.seqs)
+        == len(points.steps)
+        == len(points.times)
+        == len(points.values)
+        == n
+        == int(points.counts.sum())
+    ):
         raise ValueError("columns of different lengths")
     if n > MAX_EVENT_POINTS:
         raise ValueError(f"{n} points in one batch, the most is {MAX_EVENT_POINTS}")
     kinds = [kind for _, kind in points.series]
-    if any(a > b for a, b in zip(kinds, kinds[1:])):  # noqa: B905 - one shorter
+    if any(a > b for a, b in pairwise(kinds)):
         points = _by_kind(points)
         kinds = [kind for _, kind in points.series]
     counts = points.counts
@@ -189,7 +204,12 @@ def encode_points(points: Points) -> bytes:
             held += int(counts[last])
         a, b = int(starts[first]), int(ends[last])
         some = starts[first : last + 1]
-        parts = [_firsts(points.steps, some, n), _planes(steps, a, b), _firsts(points.times, some, n), _planes(times, a, b)]
+        parts = [
+            _firsts(points.steps, some, n),
+            _planes(steps, a, b),
+            _firsts(points.times, some, n),
+            _planes(times, a, b),
+        ]
         kind = kinds[first]
         if kind == Kind.FLOAT:
             parts.append(floats[a:b].view(np.uint8).reshape(-1, 8).T.tobytes())
@@ -247,7 +267,9 @@ def _narrow(column: NDArray[Any], starts: I8) -> _Narrow:
     spread = high - low
     width = 1 if spread < 1 << 8 else 2 if spread < 1 << 16 else 4 if spread < 1 << 32 else 8
     np.subtract(delta, low, out=delta)  # wraps for a spread beyond 63 bits, and wraps back when read
-    return _Narrow((width, low), delta.astype(_WIDTHS[width], copy=False) if width < 8 else delta.view(np.uint64))
+    return _Narrow(
+        (width, low), delta.astype(_WIDTHS[width], copy=False) if width < 8 else delta.view(np.uint64)
+    )
 
 
 def _planes(narrow: _Narrow, a: int, b: int) -> bytes:
@@ -271,7 +293,9 @@ def _by_kind(points: Points) -> Points:
     rank = np.empty(len(new), dtype=np.int64)
     rank[new] = np.arange(len(new))
     starts = points.starts
-    take = np.concatenate([np.arange(starts[i], starts[i] + points.counts[i]) for i in new]) if new else starts
+    take = (
+        np.concatenate([np.arange(starts[i], starts[i] + points.counts[i]) for i in new]) if new else starts
+    )
     return Points(
         series=[points.series[i] for i in new],
         order=rank[points.order].astype(order_dtype(len(new))),
@@ -358,19 +382,33 @@ def read_index(prefix: bytes) -> Index:
         raw_series, raw_counts, raw_blocks, (order_size, first_seq), heads = msgpack.unpackb(
             prefix[_PREFIX.size : end], strict_map_key=False
         )
-        series = [(SeriesKey(int(cls), str(name), str(column)), Kind(kind)) for cls, name, column, kind in raw_series]
+        series = [
+            (SeriesKey(int(cls), str(name), str(column)), Kind(kind))
+            for cls, name, column, kind in raw_series
+        ]
         counts = np.array(raw_counts, dtype=np.int64)
         heads = [(int(width), int(low)) for width, low in heads]
-        if len(counts) != len(series) or (len(counts) and counts.min() < 0) or int(counts.sum()) > MAX_EVENT_POINTS:
+        if (
+            len(counts) != len(series)
+            or (len(counts) and counts.min() < 0)
+            or int(counts.sum()) > MAX_EVENT_POINTS
+        ):
             raise ValueError("counts")
-        if len(heads) != 4 or any(width not in _WIDTHS for width, _ in heads):
+        if len(heads) != 4 or any(width and width not in _WIDTHS for width, _ in heads):
             raise ValueError("column heads")
-        if not (-(1 << 63) <= int(first_seq) < 1 << 63 and 0 <= order_size <= MAX_EVENT_BYTES) or flags not in (0, 1):
+        if not (
+            -(1 << 63) <= int(first_seq) < 1 << 63 and 0 <= order_size <= MAX_EVENT_BYTES
+        ) or flags not in (0, 1):
             raise ValueError("order section")
         blocks = []
         first, at = 0, end
         for n, size in raw_blocks:
-            if n < 1 or size < 0 or first + n > len(series) or len({kind for _, kind in series[first : first + n]}) != 1:
+            if (
+                n < 1
+                or size < 0
+                or first + n > len(series)
+                or len({kind for _, kind in series[first : first + n]}) != 1
+            ):
                 raise ValueError("blocks")
             blocks.append((first, int(n), at, int(size)))
             first, at = first + n, at + size
@@ -381,7 +419,14 @@ def read_index(prefix: bytes) -> Index:
     except Exception as error:
         raise CorruptEvent(f"payload header is damaged ({type(error).__name__}: {error})") from None
     return Index(
-        series, counts, blocks, (at, int(order_size)), at + int(order_size), int(first_seq), heads, bool(flags & _FLAG_ZSTD)
+        series,
+        counts,
+        blocks,
+        (at, int(order_size)),
+        at + int(order_size),
+        int(first_seq),
+        heads,
+        bool(flags & _FLAG_ZSTD),
     )
 
 
@@ -434,7 +479,10 @@ def decode_block(index: Index, number: int, data: bytes | memoryview) -> BlockPo
             raise CorruptEvent(f"block {number}: text lengths do not add up")
         blob = bytes(raw[at:])
         try:
-            texts = [blob[end - length : end].decode() for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+            texts = [
+                blob[end - length : end].decode()
+                for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+            ]
         except UnicodeDecodeError as error:
             raise CorruptEvent(f"block {number}: text is not UTF-8 ({error})") from None
         values = np.arange(total, dtype=np.uint64)
@@ -509,10 +557,15 @@ def decode_points(payload: bytes, only: Collection[SeriesKey] | None = None) -> 
 
 
 def _select(
-    index: Index, order: NDArray[Any], seqs: I8, blocks: list[tuple[int, BlockPoints]], only: Collection[SeriesKey]
+    index: Index,
+    order: NDArray[Any],
+    seqs: I8,
+    blocks: list[tuple[int, BlockPoints]],
+    only: Collection[SeriesKey],
 ) -> Points:
     chosen: list[int] = []
-    steps, times, values, texts = [], [], [], []
+    steps, times, values = [], [], []
+    texts: list[str] = []
     for number, block in blocks:
         first, n, _, _ = index.blocks[number]
         at = 0

@@ -41,7 +41,9 @@ class Settings:
     url: str = _doc("Address of a server to use instead of the embedded one", "")
     token: str = _doc("Token sent to that server", "")
     autostart: bool = _doc("Start the embedded service, or the agent, on first use", True)
-    idle_timeout: float = _doc("Seconds without a live run or an open page after which a service started by itself ends", 600.0)
+    idle_timeout: float = _doc(
+        "Seconds without a live run or an open page after which a service started by itself ends", 600.0
+    )
     workspace: str = _doc("Workspace used when no config file names one", "default")
 
     kafka: str = _doc("Bootstrap servers, host:port[,host:port]; empty: embedded mode, no broker", "")
@@ -59,11 +61,18 @@ class Settings:
     consumer_group: str = _doc("Consumer group of the stored state", "runstream")
 
     database: str = _doc("Postgres address (postgresql://...); empty: the embedded server", "")
-    database_ca_file: str = _doc("Certificate authority of the Postgres server (PEM); sets sslmode verify-full", "")
-    database_pgbouncer: bool = _doc("Behind PgBouncer in transaction mode: no prepared statements, no LISTEN", False)
+    database_ca_file: str = _doc(
+        "Certificate authority of the Postgres server (PEM); sets sslmode verify-full", ""
+    )
+    database_pgbouncer: bool = _doc(
+        "Behind PgBouncer in transaction mode: no prepared statements, no LISTEN", False
+    )
     database_pool: int = _doc("Most connections a process opens", 8)
 
-    store: str = _doc("Where Parquet and artifacts lie: a directory or an fsspec address (s3://...); default: `store` in the home", "")
+    store: str = _doc(
+        "Where Parquet and artifacts lie: a directory or an fsspec address (s3://...); default: `store` in the home",
+        "",
+    )
     store_endpoint: str = _doc("Endpoint of an S3-compatible store", "")
     store_key: str = _doc("Access key of the store; default: the store library's own way", "")
     store_secret: str = _doc("Secret of the access key", "")
@@ -71,12 +80,18 @@ class Settings:
     host: str = _doc("Address the HTTP server listens on", "127.0.0.1")
     port: int = _doc("Port of the HTTP server; 0: a free one, written to service.json", 0)
 
-    spool_quota: int = _doc("Most bytes the spool may take; beyond it points are dropped and counted", 64 << 30)
-    flush_interval: float = _doc("Seconds a point waits at most when few runs log; grows to 1 s with thousands of runs", 0.1)
+    spool_quota: int = _doc(
+        "Most bytes the spool may take; beyond it points are dropped and counted", 64 << 30
+    )
+    flush_interval: float = _doc(
+        "Seconds a point waits at most when few runs log; grows to 1 s with thousands of runs", 0.1
+    )
     batch_points: int = _doc("Points at which a batch is sent at once", 65536)
     heartbeat_interval: float = _doc("Seconds between a live run's heartbeats", 30.0)
     consumer_memory: int = _doc("Bytes of events a consumer holds at most", 64 << 20)
-    agent_idle_timeout: float = _doc("Seconds without a live run after which an agent started by itself ends", 60.0)
+    agent_idle_timeout: float = _doc(
+        "Seconds without a live run after which an agent started by itself ends", 60.0
+    )
     compact_after: float = _doc("Seconds after a run settled until its points go to Parquet", 20.0)
     compact_bytes: int = _doc("Hot bytes of a run beyond which it is compacted while it runs", 64 << 20)
     compact_interval: float = _doc("Seconds between two looks of the compactor", 5.0)
@@ -131,16 +146,25 @@ class Settings:
         for item in fields(self):
             value = getattr(self, item.name)
             if value != item.default:
-                result[PREFIX + item.name.upper()] = str(int(value)) if isinstance(value, bool) else str(value)
+                result[PREFIX + item.name.upper()] = (
+                    str(int(value)) if isinstance(value, bool) else str(value)
+                )
         return result
 
 
 def _parse(name: str, raw: str, kind: type) -> Any:
     try:
         if kind is bool:
-            return {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}[
-                raw.strip().lower()
-            ]
+            return {
+                "1": True,
+                "true": True,
+                "yes": True,
+                "on": True,
+                "0": False,
+                "false": False,
+                "no": False,
+                "off": False,
+            }[raw.strip().lower()]
         return kind(raw)
     except (KeyError, ValueError):
         wanted = {bool: "1 or 0", int: "a whole number", float: "a number"}[kind]

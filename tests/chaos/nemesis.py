@@ -63,8 +63,13 @@ class Trial:
     def command(self, *words: str, check: bool = True, timeout: float = 90.0) -> str:
         """Run `runstream <words>`."""
         done = subprocess.run(
-            [sys.executable, "-m", "runstream", *words], env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
-        )  # fmt: skip
+            [sys.executable, "-m", "runstream", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
         if check and done.returncode:
             raise AssertionError(f"runstream {' '.join(words)}: {done.stderr or done.stdout}\n{self.log()}")
         return done.stdout
@@ -76,9 +81,18 @@ class Trial:
     def start_trainer(self) -> None:
         """One more trainer, on a run of its own."""
         run_id = f"run-{len(self.trainers)}"
-        words = [sys.executable, "-m", "tests.chaos.trainer", run_id, str(self.home / f"{run_id}.progress"), str(self.home / "stop")]
+        words = [
+            sys.executable,
+            "-m",
+            "tests.chaos.trainer",
+            run_id,
+            str(self.home / f"{run_id}.progress"),
+            str(self.home / "stop"),
+        ]
         self.trainers[run_id] = subprocess.Popen(
-            [*words, str(self.chance.choice([0.0, 0.001, 0.01, 0.1]))], env=self.environment, cwd=Path(__file__).parents[2]
+            [*words, str(self.chance.choice([0.0, 0.001, 0.01, 0.1]))],
+            env=self.environment,
+            cwd=Path(__file__).parents[2],
         )
 
     def victims(self) -> dict[int, str]:
@@ -90,7 +104,10 @@ class Trial:
                 if not entry.name.isdigit() or int(entry.name) in trainers | {os.getpid()}:
                     continue
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                mine = f"RUNSTREAM_HOME={self.home}\0".encode() in (entry / "environ").read_bytes() or str(self.home) in line
+                mine = (
+                    f"RUNSTREAM_HOME={self.home}\0".encode() in (entry / "environ").read_bytes()
+                    or str(self.home) in line
+                )
             except OSError:
                 continue
             if not mine or "tests.chaos" in line or "unshare" in line:
@@ -114,7 +131,9 @@ class Trial:
             for pid in stopped:
                 _signal(pid, signal.SIGCONT)
             stopped.clear()
-            action = self.chance.choice(["kill", "kill", "stop", "trainer", "everything" if not self.kafka else "kill"])
+            action = self.chance.choice(
+                ["kill", "kill", "stop", "trainer", "everything" if not self.kafka else "kill"]
+            )
             victims = self.victims()
             if action == "trainer":
                 alive = [run for run, process in self.trainers.items() if process.poll() is None]
@@ -152,8 +171,10 @@ class Trial:
         for process in self.trainers.values():
             process.wait(60)
         self.up()
-        os.environ.update({key: value for key, value in self.environment.items() if key.startswith("RUNSTREAM_")})
-        from runstream.core import Run, Workspace
+        os.environ.update(
+            {key: value for key, value in self.environment.items() if key.startswith("RUNSTREAM_")}
+        )
+        from runstream.core import Workspace
 
         workspace = Workspace.get("default")
         counts = {}
@@ -162,21 +183,26 @@ class Trial:
             run = self._settled(workspace, run_id, "Completed" if finished else "Failed")
             metrics = run.get_metrics() if acknowledged else {}
             n = len(_listed(metrics.get("int")))
-            assert n >= acknowledged, f"{run_id}: {acknowledged} values were acknowledged, {n} are there\n{self.log()}"
+            assert n >= acknowledged, (
+                f"{run_id}: {acknowledged} values were acknowledged, {n} are there\n{self.log()}"
+            )
             assert not finished or n == acknowledged, f"{run_id}: {n} values of {acknowledged}\n{self.log()}"
             assert _listed(metrics.get("int")) == list(range(n)), f"{run_id}: not 0..{n}\n{self.log()}"
             floats = _listed(metrics.get("float"))
-            assert floats == [i / 2 for i in range(len(floats))] and 0 <= len(floats) - n <= 1, f"{run_id}\n{self.log()}"
-            hundreds = [i for i in range(100, n + 1, 100)]
+            assert floats == [i / 2 for i in range(len(floats))], f"{run_id}: floats\n{self.log()}"
+            assert 0 <= len(floats) - n <= 1, f"{run_id}: {len(floats)} floats, {n} ints\n{self.log()}"
+            hundreds = list(range(100, n + 1, 100))
             rows = metrics.get("rows", {"i": [], "text": []})
             found = _listed(rows["i"])
-            assert found == hundreds[: len(found)] and len(found) >= acknowledged // 100, f"{run_id}: rows\n{self.log()}"
-            assert _listed(rows["text"]) == [f"row {i}" for i in found], f"{run_id}: texts of rows\n{self.log()}"
+            assert found == hundreds[: len(found)], f"{run_id}: rows\n{self.log()}"
+            assert len(found) >= acknowledged // 100, f"{run_id}: {len(found)} rows\n{self.log()}"
+            assert _listed(rows["text"]) == [f"row {i}" for i in found], (
+                f"{run_id}: texts of rows\n{self.log()}"
+            )
             if acknowledged:
                 assert int(run.get_tags()["latest"]) >= acknowledged, f"{run_id}: tag\n{self.log()}"
             counts[run_id] = n
         self._check_files(counts)
-        del Run
         return counts
 
     def _progress(self, run_id: str) -> tuple[int, bool]:
@@ -191,7 +217,10 @@ class Trial:
             with contextlib.suppress(Exception):
                 run = workspace.get_run(run_id)
                 why = run.get_status()
-                if why == status and self._query(f"select settled from runs where run_id = '{run_id}'") == "True":
+                if (
+                    why == status
+                    and self._query(f"select settled from runs where run_id = '{run_id}'") == "True"
+                ):
                     return run
             time.sleep(0.5)
         raise AssertionError(f"{run_id}: expected {status} and settled, it is {why}\n{self.log()}")
@@ -204,7 +233,7 @@ class Trial:
         import duckdb
 
         glob = self.home / "store" / "metrics" / "**" / "*.parquet"
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         found: dict[str, tuple[int, int]] = {}
         while time.monotonic() < deadline:
             with contextlib.suppress(duckdb.IOException):
@@ -215,8 +244,14 @@ class Trial:
                 if all(found.get(run_id) == (n, n) for run_id, n in counts.items() if n):
                     return
             time.sleep(1)
-        wrong = {run_id: (n, found.get(run_id)) for run_id, n in counts.items() if n and found.get(run_id) != (n, n)}
-        raise AssertionError(f"the files show other points, (logged, (rows, distinct)): {wrong}\n{self.log()}")
+        wrong = {
+            run_id: (n, found.get(run_id))
+            for run_id, n in counts.items()
+            if n and found.get(run_id) != (n, n)
+        }
+        raise AssertionError(
+            f"the files show other points, (logged, (rows, distinct)): {wrong}\n{self.log()}"
+        )
 
     def log(self) -> str:
         """What was done, and the last lines of the services' logs."""

@@ -1,6 +1,7 @@
 """A trainer for the nemesis: logs numbered values until a stop file appears or it is killed.
 
-Each time 100 values are logged it notes, in a file of its own, up to where `log` has returned: those must be there at the end.
+Each time 100 values are logged it notes, in a file of its own, up to where `log` has returned: so many must be there at
+the end.
 """
 
 from __future__ import annotations

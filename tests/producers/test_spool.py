@@ -35,7 +35,12 @@ def directory(tmp_path: Path) -> Path:
 
 def values_of(directory: Path, name: str, column: str = "") -> list[Any]:
     found = logged(drain(Collector(settings_for(directory))))
-    return [value for (_, series, col), values in found.items() if (series, col) == (name, column) for value in values]
+    return [
+        value
+        for (_, series, col), values in found.items()
+        if (series, col) == (name, column)
+        for value in values
+    ]
 
 
 # --- values ---
@@ -44,9 +49,11 @@ def values_of(directory: Path, name: str, column: str = "") -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "stored"),
     [
-        (0.5, 0.5), (3, 3), (True, True), (None, None), ("text", "text"), ("", ""), (math.inf, math.inf), (-math.inf, -math.inf),
+        (0.5, 0.5), (3, 3), (True, True), (None, None), ("text", "text"), ("", ""),
+        (math.inf, math.inf), (-math.inf, -math.inf),
         (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63)), (np.float64(1.5), 1.5), (np.float32(0.5), 0.5), (np.float16(0.5), 0.5),
-        (np.int64(5), 5), (np.uint64(7), 7), (np.int8(-3), -3), (np.bool_(True), True), (np.str_("s"), "s"), (np.array(4), 4),
+        (np.int64(5), 5), (np.uint64(7), 7), (np.int8(-3), -3), (np.bool_(True), True), (np.str_("s"), "s"),
+        (np.array(4), 4),
         (b"bytes", "b'bytes'"), ((1, 2), "(1, 2)"), ({"a": 1}, "{'a': 1}"), (1 + 2j, "(1+2j)"),
     ],
 )  # fmt: skip
@@ -123,7 +130,9 @@ def test_log_list_extends_and_integers_among_floats_become_floats(directory: Pat
     writer.log_list("d", [])
     with pytest.raises(AzureMLException, match="not supported"):
         writer.log_list("e", [1, {"a": 1}])
-    found = {name: values for (_, name, _), values in logged(drain(Collector(settings_for(directory)))).items()}
+    found = {
+        name: values for (_, name, _), values in logged(drain(Collector(settings_for(directory)))).items()
+    }
     assert found == {"a": [1, 2, 3], "b": [1.0, 2.5], "c": ["x", None, True]}
 
 
@@ -131,7 +140,9 @@ def test_log_metrics_takes_one_step_for_all(directory: Path) -> None:
     writer = spool.open_run(settings_for(directory), "run")
     for step in range(3):
         writer.log_metrics({"f": step / 2, "i": step, "t": "x"}, step)
-    found = {name: values for (_, name, _), values in logged(drain(Collector(settings_for(directory)))).items()}
+    found = {
+        name: values for (_, name, _), values in logged(drain(Collector(settings_for(directory)))).items()
+    }
     assert found == {"f": [0.0, 0.5, 1.0], "i": [0, 1, 2], "t": ["x"] * 3}
 
 
@@ -164,7 +175,9 @@ def test_log_array_of_a_million_points_is_exact(directory: Path, dtype: str) -> 
         (lambda w: w.log_array("a", np.array([2**63], dtype=np.uint64)), "64"),
     ],
 )
-def test_log_array_refuses_what_it_cannot_keep(directory: Path, call: Callable[[Any], None], says: str) -> None:
+def test_log_array_refuses_what_it_cannot_keep(
+    directory: Path, call: Callable[[Any], None], says: str
+) -> None:
     writer = spool.open_run(settings_for(directory), "run")
     with pytest.raises((UserErrorException, LimitExceeded), match=says):
         call(writer)
@@ -179,7 +192,9 @@ def test_rows_and_tables_make_typed_columns_numbered_by_row(directory: Path) -> 
         writer.log_table("t", {"x": [1], "y": [1, 2]})
     with pytest.raises(AzureMLException, match="list values"):
         writer.log_row("t", {"x": [1]})
-    found = {column: values for (_, _, column), values in logged(drain(Collector(settings_for(directory)))).items()}
+    found = {
+        column: values for (_, _, column), values in logged(drain(Collector(settings_for(directory)))).items()
+    }
     assert found == {"x": [1, 2, 3, 4], "y": [0.5, 1.0, 2.0], "z": ["new"]}
 
 
@@ -281,7 +296,9 @@ def test_a_forked_child_writes_a_source_of_its_own(directory: Path) -> None:
     found = logged(events := drain(Collector(settings_for(directory))))
     assert sorted(found["run", "x", ""]) == [1, 2, 3]
     assert found["run", "child", ""] == [1]
-    assert not [kind for _, kind, _ in steps_of_life(events) if kind == "fail"], "the child's end is not the run's"
+    assert not [kind for _, kind, _ in steps_of_life(events) if kind == "fail"], (
+        "the child's end is not the run's"
+    )
 
 
 def run_script(directory: Path, body: str, *more: str, **options: Any) -> subprocess.Popen[str]:
@@ -290,7 +307,9 @@ def run_script(directory: Path, body: str, *more: str, **options: Any) -> subpro
         f"writer = spool.open_run(Settings.load({{}}, spool={str(directory)!r}), 'run', owner=True)\n" + body
     )
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    return subprocess.Popen([*more, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment, **options)
+    return subprocess.Popen(
+        [*more, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment, **options
+    )
 
 
 def test_two_processes_on_one_run_id(directory: Path) -> None:
@@ -330,12 +349,18 @@ def test_what_was_logged_before_a_kill_is_there_and_the_run_is_failed(directory:
     (_, _, data) = next(step for step in steps_of_life(events) if step[1] == "fail")
     assert data["error"]["code"] == "ProcessDied"
     assert str(process.pid) in data["error"]["message"]
-    assert list(data["ends"].values()) == [max(e.first + e.count for e in events if isinstance(e, MetricsEvent))]
-    assert not [entry for entry in directory.iterdir() if len(entry.name) == 32], "a source that is done is removed"
+    assert list(data["ends"].values()) == [
+        max(e.first + e.count for e in events if isinstance(e, MetricsEvent))
+    ]
+    assert not [entry for entry in directory.iterdir() if len(entry.name) == 32], (
+        "a source that is done is removed"
+    )
 
 
 def test_a_run_that_ended_is_not_failed_when_its_process_dies(directory: Path) -> None:
-    process = run_script(directory, "writer.log('x', 1)\nwriter.status('complete')\nwriter.close()\nos.kill(os.getpid(), 9)\n")
+    process = run_script(
+        directory, "writer.log('x', 1)\nwriter.status('complete')\nwriter.close()\nos.kill(os.getpid(), 9)\n"
+    )
     process.wait(20)
     assert process.stdout
     process.stdout.close()
@@ -368,7 +393,8 @@ def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:
     writer.status("complete")
     events = drain(Collector(settings_for(directory)))
     assert tags_of(events) == [
-        ("set", "k", "1"), ("set", "k", None), ("remove", "k", None), ("property", "p", "v"), ("field", "display_name", "new"),
+        ("set", "k", "1"), ("set", "k", None), ("remove", "k", None), ("property", "p", "v"),
+        ("field", "display_name", "new"),
     ]  # fmt: skip
     assert [kind for _, kind, _ in steps_of_life(events)] == ["create", "complete"]
 
@@ -391,14 +417,18 @@ def test_positions_are_what_the_events_reach(directory: Path) -> None:
 # --- an interrupted writer, a damaged spool ---
 
 
-def test_a_slot_taken_and_never_written_holds_nothing_up_for_ever(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_taken_and_never_written_holds_nothing_up_for_ever(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(spool_reader, "HOLE_GRACE", 0.2)
     writer = spool.open_run(settings_for(directory), "run")
     writer.log("x", 0)
     next(iter(writer._slots))  # what a Ctrl-C between two instructions leaves behind
     writer.log("x", 1)
     collector = Collector(settings_for(directory))
-    assert logged([e for item in collector.collect(1 << 20, now=True) for e in item.events])["run", "x", ""] == [0]
+    assert logged([e for item in collector.collect(1 << 20, now=True) for e in item.events])[
+        "run", "x", ""
+    ] == [0]
     time.sleep(0.3)
     assert logged(drain(collector))["run", "x", ""] == [1]
 
@@ -431,7 +461,9 @@ def test_a_segment_with_a_damaged_header_is_put_aside_and_the_rest_is_read(direc
         file.write(b"\xff\xff")
     found = logged(drain(Collector(settings_for(directory))))
     assert list(source.glob("*.damaged"))
-    assert found.get(("run", "x", ""), []) == []  # the name was defined in the lost segment: points without a name
+    assert (
+        found.get(("run", "x", ""), []) == []
+    )  # the name was defined in the lost segment: points without a name
     writer.log("y", 1)
     assert logged(drain(Collector(settings_for(directory))))["run", "y", ""] == [1]
 
@@ -476,7 +508,9 @@ def test_a_new_reader_goes_on_where_the_last_one_stored(directory: Path) -> None
 # --- the disk ---
 
 
-def test_the_quota_drops_points_and_counts_them_until_there_is_room(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_quota_drops_points_and_counts_them_until_there_is_room(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     writer = spool.open_run(settings_for(directory, spool_quota=200_000), "run")
     for i in range(20_000):
         writer.log("x", i)
@@ -530,15 +564,20 @@ def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
         "assert kept == list(range(len(kept))) and len(kept) + writer.dropped == 60000, (len(kept), writer.dropped)\n"
         "print('dropped', writer.dropped)\n"
     )
-    command = f"mount -t tmpfs -o size=600k tmpfs {mount!s} && exec {sys.executable} {script} {mount} {Path(__file__).parents[2]}"
+    run = f"{sys.executable} {script} {mount} {Path(__file__).parents[2]}"
+    command = f"mount -t tmpfs -o size=600k tmpfs {mount} && exec {run}"
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    done = subprocess.run([*IN_SMALL_TMPFS, command], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    done = subprocess.run(
+        [*IN_SMALL_TMPFS, command], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "dropped" in done.stdout
     assert "disk full" in done.stderr
 
 
-def test_a_spool_that_cannot_be_written_never_stops_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_spool_that_cannot_be_written_never_stops_the_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("")
     writer = spool.open_run(settings_for(tmp_path / "file" / "spool"), "run")
     for i in range(1000):
@@ -560,7 +599,9 @@ def test_a_vanished_spool_is_begun_anew(directory: Path, caplog: pytest.LogCaptu
     assert found == list(range(5000 - len(found), 5000))
 
 
-def test_a_clock_that_goes_backwards_changes_no_order(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_goes_backwards_changes_no_order(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     times = iter(range(10_000, 0, -1))
     monkeypatch.setattr(time, "time", lambda: float(next(times)))
     writer = spool.open_run(settings_for(directory), "run")

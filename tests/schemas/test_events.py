@@ -40,7 +40,9 @@ SLOTS = st.integers(0, 2**50)
 tag_ops = st.builds(
     TagOp, SLOTS, SLOTS, st.sampled_from(["set", "remove", "property", "field"]), TEXTS, st.none() | TEXTS
 )
-status_data = st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXTS, max_size=3)
+status_data = st.dictionaries(
+    TEXTS, st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXTS, max_size=3
+)
 status_ops = st.builds(StatusOp, SLOTS, SLOTS, TEXTS, status_data)
 sources = st.binary(min_size=16, max_size=16)
 events = st.one_of(
@@ -104,7 +106,9 @@ def test_another_major_version_is_refused_by_name() -> None:
 def test_unknown_fields_are_ignored() -> None:
     import zlib
 
-    body = msgpack.packb({"run": "r", "src": SOURCE, "first": 0, "count": 1, "ops": [[0, 1, "start", {}, "new"]], "new": 1})
+    body = msgpack.packb(
+        {"run": "r", "src": SOURCE, "first": 0, "count": 1, "ops": [[0, 1, "start", {}, "new"]], "new": 1}
+    )
     envelope = msgpack.packb([1, "status", zlib.crc32(body, zlib.crc32(b"status")), body])
     assert decode_event(envelope) == StatusEvent("r", SOURCE, 0, 1, [StatusOp(0, 1, "start", {})])
 
@@ -127,8 +131,12 @@ def golden_events() -> dict[str, Any]:
     ]
     return {
         "metrics": metrics_event("run-1", SOURCE, 3, 6, build_points(rows), 2),
-        "tags": TagsEvent("run-1", SOURCE, 0, 2, [TagOp(0, 1, "set", "k", None), TagOp(1, 2, "property", "p", "v")]),
-        "status": StatusEvent("run-1", SOURCE, 0, 1, [StatusOp(0, 5, "complete", {"ends": {SOURCE.hex(): 9}})]),
+        "tags": TagsEvent(
+            "run-1", SOURCE, 0, 2, [TagOp(0, 1, "set", "k", None), TagOp(1, 2, "property", "p", "v")]
+        ),
+        "status": StatusEvent(
+            "run-1", SOURCE, 0, 1, [StatusOp(0, 5, "complete", {"ends": {SOURCE.hex(): 9}})]
+        ),
     }
 
 
@@ -161,11 +169,15 @@ def test_the_summary_is_what_a_plain_loop_finds(rows: list[Any]) -> None:
         assert summary.finite[i] == len(finite) or not math.isfinite(sum(finite))
         assert np.array_equal([summary.first[i], summary.last[i]], [numbers[0], numbers[-1]], equal_nan=True)
         if sum(map(abs, finite)) < 1e300:
-            assert math.isclose(summary.sum[i], math.fsum(finite), rel_tol=1e-9, abs_tol=1e-9 * sum(map(abs, finite)))
+            assert math.isclose(
+                summary.sum[i], math.fsum(finite), rel_tol=1e-9, abs_tol=1e-9 * sum(map(abs, finite))
+            )
 
 
 @given(logged_rows(), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=4))
-def test_trimming_keeps_exactly_the_points_whose_slots_are_new(rows: list[Any], offsets: list[tuple[int, int]]) -> None:
+def test_trimming_keeps_exactly_the_points_whose_slots_are_new(
+    rows: list[Any], offsets: list[tuple[int, int]]
+) -> None:
     base = rows[0][2] if rows else 0
     received = [(base + start, base + start + length) for start, length in offsets]
     event = metrics_event("r", SOURCE, base, 200, build_points(rows))

@@ -36,7 +36,9 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
 
 @st.composite
 def logged_rows(draw: st.DrawFn, most: int = 60) -> list[tuple[SeriesKey, Kind, int, int, int, Any]]:
-    keys = draw(st.lists(st.builds(SeriesKey, st.integers(0, 6), NAMES, st.just("") | NAMES), min_size=1, max_size=5))
+    keys = draw(
+        st.lists(st.builds(SeriesKey, st.integers(0, 6), NAMES, st.just("") | NAMES), min_size=1, max_size=5)
+    )
     rows, seq = [], draw(st.integers(0, 2**40))
     for _ in range(draw(st.integers(0, most))):
         kind = draw(st.sampled_from(Kind))
@@ -116,7 +118,9 @@ def test_regular_logging_costs_little_more_than_its_values() -> None:
 
 @settings(max_examples=300)
 @given(logged_rows(20), st.data())
-def test_damaged_payloads_raise_corrupt_event_or_decode_to_something_well_formed(rows: list[Any], data: st.DataObject) -> None:
+def test_damaged_payloads_raise_corrupt_event_or_decode_to_something_well_formed(
+    rows: list[Any], data: st.DataObject
+) -> None:
     payload = bytearray(encode_points(build_points(rows)))
     for _ in range(data.draw(st.integers(1, 4))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
@@ -132,7 +136,8 @@ def test_damaged_payloads_raise_corrupt_event_or_decode_to_something_well_formed
 def test_series_that_are_not_sorted_by_kind_are_sorted() -> None:
     points = Points(
         [(SeriesKey(0, "i"), Kind.INT), (SeriesKey(0, "f"), Kind.FLOAT)], np.array([0, 1, 0], np.uint8), np.arange(3),
-        np.array([0, 1, 0]), np.array([5, 6, 7]), np.array([1, 2, np.float64(0.5).view(np.uint64)], np.uint64), [], np.array([2, 1]),
+        np.array([0, 1, 0]), np.array([5, 6, 7]), np.array([1, 2, np.float64(0.5).view(np.uint64)], np.uint64),
+        [], np.array([2, 1]),
     )  # fmt: skip
     rows = unpack(decode_points(encode_points(points)))
     assert [(row[0].name, row[5]) for row in rows] == [("i", 1), ("f", 0.5), ("i", 2)]

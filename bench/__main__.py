@@ -1,0 +1,64 @@
+"""`python -m bench [NAME ...] [--quick] [--write]`: run the measurements and print the table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .result import Result, table
+
+MODULES = ("calls", "start", "storage", "query", "runs_list", "pipeline", "latency", "many_runs")
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- begin measured -->", "<!-- end measured -->"
+
+
+def main() -> int:
+    """Run each module in a process of its own, so that none warms another."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure runstream on this machine.")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which measurements; default: all of {', '.join(MODULES)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer points and repeats")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.json:
+        module = importlib.import_module(f"bench.{options.names[0]}")
+        print(json.dumps([asdict(result) for result in module.run(options.quick)]))
+        return 0
+    unknown = set(options.names) - set(MODULES)
+    if unknown:
+        parser.error(f"no measurement is called {', '.join(sorted(unknown))}; there are {', '.join(MODULES)}")
+    sections = []
+    for name in options.names or MODULES:
+        command = [sys.executable, "-m", "bench", name, "--json", *(["--quick"] if options.quick else [])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            print(f"{name}: failed with exit code {done.returncode}", file=sys.stderr)
+            return 1
+        results = [Result(**item) for item in json.loads(done.stdout.splitlines()[-1])]
+        section = f"### {name}\n\n{table(results)}\n"
+        print(section, flush=True)
+        sections.append(section)
+    if options.write:
+        page = PAGE.read_text()
+        before, _, rest = page.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        machine = (
+            f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+            f"CPython {platform.python_version()}; medians"
+        )
+        PAGE.write_text(f"{before}{BEGIN}\n{machine}\n\n" + "\n".join(sections) + f"{END}{after}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

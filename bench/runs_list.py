@@ -1,0 +1,83 @@
+"""Lists over 10,000 runs with 20 metrics each: what the page of runs asks."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from .result import Result
+
+FILL = """
+insert into experiments (name) select 'e' || n from generate_series(1, 10) n;
+insert into runs (run_id, experiment_id, number, status, start_time, type)
+select 'r' || n, 1 + n % 10, n, (array['Completed', 'Failed', 'Running'])[1 + n % 3],
+    timestamptz '2026-01-01' + n * interval '1 minute', 'train'
+from generate_series(1, {runs}) n;
+insert into series (cls, name) select 0, 'metric/' || n from generate_series(1, 20) n;
+insert into summaries (run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time)
+select r.key, s.id, 0, 100, 100, random(), random(), random(), random(), random(), 99, 0 from runs r, series s;
+insert into tags (run_key, key, value, time_us, source, seq)
+select key, 'group', 'g' || key % 50, 0, gen_random_uuid(), 0 from runs;
+insert into tags (run_key, key, value, time_us, source, seq) select key, 'note', 'n', 0, gen_random_uuid(), 1 from runs;
+insert into properties (run_key, key, value, time_us, source, seq)
+select key, 'commit', md5(key::text), 0, gen_random_uuid(), 2 from runs;
+"""
+
+
+def run(quick: bool) -> list[Result]:
+    """Pages of 50 runs out of 10,000 (quick: 2,000), on a Postgres of its own."""
+    from runstream_consumers.postgres_server import PostgresServer
+
+    runs = 2_000 if quick else 10_000
+    with tempfile.TemporaryDirectory(prefix="rsb", ignore_cleanup_errors=True) as place:
+        server = PostgresServer(Path(place) / "pg")
+        server.start()
+        try:
+            return asyncio.run(_measure(server.dsn, runs, 10 if quick else 40))
+        finally:
+            server.stop()
+
+
+async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
+    from runstream_query.runs import MetricFilter, Order, RunFilter, count_runs, list_runs
+    from runstream_schemas.database import create_pool, migrate
+    from runstream_schemas.settings import Settings
+
+    pool = await create_pool(Settings(database=dsn))
+    results = []
+    async with pool.acquire() as connection:
+        await migrate(connection)
+        await connection.execute(FILL.format(runs=runs))
+        await connection.execute("vacuum analyze")
+        middle: str | None = None
+        for _ in range(max(runs // 1000 - 2, 1)):
+            middle = (await list_runs(connection, limit=1000, after=middle)).next
+        by_metric = Order.parse("metric:metric/7:min")
+        group = RunFilter(tags=[("group", "g7")], metrics=[MetricFilter("metric/3", "last", "<", 0.5)])
+        of = f"of {runs:,} runs".replace(",", " ")
+        for name, options in (
+            (f"newest 50 {of}", {}),
+            (f"newest 50 {of}, with 20 summaries each", {"summaries": True}),
+            (f"50 {of} by a metric's min", {"order": by_metric}),
+            (f"50 {of} by a metric's min, with summaries", {"order": by_metric, "summaries": True}),
+            (f"50 {of} by metric and tag", {"wanted": group}),
+            (f"50 {of} by status and experiment", {"wanted": RunFilter(status=["Failed"], experiment="e3")}),
+            (f"50 {of} deep in the list", {"after": middle}),
+        ):
+            results.append(Result(name, await _time(connection, list_runs, rounds, options), "ms", 10, 2))
+        results.append(Result(f"count {of} by status", await _time(connection, count_runs, rounds, {}), "ms"))
+    await pool.close()
+    return results
+
+
+async def _time(connection: Any, ask: Any, rounds: int, options: dict[str, Any]) -> list[float]:
+    times = []
+    for number in range(rounds + 3):
+        start = time.perf_counter()
+        await ask(connection, **options)
+        if number >= 3:
+            times.append((time.perf_counter() - start) * 1e3)
+    return times
