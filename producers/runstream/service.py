@@ -262,6 +262,8 @@ async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
             if stop.is_set():
                 logger.warning("%s: %s: %s while stopping", name, type(error).__name__, error)
                 return
+            if name == "server" and isinstance(error, ServiceError):
+                raise  # its address cannot be had: nobody would find the service
             if time.monotonic() - began > 60:
                 pause = FIRST_PAUSE
             expected = isinstance(error, RunstreamError | OSError)
@@ -269,8 +271,6 @@ async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
                 "%s crashed (%s: %s); starting it again in %.1f s", name, type(error).__name__, error, pause,
                 exc_info=None if expected else error,
             )  # fmt: skip
-            if name == "server" and isinstance(error, ServiceError):
-                raise  # its address cannot be had: nobody would find the service
         else:
             if stop.is_set():
                 return
