@@ -5,6 +5,7 @@ No `requests` or `httpx`: the client install stays small and `import runstream` 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import threading
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 AWAY_TIMEOUT = 30.0
 """Seconds a call goes on trying to reach the service before it raises `ServiceException`."""
 
+_NOT_STARTED_TIMEOUT = 5.0  # nobody is asked to start one, so it is there or just coming up
 _ANSWER_TIMEOUT = (
     75.0  # longer than a read may wait for this process's writes (30 s) or a query may take (60 s)
 )
@@ -88,6 +90,8 @@ class ServiceClient:
             else:
                 from .autostart import ensure_service
 
+                if not self.settings.autostart:
+                    timeout = min(timeout, _NOT_STARTED_TIMEOUT)
                 info = ensure_service(self.settings, wait=max(timeout, 0.0))
                 if info is None:
                     raise ServiceException(
@@ -228,6 +232,10 @@ class ServiceClient:
         self._local.connection, self._local.key = connection, key
         return connection
 
+    def close(self) -> None:
+        """Close this thread's connection; the next request opens one again."""
+        self._drop()
+
     def _drop(self) -> None:
         connection = getattr(self._local, "connection", None)
         if connection is not None:
@@ -268,4 +276,6 @@ def quoted(part: str) -> str:
 @lru_cache(maxsize=64)
 def client_for(settings: Settings) -> ServiceClient:
     """The process's one client for these settings."""
-    return ServiceClient(settings)
+    client = ServiceClient(settings)
+    atexit.register(client.close)
+    return client

@@ -76,6 +76,8 @@ class LiveRun:
         self.writer.close()
         if left := self.unconfirmed():
             _left.setdefault(self.settings, {}).update(left)
+        for key in self.writer.positions():
+            _stored.pop(key, None)
 
 
 def open_live(settings: Settings, run_id: str, *, owner: bool = False) -> LiveRun:

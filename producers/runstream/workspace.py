@@ -238,6 +238,9 @@ class Workspace:
     def _client(self) -> ServiceClient:
         return client_for(self._settings)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_client"}
+
     def __repr__(self) -> str:
         return (
             f"Workspace.create(name={self.name!r}, subscription_id={self.subscription_id!r}, "

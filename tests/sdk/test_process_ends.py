@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runstream.core import Run, Workspace
+from runstream.core import Experiment, Run, Workspace
 
 from .conftest import SCRIPT_TIMEOUT, environment
 
@@ -142,6 +144,7 @@ while True:
     process.send_signal(signal.SIGKILL)
     rest = process.stdout.read()
     process.wait()
+    process.stdout.close()
     last = int(("".join(lines) + rest).rsplit("\n", 2)[-2])
     run = fetched(ends, run_id, "Failed")
     assert run.status == "Failed"
@@ -154,3 +157,23 @@ while True:
     assert child.status == "Failed"
     halves = child.get_metrics()["half"]
     assert halves[: last + 1] == [i / 2 for i in range(last + 1)]
+
+
+def test_a_run_goes_to_other_processes_by_pickle(
+    ends: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Experiment(ends, "ends").start_logging(outputs=False)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_log_there, [(run, number) for number in range(4)]))
+    assert run.get_status() == "Running"
+    run.complete()
+    deadline = time.monotonic() + 20
+    while len(run.get_metrics().get("there", [])) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert sorted(run.get_metrics()["there"]) == [0, 1, 2, 3]
+
+
+def _log_there(task: tuple[Run, int]) -> None:
+    run, number = task
+    run.log("there", number)

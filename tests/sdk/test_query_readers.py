@@ -40,7 +40,7 @@ def test_sql_sees_what_was_just_logged(runs: list[Run]) -> None:
     assert len(found) == 3
 
 
-def test_a_wrong_statement_is_refused_with_its_place() -> None:
+def test_a_wrong_statement_is_refused_with_its_place(workspace: Workspace) -> None:
     with pytest.raises(ServiceException) as wrong:
         runstream.sql("select nothing from nowhere")
     assert wrong.value.status_code == 400
