@@ -100,7 +100,7 @@ class Recording:
             name: of the series.
             values: numpy array (or what converts to one) of floats, ints or bools, one dimension.
             steps: integers of the same length; default: the series' next ones.
-            times: microseconds since the epoch, of the same length; default: now for all.
+            times: seconds since the epoch, of the same length; default: now for all.
         """
         self._live().writer.log_array(name, values, steps, times)
 

@@ -7,9 +7,9 @@ Directory of the spool::
     <source id>/*.free         read segments that the writer may use again
     <source id>/names          series defined in segments that are gone (see spool_reader)
 
-A segment is a header of `HEADER_BYTES` and slots. A slot is four 64-bit words; the last one is written last and publishes it:
-a reader never takes a half-written slot, zero means not written (yet). A *frame* takes several slots: its first slot
-is published as OPEN, with the number of slots, before anything is written into the others, and as FRAME afterwards.
+A segment is a header of `HEADER_BYTES` and slots. A slot is four 64-bit words; the last one is written last and publishes
+it: a reader never takes a half-written slot, zero means not written (yet). A *frame* takes several slots: its first one is
+published as OPEN, with the number of slots, before anything is written into the others, and as FRAME afterwards.
 
 Order of the writes: on x86 stores become visible in program order. Elsewhere a reader may see the publishing word before the
 rest of its slot; it therefore waits `settle_seconds` between finding slots published and reading them, far longer than any
