@@ -30,9 +30,10 @@ log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT = 0.25
 """Seconds a loop waits for events before it looks whether it should stop."""
-STOP_TIMEOUT = 15.0
-"""Seconds a batch under way may take when the consumer is asked to stop."""
+STOP_TIMEOUT = 5.0
+"""Seconds the batches under way may take when the consumer is asked to stop."""
 SWEEP_INTERVAL = 30.0
+"""Seconds between two looks for runs that fell silent."""
 
 
 @dataclass(slots=True)
@@ -151,20 +152,33 @@ async def _prepare(settings: Settings, stop: asyncio.Event, source: str) -> bool
 async def consume(
     source: Source, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
 ) -> None:
-    """One loop: fetch and store until told to stop.
+    """Fetch and store until told to stop.
 
     Args:
         max_bytes: of events in a batch. Two batches are held at once, beside what the source reads ahead.
     """
-    storing: asyncio.Task[None] | None = None
-    sweep_due = time.monotonic()
-    starting = asyncio.create_task(source.start())
+    looping = asyncio.create_task(_loop(source, writer, name, max_bytes, stop, state))
     stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            return
-        await starting
+        await asyncio.wait([looping, stopping], return_when=asyncio.FIRST_COMPLETED)
+        # What is under way is finished, unless it waits for a database or a broker that is away.
+        await asyncio.wait([looping], timeout=STOP_TIMEOUT)
+    finally:
+        stopping.cancel()
+        looping.cancel()
+        await asyncio.wait([looping, stopping])
+        await source.stop()
+    if not looping.cancelled():
+        looping.result()
+
+
+async def _loop(
+    source: Source, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
+) -> None:
+    await source.start()
+    storing: asyncio.Task[None] | None = None
+    sweep_due = time.monotonic()
+    try:
         while not stop.is_set():
             batch = await source.fetch(max_bytes, FETCH_TIMEOUT)
             state.lags[name] = source.lag()
@@ -173,17 +187,15 @@ async def consume(
                 storing = None
             if batch:
                 storing = asyncio.create_task(_store(source, writer, batch))
-            if name in ("status", "spool") and time.monotonic() >= sweep_due:
+            elif name in ("status", "spool") and time.monotonic() >= sweep_due:
                 sweep_due = time.monotonic() + SWEEP_INTERVAL
                 await writer.sweep()
         if storing is not None:
-            await asyncio.wait([storing], timeout=STOP_TIMEOUT)
+            await storing
     finally:
-        for task in (starting, stopping, storing):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-        await source.stop()
+        if storing is not None and not storing.done():
+            storing.cancel()
+            await asyncio.wait([storing])
 
 
 async def _store(source: Source, writer: Writer, batch: Sequence[Fetched]) -> None:

@@ -246,6 +246,13 @@ returning r.run_id
 SETTLE = _SETTLE.format(which="r.key = any($1::bigint[])", unless="")
 SETTLE_ALL = _SETTLE.format(which="true", unless="")
 
+# The next heartbeat, or any other step, brings it back: the status is then computed from the run's steps again.
+MARK_SILENT = """
+update runs set status = 'NotResponding'
+where status = 'Running' and last_seen < now() - $1::float8 * interval '1 second'
+returning run_id
+"""
+
 # A child may be created before its parent is: then its root is only known later.
 ADOPT = """
 with recursive below as (

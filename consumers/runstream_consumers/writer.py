@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 ATTEMPT_TIMEOUT = 120.0
 """Seconds after which an attempt to commit is given up: a server that stopped answering does not close connections."""
 MAX_NOTICE_BYTES = 7000  # Postgres refuses a notification of 8,000
+MIN_SILENCE = 120.0
+"""Seconds without a heartbeat after which a running run is shown as not responding, at least."""
 STAGED_FROM = 300
 """Rows of summaries from which a staging table is faster."""
 CACHED_SOURCES = 100_000
@@ -131,7 +133,7 @@ class Writer:
 
     Args:
         pool: connections to a migrated database.
-        settings: nothing but limits is read.
+        settings: the interval of heartbeats is read.
         reject: publishes dead letters; called before the offset that covers them is committed.
         counters: count on in these.
     """
@@ -413,8 +415,16 @@ class Writer:
             log.warning("runs may show as settled a little later: %s: %s", type(error).__name__, error)
 
     async def sweep(self) -> None:
-        """Settle runs that a writer could not settle because it was ended between its commit and the look after it."""
-        await self.announce_settled(await self.pool.fetch(queries.SETTLE_ALL))
+        """Look after runs of which no event tells: settled between two commits, or silent. Only when nothing is waiting."""
+        silence = max(MIN_SILENCE, 4 * self.settings.heartbeat_interval)
+        try:
+            await self.announce_settled(await self.pool.fetch(queries.SETTLE_ALL))
+            rows = await self.pool.fetch(queries.MARK_SILENT, silence)
+            if rows:
+                for notice in _split("status", [row["run_id"] for row in rows]):
+                    await self.pool.execute(queries.NOTIFY, notice)
+        except (*_TRANSIENT, asyncpg.PostgresError) as error:
+            log.warning("runs cannot be looked after now: %s: %s", type(error).__name__, error)
 
     async def announce_settled(self, rows: Sequence[Any]) -> None:
         """Tell listeners which runs are settled now."""

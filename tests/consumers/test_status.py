@@ -274,6 +274,19 @@ async def test_a_heartbeat_answers_a_presumed_failure(arrive: Arriving) -> None:
     assert (run["status"], run["error"], run["end_time"]) == ("Running", None, None)
 
 
+async def test_a_silent_run_does_not_respond_until_it_does(arrive: Arriving) -> None:
+    source = LoggingSource("run")
+    await arrive(status("run", source.id, 0, "create"), status("run", source.id, 1, "start"))
+    await arrive.pool.execute("update runs set last_seen = now() - interval '119 seconds'")
+    await arrive.writer.sweep()
+    assert (await arrive.run())["status"] == "Running"
+    await arrive.pool.execute("update runs set last_seen = now() - interval '121 seconds'")
+    await arrive.writer.sweep()
+    assert (await arrive.run())["status"] == "NotResponding"
+    await arrive(status("run", source.id, 2, "heartbeat"))
+    assert (await arrive.run())["status"] == "Running"
+
+
 async def test_tags_and_properties(arrive: Arriving) -> None:
     one, two = sorted([uuid.uuid4().bytes, uuid.uuid4().bytes])
 
