@@ -96,7 +96,8 @@ class ServiceClient:
                 if info is None:
                     raise ServiceException(
                         f"no runstream service answers for {self.settings.home_path}; start it with `runstream up`, "
-                        "see what is wrong with `runstream doctor`, or set RUNSTREAM_URL to a server",
+                        f"see what is wrong with `runstream doctor` or in {self.settings.home_path / 'log'}, "
+                        "or set RUNSTREAM_URL to a server",
                         503,
                     )
                 self._address = Address(info.url.rstrip("/"), info.token or "")

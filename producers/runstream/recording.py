@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from runstream_schemas.series import SeriesClass
-
-from .exceptions import AzureMLException, ServiceException, UserErrorException
-
-if TYPE_CHECKING:
-    from .live_runs import LiveRun
-    from .record import RunRecord
+from .exceptions import ServiceException
+from .run_handle import RunHandle
 
 _log = logging.getLogger("runstream")
 
 
-class Recording:
-    """The recording half of `Run`."""
-
-    _id: str
-    _record: RunRecord
-
-    def _live(self) -> LiveRun:
-        raise NotImplementedError
+class Recording(RunHandle):
+    """The half of `Run` that records."""
 
     def log(self, name: str, value: Any, description: str = "", step: int | None = None) -> None:
         """Log one value; about 0.3 µs. Returns before anything is sent, and keeps the point through a `kill -9`.
@@ -160,10 +148,8 @@ class Recording:
             self._record.properties[key] = value
 
     def _known_properties(self) -> dict[str, str | None]:
-        raise NotImplementedError
-
-    def _log_artifact(self, kind: SeriesClass, name: str, path: str) -> None:
-        self._live().writer.artifact(kind, name, f"aml://artifactId/ExperimentRun/dcid.{self._id}/{path}")
+        # Asking would make a training wait for the service: of a run started here, this process knows them itself.
+        return self._record.properties if self._started_here else self._refresh().properties
 
 
 def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:
@@ -179,23 +165,3 @@ def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:
             value = str(value)
         result[str(key)] = value
     return result
-
-
-def json_metric(value: Any) -> bytes:
-    """The content of a JSON metric: a dictionary, or JSON text.
-
-    Raises:
-        UserErrorException: text that is not JSON.
-        AzureMLException: neither text nor a dictionary.
-    """
-    if isinstance(value, str):
-        try:
-            json.loads(value)
-        except ValueError as error:
-            raise UserErrorException(f"Invalid JSON provided: {error}") from None
-        return value.encode()
-    if not isinstance(value, Mapping):
-        raise AzureMLException(
-            f"Value of type {type(value).__name__} is not supported; pass a dictionary or JSON text"
-        )
-    return json.dumps(value).encode()

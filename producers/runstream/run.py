@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import builtins
-import logging
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
-from runstream_schemas.settings import Settings
-
-from . import files
-from .client import ServiceClient, quoted
+from .artifact_metrics import ArtifactMetrics
 from .display_names import make_display_name
-from .exceptions import ActivityFailedException, AzureMLException, ServiceException, UserErrorException
+from .exceptions import ServiceException, UserErrorException
 from .experiment import Experiment
-from .live_runs import ENDINGS, LiveRun, failure_of, open_live, unconfirmed
-from .metrics import ArtifactMetric, Metrics, Series, shape_metrics
-from .output_capture import OutputCapture
-from .reading import fetch_metrics, fetch_record, settle
-from .record import TERMINAL, Filter, RunRecord, check_filter, fits, list_records, run_params
-from .recording import Recording, as_texts
-from .run_files import RunFiles
+from .lifecycle import Lifecycle
+from .live_runs import open_live
+from .reading import fetch_record, settle
+from .record import Filter, RunRecord, check_filter, fits, list_records, run_params
+from .recording import as_texts
 from .starting import creation, origin, output_folders, wake_service
 from .workspace import Workspace
 
-_log = logging.getLogger("runstream")
 _RunType = TypeVar("_RunType", bound="Run")
-_ARTIFACT_TYPES = ("image", "confusion_matrix", "accuracy_table", "residuals", "predictions")
 _MOST_CHILDREN = 100
 
 
-class Run(Recording, RunFiles):
+class Run(ArtifactMetrics, Lifecycle):
     """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
 
     Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
@@ -51,6 +41,8 @@ class Run(Recording, RunFiles):
     Source: `azureml.core.Run`.
     """
 
+    _parent: Run | None = None
+
     def __init__(self, experiment: Experiment, run_id: str, outputs: Any = None, **kwargs: Any) -> None:
         del kwargs
         client = experiment.workspace._client
@@ -58,15 +50,6 @@ class Run(Recording, RunFiles):
         if record.experiment != experiment.name:
             raise ServiceException(f"experiment {experiment.name} has no run {run_id}", 404)
         self._become(experiment, record, output_folders(outputs, default=[]))
-
-    def _become(self, experiment: Experiment, record: RunRecord, outputs: builtins.list[str]) -> None:
-        self._experiment, self._record, self._outputs = experiment, record, outputs
-        self._id = record.run_id
-        self._where = Path.cwd()
-        self._live_run: LiveRun | None = None
-        self._started_here = False
-        self._parent: Run | None = None
-        self._capture: OutputCapture | None = None
 
     @classmethod
     def _of(cls: type[_RunType], experiment: Experiment, record: RunRecord) -> _RunType:
@@ -118,89 +101,6 @@ class Run(Recording, RunFiles):
         wake_service(settings)
         return run
 
-    def _attach(self, live: LiveRun) -> None:
-        self._live_run = live
-        # The instance's own `log` hides the method: a point then costs one call, not two.
-        self.__dict__["log"] = live.writer.log
-
-    def _live(self) -> LiveRun:
-        if self._live_run is None:
-            self._attach(open_live(self._settings, self._id))
-        assert self._live_run is not None
-        return self._live_run
-
-    @property
-    def _settings(self) -> Settings:
-        return self._experiment.workspace._settings
-
-    @property
-    def _client(self) -> ServiceClient:
-        return self._experiment.workspace._client
-
-    # --- what it is ---
-
-    @property
-    def id(self) -> str:
-        """The run's id."""
-        return self._id
-
-    @property
-    def experiment(self) -> Experiment:
-        """Its experiment."""
-        return self._experiment
-
-    @property
-    def number(self) -> int | None:
-        """Its number within the experiment, counting from 1 in the order of creation."""
-        if self._record.number is None:
-            self._refresh()
-        return self._record.number
-
-    @property
-    def name(self) -> str | None:
-        """Its name; `run_<id>` if it was given none."""
-        return self._record.name
-
-    @property
-    def display_name(self) -> str | None:
-        """Its name for people; may be set."""
-        return self._record.display_name
-
-    @display_name.setter
-    def display_name(self, value: str | None) -> None:
-        self._live().writer.set_field("display_name", value)
-        self._record.display_name = value
-
-    @property
-    def description(self) -> str | None:
-        """Free text, Markdown; may be set."""
-        return self._record.description
-
-    @description.setter
-    def description(self, value: str | None) -> None:
-        self._live().writer.set_field("description", value)
-        self._record.description = value
-
-    @property
-    def type(self) -> str | None:
-        """Kind of the run: None for interactive ones, `azureml.scriptrun` for submitted ones."""
-        return self._record.type
-
-    @property
-    def status(self) -> str:
-        """Its status as last heard of; this process's own changes are in it. `get_status` asks."""
-        return self._record.status
-
-    @property
-    def tags(self) -> dict[str, str | None]:
-        """Its tags as last heard of."""
-        return dict(self._record.tags)
-
-    @property
-    def properties(self) -> dict[str, str | None]:
-        """Its properties as last heard of."""
-        return dict(self._record.properties)
-
     @property
     def parent(self) -> Run | None:
         """The run this one is a child of, or None.
@@ -211,171 +111,6 @@ class Run(Recording, RunFiles):
         if self._parent is None and self._record.parent_run_id:
             self._parent = Run.get(self._experiment.workspace, self._record.parent_run_id)
         return self._parent
-
-    # --- its life ---
-
-    def start(self) -> None:
-        """Set the run Running; one that has ended is opened again."""
-        live = open_live(self._settings, self._id, owner=True)
-        self._attach(live)
-        live.start()
-        self._record.status = "Running"
-
-    def complete(self, _set_status: bool = True) -> None:
-        """End the run as Completed. Its output folders are stored first; if they cannot be, it completes with a warning.
-
-        Completing twice changes nothing; completing a failed or canceled run is ignored, with a warning.
-
-        Args:
-            _set_status: False does everything but the change of status.
-        """
-        self._store_outputs()
-        if _set_status:
-            self._end("complete")
-
-    def fail(
-        self,
-        error_details: str | BaseException | None = None,
-        error_code: str | None = None,
-        _set_status: bool = True,
-    ) -> None:
-        """End the run as Failed, also when it had ended otherwise.
-
-        Args:
-            error_details: what happened: text, or an exception.
-            error_code: default `UserError`.
-            _set_status: False records the error but does not change the status.
-
-        Raises:
-            TypeError: details of another type; nothing is changed.
-        """
-        if isinstance(error_details, BaseException):
-            body = failure_of(error_details)
-        elif error_details is None:
-            body = {}
-        elif isinstance(error_details, str):
-            body = {"message": error_details}
-        else:
-            raise TypeError(
-                f"error_details: expected text or an exception, got {type(error_details).__name__}"
-            )
-        body["code"] = error_code or "UserError"
-        live = self._live()
-        live.writer.status("error", {"error": body})
-        self._record.error = body
-        self._store_outputs()
-        if _set_status:
-            self._end("fail")
-
-    def cancel(self) -> None:
-        """End the run as Canceled. A run that has ended otherwise stays as it is, with a warning."""
-        self._end("cancel")
-        self._store_outputs()
-
-    def _end(self, kind: str) -> None:
-        wanted = ENDINGS[kind]
-        if self._record.status in TERMINAL and kind != "fail":
-            if self._record.status != wanted:
-                _log.warning("run %s is %s already; %s() is ignored", self._id, self._record.status, kind)
-            return
-        if self._record.status == wanted == "Failed":
-            return
-        self._live().end(kind)
-        self._record.status = wanted
-
-    def _store_outputs(self) -> None:
-        try:
-            files.capture(self._client, self._id, self._outputs, self._where)
-        except (ServiceException, AzureMLException, OSError) as error:
-            _log.warning(
-                "run %s: files of %s were not stored (%s); upload_folder() stores them later",
-                self._id,
-                ", ".join(self._outputs),
-                getattr(error, "message", error),
-            )
-
-    def __enter__(self: _RunType) -> _RunType:
-        self._where = Path.cwd()
-        self._capture = OutputCapture(self._where / "logs")
-        self._capture.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: builtins.type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        # sys.exit(0) says that all went well: the run completes, and as in the original the exit goes no further.
-        clean = error is None or (isinstance(error, SystemExit) and error.code in (None, 0))
-        if error is not None and not clean and self._capture is not None:
-            import traceback
-
-            self._capture.write("".join(traceback.format_exception(kind, error, trace)))
-        if self._capture is not None:
-            self._capture.stop()
-        self._outputs = [*self._outputs, "logs"] if "logs" not in self._outputs else self._outputs
-        if clean:
-            self.complete()
-        else:
-            self.fail(error)
-        return clean and error is not None
-
-    def flush(self, timeout_seconds: float = 300) -> None:
-        """Wait until the service has stored everything this process recorded for the run. Nothing is lost without it.
-
-        Args:
-            timeout_seconds: longest wait.
-
-        Raises:
-            AzureMLException: not stored within that time.
-            ServiceException: the service is away.
-        """
-        if not settle(self._client, self._id, timeout_seconds):
-            raise AzureMLException(f"Failed to flush task queue within {timeout_seconds} seconds")
-
-    def wait_for_completion(
-        self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
-    ) -> dict[str, Any]:
-        """Wait until the run has ended.
-
-        Args:
-            show_output: print the run's id and page first, and a summary at the end.
-            wait_post_processing: wait out Finalizing and CancelRequested too.
-            raise_on_error: raise if it failed.
-
-        Returns:
-            What `get_details` returns.
-
-        Raises:
-            ActivityFailedException: it failed and `raise_on_error` is set. A canceled run never raises.
-            ServiceException: the service is away.
-        """
-        over = (
-            TERMINAL if wait_post_processing or show_output else TERMINAL | {"Finalizing", "CancelRequested"}
-        )
-        if show_output:
-            print(f"RunId: {self._id}\nWeb View: {self.get_portal_url()}", flush=True)
-        pause = 0.1
-        while self.get_status() not in over:
-            time.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
-        details = self.get_details()
-        if show_output:
-            print(
-                f"\nExecution Summary\n=================\nRunId: {self._id}\nWeb View: {self.get_portal_url()}\n",
-                flush=True,
-            )
-        if self._record.status == "Failed" and raise_on_error:
-            import json
-
-            error = details.get("error")
-            raise ActivityFailedException(
-                json.dumps(error, indent=4)
-                if error
-                else "Detailed error not set on the Run. Please check the logs for details."
-            )
-        return details
 
     # --- children ---
 
@@ -464,7 +199,7 @@ class Run(Recording, RunFiles):
     def _children(
         self, recursive: bool, tags: Filter, properties: Filter, type: str | None, status: str | None
     ) -> Iterator[Run]:
-        self._settle_all()
+        settle(self._client)
         if recursive:
             found = list_records(self._client, [("ancestor", self._id)])
             if self._record.parent_run_id:
@@ -476,144 +211,6 @@ class Run(Recording, RunFiles):
         for record in found:
             if fits(record, tags, properties, type, status):
                 yield Run._of(self._experiment, record)
-
-    # --- what is known of it ---
-
-    def get_status(self) -> str:
-        """The status now; a run that has ended is not asked about again.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        if self._record.status not in TERMINAL:
-            self._refresh()
-        return self._record.status
-
-    def get_detailed_status(self) -> dict[str, str | None]:
-        """The status now, and what it is waiting for: `{"status", "details"}`."""
-        status = self.get_status()
-        return {"status": status, "details": None}
-
-    def get_tags(self) -> dict[str, str | None]:
-        """The tags now.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        return dict(self._refresh().tags)
-
-    def get_properties(self) -> dict[str, str | None]:
-        """The properties now.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        return dict(self._refresh().properties)
-
-    def get_details(self) -> dict[str, Any]:
-        """The run under the original's keys: `runId`, `target`, `status`, `startTimeUtc`, `endTimeUtc`, `error` ...
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        record = self._refresh()
-        details: dict[str, Any] = {
-            "runId": self._id,
-            "target": record.target,
-            "status": record.status,
-            "startTimeUtc": record.start_time_utc,
-            "endTimeUtc": record.end_time_utc,
-            "error": {"error": record.error} if record.error else None,
-            "warnings": record.warnings or None,
-            "services": {},
-            "properties": dict(record.properties),
-            "inputDatasets": [],
-            "outputDatasets": [],
-            "logFiles": {},
-            "submittedBy": record.details.get("user"),
-        }
-        log_files = [
-            file["path"] for file in files.list_files(self._client, self._id) if _is_log(file["path"])
-        ]
-        base = f"{self._client.address().url}/api/v1/runs/{quoted(self._id)}/files/"
-        details["logFiles"] = {path: base + quoted(path) for path in log_files}
-        return {key: value for key, value in details.items() if value is not None}
-
-    def get_metrics(
-        self,
-        name: str | None = None,
-        recursive: bool = False,
-        run_type: str | None = None,
-        populate: bool = False,
-    ) -> dict[str, Any]:
-        """What was logged, all of it in one request.
-
-        One value is the value, several are a list in order of logging, a table is a dictionary of columns, an image is its
-        address. Integers among floats are floats. A single None is left out.
-
-        Args:
-            name: only this series.
-            recursive: also of all descendants: `{run id: {name: value}}`, descendants newest start first,
-                then this run; runs without metrics are left out.
-            run_type: with `recursive`, only descendants of this type.
-            populate: images and other files as `ArtifactMetric`, with their content.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        waits = (
-            unconfirmed(self._settings)
-            if recursive
-            else self._live_run.unconfirmed()
-            if self._live_run
-            else {}
-        )
-        found = fetch_metrics(
-            self._client,
-            [self._id],
-            name=name,
-            recursive=recursive,
-            run_type=run_type if recursive else None,
-            waits=waits,
-        )
-        shaped = {run_id: self._shape(run_id, series, populate) for run_id, series in found.items()}
-        if not recursive:
-            return dict(shaped.get(self._id, {}))
-        if self._id in shaped:
-            shaped[self._id] = shaped.pop(self._id)
-        return {run_id: metrics for run_id, metrics in shaped.items() if metrics}
-
-    def _shape(self, run_id: str, series: builtins.list[Series], populate: bool) -> Metrics:
-        def content(one: Series) -> ArtifactMetric:
-            uri = str(one.values[0])
-            path = uri.partition(f"dcid.{run_id}/")[2]
-            body = self._client.request("GET", f"/api/v1/runs/{quoted(run_id)}/files/{quoted(path)}").body
-            return ArtifactMetric(
-                body, path.rsplit("/", 1)[-1], uri, f"azureml.v2.{_ARTIFACT_TYPES[one.cls - 2]}"
-            )
-
-        return shape_metrics(series, content if populate else None)
-
-    def get_portal_url(self) -> str:
-        """Address of the run's page.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        return (
-            f"{self._client.address().url}/runs/{quoted(self._id)}?wsid={self._experiment.workspace._scope()}"
-        )
-
-    def _settle_all(self) -> None:
-        settle(self._client)
-
-    def _refresh(self) -> RunRecord:
-        self._record = fetch_record(self._client, self._id)
-        return self._record
-
-    def _known_properties(self) -> dict[str, str | None]:
-        # Asking would make a training wait for the service: of a run started here, this process knows the properties itself.
-        return self._record.properties if self._started_here else self._refresh().properties
 
     # --- finding runs ---
 
@@ -727,7 +324,3 @@ def _depth_first(records: list[RunRecord], root: str) -> Iterator[RunRecord]:
         record = waiting.pop()
         yield record
         waiting.extend(reversed(children.get(record.run_id, [])))
-
-
-def _is_log(path: str) -> bool:
-    return path.startswith(("logs/", "azureml-logs/", "user_logs/", "system_logs/"))

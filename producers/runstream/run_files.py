@@ -9,20 +9,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import files
-from .client import ServiceClient
 from .exceptions import UserErrorException
+from .run_handle import RunHandle
 
 _log = logging.getLogger("runstream")
 
 
-class RunFiles:
+class RunFiles(RunHandle):
     """The half of `Run` that is about files. They go over HTTP: the service has to be there."""
-
-    _id: str
-
-    @property
-    def _client(self) -> ServiceClient:
-        raise NotImplementedError
 
     def upload_file(
         self, name: str, path_or_stream: str | os.PathLike[str] | IO[Any], datastore_name: str | None = None

@@ -1,0 +1,187 @@
+"""A run's life: it starts, and ends completed, failed or canceled, by a call or by leaving its `with` block."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from . import files
+from .exceptions import ActivityFailedException, AzureMLException, ServiceException
+from .live_runs import ENDINGS, failure_of, open_live
+from .output_capture import OutputCapture
+from .reading import settle
+from .record import TERMINAL
+from .run_facts import RunFacts
+
+_log = logging.getLogger("runstream")
+_Self = TypeVar("_Self", bound="Lifecycle")
+
+
+class Lifecycle(RunFacts):
+    """The half of `Run` that changes its status."""
+
+    _capture: OutputCapture | None = None
+
+    def start(self) -> None:
+        """Set the run Running; one that has ended is opened again."""
+        live = open_live(self._settings, self._id, owner=True)
+        self._attach(live)
+        live.start()
+        self._record.status = "Running"
+
+    def complete(self, _set_status: bool = True) -> None:
+        """End the run as Completed. Its output folders are stored first; if they cannot be, it completes with a warning.
+
+        Completing twice changes nothing; completing a failed or canceled run is ignored, with a warning.
+
+        Args:
+            _set_status: False does everything but the change of status.
+        """
+        self._store_outputs()
+        if _set_status:
+            self._end("complete")
+
+    def fail(
+        self,
+        error_details: str | BaseException | None = None,
+        error_code: str | None = None,
+        _set_status: bool = True,
+    ) -> None:
+        """End the run as Failed, also when it had ended otherwise.
+
+        Args:
+            error_details: what happened: text, or an exception.
+            error_code: default `UserError`.
+            _set_status: False records the error but does not change the status.
+
+        Raises:
+            TypeError: details of another type; nothing is changed.
+        """
+        if isinstance(error_details, BaseException):
+            body = failure_of(error_details)
+        elif error_details is None:
+            body = {}
+        elif isinstance(error_details, str):
+            body = {"message": error_details}
+        else:
+            raise TypeError(
+                f"error_details: expected text or an exception, got {type(error_details).__name__}"
+            )
+        body["code"] = error_code or "UserError"
+        live = self._live()
+        live.writer.status("error", {"error": body})
+        self._record.error = body
+        self._store_outputs()
+        if _set_status:
+            self._end("fail")
+
+    def cancel(self) -> None:
+        """End the run as Canceled. A run that has ended otherwise stays as it is, with a warning."""
+        self._end("cancel")
+        self._store_outputs()
+
+    def _end(self, kind: str) -> None:
+        wanted = ENDINGS[kind]
+        if self._record.status in TERMINAL and kind != "fail":
+            if self._record.status != wanted:
+                _log.warning("run %s is %s already; %s() is ignored", self._id, self._record.status, kind)
+            return
+        if self._record.status == wanted == "Failed":
+            return
+        self._live().end(kind)
+        self._record.status = wanted
+
+    def _store_outputs(self) -> None:
+        try:
+            files.capture(self._client, self._id, self._outputs, self._where)
+        except (ServiceException, AzureMLException, OSError) as error:
+            _log.warning(
+                "run %s: files of %s were not stored (%s); upload_folder() stores them later",
+                self._id,
+                ", ".join(self._outputs),
+                getattr(error, "message", error),
+            )
+
+    def __enter__(self: _Self) -> _Self:
+        self._where = Path.cwd()
+        self._capture = OutputCapture(self._where / "logs")
+        self._capture.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        # sys.exit(0) says that all went well: the run completes, and as in the original the exit goes no further.
+        clean = error is None or (isinstance(error, SystemExit) and error.code in (None, 0))
+        if error is not None and not clean and self._capture is not None:
+            self._capture.write("".join(traceback.format_exception(kind, error, trace)))
+        if self._capture is not None:
+            self._capture.stop()
+        self._outputs = [*self._outputs, "logs"] if "logs" not in self._outputs else self._outputs
+        if clean:
+            self.complete()
+        else:
+            self.fail(error)
+        return clean and error is not None
+
+    def flush(self, timeout_seconds: float = 300) -> None:
+        """Wait until the service has stored everything this process recorded for the run. Nothing is lost without it.
+
+        Args:
+            timeout_seconds: longest wait.
+
+        Raises:
+            AzureMLException: not stored within that time.
+            ServiceException: the service is away.
+        """
+        if not settle(self._client, self._id, timeout_seconds):
+            raise AzureMLException(f"Failed to flush task queue within {timeout_seconds} seconds")
+
+    def wait_for_completion(
+        self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
+    ) -> dict[str, Any]:
+        """Wait until the run has ended.
+
+        Args:
+            show_output: print the run's id and page first, and a summary at the end.
+            wait_post_processing: wait out Finalizing and CancelRequested too.
+            raise_on_error: raise if it failed.
+
+        Returns:
+            What `get_details` returns.
+
+        Raises:
+            ActivityFailedException: it failed and `raise_on_error` is set. A canceled run never raises.
+            ServiceException: the service is away.
+        """
+        over = (
+            TERMINAL if wait_post_processing or show_output else TERMINAL | {"Finalizing", "CancelRequested"}
+        )
+        if show_output:
+            print(f"RunId: {self._id}\nWeb View: {self.get_portal_url()}", flush=True)
+        pause = 0.1
+        while self.get_status() not in over:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
+        details = self.get_details()
+        if show_output:
+            print(
+                f"\nExecution Summary\n=================\nRunId: {self._id}\nWeb View: {self.get_portal_url()}\n",
+                flush=True,
+            )
+        if self._record.status == "Failed" and raise_on_error:
+            error = details.get("error")
+            raise ActivityFailedException(
+                json.dumps(error, indent=4)
+                if error
+                else "Detailed error not set on the Run. Please check the logs for details."
+            )
+        return details
