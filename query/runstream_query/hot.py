@@ -42,6 +42,7 @@ class Chunk:
     pieces: Pieces
     index: Index | None = None
     missing: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes) still to fetch
+    blocks: list[int] = field(default_factory=list)  # those that hold wanted series
 
     def plan(self, names: Collection[str] | None) -> None:
         """Work out which bytes are still needed for the wanted series.
@@ -81,11 +82,18 @@ class Chunk:
         )
 
     def _wanted_parts(self, names: Collection[str] | None) -> list[tuple[int, int]]:
-        """(offset, bytes) of the sections to decode, neighbours joined."""
+        """(offset, bytes) of the sections to decode, neighbours joined; notes the blocks among them."""
         index = self.index
         assert index is not None
-        parts = [index.blocks[number][2:] for number in self.wanted_blocks(names)]
-        if parts and self.needs_order(names):
+        wanted = [_wanted(key, names) for key, _ in index.series]
+        self.blocks = [
+            number for number, (first, n, _, _) in enumerate(index.blocks) if any(wanted[first : first + n])
+        ]
+        parts = [index.blocks[number][2:] for number in self.blocks]
+        keys = [key for (key, _), is_wanted in zip(index.series, wanted, strict=True) if is_wanted]
+        if len(set(keys)) < len(
+            keys
+        ):  # values of several kinds: only then does their order have to be looked up
             parts.append(index.order_at)
         joined: list[tuple[int, int]] = []
         for at, size in parts:
@@ -94,22 +102,6 @@ class Chunk:
             else:
                 joined.append((at, size))
         return joined
-
-    def wanted_blocks(self, names: Collection[str] | None) -> list[int]:
-        """Numbers of the blocks that hold wanted series."""
-        index = self.index
-        assert index is not None
-        return [
-            number
-            for number, (first, n, _, _) in enumerate(index.blocks)
-            if any(_wanted(key, names) for key, _ in index.series[first : first + n])
-        ]
-
-    def needs_order(self, names: Collection[str] | None) -> bool:
-        """Whether a wanted series has values of several kinds: only then does their order have to be looked up."""
-        assert self.index is not None
-        keys = [key for key, _ in self.index.series if _wanted(key, names)]
-        return len(set(keys)) < len(keys)
 
     def _bytes(self, at: int, size: int) -> memoryview:
         for start, data in self.pieces:
@@ -127,7 +119,7 @@ class Chunk:
         assert index is not None
         found: dict[SeriesKey, list[tuple[int, Segment]]] = {}
         try:
-            for number in self.wanted_blocks(names):
+            for number in self.blocks:
                 first, n, at, size = index.blocks[number]
                 block = decode_block(index, number, self._bytes(at, size))
                 start = text = 0

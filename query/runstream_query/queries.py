@@ -22,6 +22,20 @@ order by {order}
 limit {limit}
 """
 
+# `offset 0` keeps the planner from joining all runs before it sorts: sorted first, the runs are looked up until the page
+# is full. An index with the statistics would be 2.5 times as fast, but makes updating a summary cost 3 times as much.
+SORTED_METRIC: Final = """
+join (
+    select o.run_key, {value} as value from summaries o
+    where o.series_id = {metric} and {value} is not null
+    order by 2 {direction}, 1 {direction} offset 0
+) o on o.run_key = r.key
+"""
+
+HOLDS_WORD: Final = """(
+    strpos(lower(concat_ws(' ', r.display_name, r.name, r.run_id, r.description, e.name)), lower({word})) > 0
+    or exists (select from tags k where k.run_key = r.key and not k.removed and strpos(lower(k.value), lower({word})) > 0))"""
+
 COUNT_RUNS: Final = """
 select r.status, count(*) as runs
 from runs r left join experiments e on e.id = r.experiment_id {joins}

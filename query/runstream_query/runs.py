@@ -80,6 +80,7 @@ class RunFilter:
         ancestor: run id of a run whose descendants, at any depth, are wanted.
         started_from, started_to: `start_time` in [from, to).
         archived: False: neither the run nor its experiment; True: only those; None: both.
+        words: each occurs in the name, id, experiment, description or the value of a tag, in any case.
     """
 
     workspace: str | None = None
@@ -96,6 +97,7 @@ class RunFilter:
     started_to: datetime | None = None
     archived: bool | None = False
     metrics: Sequence[MetricFilter] = ()
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,26 @@ class Summary:
     last_time: int
     text: str | None
 
+    @classmethod
+    def from_row(cls, row: Any) -> Summary:
+        """A row of `summaries` joined with `series`."""
+        numeric = row["kind"] not in (Kind.TEXT, Kind.NULL)
+        return cls(
+            row["name"],
+            row["cls"],
+            row["column"],
+            row["kind"],
+            row["count"],
+            row["first"] if numeric else None,
+            row["last"] if numeric else None,
+            _finite_or_none(row["min"]),
+            _finite_or_none(row["max"]),
+            row["sum"] / row["finite"] if row["finite"] and row["sum"] is not None else None,
+            row["last_step"],
+            row["last_time"],
+            row["last_text"],
+        )
+
     def record(self) -> dict[str, Any]:
         """The summary as the HTTP API shows it; JSON has no NaN and no infinity, so those are strings."""
         numbers = {
@@ -342,24 +364,7 @@ async def get_summaries(
     """Summaries of the series of many runs in one query, by run key, in order first stored."""
     result: dict[int, list[Summary]] = {}
     for row in await connection.fetch(queries.SUMMARIES, list(run_keys), cls):
-        numeric = row["kind"] not in (Kind.TEXT, Kind.NULL)
-        result.setdefault(row["run_key"], []).append(
-            Summary(
-                row["name"],
-                row["cls"],
-                row["column"],
-                row["kind"],
-                row["count"],
-                row["first"] if numeric else None,
-                row["last"] if numeric else None,
-                _finite_or_none(row["min"]),
-                _finite_or_none(row["max"]),
-                row["sum"] / row["finite"] if row["finite"] and row["sum"] is not None else None,
-                row["last_step"],
-                row["last_time"],
-                row["last_text"],
-            )
-        )
+        result.setdefault(row["run_key"], []).append(Summary.from_row(row))
     return result
 
 
@@ -415,22 +420,25 @@ def _page_sql(
 ) -> tuple[str, list[Any]]:
     statement = _Statement()
     _filter(statement, wanted)
-    direction, beyond = ("desc", "<") if order.descending else ("asc", ">")
+    direction, beyond = ("desc nulls last", "<") if order.descending else ("asc", ">")
+    tie = "r.key"
     if order.metric is None:
         value, kind = _COLUMNS[order.column]
-        present = f"{value} is not null"
     else:
         value, kind = _statistic("o", order.stat), "float8"
-        name = statement.bind(order.metric, "text")
-        join = f"summaries o on o.run_key = r.key and o.series_id = {queries.METRIC_ID.format(name=name)}"
-        statement.joins.append(f"join {join}" if with_value else f"left join {join}")
-        present = f"{value} is not null"
+        metric = queries.METRIC_ID.format(name=statement.bind(order.metric, "text"))
+        if with_value and not _is_selective(wanted):
+            join = queries.SORTED_METRIC.format(value=value, metric=metric, direction=direction)
+            value, tie = "o.value", "o.run_key"
+        else:
+            join = f"{'' if with_value else 'left '}join summaries o on o.run_key = r.key and o.series_id = {metric}"
+        statement.joins.append(join)
     if with_value:
-        statement.where.append(present)
+        statement.where.append(f"{value} is not null")
         if position is not None:
             last, key = statement.bind(position[0], kind), statement.bind(position[1], "int8")
-            statement.where.append(f"({value}, r.key) {beyond} ({last}, {key})")
-        by = f"{value} {direction}{' nulls last' if order.descending else ''}, r.key {direction}"
+            statement.where.append(f"({value}, {tie}) {beyond} ({last}, {key})")
+        by = f"{value} {direction}, {tie} {direction}"
     else:
         statement.where.append(f"{value} is null")
         if position is not None:
@@ -444,6 +452,26 @@ def _page_sql(
         limit=statement.bind(limit, "int8"),
     )
     return text, statement.arguments
+
+
+def _is_selective(wanted: RunFilter) -> bool:
+    """Whether few runs may pass: then those are found first, and the metric looked up for each."""
+    return bool(
+        wanted.run_ids is not None
+        or any(
+            (wanted.experiment, wanted.type, wanted.target, wanted.parent, wanted.ancestor, wanted.archived)
+        )
+        or any(
+            (
+                wanted.status,
+                wanted.tags,
+                wanted.properties,
+                wanted.metrics,
+                wanted.started_from,
+                wanted.started_to,
+            )
+        )
+    )
 
 
 def _statistic(alias: str, stat: str) -> str:
@@ -506,6 +534,8 @@ def _filter(statement: _Statement, wanted: RunFilter) -> None:
                 text = bind(value, "text")
                 match += f" and k.value = {text} and left(k.value, 200) = left({text}, 200)"  # the second is what is indexed
             where.append(f"exists (select from {table} k where k.run_key = r.key and {match})")
+    for word in wanted.words:
+        where.append(queries.HOLDS_WORD.format(word=bind(word, "text")))
     for metric in wanted.metrics:
         operator = _OPERATORS.get(metric.operator)
         if operator is None:
