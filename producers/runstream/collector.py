@@ -14,6 +14,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,6 +90,7 @@ class Collector:
         self._started = time.monotonic()
         self._turn = 0
         self._lock: int | None = None
+        self._tidier = ThreadPoolExecutor(1, thread_name_prefix="spool-tidier")
 
     # --- one reader a spool ---
 
@@ -119,9 +121,14 @@ class Collector:
 
     def unlock(self) -> None:
         """Let another process read the spool."""
+        self.tidy()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def tidy(self) -> None:
+        """Wait until the segments that were given back are gone."""
+        self._tidier.submit(lambda: None).result()
 
     @property
     def id(self) -> str:
@@ -230,7 +237,7 @@ class Collector:
                 if entry.name in self.sources or entry.name in self._unreadable or len(entry.name) != 32:
                     continue
                 try:
-                    reader = SourceReader(Path(entry.path))
+                    reader = SourceReader(Path(entry.path), self._tidier)
                 except FileNotFoundError:  # the writer has made the directory and not yet the segment
                     self._listed_mtime = -1
                     continue

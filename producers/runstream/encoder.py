@@ -268,7 +268,9 @@ def _micros(seconds: float) -> int:
 
 def _micros_column(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
     """Seconds as float bits to whole microseconds; exact to the microsecond until the year 2255."""
-    return np.rint(np.ascontiguousarray(seconds).view(np.float64) * 1e6).astype(np.int64)
+    micros = np.ascontiguousarray(seconds).view(np.float64) * 1e6
+    micros += np.copysign(0.5, micros)
+    return micros.astype(np.int64)
 
 
 def agent_source(source: bytes) -> bytes:

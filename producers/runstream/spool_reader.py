@@ -11,6 +11,7 @@ import os
 import struct
 import time
 import zlib
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,18 @@ class SourceReader:
         skipped: slots that could not be read (damaged).
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tidier: Executor | None = None) -> None:
         """Open a source.
+
+        Args:
+            tidier: does what the disk may take its time for (deleting read segments); None: done at once.
 
         Raises:
             SpoolError: no segment can be used.
             FileNotFoundError: there is no segment (yet).
         """
         self.directory = directory
+        self._tidier = tidier
         self.names: dict[int, SeriesKey] = {}
         self.skipped = 0
         self.stored = {"metrics": 0, "tags": 0, "status": 0}
@@ -349,10 +354,13 @@ class SourceReader:
             segment = self._segments[0]
             if segment.header.first + segment.header.slots > end:
                 break
-            self._save_names(segment.definitions)
             self._segments.pop(0)
-            self._seen.discard(segment.path.name)
-            self._give_back(segment)
+            reuse = len(segment.mapped) == seg.LARGEST and not self.state & seg.CLOSED
+            if self._tidier is None:
+                self._give_back(segment, reuse)
+            else:
+                self._tidier.submit(self._give_back, segment, reuse)
+            del segment
         for segment in self._segments:
             for topic, at in seg.ACKED_AT.items():
                 _COUNTER.pack_into(segment.mapped, at, self.stored[topic])
@@ -364,15 +372,16 @@ class SourceReader:
         self._segments = self._segments[:1]
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _give_back(self, segment: _Segment) -> None:
-        spare = [name for name in os.listdir(self.directory) if name.endswith(".free")]
-        size = len(segment.mapped)
+    def _give_back(self, segment: _Segment, reuse: bool) -> None:
+        """Free the file; the memory goes with the last reference to `segment`, which costs as much."""
         try:
-            if len(spare) < SPARE_SEGMENTS and size == seg.LARGEST and not self.state & seg.CLOSED:
+            self._save_names(segment.definitions)
+            spare = sum(1 for name in os.listdir(self.directory) if name.endswith(".free")) if reuse else 0
+            if reuse and spare < SPARE_SEGMENTS:
                 os.rename(segment.path, segment.path.with_suffix(".free"))
             else:
                 os.unlink(segment.path)
-        except FileNotFoundError:
+        except FileNotFoundError:  # the whole source was removed meanwhile
             pass
 
     def _load_names(self) -> None:

@@ -26,6 +26,7 @@ def drain(collector: Collector, rounds: int = 200) -> list[Event]:
             collector.stored(item)
         if not items and not collector.busy:
             break
+    collector.tidy()
     return events
 
 
