@@ -169,11 +169,17 @@ def show_places(workspace: Workspace, parent: Run, parquet_timeout: float) -> No
     print("\nWhere to look next")
     print(f"  page      {parent.get_portal_url().partition('?')[0]}")
     print(f"  API       {workspace._client.address().url}/api/v1/runs/{parent.id}")
-    print(f"  SQL       runstream sql {where}\"select run_id, min(value) as mse from metrics where name = 'mse' and"
-          f" experiment = '{EXPERIMENT}' group by run_id order by mse limit 3\"")  # fmt: skip
+    sql = (
+        f"select run_id, arg_max(value, step) as r2 from metrics where experiment = '{EXPERIMENT}' and name = 'r2' "
+        "group by run_id order by r2 desc limit 3"
+    )
+    print(f'  SQL       runstream sql {where}"{sql}"')
     print(f"  Python    runstream.query.runs(experiment='{EXPERIMENT}').to_pandas()")
-    if "://" in store:
-        print(f"  Parquet   {store}/metrics/ (minutes after a run's end, or now with `runstream compact`)")
+    if "://" in store or workspace._settings.url:
+        place = "the server's store" if workspace._settings.url else store
+        print(
+            f"  Parquet   {place}, below metrics/: a minute after a run's end, or now with `runstream compact`"
+        )
         return
     folder = Path(store, "metrics")
     points = _wait_for_parquet(folder, parent, parquet_timeout)
@@ -192,7 +198,8 @@ def _wait_for_parquet(folder: Path, parent: Run, timeout: float) -> int | None:
 
     wanted = _points(parent)
     deadline = time.monotonic() + timeout
-    print("  Parquet   ... being written", end="\r", flush=True, file=sys.stderr)
+    if sys.stderr.isatty():
+        print("  Parquet   ... being written", end="\r", flush=True, file=sys.stderr)
     while True:
         found = 0
         if any(folder.rglob("*.parquet")):
