@@ -236,7 +236,7 @@ async def run_parts(parts: dict[str, Part], stop: asyncio.Event) -> None:
     tasks = [asyncio.create_task(_keep_running(name, part, stop), name=name) for name, part in parts.items()]
     waiting = asyncio.create_task(stop.wait())
     try:
-        done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_EXCEPTION)
+        done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {waiting}:
             task.result()  # raises what made going on pointless
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pwd
@@ -17,12 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 from runstream.home import lock_held, lock_owner, read_token, running_service
 
 if TYPE_CHECKING:
     from conftest import Shell
+    from runstream_consumers.postgres_server import PostgresServer
 
 ROOT = os.geteuid() == 0
 
@@ -292,6 +295,22 @@ def test_database_of_a_newer_runstream_is_refused(shell: Shell) -> None:
     assert "schema version 999" in done.stderr
     assert "pip install -U" in done.stderr
     assert not lock_held(shell.home)
+
+
+def test_database_elsewhere_instead_of_an_embedded_one(shell: Shell, postgres_server: PostgresServer) -> None:
+    async def create() -> None:
+        connection = await asyncpg.connect(postgres_server.dsn)
+        await connection.execute("create database elsewhere")
+        await connection.close()
+
+    asyncio.run(create())
+    shell.variables["RUNSTREAM_DATABASE"] = postgres_server.dsn.replace("@/postgres", "@/elsewhere")
+    shell.run("up")
+    run_id = shell.train(10)
+    shell.wait_until(lambda: shell.points(run_id) == 10)
+    assert not shell.home.postgres.exists()
+    findings = {item["check"]: item["result"] for item in shell.json("doctor")}
+    assert findings["database"] == "ok"
 
 
 def test_home_of_a_newer_runstream_is_refused(shell: Shell) -> None:
