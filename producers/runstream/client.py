@@ -125,11 +125,20 @@ class ServiceClient:
             body: content; a file must be seekable and is sent from its current position.
             headers: further headers. A file's `Content-Length` has to be among them.
         """
+        import http.client
+
         start = body.tell() if body is not None and not isinstance(body, bytes) else 0
-        with self._answer(method, path, params, body, headers, start) as answer:
-            return Response(
-                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-            )
+        deadline = time.monotonic() + AWAY_TIMEOUT
+        while True:
+            with self._answer(method, path, params, body, headers, start) as answer:
+                try:
+                    content = answer.read()
+                except (http.client.HTTPException, OSError) as error:
+                    if time.monotonic() > deadline:
+                        raise self._away(error) from error
+                    continue
+                named = {name.lower(): value for name, value in answer.getheaders()}
+                return Response(answer.status, named, content)
 
     def download(self, path: str, target: IO[bytes]) -> None:
         """GET a file into `target`, in pieces; after a broken connection it goes on where it stopped."""
@@ -137,23 +146,27 @@ class ServiceClient:
 
         done, deadline = 0, time.monotonic() + AWAY_TIMEOUT
         while True:
-            headers = {"Range": f"bytes={done}-"} if done else None
-            try:
-                with self._answer("GET", path, (), None, headers, 0) as answer:
-                    if done and answer.status != 206:
-                        target.seek(0)
-                        target.truncate()
-                        done = 0
+            with self._answer(
+                "GET", path, (), None, {"Range": f"bytes={done}-"} if done else None, 0
+            ) as answer:
+                if done and answer.status != 206:
+                    target.seek(0)
+                    target.truncate()
+                    done = 0
+                wanted = done + (answer.length or 0)
+                broken: Exception = ConnectionError("the connection broke")
+                try:
+                    # A connection that breaks reads as the end of the file: the length tells them apart.
                     while piece := answer.read(_PIECE):
                         target.write(piece)
                         done += len(piece)
                         deadline = time.monotonic() + AWAY_TIMEOUT
+                except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+                    broken = error
+                if done >= wanted:
                     return
-            except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-                self._drop()
                 if time.monotonic() > deadline:
-                    raise self._away(error) from error
-                time.sleep(0.1)
+                    raise self._away(broken) from broken
 
     @contextmanager
     def _answer(

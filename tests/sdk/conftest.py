@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -24,29 +25,34 @@ def served_home() -> Iterator[Path]:
     """A home served by `runstream up`."""
     # Not pytest's own directory: its path may be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="rs-sdk-", ignore_cleanup_errors=True) as directory:
-        home = Path(directory)
-        log = (home / "service.out").open("wb")
+        with serve(Path(directory)):
+            yield Path(directory)
+
+
+@contextlib.contextmanager
+def serve(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`runstream up` in `home`, ready, until the end of the block."""
+    with (home / "service.out").open("ab") as log:
         service = subprocess.Popen(
             [sys.executable, "-P", "-m", "runstream", "up", "--foreground"],
             env=environment(home, RUNSTREAM_COMPACT_AFTER="1", RUNSTREAM_COMPACT_INTERVAL="1"),
             stdout=log,
             stderr=log,
         )
+    try:
+        deadline = time.monotonic() + 60
+        while running_service(open_home(Settings.load(home=str(home)))) is None:
+            assert service.poll() is None, (home / "service.out").read_text()
+            assert time.monotonic() < deadline, (home / "service.out").read_text()
+            time.sleep(0.05)
+        yield service
+    finally:
+        service.terminate()
         try:
-            deadline = time.monotonic() + 60
-            while running_service(open_home(Settings.load(home=str(home)))) is None:
-                assert service.poll() is None, (home / "service.out").read_text()
-                assert time.monotonic() < deadline, (home / "service.out").read_text()
-                time.sleep(0.05)
-            yield home
-        finally:
-            service.terminate()
-            try:
-                service.wait(30)
-            except subprocess.TimeoutExpired:
-                service.kill()
-                service.wait()
-            log.close()
+            service.wait(30)
+        except subprocess.TimeoutExpired:
+            service.kill()
+            service.wait()
 
 
 @pytest.fixture

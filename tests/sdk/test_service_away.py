@@ -1,0 +1,53 @@
+"""The service is killed in the middle of a run, and comes back: the training notices nothing, and nothing is lost."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from runstream.core import Experiment, Workspace
+from runstream.exceptions import ServiceException
+
+from .conftest import serve
+
+
+def test_killed_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("runstream.client.AWAY_TIMEOUT", 1.0)
+    with tempfile.TemporaryDirectory(prefix="rs-sdk-", ignore_cleanup_errors=True) as directory:
+        home = Path(directory)
+        monkeypatch.setenv("RUNSTREAM_HOME", directory)
+        experiment = Experiment(Workspace(), "away")
+        before = experiment.start_logging()  # no service has ever been here
+        for step in range(1000):
+            before.log("loss", step)
+        before.complete()
+        run = experiment.start_logging()
+        with serve(home) as service:
+            for step in range(1000):
+                run.log("loss", step)
+            assert len(run.get_metrics()["loss"]) == 1000
+            service.kill()
+            service.wait()
+            began = time.monotonic()
+            for step in range(1000, 2000):
+                run.log("loss", step)
+            run.tag("during", "the outage")
+            during = run.child_run()
+            during.log("loss", 0.5)
+            during.fail("not its fault")
+            assert time.monotonic() - began < 1.0
+            with pytest.raises(ServiceException) as away:
+                run.get_metrics()
+            assert away.value.status_code == 503
+        with serve(home):
+            monkeypatch.setattr("runstream.client.AWAY_TIMEOUT", 30.0)
+            assert run.get_metrics()["loss"] == list(range(2000))
+            assert run.get_tags() == {"during": "the outage"}
+            assert during.get_details()["error"]["error"]["message"] == "not its fault"
+            run.complete()
+            assert [one.status for one in experiment.get_runs()] == ["Completed", "Completed"]
+            assert before.get_metrics()["loss"] == list(range(1000))
