@@ -57,8 +57,9 @@ _ROWS = pa.schema([*list(_METRICS)[:3], ("row", pa.int64()), ("column", pa.strin
 
 @dataclass(slots=True)
 class _Sources:
-    """What the views are made of: files (path, experiment) by kind, hot rows spilled to files, and tables."""
+    """What the views `names` are made of: files (path, experiment) by kind, hot rows spilled to files, and tables."""
 
+    names: set[str]
     metrics: list[tuple[str, str | None]]
     rows: list[tuple[str, str | None]]
     hot_metrics: Path | None
@@ -71,6 +72,7 @@ async def run_sql(pool: asyncpg.Pool[Any], store: Store, settings: Settings, sta
 
     Raises:
         QueryError: not a single reading statement, wrong SQL, or beyond `sql_memory` or `query_timeout`.
+        TimeoutError: finding and reading the hot tier took longer than `query_timeout`.
         StoreError: a file of the store is missing or damaged.
     """
     check_statement(statement)
@@ -81,10 +83,11 @@ async def run_sql(pool: asyncpg.Pool[Any], store: Store, settings: Settings, sta
     )
     for attempt in range(_TRIES):
         with tempfile.TemporaryDirectory(prefix="runstream-sql-") as folder:
-            sources = await _collect(pool, store, names, Path(folder))
+            async with asyncio.timeout(settings.query_timeout):
+                sources = await _collect(pool, names, Path(folder))
             try:
                 return await _execute(sources, store, settings, statement, Path(folder))
-            except duckdb.IOException as error:
+            except (duckdb.IOException, OSError) as error:
                 # A file was replaced between our look and DuckDB's opening it: look again.
                 if attempt + 1 == _TRIES:
                     raise StoreError(
@@ -119,7 +122,7 @@ def _mentions_unknown(statement: str) -> bool:
     return '""' in statement or "query" in statement.lower()
 
 
-async def _collect(pool: asyncpg.Pool[Any], store: Store, names: set[str], folder: Path) -> _Sources:
+async def _collect(pool: asyncpg.Pool[Any], names: set[str], folder: Path) -> _Sources:
     """Read the snapshot. Hot points go to temporary files batch by batch: the hot tier may be larger than memory."""
     async with (
         pool.acquire() as connection,
@@ -137,7 +140,7 @@ async def _collect(pool: asyncpg.Pool[Any], store: Store, names: set[str], folde
             tables["runs"] = _runs_table(await connection.fetch(queries.SQL_RUNS))
         if "summaries" in names:
             tables["summaries"] = _summaries_table(await connection.fetch(queries.SQL_SUMMARIES))
-    return _Sources(files["metrics"], files["tables"], *spilled, tables)
+    return _Sources(names, files["metrics"], files["tables"], *spilled, tables)
 
 
 async def _spill(
@@ -307,6 +310,8 @@ def _open(sources: _Sources, store: Store, settings: Settings, folder: Path) -> 
             ("metrics", "step", sources.metrics, sources.hot_metrics, _METRICS),
             ("rows", 'row, "column"', sources.rows, sources.hot_rows, _ROWS),
         ):
+            if view not in sources.names:
+                continue  # not made, rather than empty: a reference that was overlooked is an error, not a wrong answer
             parts = []
             columns = f"run_id, name, {layout}, time, value, int_value, text"
             if files and store.local:
