@@ -12,16 +12,17 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgpack
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import MAX_MESSAGE_BYTES, TopicNames, kafka_client_options
 
 from .source import DeadLetter
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class TopicDeadLetters:
 
     async def publish(self, letters: Sequence[DeadLetter]) -> None:
         """Send `letters` and wait until the broker has them; tries again for as long as it is away."""
+        from aiokafka.errors import KafkaError
+
         pause = 0.2
         for letter in letters:
             while True:
@@ -65,6 +68,9 @@ class TopicDeadLetters:
                     pause = min(pause * 2, 5.0)
 
     async def _send(self, letter: DeadLetter) -> None:
+        from aiokafka import AIOKafkaProducer
+        from aiokafka.errors import MessageSizeTooLargeError
+
         if self._producer is None:
             producer = AIOKafkaProducer(
                 **kafka_client_options(self._settings),
@@ -96,6 +102,8 @@ class TopicDeadLetters:
         """Disconnect."""
         producer, self._producer = self._producer, None
         if producer is not None:
+            from aiokafka.errors import KafkaError
+
             try:
                 async with asyncio.timeout(5.0):
                     await producer.stop()

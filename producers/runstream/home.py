@@ -389,7 +389,17 @@ def read_service(home: Home) -> ServiceInfo | None:
 
 def running_service(home: Home) -> ServiceInfo | None:
     """The service of a home if it is up and ready."""
-    return read_service(home) if lock_held(home) else None
+    info = read_service(home) if lock_held(home) else None
+    if info is None or info.host != socket.gethostname():
+        return info
+    # A service that was killed leaves its file, and the next one has the lock some moments before it removes that.
+    try:
+        os.kill(info.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return info if info.pid == lock_owner(home) else None
 
 
 def write_service(home: Home, info: ServiceInfo) -> None:

@@ -188,6 +188,19 @@ def test_service_file_is_whole_private_and_without_the_token(tmp_path: Path) -> 
     forget_service(home)
 
 
+def test_file_of_a_killed_service_is_not_believed(tmp_path: Path) -> None:
+    home = open_home(settings_for(tmp_path))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    write_service(home, ServiceInfo(url="http://127.0.0.1:1", pid=gone.pid, host=socket.gethostname()))
+    lock = ServiceLock(home)
+    assert lock.acquire()  # by the next service, which has not got to removing the file
+    assert running_service(home) is None
+    write_service(home, ServiceInfo(url="http://127.0.0.1:2", pid=os.getpid(), host=socket.gethostname()))
+    assert running_service(home) is not None
+    lock.release()
+
+
 def test_token_is_made_once_and_private(tmp_path: Path) -> None:
     home = open_home(settings_for(tmp_path))
     tokens: list[str] = []
