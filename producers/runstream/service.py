@@ -284,8 +284,14 @@ async def _watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None
     while not await _wait(stop, 0.25):
         if not postgres.running:
             logger.error("Postgres ended by itself (see %s); starting it again", postgres.log_file)
+            address = postgres.dsn
             postgres.spawn()
             await asyncio.to_thread(postgres.wait_ready)
+            if postgres.dsn != address:
+                raise DatabaseError(
+                    f"the port of the database in {postgres.data_dir} was taken while it was down; the service ends, "
+                    "and the next use starts it with another one"
+                )
             logger.info("Postgres is back")
 
 
