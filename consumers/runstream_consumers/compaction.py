@@ -74,12 +74,14 @@ async def compact_once(
         worker.close()
 
 
-async def run_compactor(settings: Settings, stop: asyncio.Event) -> None:
+async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool = False) -> None:
     """Compact until `stop` is set.
 
     Args:
         settings: `database`, `store` and the `compact_*` settings.
         stop: ends the loop; a file begun is finished first.
+        alone: nobody else compacts this database, so that claims found at the start are those of a process that died:
+            they are not waited for.
 
     Raises:
         SettingsError, DatabaseError: the store or database cannot be opened at all.
@@ -90,6 +92,8 @@ async def run_compactor(settings: Settings, stop: asyncio.Event) -> None:
     due = _Due()
     compactor = Compactor(pool, store, settings, worker)
     try:
+        if alone:
+            await sweep_rows(pool, store, pending_grace=0.0, trash_grace=settings.trash_grace)
         while not stop.is_set():
             pause = settings.compact_interval
             try:

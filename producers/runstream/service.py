@@ -175,7 +175,7 @@ class _Service:
         parts: dict[str, Part] = {
             "server": lambda: run_server(settings, stop, token=token, on_ready=ready),
             "consumer": lambda: run_consumer(settings, stop, source="spool"),
-            "compactor": lambda: run_compactor(settings, stop),
+            "compactor": lambda: run_compactor(settings, stop, alone=True),  # the home is locked
         }
         if postgres is not None:
             parts["postgres"] = lambda: _watch_postgres(postgres, stop)
@@ -190,7 +190,7 @@ class _Service:
 
     async def _end_when_idle(self, stop: asyncio.Event) -> None:
         """Set `stop` once there was no live run and no open page for `idle_timeout` seconds."""
-        from runstream_query.api import open_pages
+        from runstream_query.live import open_pages
         from runstream_schemas.database import connect
 
         def stay() -> None:
