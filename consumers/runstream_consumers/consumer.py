@@ -22,9 +22,9 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics
 
 from .dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
-from .kafka_source import KafkaSource
 from .source import Fetched, LoadOffsets, Source
-from .writer import Counters, FenceLost, Writer
+from .transaction import FenceLost
+from .writer import Counters, Writer
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,10 @@ async def _keep_consuming(
 
 def make_source(settings: Settings, name: str, load: LoadOffsets) -> Source:
     """The source of a loop: a topic, or the spool."""
+    # Each only where it is used: the Kafka client takes a sixth of the embedded service's start.
     if name != "spool":
+        from .kafka_source import KafkaSource
+
         return KafkaSource(settings, name, load)
     from .spool_source import SpoolSource
 

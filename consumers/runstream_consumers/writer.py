@@ -9,18 +9,16 @@ what is new. Both are checked by the database inside the transaction; what is ca
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
-import numpy as np
 
-from runstream_schemas.errors import CorruptEvent, RunstreamError
+from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.events import Event, MetricsEvent, StatusEvent, encode_event, topic_of, trim_event
 from runstream_schemas.series import SeriesKey
 from runstream_schemas.settings import Settings
@@ -29,7 +27,7 @@ from . import queries
 from .lifecycle import Changes, storable, store_changes
 from .slots import Slots
 from .source import DeadLetter, Fetched, Partition
-from .summaries import COLUMNS, Batch, Rows, merge
+from .transaction import FenceLost, Plan, SourceState, Stale, move_offsets, store_points, store_sources
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +36,6 @@ ATTEMPT_TIMEOUT = 120.0
 MAX_NOTICE_BYTES = 7000  # Postgres refuses a notification of 8,000
 MIN_SILENCE = 120.0
 """Seconds without a heartbeat after which a running run is shown as not responding, at least."""
-STAGED_FROM = 300
-"""Rows of summaries from which a staging table is faster."""
 CACHED_SOURCES = 100_000
 CACHED_RUNS = 100_000
 CACHED_SERIES = 200_000
@@ -62,18 +58,6 @@ V = TypeVar("V")
 Reject = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 
 
-class FenceLost(RunstreamError):
-    """Another writer moved the offset of these partitions; nothing of the batch was stored."""
-
-    def __init__(self, partitions: Sequence[Partition]) -> None:
-        super().__init__(f"lost {', '.join(map(str, partitions))} to another writer; its offset will be read again")
-        self.partitions = list(partitions)
-
-
-class _Stale(Exception):
-    """What is cached is not what is stored."""
-
-
 class _Rollback(Exception):
     """Leaves a transaction that was only a trial."""
 
@@ -93,16 +77,6 @@ class Bounded(dict[K, V]):
 
 
 @dataclass(slots=True)
-class _Source:
-    """A row of `sources`; `key` 0: not stored yet."""
-
-    key: int
-    run_key: int
-    slots: Slots
-    dropped: int = 0
-
-
-@dataclass(slots=True)
 class Counters:
     """What a writer did since it was made."""
 
@@ -113,19 +87,6 @@ class Counters:
     retries: int = 0
     fences_lost: int = 0
     dead_letters: int = 0
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What one transaction will write; made before it begins, from the cache."""
-
-    batch: Sequence[Fetched]
-    accepted: list[tuple[Event, tuple[str, bytes], int]] = field(default_factory=list)  # event, source, first new slot
-    late: list[bool] = field(default_factory=list)
-    before: dict[tuple[str, bytes], _Source | None] = field(default_factory=dict)
-    after: dict[tuple[str, bytes], _Source] = field(default_factory=dict)
-    runs: dict[tuple[str, bytes], str] = field(default_factory=dict)
-    duplicates: int = 0
 
 
 class Writer:
@@ -145,7 +106,7 @@ class Writer:
         self.settings = settings
         self.counters = Counters() if counters is None else counters
         self._reject = reject
-        self._sources: Bounded[tuple[str, bytes], _Source] = Bounded(CACHED_SOURCES)
+        self._sources: Bounded[tuple[str, bytes], SourceState] = Bounded(CACHED_SOURCES)
         self._runs: Bounded[str, int] = Bounded(CACHED_RUNS)
         self._series: Bounded[SeriesKey, int] = Bounded(CACHED_SERIES)
 
@@ -198,7 +159,7 @@ class Writer:
                     return await attempt()
             except FenceLost:
                 raise
-            except (_Stale, asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError) as error:
+            except (Stale, asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError) as error:
                 if pause > 0.3:
                     log.warning("%s, reading again what is stored: %s: %s", what, type(error).__name__, error)
             except _TRANSIENT as error:
@@ -272,8 +233,8 @@ class Writer:
 
     # --- what to write ----------------------------------------------------------------------------------------------
 
-    async def _plan(self, batch: Sequence[Fetched]) -> _Plan:
-        plan = _Plan(batch)
+    async def _plan(self, batch: Sequence[Fetched]) -> Plan:
+        plan = Plan(batch)
         events = [event for fetched in batch for event in fetched.events]
         await self._load_sources(events)
         for event in events:
@@ -282,7 +243,7 @@ class Writer:
             if state is None:
                 stored = self._sources.get(at)
                 plan.before[at] = stored
-                state = _Source(0, 0, Slots()) if stored is None else _Source(
+                state = SourceState(0, 0, Slots()) if stored is None else SourceState(
                     stored.key, stored.run_key, stored.slots.copy(), stored.dropped
                 )  # fmt: skip
                 plan.after[at] = state
@@ -317,7 +278,7 @@ class Writer:
             queries.FIND_SOURCES, [UUID(bytes=source) for _, source in wanted], [topic for topic, _ in wanted]
         )
         for row in rows:
-            self._sources[row["topic"], row["source"].bytes] = _Source(
+            self._sources[row["topic"], row["source"].bytes] = SourceState(
                 row["key"], row["run_key"], Slots.parse(row["next"], row["ahead"]), row["dropped"]
             )
 
@@ -341,7 +302,7 @@ class Writer:
 
     # --- the transaction --------------------------------------------------------------------------------------------
 
-    async def _commit(self, plan: _Plan, *, trial: bool = False) -> None:
+    async def _commit(self, plan: Plan, *, trial: bool = False) -> None:
         series_ids = self._series  # looked up before anything is awaited: a trim would take them away
         ids = {
             n: [series_ids[key] for key, _ in event.series]
@@ -352,10 +313,10 @@ class Writer:
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 if not trial:
-                    await _move_offsets(connection, plan.batch)
+                    await move_offsets(connection, plan.batch)
                 runs = await self._run_keys(connection, plan)
-                keys = await _store_sources(connection, plan, runs)
-                points = await _store_points(connection, plan, runs, keys, ids)
+                keys = await store_sources(connection, plan, runs)
+                points = await store_points(connection, plan, runs, keys, ids)
                 for event, _, _ in plan.accepted:
                     if isinstance(event, StatusEvent):
                         for step in event.ops:
@@ -381,7 +342,7 @@ class Writer:
         self.counters.duplicates += plan.duplicates
         await self._conclude(plan, runs, created)
 
-    async def _run_keys(self, connection: asyncpg.Connection[Any], plan: _Plan) -> dict[str, int]:
+    async def _run_keys(self, connection: asyncpg.Connection[Any], plan: Plan) -> dict[str, int]:
         """Keys of the runs of all sources; a run nobody has created yet gets a row that only knows its id."""
         wanted = sorted(set(plan.runs.values()))
         runs = {run_id: self._runs[run_id] for run_id in wanted if run_id in self._runs}
@@ -396,7 +357,7 @@ class Writer:
             runs.update((run_id, keys[storable(run_id)]) for run_id in missing)
         return runs
 
-    async def _conclude(self, plan: _Plan, runs: dict[str, int], created: list[int]) -> None:
+    async def _conclude(self, plan: Plan, runs: dict[str, int], created: list[int]) -> None:
         """What needs to see the commits of other writers too. Lost in a crash, it is made up for by `sweep`."""
         try:
             if created:
@@ -444,143 +405,7 @@ def _trim(event: Event, received: Sequence[tuple[int, int]]) -> Event | None:
     return type(event)(event.run_id, event.source, event.first, event.count, ops) if ops else None  # type: ignore[arg-type]
 
 
-async def _move_offsets(connection: asyncpg.Connection[Any], batch: Sequence[Fetched]) -> None:
-    """The fence. First of all statements: whoever waits here for another writer has written nothing yet."""
-    spans = sorted(batch, key=lambda f: (f.partition.cluster, f.partition.topic_id, f.partition.index))
-
-    def columns(some: Sequence[Fetched]) -> tuple[list[str], list[str], list[int]]:
-        return [f.partition.cluster for f in some], [f.partition.topic_id for f in some], [f.partition.index for f in some]
-
-    names = [f.partition.topic_name for f in spans]
-    rows = await connection.fetch(
-        queries.MOVE_OFFSETS, *columns(spans), [f.start for f in spans], [f.next for f in spans], names
-    )
-    moved = {tuple(row) for row in rows}
-    others = [f for f in spans if (f.partition.cluster, f.partition.topic_id, f.partition.index) not in moved]
-    if others:
-        rows = await connection.fetch(
-            queries.BEGIN_OFFSETS, *columns(others), [f.next for f in others], [f.partition.topic_name for f in others]
-        )
-        moved |= {tuple(row) for row in rows}
-        lost = [f.partition for f in others if (f.partition.cluster, f.partition.topic_id, f.partition.index) not in moved]
-        if lost:
-            raise FenceLost(lost)
-    gone = [(f.missing, f.partition) for f in spans if f.missing is not None]
-    if gone:
-        await connection.execute(
-            queries.RECORD_LOST_OFFSETS,
-            [m.first for m, _ in gone], [m.next for m, _ in gone], [m.reason for m, _ in gone],
-            [p.cluster for _, p in gone], [p.topic_id for _, p in gone], [p.index for _, p in gone],
-        )  # fmt: skip
-
-
-async def _store_sources(
-    connection: asyncpg.Connection[Any], plan: _Plan, runs: dict[str, int]
-) -> dict[tuple[str, bytes], int]:
-    """Move the sources' slots from what was cached to what will be stored; returns their keys."""
-    keys = {at: state.key for at, state in plan.after.items()}
-    new = [at for at, key in keys.items() if key == 0]
-    moved = [
-        at for at, state in plan.after.items()
-        if (old := plan.before[at]) is not None and (old.slots != state.slots or old.dropped != state.dropped)
-    ]  # fmt: skip
-    if new:
-        at_run = [runs[plan.runs[at]] for at in new]
-        rows = await connection.fetch(queries.COUNT_SOURCES, list(set(at_run)))
-        counts: dict[tuple[int, str], int] = {(row["run_key"], row["topic"]): row["n"] for row in rows}
-        ordinals = []
-        for (topic, _), run_key in zip(new, at_run, strict=True):
-            ordinals.append(counts.get((run_key, topic), 0))
-            counts[run_key, topic] = ordinals[-1] + 1
-        states = [plan.after[at] for at in new]
-        rows = await connection.fetch(
-            queries.ADD_SOURCES, [UUID(bytes=source) for _, source in new], [topic for topic, _ in new], at_run, ordinals,
-            [s.slots.next for s in states], [s.slots.multirange for s in states], [s.dropped for s in states],
-        )  # fmt: skip
-        if len(rows) != len(new):
-            raise _Stale("a source was stored by another writer")
-        for row in rows:
-            keys[row["topic"], row["source"].bytes] = row["key"]
-    if moved:
-        moved.sort(key=lambda at: keys[at])
-        befores = [before for at in moved if (before := plan.before[at]) is not None]
-        states = [plan.after[at] for at in moved]
-        done = await connection.execute(
-            queries.MOVE_SOURCES, [keys[at] for at in moved], [b.slots.next for b in befores],
-            [b.slots.multirange for b in befores], [s.slots.next for s in states], [s.slots.multirange for s in states],
-            [s.dropped for s in states],
-        )  # fmt: skip
-        if done != f"UPDATE {len(moved)}":
-            raise _Stale("a source was moved by another writer")
-    await _store_holes(connection, plan, runs)
-    return keys
-
-
-async def _store_holes(connection: asyncpg.Connection[Any], plan: _Plan, runs: dict[str, int]) -> None:
-    changed = [
-        at for at, state in plan.after.items()
-        if state.slots.holes != (before.slots.holes if (before := plan.before[at]) is not None else [])
-    ]  # fmt: skip
-    if not changed:
-        return
-    who = [UUID(bytes=source) for _, source in changed], [topic for topic, _ in changed]
-    await connection.execute(queries.FORGET_HOLES, *who, [runs[plan.runs[at]] for at in changed])
-    holes = [(at, hole) for at in changed for hole in plan.after[at].slots.holes]
-    if holes:
-        await connection.execute(
-            queries.RECORD_HOLES, [runs[plan.runs[at]] for at, _ in holes], [UUID(bytes=at[1]) for at, _ in holes],
-            [at[0] for at, _ in holes], [first for _, (first, _) in holes], [next_ for _, (_, next_) in holes],
-        )  # fmt: skip
-
-
-async def _store_points(
-    connection: asyncpg.Connection[Any], plan: _Plan, runs: dict[str, int], keys: dict[tuple[str, bytes], int],
-    ids: dict[int, list[int]],
-) -> int:  # fmt: skip
-    """Chunks and summaries; returns the number of points."""
-    chunks: list[tuple[int, int, int, int, int, bytes]] = []
-    current: list[Batch] = []
-    late: list[Batch] = []
-    points = 0
-    for n, series_ids in ids.items():
-        event, at, new_from = plan.accepted[n]
-        assert isinstance(event, MetricsEvent)
-        if not event.points:
-            continue
-        run_key = runs[event.run_id]
-        end = event.first + event.count
-        # A trimmed event starts where its new slots do: no two chunks of a source start at the same slot.
-        chunks.append((run_key, keys[at], new_from, end - new_from, event.points, event.payload))
-        (late if plan.late[n] else current).append(Batch(event, run_key, series_ids))
-        points += event.points
-    if chunks:
-        await connection.copy_records_to_table("chunks", records=chunks, columns=queries.CHUNK_COLUMNS)
-    for rows, is_late in ((merge(current), False), (merge(late), True)):
-        if rows is not None:
-            await _store_summaries(connection, rows, is_late)
-    return points
-
-
-async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows, late: bool) -> None:
-    plain = np.flatnonzero(rows.plain)
-    if len(plain) < STAGED_FROM:
-        plain = plain[:0]
-    else:
-        await connection.execute(queries.STAGE_SUMMARIES)
-        await connection.copy_to_table(
-            "staged_summaries", source=io.BytesIO(rows.copy_data(plain)), columns=COLUMNS, format="binary"
-        )
-        await connection.execute(queries.MERGE_LATE_STAGED if late else queries.MERGE_STAGED)
-        await connection.execute(queries.UNSTAGE_SUMMARIES)
-    others = np.delete(np.arange(len(rows)), plain)
-    if len(others):
-        columns = rows.arrays(others)
-        if rows.texts:
-            columns[-1] = [None if text is None else storable(text) for text in columns[-1]]
-        await connection.execute(queries.UPSERT_LATE_SUMMARIES if late else queries.UPSERT_SUMMARIES, *columns)
-
-
-def _notices(plan: _Plan) -> list[str]:
+def _notices(plan: Plan) -> list[str]:
     runs: dict[str, dict[str, None]] = {}
     for event, at, _ in plan.accepted:
         runs.setdefault(at[0], {})[event.run_id] = None

@@ -15,7 +15,8 @@ from runstream.spool import RunWriter
 from runstream_consumers.kafka_source import KafkaSource
 from runstream_consumers.source import Fetched, Source
 from runstream_consumers.spool_source import SpoolSource
-from runstream_consumers.writer import FenceLost, Writer
+from runstream_consumers.transaction import FenceLost
+from runstream_consumers.writer import Writer
 from runstream_schemas.events import MetricsEvent, encode_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import kafka_client_options

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstream_consumers.source import DeadLetter, Fetched, Missing, Partition
-from runstream_consumers.writer import FenceLost, Writer
+from runstream_consumers.transaction import FenceLost
+from runstream_consumers.writer import Writer
 from runstream_schemas.events import Event, TagOp, TagsEvent
 from runstream_schemas.settings import Settings
 
