@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,9 @@ from .vectors import Segment, join, merge_by_time
 WHOLE_BYTES = 16 << 10
 """Chunks up to this size are fetched whole: a second round trip costs more than the bytes."""
 
+PORTION_BYTES = 1 << 20
+"""Bytes fetched, and decoded, at a time."""
+
 Pieces = list[tuple[int, bytes]]  # (offset, bytes), ascending
 
 
@@ -44,8 +47,13 @@ class Chunk:
     missing: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes) still to fetch
     blocks: list[int] = field(default_factory=list)  # those that hold wanted series
 
-    def plan(self, names: Collection[str] | None) -> None:
-        """Work out which bytes are still needed for the wanted series.
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """Its primary key: run, source, first slot."""
+        return self.run_key, self.source_key, self.first
+
+    def plan(self, names: Collection[str] | None) -> bool:
+        """Work out which bytes are still needed for the wanted series; False: first of all the rest of the header.
 
         Raises:
             QueryError: the payload is damaged.
@@ -55,7 +63,7 @@ class Chunk:
             need = index_size(head)
             if need > len(head):
                 self.missing = [(len(head), need - len(head))]  # a very wide batch; plan again with those
-                return
+                return False
             self.index = read_index(head)
             if self.index.size != self.size:
                 raise CorruptEvent(f"it has {self.size} bytes, its header says {self.index.size}")
@@ -66,6 +74,7 @@ class Chunk:
             for at, size in self._wanted_parts(names)
             if at + size > len(head)
         ]
+        return True
 
     def extend(self, at: int, data: bytes) -> None:
         """Add fetched bytes; those that continue the first piece are joined to it."""
@@ -164,43 +173,70 @@ def _wanted(key: SeriesKey, names: Collection[str] | None) -> bool:
 
 async def fetch_chunks(
     connection: Connection, run_keys: Sequence[int], names: Collection[str] | None = None
-) -> list[Chunk]:
+) -> AsyncIterator[list[Chunk]]:
     """Fetch the hot chunks of runs, as far as needed for series called `names` (None: all). Call it in a snapshot.
+
+    They come in lists of some megabytes, so that one can be decoded while the database looks up the next; in no order.
 
     Raises:
         QueryError: a payload is damaged.
     """
     whole = 1 << 30 if names is None else WHOLE_BYTES
     rows = await connection.fetch(queries.HOT_CHUNKS, list(run_keys), whole, PREFIX_BYTES)
-    chunks = [
-        Chunk(
+    waiting: list[Chunk] = []
+    complete: list[Chunk] = []
+    for row in rows:
+        chunk = Chunk(
             row["run_key"], row["source_key"], row["ordinal"], row["first"], row["size"], [(0, row["head"])]
         )
-        for row in rows
-    ]
-    for chunk in chunks:
         chunk.plan(names)
-    while wanted := [(chunk, at, size) for chunk in chunks for at, size in chunk.missing]:
-        data = await connection.fetch(
-            queries.CHUNK_PARTS,
-            list(range(len(wanted))),
-            [chunk.run_key for chunk, _, _ in wanted],
-            [chunk.source_key for chunk, _, _ in wanted],
-            [chunk.first for chunk, _, _ in wanted],
-            [at + 1 for _, at, _ in wanted],
-            [size for _, _, size in wanted],
-        )
-        for row in sorted(data, key=lambda row: row["place"]):  # ascending offsets within each chunk
-            chunk, at, _ = wanted[row["place"]]
-            chunk.extend(at, row["data"])
-        for chunk, _, _ in wanted:
-            if chunk.index is None:
-                chunk.plan(names)
-                if chunk.index is None:
-                    raise chunk.damaged(CorruptEvent(f"its header is longer than its {chunk.size} bytes"))
-            else:
-                chunk.missing = []
-    return chunks
+        (waiting if chunk.missing else complete).append(chunk)
+    for part in _portions(complete):
+        yield part
+    while waiting:
+        unplanned: list[Chunk] = []
+        for part in _portions(waiting):
+            await _fetch_missing(connection, part)
+            for chunk in part:
+                if chunk.index is None:  # its header was longer than the first bytes; now it is whole
+                    if not chunk.plan(names):
+                        raise chunk.damaged(CorruptEvent(f"its header is longer than its {chunk.size} bytes"))
+                    unplanned += [chunk] if chunk.missing else []
+            if done := [chunk for chunk in part if not chunk.missing]:
+                yield done
+        waiting = unplanned
+
+
+async def _fetch_missing(connection: Connection, chunks: Sequence[Chunk]) -> None:
+    wanted = [(chunk, at, size) for chunk in chunks for at, size in chunk.missing]
+    data = await connection.fetch(
+        queries.CHUNK_PARTS,
+        list(range(len(wanted))),
+        [chunk.run_key for chunk, _, _ in wanted],
+        [chunk.source_key for chunk, _, _ in wanted],
+        [chunk.first for chunk, _, _ in wanted],
+        [at + 1 for _, at, _ in wanted],
+        [size for _, _, size in wanted],
+    )
+    for chunk in chunks:
+        chunk.missing = []
+    for row in sorted(data, key=lambda row: int(row["place"])):  # ascending offsets within each chunk
+        chunk, at, _ = wanted[row["place"]]
+        chunk.extend(at, row["data"])
+
+
+def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+    """Lists of chunks that hold, or lack, about `PORTION_BYTES`."""
+    portion: list[Chunk] = []
+    held = 0
+    for chunk in chunks:
+        portion.append(chunk)
+        held += sum(size for _, size in chunk.missing) if chunk.missing else chunk.size
+        if held >= PORTION_BYTES:
+            yield portion
+            portion, held = [], 0
+    if portion:
+        yield portion
 
 
 def merge_sources(
@@ -209,10 +245,10 @@ def merge_sources(
     """Points by run key and series: a writer's chunks one after the other, several writers' merged by time.
 
     Args:
-        decoded: chunks in order of (run, source, first slot), with what they hold.
+        decoded: chunks with what they hold, in any order.
     """
     by_source: dict[tuple[int, SeriesKey], dict[int, list[Segment]]] = {}
-    for chunk, segments in decoded:
+    for chunk, segments in sorted(decoded, key=lambda item: item[0].position):
         for key, segment in segments.items():
             by_source.setdefault((chunk.run_key, key), {}).setdefault(chunk.source_key, []).append(segment)
     result: dict[int, dict[SeriesKey, Segment]] = {}

@@ -23,6 +23,7 @@ from .parquet import METRICS, TABLES, Layout, ParquetFiles
 from .runs import Connection
 from .vectors import Segment
 
+Decoded = tuple[Chunk, dict[SeriesKey, Segment]]
 DECODERS = 4
 """Threads that decode; the codecs release the GIL."""
 
@@ -48,13 +49,13 @@ class Snapshot:
     Attributes:
         runs: run ids by key.
         parts: row groups, files in the order in which their points were stored.
-        chunks: hot chunks, fetched as far as wanted, in order of (run, source, first slot).
+        hot: what the hot chunks hold, being decoded in threads.
         series_order: series by when they were first logged: breaks ties between equal times.
     """
 
     runs: dict[int, str]
     parts: list[FilePart]
-    chunks: list[Chunk]
+    hot: list[asyncio.Future[list[Decoded]]]
     series_order: dict[SeriesKey, tuple[int, int]]
 
 
@@ -88,12 +89,15 @@ async def take_snapshot(
             for layout in layouts
             for row in await connection.fetch(queries.LIVE_FILES, keys, layout.kind)
         ]
-        chunks = await fetch_chunks(connection, keys, names)
+        hot = [
+            asyncio.get_running_loop().run_in_executor(_executor, _decode, chunks, names)
+            async for chunks in fetch_chunks(connection, keys, names)
+        ]
         order: dict[SeriesKey, tuple[int, int]] = {}
         if names is None or len(names) > 1:
             for row in await connection.fetch(queries.SERIES_ORDER, keys):
                 order[SeriesKey(row["cls"], row["name"], row["column"])] = (row["first_time"] or 0, row["id"])
-        return Snapshot(runs, parts, chunks, order)
+        return Snapshot(runs, parts, hot, order)
 
 
 async def read_points(
@@ -119,18 +123,13 @@ async def read_points(
         loop.run_in_executor(_executor, files.read, path, layout, groups, names)
         for (_, path), (layout, groups) in by_file.items()
     ]
-    size = max(1, -(-len(snapshot.chunks) // DECODERS))
-    hot = [
-        loop.run_in_executor(_executor, _decode, snapshot.chunks[at : at + size], names)
-        for at in range(0, len(snapshot.chunks), size)
-    ]
     result: dict[str, dict[SeriesKey, list[Segment]]] = {}
     for found in await asyncio.gather(*cold):
         for run_id, series in found.items():
             for key, segments in series.items():
                 if cls is None or key.cls in cls:
                     result.setdefault(run_id, {}).setdefault(key, []).extend(segments)
-    decoded = [item for part in await asyncio.gather(*hot) for item in part]
+    decoded = [item for part in await asyncio.gather(*snapshot.hot) for item in part]
     for run_key, by_key in merge_sources(decoded).items():
         for key, segment in by_key.items():
             if cls is None or key.cls in cls:
@@ -138,7 +137,5 @@ async def read_points(
     return result
 
 
-def _decode(
-    chunks: Sequence[Chunk], names: Collection[str] | None
-) -> list[tuple[Chunk, dict[SeriesKey, Segment]]]:
+def _decode(chunks: Sequence[Chunk], names: Collection[str] | None) -> list[Decoded]:
     return [(chunk, chunk.decode(names)) for chunk in chunks]

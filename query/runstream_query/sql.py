@@ -154,7 +154,11 @@ async def _spill(
         batch: list[Any] = []
         for row in [*runs, None]:
             if batch and (row is None or sum(r["bytes"] for r in batch) + row["bytes"] > _HOT_BATCH):
-                chunks = await fetch_chunks(connection, [r["run_key"] for r in batch])
+                chunks = [
+                    chunk
+                    async for some in fetch_chunks(connection, [r["run_key"] for r in batch])
+                    for chunk in some
+                ]
                 known = {r["run_key"]: (r["run_id"], r["experiment"]) for r in batch}
                 await asyncio.to_thread(_write_hot, chunks, known, folder, kinds, writers)
                 batch = []
