@@ -14,6 +14,8 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+import pyarrow as pa
+
 from runstream_consumers import hot_to_parquet, merge, runs_snapshot, sweep
 from runstream_consumers.compaction import compact_once
 from runstream_consumers.worker import Worker
@@ -75,6 +77,7 @@ async def one_round(dsn: str, root: str) -> None:
 def main() -> None:
     """Serve until the input ends."""
     global left
+    pa.array([0])  # imports pandas, which takes longer than a whole round: once here, not in every child
     merge.FANOUT = 3
     hot_to_parquet.FILE_POINTS = 40  # a round makes several files
     for name in ("stage", "publish", "retire", "delete"):

@@ -13,7 +13,7 @@ import pytest
 
 from .conftest import START, Pipeline, floats
 
-STRIDE = int(os.environ.get("RUNSTREAM_TEST_CRASH_STRIDE", "7"))
+STRIDE = int(os.environ.get("RUNSTREAM_TEST_CRASH_STRIDE", "11"))
 """Every how many steps to die; 1 tries each and takes minutes."""
 
 

@@ -1,0 +1,111 @@
+"""The compactor as a role: it does everything by itself, survives an outage, and ends when told."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from runstream_consumers import compaction
+from runstream_consumers.compaction import run_compactor
+from runstream_consumers.hot_to_parquet import is_due
+from runstream_consumers.runs_snapshot import PATH
+from runstream_schemas.errors import StoreError
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import LocalStore
+
+from .conftest import Pipeline, rounds
+
+
+async def _until(pipeline: Pipeline, files: int) -> None:
+    async with asyncio.timeout(20):
+        while len(await pipeline.files()) != files or not pipeline.store.exists(PATH):
+            await asyncio.sleep(0.05)
+
+
+async def test_it_compacts_merges_and_writes_the_runs_until_it_is_stopped(pipeline: Pipeline) -> None:
+    stop = asyncio.Event()
+    role = asyncio.create_task(run_compactor(replace(pipeline.settings, compact_interval=0.1), stop))
+    for number in range(8):
+        await pipeline.add_run(f"run_{number}")
+        await pipeline.add_chunk(f"run_{number}", rounds(["a", "b"], 10))
+        async with asyncio.timeout(20):
+            while await pipeline.hot():
+                await asyncio.sleep(0.02)
+    await _until(pipeline, 1)
+    stop.set()
+    await asyncio.wait_for(role, 10)
+    assert await pipeline.both_tiers() == pipeline.globbed() == pipeline.logged
+
+
+async def test_a_store_that_cannot_be_written_is_tried_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compaction, "_RETRY", 0.1)
+    stage = LocalStore.stage
+    refused = asyncio.Event()
+
+    def full(store: LocalStore, path: str) -> object:
+        loop.call_soon_threadsafe(refused.set)
+        raise StoreError(f"{path}: cannot write it in the store {store.root} (No space left on device)")
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(LocalStore, "stage", full)
+    await pipeline.add_run("run")
+    await pipeline.add_chunk("run", rounds(["a"], 10))
+    stop = asyncio.Event()
+    role = asyncio.create_task(run_compactor(replace(pipeline.settings, compact_interval=0.1), stop))
+    await asyncio.wait_for(refused.wait(), 10)
+    assert await pipeline.hot() == pipeline.logged
+    monkeypatch.setattr(LocalStore, "stage", stage)
+    await _until(pipeline, 1)
+    stop.set()
+    await asyncio.wait_for(role, 10)
+    assert "No space left on device" in caplog.text
+    assert await pipeline.both_tiers() == pipeline.globbed() == pipeline.logged
+
+
+RUN = {
+    "experiment_id": 1,
+    "status": "Completed",
+    "settled_at": "long ago",
+    "settled_ago": 60.0,
+    "newest_ago": 60.0,
+    "oldest_ago": 60.0,
+    "bytes": 1000,
+    "chunks": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "due"),
+    [
+        ({}, True),
+        ({"settled_ago": 5.0}, False),
+        ({"newest_ago": 5.0}, False),  # late points: more may follow
+        ({"newest_ago": 5.0, "oldest_ago": 300.0}, True),  # but not for ever
+        ({"settled_at": None, "settled_ago": None}, False),
+        ({"settled_at": None, "settled_ago": None, "newest_ago": 700.0}, True),
+        ({"settled_at": None, "settled_ago": None, "status": "Running", "newest_ago": 700.0}, False),
+        ({"settled_at": None, "settled_ago": None, "status": "Running", "newest_ago": 4000.0}, True),
+        (
+            {
+                "settled_at": None,
+                "settled_ago": None,
+                "status": "Running",
+                "newest_ago": 0.0,
+                "bytes": 1 << 30,
+            },
+            True,
+        ),
+        (
+            {"settled_at": None, "settled_ago": None, "status": "Running", "newest_ago": 0.0, "chunks": 9000},
+            True,
+        ),
+        ({"experiment_id": None}, False),  # its creation may be on its way
+        ({"experiment_id": None, "newest_ago": 90_000.0}, True),
+    ],
+)
+def test_when_a_run_is_due(change: dict[str, object], due: bool) -> None:
+    assert is_due(RUN | change, Settings()) is due
