@@ -115,7 +115,7 @@ NO_EXPERIMENT = "__HIVE_DEFAULT_PARTITION__"
 
 
 def parquet_writer(sink: Any, schema: pa.Schema, level: int = 3) -> pq.ParquetWriter:
-    """A writer of `schema` with the encodings that were measured best (docs/decisions: parquet encodings).
+    """A writer of `schema` with the encodings that were measured best (docs/decisions/0008).
 
     Args:
         sink: a path or a file open for writing.
