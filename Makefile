@@ -42,9 +42,10 @@ bench:  ## Measure, beside the figures of docs/performance.md (ARGS=--help)
 	@$(DEV)
 	$(PY) -m bench $(ARGS)
 
-docs:  ## Write the generated pages of docs/reference anew
+docs:  ## Write the generated pages of docs/reference anew, and hold all pages to the code
 	@$(DEV)
 	$(PY) docs/generate.py
+	$(PY) -m pytest -q tests/docs tests/project/test_docs.py
 
 kafka:  ## Run a real Kafka in the foreground (ARGS="--port 9092 --data DIR")
 	@$(DEV)

@@ -15,9 +15,9 @@ REFERENCE = Path(__file__).parent / "reference"
 SETTINGS_HEAD = """\
 # Settings
 
-Each setting is an environment variable, an option of every command, and a key of `config.json` in lower case:
-`RUNSTREAM_STORE`, `--store`, `"store"`. An option wins over the variable, the variable over the file. `runstream doctor`
-shows those in force.
+Each setting is an environment variable, an option of the roles, `up`, `sync`, `compact` and `doctor` (the reading commands
+take a few of them), and a key of `config.json` in lower case: `RUNSTREAM_STORE`, `--store`, `"store"`. An option wins over
+the variable, the variable over the file, the file over the default.
 
 | variable | option | default | meaning |
 |---|---|---|---|

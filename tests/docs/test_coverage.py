@@ -1,0 +1,183 @@
+"""Everything that can be seen from outside has its place in docs/; what has none on purpose is listed here."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from runstream import query
+from runstream.cli import build_parser
+from runstream.core import Experiment, Run, Workspace
+from runstream_query import sql
+from runstream_schemas import arrow, errors, events, limits, status
+from runstream_schemas.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+
+OPTIONS_WITHOUT_A_PLACE = {"--help", "--output", "--query", "--version", "--parent", "--started-by-itself"}
+"""Of every command, or between our own processes. `run list --parent` is looked for under its own heading."""
+
+MODULES_OF_THE_PAGES = {"pages.py", "page_api.py"}
+"""Their routes are between our own pages and our own server, and may change with both."""
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading, up to the next one of its level or above."""
+    level = heading.split(" ", 1)[0]
+    assert f"\n{heading}\n" in text, f"no heading {heading!r}"
+    body = text.split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"\n#{{1,{len(level)}}} ", body, maxsplit=1)[0]
+
+
+def commands(
+    parser: argparse.ArgumentParser, words: str = "runstream"
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield words, parser
+    for group in groups:
+        for name, command in group.choices.items():
+            yield from commands(command, f"{words} {name}")
+
+
+COMMANDS = dict(commands(build_parser()))
+
+
+@pytest.mark.parametrize("item", fields(Settings), ids=lambda item: item.name)
+def test_every_setting_is_in_the_table(item: object) -> None:
+    assert f"`{PREFIX}{item.name.upper()}`" in page("settings.md")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_has_a_heading_with_its_options(words: str) -> None:
+    text = section(page("cli.md"), f"### `{words}`")
+    settings = {"--" + item.name.replace("_", "-") for item in fields(Settings)}
+    own = {
+        action.option_strings[-1]
+        for action in COMMANDS[words]._actions
+        if action.option_strings and not action.dest.startswith("setting_")
+    }
+    missing = {option for option in own - settings - OPTIONS_WITHOUT_A_PLACE if option not in text}
+    assert not missing
+
+
+def test_no_heading_names_a_command_that_is_gone() -> None:
+    named = re.findall(r"^### `(runstream [a-z -]+)`$", page("cli.md"), re.MULTILINE)
+    assert set(named) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("kind", [events.METRICS, events.TAGS, events.STATUS])
+def test_every_event_type_has_a_heading(kind: str) -> None:
+    assert section(page("events.md"), f"## Event type `{kind}`")
+
+
+def test_every_field_of_a_metrics_event_is_described() -> None:
+    text = section(page("events.md"), f"## Event type `{events.METRICS}`")
+    names = {
+        "points",
+        "series",
+        "summary",
+        "texts",
+        "payload",
+        "dropped",
+        *events._SUMMARY_INTS,
+        *events._SUMMARY_FLOATS,
+    }
+    assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_every_step_of_a_run_is_described() -> None:
+    steps = {*status._STATUSES, *status._ENDINGS, "create", "error", "warning", "heartbeat"}
+    assert {step for step in steps if f"`{step}`" not in page("statuses.md")} == set()
+
+
+@pytest.mark.parametrize("kind", [Workspace, Experiment, Run], ids=lambda kind: kind.__name__)
+def test_every_public_member_is_named(kind: type) -> None:
+    text = section(page("python.md"), f"## {kind.__name__}")
+    names = {name for name in dir(kind) if not name.startswith("_")}
+    assert {name for name in names if not re.search(rf"`{name}\b", text)} == set()
+
+
+def test_every_reader_and_its_arguments_are_named() -> None:
+    text = section(page("python.md"), "## runstream.query")
+    for reader in (query.sql, query.metrics, query.runs):
+        names = {reader.__name__, *inspect.signature(reader).parameters} - {"settings"}
+        assert {name for name in names if not re.search(rf"\b{name}\b", text)} == set(), reader.__name__
+    methods = {name for name in dir(query.Result) if not name.startswith("_")}
+    assert {name for name in methods if f"`{name}" not in text} == set()
+
+
+VIEW_COLUMNS = {
+    "metrics": sql._METRICS.names,
+    "rows": sql._ROWS.names,
+    "runs": sql._runs_table([]).column_names,
+    "summaries": sql._summaries_table([]).column_names,
+}
+
+
+@pytest.mark.parametrize("view", sql.VIEWS)
+def test_every_column_of_a_view_is_described(view: str) -> None:
+    described = re.findall(r"^\| `(\w+)` \|", section(page("sql.md"), f"## View `{view}`"), re.MULTILINE)
+    assert described == VIEW_COLUMNS[view]
+
+
+@pytest.mark.parametrize("kind", arrow.SCHEMAS)
+def test_every_column_of_a_file_is_described(kind: str) -> None:
+    text = section(page("parquet.md"), f"## {kind}")
+    assert {name for name in arrow.SCHEMAS[kind].names if f"`{name}`" not in text} == set()
+    for item in arrow.SCHEMAS[kind]:
+        if pa.types.is_list(item.type):
+            assert {part.name for part in item.type.value_type if f"`{part.name}`" not in text} == set()
+
+
+def routes() -> list[str]:
+    modules = (ROOT / "query" / "runstream_query").glob("*.py")
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in modules if path.name not in MODULES_OF_THE_PAGES
+    )
+    return sorted({re.sub(r":\w+}", "}", path) for path in re.findall(r'\bRoute\(\s*"([^"]+)"', source)})
+
+
+@pytest.mark.parametrize("route", routes())
+def test_every_route_is_described(route: str) -> None:
+    assert re.search(rf"`(?:GET|PUT|POST|DELETE) {re.escape(route)}`", page("api.md")), route
+
+
+def test_every_error_is_in_the_tree() -> None:
+    names = {
+        name
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and issubclass(kind, errors.RunstreamError)
+    }
+    assert {name for name in names if name not in page("errors.md")} == set()
+
+
+def test_limits_are_those_of_the_code() -> None:
+    text = page("errors.md")
+    for value in (limits.MAX_NAME_BYTES, limits.MAX_RUN_ID_BYTES, limits.MAX_EVENT_POINTS):
+        assert f"{value:,}" in text
+    assert f"{limits.MAX_TEXT_BYTES >> 20} MiB of UTF-8" in text
+    assert f"| event | {limits.MAX_EVENT_BYTES >> 20} MiB" in text
+
+
+def test_every_table_of_the_database_is_named() -> None:
+    folder = ROOT / "schemas" / "runstream_schemas" / "migrations"
+    created = {
+        name
+        for path in folder.glob("*.sql")
+        for name in re.findall(r"^create table (\w+)", path.read_text(), re.MULTILINE)
+    }
+    text = section(page("sql.md"), "## Tables of the database")
+    assert {name for name in created if f"`{name}`" not in text} == set()
