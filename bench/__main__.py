@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .result import Result, table
 
-MODULES = ("calls", "start", "storage", "query", "runs_list", "pipeline", "latency", "many_runs")
+MODULES = ("calls", "start", "compaction", "query", "runs_list", "latency", "many_runs", "pipeline")
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- begin measured -->", "<!-- end measured -->"
 
