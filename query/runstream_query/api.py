@@ -26,7 +26,8 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from . import artifacts, queries
+from . import artifacts, live, page_api, pages, queries
+from .charts import Charts
 from .gate import Counters, Gate
 from .reader import Query
 from .responses import (
@@ -52,6 +53,7 @@ from .runs import (
     iso,
     list_runs,
 )
+from .search import search
 from .sql import run_sql
 from .watermark import Notifications, wait_stored
 
@@ -59,14 +61,6 @@ MAX_WAIT = 30.0
 """Most seconds a read waits for the caller's own writes."""
 STALE = {"X-Runstream-Stale": "1"}
 MAX_SQL_BYTES = 1 << 20
-_KEEP_ALIVE = 15.0  # seconds between signs of life on an event stream
-
-_open_streams: set[int] = set()
-
-
-def open_pages() -> int:
-    """How many pages in this process listen to `/api/v1/events`."""
-    return len(_open_streams)
 
 
 @dataclass(slots=True)
@@ -79,9 +73,11 @@ class Server:
     notifications: Notifications | None = None
     counters: Counters = field(default_factory=Counters)
     query: Query = field(init=False)
+    charts: Charts = field(init=False)
 
     def __post_init__(self) -> None:
         self.query = Query(self.pool, self.store, self.settings)
+        self.charts = Charts(self.query)
 
 
 def create_app(server: Server, *, token: str | None = None, local_only: bool = False) -> Gate:
@@ -105,7 +101,9 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         Route("/api/v1/sql", _sql, methods=["POST"]),
         Route("/api/v1/experiments", _experiments),
         Route("/api/v1/experiments/{name:path}", _experiment, methods=["PUT"]),
-        Route("/api/v1/events", _events),
+        Route("/api/v1/events", live.events),
+        *page_api.routes(),
+        *pages.routes(),
     ]
     # The bare router: Starlette's own application would answer errors with pages of its own.
     return Gate(Router(routes), server, token=token, local_only=local_only, counters=server.counters)
@@ -155,6 +153,7 @@ async def _runs(request: Request) -> Response:
         archived={"0": False, "1": True, "all": None}.get(parameters.get("archived", "0"), False),
         metrics=[_metric_filter(text) for text in parameters.getlist("metric")],
     )
+    wanted = search(parameters.get("q") or "", wanted)
     order = Order.parse(parameters.get("order") or "-start_time")
     limit = _integer(parameters.get("limit"), "limit", 50)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
@@ -166,6 +165,8 @@ async def _runs(request: Request) -> Response:
             after=parameters.get("after") or None,
             summaries=parameters.get("summaries") == "1",
         )
+        if names := parameters.getlist("summary"):
+            await page_api.attach_summaries(connection, page.runs, names)
         document: dict[str, Any] = {"runs": [run.record() for run in page.runs], "next": page.next}
         if parameters.get("count") == "1":
             document["count"] = await count_runs(connection, wanted)
@@ -401,34 +402,6 @@ def _experiment_record(row: Any) -> dict[str, Any]:
         "tags": from_json(row["tags"]) or {},
         "runs": row["runs"],
     }
-
-
-# --- events ----------------------------------------------------------------------------------------------------------
-
-
-async def _events(request: Request) -> Response:
-    """What the consumer notifies, as server-sent events: {"topic", "runs"} for each commit."""
-    server = _server(request)
-    notifications = server.notifications
-    if notifications is None:
-        return problem(
-            503, "Service Unavailable", "this server cannot listen to the database (PgBouncer); poll instead"
-        )
-
-    async def stream() -> AsyncIterator[bytes]:
-        mark = id(request)
-        _open_streams.add(mark)
-        server.counters.open_streams += 1
-        try:
-            yield b": listening\n\n"
-            while not notifications.stopped:
-                payload = await notifications.wait(_KEEP_ALIVE)
-                yield b": still here\n\n" if payload is None else f"data: {payload}\n\n".encode()
-        finally:
-            _open_streams.discard(mark)
-            server.counters.open_streams -= 1
-
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 # --- parameters ------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import ipaddress
 import logging
 import time
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runstream_schemas.errors import DatabaseError, LimitExceeded, QueryError, RunstreamError, StoreError
 
 from .artifacts import PathTaken
+from .browser_access import BrowserAccess, is_page
 from .responses import problem
 
 log = logging.getLogger("runstream.server")
@@ -82,7 +82,8 @@ class Gate:
         self, app: ASGIApp, state: object, *, token: str | None, local_only: bool, counters: Counters
     ) -> None:
         self.state = state
-        self._app, self._token, self._local_only, self._counters = app, token, local_only, counters
+        self.browsers = BrowserAccess(token) if token else None
+        self._app, self._local_only, self._counters = app, local_only, counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -130,11 +131,9 @@ class Gate:
                 "Forbidden",
                 f"Host {host!r:.80} is not this machine; use 127.0.0.1, or set RUNSTREAM_HOST to serve others",
             )
-        if self._token and request.url.path not in OPEN_PATHS:
+        if self.browsers is not None and not self._is_open(request):
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(
-                given.strip().encode(), self._token.encode()
-            ):
+            if scheme.lower() != "bearer" or not self.browsers.is_token(given.strip()):
                 return problem(
                     401,
                     "Unauthorized",
@@ -142,6 +141,12 @@ class Gate:
                     {"WWW-Authenticate": "Bearer"},
                 )
         return None
+
+    def _is_open(self, request: Request) -> bool:
+        path = request.url.path
+        return (
+            path in OPEN_PATHS or is_page(path) or (self.browsers is not None and self.browsers.may(request))
+        )
 
 
 def _is_loopback(name: str) -> bool:

@@ -34,7 +34,8 @@ join (
 
 HOLDS_WORD: Final = """(
     strpos(lower(concat_ws(' ', r.display_name, r.name, r.run_id, r.description, e.name)), lower({word})) > 0
-    or exists (select from tags k where k.run_key = r.key and not k.removed and strpos(lower(k.value), lower({word})) > 0))"""
+    or exists (
+        select from tags k where k.run_key = r.key and not k.removed and strpos(lower(k.value), lower({word})) > 0))"""
 
 COUNT_RUNS: Final = """
 select r.status, count(*) as runs

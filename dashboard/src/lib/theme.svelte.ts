@@ -1,0 +1,26 @@
+/** Light or dark: the system's wish, unless the user chose. */
+export type Theme = "system" | "light" | "dark";
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+
+function stored(): Theme {
+  const found = localStorage.getItem("runstream-theme");
+  return found === "light" || found === "dark" ? found : "system";
+}
+
+export const theme = $state<{ choice: Theme; dark: boolean }>({ choice: stored(), dark: false });
+
+function apply(): void {
+  theme.dark = theme.choice === "dark" || (theme.choice === "system" && system.matches);
+  document.documentElement.dataset.theme = theme.dark ? "dark" : "light";
+}
+
+export function chooseTheme(choice: Theme): void {
+  theme.choice = choice;
+  if (choice === "system") localStorage.removeItem("runstream-theme");
+  else localStorage.setItem("runstream-theme", choice);
+  apply();
+}
+
+system.addEventListener("change", apply);
+apply();

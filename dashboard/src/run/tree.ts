@@ -1,0 +1,41 @@
+/** Paths as a tree of folders. */
+import type { RunFile } from "../lib/types";
+import { naturalOrder } from "../lib/names";
+
+export interface Folder {
+  name: string;
+  path: string;
+  folders: Folder[];
+  files: { name: string; file: RunFile }[];
+}
+
+export function fileTree(files: readonly RunFile[]): Folder {
+  const root: Folder = { name: "", path: "", folders: [], files: [] };
+  const known = new Map<string, Folder>([["", root]]);
+  const folderOf = (path: string): Folder => {
+    const found = known.get(path);
+    if (found) return found;
+    const at = path.lastIndexOf("/");
+    const made: Folder = { name: path.slice(at + 1), path, folders: [], files: [] };
+    known.set(path, made);
+    folderOf(at < 0 ? "" : path.slice(0, at)).folders.push(made);
+    return made;
+  };
+  for (const file of files) {
+    const at = file.path.lastIndexOf("/");
+    folderOf(at < 0 ? "" : file.path.slice(0, at)).files.push({ name: file.path.slice(at + 1), file });
+  }
+  for (const folder of known.values()) {
+    folder.folders.sort((a, b) => naturalOrder(a.name, b.name));
+    folder.files.sort((a, b) => naturalOrder(a.name, b.name));
+  }
+  return root;
+}
+
+const TEXTS = /\.(txt|log|json|jsonl|yaml|yml|csv|tsv|md|py|toml|ini|cfg|sh|xml|html|js|ts|out|err)$/i;
+const IMAGES = /\.(png|jpe?g|gif|webp|bmp|svg)$/i;
+
+export function kindOf(path: string): "text" | "image" | "other" {
+  if (TEXTS.test(path) || /(^|\/)[^./]+$/.test(path)) return "text";
+  return IMAGES.test(path) ? "image" : "other";
+}

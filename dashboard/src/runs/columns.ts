@@ -1,0 +1,124 @@
+/** Columns of the table of runs: of a run itself, of a metric's statistic, of a tag or a property. */
+import { formatAgo, formatDuration, formatNumber, runSeconds } from "../lib/format";
+import { toNumber, type Run, type Stat, Kind } from "../lib/types";
+
+export interface Column {
+  /** As the address has it: `status`, `loss.min`, `tag:model`, `property:x`. */
+  id: string;
+  title: string;
+  /** Under the title: which statistic. */
+  sub: string;
+  /** What the server sorts by; empty where it cannot. */
+  order: string;
+  metric: string;
+  numeric: boolean;
+  width: number;
+}
+
+const STATS: readonly Stat[] = ["last", "min", "max", "mean", "first", "count"];
+
+const FIXED: Record<string, Omit<Column, "id" | "metric" | "sub">> = {
+  status: { title: "Status", order: "status", numeric: false, width: 120 },
+  experiment: { title: "Experiment", order: "experiment", numeric: false, width: 150 },
+  number: { title: "Number", order: "number", numeric: true, width: 70 },
+  started: { title: "Started", order: "start_time", numeric: true, width: 90 },
+  duration: { title: "Duration", order: "duration", numeric: true, width: 90 },
+  target: { title: "Target", order: "target", numeric: false, width: 110 },
+  type: { title: "Type", order: "type", numeric: false, width: 110 },
+  description: { title: "Description", order: "", numeric: false, width: 220 },
+  id: { title: "Run id", order: "run_id", numeric: false, width: 270 },
+  tags: { title: "Tags", order: "", numeric: false, width: 200 },
+};
+
+export const FIXED_COLUMNS = Object.keys(FIXED);
+export const DEFAULT_COLUMNS = ["status", "experiment", "started", "duration"];
+
+/** The column of an id; null: there is none of that name. */
+export function columnOf(id: string): Column | null {
+  const fixed = FIXED[id];
+  if (fixed) return { id, metric: "", sub: "", ...fixed };
+  if (id.startsWith("tag:") || id.startsWith("property:")) {
+    const at = id.indexOf(":");
+    return { id, title: id.slice(at + 1), sub: id.slice(0, at), order: "", metric: "", numeric: false, width: 120 };
+  }
+  const at = id.lastIndexOf(".");
+  const stat = id.slice(at + 1) as Stat;
+  if (at <= 0 || !STATS.includes(stat)) return null;
+  const metric = id.slice(0, at);
+  return { id, title: metric, sub: stat, order: `metric:${metric}:${stat}`, metric, numeric: true, width: 110 };
+}
+
+/** The address' list of columns; a comma within a name is escaped. */
+export function readColumns(text: string): Column[] {
+  return text
+    .split(",")
+    .map((part) => columnOf(decodeURIComponent(part)))
+    .filter((column) => column !== null);
+}
+
+export function writeColumns(ids: readonly string[]): string {
+  return ids.map((id) => id.replaceAll("%", "%25").replaceAll(",", "%2C")).join(",");
+}
+
+/** The number of a metric's column, for comparing; null when there is none. */
+export function cellNumber(run: Run, column: Column): number | null {
+  const summary = run.summaries?.[column.metric];
+  return summary ? toNumber(summary[column.sub as Stat]) : null;
+}
+
+/** What stands in a cell. */
+export function cellText(run: Run, column: Column, now: number): string {
+  if (column.metric) {
+    const summary = run.summaries?.[column.metric];
+    if (!summary) return "–";
+    if (summary.kind === Kind.text && column.sub === "last") return summary.text ?? "–";
+    return formatNumber(toNumber(summary[column.sub as Stat]));
+  }
+  if (column.sub === "tag") return text(run.tags, column.title);
+  if (column.sub === "property") return text(run.properties, column.title);
+  switch (column.id) {
+    case "experiment":
+      return run.experiment ?? "–";
+    case "number":
+      return run.number === null ? "–" : String(run.number);
+    case "started":
+      return formatAgo(run.start_time_utc, now);
+    case "duration":
+      return formatDuration(runSeconds(run, now));
+    case "target":
+      return run.target ?? "–";
+    case "type":
+      return run.type ?? "–";
+    case "description":
+      return run.description ?? "";
+    case "id":
+      return run.run_id;
+    case "tags":
+      return Object.entries(run.tags)
+        .map(([key, value]) => (value === null || value === "" ? key : `${key}=${value}`))
+        .join("  ");
+    default:
+      return "";
+  }
+}
+
+function text(values: Record<string, string | null>, key: string): string {
+  return key in values ? (values[key] ?? "✓") : "–";
+}
+
+/** The table as CSV, with full precision. */
+export function toCsv(runs: readonly Run[], columns: readonly Column[]): string {
+  const quote = (value: string) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const head = ["run_id", "name", ...columns.map((column) => (column.sub ? `${column.title} ${column.sub}` : column.id))];
+  const lines = runs.map((run) => {
+    const cells = columns.map((column) => {
+      if (column.metric) return String(run.summaries?.[column.metric]?.[column.sub as Stat] ?? "");
+      if (column.id === "status") return run.status;
+      if (column.id === "started") return run.start_time_utc ?? "";
+      if (column.id === "duration") return run.end_time_utc ? String(runSeconds(run, 0) ?? "") : "";
+      return cellText(run, column, 0).replace(/^–$/, "");
+    });
+    return [run.run_id, run.display_name ?? run.name ?? "", ...cells].map(quote).join(",");
+  });
+  return [head.map(quote).join(","), ...lines].join("\r\n") + "\r\n";
+}

@@ -1,0 +1,144 @@
+"""How a browser proves that it may read: a cookie, which it gets for a one-time ticket or for the token.
+
+`runstream open` asks for a ticket with the bearer token and opens `/login?ticket=...`. A ticket is good once and for a
+minute, so its trace in a browser's history opens nothing. The cookie (HttpOnly, SameSite=Strict) is derived from the token:
+it survives a restart of the server, and dies with the token. The pages themselves hold no data and are served to anyone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from .responses import problem
+
+TICKET_SECONDS = 60
+"""How long a ticket is good."""
+COOKIE_SECONDS = 30 * 24 * 3600
+MAX_LOGIN_BYTES = 4096
+
+OPEN_PAGES = ("/", "/login", "/compare", "/favicon.svg")
+OPEN_FOLDERS = ("/assets/", "/runs/", "/experiments/", "/compute/")
+"""Paths of the pages: no data is under them."""
+
+
+def is_page(path: str) -> bool:
+    """Whether a path is one of the pages, which need no token."""
+    return path in OPEN_PAGES or path.startswith(OPEN_FOLDERS)
+
+
+class BrowserAccess:
+    """Tickets and cookies of one token.
+
+    Args:
+        token: the server's bearer token.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._key = token.encode()
+        # A machine may run several services, and cookies know no ports.
+        self.cookie_name = f"runstream-{hashlib.sha256(self._key).hexdigest()[:12]}"
+        self._used: dict[str, float] = {}
+
+    def is_token(self, given: str) -> bool:
+        """Whether that is the token."""
+        return hmac.compare_digest(given.encode(), self._key)
+
+    def may(self, request: Request) -> bool:
+        """Whether a request carries the cookie; one that changes something must also come from a page of this server."""
+        given = request.cookies.get(self.cookie_name, "")
+        if not hmac.compare_digest(given.encode(), self._sign("browser").encode()):
+            return False
+        return request.method in ("GET", "HEAD") or _same_origin(request)
+
+    def ticket(self) -> str:
+        """A new ticket."""
+        body = f"{int(time.time()) + TICKET_SECONDS}.{secrets.token_urlsafe(12)}"
+        return f"{body}.{self._sign('ticket ' + body)}"
+
+    def redeem(self, ticket: str) -> bool:
+        """Whether a ticket is good; it is not afterwards."""
+        body, _, signature = ticket.rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign("ticket " + body).encode()):
+            return False
+        now, expires = time.time(), float(body.partition(".")[0])
+        self._used = {one: until for one, until in self._used.items() if until > now}
+        if expires < now or body in self._used:
+            return False
+        self._used[body] = expires
+        return True
+
+    def admit(self, response: Response, *, secure: bool) -> Response:
+        """Give the cookie with an answer."""
+        response.set_cookie(
+            self.cookie_name,
+            self._sign("browser"),
+            max_age=COOKIE_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=secure,
+        )
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    def _sign(self, text: str) -> str:
+        return hmac.new(self._key, f"runstream {text}".encode(), hashlib.sha256).hexdigest()
+
+
+def _same_origin(request: Request) -> bool:
+    # Pages of other ports of this machine count as the same site, so SameSite alone does not keep them out.
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _access(request: Request) -> BrowserAccess | None:
+    access: BrowserAccess | None = request.app.browsers
+    return access
+
+
+async def new_ticket(request: Request) -> Response:
+    """`POST /api/v1/tickets`: `{"ticket": ..., "seconds": 60}`; empty where the server wants no token."""
+    access = _access(request)
+    document = {"ticket": access.ticket() if access else "", "seconds": TICKET_SECONDS}
+    return Response(json.dumps(document), 201, {"Cache-Control": "no-store"}, media_type="application/json")
+
+
+async def login(request: Request) -> Response:
+    """`GET /login?ticket=...&next=/...`, or `POST /login` with `{"token": ...}` from the page that asks for it."""
+    access = _access(request)
+    secure = request.url.scheme == "https"
+    if request.method == "POST":
+        if not _same_origin(request):
+            return problem(403, "Forbidden", "only this server's own page may log in")
+        body = b""
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_LOGIN_BYTES:
+                return problem(413, "Content Too Large", "that is no token")
+        try:
+            token = str(json.loads(body)["token"]).strip()
+        except (ValueError, TypeError, KeyError):
+            return problem(400, "Bad Request", 'expected {"token": "..."}')
+        if access is not None and not access.is_token(token):
+            return problem(401, "Unauthorized", "that is not this server's token")
+        answer = Response(status_code=204)
+        return answer if access is None else access.admit(answer, secure=secure)
+    where = request.query_params.get("next", "/")
+    if not is_page(urlsplit(where).path) or where.startswith("//") or "\\" in where:
+        where = "/"
+    redirect = RedirectResponse(where, 303)
+    if access is not None and access.redeem(request.query_params.get("ticket", "")):
+        return access.admit(redirect, secure=secure)
+    redirect.headers["Cache-Control"] = "no-store"
+    return redirect  # without a good ticket the page itself asks for the token

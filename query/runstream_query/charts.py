@@ -1,0 +1,338 @@
+"""Many series of many runs as one chart draws them: one bucket size, any x axis, smoothed before points are chosen.
+
+A bucket spans a power of two of x (steps, or microseconds) and is always looked at whole, so zooming, growing runs and
+neighbouring charts share their buckets. Of each bucket the last point is drawn as the line and the lowest and highest value
+as a band around it: no spike is lost however many points a pixel stands for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_schemas.errors import QueryError
+
+from . import page_queries as queries
+from .downsample import MAX_WIDTH, bucket_size
+from .reader import Query
+from .vectors import Series
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+
+AXES: Final = ("step", "time", "relative")
+"""What x can be: the step, the wall time, or the time since the series' first point."""
+MAX_SERIES = 5000
+"""Most series of one request."""
+MOST_SMOOTHING = 0.999
+CACHE_BYTES = 512 << 20
+"""Most bytes of vectors kept for the next zoom step."""
+_SMOOTH_SPAN = 1000.0  # the smoothing's unit of distance is this part of the whole vector's length
+_NAN, _PLUS, _MINUS = 1, 2, 4
+
+
+@dataclass(slots=True)
+class Line:
+    """A series as it is drawn; one entry a bucket that holds points.
+
+    Attributes:
+        x: x of the bucket's last point.
+        last, low, high: last, lowest and highest finite value; NaN where no value is finite.
+        smooth: the smoothed value at `x`; None without smoothing.
+        marks: bits 1 NaN, 2 +infinity, 4 -infinity occur in the bucket.
+        points: points in the range.
+        total: points of the whole series.
+        origin: first time of the series, microseconds since the epoch.
+    """
+
+    run_id: str
+    name: str
+    x: I8
+    last: F8
+    low: F8
+    high: F8
+    smooth: F8 | None
+    marks: NDArray[np.uint8]
+    points: int
+    total: int
+    origin: int
+
+
+@dataclass(slots=True)
+class Chart:
+    """Lines over one x axis. `bucket`: the width of a bucket in x; `first`, `last`: the ends of all the series."""
+
+    x: str
+    bucket: int
+    first: int
+    last: int
+    lines: list[Line]
+
+
+@dataclass(slots=True)
+class _Vector:
+    """A whole series as held for the next request."""
+
+    steps: I8
+    times: I8
+    values: F8
+    sorted_by: dict[str, tuple[I8, F8]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return 24 * len(self.steps) * (1 + len(self.sorted_by))
+
+    def along(self, axis: str) -> tuple[I8, F8]:
+        """x and value in order of x."""
+        if axis not in self.sorted_by:
+            x = self.steps if axis == "step" else self.times
+            if axis == "relative" and len(x):
+                x = x - x.min()
+            values = self.values
+            if bool(np.any(x[1:] < x[:-1])):
+                order = np.argsort(x, kind="stable")
+                x, values = x[order], values[order]
+            self.sorted_by[axis] = (x, values)
+        return self.sorted_by[axis]
+
+
+class Charts:
+    """Reads charts; keeps whole vectors, so that a zoom step of a long run reads nothing.
+
+    Args:
+        query: reads the vectors.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._held: OrderedDict[tuple[str, str], _Vector] = OrderedDict()
+        self._bytes = 0
+
+    async def read(
+        self,
+        run_ids: Sequence[str],
+        names: Sequence[str],
+        *,
+        axis: str = "step",
+        width: int = 800,
+        start: int | None = None,
+        stop: int | None = None,
+        smoothing: float = 0.0,
+    ) -> Chart:
+        """The chart of some metrics of some runs; series that do not exist are absent.
+
+        Args:
+            axis: one of `AXES`.
+            width: most buckets, e.g. pixels of the chart.
+            start, stop: range of x wanted; None: all there is.
+            smoothing: 0 (none) to `MOST_SMOOTHING`; an exponential mean weighted by distance in x, over the whole vector.
+
+        Raises:
+            QueryError: an argument that makes no sense.
+            StoreError: a Parquet file is missing or damaged.
+        """
+        if axis not in AXES:
+            raise QueryError(f"x={axis!r:.80}: expected one of {', '.join(AXES)}")
+        if not 1 <= width <= MAX_WIDTH:
+            raise QueryError(f"width={width}: expected 1 to {MAX_WIDTH}")
+        if not 0 <= smoothing <= MOST_SMOOTHING:
+            raise QueryError(f"smooth={smoothing}: expected 0 to {MOST_SMOOTHING}")
+        if len(run_ids) * len(names) > MAX_SERIES:
+            raise QueryError(
+                f"{len(run_ids)} runs times {len(names)} metrics are more than {MAX_SERIES} series"
+            )
+        if start is not None and stop is not None and start > stop:
+            raise QueryError(f"from={start} lies after to={stop}")
+        vectors = await self._vectors(run_ids, names)
+        return await asyncio.to_thread(_draw, vectors, axis, width, start, stop, smoothing)
+
+    async def _vectors(self, run_ids: Sequence[str], names: Sequence[str]) -> dict[tuple[str, str], _Vector]:
+        rows = await self._query.pool.fetch(queries.SERIES_COUNTS, list(run_ids), list(names))
+        counts: dict[tuple[str, str], int] = {(row["run_id"], row["name"]): row["count"] for row in rows}
+        stale = [
+            key
+            for key, count in counts.items()
+            if key not in self._held or len(self._held[key].steps) != count
+        ]
+        found: dict[tuple[str, str], _Vector] = {}
+        if stale:
+            vectors = await self._query.vectors(
+                list(dict.fromkeys(run for run, _ in stale)),
+                names=list(dict.fromkeys(name for _, name in stale)),
+                cls=(0,),
+            )
+            for series in vectors:
+                found[series.run_id, series.name] = await asyncio.to_thread(_vector, series)
+        for key in counts:
+            if key not in found and key in self._held:
+                found[key] = self._held[key]
+        for key, vector in found.items():
+            self._keep(key, vector)
+        wanted = {(run, name): None for name in names for run in run_ids}
+        return {key: found[key] for key in wanted if key in found and len(found[key].steps)}
+
+    def _keep(self, key: tuple[str, str], vector: _Vector) -> None:
+        old = self._held.pop(key, None)
+        self._bytes += 48 * (len(vector.steps) - (len(old.steps) if old else 0))
+        self._held[key] = vector
+        while self._bytes > CACHE_BYTES and len(self._held) > 1:
+            _, dropped = self._held.popitem(last=False)
+            self._bytes -= 48 * len(dropped.steps)
+
+
+def _vector(series: Series) -> _Vector:
+    return _Vector(series.steps, series.times, series.floats())
+
+
+def _draw(
+    vectors: dict[tuple[str, str], _Vector],
+    axis: str,
+    width: int,
+    start: int | None,
+    stop: int | None,
+    smoothing: float,
+) -> Chart:
+    along = {key: vector.along(axis) for key, vector in vectors.items()}
+    if not along:
+        return Chart(axis, 1, 0, 0, [])
+    first = min(int(x[0]) for x, _ in along.values())
+    last = max(int(x[-1]) for x, _ in along.values())
+    begin, end = first if start is None else start, last if stop is None else stop
+    size = bucket_size(begin, end, width) if end >= begin else 1
+    lines = []
+    for (run_id, name), (x, values) in along.items():
+        vector = vectors[run_id, name]
+        smooth = smoothed(x, values, smoothing) if smoothing else None
+        # Whole buckets, and one more on each side so that the line leaves the picture.
+        low = int(np.searchsorted(x, _clip(((begin // size) - 1) * size)))
+        high = int(np.searchsorted(x, _clip(((end // size) + 2) * size)))
+        part = slice(low, high)
+        chosen = reduce_line(x[part], values[part], None if smooth is None else smooth[part], size)
+        inside = int(np.searchsorted(x, _clip(end), "right")) - int(np.searchsorted(x, _clip(begin)))
+        lines.append(Line(run_id, name, *chosen, inside, len(x), int(vector.times.min())))
+    return Chart(axis, size, first, last, lines)
+
+
+def _clip(x: int) -> int:
+    return max(-(1 << 63), min(x, (1 << 63) - 1))
+
+
+def reduce_line(
+    x: I8, values: F8, smooth: F8 | None, size: int
+) -> tuple[I8, F8, F8, F8, F8 | None, NDArray[np.uint8]]:
+    """The buckets of a vector that is sorted by x: x, last, low, high, smooth, marks as in `Line`."""
+    n = len(x)
+    if n == 0:
+        empty = np.zeros(0)
+        return x, empty, empty, empty, None if smooth is None else empty, np.zeros(0, dtype=np.uint8)
+    bucket = x >> (size.bit_length() - 1)
+    starts = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
+    ends = np.append(starts[1:], n) - 1
+    finite = np.isfinite(values)
+    marks = np.zeros(len(starts), dtype=np.uint8)
+    if bool(finite.all()):
+        last, low, high = (
+            values[ends],
+            np.minimum.reduceat(values, starts),
+            np.maximum.reduceat(values, starts),
+        )
+    else:
+        for mask, bit in ((np.isnan(values), _NAN), (values == np.inf, _PLUS), (values == -np.inf, _MINUS)):
+            marks |= np.where(np.logical_or.reduceat(mask, starts), bit, 0).astype(np.uint8)
+        clean = np.where(finite, values, np.nan)
+        low, high = np.fmin.reduceat(clean, starts), np.fmax.reduceat(clean, starts)
+        place = np.maximum.accumulate(np.where(finite, np.arange(n), -1))[ends]
+        last = np.where(place >= starts, clean[np.maximum(place, 0)], np.nan)
+    return x[ends], last, low, high, None if smooth is None else smooth[ends], marks
+
+
+def smoothed(x: I8, values: F8, smoothing: float) -> F8:
+    """The exponential mean, weighted by distance in x and unbiased at the start; a constant stays constant.
+
+    A value weighs `smoothing` less for every thousandth of the vector's length (or mean distance of points, if that is more)
+    that it lies back; so the result depends neither on how often was logged nor on what is shown. NaN and infinities count
+    as missing.
+    """
+    n = len(x)
+    if n == 0:
+        return values
+    span = float(x[-1]) - float(x[0])
+    unit = max(span / _SMOOTH_SPAN, span / max(n - 1, 1)) or 1.0
+    # Points at the same x still count one after the other.
+    distance = np.maximum(np.diff(x).astype(np.float64) / unit, 1e-3)
+    decay = np.concatenate(([0.0], np.cumsum(distance))) * np.log(smoothing)
+    finite = np.isfinite(values)
+    clean = np.where(finite, values, 0.0)
+    shift = float(clean[finite][0]) if bool(finite.any()) else 0.0  # sums near zero lose no digits
+    clean = np.where(finite, clean - shift, 0.0)
+    result = np.empty(n)
+    total = weight = 0.0
+    start = 0
+    while start < n:
+        # exp() of a block stays far from overflow.
+        stop = max(int(np.searchsorted(-decay, -decay[start] + 300.0)), start + 1)
+        back = np.exp(decay[start:stop] - decay[start])
+        if start:
+            carried = float(np.exp(decay[start] - decay[start - 1]))
+            total, weight = total * carried, weight * carried
+        totals = (np.cumsum(clean[start:stop] / back) + total) * back
+        weights = (np.cumsum(finite[start:stop] / back) + weight) * back
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result[start:stop] = totals / weights + shift
+        total, weight = float(totals[-1]), float(weights[-1])
+        start = stop
+    return result
+
+
+def pack_chart(chart: Chart) -> bytes:
+    """A chart as bytes a browser reads without a loop.
+
+    Four bytes little-endian length of a JSON header, the header (padded with spaces, so that what follows is aligned to 8),
+    then for each line of `lines` its columns one after the other, each `n` float64 (marks: n bytes, padded to 8). `columns`
+    of a line names those that are there: `low` and `high` only where they differ from `last`, `marks` where there are any.
+    """
+    lines: list[dict[str, Any]] = []
+    body: list[bytes] = []
+    for line in chart.lines:
+        columns: list[tuple[str, NDArray[Any]]] = [("x", line.x.astype("<f8")), ("last", line.last)]
+        if not (_same(line.low, line.last) and _same(line.high, line.last)):
+            columns += [("low", line.low), ("high", line.high)]
+        if line.smooth is not None:
+            columns.append(("smooth", line.smooth))
+        if bool(line.marks.any()):
+            columns.append(("marks", line.marks))
+        for _, data in columns:
+            raw = np.ascontiguousarray(data, "<f8" if data.dtype != np.uint8 else np.uint8).tobytes()
+            body.append(raw + bytes(-len(raw) % 8))
+        lines.append(
+            {
+                "run_id": line.run_id,
+                "name": line.name,
+                "n": len(line.x),
+                "points": line.points,
+                "total": line.total,
+                "origin": line.origin,
+                "columns": [name for name, _ in columns],
+            }
+        )
+    document = {
+        "x": chart.x,
+        "bucket": chart.bucket,
+        "first": chart.first,
+        "last": chart.last,
+        "lines": lines,
+    }
+    header = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-(len(header) + 4) % 8)
+    return b"".join([len(header).to_bytes(4, "little"), header, *body])
+
+
+def _same(a: F8, b: F8) -> bool:
+    return bool(np.array_equal(a, b, equal_nan=True))

@@ -1,0 +1,163 @@
+"""What only the pages ask for: names of metrics, lists of a run's series, charts, rows of tables."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from runstream_schemas.errors import QueryError
+from runstream_schemas.series import SeriesClass
+
+from . import page_queries, queries
+from .charts import pack_chart
+from .responses import answer, json_answer, json_value, problem
+from .runs import Connection, Run, Summary, get_summaries
+
+if TYPE_CHECKING:
+    from .api import Server
+
+CHART = "application/vnd.runstream.chart"
+MOST_NAMES = 1000
+MOST_ROWS = 1000
+
+
+def _server(request: Request) -> Server:
+    server: Server = request.app.state
+    return server
+
+
+def _whole(request: Request, name: str, default: int | None) -> int | None:
+    text = request.query_params.get(name)
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise QueryError(f"{name}={text!r:.80}: expected a whole number") from None
+    if not -(1 << 62) < value < 1 << 62:
+        raise QueryError(f"{name}={text!r:.80}: too large")
+    return value
+
+
+async def attach_summaries(connection: Connection, runs: list[Run], names: list[str]) -> None:
+    """Give each run the summaries of just these metrics."""
+    keys = {run.key: run for run in runs}
+    for run in runs:
+        run.summaries = {}
+    for row in await connection.fetch(page_queries.NAMED_SUMMARIES, list(keys), names):
+        summaries = keys[row["run_key"]].summaries
+        assert summaries is not None
+        summaries[row["name"]] = Summary.from_row(row)
+
+
+async def chart(request: Request) -> Response:
+    """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative&width=&from=&to=&smooth=]`; see `charts.pack_chart`."""
+    server = _server(request)
+    parameters = request.query_params
+    runs, names = parameters.getlist("run"), parameters.getlist("name")
+    if not runs or not names:
+        raise QueryError("run= and name= are needed, each once or more")
+    try:
+        smoothing = float(parameters.get("smooth") or 0)
+    except ValueError:
+        raise QueryError(f"smooth={parameters['smooth']!r:.80}: expected a number") from None
+    if math.isnan(smoothing):
+        raise QueryError("smooth=nan: expected a number")
+    async with asyncio.timeout(server.settings.query_timeout):
+        drawn = await server.charts.read(
+            runs,
+            names,
+            axis=parameters.get("x") or "step",
+            width=_whole(request, "width", 800) or 0,
+            start=_whole(request, "from", None),
+            stop=_whole(request, "to", None),
+            smoothing=smoothing,
+        )
+    server.counters.points += sum(len(line.x) for line in drawn.lines)
+    body = await asyncio.to_thread(pack_chart, drawn)
+    if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
+        return Response(body, 200, media_type=CHART)  # packing takes longer than the way through the loopback
+    return await asyncio.to_thread(answer, request, body, CHART)
+
+
+async def metric_names(request: Request) -> Response:
+    """`GET /api/v1/metric-names[?q=&experiment=&run=..&limit=]`: `{"names": [{"name", "runs"}]}`, most used first."""
+    parameters = request.query_params
+    limit = min(max(_whole(request, "limit", 200) or 1, 1), MOST_NAMES)
+    rows = await _server(request).pool.fetch(
+        page_queries.METRIC_NAMES,
+        parameters.get("q") or None,
+        parameters.get("experiment") or None,
+        parameters.getlist("run") or None,
+        limit,
+    )
+    return json_answer(request, {"names": [{"name": row["name"], "runs": row["runs"]} for row in rows]})
+
+
+async def series(request: Request) -> Response:
+    """`GET /api/v1/runs/{id}/series`: the summary of each series of a run, of every class, in order first stored."""
+    server = _server(request)
+    run_id = request.path_params["run_id"]
+    async with server.pool.acquire() as connection:
+        key = await connection.fetchval(queries.RUN_KEY, run_id)
+        if key is None:
+            return problem(404, "Not Found", f"no run {run_id!r}")
+        found = await get_summaries(connection, [key], cls=None)
+    records = [{"name": one.name, "column": one.column, **one.record()} for one in found.get(key, [])]
+    return json_answer(request, {"series": records})
+
+
+async def table(request: Request) -> Response:
+    """`GET /api/v1/runs/{id}/tables/{name}[?offset=&limit=]`: `{"columns", "rows", "total"}`."""
+    server = _server(request)
+    run_id, name = request.path_params["run_id"], request.path_params["name"]
+    async with asyncio.timeout(server.settings.query_timeout):
+        found = (await server.query.tables(run_id, name)).get(name)
+    if found is None:
+        return problem(404, "Not Found", f"run {run_id!r} has no table {name!r}")
+    offset = max(_whole(request, "offset", 0) or 0, 0)
+    limit = min(max(_whole(request, "limit", 200) or 0, 0), MOST_ROWS)
+    part = found.data.slice(offset, limit)
+    columns = [column.to_pylist() for column in part.columns]
+    document = {
+        "columns": [{"name": item.name, "type": str(item.type)} for item in part.schema],
+        "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],
+        "total": found.data.num_rows,
+    }
+    return json_answer(request, document)
+
+
+async def values(request: Request) -> Response:
+    """`GET /api/v1/runs/{id}/values?name=[&cls=0]`: every point of one series as logged, of any kind."""
+    server = _server(request)
+    run_id, name = request.path_params["run_id"], request.query_params.get("name")
+    cls = _whole(request, "cls", 0) or 0
+    if not name:
+        raise QueryError("name= is needed")
+    if cls not in set(SeriesClass):
+        raise QueryError(f"cls={cls}: no such class of series")
+    async with asyncio.timeout(server.settings.query_timeout):
+        found = await server.query.vectors([run_id], names=(name,), cls=(cls,))
+    points: list[dict[str, Any]] = []
+    for one in found:
+        for step, time, value in zip(
+            one.steps.tolist(), one.times.tolist(), one.python_values(), strict=True
+        ):
+            points.append({"step": step, "time": time, "value": json_value(value)})
+    return json_answer(request, {"points": points})
+
+
+def routes() -> list[Route]:
+    """The pages' endpoints."""
+    return [
+        Route("/api/v1/charts", chart),
+        Route("/api/v1/metric-names", metric_names),
+        Route("/api/v1/runs/{run_id}/series", series),
+        Route("/api/v1/runs/{run_id}/values", values),
+        Route("/api/v1/runs/{run_id}/tables/{name:path}", table),
+    ]

@@ -1,0 +1,30 @@
+"""The SQL of what only the pages ask for, by what it answers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NAMED_SUMMARIES: Final = """
+select m.*, s.cls, s.name, s."column"
+from series s join summaries m on m.series_id = s.id
+where s.cls = 0 and s.name = any($2::text[]) and m.run_key = any($1::int8[])
+order by m.run_key, m.series_id
+"""
+
+SERIES_COUNTS: Final = """
+select r.run_id, s.name, m.count
+from runs r join summaries m on m.run_key = r.key join series s on s.id = m.series_id
+where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[])
+"""
+
+METRIC_NAMES: Final = """
+select s.name, count(*) as runs
+from series s join summaries m on m.series_id = s.id
+where s.cls = 0 and ($1::text is null or strpos(lower(s.name), lower($1)) > 0)
+    and ($2::text is null or m.run_key in (
+        select r.key from runs r join experiments e on e.id = r.experiment_id where e.name = $2))
+    and ($3::text[] is null or m.run_key in (select key from runs where run_id = any($3)))
+group by s.name
+order by runs desc, s.name
+limit $4
+"""

@@ -1,0 +1,136 @@
+"""The dashboard's built files, and the one HTML document behind every page's address.
+
+The bundle is built into the wheel (`web/` beside this module, see dashboard/build.py) and never committed. Assets carry
+their hash in their names and may be kept for good; the document that names them is asked for again each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from . import browser_access
+
+WEB = Path(__file__).parent / "web"
+"""Where the built dashboard lies."""
+
+MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+SECURITY = {
+    # Nothing from elsewhere is ever loaded, and no other site shows these pages in a frame.
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+NOT_BUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>runstream</title>
+<meta name="viewport" content="width=device-width"><style>body{font:15px/1.5 system-ui;max-width:40rem;margin:4rem auto;
+padding:0 1rem;color-scheme:light dark}code{font-size:14px}</style>
+<h1>The dashboard is not built</h1>
+<p>This runstream runs from its sources, and the dashboard's pages have not been built yet. In the checkout, run</p>
+<pre><code>make dashboard</code></pre>
+<p>and reload this page. It needs a network once, and nothing installed by hand. Released packages bring the pages along.</p>
+<p>The API answers meanwhile: <a href="/healthz">/healthz</a>, <code>/api/v1/runs</code>, <code>runstream sql</code>.</p>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    packed: bytes
+    media_type: str
+    tag: str
+
+
+class Bundle:
+    """The built files, held in memory; read anew when they were built anew."""
+
+    def __init__(self, folder: Path = WEB) -> None:
+        self._folder = folder
+        self._built = -1.0
+        self._files: dict[str, _File] = {}
+
+    def get(self, path: str) -> _File | None:
+        """A file by its path below the folder; None: there is none."""
+        try:
+            built = (self._folder / "index.html").stat().st_mtime
+        except OSError:
+            return None
+        if built != self._built:
+            self._files = {
+                file.relative_to(self._folder).as_posix(): _read(file)
+                for file in self._folder.rglob("*")
+                if file.suffix in MEDIA_TYPES
+            }
+            self._built = built
+        return self._files.get(path)
+
+
+def _read(file: Path) -> _File:
+    body = file.read_bytes()
+    tag = hashlib.sha256(body).hexdigest()[:16]
+    return _File(body, gzip.compress(body, 9, mtime=0), MEDIA_TYPES[file.suffix], f'"{tag}"')
+
+
+_bundle = Bundle()
+
+
+async def page(request: Request) -> Response:
+    """The document of every page; which one is shown the address says."""
+    file = await asyncio.to_thread(_bundle.get, "index.html")
+    if file is None:
+        headers = {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+        }
+        return Response(NOT_BUILT, 503, headers, "text/html; charset=utf-8")
+    return _send(request, file, "no-cache")
+
+
+async def asset(request: Request) -> Response:
+    """A file whose name holds its hash, or the icon."""
+    path = request.url.path.lstrip("/")
+    file = await asyncio.to_thread(_bundle.get, path)
+    if file is None:
+        return Response("no such file\n", 404, {"Cache-Control": "no-store"}, "text/plain; charset=utf-8")
+    lasting = path.startswith("assets/")
+    return _send(request, file, "public, max-age=31536000, immutable" if lasting else "max-age=3600")
+
+
+def _send(request: Request, file: _File, cache: str) -> Response:
+    headers = {**SECURITY, "ETag": file.tag, "Cache-Control": cache, "Vary": "Accept-Encoding"}
+    if request.headers.get("if-none-match") == file.tag:
+        return Response(status_code=304, headers=headers)
+    body = file.body
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        body, headers["Content-Encoding"] = file.packed, "gzip"
+    return Response(body, 200, headers, file.media_type)
+
+
+def routes() -> list[Route]:
+    """The pages' routes."""
+    return [
+        Route("/", page),
+        Route("/experiments/id/{id}", page),
+        Route("/runs/{run_id:path}", page),
+        Route("/compare", page),
+        Route("/compute/{target:path}", page),
+        Route("/assets/{path:path}", asset),
+        Route("/favicon.svg", asset),
+        Route("/login", browser_access.login, methods=["GET", "POST"]),
+        Route("/api/v1/tickets", browser_access.new_ticket, methods=["POST"]),
+    ]

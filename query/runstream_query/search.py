@@ -1,0 +1,132 @@
+"""The search box's language: words and comparisons, all of which must hold.
+
+ridge "two words"          in the name, id, experiment, description or a tag's value (any case)
+status:running,failed      one of these statuses (any case)
+experiment:NAME  type:NAME  target:NAME  parent:RUN_ID|none  run:ID,ID
+tag:key  tag:key=value     has the tag (with that value); property: the same
+loss<0.1  val/loss.min<=2  comparison with a metric's last (default), min, max, mean, first or count
+"epoch time".max>5         a name with spaces in quotes
+since:7d  since:2026-01-31 started within that time, or since then; before: likewise
+is:archived  is:any        archived runs only; archived ones too
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from runstream_schemas.errors import QueryError
+
+from .runs import ANY, STATS, KeyFilter, MetricFilter, RunFilter
+
+_PART = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*")+')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_COMPARISON = re.compile(r"(?P<left>.+?)(?P<operator><=|>=|!=|==|<|>)(?P<value>[^<>=!]+)", re.DOTALL)
+_AGO = re.compile(r"(\d+)([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+STATUSES = (
+    "NotStarted", "Starting", "Provisioning", "Preparing", "Queued", "Running", "Finalizing", "CancelRequested",
+    "Completed", "Failed", "Canceled", "NotResponding", "Paused", "Unapproved",
+)  # fmt: skip
+_STATUS_BY_WORD = {name.lower(): name for name in STATUSES} | {"done": "Completed", "cancelled": "Canceled"}
+
+
+def search(text: str, wanted: RunFilter | None = None, *, now: datetime | None = None) -> RunFilter:
+    """Narrow a filter by what was typed.
+
+    Args:
+        text: see the module.
+        wanted: what has to hold besides.
+        now: what `since:7d` counts from; None: the present.
+
+    Raises:
+        QueryError: a part that cannot be understood, with what was expected.
+    """
+    result = wanted or RunFilter()
+    for part in _PART.findall(text.replace("\0", " ")):
+        result = _narrow(result, part, now or datetime.now(UTC))
+    return result
+
+
+def _narrow(wanted: RunFilter, part: str, now: datetime) -> RunFilter:
+    if part.startswith('"') and _QUOTED.fullmatch(part):
+        return replace(wanted, words=[*wanted.words, _plain(part)])
+    key, colon, rest = part.partition(":")
+    if colon and key in _FIELDS:
+        if not rest:
+            raise QueryError(f"{part!r:.80}: something is missing after the colon")
+        changed: RunFilter = _FIELDS[key](wanted, _plain(rest), now)
+        return changed
+    compared = _COMPARISON.fullmatch(part)
+    if compared is not None:
+        name, _, stat = compared["left"].rpartition(".")
+        if stat not in STATS or not name:
+            name, stat = compared["left"], "last"
+        try:
+            value = float(compared["value"])
+        except ValueError:
+            raise QueryError(f"{part!r:.80}: {compared['value']!r:.40} is no number") from None
+        metric = MetricFilter(_plain(name), stat, compared["operator"].replace("==", "="), value)
+        return replace(wanted, metrics=[*wanted.metrics, metric])
+    return replace(wanted, words=[*wanted.words, _plain(part)])
+
+
+def _plain(text: str) -> str:
+    return _QUOTED.sub(lambda match: re.sub(r"\\(.)", r"\1", match[1]), text)
+
+
+def _status(wanted: RunFilter, value: str, now: datetime) -> RunFilter:
+    found = []
+    for word in value.split(","):
+        name = _STATUS_BY_WORD.get(word.lower())
+        if name is None:
+            raise QueryError(f"status:{word:.40}: use one of {', '.join(STATUSES)}")
+        found.append(name)
+    return replace(wanted, status=found)
+
+
+def _key(text: str) -> KeyFilter:
+    key, separator, value = text.partition("=")
+    return (key, value if separator else ANY)
+
+
+def _moment(value: str, now: datetime) -> datetime:
+    if ago := _AGO.fullmatch(value):
+        try:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            raise QueryError(f"{value!r:.40} is too long ago") from None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise QueryError(f"{value!r:.40} is no time; use e.g. 30m, 12h, 7d, 2w or 2026-01-31") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _is(wanted: RunFilter, value: str, now: datetime) -> RunFilter:
+    states: dict[str, bool | None] = {"archived": True, "any": None, "active": False}
+    if value not in states:
+        raise QueryError(f"is:{value:.40}: use is:archived or is:any")
+    return replace(wanted, archived=states[value])
+
+
+def _ids(text: str) -> Sequence[str]:
+    return [part for part in text.split(",") if part]
+
+
+_FIELDS: dict[str, Any] = {
+    "status": _status,
+    "experiment": lambda wanted, value, now: replace(wanted, experiment=value),
+    "type": lambda wanted, value, now: replace(wanted, type=value),
+    "target": lambda wanted, value, now: replace(wanted, target=value),
+    "parent": lambda wanted, value, now: replace(wanted, parent=value),
+    "run": lambda wanted, value, now: replace(wanted, run_ids=_ids(value)),
+    "tag": lambda wanted, value, now: replace(wanted, tags=[*wanted.tags, _key(value)]),
+    "property": lambda wanted, value, now: replace(wanted, properties=[*wanted.properties, _key(value)]),
+    "since": lambda wanted, value, now: replace(wanted, started_from=_moment(value, now)),
+    "before": lambda wanted, value, now: replace(wanted, started_to=_moment(value, now)),
+    "is": _is,
+}
