@@ -120,7 +120,7 @@ class _Sender:
         while not stop.is_set():
             producer: Any = None
             try:
-                await asyncio.wait_for(ensure_topics(self.settings), 30)
+                await ensure_topics(self.settings, timeout=3.0)
                 producer = AIOKafkaProducer(
                     **kafka_client_options(self.settings),
                     acks="all",

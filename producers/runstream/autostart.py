@@ -42,17 +42,17 @@ def ensure_service(settings: Settings, wait: float = 0.0) -> ServiceInfo | None:
         wait: seconds to wait for a service that is coming up.
 
     Returns:
-        The service; None when it is not ready (yet), or with Kafka, where there is none to find.
+        The service; None when it is not ready (yet).
     """
     try:
         if settings.kafka:
             _ensure_agent(settings)
         if settings.url:
             return ServiceInfo(url=settings.url.rstrip("/"), kafka=settings.kafka, token=settings.token)
-        if settings.kafka:
-            return None
         home = open_home(settings)
         info = running_service(home)
+        if settings.kafka:  # `up --kafka` may serve this home; a cluster's server is named by RUNSTREAM_URL
+            return info
         if info is None and settings.autostart and not lock_held(home) and _may_start(home, settings):
             start_in_background(home, settings, "up", "--foreground", "--started-by-itself")
         return info or _wait_for(home, settings, wait)

@@ -85,7 +85,10 @@ def _configured() -> dict[str, Any]:
     """Settings of the config file that `Workspace.from_config()` would find from here."""
     from .workspace import _CONFIG_FILES, _search
 
-    found = _search(Path.cwd(), _CONFIG_FILES)
+    try:
+        found = _search(Path.cwd(), _CONFIG_FILES)
+    except FileNotFoundError:  # the working directory was deleted
+        found = None
     if found is None:
         return {}
     file, named = found

@@ -251,7 +251,9 @@ class Collector:
                     )
                     self._unreadable.add(entry.name)
                     continue
-                self.sources[entry.name] = CollectedSource(reader, Progress.of(reader))
+                self.sources[entry.name] = CollectedSource(
+                    reader, Progress.of(reader), last_heartbeat=time.monotonic()
+                )
 
     def _full(self, source: CollectedSource) -> bool:
         """Whether the source's current segment is written to its end: waiting longer makes no larger batch."""

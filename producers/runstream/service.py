@@ -358,5 +358,7 @@ def log_to_stderr(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("aiokafka", "uvicorn.access", "botocore", "asyncio"):
+    for chatty in ("uvicorn.access", "botocore", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    if root.level > logging.DEBUG:  # while a broker is away it logs ten errors a second; ours say it once
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

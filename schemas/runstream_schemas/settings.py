@@ -86,7 +86,6 @@ class Settings:
     flush_interval: float = _doc(
         "Seconds a point waits at most when few runs log; grows to 1 s with thousands of runs", 0.1
     )
-    batch_points: int = _doc("Points at which a batch is sent at once", 65536)
     heartbeat_interval: float = _doc("Seconds between a live run's heartbeats", 30.0)
     consumer_memory: int = _doc("Bytes of events a consumer holds at most", 64 << 20)
     agent_idle_timeout: float = _doc(
