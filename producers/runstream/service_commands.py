@@ -210,9 +210,22 @@ def open_page(options: argparse.Namespace) -> int:
     info = ensure_service(replace(settings, autostart=True), wait=30.0)
     if info is None:
         raise ServiceError("no service answers; see `runstream doctor`")
-    print(info.url)
-    webbrowser.open(info.url)
+    page = _with_ticket(settings, info)
+    if webbrowser.open(page):
+        print(info.url)
+    else:
+        print(
+            f"{page}\nno browser to be opened here; this address is good once, for a minute", file=sys.stderr
+        )
     return 0
+
+
+def _with_ticket(settings: Settings, info: ServiceInfo) -> str:
+    """The dashboard's address with a one-time leave to read it; the token itself never stands in an address."""
+    from .client import client_for, quoted
+
+    ticket = client_for(settings).request("POST", "/api/v1/tickets").json()["ticket"]
+    return f"{info.url}/login?ticket={quoted(ticket)}" if ticket else info.url
 
 
 def demo(options: argparse.Namespace) -> int:

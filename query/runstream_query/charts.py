@@ -53,7 +53,6 @@ class Line:
     """
 
     run_id: str
-    name: str
     x: I8
     last: F8
     low: F8
@@ -67,8 +66,9 @@ class Line:
 
 @dataclass(slots=True)
 class Chart:
-    """Lines over one x axis. `bucket`: the width of a bucket in x; `first`, `last`: the ends of all the series."""
+    """One metric of several runs. `bucket`: the width of a bucket in x; `first`, `last`: the ends of all its series."""
 
+    name: str
     x: str
     bucket: int
     first: int
@@ -125,8 +125,8 @@ class Charts:
         start: int | None = None,
         stop: int | None = None,
         smoothing: float = 0.0,
-    ) -> Chart:
-        """The chart of some metrics of some runs; series that do not exist are absent.
+    ) -> list[Chart]:
+        """A chart for each of some metrics of some runs; series that do not exist are absent.
 
         Args:
             axis: one of `AXES`.
@@ -151,7 +151,14 @@ class Charts:
         if start is not None and stop is not None and start > stop:
             raise QueryError(f"from={start} lies after to={stop}")
         vectors = await self._vectors(run_ids, names)
-        return await asyncio.to_thread(_draw, vectors, axis, width, start, stop, smoothing)
+        by_name: dict[str, dict[str, _Vector]] = {name: {} for name in names}
+        for (run_id, name), vector in vectors.items():
+            by_name[name][run_id] = vector
+
+        def draw() -> list[Chart]:
+            return [_draw(name, runs, axis, width, start, stop, smoothing) for name, runs in by_name.items()]
+
+        return await asyncio.to_thread(draw)
 
     async def _vectors(self, run_ids: Sequence[str], names: Sequence[str]) -> dict[tuple[str, str], _Vector]:
         rows = await self._query.pool.fetch(queries.SERIES_COUNTS, list(run_ids), list(names))
@@ -192,23 +199,24 @@ def _vector(series: Series) -> _Vector:
 
 
 def _draw(
-    vectors: dict[tuple[str, str], _Vector],
+    name: str,
+    vectors: dict[str, _Vector],
     axis: str,
     width: int,
     start: int | None,
     stop: int | None,
     smoothing: float,
 ) -> Chart:
-    along = {key: vector.along(axis) for key, vector in vectors.items()}
+    along = {run_id: vector.along(axis) for run_id, vector in vectors.items()}
     if not along:
-        return Chart(axis, 1, 0, 0, [])
+        return Chart(name, axis, 1, 0, 0, [])
     first = min(int(x[0]) for x, _ in along.values())
     last = max(int(x[-1]) for x, _ in along.values())
     begin, end = first if start is None else start, last if stop is None else stop
     size = bucket_size(begin, end, width) if end >= begin else 1
     lines = []
-    for (run_id, name), (x, values) in along.items():
-        vector = vectors[run_id, name]
+    for run_id, (x, values) in along.items():
+        vector = vectors[run_id]
         smooth = smoothed(x, values, smoothing) if smoothing else None
         # Whole buckets, and one more on each side so that the line leaves the picture.
         low = int(np.searchsorted(x, _clip(((begin // size) - 1) * size)))
@@ -216,8 +224,8 @@ def _draw(
         part = slice(low, high)
         chosen = reduce_line(x[part], values[part], None if smooth is None else smooth[part], size)
         inside = int(np.searchsorted(x, _clip(end), "right")) - int(np.searchsorted(x, _clip(begin)))
-        lines.append(Line(run_id, name, *chosen, inside, len(x), int(vector.times.min())))
-    return Chart(axis, size, first, last, lines)
+        lines.append(Line(run_id, *chosen, inside, len(x), int(vector.times.min())))
+    return Chart(name, axis, size, first, last, lines)
 
 
 def _clip(x: int) -> int:
@@ -291,47 +299,52 @@ def smoothed(x: I8, values: F8, smoothing: float) -> F8:
     return result
 
 
-def pack_chart(chart: Chart) -> bytes:
-    """A chart as bytes a browser reads without a loop.
+def pack_charts(charts: Sequence[Chart]) -> bytes:
+    """Charts as bytes a browser reads without a loop.
 
     Four bytes little-endian length of a JSON header, the header (padded with spaces, so that what follows is aligned to 8),
-    then for each line of `lines` its columns one after the other, each `n` float64 (marks: n bytes, padded to 8). `columns`
-    of a line names those that are there: `low` and `high` only where they differ from `last`, `marks` where there are any.
+    then for each line of each of `charts` its columns one after the other, each `n` float64 (marks: n bytes, padded to 8).
+    `columns` of a line names those that are there: `low` and `high` only where they differ from `last`, `marks` where there
+    are any.
     """
-    lines: list[dict[str, Any]] = []
     body: list[bytes] = []
-    for line in chart.lines:
-        columns: list[tuple[str, NDArray[Any]]] = [("x", line.x.astype("<f8")), ("last", line.last)]
-        if not (_same(line.low, line.last) and _same(line.high, line.last)):
-            columns += [("low", line.low), ("high", line.high)]
-        if line.smooth is not None:
-            columns.append(("smooth", line.smooth))
-        if bool(line.marks.any()):
-            columns.append(("marks", line.marks))
-        for _, data in columns:
-            raw = np.ascontiguousarray(data, "<f8" if data.dtype != np.uint8 else np.uint8).tobytes()
-            body.append(raw + bytes(-len(raw) % 8))
-        lines.append(
-            {
-                "run_id": line.run_id,
-                "name": line.name,
-                "n": len(line.x),
-                "points": line.points,
-                "total": line.total,
-                "origin": line.origin,
-                "columns": [name for name, _ in columns],
-            }
-        )
     document = {
-        "x": chart.x,
-        "bucket": chart.bucket,
-        "first": chart.first,
-        "last": chart.last,
-        "lines": lines,
+        "charts": [
+            {
+                "name": chart.name,
+                "x": chart.x,
+                "bucket": chart.bucket,
+                "first": chart.first,
+                "last": chart.last,
+                "lines": [_pack_line(line, body) for line in chart.lines],
+            }
+            for chart in charts
+        ]
     }
     header = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     header += b" " * (-(len(header) + 4) % 8)
     return b"".join([len(header).to_bytes(4, "little"), header, *body])
+
+
+def _pack_line(line: Line, body: list[bytes]) -> dict[str, Any]:
+    columns: list[tuple[str, NDArray[Any]]] = [("x", line.x.astype("<f8")), ("last", line.last)]
+    if not (_same(line.low, line.last) and _same(line.high, line.last)):
+        columns += [("low", line.low), ("high", line.high)]
+    if line.smooth is not None:
+        columns.append(("smooth", line.smooth))
+    if bool(line.marks.any()):
+        columns.append(("marks", line.marks))
+    for _, data in columns:
+        raw = np.ascontiguousarray(data, "<f8" if data.dtype != np.uint8 else np.uint8).tobytes()
+        body.append(raw + bytes(-len(raw) % 8))
+    return {
+        "run_id": line.run_id,
+        "n": len(line.x),
+        "points": line.points,
+        "total": line.total,
+        "origin": line.origin,
+        "columns": [name for name, _ in columns],
+    }
 
 
 def _same(a: F8, b: F8) -> bool:

@@ -14,7 +14,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
 
 from . import page_queries, queries
-from .charts import pack_chart
+from .charts import pack_charts
 from .responses import answer, json_answer, json_value, problem
 from .runs import Connection, Run, Summary, get_summaries
 
@@ -56,7 +56,7 @@ async def attach_summaries(connection: Connection, runs: list[Run], names: list[
 
 
 async def chart(request: Request) -> Response:
-    """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative&width=&from=&to=&smooth=]`; see `charts.pack_chart`."""
+    """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative&width=&from=&to=&smooth=]`; see `charts.pack_charts`."""
     server = _server(request)
     parameters = request.query_params
     runs, names = parameters.getlist("run"), parameters.getlist("name")
@@ -78,15 +78,16 @@ async def chart(request: Request) -> Response:
             stop=_whole(request, "to", None),
             smoothing=smoothing,
         )
-    server.counters.points += sum(len(line.x) for line in drawn.lines)
-    body = await asyncio.to_thread(pack_chart, drawn)
+    server.counters.points += sum(len(line.x) for one in drawn for line in one.lines)
+    body = await asyncio.to_thread(pack_charts, drawn)
     if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
         return Response(body, 200, media_type=CHART)  # packing takes longer than the way through the loopback
     return await asyncio.to_thread(answer, request, body, CHART)
 
 
 async def metric_names(request: Request) -> Response:
-    """`GET /api/v1/metric-names[?q=&experiment=&run=..&limit=]`: `{"names": [{"name", "runs"}]}`, most used first."""
+    """`GET /api/v1/metric-names[?q=&experiment=&run=..&limit=]`: `{"names": [{"name", "runs", "text"}]}`, most used
+    first; `text`: its values are texts."""
     parameters = request.query_params
     limit = min(max(_whole(request, "limit", 200) or 1, 1), MOST_NAMES)
     rows = await _server(request).pool.fetch(
@@ -96,7 +97,9 @@ async def metric_names(request: Request) -> Response:
         parameters.getlist("run") or None,
         limit,
     )
-    return json_answer(request, {"names": [{"name": row["name"], "runs": row["runs"]} for row in rows]})
+    return json_answer(
+        request, {"names": [{"name": row["name"], "runs": row["runs"], "text": row["text"]} for row in rows]}
+    )
 
 
 async def series(request: Request) -> Response:

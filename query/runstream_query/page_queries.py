@@ -18,7 +18,7 @@ where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[])
 """
 
 METRIC_NAMES: Final = """
-select s.name, count(*) as runs
+select s.name, count(*) as runs, bool_and(m.kind = 3) as text
 from series s join summaries m on m.series_id = s.id
 where s.cls = 0 and ($1::text is null or strpos(lower(s.name), lower($1)) > 0)
     and ($2::text is null or m.run_key in (

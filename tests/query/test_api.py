@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from runstream_query.api import open_pages, run_server
+from runstream_query.api import run_server
+from runstream_query.live import open_pages
 from runstream_query.responses import ARROW
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
@@ -223,15 +224,28 @@ async def test_events_are_pushed(http: httpx.AsyncClient, database: Any) -> None
         lines = stream.aiter_lines()
         assert await anext(lines) == ": listening"
         assert open_pages() == 1
+        assert await _event(lines) == ("hello", {})
         for _ in range(100):  # the listening connection may still be opening
-            await database.pool.execute("""select pg_notify('runstream', '{"runs": ["r"]}')""")
-            try:
-                while (line := await asyncio.wait_for(asyncio.shield(anext(lines)), 0.5)) == "":
-                    pass
+            await database.pool.execute(
+                """select pg_notify('runstream', '{"topic": "metrics", "runs": ["r"]}')"""
+            )
+            reading = asyncio.ensure_future(_event(lines))
+            done, _ = await asyncio.wait({reading}, timeout=0.5)
+            if done:
                 break
-            except TimeoutError:
-                continue
-        assert line == 'data: {"runs": ["r"]}'
+        assert await reading == ("change", {"metrics": ["r"]})
+
+
+async def _event(lines: AsyncIterator[str]) -> tuple[str, Any]:
+    """The next event of a stream: its name and data."""
+    name = ""
+    async for line in lines:
+        key, _, value = line.partition(": ")
+        if key == "event":
+            name = value
+        elif key == "data":
+            return name, json.loads(value)
+    raise AssertionError("the stream ended")
 
 
 async def test_the_token_is_asked_for(database: Any) -> None:

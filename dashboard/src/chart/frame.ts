@@ -1,10 +1,9 @@
-/** Charts as the server packs them (runstream_query.charts.pack_chart): columns are views of the received bytes, never copied. */
+/** Charts as the server packs them (runstream_query.charts.pack_charts): columns are views of the received bytes, never copied. */
 
 export type Axis = "step" | "time" | "relative";
 
 export interface Line {
   runId: string;
-  name: string;
   /** x of the last point of each bucket: steps, or seconds. */
   x: Float64Array;
   /** Last, lowest and highest finite value of each bucket; NaN where there is none. */
@@ -19,7 +18,9 @@ export interface Line {
   total: number;
 }
 
+/** One metric of the runs asked for. */
 export interface Frame {
+  name: string;
   axis: Axis;
   /** Width of a bucket in x; 1 step: every point is there. */
   bucket: number;
@@ -29,11 +30,14 @@ export interface Frame {
 }
 
 interface Header {
-  x: Axis;
-  bucket: number;
-  first: number;
-  last: number;
-  lines: { run_id: string; name: string; n: number; points: number; total: number; columns: string[] }[];
+  charts: {
+    name: string;
+    x: Axis;
+    bucket: number;
+    first: number;
+    last: number;
+    lines: { run_id: string; n: number; points: number; total: number; columns: string[] }[];
+  }[];
 }
 
 /** Microseconds to seconds; steps stay. */
@@ -41,40 +45,33 @@ export function unitOf(axis: Axis): number {
   return axis === "step" ? 1 : 1e6;
 }
 
-export function decodeFrame(bytes: ArrayBuffer): Frame {
+export function decodeFrames(bytes: ArrayBuffer): Frame[] {
   const size = new DataView(bytes).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, size))) as Header;
-  const unit = unitOf(header.x);
   let at = 4 + size;
-  const lines = header.lines.map((line) => {
-    const columns: Record<string, Float64Array> = {};
-    let marks: Uint8Array | null = null;
-    for (const name of line.columns) {
-      if (name === "marks") {
-        marks = new Uint8Array(bytes, at, line.n);
-        at += line.n + ((8 - (line.n % 8)) % 8);
-      } else {
-        columns[name] = new Float64Array(bytes, at, line.n);
-        at += 8 * line.n;
+  return header.charts.map((chart) => {
+    const unit = unitOf(chart.x);
+    const lines = chart.lines.map((line): Line => {
+      const columns: Record<string, Float64Array> = {};
+      let marks: Uint8Array | null = null;
+      for (const name of line.columns) {
+        if (name === "marks") {
+          marks = new Uint8Array(bytes, at, line.n);
+          at += line.n + ((8 - (line.n % 8)) % 8);
+        } else {
+          columns[name] = new Float64Array(bytes, at, line.n);
+          at += 8 * line.n;
+        }
       }
-    }
-    const x = columns.x!;
-    if (unit !== 1) for (let i = 0; i < x.length; i++) x[i]! /= unit;
-    const last = columns.last!;
-    return {
-      runId: line.run_id,
-      name: line.name,
-      x,
-      last,
-      low: columns.low ?? last,
-      high: columns.high ?? last,
-      smooth: columns.smooth ?? null,
-      marks,
-      points: line.points,
-      total: line.total,
-    };
+      const x = columns.x!;
+      if (unit !== 1) for (let i = 0; i < x.length; i++) x[i]! /= unit;
+      const last = columns.last!;
+      const { low = last, high = last, smooth = null } = columns;
+      return { runId: line.run_id, x, last, low, high, smooth, marks, points: line.points, total: line.total };
+    });
+    const { name, x: axis, bucket, first, last } = chart;
+    return { name, axis, bucket: bucket / unit, first: first / unit, last: last / unit, lines };
   });
-  return { axis: header.x, bucket: header.bucket / unit, first: header.first / unit, last: header.last / unit, lines };
 }
 
 /** The first index whose x is not below `x`. */

@@ -1,6 +1,6 @@
 /** Charts that come into sight together are asked for together: one request for the same runs, range and width. */
 import { getBytes } from "../lib/api";
-import { decodeFrame, unitOf, type Axis, type Frame } from "./frame";
+import { decodeFrames, unitOf, type Axis, type Frame } from "./frame";
 
 export interface Wanted {
   runs: readonly string[];
@@ -45,19 +45,15 @@ function send(key: string): void {
   const names = [...batch.names.keys()];
   for (let at = 0; at < names.length; at += MOST_NAMES) {
     const part = names.slice(at, at + MOST_NAMES);
-    const answer = fetchFrame(part, batch.wanted);
-    for (const name of part) {
-      const own = answer.then((frame) => {
-        // Each chart has its own bucket size only if alone; a batch shares it, as it shares x.
-        const lines = frame.lines.filter((line) => line.name === name);
-        return { ...frame, lines };
-      });
+    const answer = fetchFrames(part, batch.wanted);
+    for (const [i, name] of part.entries()) {
+      const own = answer.then((frames) => frames[i]!);
       for (const resolve of batch.names.get(name)!) resolve(own);
     }
   }
 }
 
-async function fetchFrame(names: string[], wanted: Wanted): Promise<Frame> {
+async function fetchFrames(names: string[], wanted: Wanted): Promise<Frame[]> {
   const unit = unitOf(wanted.axis);
   const whole = (value: number | null) => (value === null ? null : Math.round(value * unit));
   const bytes = await getBytes("/api/v1/charts", {
@@ -69,5 +65,5 @@ async function fetchFrame(names: string[], wanted: Wanted): Promise<Frame> {
     to: whole(wanted.to),
     smooth: wanted.smoothing || null,
   });
-  return decodeFrame(bytes);
+  return decodeFrames(bytes);
 }

@@ -14,7 +14,7 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
     const [mantissa = "", exponent = "0"] = value.toExponential(digits - 1).split("e");
     return sign(`${trimZeros(mantissa)}e${Number(exponent)}`);
   }
-  return sign(trimZeros(value.toPrecision(digits)));
+  return sign(size >= 10 ** digits ? value.toFixed(0) : trimZeros(value.toPrecision(digits)));
 }
 
 function trimZeros(text: string): string {
