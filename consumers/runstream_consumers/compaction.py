@@ -21,7 +21,7 @@ from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from .hot_to_parquet import CLAIM_GRACE, Compactor, Report
+from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
 from .runs_snapshot import runs_changed, write_runs
 from .sweep import sweep_files, sweep_rows
@@ -32,7 +32,7 @@ log = logging.getLogger("runstream.compactor")
 RUNNING_EVERY = 30.0
 """Seconds between looks at runs that have not ended: they are many, and rarely due."""
 
-SWEEP_EVERY, WALK_EVERY = 30.0, 900.0
+SWEEP_EVERY, WALK_EVERY = 15.0, 900.0
 """Seconds between sweeps of the manifest, and between walks through the store."""
 
 RUNS_EVERY, RUNS_SHARE = 10.0, 0.05
@@ -122,7 +122,9 @@ async def _round(compactors: Sequence[Compactor], due: _Due, stop: asyncio.Event
         await sweep_files(pool, store)
         due.walk = time.monotonic() + WALK_EVERY
     if time.monotonic() >= due.sweep:
-        await sweep_rows(pool, store, pending_grace=CLAIM_GRACE, trash_grace=settings.trash_grace)
+        await sweep_rows(
+            pool, store, pending_grace=settings.compact_claim_grace, trash_grace=settings.trash_grace
+        )
         due.sweep = time.monotonic() + SWEEP_EVERY
     running = time.monotonic() >= due.running
     # Lanes claim one file after the other, and never the same run: as compactors of several machines do.

@@ -68,7 +68,9 @@ async def run_consumer(
         return
     pool = await create_pool(settings)
     letters: DeadLetters = (
-        TopicDeadLetters(settings) if source == "kafka" else DirectoryDeadLetters(settings.home_path / "dead-letters")
+        TopicDeadLetters(settings)
+        if source == "kafka"
+        else DirectoryDeadLetters(settings.home_path / "dead-letters")
     )
     tasks = []
     try:
@@ -76,7 +78,9 @@ async def run_consumer(
         shares = {"metrics": 0.8, "tags": 0.1, "status": 0.1} if source == "kafka" else {"spool": 1.0}
         for name, share in shares.items():
             max_bytes = max(int(settings.consumer_memory * share / 3), 1 << 16)
-            tasks.append(asyncio.create_task(_keep_consuming(settings, pool, letters, name, max_bytes, stop, state)))
+            tasks.append(
+                asyncio.create_task(_keep_consuming(settings, pool, letters, name, max_bytes, stop, state))
+            )
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:

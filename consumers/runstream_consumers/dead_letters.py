@@ -61,7 +61,9 @@ class TopicDeadLetters:
                         await self._send(letter)
                     break
                 except (KafkaError, TimeoutError, OSError) as error:
-                    log.warning("dead letters cannot be published, trying again: %s: %s", type(error).__name__, error)
+                    log.warning(
+                        "dead letters cannot be published, trying again: %s: %s", type(error).__name__, error
+                    )
                     async with self._turn:
                         await self.stop()
                     await asyncio.sleep(pause)

@@ -49,9 +49,6 @@ FILE_BYTES = 64 << 20
 RUN_CHUNKS = 8192
 """Chunks of a running run from which it is compacted: readers would have to open them one by one."""
 
-CLAIM_GRACE = 120.0
-"""Seconds without a sign of life after which a claim is taken for abandoned."""
-
 ENDED_GRACE, IDLE_GRACE, ORPHAN_GRACE = 600.0, 3600.0, 86400.0
 """Seconds without a new point until a run is compacted that: ended but never settled; never ended; has no experiment."""
 
@@ -236,7 +233,11 @@ class Compactor:
                 async with connection.transaction():
                     await manifest.claim_lock(connection)
                     rows = await connection.fetch(
-                        manifest.HOT_RUNS, running, sorted(TERMINAL), CLAIM_GRACE, list(self.avoided)
+                        manifest.HOT_RUNS,
+                        running,
+                        sorted(TERMINAL),
+                        self.settings.compact_claim_grace,
+                        list(self.avoided),
                     )
                     chosen = _first_file([row for row in rows if is_due(row, self.settings, now=now)])
                     if not chosen:
@@ -244,7 +245,7 @@ class Compactor:
                     return await self._claim_runs(connection, chosen)
             except _Taken as taken:
                 log.info("compaction: %s is being made by another compactor, or waits for the sweep", taken)
-                self._avoid([row["key"] for row in chosen], CLAIM_GRACE)
+                self._avoid([row["key"] for row in chosen], self.settings.compact_claim_grace)
                 return _Work({}, {}, {}, set(), [])
 
     async def _claim_runs(self, connection: asyncpg.Connection[Any], runs: Sequence[asyncpg.Record]) -> _Work:

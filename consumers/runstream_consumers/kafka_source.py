@@ -61,7 +61,12 @@ class KafkaSource:
     """
 
     def __init__(
-        self, settings: Settings, family: str, load_offsets: LoadOffsets, *, identity_interval: float = IDENTITY_INTERVAL
+        self,
+        settings: Settings,
+        family: str,
+        load_offsets: LoadOffsets,
+        *,
+        identity_interval: float = IDENTITY_INTERVAL,
     ) -> None:
         self._settings = settings
         self._topic: str = getattr(TopicNames.of(settings), family)
@@ -94,7 +99,9 @@ class KafkaSource:
                 await self._consumer.start()
                 return
             except (KafkaError, ServiceError, OSError) as error:
-                log.warning("%s cannot be read, trying again: %s: %s", self._topic, type(error).__name__, error)
+                log.warning(
+                    "%s cannot be read, trying again: %s: %s", self._topic, type(error).__name__, error
+                )
             except BaseException:
                 await self.stop()
                 raise
@@ -207,7 +214,11 @@ class KafkaSource:
         """Tell Kafka, once in a while, for those who watch the lag."""
         self._hints[TopicPartition(fetched.partition.topic_name, fetched.partition.index)] = fetched.next
         now = time.monotonic()
-        if now >= self._hint_due and self._consumer is not None and (self._hinting is None or self._hinting.done()):
+        if (
+            now >= self._hint_due
+            and self._consumer is not None
+            and (self._hinting is None or self._hinting.done())
+        ):
             self._hint_due = now + HINT_INTERVAL
             hints, self._hints = self._hints, {}
             self._hinting = asyncio.create_task(_commit(self._consumer, hints))
@@ -293,7 +304,9 @@ class KafkaSource:
         self._missing.pop(partition, None)
         if (stored or 0) < first:
             self._missing[partition] = Missing(stored or 0, first, "retention")
-            log.error("%s: offsets [%d, %d) were deleted before they were read", partition, stored or 0, first)
+            log.error(
+                "%s: offsets [%d, %d) were deleted before they were read", partition, stored or 0, first
+            )
             position = first
         elif position > end:
             # The log lost its end (an unclean election). What it lost is stored; what it will write has lower offsets.

@@ -109,12 +109,22 @@ async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -
     steps: dict[int, list[Step]] = {key: [] for key in touched}
     for row in await connection.fetch(queries.TRANSITIONS, sorted(touched)):
         steps[row["run_key"]].append(
-            Step(row["time_us"], row["source"].hex, row["seq"], row["kind"], json.loads(row["data"]), row["topic"])
+            Step(
+                row["time_us"],
+                row["source"].hex,
+                row["seq"],
+                row["kind"],
+                json.loads(row["data"]),
+                row["topic"],
+            )
         )
     states = {}
     for row in locked:
         if row["key"] in touched:
-            last_seen = max((t for t in (row["last_seen_us"], changes.seen.get(row["key"])) if t is not None), default=None)
+            last_seen = max(
+                (t for t in (row["last_seen_us"], changes.seen.get(row["key"])) if t is not None),
+                default=None,
+            )
             states[row["key"]] = fold(steps[row["key"]], last_seen)
     return await _store_states(connection, states, {row["key"]: row for row in locked})
 
@@ -168,7 +178,10 @@ async def _place_in_experiments(
     waiting: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for key, state in states.items():
         if state.created_us is not None and rows[key]["experiment_id"] is None:
-            name = (storable(state.workspace or DEFAULT_WORKSPACE), storable(state.experiment or DEFAULT_EXPERIMENT))
+            name = (
+                storable(state.workspace or DEFAULT_WORKSPACE),
+                storable(state.experiment or DEFAULT_EXPERIMENT),
+            )
             waiting.setdefault(name, []).append((state.created_us, key))
     if not waiting:
         return {}

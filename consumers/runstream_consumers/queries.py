@@ -126,7 +126,9 @@ create temporary table if not exists staged_summaries (
 set local enable_hashjoin = off;
 set local enable_mergejoin = off
 """
-UNSTAGE_SUMMARIES = "truncate staged_summaries; set local enable_hashjoin = on; set local enable_mergejoin = on"
+UNSTAGE_SUMMARIES = (
+    "truncate staged_summaries; set local enable_hashjoin = on; set local enable_mergejoin = on"
+)
 
 _MERGE_STAGED = (
     """

@@ -22,7 +22,10 @@ _COPY_ROW = np.dtype(
     + [
         part
         for name in COLUMNS
-        for part in ((name + "_size", ">i4"), (name, ">f8" if name in _FLOATS else ">i2" if name == "kind" else ">i8"))
+        for part in (
+            (name + "_size", ">i4"),
+            (name, ">f8" if name in _FLOATS else ">i2" if name == "kind" else ">i8"),
+        )
     ]
 )
 
@@ -119,7 +122,9 @@ def merge(batches: Sequence[Batch]) -> Rows | None:
         by_last = by_last[held["count"][by_last] > 0]
         lasts = by_last[np.append(starts[1:], len(by_last)) - 1]
         with np.errstate(over="ignore", invalid="ignore"):
-            sums = {name: np.add.reduceat(held[name][by_first], starts) for name in ("count", "finite", "sum")}
+            sums = {
+                name: np.add.reduceat(held[name][by_first], starts) for name in ("count", "finite", "sum")
+            }
         sums["min"] = np.fmin.reduceat(held["min"][by_first], starts)
         sums["max"] = np.fmax.reduceat(held["max"][by_first], starts)
     fields = {"run_key": run[firsts], "series_id": series[firsts], "kind": kind[lasts], **sums}

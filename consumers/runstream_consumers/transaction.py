@@ -28,7 +28,9 @@ class FenceLost(RunstreamError):
     """Another writer moved the offset of these partitions; nothing of the batch was stored."""
 
     def __init__(self, partitions: Sequence[Partition]) -> None:
-        super().__init__(f"lost {', '.join(map(str, partitions))} to another writer; its offset will be read again")
+        super().__init__(
+            f"lost {', '.join(map(str, partitions))} to another writer; its offset will be read again"
+        )
         self.partitions = list(partitions)
 
 
@@ -51,7 +53,9 @@ class Plan:
     """What one transaction will write; made before it begins, from the cache."""
 
     batch: Sequence[Fetched]
-    accepted: list[tuple[Event, tuple[str, bytes], int]] = field(default_factory=list)  # event, source, first new slot
+    accepted: list[tuple[Event, tuple[str, bytes], int]] = field(
+        default_factory=list
+    )  # event, source, first new slot
     late: list[bool] = field(default_factory=list)
     before: dict[tuple[str, bytes], SourceState | None] = field(default_factory=dict)
     after: dict[tuple[str, bytes], SourceState] = field(default_factory=dict)
@@ -64,7 +68,11 @@ async def move_offsets(connection: asyncpg.Connection[Any], batch: Sequence[Fetc
     spans = sorted(batch, key=lambda f: (f.partition.cluster, f.partition.topic_id, f.partition.index))
 
     def columns(some: Sequence[Fetched]) -> tuple[list[str], list[str], list[int]]:
-        return [f.partition.cluster for f in some], [f.partition.topic_id for f in some], [f.partition.index for f in some]
+        return (
+            [f.partition.cluster for f in some],
+            [f.partition.topic_id for f in some],
+            [f.partition.index for f in some],
+        )
 
     names = [f.partition.topic_name for f in spans]
     rows = await connection.fetch(
@@ -74,10 +82,17 @@ async def move_offsets(connection: asyncpg.Connection[Any], batch: Sequence[Fetc
     others = [f for f in spans if (f.partition.cluster, f.partition.topic_id, f.partition.index) not in moved]
     if others:
         rows = await connection.fetch(
-            queries.BEGIN_OFFSETS, *columns(others), [f.next for f in others], [f.partition.topic_name for f in others]
+            queries.BEGIN_OFFSETS,
+            *columns(others),
+            [f.next for f in others],
+            [f.partition.topic_name for f in others],
         )
         moved |= {tuple(row) for row in rows}
-        lost = [f.partition for f in others if (f.partition.cluster, f.partition.topic_id, f.partition.index) not in moved]
+        lost = [
+            f.partition
+            for f in others
+            if (f.partition.cluster, f.partition.topic_id, f.partition.index) not in moved
+        ]
         if lost:
             raise FenceLost(lost)
     gone = [(f.missing, f.partition) for f in spans if f.missing is not None]
@@ -192,4 +207,6 @@ async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows, late
         columns = rows.arrays(others)
         if rows.texts:
             columns[-1] = [None if text is None else storable(text) for text in columns[-1]]
-        await connection.execute(queries.UPSERT_LATE_SUMMARIES if late else queries.UPSERT_SUMMARIES, *columns)
+        await connection.execute(
+            queries.UPSERT_LATE_SUMMARIES if late else queries.UPSERT_SUMMARIES, *columns
+        )

@@ -100,7 +100,11 @@ class Writer:
     """
 
     def __init__(
-        self, pool: asyncpg.Pool[Any], settings: Settings, reject: Reject | None = None, counters: Counters | None = None
+        self,
+        pool: asyncpg.Pool[Any],
+        settings: Settings,
+        reject: Reject | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self.pool = pool
         self.settings = settings
@@ -112,7 +116,11 @@ class Writer:
 
     async def load_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
         """How far partitions are stored; None: never seen. Waits for a database that is away."""
-        columns = [p.cluster for p in partitions], [p.topic_id for p in partitions], [p.index for p in partitions]
+        columns = (
+            [p.cluster for p in partitions],
+            [p.topic_id for p in partitions],
+            [p.index for p in partitions],
+        )
 
         async def load() -> dict[Partition, int | None]:
             rows = await self.pool.fetch(queries.LOAD_OFFSETS, *columns)
@@ -184,7 +192,9 @@ class Writer:
 
     async def _without_refused(self, batch: Sequence[Fetched], error: BaseException) -> None:
         """Store `batch` without the events the database or a decoder refuses; those become dead letters."""
-        log.warning("some event of %d is refused, looking for it: %s", sum(len(f.events) for f in batch), error)
+        log.warning(
+            "some event of %d is refused, looking for it: %s", sum(len(f.events) for f in batch), error
+        )
         kept: list[Fetched] = []
         for fetched in batch:
             bad = await self._refused(fetched.events)
@@ -227,7 +237,9 @@ class Writer:
         if letters:
             self.counters.dead_letters += len(letters)
             for letter in letters[:3]:
-                log.warning("dead letter: %s at offset %d: %s", letter.partition, letter.offset, letter.reason)
+                log.warning(
+                    "dead letter: %s at offset %d: %s", letter.partition, letter.offset, letter.reason
+                )
             if self._reject is not None:
                 await self._reject(letters)
 
@@ -270,7 +282,9 @@ class Writer:
         return plan
 
     async def _load_sources(self, events: Sequence[Event]) -> None:
-        wanted = list({(topic_of(e), e.source): None for e in events if (topic_of(e), e.source) not in self._sources})
+        wanted = list(
+            {(topic_of(e), e.source): None for e in events if (topic_of(e), e.source) not in self._sources}
+        )
         if not wanted:
             return
         self._sources.trim()
@@ -285,13 +299,19 @@ class Writer:
     async def _load_series(self, events: Iterable[Event]) -> None:
         """Ids of all series. In statements of their own: other writers do not wait for this one's commit to use a name."""
         cache = self._series
-        missing = {key for e in events if isinstance(e, MetricsEvent) for key, _ in e.series if key not in cache}
+        missing = {
+            key for e in events if isinstance(e, MetricsEvent) for key, _ in e.series if key not in cache
+        }
         if not missing:
             return
         cache.trim()
         by_row = {(key.cls, storable(key.name), storable(key.column)): key for key in missing}
         rows = sorted(by_row)
-        columns = [cls for cls, _, _ in rows], [name for _, name, _ in rows], [column for _, _, column in rows]
+        columns = (
+            [cls for cls, _, _ in rows],
+            [name for _, name, _ in rows],
+            [column for _, _, column in rows],
+        )
         found = await self.pool.fetch(queries.FIND_SERIES, *columns)
         if len(found) < len(rows):
             await self.pool.execute(queries.ADD_SERIES, *columns)

@@ -94,6 +94,10 @@ class Settings:
     compact_after: float = _doc("Seconds after a run settled until its points go to Parquet", 20.0)
     compact_bytes: int = _doc("Hot bytes of a run beyond which it is compacted while it runs", 64 << 20)
     compact_interval: float = _doc("Seconds between two looks of the compactor", 5.0)
+    compact_claim_grace: float = _doc(
+        "Seconds without a sign of life after which another compactor takes over: longer than writing one file takes",
+        120.0,
+    )
     trash_grace: float = _doc("Seconds a replaced file is kept: longer than the longest query", 900.0)
     query_timeout: float = _doc("Seconds after which a query is ended", 60.0)
     sql_memory: str = _doc("Memory of one SQL query, as DuckDB writes it", "2GB")

@@ -51,6 +51,7 @@ class Trial:
             "RUNSTREAM_COMPACT_AFTER": "1",
             "RUNSTREAM_COMPACT_INTERVAL": "0.5",
             "RUNSTREAM_COMPACT_BYTES": "200000",
+            "RUNSTREAM_COMPACT_CLAIM_GRACE": "10",
             "PYTHONPATH": os.pathsep.join(paths),
         }
 
@@ -90,7 +91,7 @@ class Trial:
             str(self.home / "stop"),
         ]
         self.trainers[run_id] = subprocess.Popen(
-            [*words, str(self.chance.choice([0.0, 0.001, 0.01, 0.1]))],
+            [*words, str(self.chance.choice([0.001, 0.01, 0.1]))],
             env=self.environment,
             cwd=Path(__file__).parents[2],
         )

@@ -16,9 +16,13 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
 
 
 @pytest.mark.timeout(SECONDS + 500)
-@pytest.mark.parametrize("kafka", [False, pytest.param(True, marks=pytest.mark.kafka)], ids=["embedded", "kafka"])
+@pytest.mark.parametrize(
+    "kafka", [False, pytest.param(True, marks=pytest.mark.kafka)], ids=["embedded", "kafka"]
+)
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds the processes to kill in /proc")
-def test_every_acknowledged_value_is_there_exactly_once(kafka: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_acknowledged_value_is_there_exactly_once(
+    kafka: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
     with capsys.disabled():
         print(f" [CHAOS_SEED={seed}]", end="", flush=True)

@@ -130,23 +130,25 @@ async def test_two_compactors_at_once_move_every_point_once(pipeline: Pipeline) 
     assert await pipeline.cold() == pipeline.globbed() == pipeline.logged
 
 
-async def test_compactors_that_ignore_each_others_claims_publish_only_once(
-    pipeline: Pipeline, monkeypatch: object
-) -> None:
+async def test_compactors_that_ignore_each_others_claims_publish_only_once(pipeline: Pipeline) -> None:
     """Without the soft claim both write the same points; the transaction lets one of them through."""
     await pipeline.add_run("run")
     await pipeline.add_chunk("run", floats("x", range(100)))
-    from runstream_consumers import hot_to_parquet
     from runstream_consumers.hot_to_parquet import Compactor
     from runstream_consumers.worker import Worker
 
     workers = [Worker(), Worker()]
     # Different installations name their files differently, and a grace of nothing sees no claim.
     racers = [
-        Compactor(pipeline.pool, pipeline.store, pipeline.settings, worker, installation=str(i))
+        Compactor(
+            pipeline.pool,
+            pipeline.store,
+            replace(pipeline.settings, compact_claim_grace=-1.0),
+            worker,
+            installation=str(i),
+        )
         for i, worker in enumerate(workers)
     ]
-    monkeypatch.setattr(hot_to_parquet, "CLAIM_GRACE", -1.0)  # type: ignore[attr-defined]
     reports = await asyncio.gather(*(racer.compact() for racer in racers))
     for worker in workers:
         worker.close()
