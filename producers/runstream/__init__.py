@@ -15,18 +15,41 @@ __version__ = "0.1.0"
 VERSION = "1.61.0"
 """Version of the API that is reproduced; scripts compare it."""
 
-__all__ = ["VERSION", "Experiment", "Run", "Workspace", "__version__", "get_run", "sql"]
+__all__ = [
+    "VERSION",
+    "CondaDependencies",
+    "Environment",
+    "Experiment",
+    "Run",
+    "RunConfiguration",
+    "ScriptRun",
+    "ScriptRunConfig",
+    "Workspace",
+    "__version__",
+    "get_run",
+    "sql",
+]
 
 if TYPE_CHECKING:
+    from .conda_dependencies import CondaDependencies
+    from .environment import Environment
     from .experiment import Experiment
     from .query import sql
     from .run import Run, get_run
+    from .run_configuration import RunConfiguration
+    from .script_run import ScriptRun
+    from .script_run_config import ScriptRunConfig
     from .workspace import Workspace
 
 # `import runstream` loads nothing: a script that only reads __version__, or a command that never logs, pays nothing.
 _HOMES = {
+    "CondaDependencies": ".conda_dependencies",
+    "Environment": ".environment",
     "Experiment": ".experiment",
     "Run": ".run",
+    "RunConfiguration": ".run_configuration",
+    "ScriptRun": ".script_run",
+    "ScriptRunConfig": ".script_run_config",
     "Workspace": ".workspace",
     "get_run": ".run",
     "sql": ".query",

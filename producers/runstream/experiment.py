@@ -16,6 +16,8 @@ from .workspace import Workspace
 
 if TYPE_CHECKING:
     from .run import Run
+    from .script_run import ScriptRun
+    from .script_run_config import ScriptRunConfig
 
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
 _new: set[tuple[str, str]] = set()  # (workspace, name) of experiments the service may not know yet
@@ -152,6 +154,30 @@ class Experiment:
             description=description,
         )
 
+    def submit(
+        self, config: ScriptRunConfig, tags: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> ScriptRun:
+        """Run a script in the background, from a copy of its directory; returns at once.
+
+        Args:
+            config: what to run, and how; read now.
+            tags: first tags.
+            **kwargs: `run_id`, default `<experiment>_<unix seconds>_<8 hex digits>`; `credential_passthrough`, ignored.
+
+        Returns:
+            The run, in status Starting; `wait_for_completion(show_output=True)` follows it.
+
+        Raises:
+            AzureMLException: a configuration of another kind.
+            ExperimentExecutionException: the script is not in the source directory, or no process can be started.
+            RunEnvironmentException: the environment needs a tool this machine does not have.
+            ServiceException: there is no such compute target (status_code 400).
+            TypeError: another keyword.
+        """
+        from .submission import submit
+
+        return submit(self, config, tags, run_id=submit_options(kwargs))
+
     def get_runs(
         self,
         type: str | None = None,
@@ -244,3 +270,15 @@ class Experiment:
         return f"Experiment(Name: {self._name},\nWorkspace: {self._workspace.name})"
 
     __repr__ = __str__
+
+
+def submit_options(kwargs: Mapping[str, Any]) -> str | None:
+    """The run id among the keywords of `submit`.
+
+    Raises:
+        TypeError: a keyword it does not have.
+    """
+    for name in kwargs:
+        if name not in ("run_id", "credential_passthrough"):
+            raise TypeError(f"submit() got an unexpected keyword argument {name!r}")
+    return kwargs.get("run_id")

@@ -106,6 +106,31 @@ def _put(client: ServiceClient, run_id: str, name: str, stream: IO[bytes]) -> di
     return stored
 
 
+def append(client: ServiceClient, run_id: str, name: str, offset: int, piece: bytes) -> int:
+    """Add a piece to a file that grows; returns the size the file then has, from where to go on.
+
+    Args:
+        offset: where the piece begins. If the file ends elsewhere nothing is added.
+
+    Raises:
+        ServiceException: the service is away, or could not store it.
+    """
+    try:
+        answer = client.request(
+            "POST",
+            f"/api/v1/runs/{quoted(run_id)}/files/{quoted(name)}",
+            [("append_at", str(offset))],
+            body=piece,
+            headers={"Content-Type": "text/plain; charset=utf-8"},
+        )
+    except ServiceException as error:
+        size = error.details.get("size")
+        if error.status_code != 409 or not isinstance(size, int) or size < 0:
+            raise
+        return size
+    return int(answer.json()["size"])
+
+
 def folder_files(name: str, folder: str | os.PathLike[str]) -> Iterator[tuple[str, Path]]:
     """The files below a folder, hidden ones too, with their names among the run's files.
 

@@ -12,17 +12,18 @@ from typing import Any, TypeVar
 
 from . import files
 from .exceptions import ActivityFailedException, AzureMLException, ServiceException
+from .job import request_cancel
 from .live_runs import ENDINGS, failure_of, open_live
 from .output_capture import OutputCapture
 from .reading import settle
-from .record import TERMINAL
-from .run_facts import RunFacts
+from .record import SCRIPT_RUN, TERMINAL
+from .run_logs import RunLogs
 
 _log = logging.getLogger("runstream")
 _Self = TypeVar("_Self", bound="Lifecycle")
 
 
-class Lifecycle(RunFacts):
+class Lifecycle(RunLogs):
     """The half of `Run` that changes its status."""
 
     _capture: OutputCapture | None = None
@@ -62,17 +63,7 @@ class Lifecycle(RunFacts):
         Raises:
             TypeError: details of another type; nothing is changed.
         """
-        if isinstance(error_details, BaseException):
-            body = failure_of(error_details)
-        elif error_details is None:
-            body = {}
-        elif isinstance(error_details, str):
-            body = {"message": error_details}
-        else:
-            raise TypeError(
-                f"error_details: expected text or an exception, got {type(error_details).__name__}"
-            )
-        body["code"] = error_code or "UserError"
+        body = error_body(error_details, error_code)
         live = self._live()
         live.writer.status("error", {"error": body})
         self._record.error = body
@@ -81,7 +72,12 @@ class Lifecycle(RunFacts):
             self._end("fail")
 
     def cancel(self) -> None:
-        """End the run as Canceled. A run that has ended otherwise stays as it is, with a warning."""
+        """End the run as Canceled. A run that has ended otherwise stays as it is, with a warning.
+
+        A submitted run's processes on this machine are ended with it.
+        """
+        if self._record.type == SCRIPT_RUN:
+            self._cancel_job()
         self._end("cancel")
         self._store_outputs()
 
@@ -95,6 +91,17 @@ class Lifecycle(RunFacts):
             return
         self._live().end(kind)
         self._record.status = wanted
+
+    def _cancel_job(self) -> None:
+        try:
+            self.get_status()
+        except ServiceException as error:
+            _log.warning("run %s: %s", self._id, error.message)
+        if self._record.status not in TERMINAL and not request_cancel(self._settings, self._id):
+            _log.warning(
+                "run %s: its directory is not on this machine; its processes end when they hear of it",
+                self._id,
+            )
 
     def _store_outputs(self) -> None:
         try:
@@ -151,7 +158,7 @@ class Lifecycle(RunFacts):
         """Wait until the run has ended.
 
         Args:
-            show_output: print the run's id and page first, and a summary at the end.
+            show_output: print the run's id and page, its log while it is written, and a summary at the end.
             wait_post_processing: wait out Finalizing and CancelRequested too.
             raise_on_error: raise if it failed.
 
@@ -159,6 +166,7 @@ class Lifecycle(RunFacts):
             What `get_details` returns.
 
         Raises:
+            ExperimentExecutionException: interrupted by Ctrl-C while the log is printed; the run goes on.
             ActivityFailedException: it failed and `raise_on_error` is set. A canceled run never raises.
             ServiceException: the service is away.
         """
@@ -166,17 +174,14 @@ class Lifecycle(RunFacts):
             TERMINAL if wait_post_processing or show_output else TERMINAL | {"Finalizing", "CancelRequested"}
         )
         if show_output:
-            print(f"RunId: {self._id}\nWeb View: {self.get_portal_url()}", flush=True)
+            self._stream_logs()
         pause = 0.1
         while self.get_status() not in over:
             time.sleep(pause)
             pause = min(pause * 1.5, 2.0)
         details = self.get_details()
         if show_output:
-            print(
-                f"\nExecution Summary\n=================\nRunId: {self._id}\nWeb View: {self.get_portal_url()}\n",
-                flush=True,
-            )
+            self._print_summary(details, with_error=not raise_on_error)
         if self._record.status == "Failed" and raise_on_error:
             error = details.get("error")
             raise ActivityFailedException(
@@ -185,3 +190,21 @@ class Lifecycle(RunFacts):
                 else "Detailed error not set on the Run. Please check the logs for details."
             )
         return details
+
+
+def error_body(details: str | BaseException | None, code: str | None) -> dict[str, Any]:
+    """The body of an error: `code` and, if there are details, `message`.
+
+    Raises:
+        TypeError: details of another type than text or an exception.
+    """
+    if isinstance(details, BaseException):
+        body = failure_of(details)
+    elif details is None:
+        body = {}
+    elif isinstance(details, str):
+        body = {"message": details}
+    else:
+        raise TypeError(f"error_details: expected text or an exception, got {type(details).__name__}")
+    body["code"] = code or "UserError"
+    return body

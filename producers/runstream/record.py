@@ -11,6 +11,9 @@ from .client import Params, ServiceClient
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 """Statuses after which a run is over."""
 
+SCRIPT_RUN = "azureml.scriptrun"
+"""Type of submitted runs."""
+
 PAGE = 500
 """Runs fetched in one request of a list."""
 

@@ -6,19 +6,23 @@ import builtins
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .artifact_metrics import ArtifactMetrics
 from .display_names import make_display_name
 from .exceptions import ServiceException, UserErrorException
-from .experiment import Experiment
+from .experiment import Experiment, submit_options
 from .lifecycle import Lifecycle
 from .live_runs import open_live
 from .reading import fetch_record, settle
-from .record import Filter, RunRecord, check_filter, fits, list_records, run_params
+from .record import SCRIPT_RUN, Filter, RunRecord, check_filter, fits, list_records, run_params
 from .recording import as_texts
 from .starting import creation, origin, output_folders, wake_service
 from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .script_run import ScriptRun
+    from .script_run_config import ScriptRunConfig
 
 _RunType = TypeVar("_RunType", bound="Run")
 _MOST_CHILDREN = 100
@@ -170,6 +174,14 @@ class Run(ArtifactMetrics, Lifecycle):
             children.append(child)
         return children
 
+    def submit_child(
+        self, config: ScriptRunConfig, tags: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> ScriptRun:
+        """Submit a script as a run below this one; as `Experiment.submit`."""
+        from .submission import submit
+
+        return submit(self._experiment, config, tags, parent=self, run_id=submit_options(kwargs))
+
     def get_children(
         self,
         recursive: bool = False,
@@ -210,9 +222,32 @@ class Run(ArtifactMetrics, Lifecycle):
             )
         for record in found:
             if fits(record, tags, properties, type, status):
-                yield Run._of(self._experiment, record)
+                yield _rehydrated(self._experiment, record)
 
     # --- finding runs ---
+
+    @classmethod
+    def get_context(
+        cls, allow_offline: bool = True, used_for_context_manager: bool = False, **kwargs: Any
+    ) -> Any:
+        """The run this script was submitted as; the same object at every call.
+
+        Args:
+            allow_offline: outside of any run return a new offline run, which prints what it is told. It is no `Run`, and
+                its id begins with `OfflineRun`.
+            used_for_context_manager: accepted.
+
+        Raises:
+            RunEnvironmentException: outside of any run, with `allow_offline=False`.
+        """
+        from .submitted_run import context_run
+
+        return context_run(allow_offline)
+
+    @classmethod
+    def get_submitted_run(cls, **kwargs: Any) -> Any:
+        """Deprecated: `get_context(allow_offline=False)`."""
+        return cls.get_context(allow_offline=False)
 
     @staticmethod
     def get(workspace: Workspace, run_id: str) -> Run:
@@ -222,7 +257,7 @@ class Run(ArtifactMetrics, Lifecycle):
             ServiceException: there is none (status_code 404), or the service is away.
         """
         record = fetch_record(workspace._client, run_id)
-        return Run._of(
+        return _rehydrated(
             Experiment(workspace, record.experiment, _skip_name_validation=True, _create_in_cloud=False),
             record,
         )
@@ -264,7 +299,7 @@ class Run(ArtifactMetrics, Lifecycle):
                 workspace._client, [*params, *run_params(tags, properties, type, status)]
             ):
                 if fits(record, tags, properties, type, status):
-                    yield Run._of(experiment, record)
+                    yield _rehydrated(experiment, record)
 
         return found()
 
@@ -298,7 +333,16 @@ def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_u
     Raises:
         ServiceException: the experiment has no such run (status_code 404), or the service is away.
     """
-    return Run(experiment, run_id)
+    run = Run(experiment, run_id)
+    return _rehydrated(experiment, run._record) if rehydrate else run
+
+
+def _rehydrated(experiment: Experiment, record: RunRecord) -> Run:
+    if record.type != SCRIPT_RUN:
+        return Run._of(experiment, record)
+    from .script_run import ScriptRun
+
+    return ScriptRun._of(experiment, record)
 
 
 def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record: RunRecord) -> _RunType:

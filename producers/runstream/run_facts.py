@@ -64,6 +64,7 @@ class RunFacts(RunHandle):
             "endTimeUtc": record.end_time_utc,
             "error": {"error": record.error} if record.error else None,
             "warnings": record.warnings or None,
+            "runDefinition": record.details.get("runDefinition"),
             "services": {},
             "properties": dict(record.properties),
             "inputDatasets": [],
@@ -72,7 +73,7 @@ class RunFacts(RunHandle):
             "submittedBy": record.details.get("user"),
         }
         log_files = [
-            file["path"] for file in files.list_files(self._client, self._id) if _is_log(file["path"])
+            file["path"] for file in files.list_files(self._client, self._id) if is_log(file["path"])
         ]
         base = f"{self._client.address().url}/api/v1/runs/{quoted(self._id)}/files/"
         details["logFiles"] = {path: base + quoted(path) for path in log_files}
@@ -144,5 +145,6 @@ class RunFacts(RunHandle):
         )
 
 
-def _is_log(path: str) -> bool:
+def is_log(path: str) -> bool:
+    """Whether a file of a run is one of its logs."""
     return path.startswith(("logs/", "azureml-logs/", "user_logs/", "system_logs/"))

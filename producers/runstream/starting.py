@@ -26,6 +26,7 @@ def creation(record: RunRecord) -> dict[str, Any]:
         "name": record.name,
         "display_name": record.display_name,
         "description": record.description,
+        "type": record.type,
         "target": record.target,
         "details": record.details,
     }

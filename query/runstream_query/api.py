@@ -26,7 +26,7 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from . import artifacts, live, page_api, pages, queries
+from . import artifacts, growing_files, live, page_api, pages, queries
 from .charts import Charts
 from .gate import Counters, Gate
 from .reader import Query
@@ -95,7 +95,7 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         Route("/api/v1/runs", _runs),
         Route("/api/v1/runs/{run_id}", _run),
         Route("/api/v1/runs/{run_id}/files", _files),
-        Route("/api/v1/runs/{run_id}/files/{path:path}", _file, methods=["GET", "PUT"]),
+        Route("/api/v1/runs/{run_id}/files/{path:path}", _file, methods=["GET", "PUT", "POST"]),
         Route("/api/v1/metrics", _metrics),
         Route("/api/v1/series", _series),
         Route("/api/v1/sql", _sql, methods=["POST"]),
@@ -331,10 +331,32 @@ async def _file(request: Request) -> Response:
         server.counters.uploaded_bytes += artifact.size if new else 0
         document = {"path": artifact.path, "size": artifact.size, "sha256": artifact.sha256}
         return Response(json.dumps(document), 201 if new else 200, media_type="application/json")
+    if request.method == "POST":
+        return await _append(request, server, run_id, path)
     artifact_or_none = await artifacts.find(server.pool, run_id, artifacts.check_path(path))
     if artifact_or_none is None:
         return problem(404, "Not Found", f"run {run_id!r} has no file {path!r}")
     return await _send_file(request, server, run_id, artifact_or_none)
+
+
+async def _append(request: Request, server: Server, run_id: str, path: str) -> Response:
+    offset = _integer(request.query_params.get("append_at"), "append_at", 0) or 0
+    piece = bytearray()
+    async for part in request.stream():
+        piece += part
+        growing_files.check_piece(path, len(piece))
+    try:
+        artifact = await growing_files.append(
+            server.pool, server.store, run_id, path, offset, bytes(piece), request.headers.get("content-type")
+        )
+    except growing_files.OtherSize as error:
+        return Response(
+            json.dumps({"title": "Conflict", "status": 409, "detail": str(error), "size": error.size}),
+            409,
+            media_type="application/problem+json",
+        )
+    server.counters.uploaded_bytes += len(piece)
+    return Response(json.dumps(artifact.record()), 200, media_type="application/json")
 
 
 async def _send_file(request: Request, server: Server, run_id: str, artifact: artifacts.Artifact) -> Response:

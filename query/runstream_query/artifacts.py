@@ -102,7 +102,7 @@ async def save(
     path = check_path(path)
     if not run_id or len(run_id.encode()) > MAX_RUN_ID_BYTES:
         raise QueryError(f"run id {run_id!r:.80}: expected 1 to {MAX_RUN_ID_BYTES} bytes")
-    await _check_folders(pool, run_id, path)
+    await check_folders(pool, run_id, path)
     file = await asyncio.to_thread(store.create, place(run_id, path))
     try:
         size, digest = await _receive(file, content)
@@ -111,7 +111,7 @@ async def save(
             row = await connection.fetchrow(queries.ADD_ARTIFACT, run_id, path, size, digest, content_type)
             if row is not None:
                 await asyncio.to_thread(file.commit)
-                return _artifact(row), True
+                return from_row(row), True
     finally:
         await asyncio.shield(asyncio.to_thread(file.abort))  # does nothing after the commit
     existing = await find(pool, run_id, path)
@@ -120,7 +120,12 @@ async def save(
     return existing, False
 
 
-async def _check_folders(pool: asyncpg.Pool[Any], run_id: str, path: str) -> None:
+async def check_folders(pool: asyncpg.Pool[Any], run_id: str, path: str) -> None:
+    """Refuse a path that is a folder of other files, or lies below another file.
+
+    Raises:
+        PathTaken: it does.
+    """
     parts = path.split("/")
     above = ["/".join(parts[:n]) for n in range(1, len(parts))]
     taken = await pool.fetchval(queries.ARTIFACT_IN_THE_WAY, run_id, above, path + "/")
@@ -153,13 +158,13 @@ async def _receive(file: NewFile, content: AsyncIterable[bytes]) -> tuple[int, s
 
 async def list_artifacts(pool: asyncpg.Pool[Any], run_id: str) -> list[Artifact]:
     """The files of a run, by path."""
-    return [_artifact(row) for row in await pool.fetch(queries.ARTIFACTS, run_id)]
+    return [from_row(row) for row in await pool.fetch(queries.ARTIFACTS, run_id)]
 
 
 async def find(pool: asyncpg.Pool[Any], run_id: str, path: str) -> Artifact | None:
     """One file of a run, or None."""
     row = await pool.fetchrow(queries.ARTIFACT, run_id, path)
-    return None if row is None else _artifact(row)
+    return None if row is None else from_row(row)
 
 
 async def read(store: Store, run_id: str, path: str, start: int, end: int) -> AsyncIterator[bytes]:
@@ -200,5 +205,6 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-def _artifact(row: asyncpg.Record) -> Artifact:
+def from_row(row: asyncpg.Record) -> Artifact:
+    """An artifact from its row."""
     return Artifact(row["path"], row["size"], row["sha256"], row["content_type"], row["created_at"])

@@ -190,6 +190,16 @@ ARTIFACT: Final = """
 select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1 and a.path = $2
 """
 
+HOLD_ARTIFACT: Final = """
+select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1 and a.path = $2 for update of a
+"""
+
+GROW_ARTIFACT: Final = """
+update artifacts a set size = $3, sha256 = $4
+from runs r where r.key = a.run_key and r.run_id = $1 and a.path = $2
+returning a.*
+"""
+
 ARTIFACT_IN_THE_WAY: Final = """
 select a.path from artifacts a join runs r on r.key = a.run_key
 where r.run_id = $1 and (a.path = any($2::text[]) or starts_with(a.path, $3))

@@ -1,0 +1,7 @@
+"""`azureml.core.script_run` with its root replaced."""
+
+from __future__ import annotations
+
+from ..script_run import ScriptRun
+
+__all__ = ["ScriptRun"]

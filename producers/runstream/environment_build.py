@@ -1,0 +1,185 @@
+"""Builds what a submitted run's environment needs, once for each content, and finds its interpreter."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import runstream
+import runstream_schemas
+
+from .environment import Environment, Wanted, wanted
+from .exceptions import RunEnvironmentException
+
+CONDA_TOOLS = ("micromamba", "mamba", "conda")
+OLDEST_PYTHON = (3, 11)
+"""Scripts that ask for an older one are run with the submitting interpreter: the SDK itself needs this one."""
+
+CLIENT_REQUIREMENTS = ("msgpack>=1.1", "numpy>=1.26")
+"""What logging and reading from a script need beside runstream itself."""
+
+_BUILD_SECONDS = 3600.0
+
+
+def check_buildable(environment: Environment) -> None:
+    """Refuse an environment this machine has no tool for.
+
+    Raises:
+        RunEnvironmentException: it needs conda and there is none; the message names packages and tools.
+    """
+    wish = wanted(environment)
+    if wish.conda and _conda_tool() is None:
+        raise RunEnvironmentException(
+            f"environment {environment.name} needs the conda packages {', '.join(wish.conda)}, but none of "
+            f"{', '.join(CONDA_TOOLS)} is on PATH; install one of them (micromamba is a single file), name the packages "
+            "under pip instead, or set environment.python.user_managed_dependencies = True"
+        )
+
+
+def needs_build(environment: Environment) -> bool:
+    """Whether the environment is more than an interpreter that is there already."""
+    return not wanted(environment).nothing
+
+
+def interpreter_of(environment: Environment, submitter: str, root: Path, log: Path) -> str:
+    """The interpreter an environment's scripts run with; what it needs is built first, unless it was before.
+
+    Args:
+        environment: the environment.
+        submitter: interpreter of the process that submitted: what `python` means, and what others are made from.
+        root: directory of the built environments.
+        log: where the build is written to.
+
+    Raises:
+        RunEnvironmentException: it cannot be built; the message has the last lines of the log.
+    """
+    section = environment.python
+    wish = wanted(environment)
+    if wish.nothing:
+        path = section.interpreter_path if section.user_managed_dependencies else "python"
+        return submitter if path == "python" else os.path.expanduser(path)
+    check_buildable(environment)
+    content = json.dumps([wish.python, wish.conda, wish.pip, wish.channels, submitter, CLIENT_REQUIREMENTS])
+    target = root / hashlib.sha256(content.encode()).hexdigest()[:20]
+    python = target / "bin" / "python"
+    root.mkdir(parents=True, exist_ok=True)
+    with _alone(root / f"{target.name}.lock"):
+        if (target / "ready").exists() and python.exists():
+            return str(python)
+        shutil.rmtree(target, ignore_errors=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8", buffering=1) as stream:
+            print(f"Building environment {environment.name} in {target}", file=stream)
+            try:
+                _build(wish, submitter, target, stream)
+                _add_client(python, target)
+            except (OSError, subprocess.SubprocessError) as error:
+                stream.flush()
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+                raise RunEnvironmentException(
+                    f"environment {environment.name} could not be built ({error}); the end of its log:\n{tail}"
+                ) from None
+            (target / "ready").touch()
+            print("Built.", file=stream)
+    return str(python)
+
+
+def _build(wish: Wanted, submitter: str, target: Path, log: TextIO) -> None:
+    requirements = target.with_suffix(".txt")
+    requirements.write_text("\n".join([*wish.pip, *CLIENT_REQUIREMENTS]) + "\n", encoding="utf-8")
+    version = _usable(wish.python, log)
+    uv, conda = shutil.which("uv"), _conda_tool()
+    python = str(target / "bin" / "python")
+    if wish.conda or (version and not uv and conda and not _is_version(submitter, version)):
+        assert conda is not None
+        packages = [f"python={version}" if version else "python>=3.11", "pip", *wish.conda]
+        channels = [word for channel in wish.channels for word in ("-c", channel)]
+        _run([conda, "create", "-y", "-p", str(target), *channels, *packages], log)
+        _run([python, "-m", "pip", "install", "--no-input", "-r", str(requirements)], log)
+        return
+    if version and not uv and not _is_version(submitter, version):
+        raise OSError(f"Python {version} is asked for, and there is neither uv nor conda to get it with")
+    if uv:
+        _run([uv, "venv", "--python", version or submitter, str(target)], log)
+        _run([uv, "pip", "install", "--python", python, "-r", str(requirements)], log)
+    else:
+        _run([submitter, "-m", "venv", str(target)], log)
+        _run([python, "-m", "pip", "install", "--no-input", "-r", str(requirements)], log)
+
+
+def _usable(version: str, log: TextIO) -> str:
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if len(numbers) == 2 and numbers < OLDEST_PYTHON:
+        print(
+            f"Python {version} is asked for, runstream needs {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer: "
+            "built with the interpreter that submitted",
+            file=log,
+        )
+        return ""
+    return version
+
+
+def _is_version(interpreter: str, version: str) -> bool:
+    done = subprocess.run(
+        [interpreter, "-c", "import platform; print(platform.python_version())"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return f"{done.stdout.strip()}.".startswith(f"{version}.")
+
+
+def _add_client(python: Path, target: Path) -> None:
+    """Let the environment's scripts import this very runstream, and nothing else of where it is installed."""
+    client = target / "client"
+    client.mkdir()
+    for package in (runstream, runstream_schemas):
+        assert package.__file__ is not None
+        folder = Path(package.__file__).absolute().parent
+        (client / folder.name).symlink_to(folder, target_is_directory=True)
+    where = subprocess.run(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    Path(where.stdout.strip(), "runstream_client.pth").write_text(f"{client}\n", encoding="utf-8")
+
+
+def _run(words: list[str], log: TextIO) -> None:
+    print("$", " ".join(words), file=log, flush=True)
+    variables = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
+    subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=variables,
+        timeout=_BUILD_SECONDS,
+        check=True,
+    )
+
+
+def _conda_tool() -> str | None:
+    return next((found for tool in CONDA_TOOLS if (found := shutil.which(tool))), None)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

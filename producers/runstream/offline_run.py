@@ -1,0 +1,133 @@
+"""What `Run.get_context()` gives a script that runs outside of any run: it prints what would have been recorded."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+
+class _OfflineRun:
+    """A stand-in for a submitted run. Deliberately no `Run`: scripts ask with `isinstance`, or by its id.
+
+    Source: `azureml.core.run._OfflineRun`.
+    """
+
+    def __init__(self, parent_id: str | None = None, name: str | None = None) -> None:
+        own = name or str(uuid.uuid4())
+        self._id = f"{parent_id}.{own}" if parent_id else f"OfflineRun_{uuid.uuid4()}"
+
+    @property
+    def id(self) -> str:
+        """`OfflineRun_<uuid4>`; of a child `<parent id>.<name>`."""
+        return self._id
+
+    def log(self, name: str, value: Any, description: str = "", step: int | None = None) -> None:
+        """Print a value."""
+        self._metric("scalar", name, value)
+
+    def log_list(self, name: str, value: Iterable[Any], description: str = "") -> None:
+        """Print several values."""
+        self._metric("list", name, value)
+
+    def log_row(self, name: str, description: str | None = None, **kwargs: Any) -> None:
+        """Print a row."""
+        self._metric("row", name, kwargs)
+
+    def log_table(self, name: str, value: Mapping[str, Any], description: str = "") -> None:
+        """Print a table."""
+        self._metric("table", name, value)
+
+    def log_image(self, name: str, path: Any = None, plot: Any = None, description: str = "") -> None:
+        """Print an image's path or figure."""
+        self._metric("image", name, path if path is not None else plot)
+
+    def log_residuals(self, name: str, value: Any, description: str = "") -> None:
+        """Print residuals."""
+        self._metric("residual", name, value)
+
+    def log_predictions(self, name: str, value: Any, description: str = "") -> None:
+        """Print predictions."""
+        self._metric("predictions", name, value)
+
+    def log_accuracy_table(self, name: str, value: Any, description: str = "") -> None:
+        """Print an accuracy table."""
+        self._metric("accuracy_table", name, value)
+
+    def log_confusion_matrix(self, name: str, value: Any, description: str = "") -> None:
+        """Print a confusion matrix."""
+        self._metric("confusion_matrix", name, value)
+
+    def tag(self, key: str, value: Any = None) -> None:
+        """Print a tag."""
+        print(f"Attempted to add tag {key} with value {value}")
+
+    def set_tags(self, tags: Mapping[str, Any] | str) -> None:
+        """Print tags."""
+        print(f"Attempted to set tags {tags}")
+
+    def remove_tags(self, tags: Sequence[str] | str) -> None:
+        """Print names of tags."""
+        print(f"Attempted to remove tags {tags}")
+
+    def add_properties(self, properties: Mapping[str, Any]) -> None:
+        """Print properties."""
+        print(f"Attempted to add properties {properties}")
+
+    def upload_file(self, name: str, path_or_stream: Any, datastore_name: str | None = None) -> None:
+        """Print a file's name and path."""
+        print(f"Attempted to track file {name} at {path_or_stream}")
+
+    def upload_files(
+        self,
+        names: Sequence[str],
+        paths: Sequence[Any],
+        return_artifacts: bool = False,
+        timeout_seconds: float | None = None,
+        datastore_name: str | None = None,
+    ) -> None:
+        """Print files' names and paths."""
+        print(f"Attempted to track files {names} at {paths}")
+
+    def upload_folder(self, name: str, path: Any, datastore_name: str | None = None) -> None:
+        """Print a folder's name and path."""
+        print(f"Attempted to track folder {name} at {path}")
+
+    def child_run(
+        self, name: str | None = None, run_id: str | None = None, outputs: Any = None
+    ) -> _OfflineRun:
+        """A run of this kind, with id `<id>.<name, or a uuid4>`."""
+        return _OfflineRun(self._id, name)
+
+    def start(self) -> None:
+        """Does nothing."""
+
+    def flush(self, timeout_seconds: float = 300) -> None:
+        """Print that it was asked for."""
+        print(f"Attempted to flush run with id {self._id}")
+
+    def complete(self, _set_status: bool = True) -> None:
+        """Does nothing."""
+
+    def cancel(self) -> None:
+        """Does nothing."""
+
+    def fail(
+        self, error_details: Any = None, error_code: str | None = None, _set_status: bool = True
+    ) -> None:
+        """Print an error."""
+        print(f"Run failed with error code {error_code}:\n{error_details}")
+
+    def __enter__(self) -> _OfflineRun:
+        print(f"[START] Run {self._id} context")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        print(f"[STOP] Run {self._id} context")
+
+    @staticmethod
+    def _metric(kind: str, name: str, value: Any) -> None:
+        print(f"Attempted to log {kind} metric {name}:\n{value}")

@@ -1,0 +1,239 @@
+"""Carries out one submitted run on this machine: `python -m runstream.wrapper DIRECTORY` (see `runstream.job`).
+
+The process owns the run: were it killed, the run would be marked Failed. It prepares the environment, runs the script in a
+session of its own, sends its log while it runs, keeps its time limit, ends it when asked to, and collects its files.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from runstream_schemas.settings import Settings
+
+from . import files
+from .client import client_for, quoted
+from .environment import Environment
+from .environment_build import interpreter_of, needs_build
+from .exceptions import AuthenticationException, AzureMLException, ServiceException
+from .job import BUILD_LOG, DRIVER_LOG, STD_LOG, read_job
+from .live_runs import open_live
+from .log_shipping import LogShipping
+from .process_tree import end_tree
+from .script_outcome import error_of
+from .submitted_run import RUN_FILE
+
+_LOOK_SECONDS = 0.1
+_ASK_SECONDS = 2.0  # between two questions whether somebody canceled the run elsewhere
+_PR_SET_PDEATHSIG = 1
+
+_log = logging.getLogger("runstream")
+
+
+class Wrapper:
+    """One submitted run, from its preparation to its end."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.code = directory, directory / "code"
+        self.job = read_job(directory)
+        self.settings = Settings.load()
+        self.client = client_for(self.settings)
+        self.live = open_live(self.settings, self.job.run_id, owner=True)
+        self._asked = 0.0
+        watched = {directory / "azureml-logs": "azureml-logs"}
+        if self.job.collect:
+            watched[self.code / "logs"] = "logs"
+        self.shipping = LogShipping(self.client, self.job.run_id, watched, self._ask)
+
+    def run(self) -> None:
+        """Do it all."""
+        writer = self.live.writer
+        environment = Environment.from_document(self.job.environment)
+        self.shipping.start()
+        try:
+            if needs_build(environment):
+                writer.status("preparing")
+            python = interpreter_of(
+                environment,
+                self.job.interpreter,
+                self.settings.home_path / "environments",
+                self.directory / BUILD_LOG,
+            )
+        except AzureMLException as error:
+            self._end("fail", {"code": "EnvironmentBuildFailed", "message": error.message})
+            return
+        # No thread may hold a lock while the script's process is being made.
+        self.shipping.stop()
+        if self._cancel_asked():
+            self._end("cancel")
+            return
+        try:
+            process = self._launch(python, environment)
+        except OSError as error:
+            self._end("fail", {"code": "UserError", "message": f"The script could not be started: {error}"})
+            return
+        self.live.start()
+        self.shipping.start()
+        kind, warning = self._watch(process)
+        if warning:
+            writer.status("warning", {"message": warning})
+        error_body = None
+        if kind == "complete" and process.returncode != 0:
+            kind, error_body = "fail", error_of(process.returncode, self.directory / DRIVER_LOG)
+        self._end(kind, error_body)
+
+    def _launch(self, python: str, environment: Environment) -> subprocess.Popen[bytes]:
+        job = self.job
+        words = [
+            python if word == "python" and place == 0 else word for place, word in enumerate(job.command)
+        ]
+        variables = self._variables(environment, python)
+        if job.shell:
+            words = ["/bin/sh", "-c", *job.command]
+        log = self.directory / DRIVER_LOG
+        log.parent.mkdir(parents=True, exist_ok=True)
+        for folder in ("outputs", "logs"):
+            (self.code / folder).mkdir(exist_ok=True)
+        libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                words,
+                cwd=self.code,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # A script whose wrapper was killed has no run any more, and would go on unseen.
+                preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)) if libc else None,
+            )
+
+    def _variables(self, environment: Environment, python: str) -> dict[str, str]:
+        job = self.job
+        variables = dict(os.environ)
+        if needs_build(environment):
+            # A built environment is whole, and finds runstream by itself.
+            variables.pop("PYTHONPATH", None)
+            variables.pop("PYTHONHOME", None)
+            variables["VIRTUAL_ENV"] = str(Path(python).parents[1])
+            variables["PATH"] = f"{Path(python).parent}{os.pathsep}{variables.get('PATH', '')}"
+        try:
+            endpoint = self.client.address(5.0).url
+        except ServiceException:
+            endpoint = self.settings.url or "http://127.0.0.1"
+        scope = (
+            f"/subscriptions/{job.subscription_id}/resourceGroups/{job.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{job.workspace}"
+        )
+        variables.update(
+            PYTHONUNBUFFERED="1",
+            AZUREML_RUN_ID=job.run_id,
+            AZUREML_ARM_SUBSCRIPTION=job.subscription_id,
+            AZUREML_ARM_RESOURCEGROUP=job.resource_group,
+            AZUREML_ARM_WORKSPACE_NAME=job.workspace,
+            AZUREML_ARM_PROJECT_NAME=job.experiment,
+            AZUREML_RUN_TOKEN="local",  # noqa: S106 - the service's own token goes by its file or RUNSTREAM_TOKEN
+            AZUREML_SERVICE_ENDPOINT=endpoint,
+            AZUREML_OUTPUT_DIRECTORY="./outputs",
+            AZUREML_DATA_CONTAINER_ID=f"dcid.{job.run_id}",
+            AZUREML_WORKSPACE_SCOPE=scope,
+            AZUREML_EXPERIMENT_SCOPE=f"{scope}/experiments/{job.experiment}",
+            AZUREML_FRAMEWORK=job.framework,
+            AZUREML_COMMUNICATOR=job.communicator,
+            AZUREML_TARGET_TYPE="local",
+            AZUREML_LOGDIRECTORY_PATH=str(self.directory / "azureml-logs"),
+            AZUREML_CONTROLLOG_PATH=str(self.directory / "wrapper.log"),
+            AZUREML_NODE_COUNT=str(job.node_count),
+            AZUREML_PROCESS_NAME="main",
+        )
+        variables[RUN_FILE] = str(self.directory / "run.json")
+        variables.update(environment.environment_variables)
+        variables.update(job.variables)
+        return {key: str(value) for key, value in variables.items()}
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
+        """How the script ended: kind of the ending status, and a warning."""
+        started = time.monotonic()
+        while True:
+            try:
+                process.wait(_LOOK_SECONDS)
+                return ("cancel" if self._cancel_asked() else "complete"), ""
+            except subprocess.TimeoutExpired:
+                pass
+            if self._cancel_asked():
+                end_tree(process)
+                return "cancel", ""
+            limit = self.job.max_seconds
+            if limit is not None and time.monotonic() - started > limit:
+                end_tree(process)
+                return (
+                    "cancel",
+                    f"The run was canceled: it took longer than {limit:g} s (max_run_duration_seconds)",
+                )
+
+    def _end(self, kind: str, error: dict[str, Any] | None = None) -> None:
+        writer = self.live.writer
+        writer.status("finalizing")
+        if error is not None:
+            writer.status("error", {"error": error})
+        self.shipping.stop()
+        for what, collect in (("logs", self._collect_logs), ("outputs", self._collect_outputs)):
+            try:
+                collect()
+            except (ServiceException, AuthenticationException, AzureMLException, OSError) as problem:
+                message = f"{what} were not all stored: {getattr(problem, 'message', problem)}; they lie in {self.directory}"
+                _log.warning("%s", message)
+                writer.status("warning", {"message": message[:300]})
+        self.live.end(kind)
+
+    def _collect_logs(self) -> None:
+        self.shipping.send(all_of_it=True)
+        if (self.directory / DRIVER_LOG).exists():
+            files.upload(self.client, self.job.run_id, STD_LOG, self.directory / DRIVER_LOG)
+
+    def _collect_outputs(self) -> None:
+        if self.job.collect:
+            files.capture(self.client, self.job.run_id, ["outputs"], self.code)
+
+    def _cancel_asked(self) -> bool:
+        return (self.directory / "cancel").exists()
+
+    def _ask(self) -> None:
+        """Whether somebody canceled the run from elsewhere."""
+        if time.monotonic() - self._asked < _ASK_SECONDS:
+            return
+        self._asked = time.monotonic()
+        try:
+            status = self.client.get_json(f"/api/v1/runs/{quoted(self.job.run_id)}")["status"]
+        except ServiceException as error:
+            if error.status_code != 404:
+                raise
+            return
+        if status in ("Canceled", "CancelRequested"):
+            (self.directory / "cancel").touch()
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out the run of a directory."""
+    directory = Path(arguments[0])
+    if os.getsid(0) != os.getpid() and os.getpgrp() != os.getpid():
+        os.setsid()  # no terminal's Ctrl-C or end reaches the run
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    (directory / "wrapper.pid").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    wrapper = Wrapper(directory)
+    signal.signal(signal.SIGTERM, lambda *_: (directory / "cancel").touch())
+    wrapper.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
