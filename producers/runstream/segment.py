@@ -23,8 +23,10 @@ import mmap
 import os
 import platform
 import struct
+import time
 import weakref
 import zlib
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,12 +153,33 @@ class _LibC:
 
 _libc: _LibC | None = None
 
+# The garbage collector runs weak references' callbacks before the `__del__` of a writer in the same cycle, which still has
+# its last words to write: a writer's mapping is ended a moment after its last reference.
+_ending: deque[tuple[float, int, int]] = deque()
+_ENDED_AFTER = 1.0  # seconds
+
+
+def _end_later(address: int, size: int) -> None:
+    _ending.append((time.monotonic(), address, size))
+
+
+def _end_mappings(libc: _LibC) -> None:
+    while _ending:
+        try:
+            since, address, size = _ending.popleft()
+        except IndexError:  # another thread was here
+            return
+        if time.monotonic() - since < _ENDED_AFTER:
+            _ending.appendleft((since, address, size))
+            return
+        libc.munmap(address, size)
+
 
 def map_file(descriptor: int, size: int, *, writable: bool = True) -> ctypes.Array[ctypes.c_char]:
     """Map a file into memory, shared; the descriptor may be closed afterwards.
 
     Returns:
-        a ctypes array of `size` bytes; the mapping ends with the last reference to it.
+        a ctypes array of `size` bytes; the mapping ends with the last reference to it, a writable one some time later.
 
     Raises:
         OSError: the system refuses.
@@ -164,13 +187,19 @@ def map_file(descriptor: int, size: int, *, writable: bool = True) -> ctypes.Arr
     global _libc
     if _libc is None:
         _libc = _LibC()
+    _end_mappings(_libc)
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     address = _libc.mmap(None, size, protection, mmap.MAP_SHARED, descriptor, 0)
     if address is None or address == ctypes.c_void_p(-1).value:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     array = (ctypes.c_char * size).from_address(address)
-    weakref.finalize(array, _libc.munmap, address, size).atexit = False
+    end = (
+        weakref.finalize(array, _end_later, address, size)
+        if writable
+        else weakref.finalize(array, _libc.munmap, address, size)
+    )
+    end.atexit = False
     return array
 
 

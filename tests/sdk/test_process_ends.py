@@ -177,3 +177,24 @@ def test_a_run_goes_to_other_processes_by_pickle(
 def _log_there(task: tuple[Run, int]) -> None:
     run, number = task
     run.log("there", number)
+
+
+def test_a_run_in_a_cycle_of_garbage_is_closed_not_a_crash(
+    ends: Workspace, served_home: Path, tmp_path: Path
+) -> None:
+    code = """
+import gc
+for i in range(50):
+    child = run.child_run()
+    child.log("i", i)
+    child.me = child
+    child.complete()
+    child.log("after", i)
+    del child
+gc.collect()
+"""
+    run_id, returned, stderr = script(served_home, tmp_path, code)
+    assert returned == 0, stderr
+    run = fetched(ends, run_id, "Completed")
+    values = sorted(child.get_metrics()["after"] for child in run.get_children())
+    assert values == list(range(50))
