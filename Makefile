@@ -7,17 +7,24 @@ SOURCES := schemas producers consumers query tests
 DEV := .ci/setup all,dev
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types bench docs kafka constraints clean
+BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
+.PHONY: help setup demo dashboard test lint format types bench docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 setup:  ## Make .venv with everything, and fetch what the tests need (PYTHON=... chooses the interpreter)
 	@$(DEV)
+	@$(BUILD_DASHBOARD) || echo "note: no dashboard yet; make dashboard once there is a network" >&2
 
 demo:  ## Run a hyperparameter sweep and print the best run and where to look next
 	@.ci/setup server,demo
+	@$(BUILD_DASHBOARD) || echo "note: no dashboard yet; make dashboard once there is a network" >&2
 	@$(BIN)/runstream demo
+
+dashboard:  ## Build the dashboard's pages (quick when nothing changed; Node comes from a wheel where there is none)
+	@.ci/setup server
+	@$(PY) dashboard/build.py
 
 test:  ## Run every test (ARGS="-k name" for some)
 	@$(DEV)
@@ -58,5 +65,5 @@ constraints:  ## Pin the newest versions anew (needs uv)
 	@mv constraints.new constraints.txt
 
 clean:  ## Remove .venv and everything built
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .runstream
+	rm -rf .venv dist build dashboard/node_modules query/runstream_query/web artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .runstream
 	find schemas producers consumers query tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

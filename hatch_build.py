@@ -41,7 +41,9 @@ class DashboardHook(BuildHookInterface):  # type: ignore[type-arg]
         return (Path(self.root) / "dashboard" / "package.json").is_file()
 
     def _builder(self) -> ModuleType:
-        spec = importlib.util.spec_from_file_location("dashboard_build", Path(self.root) / "dashboard" / "build.py")
+        spec = importlib.util.spec_from_file_location(
+            "dashboard_build", Path(self.root) / "dashboard" / "build.py"
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

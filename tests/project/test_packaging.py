@@ -36,7 +36,7 @@ def test_wheel_holds_every_module_and_migration(tmp_path: Path) -> None:
     source.mkdir()
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "hatch_build.py"):
         shutil.copy(ROOT / name, source)
     built = subprocess.run(
         [

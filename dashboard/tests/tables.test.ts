@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import { bestOf, delta, differences } from "../src/compare/difference";
+import { strokeOf } from "../src/lib/colours";
+import type { Run, Summary } from "../src/lib/types";
+import { artifactPath } from "../src/run/artifact";
+import { rates } from "../src/run/rates";
+import { fileTree } from "../src/run/tree";
+import { cellText, columnOf, readColumns, toCsv, writeColumns } from "../src/runs/columns";
+import { passing, place, sweepAxes } from "../src/runs/sweep";
+
+function summary(last: number, count = 2): Summary {
+  return { cls: 0, kind: 0, count, first: last, last, min: last, max: last, mean: last, last_step: 1, last_time: 0, text: null };
+}
+
+function run(id: string, tags: Record<string, string>, metrics: Record<string, number>): Run {
+  return {
+    run_id: id, number: 1, experiment: "e", workspace: "w", parent_run_id: null, root_run_id: null, name: null, display_name: `run "${id}"`,
+    description: null, type: null, target: null, status: "Completed", created_utc: "", start_time_utc: null, end_time_utc: null,
+    last_seen_utc: null, archived_utc: null, error: null, warnings: [], details: {}, tags, properties: {}, dropped: 0, gaps: 0, settled: true,
+    summaries: Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, summary(value)])),
+  };
+}
+
+const RUNS = [run("a", { lr: "0.001", opt: "adam" }, { "val/loss": 0.5 }), run("b", { lr: "0.1", opt: "sgd" }, { "val/loss": 0.25 }), run("c", { lr: "0.9", opt: "sgd" }, {})];
+
+describe("columns", () => {
+  test("names with commas and dots survive the address", () => {
+    const ids = ["status", "a,b.c.min", "100%.last", "tag:x"];
+    expect(readColumns(writeColumns(ids)).map((one) => one.id)).toEqual(ids);
+    expect(columnOf("a.b.min")!.metric).toBe("a.b");
+    expect(columnOf("nonsense")).toBeNull();
+  });
+
+  test("a metric a run does not have is a dash, in CSV empty", () => {
+    const column = columnOf("val/loss.min")!;
+    expect(RUNS.map((one) => cellText(one, column, 0))).toEqual(["0.5", "0.25", "–"]);
+    expect(toCsv(RUNS, [column]).split("\r\n")[1]).toBe('a,"run ""a""",0.5');
+  });
+});
+
+describe("differences", () => {
+  const rows = differences(RUNS);
+  test("what is the same is told from what differs", () => {
+    expect(rows.find((row) => row.name === "experiment")!.differs).toBe(false);
+    expect(rows.find((row) => row.name === "lr")!.differs).toBe(true);
+  });
+  test("the best minimum, and deltas", () => {
+    expect([...bestOf(rows.find((row) => row.kind === "metric min")!)]).toEqual([1]);
+    expect(delta(0.25, 0.5)).toBe(-50);
+    expect(delta("x", 1)).toBeNull();
+    expect(delta(1, 0)).toBeNull();
+  });
+});
+
+describe("sweeps", () => {
+  const axes = sweepAxes(RUNS, [columnOf("val/loss.last")!]);
+  test("numbers over decades are logarithmic, words are categories", () => {
+    expect(axes.map((axis) => [axis.id, axis.log, axis.categories])).toEqual([
+      ["tag:lr", true, null],
+      ["tag:opt", false, ["adam", "sgd"]],
+      ["val/loss.last", false, null],
+    ]);
+    expect(place(axes[0]!, 0.001)).toBe(0);
+  });
+  test("a run without the value passes no range of it", () => {
+    expect(passing(axes, { "val/loss.last": [0, 1] }, 3)).toEqual([true, true, false]);
+  });
+});
+
+test("files as a tree", () => {
+  const file = (path: string) => ({ path, size: 1, sha256: "", created_utc: "" });
+  const tree = fileTree([file("outputs/b/model.pt"), file("a.txt"), file("outputs/x10"), file("outputs/x9")]);
+  expect(tree.files.map((one) => one.name)).toEqual(["a.txt"]);
+  expect(tree.folders[0]!.files.map((one) => one.name)).toEqual(["x9", "x10"]);
+  expect(tree.folders[0]!.folders[0]!.path).toBe("outputs/b");
+});
+
+test("curves of a classifier", () => {
+  const { roc, precisionRecall } = rates([
+    [10, 10, 0, 0],
+    [5, 0, 10, 5],
+    [0, 0, 10, 10],
+  ]);
+  expect(roc).toEqual([{ x: 0, y: 0 }, { x: 0, y: 0.5 }, { x: 1, y: 1 }]);
+  expect(precisionRecall).toEqual([{ x: 0.5, y: 1 }, { x: 1, y: 0.5 }]);
+});
+
+test("the address of an artifact", () => {
+  expect(artifactPath("aml://artifactId/ExperimentRun/dcid.r1/images/a.png", "r1")).toBe("images/a.png");
+});
+
+test("thirty runs are drawn differently", () => {
+  for (const dark of [true, false]) expect(new Set(Array.from({ length: 30 }, (_, i) => JSON.stringify(strokeOf(i, dark)))).size).toBe(30);
+});

@@ -1,0 +1,66 @@
+"""The search box's language."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from runstream_query.runs import ANY, MetricFilter, list_runs
+from runstream_query.search import search
+from runstream_schemas.errors import QueryError
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ridge 'two", {"words": ["ridge", "'two"]}),
+        ('"two words" x', {"words": ["two words", "x"]}),
+        ("status:running,FAILED", {"status": ["Running", "Failed"]}),
+        ('experiment:"my sweep"', {"experiment": "my sweep"}),
+        ("tag:a tag:b=c=d", {"tags": [("a", ANY), ("b", "c=d")]}),
+        ("property:p=1", {"properties": [("p", "1")]}),
+        ("loss<0.1", {"metrics": [MetricFilter("loss", "last", "<", 0.1)]}),
+        ("val/loss.min<=2e-3", {"metrics": [MetricFilter("val/loss", "min", "<=", 0.002)]}),
+        ('"epoch time".max>5', {"metrics": [MetricFilter("epoch time", "max", ">", 5.0)]}),
+        ("a.b==1", {"metrics": [MetricFilter("a.b", "last", "=", 1.0)]}),
+        ("since:12h", {"started_from": datetime(2026, 11, 21, tzinfo=UTC)}),
+        ("before:2026-01-31", {"started_to": datetime(2026, 1, 31, tzinfo=UTC)}),
+        ("is:archived", {"archived": True}),
+        ("https://host", {"words": ["https://host"]}),
+        ("", {}),
+    ],
+)
+def test_language(text: str, expected: dict[str, Any]) -> None:
+    found = search(text, now=NOW)
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["status:odd", "loss<abc", "since:yesterday", "is:odd", "tag:", "since:999999999w"]
+)
+def test_what_cannot_be_understood_says_what_was_expected(text: str) -> None:
+    with pytest.raises(QueryError, match=r"use|no number|missing|long ago"):
+        search(text)
+
+
+async def test_words_are_found_in_names_experiments_and_tags(database: Any) -> None:
+    key = await database.add_run("id-1", "Sweep", display_name="Red River")
+    await database.add_run("id-2", "Other")
+    await database.pool.execute(
+        "insert into tags (run_key, key, value, time_us, source, seq) values ($1, 'm', 'Ridge_x', 0, gen_random_uuid(), 0)",
+        key,
+    )
+    async with database.pool.acquire() as connection:
+        for text, expected in (
+            ("red", ["id-1"]),
+            ("sweep ridge_X", ["id-1"]),
+            ("sweep nothing", []),
+            ("%", []),
+            ("id-", ["id-2", "id-1"]),
+        ):
+            page = await list_runs(connection, search(text))
+            assert [run.run_id for run in page.runs] == expected, text
