@@ -159,7 +159,8 @@ class Lifecycle(RunLogs):
 
         Args:
             show_output: print the run's id and page, its log while it is written, and a summary at the end.
-            wait_post_processing: wait out Finalizing and CancelRequested too.
+            wait_post_processing: wait out Finalizing and CancelRequested too; of a submitted run they are always waited
+                out, for only its end tells whether it failed.
             raise_on_error: raise if it failed.
 
         Returns:
@@ -170,9 +171,8 @@ class Lifecycle(RunLogs):
             ActivityFailedException: it failed and `raise_on_error` is set. A canceled run never raises.
             ServiceException: the service is away.
         """
-        over = (
-            TERMINAL if wait_post_processing or show_output else TERMINAL | {"Finalizing", "CancelRequested"}
-        )
+        to_the_end = wait_post_processing or show_output or self._record.type == SCRIPT_RUN
+        over = TERMINAL if to_the_end else TERMINAL | {"Finalizing", "CancelRequested"}
         if show_output:
             self._stream_logs()
         pause = 0.1

@@ -1,0 +1,403 @@
+"""Submitted scripts: real processes of their own, their logs, files and ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runstream.core import Experiment, Run, ScriptRun, ScriptRunConfig, Workspace
+from runstream.core.conda_dependencies import CondaDependencies
+from runstream.core.environment import Environment
+from runstream.core.runconfig import RunConfiguration
+from runstream.exceptions import (
+    ActivityFailedException,
+    AzureMLException,
+    ExperimentExecutionException,
+    RunEnvironmentException,
+    ServiceException,
+    UserErrorException,
+)
+from runstream.job import run_directory
+
+DRIVER = "azureml-logs/70_driver_log.txt"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Callable[..., ScriptRunConfig]:
+    """Writes `train.py` to a project and returns a configuration for it."""
+
+    def write(code: str, *arguments: object, **options: object) -> ScriptRunConfig:
+        folder = tmp_path / "project"
+        folder.mkdir(exist_ok=True)
+        (folder / "train.py").write_text("from runstream.core import Run\nrun = Run.get_context()\n" + code)
+        return ScriptRunConfig(str(folder), "train.py", list(arguments), **options)  # type: ignore[arg-type]
+
+    return write
+
+
+def text(run: Run, name: str, tmp_path: Path) -> str:
+    run.download_file(name, tmp_path / "downloaded")
+    return (tmp_path / "downloaded").read_text()
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_script_with_a_helper_module(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    config = source(
+        """
+import mylib, os, sys
+assert run is Run.get_context()
+for i in range(3):
+    run.log("x", i)
+run.tag("argv", "|".join(sys.argv[1:]))
+open("outputs/model.txt", "w").write(mylib.MODEL)
+open("logs/own.log", "w").write("line\\n")
+print("héllo")
+run.complete()
+run.log("after", run.parent is None)
+""",
+        "--alpha", 0.5, 3, "a b",
+    )  # fmt: skip
+    (tmp_path / "project" / "mylib.py").write_text("MODEL = 'ridge'\n")
+    run = experiment.submit(config, tags={"k": "v"})
+    assert isinstance(run, ScriptRun)
+    assert re.fullmatch(r"test_\d{10}_[0-9a-f]{8}", run.id)
+    details = run.wait_for_completion()
+    assert (details["status"], run.type, details["target"]) == ("Completed", "azureml.scriptrun", "local")
+    assert details["runDefinition"]["script"] == "train.py"
+    assert details["runDefinition"]["arguments"] == ["--alpha", "0.5", "3", "a b"]
+    assert details["properties"]["_azureml.ComputeTargetType"] == "local"
+    assert set(details["logFiles"]) == {DRIVER, "logs/own.log", "user_logs/std_log.txt"}
+    assert run.get_metrics() == {"x": [0, 1, 2], "after": True}
+    assert run.get_tags() == {"k": "v", "argv": "--alpha|0.5|3|a b"}
+    assert text(run, "outputs/model.txt", tmp_path) == "ridge"
+    assert text(run, DRIVER, tmp_path) == text(run, "user_logs/std_log.txt", tmp_path) == "héllo\n"
+    assert not (tmp_path / "outputs").exists()  # relative paths are those of the copy
+    assert run.get_details_with_logs()["logFiles"][DRIVER] == "héllo\n"
+    assert sorted(run.get_all_logs()) == sorted(f"assets/{run.id}/{name}" for name in details["logFiles"])
+    again = next(iter(experiment.get_runs(type="azureml.scriptrun")))
+    assert isinstance(again, ScriptRun)
+    assert type(Run(experiment, run.id)) is Run
+
+
+def test_the_first_line_comes_within_two_seconds(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    config = source("import time; print(time.time())")
+    started = time.time()
+    run = experiment.submit(config)
+    run.wait_for_completion()
+    assert float(text(run, DRIVER, tmp_path)) - started < 2
+
+
+def test_streaming(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = experiment.submit(source("import time\nfor i in range(3): print('line', i); time.sleep(0.6)"))
+    assert run.wait_for_completion(show_output=True)["status"] == "Completed"
+    printed = capsys.readouterr().out
+    page = run.get_portal_url()
+    assert printed.startswith(f"RunId: {run.id}\nWeb View: {page}\n\nStreaming {DRIVER}\n=====")
+    assert printed.count("line") == 3
+    assert printed.endswith(
+        f"line 2\n\nExecution Summary\n=================\nRunId: {run.id}\nWeb View: {page}\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise ValueError('bad\\nthing')", "User program failed with ValueError: bad\nthing"),
+        ("class Own(Exception): pass\nraise Own", "User program failed with Own: "),
+        ("import sys; sys.exit(3)", "User program failed with SystemExit: 3"),
+        ("mylib.go()", "User program failed with NameError: name 'mylib' is not defined"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "User program was killed by SIGKILL (9)"),
+    ],
+)
+def test_a_failing_script_keeps_its_files_and_metrics(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path, code: str, message: str
+) -> None:
+    run = experiment.submit(source("run.log('a', 1)\nopen('outputs/part', 'w').write('half')\n" + code))
+    with pytest.raises(ActivityFailedException, match="Activity Failed:") as raised:
+        run.wait_for_completion()
+    assert "User program" in raised.value.message
+    details = run.wait_for_completion(raise_on_error=False)
+    assert details["error"] == {"error": {"code": "UserError", "message": message}}
+    assert text(run, "outputs/part", tmp_path) == "half"
+    until(lambda: run.get_metrics() == {"a": 1})
+
+
+def test_fail_and_with_inside_the_script_leave_the_outcome_to_its_end(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig]
+) -> None:
+    run = experiment.submit(
+        source(
+            """
+with run:
+    run.log("a", 1)
+try:
+    with run:
+        raise ValueError("goes on")
+except ValueError:
+    run.log("b", 2)
+run.cancel()
+run.fail("noted", "Mine")
+import sys; sys.exit(0)
+"""
+        )
+    )
+    details = run.wait_for_completion()
+    assert details["status"] == "Completed"
+    assert details["error"] == {"error": {"code": "Mine", "message": "noted"}}
+    assert run.get_metrics() == {"a": 1, "b": 2}
+
+
+def test_cancel_ends_the_whole_tree(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    config = source(
+        f"""
+import os, subprocess, sys, time
+inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+open({str(tmp_path / "pids")!r}, "w").write(f"{{os.getpid()}} {{inner.pid}}\\n")
+time.sleep(60)
+"""
+    )
+    run = experiment.submit(config)
+    until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().endswith("\n"))
+    run.cancel()
+    assert run.get_status() == "Canceled"
+    for pid in map(int, (tmp_path / "pids").read_text().split()):
+        until(
+            lambda pid=pid: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+        )  # type: ignore[misc]
+    assert run.wait_for_completion(wait_post_processing=True)["status"] == "Canceled"
+
+
+def test_a_run_canceled_from_elsewhere_ends_too(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    run = experiment.submit(
+        source(f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(60)")
+    )
+    until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+    run._live().writer.status("cancel")  # as another machine would
+    until(lambda: not Path("/proc", pid.read_text().strip()).exists())
+
+
+def test_the_time_limit(experiment: Experiment, source: Callable[..., ScriptRunConfig]) -> None:
+    run = experiment.submit(source("import time; time.sleep(60)", max_run_duration_seconds=1))
+    details = run.wait_for_completion(wait_post_processing=True)
+    assert details["status"] == "Canceled"
+    assert "max_run_duration_seconds" in str(details["warnings"])
+
+
+def test_a_killed_wrapper_fails_the_run_and_ends_the_script(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    run = experiment.submit(
+        source(f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(60)")
+    )
+    until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+    directory = run_directory(experiment.workspace._settings, run.id)
+    wrapper = int((directory / "wrapper.pid").read_text().split('"pid": ')[1].split(",")[0])
+    os.kill(wrapper, signal.SIGKILL)
+    details = run.wait_for_completion(raise_on_error=False)
+    assert details["error"]["error"]["code"] == "ProcessDied"
+    until(lambda: not Path("/proc", pid.read_text().strip()).exists())
+
+
+def test_a_script_submits_children(experiment: Experiment, source: Callable[..., ScriptRunConfig]) -> None:
+    config = source(
+        """
+import os, sys
+from runstream.core import ScriptRunConfig
+if sys.argv[1:] == ["child"]:
+    run.parent.log("from child", os.environ["AZUREML_RUN_ID"] == run.id)
+else:
+    child = run.submit_child(ScriptRunConfig(".", "train.py", ["child"]), tags={"k": "v"})
+    child.wait_for_completion()
+"""
+    )
+    run = experiment.submit(config)
+    run.wait_for_completion()
+    (child,) = run.get_children()
+    assert isinstance(child, ScriptRun)
+    assert (child.status, child.tags, child.parent and child.parent.id) == ("Completed", {"k": "v"}, run.id)
+    assert run.get_metrics() == {"from child": True}
+
+
+def test_commands_and_variables(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    source("")
+    configuration = RunConfiguration(
+        command=["echo", "$MINE", "$EXAMPLE_ENV_VAR", "&&", "echo", "$AZUREML_ARM_PROJECT_NAME"]
+    )
+    configuration.environment_variables["MINE"] = "own"
+    run = experiment.submit(ScriptRunConfig(str(tmp_path / "project"), run_config=configuration))
+    run.wait_for_completion()
+    assert text(run, DRIVER, tmp_path) == "own EXAMPLE_VALUE\ntest\n"
+
+
+def test_ignored_files_stay_behind(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    config = source("import os\nfor d, _, fs in os.walk('.'):\n  for f in fs: print(os.path.join(d, f)[2:])")
+    project = tmp_path / "project"
+    for name in ("data/big.bin", "data/keep.bin", "a.tmp", "sub/b.tmp", ".git/config", "c.py"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).touch()
+    (project / ".amlignore").write_text("# what is large\n*.tmp\ndata/*\n!data/keep.bin\n.git/\n")
+    (project / ".gitignore").write_text("c.py\n")
+    (project / "link").symlink_to("/etc/hostname")
+    run = experiment.submit(config)
+    run.wait_for_completion()
+    assert sorted(text(run, DRIVER, tmp_path).split()) == [
+        ".amlignore",
+        ".gitignore",
+        "c.py",
+        "data/keep.bin",
+        "train.py",
+    ]
+
+
+def test_what_is_refused(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = source("")
+    with pytest.raises(
+        ExperimentExecutionException, match=r"script path doesn't exist\. The script should be inside"
+    ):
+        experiment.submit(ScriptRunConfig(config.source_directory, "other.py"))
+    with pytest.raises(ExperimentExecutionException, match="should be inside the project folder"):
+        experiment.submit(ScriptRunConfig(config.source_directory, "../test"))
+    with pytest.raises(AzureMLException, match="Method to be submitted has not been registered"):
+        experiment.submit("train.py")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="show_output"):
+        experiment.submit(config, show_output=True)
+    with pytest.raises(UserErrorException, match="exclusive"):
+        ScriptRunConfig(".", "train.py", command="ls")
+    with pytest.raises(ServiceException, match="Unknown compute target 'cpu-cluster'"):
+        experiment.submit(source("", compute_target="cpu-cluster"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    needs_conda = Environment("e")
+    needs_conda.python.conda_dependencies = CondaDependencies.create(conda_packages=["scikit-learn"])
+    with pytest.raises(RunEnvironmentException, match="conda packages scikit-learn, but none of micromamba"):
+        experiment.submit(source("", environment=needs_conda))
+
+
+def test_an_interpreter_that_is_not_there(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig]
+) -> None:
+    config = source("")
+    environment = Environment("user-managed")
+    environment.python.user_managed_dependencies = True
+    environment.python.interpreter_path = "/nowhere/python"
+    config.run_config.environment = environment  # read at submission
+    details = experiment.submit(config).wait_for_completion(raise_on_error=False)
+    assert "/nowhere/python" in details["error"]["error"]["message"]
+
+
+def test_pip_requirements_are_installed_once(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    package = tmp_path / "wheel"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "tiny-thing"\nversion = "1.0"\n'
+    )
+    (package / "tiny_thing.py").write_text("ANSWER = 42\n")
+    (tmp_path / "requirements.txt").write_text(f"# ours\ntiny-thing @ file://{package}\nazureml-defaults\n")
+    environment = Environment.from_pip_requirements("tiny", tmp_path / "requirements.txt")
+    config = source(
+        "import sys, tiny_thing\nrun.log('answer', tiny_thing.ANSWER)\nprint(sys.prefix)",
+        environment=environment,
+    )
+    first = experiment.submit(config)
+    details = first.wait_for_completion(raise_on_error=False)
+    assert details["status"] == "Completed", first.get_details_with_logs()
+    assert first.get_metrics() == {"answer": 42}
+    assert "Built." in text(first, "azureml-logs/20_image_build_log.txt", tmp_path)
+    started = time.monotonic()
+    second = experiment.submit(config)
+    second.wait_for_completion()
+    assert time.monotonic() - started < 5
+    assert "azureml-logs/20_image_build_log.txt" not in second.get_file_names()
+    assert text(second, DRIVER, tmp_path) == text(first, DRIVER, tmp_path)
+
+
+def test_run_configurations_as_files(tmp_path: Path) -> None:
+    configuration = RunConfiguration(script="train.py", arguments=["--a", 1])
+    configuration.environment.python.user_managed_dependencies = True
+    configuration.environment.python.conda_dependencies = CondaDependencies.create(
+        pip_packages=["scikit-learn"]
+    )
+    configuration.max_run_duration_seconds = 60
+    with pytest.raises(UserErrorException, match="name"):
+        configuration.save(str(tmp_path))
+    configuration.save(str(tmp_path), "mine")
+    lines = (tmp_path / ".azureml" / "mine").read_text().splitlines()
+    keys = [line.split(":")[0] for line in lines if line[:1].isalpha()]
+    assert keys[:4] == ["script", "arguments", "command", "target"]
+    assert {"maxRunDurationSeconds", "nodeCount"} <= set(keys)
+    (tmp_path / ".azureml" / "mine").rename(tmp_path / ".azureml" / "mine.runconfig")
+    loaded = RunConfiguration.load(str(tmp_path), "mine")
+    assert (loaded.script, loaded.arguments, loaded.max_run_duration_seconds) == (
+        "train.py",
+        ["--a", "1"],
+        60,
+    )
+    assert loaded.environment.python.user_managed_dependencies
+    dependencies = loaded.environment.python.conda_dependencies
+    assert dependencies is not None
+    assert list(dependencies.pip_packages) == ["scikit-learn"]
+    assert loaded.history.directories_to_watch == ["logs"]
+    with pytest.raises(UserErrorException, match="other"):
+        RunConfiguration.load(str(tmp_path), "other")
+
+
+def test_environments_from_files(tmp_path: Path) -> None:
+    (tmp_path / "conda.yml").write_text(
+        "name: e\ndependencies:\n- python=3.12\n- numpy>=1.26\n- pip:\n  - pandas==2.2\n"
+    )
+    environment = Environment.from_conda_specification("e", tmp_path / "conda.yml")
+    dependencies = environment.python.conda_dependencies
+    assert dependencies is not None
+    assert (dependencies.python_version, list(dependencies.pip_packages)) == ("3.12", ["pandas==2.2"])
+    assert list(dependencies.conda_packages) == ["python=3.12", "numpy>=1.26"]
+    dependencies.add_pip_package("pandas==2.3")
+    assert list(dependencies.pip_packages) == ["pandas==2.3"]
+    with pytest.raises(FileNotFoundError):
+        Environment.from_conda_specification("e", tmp_path / "none.yml")
+    (tmp_path / "bad.yml").write_text("- a\n- b\n")
+    with pytest.raises(UserErrorException, match="no conda specification"):
+        Environment.from_conda_specification("e", tmp_path / "bad.yml")
+    with pytest.raises(TypeError):
+        Environment(3)  # type: ignore[arg-type]
+
+
+def test_a_run_of_a_workspace_is_found_again(
+    workspace: Workspace, experiment: Experiment, source: Callable[..., ScriptRunConfig]
+) -> None:
+    run = experiment.submit(source(""), run_id=f"mine-{time.time_ns()}")
+    run.wait_for_completion()
+    assert isinstance(workspace.get_run(run.id), ScriptRun)
+    with pytest.raises(UserErrorException, match="submitted before"):
+        experiment.submit(source(""), run_id=run.id)
