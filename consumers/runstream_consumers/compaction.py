@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +35,6 @@ SWEEP_EVERY, WALK_EVERY = 15.0, 900.0
 
 RUNS_EVERY, RUNS_SHARE = 10.0, 0.05
 """Seconds between two snapshots of the runs, at least; and the share of the time they may take."""
-
-MOST_LANES = 4
-"""Files a compactor makes at the same time at most; one a core, at the lowest priority."""
 
 _RETRY = 5.0
 
@@ -92,17 +87,17 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
         SettingsError, DatabaseError: the store or database cannot be opened at all.
     """
     store = await asyncio.to_thread(open_store, settings)
-    lanes = max(1, min(MOST_LANES, os.cpu_count() or 1))
-    pool = await create_pool(settings, max_size=lanes + 1)
+    pool = await create_pool(settings, max_size=2)
+    worker = Worker()
     due = _Due()
-    compactors = [Compactor(pool, store, settings, Worker()) for _ in range(lanes)]
+    compactor = Compactor(pool, store, settings, worker)
     try:
         if alone:
             await sweep_rows(pool, store, pending_grace=0.0, trash_grace=settings.trash_grace)
         while not stop.is_set():
             pause = settings.compact_interval
             try:
-                await _round(compactors, due, stop)
+                await _round(compactor, due, stop)
             except (RunstreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.error("compactor: %s: %s; trying again, no point is lost", type(error).__name__, error)
                 pause = max(pause, _RETRY)
@@ -110,14 +105,12 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
     finally:
-        for compactor in compactors:
-            compactor.worker.close()
+        worker.close()
         await pool.close()
 
 
-async def _round(compactors: Sequence[Compactor], due: _Due, stop: asyncio.Event) -> None:
-    first = compactors[0]
-    pool, store, worker, settings = first.pool, first.store, first.worker, first.settings
+async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
+    pool, store, worker, settings = compactor.pool, compactor.store, compactor.worker, compactor.settings
     if time.monotonic() >= due.walk:  # first of all: it completes what a crash interrupted
         await sweep_files(pool, store)
         due.walk = time.monotonic() + WALK_EVERY
@@ -127,14 +120,7 @@ async def _round(compactors: Sequence[Compactor], due: _Due, stop: asyncio.Event
         )
         due.sweep = time.monotonic() + SWEEP_EVERY
     running = time.monotonic() >= due.running
-    # Lanes claim one file after the other, and never the same run: as compactors of several machines do.
-    reports = await asyncio.gather(
-        *(lane.compact(running=running, stop=stop) for lane in compactors), return_exceptions=True
-    )
-    for result in reports:
-        if isinstance(result, BaseException):
-            raise result
-    report = Report.of([result for result in reports if isinstance(result, Report)])
+    report = await compactor.compact(running=running, stop=stop)
     if running:
         due.running = time.monotonic() + RUNNING_EVERY
     if report.files:

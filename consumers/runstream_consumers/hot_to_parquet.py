@@ -71,20 +71,6 @@ class Report:
     corrupt_runs: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
-    @classmethod
-    def of(cls, reports: Sequence[Report]) -> Report:
-        """Several compactions at once, as one."""
-        return cls(
-            sum(r.files for r in reports),
-            sum(r.runs for r in reports),
-            sum(r.points for r in reports),
-            sum(r.bytes for r in reports),
-            sum(r.summaries_corrected for r in reports),
-            sum(r.lost_claims for r in reports),
-            [run for r in reports for run in r.corrupt_runs],
-            max((r.seconds for r in reports), default=0.0),
-        )
-
 
 def is_due(run: Mapping[str, Any], settings: Settings, *, now: bool = False) -> bool:
     """Whether the hot points of a run should move to a file.

@@ -45,8 +45,8 @@ logger = logging.getLogger("runstream.cluster")
 
 LOCAL_KAFKA = "here"
 """Value of the setting `kafka` that asks for a broker of our own."""
-ROLES = {"agent": 1, "consumer": 2, "compactor": 1, "server": 1}
-"""How many processes of each role."""
+ROLES = {"agent": 1, "consumer": 2, "compactor": 2, "server": 1}
+"""How many processes of each role. Two threads of one compactor are slower than one: they wait for one another's GIL."""
 READY_SECONDS = 60.0
 
 
