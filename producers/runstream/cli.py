@@ -14,6 +14,7 @@ from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import PREFIX, Settings, read_config
 
 from . import __version__
+from .submit_commands import add_commands
 
 DESCRIPTION = (
     "Experiment tracking at memory speed: run.log() costs less than a microsecond and loses nothing."
@@ -214,7 +215,7 @@ def _reading_commands(group: _Group) -> None:
     _output_options(sql)
     _settings_options(sql, WHERE)
 
-    run = _Group(group.add("run", None, "list and show runs"), "commands about runs")
+    run = _Group(group.add("run", None, "list, show, submit and cancel runs"), "commands about runs")
     listed = run.add("list", _lazily("reading_commands", "run_list"), "list runs, newest first")
     listed.add_argument("-e", "--experiment", help="only of this experiment")
     listed.add_argument("--status", help="only with this status: Running, Completed, Failed, Canceled ...")
@@ -234,6 +235,8 @@ def _reading_commands(group: _Group) -> None:
     shown.add_argument("run_id")
     _output_options(shown)
     _settings_options(shown, WHERE)
+
+    add_commands(run.add, lambda parser: _settings_options(parser, WHERE))
 
     experiment = _Group(group.add("experiment", None, "list experiments"), "commands about experiments")
     experiments = experiment.add("list", _lazily("reading_commands", "experiment_list"), "list experiments")

@@ -118,16 +118,6 @@ class RunLogs(RunFacts):
             print(f"Error:\n{json.dumps(details['error'], indent=4)}\n", flush=True)
 
 
-def follow(run: RunLogs) -> None:
-    """Print a run's log until it has ended.
-
-    Raises:
-        ExperimentExecutionException: interrupted by Ctrl-C; the run goes on.
-        ServiceException: the service is away.
-    """
-    run._stream_logs()
-
-
 def _in_order(names: Any) -> list[str]:
     """The logs to show: by name; the alias of the driver log only when it is alone."""
     ordered = sorted(names)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from runstream import files
 from runstream.core import Experiment, Run, ScriptRun, ScriptRunConfig, Workspace
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.core.environment import Environment
@@ -24,6 +27,8 @@ from runstream.exceptions import (
     UserErrorException,
 )
 from runstream.job import run_directory
+
+from .conftest import environment
 
 DRIVER = "azureml-logs/70_driver_log.txt"
 
@@ -401,3 +406,58 @@ def test_a_run_of_a_workspace_is_found_again(
     assert isinstance(workspace.get_run(run.id), ScriptRun)
     with pytest.raises(UserErrorException, match="submitted before"):
         experiment.submit(source(""), run_id=run.id)
+
+
+def test_the_example(workspace: Workspace, tmp_path: Path, served_home: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "submitted_ridge" / "submit.py"
+    done = subprocess.run(
+        [sys.executable, str(example)], env=environment(served_home), cwd=tmp_path, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "alpha 0.40: mean squared error" in done.stdout
+    assert done.stdout.endswith("22 files\n")
+
+
+def test_commands(
+    served_home: Path, workspace: Workspace, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    def runstream(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "runstream", "run", *words], env=environment(served_home), cwd=tmp_path,
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    source("import sys; print(sys.argv[1:]); sys.exit(int(sys.argv[-1]))")
+    submit = ("submit-script", "-e", "cli", "--source-directory", "project")
+    done = runstream(*submit, "train.py", "--alpha", "0")
+    assert done.returncode == 0, done.stderr
+    assert "['--alpha', '0']" in done.stdout
+    failed = runstream(*submit, "train.py", "3")
+    assert failed.returncode == 1
+    assert "User program failed with SystemExit: 3" in failed.stderr
+    missing = runstream(*submit, "other.py")
+    assert (missing.returncode, "script path doesn't exist" in missing.stderr) == (1, True)
+    source("import time; print('up', flush=True); time.sleep(60)")
+    run_id = runstream(*submit, "--async", "train.py").stdout.strip()
+    canceled = runstream("cancel", "-r", run_id)
+    assert canceled.stdout == "Experiment run canceled successfully.\n", canceled.stderr
+    followed = runstream("monitor-logs", "-r", run_id)
+    assert followed.returncode == 0
+    assert followed.stdout.startswith(f"RunId: {run_id}\n")
+    assert runstream("download-logs", "-r", run_id, "-d", "logs").returncode == 0
+
+
+def test_a_file_that_grows(workspace: Workspace, experiment: Experiment, tmp_path: Path) -> None:
+    run = experiment.start_logging(outputs=False)
+    client = workspace._client
+    assert files.append(client, run.id, "logs/a.txt", 0, b"one\n") == 4
+    assert files.append(client, run.id, "logs/a.txt", 4, b"two\n") == 8
+    assert files.append(client, run.id, "logs/a.txt", 4, b"two\n") == 8  # repeated after a lost answer
+    assert files.append(client, run.id, "logs/a.txt", 100, b"far") == 8
+    assert text(run, "logs/a.txt", tmp_path) == "one\ntwo\n"
+    with pytest.raises(ServiceException, match="16777216"):
+        files.append(client, run.id, "logs/a.txt", 8, bytes(17 << 20))
+    with pytest.raises(ServiceException):
+        files.append(client, run.id, "logs/a.txt/b", 0, b"below a file")
+    run.complete()
