@@ -130,7 +130,7 @@ class Cluster:
 def cluster(*, kafka: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     """A fresh home; its services are ended and it is removed afterwards."""
     home = Path(tempfile.mkdtemp(prefix="rsb"))
-    environment = dict(os.environ, RUNSTREAM_HOME=str(home), RUNSTREAM_AUTOSTART="0", **(settings or {}))
+    environment = {**os.environ, "RUNSTREAM_HOME": str(home), "RUNSTREAM_AUTOSTART": "0", **(settings or {})}
     made = Cluster(home, kafka, environment)
     try:
         yield made

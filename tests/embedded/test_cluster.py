@@ -51,7 +51,7 @@ def test_whole_cluster_on_one_machine(shells: Callable[[str], Shell]) -> None:
 
     # A crashed role comes back, and nothing is lost.
     before = processes(shell)
-    assert set(before) == {"agent", "consumer-1", "consumer-2", "compactor", "server"}
+    assert set(before) == {"agent", "consumer-1", "consumer-2", "compactor-1", "compactor-2", "server"}
     for name in ("agent", "consumer-1"):
         os.kill(before[name], signal.SIGKILL)
     second = shell.train(200)
