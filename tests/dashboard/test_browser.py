@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Site
+from .conftest import REPOSITORY, Site
 
 Open = Callable[..., Any]
 Picture = Callable[[Any, str], None]
@@ -260,3 +260,28 @@ def test_nothing_sticks_out_at_any_width(
         page.wait_for_timeout(600)  # the event stream never lets the network be idle
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         picture(page, f"{name}-{'narrow' if width < 720 else 'wide'}-{'dark' if dark else 'light'}")
+
+
+def test_axe_finds_nothing_serious(open_page: Open, site: Site) -> None:
+    axe = (REPOSITORY / "dashboard" / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    found = {}
+    for dark in (False, True):
+        page = open_page("/", dark=dark)
+        for path in (
+            "/?plot=parallel",
+            f"/runs/{site.runs[0]}",
+            f"/runs/{site.runs[3]}?tab=overview",
+            f"/runs/{site.runs[0]}?tab=tables",
+            f"/compare?runs={','.join(site.runs)}",
+            f"/compare?runs={','.join(site.runs)}&tab=diff",
+            "/compute/local",
+        ):
+            page.goto(path)
+            page.wait_for_timeout(600)
+            page.evaluate(axe)
+            answer = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+            for violation in answer["violations"]:
+                if violation["impact"] in ("serious", "critical"):
+                    key = f"{path.partition('?')[0][:8]} {dark} {violation['id']}"
+                    found[key] = [node["html"][:200] for node in violation["nodes"][:3]]
+    assert not found
