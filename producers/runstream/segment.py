@@ -19,6 +19,7 @@ processor holds back a store. After the writer's death all its stores are visibl
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import os
 import platform
@@ -154,13 +155,22 @@ class _LibC:
 _libc: _LibC | None = None
 
 # The garbage collector runs weak references' callbacks before the `__del__` of a writer in the same cycle, which still has
-# its last words to write: a writer's mapping is ended a moment after its last reference.
+# its last words to write: a mapping whose last reference the collector takes is ended a moment later.
 _ending: deque[tuple[float, int, int]] = deque()
 _ENDED_AFTER = 1.0  # seconds
+_collecting = False
 
 
-def _end_later(address: int, size: int) -> None:
-    _ending.append((time.monotonic(), address, size))
+def _note_collection(phase: str, _: dict[str, int]) -> None:
+    global _collecting
+    _collecting = phase == "start"
+
+
+def _end_mapping(libc: _LibC, address: int, size: int) -> None:
+    if _collecting:
+        _ending.append((time.monotonic(), address, size))
+    else:
+        libc.munmap(address, size)
 
 
 def _end_mappings(libc: _LibC) -> None:
@@ -179,7 +189,7 @@ def map_file(descriptor: int, size: int, *, writable: bool = True) -> ctypes.Arr
     """Map a file into memory, shared; the descriptor may be closed afterwards.
 
     Returns:
-        a ctypes array of `size` bytes; the mapping ends with the last reference to it, a writable one some time later.
+        a ctypes array of `size` bytes; the mapping ends with the last reference to it.
 
     Raises:
         OSError: the system refuses.
@@ -187,6 +197,7 @@ def map_file(descriptor: int, size: int, *, writable: bool = True) -> ctypes.Arr
     global _libc
     if _libc is None:
         _libc = _LibC()
+        gc.callbacks.append(_note_collection)
     _end_mappings(_libc)
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     address = _libc.mmap(None, size, protection, mmap.MAP_SHARED, descriptor, 0)
@@ -194,12 +205,7 @@ def map_file(descriptor: int, size: int, *, writable: bool = True) -> ctypes.Arr
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     array = (ctypes.c_char * size).from_address(address)
-    end = (
-        weakref.finalize(array, _end_later, address, size)
-        if writable
-        else weakref.finalize(array, _libc.munmap, address, size)
-    )
-    end.atexit = False
+    weakref.finalize(array, _end_mapping, _libc, address, size).atexit = False
     return array
 
 

@@ -37,16 +37,24 @@ class IgnoreRules:
         return result
 
 
-def source_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(relative path, file) of what belongs to a directory; links that lead out of it are left out."""
+def source_files(folder: Path, leave_out: Path | None = None) -> Iterator[tuple[str, Path]]:
+    """(relative path, file) of what belongs to a directory; links that lead out of it are left out.
+
+    Args:
+        folder: the directory.
+        leave_out: a directory inside it that does not belong to it.
+    """
     rules, root = IgnoreRules.read(folder), folder.resolve()
+    foreign = leave_out.resolve() if leave_out is not None else None
     for here, folders, files in os.walk(root):
         above = Path(here).relative_to(root).as_posix()
         prefix = "" if above == "." else above + "/"
         folders[:] = sorted(
             name
             for name in folders
-            if not rules.ignored(prefix + name, True) and not Path(here, name).is_symlink()
+            if not rules.ignored(prefix + name, True)
+            and not Path(here, name).is_symlink()
+            and Path(here, name) != foreign
         )
         for name in sorted(files):
             path = Path(here, name)
@@ -58,19 +66,17 @@ def source_files(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield prefix + name, path
 
 
-def copy_source(folder: Path, target: Path) -> int:
+def copy_source(folder: Path, target: Path, home: Path) -> int:
     """Copy a project's directory; returns how many files there were.
 
     Args:
         folder: the directory.
-        target: a new directory; if it lies in `folder` it is not copied into itself.
+        target: a new directory.
+        home: runstream's, which is not copied when it lies in `folder`.
     """
     target.mkdir(parents=True)
-    inside = target.resolve()
     count = 0
-    for name, path in list(source_files(folder)):
-        if path.is_relative_to(inside):
-            continue
+    for name, path in source_files(folder, home):
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)

@@ -95,7 +95,7 @@ def submit(
     except FileExistsError:
         raise UserErrorException(f"run {run_id} was submitted before; choose another run id") from None
     try:
-        copy_source(source, directory / "code")
+        copy_source(source, directory / "code", settings.home_path)
         write_job(directory, job, asdict(record))
     except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)

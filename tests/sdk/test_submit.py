@@ -27,6 +27,7 @@ from runstream.exceptions import (
     UserErrorException,
 )
 from runstream.job import run_directory
+from runstream.source_folder import IgnoreRules, copy_source
 
 from .conftest import environment
 
@@ -280,6 +281,38 @@ def test_ignored_files_stay_behind(
         "data/keep.bin",
         "train.py",
     ]
+
+
+def test_the_home_is_not_part_of_a_project_it_lies_in(tmp_path: Path) -> None:
+    for name in ("train.py", "home/store/x", "home/runs/1/code/train.py", "homely/y"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    copied = tmp_path / "home" / "runs" / "2"
+    assert copy_source(tmp_path, copied, tmp_path / "home") == 2
+    assert sorted(path.name for path in copied.rglob("*") if path.is_file()) == ["train.py", "y"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "ignored"),
+    [
+        ("*.pyc", "a/b.pyc", True),
+        ("/a.py", "b/a.py", False),
+        ("/a.py", "a.py", True),
+        ("doc/*.txt", "doc/a.txt", True),
+        ("doc/*.txt", "doc/sub/a.txt", False),
+        ("**/tmp", "a/b/tmp", True),
+        ("a/**/z", "a/z", True),
+        ("a/**", "a/b/c", True),
+        ("[ab].x", "b.x", True),
+        ("[!ab].x", "b.x", False),
+        ("\\#odd", "#odd", True),
+        ("# comment", "# comment", False),
+        ("dir/", "dir", False),  # a file of that name
+    ],
+)
+def test_patterns_of_ignore_files(tmp_path: Path, pattern: str, path: str, ignored: bool) -> None:
+    (tmp_path / ".amlignore").write_text(pattern + "\n")
+    assert IgnoreRules.read(tmp_path).ignored(path, False) is ignored
 
 
 def test_what_is_refused(
