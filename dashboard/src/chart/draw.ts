@@ -24,6 +24,8 @@ export interface Pen {
   width: number;
 }
 
+/** Over so many lines are drawn thin: wide ones take three times as long, and hide one another. */
+export const MANY_LINES = 30;
 /** Over so many runs bands would only hide one another. */
 export const MOST_BANDS = 8;
 const DOTS_BELOW = 60;
@@ -61,14 +63,16 @@ export function tracePath(line: Line, values: Float64Array, t: Transform, stroke
     }
     const px = toX(t, line.x[i]!);
     const py = toY(t, value);
-    if (drawing) path.lineTo(px, py);
+    if (spikes && line.low[i]! < line.high[i]!) {
+      // Down and up, then up and down: half the corners of going back to the last value each time.
+      const low = toY(t, drawable(t, line.low[i]!) ? line.low[i]! : value);
+      const high = toY(t, line.high[i]!);
+      const [a, b] = i % 2 ? [high, low] : [low, high];
+      if (drawing) path.lineTo(px, a);
+      else path.moveTo(px, a);
+      path.lineTo(px, b);
+    } else if (drawing) path.lineTo(px, py);
     else path.moveTo(px, py);
-    if (spikes) {
-      const low = line.low[i]!;
-      path.lineTo(px, toY(t, drawable(t, low) ? low : value));
-      path.lineTo(px, toY(t, line.high[i]!));
-      path.lineTo(px, py);
-    }
     const alone = !drawing && !(i + 1 < to && drawable(t, values[i + 1]!));
     if (dots && (everyDot || alone)) {
       path.rect(px - dots / 2, py - dots / 2, dots, dots);
