@@ -73,7 +73,7 @@ def test_columns_sort_and_the_best_run(open_page: Open, picture: Picture) -> Non
     header = page.get_by_role("columnheader", name="val/loss min")
     header.get_by_role("button").click()
     until(page, "document.querySelector('[aria-sort=ascending]')?.innerText.includes('val/loss')")
-    until(page, "document.querySelector('[role=gridcell] a').innerText === 'run-0'")
+    until(page, "document.querySelector('[role=gridcell] a')?.innerText === 'run-0'")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="run-0"))
     assert "★" in row.inner_text()
     page.get_by_role("button", name="Columns").click()
