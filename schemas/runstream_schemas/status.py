@@ -115,7 +115,9 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
     state = RunState()
     presumed_us: int | None = None
     silent_us: int | None = None
-    errors: dict[str, dict[str, Any]] = {}  # last error body of each source: says whether its `fail` is presumed
+    errors: dict[
+        str, dict[str, Any]
+    ] = {}  # last error body of each source: says whether its `fail` is presumed
     for step in in_order(steps):
         data, kind = step.data, step.kind
         if kind == "create":
@@ -191,7 +193,9 @@ def _ends(data: dict[str, Any]) -> list[tuple[str, int]]:
     ends = data.get("ends")
     if not isinstance(ends, dict):
         return []
-    return [(source, next_) for source, next_ in ends.items() if _is_source(source) and isinstance(next_, int)]
+    return [
+        (source, next_) for source, next_ in ends.items() if _is_source(source) and isinstance(next_, int)
+    ]
 
 
 def _is_source(text: Any) -> bool:

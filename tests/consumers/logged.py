@@ -56,7 +56,9 @@ async def stored_points(database: asyncpg.Connection, run_id: str) -> dict[bytes
         at = 0
         for index, (key, _) in enumerate(points.series):
             for value in points.python_values(index):
-                found[row["source"].bytes].append((seqs[at], key.name, int(points.steps[at]), int(points.times[at]), value))
+                found[row["source"].bytes].append(
+                    (seqs[at], key.name, int(points.steps[at]), int(points.times[at]), value)
+                )
                 at += 1
     return {source: sorted(points, key=lambda p: p[0]) for source, points in found.items()}
 

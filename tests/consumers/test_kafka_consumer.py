@@ -46,7 +46,9 @@ def settings(kafka: Any, postgres: str) -> Settings:
 
 @pytest.fixture
 async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(**kafka_client_options(settings), enable_idempotence=True, acks="all", linger_ms=5)
+    producer = AIOKafkaProducer(
+        **kafka_client_options(settings), enable_idempotence=True, acks="all", linger_ms=5
+    )
     await producer.start()
     yield producer
     await producer.stop()
@@ -121,7 +123,9 @@ async def test_the_whole_role(settings: Settings, pool: asyncpg.Pool, producer: 
     ]  # fmt: skip
     stop, state = asyncio.Event(), ConsumerState()
     task = asyncio.create_task(run_consumer(settings, stop, source="kafka", state=state))
-    await send(producer, settings, [*created, *(one.event(i, i + 20) for i in range(0, 100, 20) for one in sources)])
+    await send(
+        producer, settings, [*created, *(one.event(i, i + 20) for i in range(0, 100, 20) for one in sources)]
+    )
     await until_stored(pool, 800)
     async with asyncio.timeout(20):
         while await pool.fetchval("select count(*) from runs where status = 'Running'") < 8:
@@ -139,7 +143,9 @@ async def test_duplicates_reorder_and_other_borders(
     sources = runs(6)
     consumers.start()
     for one in sources:
-        await send(producer, settings, [one.event(50, 80), one.event(0, 30), one.event(0, 30), one.event(20, 60)])
+        await send(
+            producer, settings, [one.event(50, 80), one.event(0, 30), one.event(0, 30), one.event(20, 60)]
+        )
         await send(producer, settings, [one.event(0, 100)])
     await until_stored(pool, 600)
     await assert_stored(pool, sources)
@@ -221,10 +227,14 @@ asyncio.run(run_consumer(Settings(**json.loads(sys.argv[1])), asyncio.Event(), s
 """
 
 
-async def test_stopped_and_killed_processes(settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
+async def test_stopped_and_killed_processes(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer
+) -> None:
     """SIGSTOP of one for longer than Kafka's session, kill -9 of the other, then SIGCONT of the first."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    argument = json.dumps({"kafka": settings.kafka, "topic_prefix": settings.topic_prefix, "database": settings.database})
+    argument = json.dumps(
+        {"kafka": settings.kafka, "topic_prefix": settings.topic_prefix, "database": settings.database}
+    )
     command = (sys.executable, "-c", _CONSUMER, argument)
     processes = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(2)]
     try:
@@ -328,7 +338,11 @@ async def test_what_retention_deleted_is_recorded(
 
 
 async def test_postgres_restarts_in_the_middle(
-    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers, postgres_server: Any
+    settings: Settings,
+    pool: asyncpg.Pool,
+    producer: AIOKafkaProducer,
+    consumers: Consumers,
+    postgres_server: Any,
 ) -> None:
     sources = runs(20, points=200)
     consumers.start()
@@ -348,7 +362,9 @@ async def test_postgres_restarts_in_the_middle(
         assert writer.counters.commits
 
 
-async def test_fetched_bytes_are_bounded(settings: Settings, producer: AIOKafkaProducer, pool: asyncpg.Pool) -> None:
+async def test_fetched_bytes_are_bounded(
+    settings: Settings, producer: AIOKafkaProducer, pool: asyncpg.Pool
+) -> None:
     sources = [LoggingSource(f"run-{i}") for i in range(16)]
     for one in sources:
         for i in range(5000):

@@ -29,7 +29,9 @@ RUNS = [f"run-{i}" for i in range(5)]
 class LogUnderTest:
     """A log a test can write to, and open as often as it likes."""
 
-    def __init__(self, settings: Settings, open_source: Callable[[Writer], Source], pool: asyncpg.Pool) -> None:
+    def __init__(
+        self, settings: Settings, open_source: Callable[[Writer], Source], pool: asyncpg.Pool
+    ) -> None:
         self.settings = settings
         self.pool = pool
         self._open = open_source
@@ -96,7 +98,9 @@ def log(request: pytest.FixtureRequest) -> LogUnderTest:
 
 
 def points_of(batch: list[Fetched]) -> int:
-    return sum(event.points for fetched in batch for event in fetched.events if isinstance(event, MetricsEvent))
+    return sum(
+        event.points for fetched in batch for event in fetched.events if isinstance(event, MetricsEvent)
+    )
 
 
 async def fetch_points(source: Source, points: int) -> list[list[Fetched]]:

@@ -148,7 +148,9 @@ def arrive(pool: asyncpg.Pool) -> Arriving:
     return Arriving(pool)
 
 
-def status(run_id: str, source: bytes, seq: int, kind: str, data: dict[str, Any] | None = None) -> StatusEvent:
+def status(
+    run_id: str, source: bytes, seq: int, kind: str, data: dict[str, Any] | None = None
+) -> StatusEvent:
     return StatusEvent(run_id, source, seq, 1, [StatusOp(seq, T0 + seq * 1_000_000, kind, data or {})])
 
 
@@ -192,8 +194,12 @@ async def test_any_order_of_arrival_gives_the_same_run(pool: asyncpg.Pool) -> No
             continue
         run_id, arrive = f"run-{number}", Arriving(pool)
         source = LoggingSource(run_id)
-        events: list[Event] = [status(run_id, source.id, seq, kind, data) for seq, (kind, data) in enumerate(ops)]
-        events.append(TagsEvent(run_id, source.id, 0, 1, [TagOp(0, T0 + 500_000, "field", "display_name", "second")]))
+        events: list[Event] = [
+            status(run_id, source.id, seq, kind, data) for seq, (kind, data) in enumerate(ops)
+        ]
+        events.append(
+            TagsEvent(run_id, source.id, 0, 1, [TagOp(0, T0 + 500_000, "field", "display_name", "second")])
+        )
         events.append(TagsEvent(run_id, source.id, 1, 1, [TagOp(1, T0 + 600_000, "set", "k", "set")]))
         for i in order:
             await arrive(events[i])
@@ -208,11 +214,23 @@ async def test_any_order_of_arrival_gives_the_same_run(pool: asyncpg.Pool) -> No
 
 async def test_numbers_count_within_an_experiment(arrive: Arriving) -> None:
     sources = [LoggingSource(f"run-{i}") for i in range(6)]
-    await arrive(*(status(s.run_id, s.id, 0, "create", {"experiment": "xy"[i % 2]}) for i, s in enumerate(sources)))
+    await arrive(
+        *(status(s.run_id, s.id, 0, "create", {"experiment": "xy"[i % 2]}) for i, s in enumerate(sources))
+    )
     late = LoggingSource("late")
     await arrive(status("late", late.id, 0, "create", {"experiment": "x"}))
-    rows = await arrive.pool.fetch("select e.name, r.number from runs r join experiments e on e.id = r.experiment_id")
-    assert sorted(tuple(r) for r in rows) == [("x", 1), ("x", 2), ("x", 3), ("x", 4), ("y", 1), ("y", 2), ("y", 3)]
+    rows = await arrive.pool.fetch(
+        "select e.name, r.number from runs r join experiments e on e.id = r.experiment_id"
+    )
+    assert sorted(tuple(r) for r in rows) == [
+        ("x", 1),
+        ("x", 2),
+        ("x", 3),
+        ("x", 4),
+        ("y", 1),
+        ("y", 2),
+        ("y", 3),
+    ]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["root", "child", "grandchild"])))
@@ -291,10 +309,20 @@ async def test_tags_and_properties(arrive: Arriving) -> None:
     one, two = sorted([uuid.uuid4().bytes, uuid.uuid4().bytes])
 
     def tags(source: bytes, seq: int, time: int, *ops: tuple[str, str, str | None]) -> TagsEvent:
-        return TagsEvent("run", source, seq, len(ops), [TagOp(seq + i, T0 + time, *op) for i, op in enumerate(ops)])  # type: ignore[arg-type]
+        return TagsEvent(
+            "run", source, seq, len(ops), [TagOp(seq + i, T0 + time, *op) for i, op in enumerate(ops)]
+        )  # type: ignore[arg-type]
 
     events = [
-        tags(one, 0, 10, ("set", "a", "1"), ("set", "b", "1"), ("property", "p", "first"), ("set", "nul\0", "\0")),
+        tags(
+            one,
+            0,
+            10,
+            ("set", "a", "1"),
+            ("set", "b", "1"),
+            ("property", "p", "first"),
+            ("set", "nul\0", "\0"),
+        ),
         tags(two, 0, 10, ("set", "a", "2"), ("remove", "b", None), ("property", "p", "second")),
         tags(one, 4, 30, ("set", "c", "3"), ("remove", "c", None), ("remove", "d", None)),
         tags(two, 3, 20, ("set", "c", "2"), ("set", "d", "2"), ("set", "e", None)),
@@ -321,7 +349,9 @@ async def test_a_long_value_is_a_value(arrive: Arriving) -> None:
 async def test_strange_data_is_stored(arrive: Arriving) -> None:
     source = LoggingSource("run")
     data = {"details": {"nan": float("nan"), "nul": "a\0b", "bytes": b"x", "deep": [{"inf": float("inf")}]}}
-    await arrive(status("run", source.id, 0, "create", data), status("run", source.id, 1, "unheard_of", {"x": "\0"}))
+    await arrive(
+        status("run", source.id, 0, "create", data), status("run", source.id, 1, "unheard_of", {"x": "\0"})
+    )
     assert json.loads((await arrive.run())["details"])["nul"] == "a\u2400b"
 
 

@@ -70,7 +70,13 @@ async def test_a_gap_is_recorded_until_it_is_filled(pool: asyncpg.Pool, writer: 
     log = Log()
     await writer.store([log.fetched(one.event(0, 10), one.event(20, 30))])
     gap = await pool.fetchrow("select g.*, r.run_id from gaps g join runs r on r.key = g.run_key")
-    assert (gap["first"], gap["next"], gap["reason"], gap["topic"], gap["run_id"]) == (10, 20, "sequence", "metrics", "run")
+    assert (gap["first"], gap["next"], gap["reason"], gap["topic"], gap["run_id"]) == (
+        10,
+        20,
+        "sequence",
+        "metrics",
+        "run",
+    )
     assert gap["source"] == UUID(bytes=one.id)
     await writer.store([log.fetched(one.event(15, 40))])
     assert [tuple(r) for r in await pool.fetch("select first, next from gaps")] == [(10, 15)]
@@ -94,7 +100,13 @@ def test_any_schedule_stores_what_was_logged(data: st.DataObject, postgres_sched
     pieces: list[Event] = []
     for one in sources:
         for _ in range(random_.randint(1, 3)):
-            cuts = sorted({0, len(one.points), *(random_.randint(0, len(one.points)) for _ in range(random_.randint(0, 6)))})
+            cuts = sorted(
+                {
+                    0,
+                    len(one.points),
+                    *(random_.randint(0, len(one.points)) for _ in range(random_.randint(0, 6))),
+                }
+            )
             pieces += [one.event(a, b) for a, b in pairwise(cuts)]
     random_.shuffle(pieces)
 
@@ -137,11 +149,16 @@ async def test_the_second_writer_loses_the_fence(pool: asyncpg.Pool, writer: Wri
     await writer.store([first])
     other_log, late = Log(1), Writer(pool, Settings())
     with pytest.raises(FenceLost) as lost:
-        await late.store([other_log.fetched(two.event(0, 20)), Fetched(log.partition, 0, 1, [two.event(0, 10)])])
+        await late.store(
+            [other_log.fetched(two.event(0, 20)), Fetched(log.partition, 0, 1, [two.event(0, 10)])]
+        )
     assert lost.value.partitions == [log.partition]
     assert await stored_points(pool, "other") == {}
     assert await pool.fetchval("select count(*) from offsets") == 1
-    assert await late.load_offsets([log.partition, other_log.partition]) == {log.partition: 1, other_log.partition: None}
+    assert await late.load_offsets([log.partition, other_log.partition]) == {
+        log.partition: 1,
+        other_log.partition: None,
+    }
 
 
 async def test_of_two_writers_at_once_one_stores(pool: asyncpg.Pool) -> None:
@@ -230,7 +247,12 @@ async def test_summaries_of_mixed_kinds(pool: asyncpg.Pool, writer: Writer) -> N
     log = Log()
     await writer.store([log.fetched(one.event(0, 3))])
     row = await pool.fetchrow("select * from summaries")
-    assert (row["count"], row["first"], row["last"], row["last_text"]) == (3, 1.0, None, "text \u2400 with a null")
+    assert (row["count"], row["first"], row["last"], row["last_text"]) == (
+        3,
+        1.0,
+        None,
+        "text \u2400 with a null",
+    )
     await writer.store([log.fetched(one.event(3, 5))])
     row = await pool.fetchrow("select * from summaries")
     assert (row["count"], row["first"], row["last"], row["last_text"]) == (5, 1.0, 1.0, None)
@@ -277,7 +299,13 @@ async def test_lost_offsets_are_recorded(pool: asyncpg.Pool, writer: Writer) -> 
     log = Log(3)
     await writer.store([log.fetched(missing=Missing(0, 120, "retention"))])
     row = await pool.fetchrow("select * from gaps")
-    assert (row["first"], row["next"], row["reason"], row["partition"], row["topic"]) == (0, 120, "retention", 3, "topic-id")
+    assert (row["first"], row["next"], row["reason"], row["partition"], row["topic"]) == (
+        0,
+        120,
+        "retention",
+        3,
+        "topic-id",
+    )
 
 
 async def test_listeners_hear_of_a_commit_and_never_of_a_lost_one(pool: asyncpg.Pool, writer: Writer) -> None:

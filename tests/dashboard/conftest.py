@@ -126,7 +126,9 @@ def _settled(site: Site) -> list[str]:
     return [run["run_id"] for run in site.api("/api/v1/runs")["runs"] if run["settled"]]
 
 
-@pytest.fixture(scope="module")  # its event loop runs in this thread, where later modules want one of their own
+@pytest.fixture(
+    scope="module"
+)  # its event loop runs in this thread, where later modules want one of their own
 def browser(chromium: str) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
