@@ -74,6 +74,10 @@ class Security:
         return ("SASL_" if self.users else "") + ("SSL" if self.certificate else "PLAINTEXT")
 
 
+PORT_PATIENCE = 10.0
+"""Seconds to wait for a port that is taken."""
+
+
 class KafkaServer:
     """One broker and its data directory.
 
@@ -217,17 +221,26 @@ class KafkaServer:
         return ports
 
     def _check_ports_free(self, ports: Sequence[int]) -> None:
+        """Wait for the ports a little: the broker of a service that was killed may still be going down."""
+        deadline = time.monotonic() + PORT_PATIENCE
         for port in ports:
-            with socket.socket() as probe:
-                # As Java does: a port in TIME_WAIT after a kill is free.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((self.host, port))
-                except OSError as error:
+            while (why := self._why_not_free(port)) is not None:
+                if time.monotonic() >= deadline:
                     raise ServiceError(
-                        f"Kafka in {self.data_dir}: {self.host}:{port} cannot be listened on ({error.strerror}); "
+                        f"Kafka in {self.data_dir}: {self.host}:{port} cannot be listened on ({why}); "
                         "end the process that holds it, or name another port"
-                    ) from None
+                    )
+                time.sleep(0.1)
+
+    def _why_not_free(self, port: int) -> str | None:
+        with socket.socket() as probe:
+            # As Java does: a port in TIME_WAIT after a kill is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, port))
+            except OSError as error:
+                return error.strerror or type(error).__name__
+        return None
 
     def _write_configuration(self, ports: Sequence[int]) -> Path:
         clients, controller, internal = ports
