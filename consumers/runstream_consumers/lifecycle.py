@@ -148,7 +148,7 @@ async def _store_states(
     if parents:
         roots = {row["run_id"]: row["root"] for row in await connection.fetch(queries.ROOTS, parents)}
     columns: list[tuple[Any, ...]] = []
-    ends: list[tuple[int, UUID, int]] = []
+    ends: list[tuple[int, str, UUID, int]] = []
     created = []
     for key, state in sorted(states.items()):
         experiment_id, number = experiments.get(key, (rows[key]["experiment_id"], rows[key]["number"]))
@@ -164,7 +164,9 @@ async def _store_states(
                 None if state.error is None else to_json(state.error), to_json(state.warnings), to_json(state.details),
             )
         )  # fmt: skip
-        ends.extend((key, UUID(hex=source), next_) for source, next_ in sorted(state.ends.items()))
+        ends.extend(
+            (key, topic, UUID(hex=source), next_) for (topic, source), next_ in sorted(state.ends.items())
+        )
     await connection.execute(queries.SET_STATES, *(list(column) for column in zip(*columns, strict=True)))
     if ends:
         await connection.execute(queries.SET_ENDS, *(list(column) for column in zip(*ends, strict=True)))

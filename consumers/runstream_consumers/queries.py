@@ -227,9 +227,9 @@ where r.key = u.key
 
 SET_ENDS = """
 with ends as (
-    insert into run_ends as e (run_key, source, next)
-    select * from unnest($1::bigint[], $2::uuid[], $3::bigint[])
-    on conflict (run_key, source) do update set next = excluded.next where excluded.next > e.next
+    insert into run_ends as e (run_key, topic, source, next)
+    select * from unnest($1::bigint[], $2::text[], $3::uuid[], $4::bigint[])
+    on conflict (run_key, source, topic) do update set next = excluded.next where excluded.next > e.next
     returning run_key
 )
 update runs set settled_at = null where settled_at is not null and key in (select run_key from ends)
@@ -240,7 +240,7 @@ update runs set settled_at = null where settled_at is not null and key in (selec
 _SETTLE = """
 update runs r set settled_at = now()
 where {which} and r.settled_at is null and r.status in ('Completed', 'Failed', 'Canceled') and not exists (
-    select from run_ends e left join sources s on s.source = e.source and s.topic = 'metrics'
+    select from run_ends e left join sources s on s.source = e.source and s.topic = e.topic
     where e.run_key = r.key and coalesce(s.next, 0) < e.next
     {unless})
 returning r.run_id

@@ -389,7 +389,7 @@ class Writer:
             }
             if dropped:
                 await self.pool.execute(queries.COUNT_DROPPED, list(dropped))
-            touched = {runs[plan.runs[at]] for at in plan.after if at[0] != "tags"}
+            touched = {runs[plan.runs[at]] for at in plan.after}
             if touched:
                 await self.announce_settled(await self.pool.fetch(queries.SETTLE, list(touched)))
         except (*_TRANSIENT, asyncpg.PostgresError) as error:

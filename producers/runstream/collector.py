@@ -277,14 +277,15 @@ class Collector:
         if encoded.status_event is not None:
             endings = [op for op in encoded.status_event.ops if op.kind in ENDING_KINDS]
             if endings:
-                ends = {source.reader.header.source.hex(): source.progress.metrics}
                 for other in self._of_run(source.run_id):
-                    if other is not source:
-                        while other.reader.has_more() and (items := list(self._collect_source(other))):
-                            yield from items
-                        ends[other.reader.header.source.hex()] = other.progress.metrics
+                    while (
+                        other is not source
+                        and other.reader.has_more()
+                        and (items := list(self._collect_source(other)))
+                    ):
+                        yield from items
                 for op in endings:
-                    op.data["ends"] = ends
+                    op.data.update(self._ends(source.run_id))
             events.append(encoded.status_event)
         self.points += encoded.points
         yield self._hand_out(source, events, encoded.points, encoded.end, encoded.tags, encoded.status)
@@ -299,6 +300,16 @@ class Collector:
 
     def _of_run(self, run_id: str) -> list[CollectedSource]:
         return [s for s in self.sources.values() if s.run_id == run_id and not s.finished]
+
+    def _ends(self, run_id: str) -> dict[str, dict[str, int]]:
+        """Until where each source has to be stored before the run is settled, by topic: the topics may overtake one another."""
+        sources = [
+            (s.reader.header.source.hex(), s.progress) for s in self.sources.values() if s.run_id == run_id
+        ]
+        return {
+            "ends": {source: progress.metrics for source, progress in sources},
+            "tag_ends": {source: progress.tags for source, progress in sources if progress.tags},
+        }
 
     # --- what is looked at once a second ---
 
@@ -347,7 +358,6 @@ class Collector:
                     and (items := list(self._collect_source(other)))
                 ):
                     yield from items
-            ends = {s.reader.header.source.hex(): s.progress.metrics for s in self._of_run(source.run_id)}
             last = datetime.fromtimestamp((source.last_time_us / 1e6) or header.created, UTC).isoformat(
                 timespec="milliseconds"
             )
@@ -360,7 +370,7 @@ class Collector:
                 "code": "ProcessDied", "message": message, "pid": header.pid, "host": host, "last_record": last,
                 "exit": "unknown: only its parent can tell",
             }  # fmt: skip
-            yield self._speak(source, [("fail", {"error": body, "ends": ends})])
+            yield self._speak(source, [("fail", {"error": body, **self._ends(source.run_id)})])
         source.finished = True
         source.buried = True
         if not source.waiting:

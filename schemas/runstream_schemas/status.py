@@ -65,7 +65,7 @@ class RunState:
     """What the steps of a run amount to. None: nothing said. Times in microseconds since the epoch.
 
     Attributes:
-        ends: per source (hex), until which slot its metrics have to be stored before the run is settled.
+        ends: per topic and source (hex), until which slot it has to be stored before the run is settled.
     """
 
     status: str = "NotStarted"
@@ -84,7 +84,7 @@ class RunState:
     error: dict[str, Any] | None = None
     warnings: list[dict[str, Any]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
-    ends: dict[str, int] = field(default_factory=dict)
+    ends: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def terminal(self) -> bool:
@@ -134,8 +134,8 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
         elif kind == "warning":
             _warn(state, step, str(data.get("message", "")))
         elif kind in _ENDINGS:
-            for source, next_ in _ends(data):
-                state.ends[source] = max(next_, state.ends.get(source, 0))
+            for key, next_ in _ends(data):
+                state.ends[key] = max(next_, state.ends.get(key, 0))
             body = data.get("error") if isinstance(data.get("error"), dict) else None
             presumes = kind == "fail" and _presumes(body or errors.get(step.source))
             wanted = _ENDINGS[kind]
@@ -189,13 +189,18 @@ def _presumes(body: dict[str, Any] | None) -> bool:
     return body is not None and body.get("code") == PRESUMED
 
 
-def _ends(data: dict[str, Any]) -> list[tuple[str, int]]:
-    ends = data.get("ends")
-    if not isinstance(ends, dict):
-        return []
-    return [
-        (source, next_) for source, next_ in ends.items() if _is_source(source) and isinstance(next_, int)
-    ]
+def _ends(data: dict[str, Any]) -> list[tuple[tuple[str, str], int]]:
+    """((topic, source), next slot) of an ending step; what is not of that shape is passed over."""
+    found = []
+    for field_, topic in (("ends", "metrics"), ("tag_ends", "tags")):
+        ends = data.get(field_)
+        if isinstance(ends, dict):
+            found += [
+                ((topic, source), next_)
+                for source, next_ in ends.items()
+                if _is_source(source) and isinstance(next_, int)
+            ]
+    return found
 
 
 def _is_source(text: Any) -> bool:

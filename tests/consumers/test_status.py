@@ -258,6 +258,22 @@ async def test_a_run_is_settled_when_its_last_point_is_stored(arrive: Arriving, 
     assert (await arrive.run())["settled_at"] is not None
 
 
+@pytest.mark.parametrize("ending_first", [True, False])
+async def test_a_run_is_not_settled_before_its_last_tag_is_stored(
+    arrive: Arriving, ending_first: bool
+) -> None:
+    source = LoggingSource("run")
+    source.log("loss", 1.0)
+    ending = status(
+        "run", source.id, 2, "complete", {"ends": {source.id.hex(): 1}, "tag_ends": {source.id.hex(): 2}}
+    )
+    tag = TagsEvent("run", source.id, 0, 2, [TagOp(1, 5, "set", "latest", "100")])
+    for event in (source.event(0, 1), *((ending, tag) if ending_first else (tag, ending))):
+        assert (await arrive.run()) is None or (await arrive.run())["settled_at"] is None
+        await arrive(event)
+    assert (await arrive.run())["settled_at"] is not None
+
+
 async def test_two_writers_settle_a_run_between_them(pool: asyncpg.Pool) -> None:
     """The ending and the last points are committed at the same time, by writers that do not see one another."""
     for i in range(30):

@@ -22,7 +22,7 @@ from runstream import segment, spool, spool_reader
 from runstream.collector import Collector
 from runstream.exceptions import AzureMLException, UserErrorException
 from runstream_schemas.errors import LimitExceeded
-from runstream_schemas.events import MetricsEvent
+from runstream_schemas.events import MetricsEvent, TagsEvent
 from runstream_schemas.payload import decode_points
 
 from .reading import drain, logged, settings_for, steps_of_life, tags_of
@@ -374,12 +374,15 @@ def test_the_ending_status_says_how_far_every_source_of_the_run_goes(directory: 
     for i in range(10):
         first.log("x", i)
         second.log("x", i)
+    second.tag("k", "v")
     first.status("complete")
     events = drain(Collector(settings))
     (_, _, data) = next(step for step in steps_of_life(events) if step[1] == "complete")
     ends = {e.source.hex(): e.first + e.count for e in events if isinstance(e, MetricsEvent)}
     assert data["ends"] == ends
     assert len(ends) == 2
+    assert data["tag_ends"] == {e.source.hex(): e.first + e.count for e in events if isinstance(e, TagsEvent)}
+    assert len(data["tag_ends"]) == 1
 
 
 def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:
