@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from runstream_schemas import run_life
 from runstream_schemas.events import StatusOp, TagOp
 from runstream_schemas.status import RunState, Step, fold
 
@@ -85,7 +86,7 @@ async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -
     if changes.tags:
         tags = [changes.tags[at] for at in sorted(changes.tags)]
         await connection.execute(
-            queries.SET_TAGS,
+            run_life.SET_TAGS,
             [t.run_key for t in tags], [t.key for t in tags], [t.value for t in tags], [t.removed for t in tags],
             [t.time_us for t in tags], [t.source for t in tags], [t.seq for t in tags],
         )  # fmt: skip
@@ -99,7 +100,7 @@ async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -
     touched = {key for key, _ in changes.steps}
     if not touched and not changes.seen:
         return []
-    locked = await connection.fetch(queries.LOCK_RUNS, sorted(touched | changes.seen.keys()))
+    locked = await connection.fetch(run_life.LOCK_RUNS, sorted(touched | changes.seen.keys()))
     if changes.seen:
         rows = await connection.fetch(queries.SEEN, list(changes.seen), list(changes.seen.values()))
         touched.update(row["key"] for row in rows)  # the heartbeat contradicts what their status says
@@ -107,7 +108,7 @@ async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -
         return []
     await _add_transitions(connection, changes.steps)
     steps: dict[int, list[Step]] = {key: [] for key in touched}
-    for row in await connection.fetch(queries.TRANSITIONS, sorted(touched)):
+    for row in await connection.fetch(run_life.TRANSITIONS, sorted(touched)):
         steps[row["run_key"]].append(
             Step(
                 row["time_us"],
@@ -132,7 +133,7 @@ async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -
 async def _add_transitions(connection: asyncpg.Connection[Any], steps: Sequence[tuple[int, Step]]) -> None:
     if steps:
         await connection.execute(
-            queries.ADD_TRANSITIONS,
+            run_life.ADD_TRANSITIONS,
             [key for key, _ in steps], [s.topic for _, s in steps], [UUID(hex=s.source) for _, s in steps],
             [s.seq for _, s in steps], [s.time_us for _, s in steps], [storable(s.kind) for _, s in steps],
             [to_json(s.data) for _, s in steps],
