@@ -105,7 +105,7 @@ async def save(
     await check_folders(pool, run_id, path)
     file = await asyncio.to_thread(store.create, place(run_id, path))
     try:
-        size, digest = await _receive(file, content)
+        size, digest = await receive(file, content)
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(queries.ADD_RUN, run_id)
             row = await connection.fetchrow(queries.ADD_ARTIFACT, run_id, path, size, digest, content_type)
@@ -135,7 +135,8 @@ async def check_folders(pool: asyncpg.Pool[Any], run_id: str, path: str) -> None
         )
 
 
-async def _receive(file: NewFile, content: AsyncIterable[bytes]) -> tuple[int, str]:
+async def receive(file: NewFile, content: AsyncIterable[bytes]) -> tuple[int, str]:
+    """Write content to a file of the store, in bounded memory; returns its size and SHA-256."""
     digest = hashlib.sha256()
     size = 0
     held: list[bytes] = []
@@ -173,7 +174,17 @@ async def read(store: Store, run_id: str, path: str, start: int, end: int) -> As
     Raises:
         StoreError: the file is missing.
     """
-    source = await asyncio.to_thread(store.open_input, place(run_id, path))
+    async for piece in read_place(store, place(run_id, path), start, end):
+        yield piece
+
+
+async def read_place(store: Store, where: str, start: int, end: int) -> AsyncIterator[bytes]:
+    """The bytes of a file of the store from `start` to before `end`, in pieces.
+
+    Raises:
+        StoreError: the file is missing.
+    """
+    source = await asyncio.to_thread(store.open_input, where)
     try:
         await asyncio.to_thread(source.seek, start)
         while start < end:

@@ -19,6 +19,7 @@ from runstream_schemas.errors import DatabaseError, LimitExceeded, QueryError, R
 
 from .artifacts import PathTaken
 from .browser_access import BrowserAccess, is_page
+from .registry import InTheWay, NotThere
 from .responses import problem
 
 log = logging.getLogger("runstream.server")
@@ -161,8 +162,10 @@ def error_answer(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         titles = {404: "Not Found", 405: "Method Not Allowed"}
         return problem(error.status_code, titles.get(error.status_code, "Error"), error.detail, error.headers)
-    if isinstance(error, PathTaken):
+    if isinstance(error, (PathTaken, InTheWay)):
         return problem(409, "Conflict", str(error))
+    if isinstance(error, NotThere):
+        return problem(404, "Not Found", str(error))
     if isinstance(error, (QueryError, LimitExceeded)):
         return problem(400, "Bad Request", str(error))
     if isinstance(error, (TimeoutError, asyncio.TimeoutError, asyncpg.QueryCanceledError)):

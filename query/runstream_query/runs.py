@@ -79,7 +79,7 @@ class RunFilter:
         parent: run id of the parent; `"none"`: only runs without one.
         ancestor: run id of a run whose descendants, at any depth, are wanted.
         started_from, started_to: `start_time` in [from, to).
-        archived: False: neither the run nor its experiment; True: only those; None: both.
+        archived: False: neither the run nor its experiment, unless `experiment` names it; True: only those; None: both.
         words: each occurs in the name, id, experiment, description or the value of a tag, in any case.
     """
 
@@ -517,8 +517,9 @@ def _filter(statement: _Statement, wanted: RunFilter) -> None:
     if wanted.started_to is not None:
         where.append(f"r.start_time < {bind(wanted.started_to, 'timestamptz')}")
     if wanted.archived is not None:
+        # Who names an archived experiment means it.
         where.append(
-            "r.archived_at is null and e.archived_at is null"
+            "r.archived_at is null" + ("" if wanted.experiment else " and e.archived_at is null")
             if not wanted.archived
             else "(r.archived_at is not null or e.archived_at is not null)"
         )
