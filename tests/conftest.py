@@ -176,3 +176,8 @@ def _end_processes_of(home: Path) -> None:
         _, mine = psutil.wait_procs(mine, timeout=deadline - time.monotonic())
         if not mine:
             return
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first: started last, they would leave the other worker idle."""
+    items.sort(key=lambda item: "tests/chaos" not in item.nodeid)

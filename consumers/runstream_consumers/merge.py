@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runstream_schemas.arrow import SCHEMAS
+from runstream_schemas.arrow import SCHEMAS, plain
 from runstream_schemas.errors import StoreError
 from runstream_schemas.payload import I8
 from runstream_schemas.store import Store
@@ -287,11 +287,11 @@ class _Merger:
             )
             if self._claimed.kind == "tables":
                 order = np.argsort(table.column("row").to_numpy(), kind="stable")
-                table = table.take(pa.array(order))
+                table = table.take(plain(order, pa.int64()))
             else:
                 times = table.column("time").to_numpy().view(np.int64)
                 borders = np.cumsum([end - a for _, a, end in parts])[:-1]
-                table = table.take(pa.array(merge_by_time(times, borders)))
+                table = table.take(plain(merge_by_time(times, borders), pa.int64()))
             groups.add(run_key, table, np.array([len(table)]))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from runstream_schemas.arrow import parquet_writer
+from runstream_schemas.arrow import parquet_writer, plain
 from runstream_schemas.payload import I8
 
 MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
@@ -125,5 +125,6 @@ def _trim_dictionary(table: pa.Table, name: str) -> pa.Table:
     if used.all():
         return table
     places = (np.cumsum(used) - 1).astype(np.int32)
-    trimmed = pa.DictionaryArray.from_arrays(pa.array(places[codes]), array.dictionary.filter(pa.array(used)))
+    names = array.dictionary.take(plain(np.flatnonzero(used), pa.int64()))
+    trimmed = pa.DictionaryArray.from_arrays(plain(places[codes], pa.int32()), names)
     return table.set_column(table.schema.get_field_index(name), table.schema.field(name), trimmed)

@@ -10,7 +10,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from runstream_schemas.arrow import METRICS, ROW_BITS, TABLES, constant, repeated, time_column, value_columns
+from runstream_schemas.arrow import (
+    METRICS,
+    ROW_BITS,
+    TABLES,
+    constant,
+    plain,
+    repeated,
+    time_column,
+    value_columns,
+)
 from runstream_schemas.payload import I8, U8, Points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
@@ -68,8 +77,8 @@ class SortedPoints:
         columns = [
             constant(self.run_id, n),
             names,
-            pa.array(cls),
-            pa.array(self.steps),
+            plain(cls, pa.int8()),
+            plain(self.steps, pa.int64()),
             time_column(self.times),
             *values,
         ]
@@ -81,7 +90,7 @@ class SortedPoints:
         columns = repeated([key.column for key in self.series], self.counts)
         values = value_columns(self.bits, self.kinds, self.texts)
         run_id = constant(self.run_id, len(self))
-        parts = [run_id, names, columns, pa.array(self.steps), time_column(self.times), *values]
+        parts = [run_id, names, columns, plain(self.steps, pa.int64()), time_column(self.times), *values]
         return pa.Table.from_arrays(parts, schema=TABLES)
 
 

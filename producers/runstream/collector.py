@@ -168,8 +168,13 @@ class Collector:
 
     @property
     def backlog(self) -> int:
-        """Sources with something that is not stored."""
-        return sum(1 for s in self.sources.values() if s.waiting or (not s.finished and s.reader.has_more()))
+        """Sources with something that is not stored, or that will write no more and are still to be taken away."""
+        return sum(
+            1
+            for s in self.sources.values()
+            if s.waiting
+            or (not s.finished and (s.dead or s.reader.state & seg.CLOSED or s.reader.has_more()))
+        )
 
     @property
     def busy(self) -> bool:
@@ -302,7 +307,7 @@ class Collector:
         return [s for s in self.sources.values() if s.run_id == run_id and not s.finished]
 
     def _ends(self, run_id: str) -> dict[str, dict[str, int]]:
-        """Until where each source has to be stored before the run is settled, by topic: the topics may overtake one another."""
+        """Until where each source has to be stored before the run is settled; by topic: they overtake one another."""
         sources = [
             (s.reader.header.source.hex(), s.progress) for s in self.sources.values() if s.run_id == run_id
         ]

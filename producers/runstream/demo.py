@@ -205,10 +205,11 @@ def _wait_for_parquet(folder: Path, parent: Run, timeout: float) -> int | None:
         if any(folder.rglob("*.parquet")):
             ids = [parent.id, *(child.id for child in parent.get_children())]
             try:
-                row = duckdb.execute(
-                    "select count(*) from read_parquet(?) where run_id in (select unnest(?))",
-                    [f"{folder}/**/*.parquet", ids],
-                ).fetchone()
+                with duckdb.connect() as connection:
+                    row = connection.execute(
+                        "select count(*) from read_parquet(?) where run_id in (select unnest(?))",
+                        [f"{folder}/**/*.parquet", ids],
+                    ).fetchone()
                 found = row[0] if row else 0
             except duckdb.Error:
                 found = 0  # a file was merged into a larger one between listing and reading

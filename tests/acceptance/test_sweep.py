@@ -59,7 +59,7 @@ class Home:
         """Points a plain glob over the Parquet files shows."""
         try:
             glob = self.root / "store" / "metrics" / "**" / "*.parquet"
-            ((found,),) = duckdb.sql(f"select count(*) from '{glob}'").fetchall()
+            ((found,),) = duckdb.connect().execute(f"select count(*) from '{glob}'").fetchall()
         except duckdb.IOException:
             return 0
         return int(found)

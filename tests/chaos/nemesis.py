@@ -238,9 +238,10 @@ class Trial:
         found: dict[str, tuple[int, int]] = {}
         while time.monotonic() < deadline:
             with contextlib.suppress(duckdb.IOException):
-                rows = duckdb.sql(
-                    f"select run_id, count(*), count(distinct int_value) from '{glob}' where name = 'int' group by run_id"
-                ).fetchall()
+                query = f"""
+                    select run_id, count(*), count(distinct int_value) from '{glob}' where name = 'int' group by run_id
+                """
+                rows = duckdb.connect().execute(query).fetchall()
                 found = {run_id: (total, distinct) for run_id, total, distinct in rows}
                 if all(found.get(run_id) == (n, n) for run_id, n in counts.items() if n):
                     return

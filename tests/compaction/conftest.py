@@ -168,10 +168,14 @@ def read_files(kind: str, paths: Sequence[str]) -> Counter[Cell]:
     if not paths:
         return Counter()
     column, place = ("''", "step") if kind == "metrics" else ('"column"', '"row"')
-    rows = duckdb.sql(
-        f"""select run_id, name, {column}, {place}, epoch_us(time), value, int_value, text
+    rows = (
+        duckdb.connect()
+        .execute(
+            f"""select run_id, name, {column}, {place}, epoch_us(time), value, int_value, text
         from read_parquet({[str(path) for path in paths]!r})"""
-    ).fetchall()
+        )
+        .fetchall()
+    )
     return Counter(
         (
             run_id,

@@ -198,10 +198,14 @@ async def test_duckdb_polars_and_pandas_open_the_files(pipeline: Pipeline) -> No
         await pipeline.add_chunk(run, [*rounds(["loss", "acc"], 50), *floats("n", [1.5], slot=100)])
     await pipeline.compact()
     pattern = f"{pipeline.store.root}/metrics/**/*.parquet"
-    rows = duckdb.sql(
-        f"select experiment, count(*), min(value) from read_parquet('{pattern}', hive_partitioning = true) "
-        "where name = 'loss' group by all order by all"
-    ).fetchall()
+    rows = (
+        duckdb.connect()
+        .execute(
+            f"select experiment, count(*), min(value) from read_parquet('{pattern}', hive_partitioning = true) "
+            "where name = 'loss' group by all order by all"
+        )
+        .fetchall()
+    )
     assert rows == [("exp", 50, 0.0), ("exp two/π", 50, 0.0)]
     frame = polars.scan_parquet(pattern, hive_partitioning=True).filter(polars.col("name") == "acc").collect()
     assert frame.height == 100

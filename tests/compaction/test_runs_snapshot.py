@@ -48,10 +48,14 @@ async def test_files_alone_answer_a_join_of_points_and_parameters(pipeline: Pipe
     await pipeline.compact()
     path = await _snapshot(pipeline)
     root = pipeline.store.root
-    rows = duckdb.sql(
-        f"""select r.tags['lr'], min(m.value) from read_parquet('{root}/metrics/**/*.parquet') m
+    rows = (
+        duckdb.connect()
+        .execute(
+            f"""select r.tags['lr'], min(m.value) from read_parquet('{root}/metrics/**/*.parquet') m
         join read_parquet('{root}/runs/*.parquet') r using (run_id) where name = 'loss' group by all order by all"""
-    ).fetchall()
+        )
+        .fetchall()
+    )
     assert rows == [("0.0", 1.0), ("0.1", 2.0), ("0.2", 3.0)]
     frame = pandas.read_parquet(path)
     assert list(frame["run_id"]) == ["run_0", "run_1", "run_2"]

@@ -224,11 +224,11 @@ async def test_events_are_pushed(http: httpx.AsyncClient, database: Any) -> None
         lines = stream.aiter_lines()
         assert await _event(lines) == ("hello", {})
         assert open_pages() == 1
+        reading = asyncio.ensure_future(_event(lines))
         for _ in range(100):  # the listening connection may still be opening
             await database.pool.execute(
                 """select pg_notify('runstream', '{"topic": "metrics", "runs": ["r"]}')"""
             )
-            reading = asyncio.ensure_future(_event(lines))
             done, _ = await asyncio.wait({reading}, timeout=0.5)
             if done:
                 break
