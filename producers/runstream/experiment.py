@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from .client import quoted
 from .exceptions import UserErrorException
 from .record import Filter
+from .recording import as_texts
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -109,9 +111,88 @@ class Experiment:
         return archived
 
     def refresh(self) -> None:
-        """Fetch the experiment's record again."""
+        """Fetch the experiment's record again.
+
+        Raises:
+            ServiceException: the service is away.
+        """
         self._record = None
         self._known()
+
+    def tag(self, key: str, value: Any = None) -> None:
+        """Set one tag; as `set_tags`."""
+        self.set_tags({key: value})
+
+    def set_tags(self, tags: Mapping[str, Any] | str) -> None:
+        """Add or change tags; others stay.
+
+        Args:
+            tags: name to value, which becomes text unless it is None; or one name, to have no value.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        texts = as_texts("tag", {tags: None} if isinstance(tags, str) else tags)
+        if texts:
+            self._change({"tags": texts})
+
+    def remove_tags(self, tags: Sequence[str] | str) -> None:
+        """Remove tags; names the experiment does not have are ignored.
+
+        Args:
+            tags: names, or one name.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        names = [tags] if isinstance(tags, str) else [str(name) for name in tags]
+        if names:
+            self._change({"remove_tags": names})
+
+    def archive(self) -> None:
+        """Leave the experiment and its runs out of lists, unless they are asked for; nothing is deleted.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        self._change({"archived": True})
+
+    def reactivate(self, new_name: str | None = None) -> None:
+        """Bring an archived experiment back.
+
+        Args:
+            new_name: must be None.
+
+        Raises:
+            UserErrorException: a new name; an experiment keeps its name.
+            ServiceException: the service is away.
+        """
+        if new_name is not None:
+            raise UserErrorException(
+                f"reactivate: an experiment keeps its name, so new_name={new_name!r:.80} cannot be given; leave it out"
+            )
+        self._change({"archived": False})
+
+    @staticmethod
+    def delete(workspace: Workspace, experiment_id: str) -> None:
+        """Delete an experiment that has no runs.
+
+        Args:
+            workspace: the workspace it belongs to.
+            experiment_id: its `id`.
+
+        Raises:
+            UserErrorException: there is no such experiment.
+            ServiceException: it has runs (status_code 409), or the service is away.
+        """
+        for one in Experiment.list(workspace, view_type=ViewType.All):
+            if one.id == str(experiment_id):
+                path = f"/api/v1/experiments/{quoted(one.name)}"
+                workspace._client.request("DELETE", path, [("workspace", workspace.name)])
+                return
+        raise UserErrorException(
+            f"workspace {workspace.name} has no experiment with the id {experiment_id!r:.80}; Experiment.list() has the ids"
+        )
 
     def start_logging(
         self,
@@ -266,10 +347,28 @@ class Experiment:
                 _new.discard((self._workspace.name, self._name))
         return self._record
 
+    def _change(self, change: Mapping[str, Any]) -> None:
+        self._record = self._workspace._client.request(
+            "PATCH",
+            f"/api/v1/experiments/{quoted(self._name)}",
+            [("workspace", self._workspace.name)],
+            body=json.dumps(change).encode(),
+            headers={"Content-Type": "application/json"},
+        ).json()
+        with _new_lock:
+            _new.discard((self._workspace.name, self._name))
+
     def __str__(self) -> str:
         return f"Experiment(Name: {self._name},\nWorkspace: {self._workspace.name})"
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from .html_reprs import one_row, page_or_none
+
+        cells = {"Name": self._name, "Workspace": self._workspace.name}
+        page = page_or_none(self._workspace._client.address, self.get_portal_url)
+        return one_row(cells, {"Report Page": ("Link to the experiment", page)})
 
 
 def submit_options(kwargs: Mapping[str, Any]) -> str | None:

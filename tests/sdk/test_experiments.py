@@ -1,0 +1,58 @@
+"""What can be changed of an experiment: tags, archive, deletion."""
+
+from __future__ import annotations
+
+import pytest
+
+from runstream.core import Experiment, Workspace
+from runstream.exceptions import ServiceException, UserErrorException
+from runstream.experiment import ViewType
+
+
+def names(workspace: Workspace, **options: object) -> list[str]:
+    return [one.name for one in Experiment.list(workspace, **options)]  # type: ignore[arg-type]
+
+
+def test_tags(experiment: Experiment) -> None:
+    experiment.set_tags({"team": "a", "rank": 1, "ключ с пробелом": 'x "y"'})
+    experiment.tag("bare")
+    experiment.set_tags("word")
+    experiment.remove_tags(["team", "unknown"])
+    experiment.remove_tags("word")
+    expected = {"rank": "1", "ключ с пробелом": 'x "y"', "bare": None}
+    assert experiment.tags == expected
+    assert Experiment(experiment.workspace, experiment.name).tags == expected
+    for wanted in ("bare", {"rank": 1}, {"bare": None}):
+        assert names(experiment.workspace, tags=wanted) == ["test"]
+    assert names(experiment.workspace, tags={"rank": "2"}) == []
+
+
+def test_archive_and_reactivate(experiment: Experiment) -> None:
+    workspace = experiment.workspace
+    run = experiment.start_logging(outputs=False)
+    run.complete()
+    experiment.archive()
+    assert experiment.archived_time is not None
+    assert names(workspace) == []
+    assert list(workspace.experiments) == []
+    assert names(workspace, view_type=ViewType.ArchivedOnly) == names(workspace, view_type="All") == ["test"]
+    assert [one.id for one in experiment.get_runs()] == [run.id]
+    with pytest.raises(UserErrorException, match="keeps its name"):
+        experiment.reactivate(new_name="other")
+    experiment.reactivate()
+    assert experiment.archived_time is None
+    assert names(workspace) == ["test"]
+
+
+def test_only_an_empty_one_is_deleted(experiment: Experiment) -> None:
+    workspace = experiment.workspace
+    experiment.start_logging(outputs=False).complete()
+    empty = Experiment(workspace, "empty")
+    Experiment.delete(workspace, empty.id)
+    assert names(workspace) == ["test"]
+    with pytest.raises(UserErrorException, match="no experiment with the id"):
+        Experiment.delete(workspace, empty.id)
+    assert len(list(experiment.get_runs())) == 1
+    with pytest.raises(ServiceException, match="has runs") as refused:
+        Experiment.delete(workspace, experiment.id)
+    assert refused.value.status_code == 409
