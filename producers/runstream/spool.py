@@ -98,6 +98,7 @@ class RunWriter:
         self._rows: dict[str, int] = {}
         self._positions: dict[str, int] = {}
         self._held_back: deque[tuple[int, bytes]] = deque()
+        self._control_time = 0.0  # of the latest tag or status; never goes back
         self._dropped_before = 0  # told to readers through the header of an earlier source
         self._map: ctypes.Array[ctypes.c_char] | None = None
         self._forget_source()
@@ -450,9 +451,11 @@ class RunWriter:
             try:
                 view = memoryview(mapped).cast("B")
                 view[at + seg.SLOT : at + seg.SLOT + len(body)] = body
-                _FRAME.pack_into(
-                    mapped, at, len(body), zlib.crc32(body), time.time(), kind, seg.FRAME | n << 32
-                )
+                when = time.time()
+                if kind in seg.CONTROL_FRAMES:
+                    # The latest write of a tag holds, by time: a clock that is set back must not make it an older one.
+                    when = self._control_time = max(when, self._control_time)
+                _FRAME.pack_into(mapped, at, len(body), zlib.crc32(body), when, kind, seg.FRAME | n << 32)
             except BaseException:
                 seg.WORD.pack_into(mapped, at + 24, seg.PAD | n << 32)
                 raise

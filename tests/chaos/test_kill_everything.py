@@ -1,4 +1,4 @@
-"""Every process is killed with -9, or stopped for a while, at random moments for a minute; nothing is lost or doubled.
+"""Every process is killed with -9, or stopped for a while, at random moments; nothing is lost or doubled.
 
 `CHAOS_SECONDS` and `CHAOS_SEED` change the length and repeat a trial.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from .nemesis import TRAINERS, run_trial
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "40"))
 
 
 @pytest.mark.timeout(SECONDS + 500)

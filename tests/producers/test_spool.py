@@ -614,6 +614,19 @@ def test_a_clock_that_goes_backwards_changes_no_order(
     assert values_of(directory, "x") == list(range(50))
 
 
+def test_a_clock_that_goes_backwards_makes_no_tag_an_older_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.tag("latest", "1")
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    writer.tag("latest", "2")
+    monkeypatch.undo()
+    events = drain(Collector(settings_for(directory)))
+    ops = [op for event in events if isinstance(event, TagsEvent) for op in event.ops]
+    assert max(ops, key=lambda op: (op.time_us, op.seq)).value == "2"
+
+
 def test_logging_after_close_starts_a_new_source(directory: Path) -> None:
     writer = spool.open_run(settings_for(directory), "run")
     writer.log("x", 1)
