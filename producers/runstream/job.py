@@ -6,7 +6,7 @@
     code/           copy of the source directory; the script's working directory
     azureml-logs/   the script's output, and the log of building its environment
     wrapper.log     what went wrong in the wrapper itself
-    wrapper.pid     its process
+    wrapper.pid     its process, which holds a lock on this file as long as it lives
     cancel          there once the run is to end
 """
 
@@ -24,6 +24,7 @@ from runstream_schemas.settings import Settings
 DRIVER_LOG = "azureml-logs/70_driver_log.txt"
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 STD_LOG = "user_logs/std_log.txt"
+STARTED = "wrapper.pid"
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class Job:
         max_seconds: None for no limit.
         interpreter: of the process that submitted.
         collect: whether `./outputs` and `./logs` are stored.
+        target, target_type: compute target it was submitted to, and its kind.
+        submitter_environment: environment variables of the process that submitted, with its settings.
     """
 
     run_id: str
@@ -55,6 +58,9 @@ class Job:
     node_count: int = 1
     max_seconds: float | None = None
     collect: bool = True
+    target: str = "local"
+    target_type: str = "local"
+    submitter_environment: dict[str, str] = field(default_factory=dict)
 
 
 def run_directory(settings: Settings, run_id: str) -> Path:
@@ -82,4 +88,7 @@ def request_cancel(settings: Settings, run_id: str) -> bool:
     if not directory.is_dir():
         return False
     (directory / "cancel").touch()
+    from .compute.queue import wake
+
+    wake(settings)  # it may not have begun
     return True

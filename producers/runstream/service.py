@@ -177,6 +177,7 @@ class _Service:
             "consumer": lambda: run_consumer(settings, stop, source="spool"),
             "compactor": lambda: run_compactor(settings, stop, alone=True),  # the home is locked
         }
+        parts["queue"] = lambda: _carry_on_queue(replace(settings, database=""), stop)
         if postgres is not None:
             parts["postgres"] = lambda: _watch_postgres(postgres, stop)
         if started_by_itself:
@@ -293,6 +294,14 @@ async def _watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None
                     "and the next use starts it with another one"
                 )
             logger.info("Postgres is back")
+
+
+async def _carry_on_queue(settings: Settings, stop: asyncio.Event) -> None:
+    """Have submitted runs carried out that were queued when the machine, or what carries them out, went down."""
+    from .compute.queue import ensure_runner
+
+    while not await _wait(stop, 1.0):
+        await asyncio.to_thread(ensure_runner, settings)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> bool:

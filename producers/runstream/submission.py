@@ -1,8 +1,7 @@
-"""Submitting: a copy of the source directory, a run of type `azureml.scriptrun`, and a process that carries it out."""
+"""Submitting: a copy of the source directory, a run of type `azureml.scriptrun`, and its place in a target's queue."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
@@ -16,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 from runstream_schemas.settings import Settings
 
 from .autostart import environment as process_environment
+from .compute.local import LEAST_RUNS
+from .compute.places import places_taken
+from .compute.queue import Entry, enqueue, ensure_runner, entries
+from .compute.registry import LOCAL, TargetRecord, opener, targets
 from .environment_build import check_buildable
 from .exceptions import AzureMLException, ExperimentExecutionException, ServiceException, UserErrorException
 from .job import Job, run_directory, write_job
@@ -32,8 +35,6 @@ if TYPE_CHECKING:
     from .experiment import Experiment
     from .run import Run
 
-_IN_BACKGROUND = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &'
-
 
 def submit(
     experiment: Experiment,
@@ -43,7 +44,7 @@ def submit(
     parent: Run | None = None,
     run_id: str | None = None,
 ) -> ScriptRun:
-    """Submit a configuration; returns when the run's process is on its way.
+    """Submit a configuration; returns when the run is in the queue of its compute target.
 
     Args:
         experiment: the run's.
@@ -56,7 +57,8 @@ def submit(
         AzureMLException: another kind of configuration.
         ExperimentExecutionException: the script is not in the source directory, or the process cannot be started.
         RunEnvironmentException: the environment needs a tool this machine does not have.
-        ServiceException: there is no such compute target (status_code 400).
+        ServiceException: the workspace has no such compute target (status_code 400).
+        ComputeTargetException: what the target's kind needs is not installed.
         UserErrorException: arguments of a wrong kind, or a run id submitted before.
     """
     if not isinstance(config, ScriptRunConfig):
@@ -66,12 +68,13 @@ def submit(
     wish = config.resolved()
     source = Path(config.source_directory).expanduser().absolute()
     command, shell = _command(source, wish)
-    _check_target(wish)
-    check_buildable(wish.environment)
     settings = experiment.workspace._settings
+    target = _target(experiment, wish)
+    if target.type == LOCAL:  # elsewhere there may be other tools
+        check_buildable(wish.environment)
     run_id = run_id or f"{experiment.name}_{int(time.time())}_{secrets.token_hex(4)}"
     directory = run_directory(settings, run_id)
-    record = _record(experiment, wish, run_id, source, parent, as_texts("tag", tags or {}))
+    record = _record(experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
     job = Job(
         run_id=run_id,
         experiment=experiment.name,
@@ -88,7 +91,15 @@ def submit(
         node_count=wish.node_count,
         max_seconds=wish.max_run_duration_seconds,
         collect=wish.history.output_collection,
+        target=target.name,
+        target_type=target.type,
+        submitter_environment={
+            key: value
+            for key, value in process_environment(settings).items()
+            if not key.startswith("AZUREML_")  # a script that submits is a run itself
+        },
     )
+    entry = Entry(run_id, parent.id if parent else "", directory.name, experiment.workspace.name, target.name)
     wake_service(settings)
     try:
         directory.mkdir(parents=True)
@@ -110,15 +121,30 @@ def submit(
         live.writer.tag(key, value)
     for key, value in record.properties.items():
         live.writer.add_property(key, value)
-    live.writer.status("starting")
-    record.status = "Starting"
+    waits = _has_to_wait(settings, entry, target)
+    record.status = "Queued" if waits else "Starting"
+    live.writer.status(record.status.lower())
     try:
-        _start(settings, directory)
+        enqueue(settings, entry)
+        ensure_runner(settings)
     except OSError as error:
         live.writer.status("error", {"error": {"code": "SystemError", "message": str(error)}})
         live.writer.status("fail")
-        raise ExperimentExecutionException(f"run {run_id} cannot be started: {error}") from error
+        raise ExperimentExecutionException(f"run {run_id} cannot be queued: {error}") from error
     return run
+
+
+def _has_to_wait(settings: Settings, entry: Entry, target: TargetRecord) -> bool:
+    """Whether a run about to be queued will not begin at once: for the status it has until then."""
+    if target.type != LOCAL:
+        return True
+    places = target.concurrency or settings.local_runs or max(os.cpu_count() or 1, LEAST_RUNS)
+    lane = {
+        name: other
+        for name, other in entries(settings).items()
+        if (other.workspace, other.target) == (entry.workspace, entry.target)
+    }
+    return places_taken({**lane, "": entry}, lane) >= places
 
 
 def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
@@ -140,21 +166,34 @@ def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
     )
 
 
-def _check_target(wish: RunConfiguration) -> None:
-    if wish.target != "local":
-        raise ServiceException(f"Unknown compute target '{wish.target}'; this workspace has: local", 400)
+def _target(experiment: Experiment, wish: RunConfiguration) -> TargetRecord:
+    """The compute target a configuration names, if it can carry out what is wanted."""
+    workspace = experiment.workspace
+    known = targets(workspace._settings, workspace.name)
+    target = known.get(wish.target or LOCAL)
+    if target is None:
+        raise ServiceException(
+            f"Unknown compute target '{wish.target}'; workspace {workspace.name} has: {', '.join(known)}. "
+            "ComputeTarget.attach adds one",
+            400,
+        )
+    opener(target.type)  # what it needs is there
     if wish.docker.use_docker:
         raise UserErrorException(
-            "docker.use_docker: local runs take place outside of containers; set it to False and describe the packages "
+            "docker.use_docker: runs take place outside of containers; set it to False and describe the packages "
             "with Environment.from_pip_requirements or a conda specification"
         )
-    if wish.node_count > 1:
-        raise UserErrorException(f"node_count {wish.node_count}: the target local has one node")
+    if wish.node_count > 1 and target.type == LOCAL:
+        raise UserErrorException(
+            f"node_count {wish.node_count}: a run on the target {target.name} is one process tree on one node"
+        )
+    return target
 
 
 def _record(
     experiment: Experiment,
     wish: RunConfiguration,
+    target: TargetRecord,
     run_id: str,
     source: Path,
     parent: Run | None,
@@ -173,28 +212,12 @@ def _record(
         name=f"run_{run_id}",
         display_name=make_display_name(),
         type=SCRIPT_RUN,
-        target=wish.target,
+        target=target.name,
         tags=tags,
         properties={
-            "_azureml.ComputeTargetType": "local",
+            "_azureml.ComputeTargetType": target.type,
             "ProcessInfoFile": "azureml-logs/process_info.json",
             "ProcessStatusFile": "azureml-logs/process_status.json",
         },
         details={**origin(str(source)), "script": wish.script or "", "runDefinition": definition},
     )
-
-
-def _start(settings: Settings, directory: Path) -> None:
-    """Start the wrapper as a process of its own; it outlives this one."""
-    argv = [
-        "/bin/sh", "-c", _IN_BACKGROUND, "runstream", str(directory / "wrapper.log"),
-        sys.executable, "-P", "-m", "runstream.wrapper", str(directory),
-    ]  # fmt: skip
-    variables = {
-        key: value
-        for key, value in process_environment(settings).items()
-        if not key.startswith("AZUREML_")  # a script that submits is a run itself
-    }
-    child = os.posix_spawn(argv[0], argv, variables)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(child, 0)

@@ -1,12 +1,17 @@
-"""Carries out one submitted run on this machine: `python -m runstream.wrapper DIRECTORY` (see `runstream.job`).
+"""Carries out one submitted run on this machine: `python -m runstream.wrapper DIRECTORY [WORKER]` (see `runstream.job`).
 
 The process owns the run: were it killed, the run would be marked Failed. It prepares the environment, runs the script in a
 session of its own, sends its log while it runs, keeps its time limit, ends it when asked to, and collects its files.
+
+With WORKER, the name of the process that started it, it ends the run as Failed when that process is gone: the target has
+lost the worker, and would take the run for lost too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import json
 import logging
 import os
@@ -22,14 +27,16 @@ from runstream_schemas.settings import Settings
 
 from . import files
 from .client import client_for, quoted
+from .compute.queue import ensure_runner
 from .environment import Environment
 from .environment_build import interpreter_of, needs_build
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
-from .job import BUILD_LOG, DRIVER_LOG, STD_LOG, read_job
+from .job import BUILD_LOG, DRIVER_LOG, STARTED, STD_LOG, read_job
 from .live_runs import open_live
 from .log_shipping import LogShipping
 from .process_tree import end_tree
 from .script_outcome import error_of
+from .starting import wake_service
 from .submitted_run import RUN_FILE
 
 _LOOK_SECONDS = 0.1
@@ -42,8 +49,9 @@ _log = logging.getLogger("runstream")
 class Wrapper:
     """One submitted run, from its preparation to its end."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, worker: str = "") -> None:
         self.directory, self.code = directory, directory / "code"
+        self.worker, self._parent = worker, os.getppid()
         self.job = read_job(directory)
         self.settings = Settings.load()
         self.client = client_for(self.settings)
@@ -58,13 +66,19 @@ class Wrapper:
         """Do it all."""
         writer = self.live.writer
         environment = Environment.from_document(self.job.environment)
+        writer.status("starting")
+        wake_service(self.settings)
+        self._ask()  # it may have been queued for long
+        if self._cancel_asked():
+            self._end("cancel")
+            return
         self.shipping.start()
         try:
             if needs_build(environment):
                 writer.status("preparing")
             python = interpreter_of(
                 environment,
-                self.job.interpreter,
+                self.job.interpreter if Path(self.job.interpreter).exists() else sys.executable,
                 self.settings.home_path / "environments",
                 self.directory / BUILD_LOG,
             )
@@ -87,7 +101,12 @@ class Wrapper:
         if warning:
             writer.status("warning", {"message": warning})
         error_body = None
-        if kind == "complete" and process.returncode != 0:
+        if kind == "fail":
+            error_body = {
+                "code": "WorkerLost",
+                "message": f"{self.worker} was lost while it carried out the run",
+            }
+        elif kind == "complete" and process.returncode != 0:
             kind, error_body = "fail", error_of(process.returncode, self.directory / DRIVER_LOG)
         self._end(kind, error_body)
 
@@ -149,7 +168,7 @@ class Wrapper:
             AZUREML_EXPERIMENT_SCOPE=f"{scope}/experiments/{job.experiment}",
             AZUREML_FRAMEWORK=job.framework,
             AZUREML_COMMUNICATOR=job.communicator,
-            AZUREML_TARGET_TYPE="local",
+            AZUREML_TARGET_TYPE=job.target_type,
             AZUREML_LOGDIRECTORY_PATH=str(self.directory / "azureml-logs"),
             AZUREML_CONTROLLOG_PATH=str(self.directory / "wrapper.log"),
             AZUREML_NODE_COUNT=str(job.node_count),
@@ -172,6 +191,9 @@ class Wrapper:
             if self._cancel_asked():
                 end_tree(process)
                 return "cancel", ""
+            if self.worker and os.getppid() != self._parent:
+                end_tree(process)
+                return "fail", ""
             limit = self.job.max_seconds
             if limit is not None and time.monotonic() - started > limit:
                 end_tree(process)
@@ -223,15 +245,22 @@ class Wrapper:
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the run of a directory."""
-    directory = Path(arguments[0])
+    """Carry out the run of a directory, unless somebody did, or does, already."""
+    directory, worker = Path(arguments[0]), arguments[1] if arguments[1:] else ""
     if os.getsid(0) != os.getpid() and os.getpgrp() != os.getpid():
         os.setsid()  # no terminal's Ctrl-C or end reaches the run
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-    (directory / "wrapper.pid").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-    wrapper = Wrapper(directory)
+    try:
+        started = os.open(directory / STARTED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return 0
+    fcntl.flock(started, fcntl.LOCK_EX)
+    os.write(started, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    wrapper = Wrapper(directory, worker)
     signal.signal(signal.SIGTERM, lambda *_: (directory / "cancel").touch())
     wrapper.run()
+    with contextlib.suppress(OSError):
+        ensure_runner(wrapper.settings)  # were it gone, what is queued would wait for the next submission
     return 0
 
 

@@ -44,6 +44,10 @@ class Settings:
     idle_timeout: float = _doc(
         "Seconds without a live run or an open page after which a service started by itself ends", 600.0
     )
+    local_runs: int = _doc(
+        "Submitted runs the compute target local carries out at once; 0: as many as there are processors, at least 4",
+        0,
+    )
     workspace: str = _doc("Workspace used when no config file names one", "default")
 
     kafka: str = _doc("Bootstrap servers, host:port[,host:port]; empty: embedded mode, no broker", "")
@@ -99,6 +103,9 @@ class Settings:
         120.0,
     )
     trash_grace: float = _doc("Seconds a replaced file is kept: longer than the longest query", 900.0)
+    delete_grace: float = _doc(
+        "Seconds a deleted run can be brought back, before its points and files go", 604800.0
+    )
     query_timeout: float = _doc("Seconds after which a query is ended", 60.0)
     sql_memory: str = _doc("Memory of one SQL query, as DuckDB writes it", "2GB")
     log_level: str = _doc("Level of the services' logs: DEBUG, INFO, WARNING, ERROR", "INFO")

@@ -1,0 +1,284 @@
+"""Carries out the queue of one home: `python -m runstream.compute.runner`. One process, started by whoever submits.
+
+It hands runs over to their targets in the order they came, as many at once as each target takes, and sees to it that none
+is left without an end. Everything it knows it reads from the queue, the runs' directories and the targets: killed and
+started again, it goes on. The service of the home starts it again when it is gone; so does the next submission.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from runstream_schemas.settings import Settings
+
+from ..client import client_for
+from ..exceptions import AzureMLException, ComputeTargetException, ServiceException
+from ..live_runs import open_live
+from .backend import Backend, State, TargetAway, Work
+from .places import places_taken
+from .queue import Entry, compute_directory, entries, remove, sole_runner
+from .registry import LOCAL, TargetRecord, open_backend, targets
+
+LINGER_SECONDS = 5.0
+"""Time without a run after which the runner ends."""
+
+_LOOK_SECONDS = 0.05
+_SLOW_SECONDS = 1.0  # between two looks at a queue nobody touched
+_ASK_SECONDS = 2.0  # between two questions whether queued runs were canceled elsewhere
+_ASK_MOST = 200
+_AWAY_SECONDS = 2.0  # until a target that was away is tried again
+
+_log = logging.getLogger("runstream.compute")
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One target of one workspace, and its part of the queue."""
+
+    record: TargetRecord
+    backend: Backend
+    handed_over: dict[str, Work] = field(default_factory=dict)  # by file name of the entry
+    retry_at: float = 0.0
+
+    @property
+    def places(self) -> int | None:
+        return self.record.concurrency or self.backend.concurrency
+
+
+class Runner:
+    """The queue at work.
+
+    Args:
+        settings: those of the home; runs have the settings of the process that submitted them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.queue: dict[str, Entry] = {}
+        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._woken = 0
+        self._targets_changed = 0
+        self._looked_at = self._asked_at = 0.0
+
+    def serve(self) -> None:
+        """Until nothing was queued for `LINGER_SECONDS`, or the home is gone."""
+        busy_at = time.monotonic()
+        while True:
+            try:
+                self.look()
+            except FileNotFoundError:
+                if not compute_directory(self.settings).is_dir():
+                    return
+                raise
+            if self.queue:
+                busy_at = time.monotonic()
+            elif time.monotonic() - busy_at > LINGER_SECONDS:
+                break
+            time.sleep(_LOOK_SECONDS)
+        for lane in self._lanes.values():
+            lane.backend.close()
+
+    def look(self) -> None:
+        """One pass: what is new, what has ended, what can begin."""
+        woken = _touched(compute_directory(self.settings) / "wake")
+        slow = time.monotonic() - self._looked_at >= _SLOW_SECONDS
+        if woken != self._woken or slow:
+            self._woken, self._looked_at = woken, time.monotonic()
+            self.queue = entries(self.settings, self.queue)
+            self._forget_changed_targets()
+            self._end_canceled()
+        by_lane: dict[tuple[str, str], list[str]] = {}
+        for name, entry in self.queue.items():
+            by_lane.setdefault((entry.workspace, entry.target), []).append(name)
+        for key, names in by_lane.items():
+            self._serve_lane(key, names)
+
+    # --- one target ---
+
+    def _serve_lane(self, key: tuple[str, str], names: list[str]) -> None:
+        lane = self._lanes.get(key)
+        if lane is None:
+            try:
+                lane = self._lanes[key] = self._open(key)
+            except ComputeTargetException as error:
+                for name in names:
+                    self._fail(name, error.message, "ComputeTargetError")
+                return
+            self._adopt(lane, names)
+        if time.monotonic() < lane.retry_at:
+            return
+        try:
+            self._settle(lane)
+            self._begin(lane, [name for name in names if name in self.queue and name not in lane.handed_over])
+        except TargetAway as away:
+            _log.warning("target %s: %s; trying again", lane.record.name, away)
+            lane.retry_at = time.monotonic() + _AWAY_SECONDS
+
+    def _open(self, key: tuple[str, str]) -> _Lane:
+        record = self._record(key)
+        if record is None:
+            raise ComputeTargetException(f"compute target {key[1]!r} was detached while the run was queued")
+        return _Lane(record, open_backend(record))
+
+    def _record(self, key: tuple[str, str]) -> TargetRecord | None:
+        record = targets(self.settings, key[0]).get(key[1])
+        if record is not None and record.name == LOCAL and record.concurrency is None:
+            return replace(record, concurrency=self.settings.local_runs or None)
+        return record
+
+    def _adopt(self, lane: _Lane, names: list[str]) -> None:
+        """Find again what an earlier runner handed over."""
+        for name in names:
+            work = self._work(name)
+            if work is None:
+                continue
+            while True:
+                try:
+                    if lane.backend.report(work).state is not State.NEW:
+                        lane.handed_over[name] = work
+                    break
+                except TargetAway as away:  # until it is asked, a run could be handed over twice
+                    _log.warning("target %s: %s; trying again", lane.record.name, away)
+                    time.sleep(_AWAY_SECONDS)
+
+    def _settle(self, lane: _Lane) -> None:
+        for name, work in list(lane.handed_over.items()):
+            report = lane.backend.report(work)
+            if report.state is State.ENDED:
+                del lane.handed_over[name]
+                if report.problem:
+                    self._fail(name, report.problem, report.code)
+                else:
+                    self._remove(name)
+            elif (work.directory / "cancel").exists():
+                lane.backend.cancel(work)
+
+    def _begin(self, lane: _Lane, waiting: list[str]) -> None:
+        taken = places_taken(self.queue, lane.handed_over)
+        for name in waiting:
+            if lane.places is not None and taken >= lane.places:
+                return
+            work = self._work(name)
+            if work is None:
+                continue
+            if (work.directory / "cancel").exists():
+                self._cancel(name, work)
+                continue
+            try:
+                lane.backend.start(work)
+            except (OSError, AzureMLException) as error:
+                message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+                self._fail(
+                    name, f"target {lane.record.name} cannot start the run: {message}", "ComputeTargetError"
+                )
+                continue
+            lane.handed_over[name] = work
+            taken += 1
+
+    # --- ends ---
+
+    def _end_canceled(self) -> None:
+        """Cancel what is to end before it began."""
+        waiting = self._waiting()
+        if waiting and time.monotonic() - self._asked_at >= _ASK_SECONDS:
+            self._asked_at = time.monotonic()
+            self._note_canceled_elsewhere(list(waiting)[:_ASK_MOST])
+        for name, entry in waiting.items():
+            if (self._directory(entry) / "cancel").exists() and (work := self._work(name)):
+                self._cancel(name, work)
+
+    def _note_canceled_elsewhere(self, names: list[str]) -> None:
+        by_id = {self.queue[name].run_id: self.queue[name] for name in names}
+        params = [("run", run_id) for run_id in by_id]
+        params += [("status", "Canceled"), ("status", "CancelRequested"), ("limit", str(_ASK_MOST))]
+        try:
+            client = client_for(self.settings)
+            client.address(0.0)
+            answer = client.get_json("/api/v1/runs", params)
+        except ServiceException:
+            return  # away: nobody cancels a run through it now
+        for run in answer["runs"]:
+            (self._directory(by_id[run["run_id"]]) / "cancel").touch()
+
+    def _waiting(self) -> dict[str, Entry]:
+        begun = {name for lane in self._lanes.values() for name in lane.handed_over}
+        return {name: entry for name, entry in self.queue.items() if name not in begun}
+
+    def _cancel(self, name: str, work: Work) -> None:
+        live = open_live(work.settings, work.run_id)
+        live.writer.status("cancel")
+        live.writer.close()
+        self._remove(name)
+
+    def _fail(self, name: str, message: str, code: str) -> None:
+        work = self._work(name)
+        if work is not None:
+            _log.warning("run %s: %s", work.run_id, message)
+            live = open_live(work.settings, work.run_id)
+            live.writer.status("error", {"error": {"code": code, "message": message}})
+            live.writer.status("fail")
+            live.writer.close()
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        remove(self.settings, name)
+        self.queue.pop(name, None)
+
+    def _work(self, name: str) -> Work | None:
+        """The work of an entry; one whose directory was deleted is forgotten."""
+        try:
+            return Work.of(self._directory(self.queue[name]))
+        except (OSError, ValueError, TypeError) as error:
+            _log.warning("run %s is dropped from the queue: %s", self.queue[name].run_id, error)
+            self._remove(name)
+            return None
+
+    def _directory(self, entry: Entry) -> Path:
+        return self.settings.home_path / "runs" / entry.directory
+
+    def _forget_changed_targets(self) -> None:
+        """A target attached anew takes effect at once; its runs are found again."""
+        changed = _touched(compute_directory(self.settings) / "targets.json")
+        if changed == self._targets_changed:
+            return
+        self._targets_changed = changed
+        for key, lane in list(self._lanes.items()):
+            record = self._record(key)
+            if record is None:
+                continue  # detached: what is queued there is carried out
+            if (record.type, dict(record.options)) == (lane.record.type, dict(lane.record.options)):
+                lane.record = record
+            else:
+                lane.backend.close()
+                del self._lanes[key]
+
+
+def _touched(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def main() -> int:
+    """Serve the home of the environment."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    if os.getsid(0) != os.getpid() and os.getpgrp() != os.getpid():
+        os.setsid()
+    settings = Settings.load()
+    while True:
+        with sole_runner(settings) as alone:
+            if not alone:
+                return 0
+            Runner(settings).serve()
+        # A run queued while we were ending saw the lock held, and started no runner.
+        if not compute_directory(settings).is_dir() or not entries(settings):
+            return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

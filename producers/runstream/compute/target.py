@@ -1,0 +1,139 @@
+"""Compute targets as users see them: attach one to a workspace by name, then submit to it."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ComputeTargetException, UserErrorException
+from . import registry
+from .queue import entries, wake
+
+if TYPE_CHECKING:
+    from ..workspace import Workspace
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class AttachConfiguration:
+    """What a target is to be.
+
+    Attributes:
+        type: its kind: `local`, or one an installed package brings.
+        options: what the kind needs to know.
+        concurrency: runs carried out at once; None: as many as the kind says.
+    """
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int | None = None
+
+
+class ComputeTarget:
+    """A place runs are carried out at. Every workspace has `local`: background processes of this machine.
+
+    Args:
+        workspace: the workspace.
+        name: under which the target was attached.
+
+    Raises:
+        ComputeTargetException: the workspace has no target of that name.
+
+    Source: `azureml.core.ComputeTarget`.
+    """
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        known = registry.targets(workspace._settings, workspace.name)
+        if name not in known:
+            raise ComputeTargetException(
+                f"ComputeTargetNotFound: workspace {workspace.name} has no compute target {name!r}; it has: "
+                f"{', '.join(known)}. ComputeTarget.attach adds one"
+            )
+        self.workspace, self._record = workspace, known[name]
+
+    @classmethod
+    def attach(
+        cls, workspace: Workspace, name: str, attach_configuration: AttachConfiguration
+    ) -> ComputeTarget:
+        """Add a target to a workspace, or change one; runs that are queued on it follow.
+
+        Raises:
+            ComputeTargetException: no installed package brings the kind.
+            UserErrorException: a name or bound that cannot be.
+        """
+        config = attach_configuration
+        if not _NAME.fullmatch(name):
+            raise UserErrorException(
+                f"compute target name {name!r:.80}: 1 to 64 letters, digits, dots, underscores or dashes, the first a "
+                "letter or a digit"
+            )
+        if config.concurrency is not None and config.concurrency < 1:
+            raise UserErrorException(
+                f"compute target {name}: concurrency {config.concurrency} is less than 1"
+            )
+        registry.opener(config.type)
+        record = registry.TargetRecord(
+            name,
+            config.type,
+            config.options,
+            config.concurrency,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        registry.attach(workspace._settings, workspace.name, record)
+        wake(workspace._settings)
+        return cls(workspace, name)
+
+    @staticmethod
+    def list(workspace: Workspace) -> builtins.list[ComputeTarget]:
+        """A workspace's targets."""
+        names = registry.targets(workspace._settings, workspace.name)
+        return [ComputeTarget(workspace, name) for name in names]
+
+    @property
+    def name(self) -> str:
+        """By which runs are submitted to it."""
+        return self._record.name
+
+    @property
+    def type(self) -> str:
+        """Its kind."""
+        return self._record.type
+
+    @property
+    def concurrency(self) -> int | None:
+        """Runs carried out at once; None: as many as its kind says."""
+        return self._record.concurrency
+
+    def detach(self) -> None:
+        """Remove the target from its workspace.
+
+        Raises:
+            ComputeTargetException: runs are queued or running there, or it is the `local` every workspace has.
+        """
+        settings, place = self.workspace._settings, (self.workspace.name, self.name)
+        busy = sum((entry.workspace, entry.target) == place for entry in entries(settings).values())
+        if busy:
+            raise ComputeTargetException(
+                f"compute target {self.name} has {busy} runs that are queued or running; cancel them, or wait for them"
+            )
+        if not registry.detach(settings, self.workspace.name, self.name):
+            raise ComputeTargetException(
+                f"compute target {self.name} was not attached, and cannot be detached"
+            )
+
+    def __repr__(self) -> str:
+        return f"ComputeTarget(workspace={self.workspace.name!r}, name={self.name!r}, type={self.type!r})"
+
+
+class LocalCompute:
+    """Background processes of this machine, so many at once."""
+
+    @staticmethod
+    def attach_configuration(concurrency: int | None = None) -> AttachConfiguration:
+        """A queue of its own on this machine, of `concurrency` runs at once."""
+        return AttachConfiguration("local", concurrency=concurrency)

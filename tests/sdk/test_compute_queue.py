@@ -1,0 +1,141 @@
+"""The queue of submitted runs: bounded, in order, and there after a kill of whatever carries it out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runstream.compute.places import places_taken
+from runstream.compute.queue import Entry, enqueue, entries, remove, runner_alive
+from runstream.compute.registry import TargetRecord, attach, detach, kinds, opener, targets
+from runstream.core import Experiment, ScriptRunConfig, Workspace
+from runstream.core.compute import ComputeTarget, LocalCompute
+from runstream.exceptions import ComputeTargetException, UserErrorException
+from runstream_schemas.settings import Settings
+
+
+@pytest.fixture
+def narrow(workspace: Workspace) -> Iterator[str]:
+    """A target of one place."""
+    attach(workspace._settings, workspace.name, TargetRecord("narrow", "local", concurrency=1))
+    yield "narrow"
+    detach(workspace._settings, workspace.name, "narrow")
+
+
+@pytest.fixture
+def held(tmp_path: Path, narrow: str) -> Callable[[], ScriptRunConfig]:
+    """A script that notes its run id and goes on until `tmp_path/go` is there."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "train.py").write_text(
+        "import os, time\n"
+        f"open({str(tmp_path / 'order')!r}, 'a').write(os.environ['AZUREML_RUN_ID'] + '\\n')\n"
+        f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)\n"
+    )
+    return lambda: ScriptRunConfig(str(tmp_path / "project"), "train.py", compute_target=narrow)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def order(tmp_path: Path) -> list[str]:
+    path = tmp_path / "order"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_one_place_a_killed_runner_and_a_canceled_run(
+    experiment: Experiment, held: Callable[[], ScriptRunConfig], tmp_path: Path
+) -> None:
+    settings = experiment.workspace._settings
+    runs = [experiment.submit(held()) for _ in range(3)]
+    assert [run.status for run in runs] == ["Starting", "Queued", "Queued"]
+    until(lambda: order(tmp_path) == [runs[0].id])
+    assert [run.get_status() for run in runs[1:]] == ["Queued", "Queued"]
+
+    os.kill(runner(settings), signal.SIGKILL)
+    runs[1].cancel()  # nobody is there to see it
+    until(lambda: runner_alive(settings))  # the service has started another
+    (tmp_path / "go").touch()
+    ended = [run.wait_for_completion()["status"] for run in runs]
+    assert ended == ["Completed", "Canceled", "Completed"]
+    assert order(tmp_path) == [runs[0].id, runs[2].id]  # neither the canceled one, nor one twice
+    until(lambda: not [one for one in entries(settings).values() if one.target == "narrow"])
+
+
+def runner(settings: Settings) -> int:
+    """The process that holds the runner's lock."""
+    inode = (settings.home_path / "compute" / "runner.lock").stat().st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        words = line.split()
+        if "WRITE" in words and words[-3].endswith(f":{inode}"):
+            return int(words[4])
+    raise AssertionError("no runner")
+
+
+def test_places() -> None:
+    queue = {
+        "1": Entry("parent", "", "parent", "w", "t"),
+        "2": Entry("child", "parent", "child", "w", "t"),
+        "3": Entry("other", "", "other", "w", "t"),
+    }
+    assert places_taken(queue, ["1"]) == 0  # it waits for its child
+    assert places_taken(queue, ["1", "2", "3"]) == 2
+    del queue["2"]
+    assert places_taken(queue, ["1", "3"]) == 2
+
+
+def test_the_queue_keeps_the_order_of_submission(tmp_path: Path) -> None:
+    settings = Settings(home=str(tmp_path))
+    for name in ("b", "a", "c"):
+        enqueue(settings, Entry(name, "", name, "w", "local"))
+    found = entries(settings)
+    assert [entry.run_id for entry in found.values()] == ["b", "a", "c"]
+    (tmp_path / "compute" / "jobs" / "0-broken").write_text("{")  # half of a disk's last breath
+    assert entries(settings) == found
+    remove(settings, next(iter(found)))
+    assert [entry.run_id for entry in entries(settings).values()] == ["a", "c"]
+
+
+def test_targets_of_a_workspace(tmp_path: Path) -> None:
+    settings = Settings(home=str(tmp_path))
+    attach(settings, "w", TargetRecord("gpu", "local", concurrency=2))
+    assert list(targets(settings, "w")) == ["local", "gpu"]
+    assert targets(settings, "w")["gpu"].concurrency == 2
+    assert list(targets(settings, "other")) == ["local"]
+    assert detach(settings, "w", "gpu")
+    assert not detach(settings, "w", "gpu")
+    assert "local" in kinds()
+    with pytest.raises(
+        ComputeTargetException, match=r"no compute target of type 'slurm'.*runstream\.compute_targets"
+    ):
+        opener("slurm")
+
+
+def test_compute_targets_by_name(
+    workspace: Workspace, experiment: Experiment, held: Callable[[], ScriptRunConfig], tmp_path: Path
+) -> None:
+    target = ComputeTarget.attach(workspace, "gpu.1", LocalCompute.attach_configuration(concurrency=2))
+    assert (target.name, target.type, target.concurrency) == ("gpu.1", "local", 2)
+    assert [one.name for one in ComputeTarget.list(workspace)] == ["local", "narrow", "gpu.1"]
+    target.detach()
+    with pytest.raises(ComputeTargetException, match=r"has no compute target 'gpu.1'; it has: local, narrow"):
+        ComputeTarget(workspace, "gpu.1")
+    with pytest.raises(ComputeTargetException, match="cannot be detached"):
+        ComputeTarget(workspace, "local").detach()
+    with pytest.raises(UserErrorException, match=r"compute target name '\.\./x'"):
+        ComputeTarget.attach(workspace, "../x", LocalCompute.attach_configuration())
+    with pytest.raises(UserErrorException, match="less than 1"):
+        ComputeTarget.attach(workspace, "none", LocalCompute.attach_configuration(concurrency=0))
+    run = experiment.submit(held())
+    with pytest.raises(ComputeTargetException, match="1 runs that are queued or running"):
+        ComputeTarget(workspace, "narrow").detach()
+    (tmp_path / "go").touch()
+    assert run.wait_for_completion()["target"] == "narrow"
