@@ -13,6 +13,8 @@ export interface Line {
   smooth: Float64Array | null;
   /** Bits 1 NaN, 2 +infinity, 4 −infinity occur in the bucket; null: nowhere. */
   marks: Uint8Array | null;
+  /** Runs behind each entry, where the line is a mean. */
+  n?: Uint32Array;
   /** Points in the range asked for, and in all. */
   points: number;
   total: number;

@@ -1,8 +1,12 @@
 /** Where the pointer is in any chart: the same x is shown in all of them, and the nearest run stands out everywhere. */
 
+import type { Axis } from "./frame";
+
 export interface Hover {
   x: number;
-  runId: string | null;
+  axis: Axis;
+  /** The run or the group. */
+  who: string | null;
   /** The chart the pointer is in. */
   from: symbol;
 }

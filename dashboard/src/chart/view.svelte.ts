@@ -1,5 +1,9 @@
-/** How charts are shown, as the address has it: x axis, range, smoothing, scale. */
+/**
+ * How charts are shown, as the address has it: x axis, range, smoothing, scale. What a section or a chart has of its own stands
+ * above what the page says.
+ */
 import { param, setParams } from "../lib/route.svelte";
+import type { Range } from "./draw";
 import type { Axis } from "./frame";
 
 export interface View {
@@ -9,7 +13,14 @@ export interface View {
   smoothing: number;
   log: boolean;
   withoutOutliers: boolean;
+  /** The range of y; null: what is in sight. */
+  y: Range | null;
 }
+
+/** What a section or a chart can have of its own. */
+export type Own = Partial<Pick<View, "axis" | "from" | "to" | "smoothing" | "log" | "withoutOutliers" | "y">>;
+
+export const MOST_SMOOTHING = 0.999;
 
 function number(name: string): number | null {
   const text = param(name);
@@ -18,16 +29,53 @@ function number(name: string): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
+function axisOf(text: unknown): Axis {
+  return text === "time" || text === "relative" ? text : "step";
+}
+
+/** The page's view. */
 export function readView(): View {
-  const axis = param("x");
   return {
-    axis: axis === "time" || axis === "relative" ? axis : "step",
+    axis: axisOf(param("x")),
     from: number("from"),
     to: number("to"),
-    smoothing: Math.min(Math.max(number("smooth") ?? 0, 0), 0.999),
+    smoothing: Math.min(Math.max(number("smooth") ?? 0, 0), MOST_SMOOTHING),
     log: param("log") === "1",
     withoutOutliers: param("outliers") === "0",
+    y: null,
   };
+}
+
+/** Own settings by what has them: the name of a metric, or `section:` and the name of a section. */
+export function readOwn(text = param("own")): Record<string, Own> {
+  if (!text) return {};
+  try {
+    const found: unknown = JSON.parse(text);
+    return found && typeof found === "object" && !Array.isArray(found) ? (found as Record<string, Own>) : {};
+  } catch {
+    return {}; // an address that was cut: the page's settings hold
+  }
+}
+
+/** The view of a chart: the page's, then its section's, then its own. A range belongs to its axis and is not inherited by another. */
+export function viewOf(page: View, section: Own | undefined, chart: Own | undefined): View {
+  const view = { ...page };
+  for (const own of [section, chart]) {
+    if (!own) continue;
+    if (own.axis && own.axis !== view.axis) view.from = view.to = null;
+    Object.assign(view, own);
+  }
+  return view;
+}
+
+/** Change what a section or a chart has of its own; undefined: as the page has it; null instead of changes: nothing of its own. */
+export function setOwn(key: string, changes: { [K in keyof Own]: Own[K] | undefined } | null, push = true): void {
+  const all = readOwn();
+  const own: Record<string, unknown> = changes ? { ...all[key], ...changes } : {};
+  for (const [name, value] of Object.entries(own)) if (value === undefined) delete own[name];
+  if (Object.keys(own).length) all[key] = own as Own;
+  else delete all[key];
+  setParams({ own: Object.keys(all).length ? JSON.stringify(all) : null }, push);
 }
 
 const digits = (value: number) => String(Number(value.toPrecision(12)));
@@ -42,7 +90,7 @@ export function setAxis(axis: Axis): void {
 }
 
 export function setSmoothing(value: number, push = false): void {
-  setParams({ smooth: value > 0 ? String(Math.min(value, 0.999)) : null }, push);
+  setParams({ smooth: value > 0 ? String(Math.min(value, MOST_SMOOTHING)) : null }, push);
 }
 
 export function toggleLog(): void {

@@ -12,6 +12,34 @@ export function go(address: string): void {
   window.scrollTo(0, 0);
 }
 
+// Steps back and forth within a page: changes that follow one another quickly (a slider) are one.
+const TOGETHER = 500;
+let undone: string[] = [];
+let done: string[] = [];
+let changedAt = -1e9;
+let changed = "";
+
+function remember(params: string): void {
+  const now = performance.now();
+  if (now - changedAt > TOGETHER || params !== changed) done.push(location.pathname + location.search);
+  changedAt = now;
+  changed = params;
+  undone = [];
+}
+
+/** Undo the last change of the view of this page, or do it again. */
+export function stepView(back: boolean): boolean {
+  const [from, to] = back ? [done, undone] : [undone, done];
+  const address = from.at(-1);
+  if (!address || address.split("?")[0] !== location.pathname) return false;
+  from.pop();
+  to.push(location.pathname + location.search);
+  changed = "";
+  history.replaceState(null, "", address);
+  read();
+  return true;
+}
+
 export type Changes = Record<string, string | null>;
 
 /** Change parameters; null removes one (a bare address means defaults). `push`: a step that "back" undoes. */
@@ -24,6 +52,7 @@ export function setParams(changes: Changes, push = false): void {
   const text = params.toString();
   const address = location.pathname + (text ? `?${text}` : "");
   if (address === location.pathname + location.search) return;
+  remember(Object.keys(changes).join());
   if (push) history.pushState(null, "", address);
   else history.replaceState(null, "", address);
   read();

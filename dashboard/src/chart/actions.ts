@@ -1,0 +1,5 @@
+/** What can be done with a run where it is met: in a tooltip, a legend, a row. */
+export interface RunActions {
+  hide?: (id: string) => void;
+  baseline?: (id: string) => void;
+}

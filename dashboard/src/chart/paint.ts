@@ -1,0 +1,76 @@
+/** Paints a chart's lines; the picture is kept, so that hovering only dims it and draws one line above. */
+import uPlot from "uplot";
+import { bandPath, drawMarks, MANY_LINES, MOST_BANDS, tracePath, type Range, type Transform } from "./draw";
+import type { Trace } from "./traces";
+
+export interface Picture {
+  traces: readonly Trace[];
+  x: Range;
+  y: Range;
+  log: boolean;
+  dark: boolean;
+  /** The run or group that stands out. */
+  focused: string | null;
+}
+
+export class Painter {
+  #layer = document.createElement("canvas");
+  #key: unknown[] = [];
+
+  paint(u: uPlot, picture: Picture): void {
+    const { left, top, width: w, height: h } = u.bbox;
+    const { traces, x, y, log } = picture;
+    const t: Transform = { x, y, log, left: 0, top: 0, width: w, height: h };
+    const key = [traces, x.min, x.max, y.min, y.max, log, w, h, picture.dark];
+    if (key.some((part, i) => part !== this.#key[i])) {
+      this.#key = key;
+      this.#layer.width = w;
+      this.#layer.height = h;
+      const context = this.#layer.getContext("2d")!;
+      for (const trace of traces) drawTrace(context, trace, t, traces.length, false);
+    }
+    const context = u.ctx;
+    const chosen = traces.length > 1 ? traces.filter((trace) => trace.who.id === picture.focused) : [];
+    context.save();
+    context.globalAlpha = chosen.length ? 0.25 : 1;
+    context.drawImage(this.#layer, left, top);
+    context.globalAlpha = 1;
+    if (chosen.length) {
+      context.beginPath();
+      context.rect(left, top, w, h);
+      context.clip();
+      context.translate(left, top);
+      for (const trace of chosen) drawTrace(context, trace, t, traces.length, true);
+    }
+    context.restore();
+  }
+}
+
+function drawTrace(context: CanvasRenderingContext2D, trace: Trace, t: Transform, count: number, thick: boolean): void {
+  const { line, stroke } = trace;
+  const ratio = uPlot.pxRatio;
+  const bands = count <= MOST_BANDS;
+  const many = count > MANY_LINES;
+  context.strokeStyle = context.fillStyle = stroke.colour;
+  context.lineJoin = many ? "bevel" : "round";
+  const band = bands || trace.group ? bandPath(line, t) : null;
+  if (band) {
+    context.globalAlpha = 0.15;
+    context.fill(band);
+    // A band one pixel wide would hardly be seen: its edge shows a spike of a single step.
+    context.lineWidth = ratio;
+    context.globalAlpha = 0.3;
+    if (!trace.group) context.stroke(band);
+  }
+  context.lineWidth = (thick ? 2.5 : many ? 1 : 1.5) * ratio;
+  context.setLineDash(many ? [] : stroke.dash.map((length) => length * ratio));
+  if (line.smooth && bands && !trace.group) {
+    context.globalAlpha = 0.25;
+    context.stroke(tracePath(line, line.last, t, false, 0));
+  }
+  context.globalAlpha = 1;
+  if (line.smooth) context.stroke(tracePath(line, line.smooth, t, false, 0));
+  else context.stroke(tracePath(line, line.last, t, !bands && !trace.group, many ? 0 : 3 * ratio));
+  context.setLineDash([]);
+  drawMarks(context, line, t, 6 * ratio);
+}

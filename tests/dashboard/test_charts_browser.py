@@ -1,0 +1,97 @@
+"""Charts in a real browser: settings of their own, groups, merged metrics, whole window, held tooltips, undo."""
+
+from __future__ import annotations
+
+import re
+
+from .conftest import Site
+from .test_browser import Open, Picture, drawn, until
+
+
+def test_a_chart_and_a_section_have_settings_of_their_own(open_page: Open, site: Site) -> None:
+    page = open_page(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+    page.get_by_role("button", name="Settings of section train").click()
+    page.get_by_label("Log y of section train").select_option("1")
+    page.keyboard.press("Escape")
+    log = page.get_by_role("button", name="Log scale of train/loss")
+    assert log.get_attribute("aria-pressed") == "true"
+    assert page.get_by_role("button", name="Log scale of val/loss").get_attribute("aria-pressed") == "false"
+    log.click()
+    assert log.get_attribute("aria-pressed") == "false"
+    page.reload()
+    assert log.get_attribute("aria-pressed") == "false"
+    page.get_by_role("button", name="Settings of train/loss").click()
+    page.get_by_role("button", name="Everything as the section has it").click()
+    assert log.get_attribute("aria-pressed") == "true"
+
+
+def test_changes_of_the_view_are_undone_and_done_again(open_page: Open, site: Site) -> None:
+    page = open_page(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+    page.keyboard.press("l")
+    until(page, "location.search.includes('log=1')")
+    page.keyboard.press("Control+z")
+    until(page, "!location.search.includes('log=1')")
+    page.keyboard.press("Control+Shift+Z")
+    until(page, "location.search.includes('log=1')")
+
+
+def test_keys_of_a_single_letter_can_be_switched_off(open_page: Open, site: Site) -> None:
+    page = open_page(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+    page.keyboard.press("?")
+    page.get_by_label("keys of a single letter").uncheck()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("l")
+    page.keyboard.press("?")
+    assert "log=1" not in page.url
+    assert not page.get_by_role("heading", name="Keys").is_visible()
+
+
+def test_a_chart_over_the_whole_window_and_the_next_one(open_page: Open, site: Site) -> None:
+    page = open_page(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+    page.get_by_label("train/loss", exact=True).hover()
+    page.keyboard.press("f")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label(re.compile("^Chart of train/loss")).wait_for()
+    page.keyboard.press("ArrowRight")
+    dialog.get_by_label(re.compile("^Chart of val/loss")).wait_for()
+    page.keyboard.press("Escape")
+    until(page, "!location.search.includes('full=')")
+
+
+def test_groups_are_drawn_as_their_means(open_page: Open, site: Site, picture: Picture) -> None:
+    page = open_page(f"/compare?runs={','.join(site.runs)}&m=val")
+    drawn(page)
+    page.get_by_label("group by").select_option("optimizer")
+    page.get_by_role("button", name="optimizer adam (2)").wait_for()
+    page.get_by_role("button", name="optimizer sgd (2)").wait_for()
+    page.get_by_text("mean ± sd").first.wait_for()
+    chart = page.get_by_label(re.compile("^Chart of val/loss"))
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    chart.locator(".tip").wait_for()
+    assert re.search(r"± [\d.]+ n 2", chart.locator(".tip").inner_text())
+    picture(page, "compare-groups-wide-light")
+
+
+def test_metrics_of_one_name_are_merged_into_a_chart(open_page: Open, site: Site) -> None:
+    page = open_page(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+    page.get_by_role("button", name="merge").click()
+    page.get_by_label(re.compile("^Chart of train, val: loss")).wait_for()
+    drawn(page, 1)
+
+
+def test_a_held_tooltip_hides_its_run(open_page: Open, site: Site) -> None:
+    page = open_page(f"/compare?runs={','.join(site.runs[:2])}&m=val")
+    drawn(page, 1)
+    chart = page.get_by_label(re.compile("^Chart of val/loss"))
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    chart.locator(".tip").wait_for()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    chart.get_by_role("button", name="Hide").click()
+    until(page, "location.search.includes('hide=')")
