@@ -21,6 +21,8 @@ from .starting import creation, origin, output_folders, wake_service
 from .workspace import Workspace
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from .script_run import ScriptRun
     from .script_run_config import ScriptRunConfig
 
@@ -303,6 +305,39 @@ class Run(ArtifactMetrics, Lifecycle):
 
         return found()
 
+    # --- for people ---
+
+    def plot(
+        self,
+        *names: str,
+        x: str = "step",
+        ax: Axes | None = None,
+        subplots: bool = False,
+        log: bool = False,
+        **kwargs: Any,
+    ) -> Axes | builtins.list[Axes]:
+        """Draw metrics with matplotlib (extra `plot`). Long ones are thinned out by the service: no spike is lost.
+
+        Args:
+            names: metrics; none: every numeric one, at most 30.
+            x: `step`, `time` (UTC), or `relative` (seconds since the metric's first point).
+            ax: where to draw; default a new figure.
+            subplots: one chart a metric, below one another.
+            log: a logarithmic y axis.
+            kwargs: passed on to `Axes.plot`.
+
+        Returns:
+            The axes; a list of them with `subplots`. Their figure is `axes.figure`.
+
+        Raises:
+            ImportError: there is no matplotlib; says how to get it.
+            UserErrorException: no such metric, nothing to draw, or arguments that make no sense.
+            ServiceException: the service is away.
+        """
+        from .plotting import plot
+
+        return plot(self, names, x=x, ax=ax, subplots=subplots, log=log, **kwargs)
+
     def __str__(self) -> str:
         return (
             f"Run(Experiment: {self._experiment.name},\nId: {self._id},\nType: {self._record.type},\n"
@@ -312,15 +347,17 @@ class Run(ArtifactMetrics, Lifecycle):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from .html_reprs import one_row, page_or_none
 
-        cells = [self._experiment.name, self._id, str(self._record.type), self._record.status]
-        page = self.get_portal_url()
-        return (
-            "<table><tr><th>Experiment</th><th>Id</th><th>Type</th><th>Status</th><th>Details Page</th></tr><tr>"
-            + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            + f'<td><a href="{escape(page)}" target="_blank" rel="noopener">Link to the run</a></td></tr></table>'
-        )
+        record = self._record
+        cells = {
+            "Experiment": record.experiment,
+            "Id": self._id,
+            "Type": record.type,
+            "Status": record.status,
+        }
+        page = page_or_none(self._client.address, self.get_portal_url)
+        return one_row(cells, {"Details Page": ("Link to the run", page)})
 
     def __reduce__(self) -> tuple[Any, ...]:
         # For joblib and multiprocessing: the other process opens a writer of its own on the same run.

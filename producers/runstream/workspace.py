@@ -247,6 +247,18 @@ class Workspace:
             f"resource_group={self.resource_group!r})"
         )
 
+    def _repr_html_(self) -> str:
+        from .html_reprs import one_row, page_or_none
+
+        cells = {
+            "Name": self.name,
+            "Subscription": self.subscription_id,
+            "Resource Group": self.resource_group,
+            "Location": self.location,
+        }
+        page = page_or_none(self._client.address, lambda: f"{self._client.address().url}/")
+        return one_row(cells, {"Runs Page": ("Link to the runs", page)})
+
 
 def _search(start: Path, files: tuple[str, ...]) -> tuple[Path, dict[str, Any]] | None:
     folders = [start.absolute(), *start.absolute().parents]

@@ -1,0 +1,1 @@
+"""What scripts of 2018 imported from `azureml.train`: the widgets."""

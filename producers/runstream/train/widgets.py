@@ -1,0 +1,7 @@
+"""The notebook widget under its first name; see `runstream.widgets`."""
+
+from __future__ import annotations
+
+from runstream.widgets import RunDetails
+
+__all__ = ["RunDetails"]
