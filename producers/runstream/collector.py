@@ -386,9 +386,10 @@ class Collector:
         ops = []
         first = source.spoken
         for kind, data in steps:
-            seq = max(source.spoken, time.time_ns() // 1_000_000)
+            seq = max(source.spoken, source.reader.spoken, time.time_ns() // 1_000_000)
             ops.append(StatusOp(seq, time.time_ns() // 1000, kind, dict(data)))
             source.spoken = seq + 1
+        source.reader.note_spoken(source.spoken)
         event = StatusEvent(
             source.run_id, agent_source(source.reader.header.source), first, source.spoken - first, ops
         )

@@ -61,6 +61,8 @@ _CRC_AT = 436
 # Words of the header that change. The writer's: points dropped, reason, since, until; flags. The reader's: positions stored.
 DROPPED_AT, DROP_REASON_AT, STATE_AT = 440, 448, 456
 ACKED_AT = {"metrics": 464, "tags": 472, "status": 480}
+SPOKEN_AT = 488
+"""Until which slot a reader has spoken for the source: the next one goes on there, whatever its clock says."""
 ENDED, CLOSED = 1, 2
 DROP_REASONS = (
     "",

@@ -83,6 +83,7 @@ class SourceReader:
         position: seq of the next slot to read.
         stored: per topic, the seq up to which its events are stored (tags and status: the end of the last event).
         skipped: slots that could not be read (damaged).
+        spoken: slot after the last one a reader used to speak for the source.
     """
 
     def __init__(self, directory: Path, tidier: Executor | None = None) -> None:
@@ -111,6 +112,7 @@ class SourceReader:
         for segment in self._segments:
             for topic, at in seg.ACKED_AT.items():
                 self.stored[topic] = max(self.stored[topic], _COUNTER.unpack_from(segment.mapped, at)[0])
+        self.spoken = max(_COUNTER.unpack_from(s.mapped, seg.SPOKEN_AT)[0] for s in self._segments)
         self.position = self._segments[0].header.first
         begin = max(self.stored["metrics"], self.position)
         while self.position < begin:  # what was stored is read once more for the names it defines
@@ -190,6 +192,8 @@ class SourceReader:
                 for topic, at in seg.ACKED_AT.items():
                     if hasattr(self, "header"):
                         _COUNTER.pack_into(segment.mapped, at, self.stored[topic])
+                if hasattr(self, "header"):
+                    _COUNTER.pack_into(segment.mapped, seg.SPOKEN_AT, self.spoken)
             self._segments.append(segment)
         return bool(found)
 
@@ -364,6 +368,12 @@ class SourceReader:
         for segment in self._segments:
             for topic, at in seg.ACKED_AT.items():
                 _COUNTER.pack_into(segment.mapped, at, self.stored[topic])
+
+    def note_spoken(self, next_: int) -> None:
+        """Slots below `next_` were used to speak for the source (see `encoder.agent_source`)."""
+        self.spoken = next_
+        for segment in self._segments:
+            _COUNTER.pack_into(segment.mapped, seg.SPOKEN_AT, next_)
 
     def remove(self) -> None:
         """Delete the source's directory: the writer is done with it and everything is stored."""

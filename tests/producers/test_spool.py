@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import math
 import os
@@ -22,7 +23,7 @@ from runstream import segment, spool, spool_reader
 from runstream.collector import Collector
 from runstream.exceptions import AzureMLException, UserErrorException
 from runstream_schemas.errors import LimitExceeded
-from runstream_schemas.events import MetricsEvent, TagsEvent
+from runstream_schemas.events import MetricsEvent, StatusEvent, TagsEvent
 from runstream_schemas.payload import decode_points
 
 from .reading import drain, logged, settings_for, steps_of_life, tags_of
@@ -625,6 +626,22 @@ def test_a_clock_that_goes_backwards_makes_no_tag_an_older_one(
     events = drain(Collector(settings_for(directory)))
     ops = [op for event in events if isinstance(event, TagsEvent) for op in event.ops]
     assert max(ops, key=lambda op: (op.time_us, op.seq)).value == "2"
+
+
+def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("x", 1)
+    slots = []
+    for now in (10**18, 10**15):
+        monkeypatch.setattr(time, "time_ns", lambda now=now: now)
+        beating = dataclasses.replace(settings_for(directory), heartbeat_interval=0.0)
+        collector = Collector(beating)
+        items = collector.collect(1 << 20, now=True) + collector.collect(1 << 20, now=True)
+        slots += [op.seq for item in items for e in item.events if isinstance(e, StatusEvent) for op in e.ops]
+    assert len(slots) == 2
+    assert slots[1] > slots[0]
 
 
 def test_logging_after_close_starts_a_new_source(directory: Path) -> None:
