@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runstream.core import Experiment, Workspace
+from runstream.core.experiment import ViewType
 from runstream.exceptions import ServiceException, UserErrorException
-from runstream.experiment import ViewType
 
 
 def names(workspace: Workspace, **options: object) -> list[str]:
