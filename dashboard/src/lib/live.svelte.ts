@@ -1,6 +1,8 @@
 /**
- * Changes pushed by the server: one stream a tab, opened again with a growing pause when it breaks. The browser sends the id of the
- * last event it saw, so nothing is missed; when the server cannot tell what was, it says `reset` and everything is fetched anew.
+ * Changes pushed by the server: one stream for all tabs of a browser, which allows only six connections to a host over HTTP/1.1.
+ * The tab that holds the lock has the stream and tells the others; when it closes, the next tab gets the lock. The stream is opened
+ * again with a growing pause when it breaks. The server is sent the id of the last event that was heard in any tab, so nothing is
+ * missed; when the server cannot tell what was, it says `reset` and everything is fetched anew.
  */
 
 export interface Change {
@@ -16,20 +18,80 @@ type Listener = (change: Change) => void;
 
 export const connection = $state<{ live: boolean; lostAt: number | null }>({ live: false, lostAt: null });
 
+/** What the tab with the stream tells the others. */
+interface Told {
+  id: string;
+  change: Change | null;
+  live: boolean;
+  lostAt: number | null;
+}
+
+const NAME = "runstream-live";
 const listeners = new Set<Listener>();
+// Locks need a secure context: http on another host than this machine has none, and each tab keeps a stream of its own.
+const shared = "locks" in navigator && "BroadcastChannel" in globalThis;
+const channel = shared ? new BroadcastChannel(NAME) : null;
 let source: EventSource | null = null;
 let lastId = "";
 let pause = 1000;
 let timer: ReturnType<typeof setTimeout> | undefined;
+let wanted: AbortController | null = null; // the lock was asked for, or is held
+let release: (() => void) | null = null;
+
+if (channel) {
+  channel.onmessage = (event: MessageEvent<Told | "who">) => {
+    if (event.data === "who") {
+      if (release) tell(null);
+      return;
+    }
+    if (release) return;
+    const { id, change, live, lostAt } = event.data;
+    lastId = id || lastId;
+    connection.live = live;
+    connection.lostAt = lostAt;
+    if (change) for (const listener of listeners) listener(change);
+  };
+}
+
+function tell(change: Change | null): void {
+  if (release) channel?.postMessage({ id: lastId, change, live: connection.live, lostAt: connection.lostAt } satisfies Told);
+}
 
 /** Be told of changes; returns what ends that. */
 export function onChange(listener: Listener): () => void {
   listeners.add(listener);
-  if (!source && !timer) open();
+  if (!wanted) start();
   return () => {
     listeners.delete(listener);
-    if (listeners.size === 0) close();
+    // Another page of this tab may listen at once.
+    setTimeout(() => listeners.size === 0 && stop());
   };
+}
+
+function start(): void {
+  wanted = new AbortController();
+  if (!shared) {
+    open();
+    return;
+  }
+  channel!.postMessage("who");
+  navigator.locks
+    .request(NAME, { signal: wanted.signal }, () => {
+      open();
+      return new Promise<void>((resolve) => (release = resolve));
+    })
+    .catch(() => undefined); // nobody listens any more
+}
+
+function stop(): void {
+  source?.close();
+  source = null;
+  clearTimeout(timer);
+  timer = undefined;
+  wanted?.abort();
+  wanted = null;
+  release?.();
+  release = null;
 }
 
 /** Whether a change concerns one of these runs. */
@@ -46,6 +108,7 @@ function open(): void {
     pause = 1000;
     connection.live = true;
     connection.lostAt = null;
+    tell(null);
   };
   source.onerror = lost;
   source.addEventListener("hello", (event) => heard(event));
@@ -55,6 +118,7 @@ function open(): void {
 
 function heard(event: MessageEvent, change?: Change): void {
   lastId = event.lastEventId || lastId;
+  tell(change ?? null);
   if (change) for (const listener of listeners) listener(change);
 }
 
@@ -63,14 +127,8 @@ function lost(): void {
   source = null;
   connection.live = false;
   connection.lostAt ??= Date.now();
-  if (listeners.size === 0) return;
+  tell(null);
+  if (!wanted) return;
   timer = setTimeout(open, pause * (0.75 + Math.random() / 2));
   pause = Math.min(pause * 2, 30_000);
-}
-
-function close(): void {
-  source?.close();
-  source = null;
-  clearTimeout(timer);
-  timer = undefined;
 }
