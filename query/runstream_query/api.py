@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import socket
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -17,7 +17,7 @@ import asyncpg
 import pyarrow as pa
 import uvicorn
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from runstream_schemas.database import create_pool
@@ -26,7 +26,7 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from . import artifacts, growing_files, live, page_api, pages, queries, registry_api
+from . import file_api, live, page_api, pages, queries, registry_api
 from .charts import Charts
 from .gate import Counters, Gate
 from .reader import Query
@@ -92,14 +92,13 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         Route("/metrics", _prometheus),
         Route("/api/v1/runs", _runs),
         Route("/api/v1/runs/{run_id}", _run),
-        Route("/api/v1/runs/{run_id}/files", _files),
-        Route("/api/v1/runs/{run_id}/files/{path:path}", _file, methods=["GET", "PUT", "POST"]),
         Route("/api/v1/metrics", _metrics),
         Route("/api/v1/series", _series),
         Route("/api/v1/sql", _sql, methods=["POST"]),
         Route("/api/v1/experiments", _experiments),
         Route("/api/v1/experiments/{name:path}", _experiment, methods=["PUT"]),
         Route("/api/v1/events", live.events),
+        *file_api.routes(),
         *registry_api.routes(),
         *page_api.routes(),
         *pages.routes(),
@@ -312,95 +311,14 @@ async def _sql(request: Request) -> Response:
     return await asyncio.to_thread(table_answer, request, table)
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-async def _files(request: Request) -> Response:
-    found = await artifacts.list_artifacts(_server(request).pool, request.path_params["run_id"])
-    return json_answer(request, {"files": [artifact.record() for artifact in found]})
-
-
-async def _file(request: Request) -> Response:
-    server = _server(request)
-    run_id, path = request.path_params["run_id"], request.path_params["path"]
-    if request.method == "PUT":
-        artifact, new = await artifacts.save(
-            server.pool, server.store, run_id, path, request.stream(), request.headers.get("content-type")
-        )
-        server.counters.uploaded_bytes += artifact.size if new else 0
-        document = {"path": artifact.path, "size": artifact.size, "sha256": artifact.sha256}
-        return Response(json.dumps(document), 201 if new else 200, media_type="application/json")
-    if request.method == "POST":
-        return await _append(request, server, run_id, path)
-    artifact_or_none = await artifacts.find(server.pool, run_id, artifacts.check_path(path))
-    if artifact_or_none is None:
-        return problem(404, "Not Found", f"run {run_id!r} has no file {path!r}")
-    return await _send_file(request, server, run_id, artifact_or_none)
-
-
-async def _append(request: Request, server: Server, run_id: str, path: str) -> Response:
-    offset = _integer(request.query_params.get("append_at"), "append_at", 0) or 0
-    piece = bytearray()
-    async for part in request.stream():
-        piece += part
-        growing_files.check_piece(path, len(piece))
-    try:
-        artifact = await growing_files.append(
-            server.pool, server.store, run_id, path, offset, bytes(piece), request.headers.get("content-type")
-        )
-    except growing_files.OtherSize as error:
-        return Response(
-            json.dumps({"title": "Conflict", "status": 409, "detail": str(error), "size": error.size}),
-            409,
-            media_type="application/problem+json",
-        )
-    server.counters.uploaded_bytes += len(piece)
-    return Response(json.dumps(artifact.record()), 200, media_type="application/json")
-
-
-async def _send_file(request: Request, server: Server, run_id: str, artifact: artifacts.Artifact) -> Response:
-    tag = f'"{artifact.sha256}"'
-    headers = {
-        "ETag": tag,
-        "Accept-Ranges": "bytes",
-        # What a run uploaded is data: never a page of this origin.
-        "Content-Disposition": "attachment",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox",
-    }
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
-    try:
-        part = artifacts.byte_range(wanted, artifact.size)
-    except ValueError:
-        detail = f"{artifact.path} has {artifact.size} bytes, {wanted} lies outside"
-        return problem(416, "Range Not Satisfiable", detail, {"Content-Range": f"bytes */{artifact.size}"})
-    start, end = part or (0, artifact.size)
-    headers["Content-Length"] = str(end - start)
-    if part is not None:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size}"
-    media_type = artifact.content_type or "application/octet-stream"
-    status = 200 if part is None else 206
-    if request.method == "HEAD" or start == end:
-        return Response(b"", status, headers, media_type)
-    pieces = artifacts.read(server.store, run_id, artifact.path, start, end)
-    first = await anext(pieces)  # a missing file is told by the status, not by a broken connection
-
-    async def body() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
-
-    return StreamingResponse(body(), status, headers, media_type)
-
-
 # --- experiments -----------------------------------------------------------------------------------------------------
 
 
 async def _experiments(request: Request) -> Response:
     rows = await _server(request).pool.fetch(queries.EXPERIMENTS, request.query_params.get("workspace"), None)
-    return json_answer(request, _plain({"experiments": [registry_api.experiment_record(row) for row in rows]}))
+    return json_answer(
+        request, _plain({"experiments": [registry_api.experiment_record(row) for row in rows]})
+    )
 
 
 async def _experiment(request: Request) -> Response:

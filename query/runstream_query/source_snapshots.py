@@ -1,0 +1,151 @@
+"""Snapshots of source folders: each content lies in the store once, under its digest, for all snapshots that hold it.
+
+A client first offers the list of files (`add`); what the store lacks is sent (`add_blob`), and the list offered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from runstream_schemas.errors import QueryError
+from runstream_schemas.source_snapshot import SourceFile, is_digest, path_problem, snapshot_id
+from runstream_schemas.store import Store
+
+from . import snapshot_queries as queries
+from .artifacts import receive
+
+MAX_FILES = 100_000
+"""Most files of a snapshot a server takes; clients stop far earlier."""
+MAX_LIST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSnapshot:
+    """A stored snapshot."""
+
+    id: str
+    size: int
+    created: datetime
+    files: list[SourceFile]
+
+
+def blob_path(sha256: str) -> str:
+    """Where a content lies in the store."""
+    return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def parse_files(body: bytes) -> list[SourceFile]:
+    """The files of a `PUT` of a snapshot.
+
+    Raises:
+        QueryError: not a list of files, or one of them cannot be in a snapshot.
+    """
+    try:
+        files = [
+            SourceFile(
+                str(one["path"]), int(one["size"]), str(one["sha256"]), bool(one.get("executable", False))
+            )
+            for one in json.loads(body)["files"]
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise QueryError(
+            f'expected {{"files": [{{"path", "size", "sha256", "executable"}}]}} ({type(error).__name__}: {error})'
+        ) from None
+    if len(files) > MAX_FILES:
+        raise QueryError(f"a snapshot has at most {MAX_FILES} files, not {len(files)}")
+    seen: set[str] = set()
+    for file in files:
+        problem = path_problem(file.path) or (
+            "its size or SHA-256 is none" if file.size < 0 or not is_digest(file.sha256) else None
+        )
+        if problem or file.path in seen:
+            raise QueryError(f"snapshot file {file.path!r:.80}: {problem or 'it is there twice'}")
+        seen.add(file.path)
+    return files
+
+
+async def add(pool: asyncpg.Pool[Any], wanted: str, files: list[SourceFile]) -> tuple[bool, list[str]]:
+    """Store the list of a snapshot's files; (whether it is new, digests of contents the store lacks).
+
+    While contents are lacking nothing is stored.
+
+    Raises:
+        QueryError: `wanted` is not the id of these files.
+    """
+    if snapshot_id(files) != wanted:
+        raise QueryError(
+            f"snapshot {wanted!r:.80} is not the id of these files, which is {snapshot_id(files)}"
+        )
+    async with pool.acquire() as connection, connection.transaction():
+        if await connection.fetchrow(queries.SNAPSHOT, wanted) is not None:
+            return False, []
+        digests = {file.sha256 for file in files}
+        sizes = {
+            row["sha256"]: row["size"] for row in await connection.fetch(queries.BLOB_SIZES, list(digests))
+        }
+        missing = sorted(digests - sizes.keys())
+        if missing:
+            return False, missing
+        for file in files:
+            if sizes[file.sha256] != file.size:
+                raise QueryError(
+                    f"snapshot file {file.path!r:.80}: its content has {sizes[file.sha256]} bytes, not {file.size}"
+                )
+        total = sum(file.size for file in files)
+        if await connection.fetchval(queries.ADD_SNAPSHOT, wanted, len(files), total) is None:
+            return False, []  # somebody else was a moment earlier
+        await connection.execute(
+            queries.ADD_SNAPSHOT_FILES,
+            wanted,
+            [file.path for file in files],
+            [file.sha256 for file in files],
+            [file.executable for file in files],
+        )
+    return True, []
+
+
+async def add_blob(pool: asyncpg.Pool[Any], store: Store, sha256: str, content: AsyncIterable[bytes]) -> bool:
+    """Store a content under its digest; False when it was there.
+
+    Raises:
+        QueryError: the content has another digest.
+        StoreError: the store could not take it.
+    """
+    if not is_digest(sha256):
+        raise QueryError(f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small")
+    file = await asyncio.to_thread(store.create, blob_path(sha256))
+    try:
+        size, digest = await receive(file, content)
+        if digest != sha256:
+            raise QueryError(f"the content sent as {sha256} has SHA-256 {digest}; send it again")
+        # First the file, then the row: a crash in between leaves a file that the next one replaces by itself.
+        await asyncio.to_thread(file.commit)
+    finally:
+        await asyncio.shield(asyncio.to_thread(file.abort))  # does nothing after the commit
+    return await pool.fetchval(queries.ADD_BLOB, sha256, size) is not None
+
+
+async def find(pool: asyncpg.Pool[Any], wanted: str) -> SourceSnapshot | None:
+    """A snapshot by its id, with its files by path; or None."""
+    row = await pool.fetchrow(queries.SNAPSHOT, wanted)
+    if row is None:
+        return None
+    files = [_file(one) for one in await pool.fetch(queries.SNAPSHOT_FILES, wanted, None)]
+    return SourceSnapshot(row["id"], row["size"], row["created_at"], files)
+
+
+async def find_file(pool: asyncpg.Pool[Any], wanted: str, path: str) -> SourceFile | None:
+    """One file of a snapshot, or None."""
+    row = await pool.fetchrow(queries.SNAPSHOT_FILES, wanted, path)
+    return None if row is None else _file(row)
+
+
+def _file(row: asyncpg.Record) -> SourceFile:
+    return SourceFile(row["path"], row["size"], row["sha256"], row["executable"])
