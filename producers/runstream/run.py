@@ -23,6 +23,7 @@ from .workspace import Workspace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .model import Model
     from .script_run import ScriptRun
     from .script_run_config import ScriptRunConfig
 
@@ -225,6 +226,39 @@ class Run(ArtifactMetrics, Lifecycle):
         for record in found:
             if fits(record, tags, properties, type, status):
                 yield _rehydrated(self._experiment, record)
+
+    def register_model(
+        self,
+        model_name: str,
+        model_path: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
+        description: str | None = None,
+        datasets: Any = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
+        **kwargs: Any,
+    ) -> Model:
+        """Register a file or folder of this run as the next version of a model.
+
+        Args:
+            model_name: letters, digits, `-`, `.` and `_`, at most 255, the first a letter or digit.
+            model_path: the file or folder among the run's files; default: `model_name`.
+
+        Raises:
+            ModelPathNotFoundException: the run has no such file; the message lists those it has.
+            WebserviceException: the name is not of that form.
+            ServiceException: the service is away.
+        """
+        from .model import register_from_run
+
+        return register_from_run(
+            self, model_name, model_path or model_name, tags, properties, description, model_framework,
+            model_framework_version,
+        )  # fmt: skip
 
     # --- finding runs ---
 

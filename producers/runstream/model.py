@@ -1,0 +1,431 @@
+"""Registered models: files under a name and a version, kept apart from the run they come from."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .client import ServiceClient, quoted
+from .exceptions import (
+    ModelNotFoundException,
+    ModelPathNotFoundException,
+    ServiceException,
+    UserErrorException,
+    WebserviceException,
+)
+from .files import folder_files
+from .reading import settle
+from .record import Filter, check_filter, matches
+from .recording import as_texts
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .run import Run
+
+_PATH = "/api/v1/models"
+
+
+class Model:
+    """A registered model.
+
+    Args:
+        workspace: the workspace it is registered in.
+        name: its name; the newest version unless `version` says another.
+        id: `name:version`, instead of `name`.
+        version: its version.
+        run_id: only one that comes from this run.
+
+    Raises:
+        UserErrorException: neither name nor id.
+        ModelNotFoundException: there is no such model.
+        ServiceException: the service is away.
+
+    Source: `azureml.core.Model`.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        name: str | None = None,
+        id: str | None = None,
+        tags: Filter = None,
+        properties: Filter = None,
+        version: int | None = None,
+        run_id: str | None = None,
+        model_framework: str | None = None,
+        expand: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        del expand, kwargs
+        if id is not None:
+            name, _, number = id.rpartition(":")
+            if not name or not number.isdecimal():
+                raise UserErrorException(f"model id {id!r:.80}: expected NAME:VERSION")
+            version = int(number)
+        if not name:
+            raise UserErrorException("Model: give a name or an id")
+        found = _find(workspace, name, version, run_id, tags, properties, model_framework)
+        if not found:
+            what = f"{name}:{version}" if version is not None else name
+            raise ModelNotFoundException(
+                f"ModelNotFound: no model {what} in workspace {workspace.name}; Model.list() names those there are"
+            )
+        self._workspace, self._record = workspace, found[0]
+
+    @classmethod
+    def _of(cls, workspace: Workspace, record: dict[str, Any]) -> Model:
+        model = cls.__new__(cls)
+        model._workspace, model._record = workspace, record
+        return model
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace it is registered in."""
+        return self._workspace
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self._record["name"])
+
+    @property
+    def version(self) -> int:
+        """Its version, counted from 1 for each name; one that was deleted is not given out again."""
+        return int(self._record["version"])
+
+    @property
+    def id(self) -> str:
+        """`name:version`."""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def run_id(self) -> str | None:
+        """The run it comes from, or None."""
+        found: str | None = self._record["run_id"]
+        return found
+
+    @property
+    def experiment_name(self) -> str | None:
+        """The experiment of that run."""
+        found: str | None = self._record["experiment"]
+        return found
+
+    @property
+    def description(self) -> str | None:
+        """Free text."""
+        found: str | None = self._record["description"]
+        return found
+
+    @property
+    def tags(self) -> dict[str, str | None]:
+        """Its tags as last fetched."""
+        return dict(self._record["tags"])
+
+    @property
+    def properties(self) -> dict[str, str | None]:
+        """Its properties, which do not change."""
+        return dict(self._record["properties"])
+
+    @property
+    def model_framework(self) -> str | None:
+        """The framework given at registration."""
+        found: str | None = self._record["details"].get("model_framework")
+        return found
+
+    @property
+    def created_time(self) -> str:
+        """When it was registered, ISO 8601 UTC."""
+        return str(self._record["created_utc"])
+
+    @staticmethod
+    def register(
+        workspace: Workspace,
+        model_path: str | os.PathLike[str],
+        model_name: str,
+        tags: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        datasets: Any = None,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
+        child_paths: Sequence[str] | None = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
+    ) -> Model:
+        """Register a file or folder of this machine as the next version of a model.
+
+        Args:
+            workspace: where to.
+            model_path: the file or folder.
+            model_name: letters, digits, `-`, `.` and `_`, at most 255, the first a letter or digit.
+            child_paths: of a folder, only these files below it.
+
+        Raises:
+            WebserviceException: the name is not of that form.
+            ModelPathNotFoundException: there is no such file or folder.
+            ServiceException: the service is away.
+        """
+        del datasets, sample_input_dataset, sample_output_dataset, resource_configuration
+        path = Path(model_path)
+        if path.is_file():
+            pairs = [(path.name, path)]
+        elif path.is_dir():
+            wanted = None if child_paths is None else {f"{path.name}/{one}" for one in child_paths}
+            pairs = [pair for pair in folder_files(path.name, path) if wanted is None or pair[0] in wanted]
+        else:
+            pairs = []
+        if not pairs:
+            raise ModelPathNotFoundException(f"ModelPathNotFound: there is no file at {model_path}")
+        client = workspace._client
+        files = [{"path": name, "sha256": _send(client, source)} for name, source in pairs]
+        return register(
+            workspace,
+            model_name,
+            {"files": files},
+            tags,
+            properties,
+            description,
+            model_framework,
+            model_framework_version,
+        )
+
+    @staticmethod
+    def list(
+        workspace: Workspace,
+        name: str | None = None,
+        tags: Filter = None,
+        properties: Filter = None,
+        run_id: str | None = None,
+        latest: bool = False,
+        dataset_id: str | None = None,
+        expand: bool = True,
+        page_count: int = 255,
+        model_framework: str | None = None,
+    ) -> builtins.list[Model]:
+        """Models of a workspace, the newest first.
+
+        Args:
+            name: only of this name.
+            tags: a tag's name, or a dictionary of names and values that must all match.
+            properties: the same for properties.
+            run_id: only from this run.
+            latest: only the newest version of each name.
+            model_framework: only of this framework.
+
+        Raises:
+            ValueError: a filter of another type.
+            ServiceException: the service is away.
+        """
+        del dataset_id, expand, page_count
+        found = _find(workspace, name, None, run_id, tags, properties, model_framework, latest)
+        return [Model._of(workspace, record) for record in found]
+
+    def download(
+        self, target_dir: str | os.PathLike[str] = ".", exist_ok: bool = False, exists_ok: bool | None = None
+    ) -> str:
+        """Fetch the model's files.
+
+        Args:
+            target_dir: where to; made if need be.
+            exist_ok: replace what is there.
+            exists_ok: an older name of `exist_ok`.
+
+        Returns:
+            Path of the file or folder.
+
+        Raises:
+            WebserviceException: it is there already and `exist_ok` is False.
+            ServiceException: the service is away.
+        """
+        target = Path(target_dir)
+        names = [str(file["path"]) for file in self._record["files"]]
+        top = target / names[0].split("/", 1)[0]
+        if top.exists() and not (exist_ok if exists_ok is None else exists_ok):
+            raise WebserviceException(
+                f"File already exists. {top} is there; pass exist_ok=True to replace it"
+            )
+        for name in names:
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part = place.with_name(f".{place.name[:100]}.{uuid.uuid4().hex}")
+            path = f"{self._address()}/files/{quoted(name)}?{_workspace_text(self._workspace)}"
+            try:
+                with part.open("wb") as stream:
+                    self._workspace._client.download(path, stream)
+                os.replace(part, place)
+            finally:
+                part.unlink(missing_ok=True)
+        return str(top)
+
+    def add_tags(self, tags: Mapping[str, Any]) -> None:
+        """Add or change tags.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        self._change({"tags": as_texts("tag", tags)})
+
+    def remove_tags(self, tags: Sequence[str]) -> None:
+        """Remove tags; names it does not have are ignored.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        self._change({"remove_tags": [tags] if isinstance(tags, str) else [str(tag) for tag in tags]})
+
+    def add_properties(self, properties: Mapping[str, Any]) -> None:
+        """Add properties.
+
+        Raises:
+            ServiceException: one has another value already (status_code 400), or the service is away.
+        """
+        self._change({"properties": as_texts("property", properties)})
+
+    def delete(self) -> None:
+        """Delete this version; it is not given out again.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        self._workspace._client.request("DELETE", self._address(), [("workspace", self._workspace.name)])
+
+    def _change(self, change: Mapping[str, Any]) -> None:
+        self._record = _send_json(self._workspace, "PATCH", self._address(), change)
+
+    def _address(self) -> str:
+        return f"{_PATH}/{quoted(self.name)}/{self.version}"
+
+    def __repr__(self) -> str:
+        return (
+            f"Model(workspace={self._workspace!r}, name={self.name}, id={self.id}, version={self.version}, "
+            f"tags={self.tags}, properties={self.properties})"
+        )
+
+
+def register(
+    workspace: Workspace,
+    name: str,
+    source: Mapping[str, Any],
+    tags: Mapping[str, Any] | None,
+    properties: Mapping[str, Any] | None,
+    description: str | None,
+    framework: str | None,
+    framework_version: str | None,
+) -> Model:
+    """Register what `source` names (`files`, or `run_id` and `path`) as the next version of a model.
+
+    Raises:
+        WebserviceException: the name cannot be used.
+        ServiceException: a file is missing (status_code 404), or the service is away.
+    """
+    details = {"model_framework": framework, "model_framework_version": framework_version}
+    document = {
+        "name": name,
+        "token": str(uuid.uuid4()),  # a request that is sent again after a broken connection registers once
+        "tags": as_texts("tag", tags or {}),
+        "properties": as_texts("property", properties or {}),
+        "description": description,
+        "details": {key: value for key, value in details.items() if value is not None},
+        **source,
+    }
+    try:
+        return Model._of(workspace, _send_json(workspace, "POST", _PATH, document))
+    except ServiceException as error:
+        if error.status_code != 400:
+            raise
+        raise WebserviceException(error.message) from error
+
+
+def register_from_run(
+    run: Run,
+    name: str,
+    path: str,
+    tags: Mapping[str, Any] | None,
+    properties: Mapping[str, Any] | None,
+    description: str | None,
+    framework: str | None,
+    framework_version: str | None,
+) -> Model:
+    """Register a file or folder of a run; see `Run.register_model`."""
+    settle(
+        run.experiment.workspace._client, run.id
+    )  # the model keeps the run's experiment, which has to be known
+    source = {"run_id": run.id, "path": path}
+    try:
+        return register(
+            run.experiment.workspace,
+            name,
+            source,
+            tags,
+            properties,
+            description,
+            framework,
+            framework_version,
+        )
+    except ServiceException as error:
+        if error.status_code != 404:
+            raise
+        available = ", ".join(run.get_file_names()) or "none"
+        raise ModelPathNotFoundException(
+            f"ModelPathNotFound: run {run.id} has no file or folder {path}; upload it first. Its files: {available}"
+        ) from error
+
+
+def _find(
+    workspace: Workspace,
+    name: str | None,
+    version: int | None,
+    run_id: str | None,
+    tags: Filter,
+    properties: Filter,
+    framework: str | None,
+    latest: bool = False,
+) -> list[dict[str, Any]]:
+    check_filter("tags", tags)
+    check_filter("properties", properties)
+    params = [("workspace", workspace.name)]
+    params += [("name", name)] if name else []
+    params += [("version", str(version))] if version is not None else []
+    params += [("run", run_id)] if run_id else []
+    params += [("latest", "1")] if latest else []
+    return [
+        record
+        for record in workspace._client.get_json(_PATH, params)["models"]
+        if matches(tags, record["tags"])
+        and matches(properties, record["properties"])
+        and (framework is None or record["details"].get("model_framework") == framework)
+    ]
+
+
+def _send(client: ServiceClient, source: Path) -> str:
+    with source.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = stream.tell()
+        stream.seek(0)
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        client.request("PUT", f"/api/v1/model-content/{digest}", body=stream, headers=headers)
+    return digest
+
+
+def _send_json(workspace: Workspace, method: str, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = workspace._client.request(
+        method,
+        path,
+        [("workspace", workspace.name)],
+        body=json.dumps(document).encode(),
+        headers={"Content-Type": "application/json"},
+    ).json()
+    return answer
+
+
+def _workspace_text(workspace: Workspace) -> str:
+    from urllib.parse import urlencode
+
+    return urlencode([("workspace", workspace.name)])
