@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from runstream.compute.backend import GROUP
 from runstream.compute.places import places_taken
 from runstream.compute.queue import Entry, enqueue, entries, remove, runner_alive
 from runstream.compute.registry import TargetRecord, attach, detach, kinds, opener, targets
+from runstream.compute.runner import Runner
 from runstream.core import Experiment, ScriptRunConfig, Workspace
 from runstream.core.compute import ComputeTarget, LocalCompute
 from runstream.exceptions import ComputeTargetException, UserErrorException
+from runstream.job import Job, run_directory, write_job
 from runstream_schemas.settings import Settings
 
 
@@ -139,3 +142,45 @@ def test_compute_targets_by_name(
         ComputeTarget(workspace, "narrow").detach()
     (tmp_path / "go").touch()
     assert run.wait_for_completion()["target"] == "narrow"
+
+
+def test_a_package_brings_a_kind_of_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site"
+    (package / "printer-1.0.dist-info").mkdir(parents=True)
+    (package / "printer-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: printer\nVersion: 1.0\n"
+    )
+    (package / "printer-1.0.dist-info" / "entry_points.txt").write_text(
+        f"[{GROUP}]\nprinter = runstream_printer:Printer\n"
+    )
+    (package / "runstream_printer.py").write_text(
+        "from runstream.compute.backend import Report, State, unpack\n"
+        "from pathlib import Path\n"
+        "class Printer:\n"
+        "    concurrency = 1\n"
+        "    def __init__(self, options): self.folder = Path(options['folder'])\n"
+        "    def start(self, work): unpack(work.bundle(), self.folder / work.run_id)\n"
+        "    def report(self, work):\n"
+        "        there = (self.folder / work.run_id).exists()\n"
+        "        return Report(State.ENDED, 'out of paper') if there else Report(State.NEW)\n"
+        "    def cancel(self, work): pass\n"
+        "    def close(self): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(package))
+    settings = Settings(home=str(tmp_path / "h"), autostart=False)
+    assert "printer" in kinds()
+    attach(settings, "w", TargetRecord("p", "printer", {"folder": str(tmp_path / "printed")}))
+    directory = run_directory(settings, "r")
+    (directory / "code").mkdir(parents=True)
+    (directory / "code" / "train.py").write_text("1\n")
+    write_job(
+        directory,
+        Job("r", "e", "w", "s", "g", [], False, {}, "python", submitter_environment=settings.environment()),
+        {},
+    )
+    enqueue(settings, Entry("r", "", "r", "w", "p"))
+    runner = Runner(settings)
+    runner.look()
+    assert (tmp_path / "printed" / "r" / "code" / "train.py").read_text() == "1\n"
+    runner.look()
+    assert (runner.queue, entries(settings)) == ({}, {})  # its end, and why, are in the spool
