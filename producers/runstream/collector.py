@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -308,13 +308,7 @@ class Collector:
 
     def _ends(self, run_id: str) -> dict[str, dict[str, int]]:
         """Until where each source has to be stored before the run is settled; by topic: they overtake one another."""
-        sources = [
-            (s.reader.header.source.hex(), s.progress) for s in self.sources.values() if s.run_id == run_id
-        ]
-        return {
-            "ends": {source: progress.metrics for source, progress in sources},
-            "tag_ends": {source: progress.tags for source, progress in sources if progress.tags},
-        }
+        return _ends_of([source for source in self.sources.values() if source.run_id == run_id])
 
     # --- what is looked at once a second ---
 
@@ -376,6 +370,9 @@ class Collector:
                 "exit": "unknown: only its parent can tell",
             }  # fmt: skip
             yield self._speak(source, [("fail", {"error": body, **self._ends(source.run_id)})])
+        elif not source.reader.state & seg.ENDED and (source.progress.metrics or source.progress.tags):
+            # It is gone from the spool when the run ends, so the run's ending cannot speak for it.
+            yield self._speak(source, [("source_done", _ends_of([source]))])
         source.finished = True
         source.buried = True
         if not source.waiting:
@@ -429,6 +426,17 @@ class Collector:
                     os.unlink(entry.path)
             except FileNotFoundError:
                 continue
+
+
+def _ends_of(sources: Sequence[CollectedSource]) -> dict[str, dict[str, int]]:
+    return {
+        "ends": {source.reader.header.source.hex(): source.progress.metrics for source in sources},
+        "tag_ends": {
+            source.reader.header.source.hex(): source.progress.tags
+            for source in sources
+            if source.progress.tags
+        },
+    }
 
 
 def _write_usage(spool: Path, total: int) -> None:

@@ -133,9 +133,10 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
                     state.error = body
         elif kind == "warning":
             _warn(state, step, str(data.get("message", "")))
+        elif kind == "source_done":
+            _note_ends(state, data)
         elif kind in _ENDINGS:
-            for key, next_ in _ends(data):
-                state.ends[key] = max(next_, state.ends.get(key, 0))
+            _note_ends(state, data)
             body = data.get("error") if isinstance(data.get("error"), dict) else None
             presumes = kind == "fail" and _presumes(body or errors.get(step.source))
             wanted = _ENDINGS[kind]
@@ -187,6 +188,11 @@ def _create(state: RunState, step: Step) -> None:
 
 def _presumes(body: dict[str, Any] | None) -> bool:
     return body is not None and body.get("code") == PRESUMED
+
+
+def _note_ends(state: RunState, data: dict[str, Any]) -> None:
+    for key, next_ in _ends(data):
+        state.ends[key] = max(next_, state.ends.get(key, 0))
 
 
 def _ends(data: dict[str, Any]) -> list[tuple[tuple[str, str], int]]:

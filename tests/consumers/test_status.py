@@ -274,6 +274,18 @@ async def test_a_run_is_not_settled_before_its_last_tag_is_stored(
     assert (await arrive.run())["settled_at"] is not None
 
 
+async def test_a_run_waits_for_the_points_of_a_source_that_left_before_its_end(arrive: Arriving) -> None:
+    worker, owner = LoggingSource("run"), LoggingSource("run")
+    worker.log("loss", 1.0)
+    await arrive(
+        status("run", worker.id, 5, "source_done", {"ends": {worker.id.hex(): 1}}),
+        status("run", owner.id, 0, "complete", {"ends": {owner.id.hex(): 0}}),
+    )
+    assert (await arrive.run())["settled_at"] is None
+    await arrive(worker.event(0, 1))
+    assert (await arrive.run())["settled_at"] is not None
+
+
 async def test_two_writers_settle_a_run_between_them(pool: asyncpg.Pool) -> None:
     """The ending and the last points are committed at the same time, by writers that do not see one another."""
     for i in range(30):

@@ -300,6 +300,11 @@ def test_a_forked_child_writes_a_source_of_its_own(directory: Path) -> None:
     assert not [kind for _, kind, _ in steps_of_life(events) if kind == "fail"], (
         "the child's end is not the run's"
     )
+    ((_, _, data),) = [step for step in steps_of_life(events) if step[1] == "source_done"]
+    (of_child,) = [
+        e for e in events if isinstance(e, MetricsEvent) and "child" in {k.name for k, _ in e.series}
+    ]
+    assert data == {"ends": {of_child.source.hex(): of_child.first + of_child.count}, "tag_ends": {}}
 
 
 def run_script(directory: Path, body: str, *more: str, **options: Any) -> subprocess.Popen[str]:
