@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import socket
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -26,9 +24,10 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from . import file_api, live, page_api, pages, queries, registry_api
+from . import edit_api, file_api, live, page_api, pages, queries, registry_api
 from .charts import Charts
 from .gate import Counters, Gate
+from .parameters import integer, number, run_filter
 from .reader import Query
 from .responses import (
     MSGPACK,
@@ -36,22 +35,12 @@ from .responses import (
     json_answer,
     json_value,
     pack_vectors,
+    plain,
     problem,
     table_answer,
     wants_arrow,
 )
-from .runs import (
-    ANY,
-    KeyFilter,
-    MetricFilter,
-    Order,
-    RunFilter,
-    count_runs,
-    descendants,
-    get_run,
-    list_runs,
-)
-from .search import search
+from .runs import Order, count_runs, descendants, get_run, list_runs
 from .sql import run_sql
 from .watermark import Notifications, wait_stored
 
@@ -98,6 +87,7 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         Route("/api/v1/experiments", _experiments),
         Route("/api/v1/experiments/{name:path}", _experiment, methods=["PUT"]),
         Route("/api/v1/events", live.events),
+        *edit_api.routes(),
         *file_api.routes(),
         *registry_api.routes(),
         *page_api.routes(),
@@ -135,25 +125,9 @@ async def _prometheus(request: Request) -> Response:
 async def _runs(request: Request) -> Response:
     server = _server(request)
     parameters = request.query_params
-    wanted = RunFilter(
-        workspace=parameters.get("workspace"),
-        experiment=parameters.get("experiment"),
-        run_ids=parameters.getlist("run") or None,
-        status=parameters.getlist("status"),
-        type=parameters.get("type"),
-        target=parameters.get("target"),
-        tags=[_key_filter(text) for text in parameters.getlist("tag")],
-        properties=[_key_filter(text) for text in parameters.getlist("property")],
-        parent=parameters.get("parent"),
-        ancestor=parameters.get("ancestor"),
-        started_from=_time(parameters.get("started_from"), "started_from"),
-        started_to=_time(parameters.get("started_to"), "started_to"),
-        archived={"0": False, "1": True, "all": None}.get(parameters.get("archived", "0"), False),
-        metrics=[_metric_filter(text) for text in parameters.getlist("metric")],
-    )
-    wanted = search(parameters.get("q") or "", wanted)
+    wanted = run_filter(request)
     order = Order.parse(parameters.get("order") or "-start_time")
-    limit = _integer(parameters.get("limit"), "limit", 50)
+    limit = integer(parameters.get("limit"), "limit", 50)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
         page = await list_runs(
             connection,
@@ -168,7 +142,7 @@ async def _runs(request: Request) -> Response:
         document: dict[str, Any] = {"runs": [run.record() for run in page.runs], "next": page.next}
         if parameters.get("count") == "1":
             document["count"] = await count_runs(connection, wanted)
-    return json_answer(request, _plain(document))
+    return json_answer(request, plain(document))
 
 
 async def _run(request: Request) -> Response:
@@ -181,7 +155,7 @@ async def _run(request: Request) -> Response:
         return problem(
             404, "Not Found", f"no run {run_id!r}; its first record may not have arrived yet", headers
         )
-    return json_answer(request, _plain(run.record()), headers)
+    return json_answer(request, plain(run.record()), headers)
 
 
 async def _wait(request: Request) -> Mapping[str, str]:
@@ -191,32 +165,14 @@ async def _wait(request: Request) -> Mapping[str, str]:
     for text in request.query_params.getlist("wait"):
         for part in filter(None, text.split(",")):
             source, _, seq = part.rpartition(":")
-            positions[source] = _integer(seq, "wait", 0) or 0
+            positions[source] = integer(seq, "wait", 0) or 0
     if not positions:
         return {}
-    timeout = min(_number(request.query_params.get("timeout"), "timeout", MAX_WAIT), MAX_WAIT)
+    timeout = min(number(request.query_params.get("timeout"), "timeout", MAX_WAIT), MAX_WAIT)
     if await wait_stored(server.pool, positions, timeout, notifications=server.notifications):
         return {}
     server.counters.stale_waits += 1
     return STALE
-
-
-def _key_filter(text: str) -> KeyFilter:
-    """`key` has the key; `key=value` equals; `key=` alone cannot be told from an empty value and means that."""
-    key, separator, value = text.partition("=")
-    return (key, value if separator else ANY)
-
-
-def _metric_filter(text: str) -> MetricFilter:
-    """`NAME:STAT<VALUE`, with any of < <= > >= = !=."""
-    for operator in ("<=", ">=", "!=", "<", ">", "="):
-        left, found, value = text.rpartition(operator)
-        name, _, stat = left.rpartition(":")
-        if found and name:
-            return MetricFilter(name, stat, operator, _number(value, "metric", math.nan))
-    raise QueryError(
-        f"metric={text!r}: expected NAME:STAT followed by < <= > >= = or != and a number, e.g. loss:min<0.1"
-    )
 
 
 # --- points ----------------------------------------------------------------------------------------------------------
@@ -229,7 +185,7 @@ async def _metrics(request: Request) -> Response:
     if not run_ids:
         raise QueryError("run= is missing; name at least one run")
     headers = await _wait(request)
-    classes = [_integer(text, "cls", 0) or 0 for text in parameters.getlist("cls")]
+    classes = [integer(text, "cls", 0) or 0 for text in parameters.getlist("cls")]
     async with asyncio.timeout(server.settings.query_timeout):
         if parameters.get("recursive") == "1":
             run_ids = await _with_descendants(server, run_ids, parameters.get("type"))
@@ -263,9 +219,9 @@ async def _series(request: Request) -> Response:
         chart = await server.query.chart(
             run_id,
             name,
-            _integer(parameters.get("width"), "width", 1000) or 0,
-            start=_integer(parameters.get("from"), "from", None),
-            stop=_integer(parameters.get("to"), "to", None),
+            integer(parameters.get("width"), "width", 1000) or 0,
+            start=integer(parameters.get("from"), "from", None),
+            stop=integer(parameters.get("to"), "to", None),
         )
     if chart is None:
         return problem(404, "Not Found", f"run {run_id!r} has no metric {name!r}", headers)
@@ -316,9 +272,7 @@ async def _sql(request: Request) -> Response:
 
 async def _experiments(request: Request) -> Response:
     rows = await _server(request).pool.fetch(queries.EXPERIMENTS, request.query_params.get("workspace"), None)
-    return json_answer(
-        request, _plain({"experiments": [registry_api.experiment_record(row) for row in rows]})
-    )
+    return json_answer(request, plain({"experiments": [registry_api.experiment_record(row) for row in rows]}))
 
 
 async def _experiment(request: Request) -> Response:
@@ -327,54 +281,7 @@ async def _experiment(request: Request) -> Response:
     workspace = check_name("workspace", request.query_params.get("workspace") or "default")
     await pool.execute(queries.ADD_EXPERIMENT, workspace, name)
     row = await pool.fetchrow(queries.EXPERIMENTS, workspace, name)
-    return json_answer(request, _plain(registry_api.experiment_record(row)))
-
-
-# --- parameters ------------------------------------------------------------------------------------------------------
-
-
-def _integer(text: str | None, name: str, default: int | None) -> int | None:
-    if text is None or text == "":
-        return default
-    try:
-        value = int(text)
-    except ValueError:
-        raise QueryError(f"{name}={text!r:.80}: expected a whole number") from None
-    if not -(1 << 63) <= value < 1 << 63:
-        raise QueryError(f"{name}={text!r:.80}: does not fit in 64 bits")
-    return value
-
-
-def _number(text: str | None, name: str, default: float) -> float:
-    if text is None or text == "":
-        return default
-    try:
-        return float(text)
-    except ValueError:
-        raise QueryError(f"{name}={text!r:.80}: expected a number") from None
-
-
-def _time(text: str | None, name: str) -> datetime | None:
-    if not text:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise QueryError(
-            f"{name}={text!r:.80}: expected an ISO 8601 time, e.g. 2026-01-31T12:00:00Z"
-        ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _plain(value: Any) -> Any:
-    """The same document with NaN and infinities as JSON can have them (in users' details)."""
-    if isinstance(value, float):
-        return json_value(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
+    return json_answer(request, plain(registry_api.experiment_record(row)))
 
 
 # --- the server ------------------------------------------------------------------------------------------------------

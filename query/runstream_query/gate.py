@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import asyncpg
 from starlette.exceptions import HTTPException
@@ -160,8 +161,8 @@ def _is_loopback(name: str) -> bool:
 def error_answer(request: Request, error: Exception) -> Response:
     """The answer to a request that raised `error`."""
     if isinstance(error, HTTPException):
-        titles = {404: "Not Found", 405: "Method Not Allowed"}
-        return problem(error.status_code, titles.get(error.status_code, "Error"), error.detail, error.headers)
+        title = HTTPStatus(error.status_code).phrase
+        return problem(error.status_code, title, error.detail, error.headers)
     if isinstance(error, (PathTaken, InTheWay)):
         return problem(409, "Conflict", str(error))
     if isinstance(error, NotThere):

@@ -106,6 +106,17 @@ def json_value(value: Any) -> Any:
     return str(value)
 
 
+def plain(value: Any) -> Any:
+    """The same document with NaN and infinities as JSON can have them (in users' details)."""
+    if isinstance(value, float):
+        return json_value(value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
+
+
 def pack_vectors(vectors: Vectors) -> bytes:
     """Vectors as msgpack: numbers as little-endian bytes, so that a client reads them without a loop."""
     runs = [

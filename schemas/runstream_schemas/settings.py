@@ -103,9 +103,6 @@ class Settings:
         120.0,
     )
     trash_grace: float = _doc("Seconds a replaced file is kept: longer than the longest query", 900.0)
-    delete_grace: float = _doc(
-        "Seconds a deleted run can be brought back, before its points and files go", 604800.0
-    )
     query_timeout: float = _doc("Seconds after which a query is ended", 60.0)
     sql_memory: str = _doc("Memory of one SQL query, as DuckDB writes it", "2GB")
     log_level: str = _doc("Level of the services' logs: DEBUG, INFO, WARNING, ERROR", "INFO")

@@ -99,7 +99,7 @@ def test_every_field_of_a_metrics_event_is_described() -> None:
 
 
 def test_every_step_of_a_run_is_described() -> None:
-    steps = {*status._STATUSES, *status._ENDINGS, "create", "error", "warning", "heartbeat"}
+    steps = {*status._STATUSES, *status._ENDINGS, "create", "error", "warning", "heartbeat", "source_done"}
     assert {step for step in steps if f"`{step}`" not in page("statuses.md")} == set()
 
 
@@ -152,7 +152,7 @@ def routes() -> list[str]:
 
 @pytest.mark.parametrize("route", routes())
 def test_every_route_is_described(route: str) -> None:
-    assert re.search(rf"`(?:GET|PUT|POST|DELETE) {re.escape(route)}`", page("api.md")), route
+    assert re.search(rf"`(?:GET|PUT|POST|PATCH|DELETE) {re.escape(route)}`", page("api.md")), route
 
 
 def test_every_error_is_in_the_tree() -> None:
