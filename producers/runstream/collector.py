@@ -306,7 +306,7 @@ class Collector:
     def _of_run(self, run_id: str) -> list[CollectedSource]:
         return [s for s in self.sources.values() if s.run_id == run_id and not s.finished]
 
-    def _ends(self, run_id: str) -> dict[str, dict[str, int]]:
+    def _ends(self, run_id: str) -> dict[str, object]:
         """Until where each source has to be stored before the run is settled; by topic: they overtake one another."""
         return _ends_of([source for source in self.sources.values() if source.run_id == run_id])
 
@@ -428,7 +428,7 @@ class Collector:
                 continue
 
 
-def _ends_of(sources: Sequence[CollectedSource]) -> dict[str, dict[str, int]]:
+def _ends_of(sources: Sequence[CollectedSource]) -> dict[str, object]:
     return {
         "ends": {source.reader.header.source.hex(): source.progress.metrics for source in sources},
         "tag_ends": {

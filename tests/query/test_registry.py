@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.query.test_api import serving
 
 from runstream_query.models import place
-from tests.query.test_api import serving
 
 W = {"workspace": "w"}
 
