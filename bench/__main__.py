@@ -27,7 +27,11 @@ def main() -> int:
         "names", nargs="*", metavar="NAME", help=f"which measurements; default: all of {', '.join(MODULES)}"
     )
     parser.add_argument("--quick", action="store_true", help="fewer points and repeats")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help=f"put the tables of what was measured into {PAGE.name}; others stay",
+    )
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.json:
@@ -37,7 +41,7 @@ def main() -> int:
     unknown = set(options.names) - set(MODULES)
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}; there are {', '.join(MODULES)}")
-    sections = []
+    sections: dict[str, str] = {}
     for name in options.names or MODULES:
         command = [sys.executable, "-m", "bench", name, "--json", *(["--quick"] if options.quick else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -45,19 +49,28 @@ def main() -> int:
             print(f"{name}: failed with exit code {done.returncode}", file=sys.stderr)
             return 1
         results = [Result(**item) for item in json.loads(done.stdout.splitlines()[-1])]
-        section = f"### {name}\n\n{table(results)}\n"
+        section = f"### {name}\n\n{_machine()}\n\n{table(results)}\n"
         print(section, flush=True)
-        sections.append(section)
+        sections[name] = section
     if options.write:
         page = PAGE.read_text()
         before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        machine = (
-            f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-            f"CPython {platform.python_version()}; medians"
+        measured, _, after = rest.partition(END)
+        kept = {part.split("\n", 1)[0]: f"### {part.rstrip()}\n" for part in measured.split("### ")[1:]}
+        kept.update(sections)
+        PAGE.write_text(
+            f"{before}{BEGIN}\n\n"
+            + "\n".join(kept[name] for name in MODULES if name in kept)
+            + f"{END}{after}"
         )
-        PAGE.write_text(f"{before}{BEGIN}\n{machine}\n\n" + "\n".join(sections) + f"{END}{after}")
     return 0
+
+
+def _machine() -> str:
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"CPython {platform.python_version()}; medians"
+    )
 
 
 if __name__ == "__main__":

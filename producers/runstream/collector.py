@@ -32,9 +32,9 @@ logger = logging.getLogger("runstream.collector")
 
 ENDING_KINDS = frozenset({"complete", "fail", "cancel"})
 _SLOW_LOOK = 1.0  # seconds between looks at processes, drops and finished sources
-_LATEST_FLUSH = 1.0
+_LATEST_FLUSH = 1.5
 _LOOK_SECONDS = 20e-6  # pause a source: keeps looking below 5 % of a core
-_SOURCES_A_SECOND = 2000  # batches a second when many runs log: their number sets the interval
+_SOURCES_A_SECOND = 1500  # batches a second when many runs log: their number sets the interval
 
 
 @dataclass(slots=True)
