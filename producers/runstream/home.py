@@ -355,8 +355,13 @@ class ServiceLock:
 
 def lock_held(home: Home) -> bool:
     """Whether a process serves this home, or is about to."""
+    return flocked(home.lock_file)
+
+
+def flocked(path: Path) -> bool:
+    """Whether a process holds the lock (flock) of a file; False when there is no such file."""
     try:
-        descriptor = os.open(home.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

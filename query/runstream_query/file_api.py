@@ -62,7 +62,7 @@ async def _file(request: Request) -> Response:
     found = await artifacts.find(server.pool, run_id, artifacts.check_path(path))
     if found is None:
         return problem(404, "Not Found", f"run {run_id!r} has no file {path!r}")
-    return await _send(
+    return await send_file(
         request, artifacts.place(run_id, found.path), found.path, found.size, found.sha256, found.content_type
     )
 
@@ -154,7 +154,7 @@ async def _snapshot_file(request: Request) -> Response:
     if file is None:
         return problem(404, "Not Found", f"snapshot {wanted!r:.80} has no file {path!r:.200}")
     where = source_snapshots.blob_path(file.sha256)
-    return await _send(request, where, file.path, file.size, file.sha256, None)
+    return await send_file(request, where, file.path, file.size, file.sha256)
 
 
 async def _snapshot_zip(request: Request) -> Response:
@@ -193,10 +193,21 @@ _AS_DATA = {
 }
 
 
-async def _send(
-    request: Request, where: str, path: str, size: int, sha256: str, content_type: str | None
+async def send_file(
+    request: Request, where: str, path: str, size: int, sha256: str, content_type: str | None = None
 ) -> Response:
-    """A file of the store, or the part that was asked for."""
+    """A file of the store, or the part that was asked for.
+
+    Args:
+        where: its path in the store.
+        path: its name to people.
+        size: bytes.
+        sha256: digest of its bytes, in hexadecimal: its ETag.
+        content_type: None: unknown.
+
+    Raises:
+        StoreError: the store has no such file, or cannot be read.
+    """
     tag = f'"{sha256}"'
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Content-Disposition": "attachment", **_AS_DATA}
     if request.headers.get("if-none-match") == tag:

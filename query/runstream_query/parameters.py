@@ -132,11 +132,14 @@ def chosen(wanted: RunFilter, run_ids: list[str]) -> RunFilter:
 # --- JSON bodies -----------------------------------------------------------------------------------------------------
 
 
-async def json_body(request: Request, known: set[str]) -> dict[str, Any]:
+async def json_body(
+    request: Request, known: set[str] | None = None, most: int = MAX_BODY_BYTES
+) -> dict[str, Any]:
     """The request's JSON object.
 
     Args:
-        known: keys it may have; another one is a mistake worth telling.
+        known: keys it may have; another one is a mistake worth telling. None: any.
+        most: bytes it may have.
 
     Raises:
         HTTPException: not sent as JSON (415), or too long (413).
@@ -148,16 +151,15 @@ async def json_body(request: Request, known: set[str]) -> dict[str, Any]:
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body has at most {MAX_BODY_BYTES} bytes")
+        if len(body) > most:
+            raise HTTPException(413, f"the body has at most {most} bytes")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise QueryError("the body is no JSON") from None
     if not isinstance(document, dict):
         raise QueryError("the body is no JSON object")
-    unknown = document.keys() - known
-    if unknown:
+    if known is not None and (unknown := document.keys() - known):
         raise QueryError(
             f"the body has {', '.join(sorted(map(repr, unknown)))[:200]}; it may have {', '.join(sorted(known))}"
         )

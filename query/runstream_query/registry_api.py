@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_text
 
-from . import artifacts, models, registry
+from . import models, registry
+from .file_api import send_file
+from .parameters import json_body
 from .registry import ExperimentChange, NotThere
-from .responses import json_answer, problem
+from .responses import json_answer
 from .runs import from_json, iso
 
 if TYPE_CHECKING:
     from .api import Server
 
 MAX_BODY_BYTES = 8 << 20
+"""Longest JSON body: a model may have many files."""
 
 
 def _server(request: Request) -> Server:
@@ -31,26 +32,7 @@ def _server(request: Request) -> Server:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """The request's JSON object.
-
-    Raises:
-        QueryError: it is none, or larger than MAX_BODY_BYTES.
-    """
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        # A page of another site can send text/plain without being asked for leave; it cannot send JSON.
-        raise QueryError("send the body as application/json")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise QueryError(f"the body is larger than {MAX_BODY_BYTES >> 20} MiB")
-    try:
-        document = json.loads(body)
-    except ValueError as error:
-        raise QueryError(f"the body is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise QueryError("the body: expected a JSON object")
-    return document
+    return await json_body(request, most=MAX_BODY_BYTES)
 
 
 def _texts(document: dict[str, Any], name: str) -> dict[str, str | None]:
@@ -260,34 +242,7 @@ async def _model_file(request: Request) -> Response:
     file = next((one for one in (found[0]["files"] if found else ()) if one["path"] == path), None)
     if file is None:
         raise NotThere(f"model {name!r:.80} of version {version} has no file {path!r:.80}")
-    where, size = models.place(file["sha256"]), file["size"]
-    headers = {
-        "ETag": f'"{file["sha256"]}"',
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": "attachment",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox",
-    }
-    try:
-        part = artifacts.byte_range(request.headers.get("range"), size)
-    except ValueError:
-        detail = f"{path} has {size} bytes, {request.headers.get('range')} lies outside"
-        return problem(416, "Range Not Satisfiable", detail, {"Content-Range": f"bytes */{size}"})
-    start, end = part or (0, size)
-    headers["Content-Length"] = str(end - start)
-    if part is not None:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    if start == end or request.method == "HEAD":
-        return Response(b"", 200, headers, "application/octet-stream")
-    pieces = artifacts.read_place(server.store, where, start, end)
-    first = await anext(pieces)  # missing content is told by the status, not by a broken connection
-
-    async def body() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
-
-    return StreamingResponse(body(), 200 if part is None else 206, headers, "application/octet-stream")
+    return await send_file(request, models.place(file["sha256"]), path, file["size"], file["sha256"])
 
 
 async def _content(request: Request) -> Response:

@@ -88,7 +88,7 @@ class Settings:
         "Most bytes the spool may take; beyond it points are dropped and counted", 64 << 30
     )
     flush_interval: float = _doc(
-        "Seconds a point waits at most when few runs log; grows to 1 s with thousands of runs", 0.1
+        "Seconds a point waits at most when few runs log; grows to 1.5 s with thousands of runs", 0.1
     )
     heartbeat_interval: float = _doc("Seconds between a live run's heartbeats", 30.0)
     consumer_memory: int = _doc("Bytes of events a consumer holds at most", 64 << 20)

@@ -115,9 +115,8 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
     state = RunState()
     presumed_us: int | None = None
     silent_us: int | None = None
-    errors: dict[
-        str, dict[str, Any]
-    ] = {}  # last error body of each source: says whether its `fail` is presumed
+    # Last error body of each source: says whether its `fail` is presumed.
+    errors: dict[str, dict[str, Any]] = {}
     for step in in_order(steps):
         data, kind = step.data, step.kind
         if kind == "create":

@@ -99,14 +99,14 @@ def test_a_held_tooltip_hides_its_run(open_page: Open, site: Site) -> None:
 
 def test_tabs_share_one_stream_and_the_next_takes_over(open_page: Open, site: Site) -> None:
     first = open_page("/")
-    first.get_by_text("live", exact=True).wait_for()
+    first.get_by_role("status").get_by_text("live", exact=True).wait_for()
     second = first.context.new_page()
     streams: list[str] = []
     second.on("request", lambda request: streams.append(request.url) if "/events" in request.url else None)
     second.goto(site.url)
     second.get_by_role("link", name="run-0").wait_for()
-    second.get_by_text("live", exact=True).wait_for()
+    second.get_by_role("status").get_by_text("live", exact=True).wait_for()
     assert not streams
     with second.expect_request(lambda request: "/events" in request.url):
         first.close()
-    second.get_by_text("live", exact=True).wait_for()
+    second.get_by_role("status").get_by_text("live", exact=True).wait_for()

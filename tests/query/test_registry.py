@@ -152,7 +152,7 @@ Call = Callable[[httpx.AsyncClient], Any]
     [
         ("PATCH", "/api/v1/experiments/e", {"tags": {"a": 1}}, "tags: expected an object of texts"),
         ("PATCH", "/api/v1/experiments/e", {"archived": "yes"}, "archived"),
-        ("PATCH", "/api/v1/experiments/e", [1], "expected a JSON object"),
+        ("PATCH", "/api/v1/experiments/e", [1], "the body is no JSON object"),
         ("PATCH", f"/api/v1/experiments/{'e' * 2000}", {}, "experiment name"),
         ("PATCH", "/api/v1/experiments/e", {"tags": {"a\0": "x"}}, "NUL"),
         ("POST", "/api/v1/environments", {"document": {}}, "name is missing"),

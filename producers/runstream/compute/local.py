@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import time
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..home import flocked
 from ..job import STARTED
 from .backend import Report, State, Work
 
@@ -67,16 +67,10 @@ class LocalBackend:
 def wrapper_alive(directory: Path) -> bool:
     """Whether the wrapper of a run lives: it holds a lock as long."""
     try:
-        descriptor = os.open(directory / STARTED, os.O_RDONLY | os.O_CLOEXEC)
+        age = time.time() - (directory / STARTED).stat().st_mtime
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return time.time() - (directory / STARTED).stat().st_mtime < 1.0  # made, and about to be locked
+    return flocked(directory / STARTED) or age < 1.0  # made, and about to be locked
 
 
 def _tail(directory: Path) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from runstream_schemas.settings import Settings
 
 from ..autostart import environment, log_file
-from ..home import open_home
+from ..home import flocked, open_home
 
 _IN_BACKGROUND = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &'
 
@@ -128,17 +128,7 @@ def ensure_runner(settings: Settings) -> None:
 
 def runner_alive(settings: Settings) -> bool:
     """Whether a runner serves this home."""
-    try:
-        descriptor = os.open(compute_directory(settings) / "runner.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return flocked(compute_directory(settings) / "runner.lock")
 
 
 @contextlib.contextmanager
