@@ -212,7 +212,7 @@ def test_service_started_by_itself_ends_when_idle_and_comes_back(shell: Shell) -
 
 
 def test_live_run_keeps_the_service(shell: Shell) -> None:
-    shell.variables |= {"RUNSTREAM_IDLE_TIMEOUT": "1", "RUNSTREAM_HEARTBEAT_INTERVAL": "0.5"}
+    shell.variables |= {"RUNSTREAM_IDLE_TIMEOUT": "4", "RUNSTREAM_HEARTBEAT_INTERVAL": "0.5"}
     code = (
         "import sys\nfrom runstream import Experiment, Workspace\n"
         "run = Experiment(Workspace.from_config(), 'live').start_logging(outputs=False, snapshot_directory=None)\n"
@@ -226,7 +226,7 @@ def test_live_run_keeps_the_service(shell: Shell) -> None:
         assert trainer.stdout is not None
         trainer.stdout.readline()
         shell.up()
-        time.sleep(5)
+        time.sleep(6)
         assert running_service(shell.home)
     finally:
         trainer.communicate()
