@@ -23,10 +23,28 @@ export function queryString(params: Params): string {
   return text ? `?${text}` : "";
 }
 
+/** Brings a request to the server: the browser's own `fetch`, unless the page cannot reach the server by itself. */
+export type Transport = (path: string, init: RequestInit) => Promise<Response>;
+
+let transport: Transport | null = null;
+
+/** Let all requests go another way (a notebook's page asks its kernel). */
+export function setTransport(other: Transport | null): void {
+  transport = other;
+}
+
+/** An address of the API as an image can have it: itself, or its content when the browser does not reach it. */
+export async function imageSource(path: string): Promise<{ src: string; release: () => void }> {
+  if (!transport) return { src: path, release: () => undefined };
+  const src = URL.createObjectURL(new Blob([await getBytes(path)]));
+  return { src, release: () => URL.revokeObjectURL(src) };
+}
+
 async function request(path: string, init?: RequestInit): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(path, { credentials: "same-origin", ...init });
+    const all: RequestInit = { credentials: "same-origin", ...init };
+    response = await (transport ? transport(path, all) : fetch(path, all));
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError(0, "The server does not answer. Is the service up? (runstream up)");
@@ -62,7 +80,12 @@ export async function getText(path: string, tail?: number): Promise<{ text: stri
 }
 
 export async function postJson(path: string, body: unknown): Promise<Response> {
-  return request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  return sendJson("POST", path, body);
+}
+
+export async function sendJson(method: "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Response> {
+  if (body === undefined) return request(path, { method });
+  return request(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 }
 
 /** Address of a run's file; slashes stay, all else is escaped. */

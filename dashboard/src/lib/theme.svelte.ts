@@ -8,7 +8,7 @@ function stored(): Theme {
   return found === "light" || found === "dark" ? found : "system";
 }
 
-export const theme = $state<{ choice: Theme; dark: boolean }>({ choice: stored(), dark: false });
+export const theme = $state<{ choice: Theme; dark: boolean }>({ choice: "system", dark: false });
 
 function apply(): void {
   theme.dark = theme.choice === "dark" || (theme.choice === "system" && system.matches);
@@ -22,5 +22,9 @@ export function chooseTheme(choice: Theme): void {
   apply();
 }
 
-system.addEventListener("change", apply);
-apply();
+/** The page is ours: dress it, and follow the system. A notebook's widget has its own way. */
+export function startTheme(): void {
+  theme.choice = stored();
+  system.addEventListener("change", apply);
+  apply();
+}

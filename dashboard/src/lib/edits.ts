@@ -1,0 +1,59 @@
+/** What people change about runs: names, tags, the archive, and asking them to stop. */
+import { messageOf, postJson, sendJson } from "./api";
+import { say } from "./messages.svelte";
+import type { Run } from "./types";
+
+export interface RunChanges {
+  display_name?: string | null;
+  description?: string | null;
+  archived?: boolean;
+  tags?: { set?: Record<string, string | null>; remove?: string[] };
+}
+
+/** Change one run; answers how it is now. */
+export async function editRun(id: string, changes: RunChanges): Promise<Run> {
+  return (await (await sendJson("PATCH", `/api/v1/runs/${encodeURIComponent(id)}`, changes)).json()) as Run;
+}
+
+/** Change many runs alike; answers the ids of those that exist. */
+export async function editRuns(ids: readonly string[], changes: RunChanges): Promise<string[]> {
+  const answer = await sendJson("PATCH", "/api/v1/runs", { runs: ids, changes });
+  return ((await answer.json()) as { changed: string[] }).changed;
+}
+
+/** Ask runs and their active descendants to stop; answers the new status of each that was active. */
+export async function cancelRuns(ids: readonly string[]): Promise<Record<string, string>> {
+  return ((await (await postJson("/api/v1/runs/cancel", { runs: ids })).json()) as { statuses: Record<string, string> }).statuses;
+}
+
+/** "1 run", "12 runs". */
+export function count(n: number, one = "run", many = `${one}s`): string {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+}
+
+/** Into the archive or out of it, with a way back. `done`: called after each change, to show it. */
+export async function archive(ids: readonly string[], archived: boolean, done: () => void): Promise<void> {
+  try {
+    const changed = await editRuns(ids, { archived });
+    done();
+    say(`${count(changed.length)} ${archived ? "archived" : "taken out of the archive"}.`, {
+      label: "Undo",
+      act: () => void archive(changed, !archived, done),
+    });
+  } catch (error) {
+    say(messageOf(error), undefined, true);
+  }
+}
+
+export async function cancel(ids: readonly string[], done: () => void): Promise<void> {
+  try {
+    const statuses = Object.values(await cancelRuns(ids));
+    done();
+    const asked = statuses.filter((status) => status === "CancelRequested").length;
+    const ended = statuses.length - asked;
+    const parts = [ended ? `${count(ended)} canceled` : "", asked ? `${count(asked)} asked to stop` : ""].filter(Boolean);
+    say(parts.length ? `${parts.join(", ")}.` : "None of these runs is active.");
+  } catch (error) {
+    say(messageOf(error), undefined, true);
+  }
+}

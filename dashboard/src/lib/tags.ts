@@ -1,0 +1,29 @@
+/** Tags as they are edited: rows of keys and values, and what they change. */
+
+export interface TagRow {
+  key: string;
+  value: string;
+  /** A tag without a value, as set by `run.tag("key")`: stays one unless a value is typed. */
+  plain: boolean;
+}
+
+export interface TagChanges {
+  set?: Record<string, string | null>;
+  remove?: string[];
+}
+
+/** What the rows change about these tags: null for nothing, a text says what is wrong with them. */
+export function tagChanges(before: Readonly<Record<string, string | null>>, rows: readonly TagRow[]): TagChanges | null | string {
+  const after = new Map<string, string | null>();
+  for (const row of rows) {
+    const key = row.key.trim();
+    if (!key && !row.value) continue;
+    if (!key) return `The tag of the value "${row.value}" has no name.`;
+    if (after.has(key)) return `There are two tags named "${key}".`;
+    after.set(key, row.plain ? null : row.value);
+  }
+  const set = Object.fromEntries([...after].filter(([key, value]) => !(key in before) || before[key] !== value));
+  const remove = Object.keys(before).filter((key) => !after.has(key));
+  if (!Object.keys(set).length && !remove.length) return null;
+  return { ...(Object.keys(set).length && { set }), ...(remove.length && { remove }) };
+}
