@@ -8,9 +8,9 @@ create table settled_metrics (
     last      double precision,
     min       double precision,
     max       double precision,
-    mean      double precision,
-    primary key (run_key, series_id)
+    mean      double precision
 );
+create index settled_metrics_by_run on settled_metrics (run_key);
 create index settled_metrics_by_last on settled_metrics (series_id, last, run_key);
 create index settled_metrics_by_min on settled_metrics (series_id, min, run_key);
 create index settled_metrics_by_max on settled_metrics (series_id, max, run_key);
