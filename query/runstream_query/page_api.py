@@ -13,7 +13,7 @@ from starlette.routing import Route
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
 
-from . import page_queries, queries
+from . import counts_api, page_queries, queries
 from .charts import pack_charts
 from .responses import answer, json_answer, json_value, problem
 from .runs import Connection, Run, Summary, get_summaries
@@ -163,4 +163,5 @@ def routes() -> list[Route]:
         Route("/api/v1/runs/{run_id}/series", series),
         Route("/api/v1/runs/{run_id}/values", values),
         Route("/api/v1/runs/{run_id}/tables/{name:path}", table),
+        *counts_api.routes(),
     ]

@@ -125,9 +125,11 @@ def routes() -> list[Route]:
     """The pages' routes."""
     return [
         Route("/", page),
+        Route("/experiments", page),
         Route("/experiments/id/{id}", page),
         Route("/runs/{run_id:path}", page),
         Route("/compare", page),
+        Route("/compute", page),
         Route("/compute/{target:path}", page),
         Route("/assets/{path:path}", asset),
         Route("/favicon.svg", asset),

@@ -29,7 +29,9 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_every_page_is_one_document(database: Any, bundle: Path) -> None:
     async with serving(database, token=TOKEN) as client:
         client.headers.pop("authorization")
-        for path in ("/", "/runs/a%2Fb?wsid=x", "/experiments/id/7", "/compare?runs=a,b", "/compute/local"):
+        for path in (
+            "/", "/runs/a%2Fb?wsid=x", "/experiments", "/experiments/id/7", "/compare?runs=a,b", "/compute", "/compute/local",
+        ):  # fmt: skip
             answer = await client.get(path)
             assert answer.status_code == 200, path
             assert answer.text.startswith("<!doctype html>")
@@ -152,3 +154,18 @@ async def test_lists_for_the_pages(database: Any, bundle: Path) -> None:
             answer = await client.get(path)
             assert answer.status_code == 400, path
             assert isinstance(answer.json()["detail"], str)
+
+
+async def test_counts_for_the_pages(database: Any, bundle: Path) -> None:
+    await database.add_run("p", status="Running", target="gpu")
+    await database.add_run("a", parent_run_id="p", status="Completed", target="gpu")
+    await database.add_run("b", parent_run_id="p", status="Failed")
+    async with serving(database) as client:
+        counted = (await client.get("/api/v1/child-counts?run=p&run=a&run=none")).json()
+        assert counted == {"children": {"p": 2}}
+        [(_, one)] = (await client.get("/api/v1/experiment-counts")).json()["experiments"].items()
+        assert one["statuses"] == {"Running": 1, "Completed": 1, "Failed": 1}
+        targets = (await client.get("/api/v1/target-counts")).json()["targets"]
+        assert targets["gpu"]["statuses"] == {"Running": 1, "Completed": 1}
+        many = "&".join(f"run={n}" for n in range(1001))
+        assert (await client.get(f"/api/v1/child-counts?{many}")).status_code == 400
