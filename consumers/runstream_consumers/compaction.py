@@ -21,6 +21,7 @@ from runstream_schemas.store import Store, open_store
 
 from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
+from .ranking import RANK_EVERY, rank_runs
 from .runs_snapshot import runs_changed, write_runs
 from .sweep import sweep_files, sweep_rows
 from .worker import Worker
@@ -44,6 +45,7 @@ class _Due:
     """When the rarer jobs are next due, in monotonic seconds; and what the last snapshot of the runs showed."""
 
     running: float = 0.0
+    rank: float = 0.0
     sweep: float = 0.0
     walk: float = 0.0
     runs: float = 0.0
@@ -133,6 +135,9 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
             report.seconds,
         )
     await merge_small_files(pool, store, worker, stop=stop)
+    if time.monotonic() >= due.rank:
+        await rank_runs(pool)
+        due.rank = time.monotonic() + RANK_EVERY
     if time.monotonic() >= due.runs:
         await _snapshot_runs(pool, store, worker, due)
 

@@ -32,6 +32,7 @@ from runstream_schemas.store import NewFile, Store
 
 from . import manifest, verification
 from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
+from .ranking import unrank
 from .row_groups import RowGroups
 from .sorted_points import SourcePoints, sort_points
 from .sweep import release
@@ -272,6 +273,7 @@ class Compactor:
                     await manifest.publish(connection, file)
                 await manifest.delete_chunks(connection, chunks)
                 report.summaries_corrected += await verification.correct(connection, corrections)
+                await unrank(connection, list(encoder.found))
         except BaseException as error:
             # Not awaited: this may be a cancellation. The thread does it next.
             self.worker.submit(encoder.abort)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-NAMED_SUMMARIES: Final = """
-select m.*, s.cls, s.name, s."column"
+from .queries import SUMMARY_COLUMNS
+
+NAMED_SUMMARIES: Final = f"""
+select {SUMMARY_COLUMNS}
 from series s join summaries m on m.series_id = s.id
 where s.cls = 0 and s.name = any($2::text[]) and m.run_key = any($1::int8[])
 order by m.run_key, m.series_id

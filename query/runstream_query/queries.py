@@ -22,14 +22,40 @@ order by {order}
 limit {limit}
 """
 
-# `offset 0` keeps the planner from joining all runs before it sorts: sorted first, the runs are looked up until the page
-# is full. An index with the statistics would be 2.5 times as fast, but makes updating a summary cost 3 times as much.
-SORTED_METRIC: Final = """
-join (
-    select o.run_key, {value} as value from summaries o
-    where o.series_id = {metric} and {value} is not null
-    order by 2 {direction}, 1 {direction} offset 0
-) o on o.run_key = r.key
+# Two lists in one statement, so that a run is in exactly one of them: runs whose statistics rest come in the order of an
+# index (`settled_metrics`, migration 0008) until the page is full; all others are looked up and sorted, they are few.
+RANKED_PAGE: Final = """
+with recursive hot(run_key) as (
+    (select run_key from chunks order by run_key limit 1)
+    union all
+    select (select c.run_key from chunks c where c.run_key > hot.run_key order by c.run_key limit 1)
+    from hot where hot.run_key is not null
+),
+moving as (select run_key from hot where run_key is not null union select key from runs where not ranked),
+metric as materialized {metric}
+(
+    select r.key, o.{stat} as value
+    from settled_metrics o join runs r on r.key = o.run_key left join experiments e on e.id = r.experiment_id
+    where o.series_id = (select id from metric) and o.{stat} is not null and r.ranked {beyond_ranked}
+        and not exists (select from chunks c where c.run_key = o.run_key) and {where}
+    order by o.{stat} {direction}, o.run_key {direction}
+    limit {limit}
+)
+union all
+(
+    select r.key, o.value
+    from (
+        select o.run_key, {value} as value
+        from moving join summaries o on o.run_key = moving.run_key and o.series_id = (select id from metric)
+        where {value} is not null {beyond_moving}
+        order by 2 {direction}, 1 {direction} offset 0
+    ) o join runs r on r.key = o.run_key left join experiments e on e.id = r.experiment_id
+    where {where}
+    order by o.value {direction}, o.run_key {direction}
+    limit {limit}
+)
+order by value {direction}, key {direction}
+limit {limit}
 """
 
 HOLDS_WORD: Final = """(
@@ -72,8 +98,12 @@ from runs r left join experiments e on e.id = r.experiment_id
 where r.key = any($1::int8[])
 """
 
-SUMMARIES: Final = """
-select m.*, s.cls, s.name, s."column"
+SUMMARY_COLUMNS: Final = """m.run_key, s.name, s.cls, s."column", m.kind, m.count, m.first, m.last,
+    nullif(m.min, 'NaN') as min, nullif(m.max, 'NaN') as max, nullif(m.sum / nullif(m.finite, 0), 'NaN') as mean,
+    m.last_step, m.last_time, m.last_text"""
+
+SUMMARIES: Final = f"""
+select {SUMMARY_COLUMNS}
 from summaries m join series s on s.id = m.series_id
 where m.run_key = any($1::int8[]) and ($2::int2 is null or s.cls = $2)
 order by m.run_key, m.series_id
@@ -176,8 +206,8 @@ order by m.run_key, m.series_id
 ADD_RUN: Final = "insert into runs (run_id) values ($1) on conflict (run_id) do nothing"
 
 ADD_ARTIFACT: Final = """
-insert into artifacts (run_key, path, size, sha256, content_type)
-select key, $2, $3, $4, $5 from runs where run_id = $1
+insert into artifacts (run_key, path, size, sha256, content_type, captured)
+select key, $2, $3, $4, $5, $6 from runs where run_id = $1
 on conflict (run_key, path) do nothing
 returning *
 """
@@ -192,6 +222,12 @@ select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1
 
 HOLD_ARTIFACT: Final = """
 select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1 and a.path = $2 for update of a
+"""
+
+REPLACE_ARTIFACT: Final = """
+update artifacts a set size = $3, sha256 = $4, content_type = $5, captured = $6
+from runs r where r.key = a.run_key and r.run_id = $1 and a.path = $2
+returning a.*
 """
 
 GROW_ARTIFACT: Final = """
