@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import attributes
 
 __version__ = "0.1.0"
 VERSION = "1.61.0"
@@ -17,9 +18,14 @@ VERSION = "1.61.0"
 
 __all__ = [
     "VERSION",
+    "ComputeTarget",
     "CondaDependencies",
+    "Dataset",
+    "Datastore",
     "Environment",
     "Experiment",
+    "Keyvault",
+    "Model",
     "Run",
     "RunConfiguration",
     "ScriptRun",
@@ -27,45 +33,46 @@ __all__ = [
     "Workspace",
     "__version__",
     "get_run",
+    "query",
     "sql",
 ]
 
 if TYPE_CHECKING:
+    from . import query
+    from .compute.target import ComputeTarget
     from .conda_dependencies import CondaDependencies
+    from .dataset import Dataset
+    from .datastore import Datastore
     from .environment import Environment
     from .experiment import Experiment
+    from .keyvault import Keyvault
+    from .model import Model
     from .query import sql
     from .run import Run, get_run
     from .run_configuration import RunConfiguration
     from .script_run import ScriptRun
     from .script_run_config import ScriptRunConfig
     from .workspace import Workspace
-
-# `import runstream` loads nothing: a script that only reads __version__, or a command that never logs, pays nothing.
-_HOMES = {
-    "CondaDependencies": ".conda_dependencies",
-    "Environment": ".environment",
-    "Experiment": ".experiment",
-    "Run": ".run",
-    "RunConfiguration": ".run_configuration",
-    "ScriptRun": ".script_run",
-    "ScriptRunConfig": ".script_run_config",
-    "Workspace": ".workspace",
-    "get_run": ".run",
-    "sql": ".query",
-    "query": ".query",
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(home, __name__)
-    value = module if name == home[1:] else getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+else:
+    # `import runstream` loads nothing: a script that only reads __version__, or a command that never logs, pays nothing.
+    __getattr__, __dir__ = attributes(
+        __name__,
+        {
+            "ComputeTarget": "runstream.compute.target",
+            "CondaDependencies": "runstream.conda_dependencies",
+            "Dataset": "runstream.dataset",
+            "Datastore": "runstream.datastore",
+            "Environment": "runstream.environment",
+            "Experiment": "runstream.experiment",
+            "Keyvault": "runstream.keyvault",
+            "Model": "runstream.model",
+            "Run": "runstream.run",
+            "RunConfiguration": "runstream.run_configuration",
+            "ScriptRun": "runstream.script_run",
+            "ScriptRunConfig": "runstream.script_run_config",
+            "Workspace": "runstream.workspace",
+            "get_run": "runstream.run",
+            "query": "runstream.query",
+            "sql": "runstream.query",
+        },
+    )

@@ -2,6 +2,39 @@
 
 from __future__ import annotations
 
-from ..compute.target import AttachConfiguration, ComputeTarget, LocalCompute
+from ..cloud_services import (
+    AdlaCompute,
+    AksCompute,
+    AmlCompute,
+    BatchCompute,
+    ComputeInstance,
+    DatabricksCompute,
+    DataFactoryCompute,
+    DsvmCompute,
+    HDInsightCompute,
+    KubernetesCompute,
+    KustoCompute,
+    RemoteCompute,
+    SynapseCompute,
+)
+from ..compute.target import AttachConfiguration, ComputeTarget, DaskCompute, LocalCompute
 
-__all__ = ["AttachConfiguration", "ComputeTarget", "LocalCompute"]
+__all__ = [
+    "AdlaCompute",
+    "AksCompute",
+    "AmlCompute",
+    "AttachConfiguration",
+    "BatchCompute",
+    "ComputeInstance",
+    "ComputeTarget",
+    "DaskCompute",
+    "DataFactoryCompute",
+    "DatabricksCompute",
+    "DsvmCompute",
+    "HDInsightCompute",
+    "KubernetesCompute",
+    "KustoCompute",
+    "LocalCompute",
+    "RemoteCompute",
+    "SynapseCompute",
+]

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from ..environment import Environment
+from ..cloud_services import DockerBuildContext
+from ..conda_dependencies import CondaDependencies
+from ..environment import (
+    DEFAULT_CPU_IMAGE,
+    DEFAULT_GPU_IMAGE,
+    DockerSection,
+    Environment,
+    PythonSection,
+    SparkSection,
+)
 
-__all__ = ["Environment"]
+__all__ = [
+    "DEFAULT_CPU_IMAGE",
+    "DEFAULT_GPU_IMAGE",
+    "CondaDependencies",
+    "DockerBuildContext",
+    "DockerSection",
+    "Environment",
+    "PythonSection",
+    "SparkSection",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..cloud_services import InferenceConfig
 from ..model import Model
 
-__all__ = ["Model"]
+__all__ = ["InferenceConfig", "Model"]

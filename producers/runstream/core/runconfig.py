@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ..cloud_services import ContainerRegistry
+from ..conda_dependencies import CondaDependencies
+from ..environment import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from ..run_configuration import (
-    DEFAULT_CPU_IMAGE,
-    DEFAULT_GPU_IMAGE,
     DockerConfiguration,
+    HistoryConfiguration,
     MpiConfiguration,
     PyTorchConfiguration,
     RunConfiguration,
@@ -15,7 +17,10 @@ from ..run_configuration import (
 __all__ = [
     "DEFAULT_CPU_IMAGE",
     "DEFAULT_GPU_IMAGE",
+    "CondaDependencies",
+    "ContainerRegistry",
     "DockerConfiguration",
+    "HistoryConfiguration",
     "MpiConfiguration",
     "PyTorchConfiguration",
     "RunConfiguration",

@@ -1,0 +1,7 @@
+"""`azureml.core.container_registry` with its root replaced."""
+
+from __future__ import annotations
+
+from ..cloud_services import ContainerRegistry
+
+__all__ = ["ContainerRegistry"]

@@ -1,0 +1,7 @@
+"""`azureml.core.image` with its root replaced."""
+
+from __future__ import annotations
+
+from ..cloud_services import ContainerImage, Image
+
+__all__ = ["ContainerImage", "Image"]

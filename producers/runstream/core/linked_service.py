@@ -1,0 +1,7 @@
+"""`azureml.core.linked_service` with its root replaced."""
+
+from __future__ import annotations
+
+from ..cloud_services import LinkedService, SynapseWorkspaceLinkedServiceConfiguration
+
+__all__ = ["LinkedService", "SynapseWorkspaceLinkedServiceConfiguration"]

@@ -1,0 +1,25 @@
+"""Import root of migrated scripts: `azureml.data` with its root replaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import attributes
+
+__all__ = ["DataType", "FileDataset", "OutputFileDatasetConfig", "TabularDataset"]
+
+if TYPE_CHECKING:
+    from ..cloud_services import OutputFileDatasetConfig
+    from .dataset_factory import DataType
+    from .file_dataset import FileDataset
+    from .tabular_dataset import TabularDataset
+else:
+    __getattr__, __dir__ = attributes(
+        __name__,
+        {
+            "DataType": "runstream.data.dataset_factory",
+            "FileDataset": "runstream.data.file_dataset",
+            "OutputFileDatasetConfig": "runstream.cloud_services",
+            "TabularDataset": "runstream.data.tabular_dataset",
+        },
+    )

@@ -1,0 +1,145 @@
+"""Which datasets a workspace has, in `datasets.json` of the home: definitions, never content."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import json_document
+from ..exceptions import UserErrorException
+
+if TYPE_CHECKING:
+    from ..workspace import Workspace
+
+
+@dataclass(slots=True)
+class DatasetRecord:
+    """A registered version of a dataset.
+
+    Attributes:
+        definition: what it is made of, as JSON can hold it.
+        created_utc: when it was registered, ISO 8601 UTC.
+    """
+
+    id: str
+    name: str
+    version: int
+    definition: dict[str, Any]
+    description: str | None = None
+    tags: dict[str, str | None] = field(default_factory=dict)
+    created_utc: str = ""
+
+
+def records(workspace: Workspace) -> dict[str, list[DatasetRecord]]:
+    """The versions of every dataset, the oldest first, by name."""
+    document = json_document.read(_path(workspace)).get(workspace.name, {})
+    return {name: [DatasetRecord(**one) for one in versions] for name, versions in document.items()}
+
+
+def find(workspace: Workspace, name: str, version: int | str = "latest") -> DatasetRecord:
+    """A version of a dataset.
+
+    Raises:
+        UserErrorException: there is none, or `version` is neither a number nor `latest`.
+    """
+    have = records(workspace).get(name, [])
+    if have and version in ("latest", None):
+        return have[-1]
+    for record in have:
+        if str(record.version) == str(version):
+            return record
+    raise UserErrorException(
+        f"Cannot load Dataset(name='{name}', version='{version}'): workspace {workspace.name} has "
+        f"{', '.join(sorted(records(workspace))) or 'no datasets'}; Dataset.get_all() lists them"
+    )
+
+
+def find_id(workspace: Workspace, id: str) -> DatasetRecord:
+    """The version of that id.
+
+    Raises:
+        UserErrorException: there is none.
+    """
+    for versions in records(workspace).values():
+        for record in versions:
+            if record.id == id:
+                return record
+    raise UserErrorException(
+        f"Cannot load Dataset(id='{id}'): workspace {workspace.name} has none of that id"
+    )
+
+
+def add(
+    workspace: Workspace,
+    name: str,
+    definition: Mapping[str, Any],
+    description: str | None,
+    tags: Mapping[str, str | None],
+    create_new_version: bool,
+) -> DatasetRecord:
+    """Register a definition; the same one again keeps its version.
+
+    Raises:
+        UserErrorException: the name is taken by another definition and `create_new_version` is False, or is no name.
+    """
+    if not name or not name.isprintable() or len(name) > 255:
+        raise UserErrorException(f"dataset name {name!r:.80}: expected 1 to 255 printable characters")
+    with json_document.change(_path(workspace)) as document:
+        versions = document.setdefault(workspace.name, {}).setdefault(name, [])
+        for one in versions:
+            if one["definition"] == definition:
+                one["tags"] |= tags
+                one["description"] = description or one["description"]
+                return DatasetRecord(**one)
+        if versions and not create_new_version:
+            raise UserErrorException(
+                f"There is already a dataset registered under name {name!r} in workspace {workspace.name}. "
+                "Specify `create_new_version=True` to register the dataset as a new version"
+            )
+        record = DatasetRecord(
+            id=str(uuid.uuid4()),
+            name=name,
+            version=max((one["version"] for one in versions), default=0) + 1,
+            definition=dict(definition),
+            description=description,
+            tags=dict(tags),
+            created_utc=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        )
+        versions.append(asdict(record))
+    return record
+
+
+def edit(
+    workspace: Workspace,
+    record: DatasetRecord,
+    *,
+    tags: Mapping[str, str | None] | None = None,
+    remove_tags: Sequence[str] = (),
+    description: str | None = None,
+) -> DatasetRecord:
+    """Change a version's tags and description; None leaves them."""
+    with json_document.change(_path(workspace)) as document:
+        for one in document.get(workspace.name, {}).get(record.name, []):
+            if one["id"] == record.id:
+                one["tags"] = {
+                    key: value
+                    for key, value in (one["tags"] | dict(tags or {})).items()
+                    if key not in remove_tags
+                }
+                one["description"] = one["description"] if description is None else description
+                return DatasetRecord(**one)
+    raise UserErrorException(f"dataset {record.name} of version {record.version} is not registered any more")
+
+
+def remove(workspace: Workspace, name: str) -> None:
+    """Forget all versions of a dataset; its files stay."""
+    with json_document.change(_path(workspace)) as document:
+        document.get(workspace.name, {}).pop(name, None)
+
+
+def _path(workspace: Workspace) -> Path:
+    return workspace._settings.home_path / "datasets.json"
