@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -70,30 +71,47 @@ async def _deliver(
 ) -> bool:
     """Read and send; True when there is nothing more to do."""
     quiet_since = time.monotonic()
-    while not stop.is_set():
-        items = collector.collect(_COLLECT_BYTES, now=once)
-        for item in items:
+    ahead: asyncio.Task[list[Collected]] | None = None
+    try:
+        while not stop.is_set():
+            items = await ahead if ahead else collector.collect(_COLLECT_BYTES, now=once)
+            ahead = None
+            sender.check()
+            sender.tell_stored()  # only now: the collector is not thread-safe
+            if items or sender.pending or collector.live:
+                quiet_since = time.monotonic()
+            elif once and not collector.busy:
+                return True
+            elif (
+                idle_timeout is not None
+                and time.monotonic() - quiet_since > idle_timeout
+                and not collector.busy
+            ):
+                logger.info("runstream: no live run for %.0f s, the agent ends", idle_timeout)
+                return True
+            if sum(item.size for item in items) >= _COLLECT_BYTES // 2:
+                # Under load the next events are made while these are sent; a quiet agent would only pay for the thread.
+                ahead = asyncio.create_task(asyncio.to_thread(collector.collect, _COLLECT_BYTES, now=once))
+            for item in items:
+                await sender.send(item)
+            if ahead:
+                pass
+            elif items:
+                await asyncio.sleep(0)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), collector.pause)
+        # A stop delivers what is there, within reason; what is not acknowledged is sent again by the next agent.
+        items = await ahead if ahead else []
+        ahead = None
+        for item in [*items, *collector.collect(_COLLECT_BYTES, now=True)]:
             await sender.send(item)
-        sender.check()
-        if items or sender.pending or collector.live:
-            quiet_since = time.monotonic()
-        elif once and not collector.busy:
-            return True
-        elif (
-            idle_timeout is not None and time.monotonic() - quiet_since > idle_timeout and not collector.busy
-        ):
-            logger.info("runstream: no live run for %.0f s, the agent ends", idle_timeout)
-            return True
-        if items:
-            await asyncio.sleep(0)
-        else:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), collector.pause)
-    # A stop delivers what is there, within reason; what is not acknowledged is sent again by the next agent.
-    for item in collector.collect(_COLLECT_BYTES, now=True):
-        await sender.send(item)
-    await sender.drain(5.0)
-    return True
+        await sender.drain(5.0)
+        sender.tell_stored()
+        return True
+    finally:
+        if ahead:  # nobody may touch the collector before it is done
+            await asyncio.wait([ahead])
 
 
 class _Broken(Exception):
@@ -110,6 +128,7 @@ class _Sender:
         self._slots = asyncio.Semaphore(PENDING_EVENTS)
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stored: deque[Collected] = deque()
         self._producer: AIOKafkaProducer | None = None
         names = TopicNames.of(settings)
         self._topics = {METRICS: names.metrics, TAGS: names.tags, STATUS: names.status}
@@ -178,7 +197,12 @@ class _Sender:
             self._failure = error
             return
         if self._failure is None:
-            self.collector.stored(item)
+            self._stored.append(item)
+
+    def tell_stored(self) -> None:
+        """Let the collector free what was acknowledged."""
+        while self._stored:
+            self.collector.stored(self._stored.popleft())
 
     def check(self) -> None:
         """Raise if an event could not be sent."""

@@ -34,6 +34,9 @@ ENDING_KINDS = frozenset({"complete", "fail", "cancel"})
 _SLOW_LOOK = 1.0  # seconds between looks at processes, drops and finished sources
 _LATEST_FLUSH = 1.5
 _LOOK_SECONDS = 20e-6  # pause a source: keeps looking below 5 % of a core
+_ENDED_AT_ONCE = 8
+"""Ended sources that are read at the same time: enough for every partition to have work, few enough that run after run is
+stored whole, settles and moves to Parquet while the rest of a backlog is still on its way."""
 _SOURCES_A_SECOND = 1500  # batches a second when many runs log: their number sets the interval
 
 
@@ -72,6 +75,11 @@ class CollectedSource:
         """The run it belongs to."""
         return self.reader.header.run_id
 
+    @property
+    def ended(self) -> bool:
+        """Whether its run has ended, or its process left or died: nothing new comes, or little."""
+        return self.dead or bool(self.reader.state & (seg.ENDED | seg.CLOSED))
+
 
 class Collector:
     """Reads a spool directory. One at a time: the directory is locked by whoever runs it (see `home.spool_lock`).
@@ -90,6 +98,7 @@ class Collector:
         self._last_slow_look = 0.0
         self._started = time.monotonic()
         self._turn = 0
+        self._draining: list[CollectedSource] = []
         self._lock: int | None = None
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="spool-tidier")
 
@@ -197,12 +206,18 @@ class Collector:
         size = sum(item.size for item in collected)
         sources = list(self.sources.values())
         start = self._turn % len(sources) if sources else 0
+        self._draining = [s for s in self._draining if not s.finished and s.reader.has_more()]
         for number in range(len(sources)):
             source = sources[(start + number) % len(sources)]
             if source.finished or not source.reader.has_more():
                 continue
-            if not now and not source.dead and clock - source.flushed < interval and not self._full(source):
+            ended = source.ended
+            if not now and not ended and clock - source.flushed < interval and not self._full(source):
                 continue
+            if ended and source not in self._draining:
+                if len(self._draining) >= _ENDED_AT_ONCE:
+                    continue
+                self._draining.append(source)
             source.flushed = clock
             for item in self._collect_source(source):
                 collected.append(item)
@@ -228,6 +243,7 @@ class Collector:
     def forget(self) -> None:
         """Nothing that was handed out and not told stored will be: read it again."""
         self.sources.clear()
+        self._draining.clear()
         self._listed_mtime = -1
 
     # --- sources ---

@@ -391,6 +391,35 @@ def test_the_ending_status_says_how_far_every_source_of_the_run_goes(directory: 
     assert len(data["tag_ends"]) == 1
 
 
+def test_a_backlog_of_ended_runs_is_read_run_after_run(directory: Path) -> None:
+    settings = settings_for(directory)
+    for number in range(30):
+        writer = spool.open_run(settings, f"run-{number}")
+        writer.log_array("x", np.arange(5000))  # larger than the first segment: several reads
+        writer.log("y", 0.5)
+        writer.status("complete")
+        writer.close()
+    live = spool.open_run(settings, "live")
+    live.log("x", 1)
+    collector = Collector(settings)
+    begun: list[str] = []
+    ended: set[str] = set()
+    at_once = 0
+    while not ended >= {f"run-{number}" for number in range(30)}:
+        items = collector.collect(1)
+        assert items
+        for item in items:
+            if item.source.run_id not in begun:
+                begun.append(item.source.run_id)
+            ended |= {
+                e.run_id for e in item.events if isinstance(e, StatusEvent) and e.ops[-1].kind == "complete"
+            }
+            collector.stored(item)
+        at_once = max(at_once, len(set(begun) - ended - {"live"}))
+    assert at_once <= 8
+    assert "live" in begun[:20]  # a live run does not wait for them
+
+
 def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:
     writer = spool.open_run(settings_for(directory), "run")
     writer.status("create", {"experiment": "e"})
