@@ -20,7 +20,7 @@ from runstream_schemas.arrow import (
     time_column,
     value_columns,
 )
-from runstream_schemas.payload import I8, U8, Points
+from runstream_schemas.payload import I8, U8, Points, first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 _LONG_PIECE = 256  # points on average from which stretches are copied whole
@@ -121,8 +121,10 @@ class _Pieces:
         self._texts: list[str] = []
         for number, chunk in enumerate(chunks):
             points = chunk.points
+            for i in _logged_order(points):
+                index.setdefault(points.series[i][0], len(index))
             for series_key, series_kind in points.series:
-                key.append(index.setdefault(series_key, len(index)))
+                key.append(index[series_key])
                 kind.append(int(series_kind))
             count.append(points.counts)
             chunk_of.append(np.full(len(points.series), number, dtype=np.int64))
@@ -229,6 +231,15 @@ class _Pieces:
             first, last = int(offsets[a]), int(offsets[b - 1] + self._count[chosen[b - 1]])
             part = take[first:last]
             take[first:last] = part[np.argsort(logged[number][part - start_of[number]], kind="stable")]
+
+
+def _logged_order(points: Points) -> Sequence[int]:
+    """The series of a chunk in the order first logged. They lie by kind; what that changes is the columns of tables."""
+    kinds = {kind for key, kind in points.series if key.cls == SeriesClass.TABLE}
+    if len(kinds) < 2:
+        return range(len(points.series))
+    order: list[int] = np.argsort(first_places(points.order, len(points.series)), kind="stable").tolist()
+    return order
 
 
 def merge_by_time(times: I8, borders: I8) -> I8:

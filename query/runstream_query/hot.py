@@ -15,6 +15,7 @@ from runstream_schemas.payload import (
     Index,
     decode_block,
     decode_order,
+    first_places,
     index_size,
     read_index,
 )
@@ -100,10 +101,10 @@ class Chunk:
         ]
         parts = [index.blocks[number][2:] for number in self.blocks]
         keys = [key for (key, _), is_wanted in zip(index.series, wanted, strict=True) if is_wanted]
-        if len(set(keys)) < len(
-            keys
-        ):  # values of several kinds: only then does their order have to be looked up
-            parts.append(index.order_at)
+        if len(set(keys)) < len(keys) or self._mixed_table(wanted):
+            parts.append(
+                index.order_at
+            )  # series lie by kind: only then has the order of logging to be looked up
         joined: list[tuple[int, int]] = []
         for at, size in parts:
             if joined and sum(joined[-1]) == at:
@@ -111,6 +112,17 @@ class Chunk:
             else:
                 joined.append((at, size))
         return joined
+
+    def _mixed_table(self, wanted: Sequence[bool]) -> bool:
+        """Whether columns of tables that are wanted are of several kinds, so that they do not lie in the order logged."""
+        index = self.index
+        assert index is not None
+        found = {
+            kind
+            for (key, kind), is_wanted in zip(index.series, wanted, strict=True)
+            if is_wanted and key.cls == SeriesClass.TABLE
+        }
+        return len(found) > 1
 
     def _bytes(self, at: int, size: int) -> memoryview:
         for start, data in self.pieces:
@@ -141,13 +153,15 @@ class Chunk:
                         )
                     start += count
                     text += count if kind == Kind.TEXT else 0
-            if all(len(parts) == 1 for parts in found.values()):
+            mixed = self._mixed_table([key in found for key, _ in index.series])
+            if not mixed and all(len(parts) == 1 for parts in found.values()):
                 return {key: parts[0][1] for key, parts in found.items()}
             order, _ = decode_order(index, self._bytes(*index.order_at))
         except CorruptEvent as error:
             raise self.damaged(error) from None
         result = {}
-        for key, parts in found.items():
+        at_first = first_places(order, len(index.series))
+        for key, parts in sorted(found.items(), key=lambda item: min(at_first[i] for i, _ in item[1])):
             whole = join([segment for _, segment in parts])
             places = np.concatenate([np.flatnonzero(order == i) for i, _ in parts])
             result[key] = whole.take(np.argsort(places, kind="stable")) if len(parts) > 1 else whole

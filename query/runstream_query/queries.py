@@ -106,7 +106,7 @@ SUMMARIES: Final = f"""
 select {SUMMARY_COLUMNS}
 from summaries m join series s on s.id = m.series_id
 where m.run_key = any($1::int8[]) and ($2::int2 is null or s.cls = $2)
-order by m.run_key, m.series_id
+order by m.run_key, m.first_time nulls last, m.series_id
 """
 
 EXPERIMENTS: Final = """
@@ -129,13 +129,6 @@ RUNS_OF_NAME: Final = """
 select distinct r.key, r.run_id
 from series s join summaries m on m.series_id = s.id join runs r on r.key = m.run_key
 where md5(s.name) = md5($1) and s.name = $1 and ($2::int2 is null or s.cls = $2)
-"""
-
-SERIES_ORDER: Final = """
-select s.id, s.cls, s.name, s."column", min(m.first_time) as first_time
-from summaries m join series s on s.id = m.series_id
-where m.run_key = any($1::int8[])
-group by s.id
 """
 
 LIVE_FILES: Final = """

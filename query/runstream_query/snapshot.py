@@ -50,13 +50,11 @@ class Snapshot:
         runs: run ids by key.
         parts: row groups, files in the order in which their points were stored.
         hot: what the hot chunks hold, being decoded in threads.
-        series_order: series by when they were first logged: breaks ties between equal times.
     """
 
     runs: dict[int, str]
     parts: list[FilePart]
     hot: list[asyncio.Future[list[Decoded]]]
-    series_order: dict[SeriesKey, tuple[int, int]]
 
 
 async def take_snapshot(
@@ -81,7 +79,7 @@ async def take_snapshot(
         runs: dict[int, str] = await find_runs(connection)  # type: ignore[misc]
         keys = list(runs)
         if not keys:
-            return Snapshot(runs, [], [], {})
+            return Snapshot(runs, [], [])
         parts = [
             FilePart(
                 row["id"], row["path"], layout, row["run_key"], row["first_row_group"], row["last_row_group"]
@@ -93,11 +91,7 @@ async def take_snapshot(
             asyncio.get_running_loop().run_in_executor(_executor, _decode, chunks, names)
             async for chunks in fetch_chunks(connection, keys, names)
         ]
-        order: dict[SeriesKey, tuple[int, int]] = {}
-        if names is None or len(names) > 1:
-            for row in await connection.fetch(queries.SERIES_ORDER, keys):
-                order[SeriesKey(row["cls"], row["name"], row["column"])] = (row["first_time"] or 0, row["id"])
-        return Snapshot(runs, parts, hot, order)
+        return Snapshot(runs, parts, hot)
 
 
 async def read_points(

@@ -300,22 +300,17 @@ def _repeated(values: list[str], counts: I8) -> pa.Array:
 def assemble(
     run_ids: Iterable[str],
     parts: dict[str, dict[SeriesKey, list[Segment]]],
-    order: dict[SeriesKey, tuple[int, int]],
 ) -> Vectors:
     """Vectors from the segments of each run and series, given in order of logging.
 
     Args:
         run_ids: order of the runs.
-        parts: what was found.
-        order: for ties of the first point's time, how the series follow one another.
+        parts: what was found; of series that began at the same time, e.g. the columns of a row, the first comes first.
     """
     result = []
-    last = (1 << 62, 1 << 62)
     for run_id in run_ids:
         whole = [Series(run_id, key, join(segments)) for key, segments in parts.get(run_id, {}).items()]
         whole = [series for series in whole if len(series)]
-        whole.sort(
-            key=lambda s: (int(s.times[0]), order.get(s.key, last), s.key.cls, s.key.name, s.key.column)
-        )
+        whole.sort(key=lambda s: int(s.times[0]))
         result += whole
     return Vectors(result)

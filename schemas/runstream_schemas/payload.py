@@ -145,6 +145,13 @@ def build_points(
     )
 
 
+def first_places(order: NDArray[Any], series: int) -> I8:
+    """Where each of `series` series is logged first, by `Points.order`; `len(order)` for one that is not."""
+    places = np.full(series, len(order), dtype=np.int64)
+    places[order[::-1]] = np.arange(len(order) - 1, -1, -1)  # of several assignments the last holds
+    return places
+
+
 def order_dtype(series: int) -> np.dtype[Any]:
     """The narrowest unsigned type that counts `series` series; numpy sorts 8 and 16 bits by radix."""
     return np.dtype(np.uint8 if series <= 1 << 8 else np.uint16 if series <= 1 << 16 else np.uint32)

@@ -147,6 +147,32 @@ async def test_tables(database: Any) -> None:
     assert await database.query.tables("r", "none") == {}
 
 
+async def test_columns_of_tables_come_in_the_order_first_logged(database: Any) -> None:
+    def cell(run: str, column: str, kind: Kind, seq: int, row: int, value: Any) -> Any:
+        return (SeriesKey(SeriesClass.TABLE, "t", column), kind, seq, row, 100 + row, value)
+
+    rows = {
+        "one": [("name", Kind.TEXT, "a"), ("epoch", Kind.INT, 1), ("loss", Kind.FLOAT, 0.5)],
+        "two": [("loss", Kind.FLOAT, 0.5), ("name", Kind.TEXT, "a"), ("epoch", Kind.INT, 1)],
+    }
+    for n, (run_id, columns) in enumerate(rows.items()):
+        run = await database.add_run(run_id)
+        for part in range(2):  # the second chunk brings a column more, of the kind that lies first
+            more = [("grad", Kind.FLOAT, 2.0)] if part else []
+            cells = [
+                cell(run_id, column, kind, part, part, value) for column, kind, value in [*columns, *more]
+            ]
+            await database.add_chunk(run, bytes([n]) * 16, cells)
+
+    async def found() -> dict[str, list[str]]:
+        return {run_id: (await database.query.tables(run_id))["t"].data.column_names[2:] for run_id in rows}
+
+    expected = {"one": ["name", "epoch", "loss", "grad"], "two": ["loss", "name", "epoch", "grad"]}
+    assert await found() == expected
+    await database.compact()
+    assert await found() == expected
+
+
 async def test_every_reader_sees_every_point_once_while_points_move(database: Any) -> None:
     n = 40
     for number in range(n):
