@@ -8,6 +8,7 @@
     wrapper.log     what went wrong in the wrapper itself
     wrapper.pid     its process, which holds a lock on this file as long as it lives
     cancel          there once the run is to end
+    children        there once the script submitted runs of its own
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ DRIVER_LOG = "azureml-logs/70_driver_log.txt"
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 STD_LOG = "user_logs/std_log.txt"
 STARTED = "wrapper.pid"
+CHILDREN = "children"
+RUN_FILE = "RUNSTREAM_RUN_FILE"
+"""Environment variable of a script: its `run.json`, so that it need not ask the service for its run's record."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from .compute.queue import Entry, enqueue, ensure_runner, entries
 from .compute.registry import LOCAL, TargetRecord, opener, targets
 from .environment_build import check_buildable
 from .exceptions import AzureMLException, ExperimentExecutionException, ServiceException, UserErrorException
-from .job import Job, run_directory, write_job
+from .job import CHILDREN, RUN_FILE, Job, run_directory, write_job
 from .live_runs import open_live
 from .record import SCRIPT_RUN, RunRecord
 from .recording import as_texts
@@ -126,12 +126,23 @@ def submit(
     live.writer.status(record.status.lower())
     try:
         enqueue(settings, entry)
+        _give_way(parent)
         ensure_runner(settings)
     except OSError as error:
         live.writer.status("error", {"error": {"code": "SystemError", "message": str(error)}})
         live.writer.status("fail")
         raise ExperimentExecutionException(f"run {run_id} cannot be queued: {error}") from error
     return run
+
+
+def _give_way(parent: Run | None) -> None:
+    """If this is the script of the parent, let its target know: it most likely waits for the child from now on."""
+    if (
+        parent is not None
+        and os.environ.get("AZUREML_RUN_ID") == parent.id
+        and (file := os.environ.get(RUN_FILE))
+    ):
+        Path(file).with_name(CHILDREN).touch()
 
 
 def _has_to_wait(settings: Settings, entry: Entry, target: TargetRecord) -> bool:

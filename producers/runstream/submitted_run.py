@@ -14,15 +14,13 @@ from runstream_schemas.settings import Settings
 
 from .exceptions import RunEnvironmentException, ServiceException
 from .experiment import Experiment
+from .job import RUN_FILE
 from .lifecycle import error_body
 from .offline_run import _OfflineRun
 from .reading import settle
 from .record import SCRIPT_RUN, RunRecord
 from .run import Run
 from .workspace import Workspace
-
-RUN_FILE = "RUNSTREAM_RUN_FILE"
-"""Environment variable: a file with the run's record, so that a script need not ask the service for it."""
 
 REQUIRED = (
     "AZUREML_RUN_ID",

@@ -1,10 +1,11 @@
-"""Carries out one submitted run on this machine: `python -m runstream.wrapper DIRECTORY [WORKER]` (see `runstream.job`).
+"""Carries out one submitted run on this machine: `python -m runstream.wrapper DIRECTORY [WORKER [PID]]`.
 
-The process owns the run: were it killed, the run would be marked Failed. It prepares the environment, runs the script in a
-session of its own, sends its log while it runs, keeps its time limit, ends it when asked to, and collects its files.
+See `runstream.job` for the directory. The process owns the run: were it killed, the run would be marked Failed. It prepares
+the environment, runs the script in a session of its own, sends its log while it runs, keeps its time limit, ends it when
+asked to, and collects its files.
 
 With WORKER, the name of the process that started it, it ends the run as Failed when that process is gone: the target has
-lost the worker, and would take the run for lost too.
+lost the worker, and would take the run for lost too. PID is that process's: it may be gone before this one has begun.
 """
 
 from __future__ import annotations
@@ -31,13 +32,12 @@ from .compute.queue import ensure_runner
 from .environment import Environment
 from .environment_build import interpreter_of, needs_build
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
-from .job import BUILD_LOG, DRIVER_LOG, STARTED, STD_LOG, read_job
+from .job import BUILD_LOG, DRIVER_LOG, RUN_FILE, STARTED, STD_LOG, read_job
 from .live_runs import open_live
 from .log_shipping import LogShipping
 from .process_tree import end_tree
 from .script_outcome import error_of
 from .starting import wake_service
-from .submitted_run import RUN_FILE
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 2.0  # between two questions whether somebody canceled the run elsewhere
@@ -49,9 +49,9 @@ _log = logging.getLogger("runstream")
 class Wrapper:
     """One submitted run, from its preparation to its end."""
 
-    def __init__(self, directory: Path, worker: str = "") -> None:
+    def __init__(self, directory: Path, worker: str = "", parent: int | None = None) -> None:
         self.directory, self.code = directory, directory / "code"
-        self.worker, self._parent = worker, os.getppid()
+        self.worker, self._parent = worker, parent or os.getppid()
         self.job = read_job(directory)
         self.settings = Settings.load()
         self.client = client_for(self.settings)
@@ -247,6 +247,7 @@ class Wrapper:
 def main(arguments: list[str]) -> int:
     """Carry out the run of a directory, unless somebody did, or does, already."""
     directory, worker = Path(arguments[0]), arguments[1] if arguments[1:] else ""
+    parent = int(arguments[2]) if arguments[2:] else None
     if os.getsid(0) != os.getpid() and os.getpgrp() != os.getpid():
         os.setsid()  # no terminal's Ctrl-C or end reaches the run
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
@@ -256,7 +257,7 @@ def main(arguments: list[str]) -> int:
         return 0
     fcntl.flock(started, fcntl.LOCK_EX)
     os.write(started, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-    wrapper = Wrapper(directory, worker)
+    wrapper = Wrapper(directory, worker, parent)
     signal.signal(signal.SIGTERM, lambda *_: (directory / "cancel").touch())
     wrapper.run()
     with contextlib.suppress(OSError):

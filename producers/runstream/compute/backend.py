@@ -8,20 +8,23 @@ DIRECTORY` there, which sends logs, keeps the time limit, stores files and ends 
 from __future__ import annotations
 
 import io
+import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from runstream_schemas.settings import Settings
+from runstream_schemas.settings import PREFIX, Settings
 
 from ..job import Job, read_job
 
 GROUP = "runstream.compute_targets"
 """Entry point group of kinds of compute targets."""
+
+_OF_A_MACHINE = frozenset(PREFIX + name for name in ("HOME", "SPOOL", "STORE", "DATABASE", "HOST", "PORT"))
 
 
 class TargetAway(Exception):
@@ -87,11 +90,17 @@ class Work:
         return [self.job.interpreter, "-P", "-m", "runstream.wrapper", str(self.directory)]
 
     def bundle(self) -> bytes:
-        """The directory's job, record and code as a zip file, for a machine that does not see it (see `unpack`)."""
+        """The directory's job, record and code as a zip file, for a machine that does not see it (see `unpack`).
+
+        Of the environment of the process that submitted, only settings that are not about its machine go along.
+        """
+        settings = self.settings.environment()
+        elsewhere = {key: value for key, value in settings.items() if key not in _OF_A_MACHINE}
+        job = asdict(replace(self.job, submitter_environment=elsewhere))
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name in ("job.json", "run.json"):
-                archive.write(self.directory / name, name)
+            archive.writestr("job.json", json.dumps(job, ensure_ascii=False))
+            archive.write(self.directory / "run.json", "run.json")
             for folder, _, names in os.walk(self.directory / "code"):
                 for name in names:
                     path = Path(folder, name)

@@ -95,7 +95,7 @@ def opener(kind: str) -> OpenBackend:
         return cast(OpenBackend, found[0].load())
     except (ImportError, AttributeError) as error:
         raise ComputeTargetException(
-            f"compute targets of type {kind!r}: {found[0].value} cannot be imported ({error})"
+            f"compute targets of type {kind!r}: {found[0].value} cannot be imported: {error}"
         ) from error
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from runstream_schemas.settings import Settings
 
-from ..client import client_for
+from ..client import client_for, quoted
 from ..exceptions import AzureMLException, ComputeTargetException, ServiceException
 from ..live_runs import open_live
-from .backend import Backend, State, TargetAway, Work
+from ..record import TERMINAL
+from .backend import Backend, Report, State, TargetAway, Work
 from .places import places_taken
 from .queue import Entry, compute_directory, entries, remove, sole_runner
 from .registry import LOCAL, TargetRecord, open_backend, targets
@@ -42,6 +43,9 @@ class _Lane:
     record: TargetRecord
     backend: Backend
     handed_over: dict[str, Work] = field(default_factory=dict)  # by file name of the entry
+    begun: set[str] = field(default_factory=set)  # of those handed over: a wrapper looks after them
+    ended: dict[str, Report] = field(default_factory=dict)  # of those handed over: how, until it is recorded
+    unknown: set[str] = field(default_factory=set)  # an earlier runner may have handed them over
     retry_at: float = 0.0
 
     @property
@@ -108,10 +112,11 @@ class Runner:
                 for name in names:
                     self._fail(name, error.message, "ComputeTargetError")
                 return
-            self._adopt(lane, names)
+            lane.unknown = set(names)
         if time.monotonic() < lane.retry_at:
             return
         try:
+            self._adopt(lane)
             self._settle(lane)
             self._begin(lane, [name for name in names if name in self.queue and name not in lane.handed_over])
         except TargetAway as away:
@@ -130,32 +135,59 @@ class Runner:
             return replace(record, concurrency=self.settings.local_runs or None)
         return record
 
-    def _adopt(self, lane: _Lane, names: list[str]) -> None:
-        """Find again what an earlier runner handed over."""
-        for name in names:
-            work = self._work(name)
-            if work is None:
-                continue
-            while True:
-                try:
-                    if lane.backend.report(work).state is not State.NEW:
-                        lane.handed_over[name] = work
-                    break
-                except TargetAway as away:  # until it is asked, a run could be handed over twice
-                    _log.warning("target %s: %s; trying again", lane.record.name, away)
-                    time.sleep(_AWAY_SECONDS)
+    def _adopt(self, lane: _Lane) -> None:
+        """Find again what an earlier runner handed over: until that is known, a run could be handed over twice."""
+        for name in sorted(lane.unknown):
+            work = self._work(name) if name in self.queue else None
+            if work is not None:
+                state = lane.backend.report(work).state
+                if state is not State.NEW:
+                    lane.handed_over[name] = work
+                if state in (State.RUNNING, State.ENDED):
+                    lane.begun.add(name)
+            lane.unknown.discard(name)
 
     def _settle(self, lane: _Lane) -> None:
         for name, work in list(lane.handed_over.items()):
-            report = lane.backend.report(work)
+            report = lane.ended.get(name) or lane.backend.report(work)
             if report.state is State.ENDED:
-                del lane.handed_over[name]
-                if report.problem:
-                    self._fail(name, report.problem, report.code)
-                else:
-                    self._remove(name)
-            elif (work.directory / "cancel").exists():
+                lane.ended[name] = report
+                if self._record_end(lane, name, work, report):
+                    del lane.handed_over[name], lane.ended[name]
+                    lane.begun.discard(name)
+                continue
+            if report.state is State.RUNNING:
+                lane.begun.add(name)
+            if (work.directory / "cancel").exists():
                 lane.backend.cancel(work)
+
+    def _record_end(self, lane: _Lane, name: str, work: Work, report: Report) -> bool:
+        """Take a run its target has done with out of the queue; False: not yet."""
+        if report.problem:
+            over = self._is_over(work) if name in lane.begun else False
+            if over is None:
+                return False
+            if not over:
+                self._fail(name, report.problem, report.code)
+                return True
+        elif name not in lane.begun and (work.directory / "cancel").exists():
+            self._cancel(name, work)  # taken out of the target's own queue
+            return True
+        self._remove(name)
+        return True
+
+    def _is_over(self, work: Work) -> bool | None:
+        """Whether a run has an end already, which a failure would overwrite: its worker may have been lost right after it.
+
+        None: the service cannot be asked now.
+        """
+        try:
+            client = client_for(work.settings)
+            client.address(0.0)
+            status = client.get_json(f"/api/v1/runs/{quoted(work.run_id)}")["status"]
+        except ServiceException as error:
+            return False if error.status_code == 404 else None
+        return status in TERMINAL
 
     def _begin(self, lane: _Lane, waiting: list[str]) -> None:
         taken = places_taken(self.queue, lane.handed_over)
@@ -183,11 +215,15 @@ class Runner:
 
     def _end_canceled(self) -> None:
         """Cancel what is to end before it began."""
-        waiting = self._waiting()
+        begun = {name for lane in self._lanes.values() for name in lane.begun}
+        waiting = {name: entry for name, entry in self.queue.items() if name not in begun}
         if waiting and time.monotonic() - self._asked_at >= _ASK_SECONDS:
             self._asked_at = time.monotonic()
             self._note_canceled_elsewhere(list(waiting)[:_ASK_MOST])
+        handed_over = {name for lane in self._lanes.values() for name in lane.handed_over}
         for name, entry in waiting.items():
+            if name in handed_over:
+                continue  # its target's
             if (self._directory(entry) / "cancel").exists() and (work := self._work(name)):
                 self._cancel(name, work)
 
@@ -203,10 +239,6 @@ class Runner:
             return  # away: nobody cancels a run through it now
         for run in answer["runs"]:
             (self._directory(by_id[run["run_id"]]) / "cancel").touch()
-
-    def _waiting(self) -> dict[str, Entry]:
-        begun = {name for lane in self._lanes.values() for name in lane.handed_over}
-        return {name: entry for name, entry in self.queue.items() if name not in begun}
 
     def _cancel(self, name: str, work: Work) -> None:
         live = open_live(work.settings, work.run_id)

@@ -63,7 +63,7 @@ class ComputeTarget:
         """Add a target to a workspace, or change one; runs that are queued on it follow.
 
         Raises:
-            ComputeTargetException: no installed package brings the kind.
+            ComputeTargetException: no installed package brings the kind, or its options are not of the kind.
             UserErrorException: a name or bound that cannot be.
         """
         config = attach_configuration
@@ -76,7 +76,6 @@ class ComputeTarget:
             raise UserErrorException(
                 f"compute target {name}: concurrency {config.concurrency} is less than 1"
             )
-        registry.opener(config.type)
         record = registry.TargetRecord(
             name,
             config.type,
@@ -84,6 +83,7 @@ class ComputeTarget:
             config.concurrency,
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        registry.open_backend(record).close()  # its options are of its kind
         registry.attach(workspace._settings, workspace.name, record)
         wake(workspace._settings)
         return cls(workspace, name)
@@ -137,3 +137,35 @@ class LocalCompute:
     def attach_configuration(concurrency: int | None = None) -> AttachConfiguration:
         """A queue of its own on this machine, of `concurrency` runs at once."""
         return AttachConfiguration("local", concurrency=concurrency)
+
+
+class DaskCompute:
+    """An existing Dask cluster (extra `dask`): each run is a task of its scheduler."""
+
+    @staticmethod
+    def attach_configuration(
+        address: str,
+        concurrency: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        *,
+        tls_ca_file: str | None = None,
+        tls_client_cert: str | None = None,
+        tls_client_key: str | None = None,
+    ) -> AttachConfiguration:
+        """A cluster by its scheduler.
+
+        Args:
+            address: of the scheduler, such as `tcp://host:8786`.
+            concurrency: runs carried out at once; None: as many as the workers have threads.
+            resources: what a run takes of its worker, by the names the workers were started with: `{"GPU": 1}`.
+            tls_ca_file, tls_client_cert, tls_client_key: files (PEM) for an address that begins with `tls://`.
+        """
+        options: dict[str, Any] = {
+            "address": address,
+            "resources": dict(resources) if resources else None,
+            "tls_ca_file": tls_ca_file,
+            "tls_client_cert": tls_client_cert,
+            "tls_client_key": tls_client_key,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        return AttachConfiguration("dask", given, concurrency)
