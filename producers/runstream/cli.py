@@ -84,7 +84,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 def _configured() -> dict[str, Any]:
     """Settings of the config file that `Workspace.from_config()` would find from here."""
-    from .workspace import _CONFIG_FILES, _search
+    from .workspace_config import CONFIG_FILES, search
 
     try:
         found = _search(Path.cwd(), _CONFIG_FILES)

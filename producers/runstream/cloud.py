@@ -34,7 +34,11 @@ class CloudCall:
         self.instead, self.what = instead, what
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.what = f"{owner.__name__}.{name}"
+        self.what = name
+
+    def __get__(self, instance: object, owner: type) -> CloudCall:
+        # A subclass is named by its own name.
+        return CloudCall(self.instead, f"{owner.__name__}.{self.what}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -348,13 +347,9 @@ class Experiment:
         return self._record
 
     def _change(self, change: Mapping[str, Any]) -> None:
-        self._record = self._workspace._client.request(
-            "PATCH",
-            f"/api/v1/experiments/{quoted(self._name)}",
-            [("workspace", self._workspace.name)],
-            body=json.dumps(change).encode(),
-            headers={"Content-Type": "application/json"},
-        ).json()
+        self._record = self._workspace._send_json(
+            "PATCH", f"/api/v1/experiments/{quoted(self._name)}", change
+        )
         with _new_lock:
             _new.discard((self._workspace.name, self._name))
 

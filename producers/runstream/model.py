@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -297,7 +296,7 @@ class Model:
         self._workspace._client.request("DELETE", self._address(), [("workspace", self._workspace.name)])
 
     def _change(self, change: Mapping[str, Any]) -> None:
-        self._record = _send_json(self._workspace, "PATCH", self._address(), change)
+        self._record = self._workspace._send_json("PATCH", self._address(), change)
 
     def _address(self) -> str:
         return f"{_PATH}/{quoted(self.name)}/{self.version}"
@@ -336,7 +335,7 @@ def register(
         **source,
     }
     try:
-        return Model._of(workspace, _send_json(workspace, "POST", _PATH, document))
+        return Model._of(workspace, workspace._send_json("POST", _PATH, document))
     except ServiceException as error:
         if error.status_code != 400:
             raise
@@ -412,17 +411,6 @@ def _send(client: ServiceClient, source: Path) -> str:
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         client.request("PUT", f"/api/v1/model-content/{digest}", body=stream, headers=headers)
     return digest
-
-
-def _send_json(workspace: Workspace, method: str, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = workspace._client.request(
-        method,
-        path,
-        [("workspace", workspace.name)],
-        body=json.dumps(document).encode(),
-        headers={"Content-Type": "application/json"},
-    ).json()
-    return answer
 
 
 def _workspace_text(workspace: Workspace) -> str:

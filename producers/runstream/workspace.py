@@ -6,23 +6,32 @@ import builtins
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.settings import PREFIX, Settings, read_config
 
-from .client import ServiceClient, client_for
+from .client import ServiceClient, client_for, quoted
+from .cloud import CloudCall, refusal
 from .exceptions import UserErrorException, WorkspaceException
 from .home import with_local_spool
+from .workspace_config import CONFIG_FILES, read_workspace, search
 
 if TYPE_CHECKING:
+    from .compute.target import ComputeTarget
+    from .data.file_dataset import FileDataset
+    from .data.tabular_dataset import TabularDataset
+    from .datastore import Datastore
+    from .environment import Environment
     from .experiment import Experiment
+    from .keyvault import Keyvault
+    from .model import Model
     from .run import Run
 
-_CONFIG_FOLDERS = (".runstream", ".azureml", "aml_config", "")
-_CONFIG_FILES = ("config.json", "project.json")
+_PATH = "/api/v1/workspaces"
+_NO_ACCOUNT = "there is no cloud account behind a workspace, so there is nothing to set up; take the call out"
 
 
 class Workspace:
@@ -58,7 +67,7 @@ class Workspace:
         self.resource_group: str = resource_group or "local"
         self.location: str = _location or "local"
         self.sku = sku
-        self.tags: dict[str, str] = dict(tags or {})
+        self._tags: dict[str, str | None] | None = None if tags is None else dict(tags)
         if not isinstance(self.name, str):
             raise UserErrorException(f"workspace name: expected a string, got {type(self.name).__name__}")
 
@@ -87,9 +96,9 @@ class Workspace:
         """
         start = Path(path) if path is not None else Path.cwd()
         if start.is_file():
-            found: tuple[Path, dict[str, Any]] | None = (start, _read_workspace(start))
+            found: tuple[Path, dict[str, Any]] | None = (start, read_workspace(start))
         else:
-            found = _search(start, (_file_name,) if _file_name else _CONFIG_FILES)
+            found = search(start, (_file_name,) if _file_name else CONFIG_FILES)
         if found is None:
             if path is not None:
                 raise UserErrorException(
@@ -137,16 +146,16 @@ class Workspace:
     def list(
         cls, subscription_id: str | None = None, auth: Any = None, resource_group: str | None = None
     ) -> dict[str, builtins.list[Workspace]]:
-        """All workspaces that hold an experiment, by name.
+        """All workspaces that were created or hold something, by name.
 
         Raises:
             ServiceException: the service is away.
         """
-        names = {
-            one["workspace"]
-            for one in client_for(Settings.load()).get_json("/api/v1/experiments")["experiments"]
+        found = client_for(with_local_spool(Settings.load())).get_json(_PATH)["workspaces"]
+        return {
+            one["name"]: [cls(subscription_id, resource_group, one["name"], auth, tags=one["tags"])]
+            for one in found
         }
-        return {name: [cls(subscription_id, resource_group, name, auth)] for name in sorted(names)}
 
     @classmethod
     def create(
@@ -159,25 +168,47 @@ class Workspace:
         create_resource_group: bool = True,
         sku: str = "basic",
         tags: Mapping[str, str] | None = None,
-        *,
+        friendly_name: str | None = None,
+        storage_account: Any = None,
+        key_vault: Any = None,
+        app_insights: Any = None,
+        container_registry: Any = None,
+        adb_workspace: Any = None,
+        primary_user_assigned_identity: Any = None,
+        cmk_keyvault: Any = None,
+        resource_cmk_uri: Any = None,
+        hbi_workspace: bool = False,
+        default_cpu_compute_target: Any = None,
+        default_gpu_compute_target: Any = None,
+        private_endpoint_config: Any = None,
+        private_endpoint_auto_approval: bool = True,
         exist_ok: bool = False,
         show_output: bool = True,
-        **_: Any,
+        **kwargs: Any,
     ) -> Workspace:
-        """A new workspace.
+        """A new workspace. Of the many arguments, which Azure needs, only these matter here.
 
         Args:
+            name: its name.
+            tags: its tags, name to value.
             exist_ok: take an existing one instead of raising.
+            show_output: accepted.
 
         Raises:
-            WorkspaceException: it holds experiments already and `exist_ok` is False.
-            ServiceException: the service is away and `exist_ok` is False.
+            WorkspaceException: it was created or holds something already, and `exist_ok` is False.
+            ServiceException: the service is away, and `exist_ok` is False or there are tags.
         """
-        workspace = cls(subscription_id, resource_group, name, auth, _location=location, sku=sku, tags=tags)
-        if not exist_ok and workspace.experiments:
+        del friendly_name, storage_account, key_vault, app_insights, container_registry, adb_workspace
+        del primary_user_assigned_identity, cmk_keyvault, resource_cmk_uri, hbi_workspace, kwargs, show_output
+        del default_cpu_compute_target, default_gpu_compute_target, create_resource_group
+        del private_endpoint_config, private_endpoint_auto_approval
+        workspace = cls(subscription_id, resource_group, name, auth, _location=location, sku=sku)
+        if not exist_ok and workspace._facts() is not None:
             raise WorkspaceException(
                 f"Workspace {name} already exists; pass exist_ok=True to use it, or choose another name"
             )
+        if not exist_ok or tags is not None:
+            workspace.update(tags=tags)
         return workspace
 
     @property
@@ -191,6 +222,160 @@ class Workspace:
 
         return {experiment.name: experiment for experiment in Experiment.list(self)}
 
+    @property
+    def tags(self) -> dict[str, str | None]:
+        """The workspace's tags, as first fetched.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        if self._tags is None:
+            self._tags = dict((self._facts() or {}).get("tags", {}))
+        return dict(self._tags)
+
+    @property
+    def environments(self) -> dict[str, Environment]:
+        """The newest version of every registered environment, by name.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from .environment import Environment
+
+        return Environment.list(self)
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The newest version of every registered model, by name.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from .model import Model
+
+        return {model.name: model for model in Model.list(self, latest=True)}
+
+    @property
+    def compute_targets(self) -> dict[str, ComputeTarget]:
+        """Where scripts can be submitted to, by name; `local` is always there."""
+        from .compute.target import ComputeTarget
+
+        return {target.name: target for target in ComputeTarget.list(self)}
+
+    @property
+    def datastores(self) -> dict[str, Datastore]:
+        """The datastores by name."""
+        from .datastore import datastores
+
+        return datastores(self)
+
+    @property
+    def datasets(self) -> dict[str, TabularDataset | FileDataset]:
+        """The newest version of every registered dataset, by name."""
+        from .dataset import Dataset
+
+        return Dataset.get_all(self)
+
+    @property
+    def webservices(self) -> dict[str, Any]:
+        """Models served in Azure: there are none."""
+        return {}
+
+    images = private_endpoints = linked_services = webservices
+
+    def get_default_compute_target(self, type: str) -> ComputeTarget:
+        """The target `local`, whatever the type asked for."""
+        from .compute.target import ComputeTarget
+
+        del type
+        return ComputeTarget(self, "local")
+
+    def get_default_datastore(self) -> Datastore:
+        """The datastore scripts use when they name none."""
+        from .datastore import Datastore
+
+        return Datastore(self)
+
+    def set_default_datastore(self, name: str) -> None:
+        """Make a datastore the default one.
+
+        Raises:
+            UserErrorException: there is none of that name.
+        """
+        from .datastore import Datastore
+
+        Datastore(self, name).set_as_default()
+
+    def get_default_keyvault(self) -> Keyvault:
+        """The workspace's secrets, in a file of this machine only its owner may read."""
+        from .keyvault import Keyvault
+
+        return Keyvault(self)
+
+    def update(
+        self,
+        friendly_name: str | None = None,
+        description: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Change the workspace; what is None stays.
+
+        Args:
+            friendly_name: accepted, not kept: a workspace is known by its name.
+            description: free text.
+            tags: the new tags, all of them.
+            **kwargs: accepted: they are about Azure.
+
+        Returns:
+            What `get_details` returns.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from .recording import as_texts
+
+        del friendly_name, kwargs
+        changes: dict[str, Any] = {} if description is None else {"description": description}
+        if tags is not None:
+            changes["tags"] = as_texts("tag", tags)
+        record = self._send_json("PUT", f"{_PATH}/{quoted(self.name)}", changes)
+        self._tags = dict(record["tags"])
+        return self._details(record)
+
+    def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:
+        """Delete the workspace with its environments. One that holds runs or models stays.
+
+        Raises:
+            ServiceException: it holds runs or models (status_code 409), there is no such workspace (404), or the service
+                is away.
+        """
+        del delete_dependent_resources, no_wait
+        self._client.request("DELETE", f"{_PATH}/{quoted(self.name)}")
+
+    def get_mlflow_tracking_uri(self, _with_auth: bool = False) -> str:
+        """Refused: there is no MLflow server behind runstream.
+
+        Raises:
+            UserErrorException: always.
+        """
+        raise refusal(
+            "Workspace.get_mlflow_tracking_uri",
+            "log with Run.log and its like, or start an MLflow server of your own",
+        )
+
+    setup = CloudCall("Workspace.create makes a workspace")
+    sync_keys = CloudCall(_NO_ACCOUNT)
+    list_keys = CloudCall(_NO_ACCOUNT)
+    list_connections = CloudCall(_NO_ACCOUNT)
+    get_connection = CloudCall(_NO_ACCOUNT)
+    set_connection = CloudCall(_NO_ACCOUNT)
+    delete_connection = CloudCall(_NO_ACCOUNT)
+    add_private_endpoint = CloudCall(_NO_ACCOUNT)
+    delete_private_endpoint_connection = CloudCall(_NO_ACCOUNT)
+    update_dependencies = CloudCall(_NO_ACCOUNT)
+    diagnose_workspace = CloudCall("`runstream doctor` says what is wrong with this installation")
+
     def get_run(self, run_id: str) -> Run:
         """A run of this workspace, whatever its experiment.
 
@@ -202,17 +387,43 @@ class Workspace:
         return Run.get(self, run_id)
 
     def get_details(self) -> dict[str, Any]:
-        """What is known of the workspace, under the reproduced API's keys."""
+        """What is known of the workspace, under the reproduced API's keys.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        return self._details(self._facts() or {})
+
+    def _details(self, record: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "id": self._scope(),
             "name": self.name,
             "location": self.location,
             "type": "Microsoft.MachineLearningServices/workspaces",
-            "tags": dict(self.tags),
+            "tags": dict(record.get("tags", {})),
             "sku": self.sku,
             "workspaceid": self.name,
+            "description": record.get("description") or "",
             "friendlyName": self.name,
+            "creationTime": record.get("created_utc"),
         }
+
+    def _facts(self) -> dict[str, Any] | None:
+        """The service's record; None for a workspace that was not created and holds nothing."""
+        found: list[dict[str, Any]] = self._client.get_json(_PATH, [("name", self.name)])["workspaces"]
+        return found[0] if found else None
+
+    def _send_json(self, method: str, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a JSON object about something of this workspace; returns the answer, {} for none."""
+        answer = self._client.request(
+            method,
+            path,
+            [("workspace", self.name)],
+            body=json.dumps(document).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        body: dict[str, Any] = answer.json() if answer.body else {}
+        return body
 
     def write_config(self, path: str | os.PathLike[str] | None = None, file_name: str | None = None) -> None:
         """Write `.runstream/config.json`, which `from_config` finds again.
@@ -258,42 +469,3 @@ class Workspace:
         }
         page = page_or_none(self._client.address, lambda: f"{self._client.address().url}/")
         return one_row(cells, {"Runs Page": ("Link to the runs", page)})
-
-
-def _search(start: Path, files: tuple[str, ...]) -> tuple[Path, dict[str, Any]] | None:
-    folders = [start.absolute(), *start.absolute().parents]
-    for subfolder in _CONFIG_FOLDERS:
-        for name in files:
-            for candidate in _existing(folders, subfolder, name):
-                named = _read_workspace(candidate, required=bool(subfolder))
-                if named:
-                    return candidate, named
-    return None
-
-
-def _existing(folders: list[Path], subfolder: str, name: str) -> Iterator[Path]:
-    return (folder / subfolder / name for folder in folders if (folder / subfolder / name).is_file())
-
-
-def _read_workspace(file: Path, required: bool = True) -> dict[str, Any]:
-    """The workspace a file names; {} for a file of another purpose (many tools have a config.json) unless `required`."""
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        if not required:
-            return {}
-        raise UserErrorException(f"{file}: cannot be read as JSON ({error})") from None
-    if isinstance(document, dict):
-        if document.get("workspace_name"):
-            return {key: document.get(key) for key in ("subscription_id", "resource_group", "workspace_name")}
-        scope = str(document.get("Scope") or "").split("/")
-        if len(scope) > 8:
-            return {"subscription_id": scope[2], "resource_group": scope[4], "workspace_name": scope[8]}
-        if settings := read_config(file):
-            return {"workspace_name": settings.get("workspace"), "settings": settings}
-    if required:
-        raise UserErrorException(
-            f"{file}: names no workspace; expected the keys subscription_id, resource_group and workspace_name, or Scope, "
-            "or runstream's settings such as workspace and home"
-        )
-    return {}

@@ -48,6 +48,17 @@ on conflict (name) do update set
     tags = coalesce($2::jsonb, workspaces.tags), description = coalesce($3, workspaces.description)
 """
 
+WORKSPACE_IN_USE: Final = """
+select exists (select from runs r join experiments e on e.id = r.experiment_id where e.workspace = $1)
+    or exists (select from models where workspace = $1)
+"""
+
+DELETE_WORKSPACE: Final = (
+    "delete from environments where workspace = $1",
+    "delete from experiments where workspace = $1",
+    "delete from workspaces where name = $1",
+)
+
 ENVIRONMENTS: Final = """
 select e.name, e.version, e.document, e.created_at,
     array(select l.label from environment_labels l
@@ -151,6 +162,29 @@ async def set_workspace(
     check_name("workspace", name)
     await pool.execute(SET_WORKSPACE, name, None if tags is None else json.dumps(dict(tags)), description)
     return (await list_workspaces(pool, name))[0]
+
+
+async def delete_workspace(pool: asyncpg.Pool[Any], name: str) -> None:
+    """Delete a workspace with its environments and empty experiments.
+
+    Raises:
+        NotThere: it was not created and holds nothing.
+        InTheWay: it holds runs or models.
+    """
+    if not await list_workspaces(pool, name):
+        raise NotThere(f"there is no workspace {name!r:.80}")
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            if await connection.fetchval(WORKSPACE_IN_USE, name):
+                raise InTheWay(
+                    f"workspace {name} holds runs or models, and stays; archive its experiments to leave them out of lists"
+                )
+            for statement in DELETE_WORKSPACE:
+                await connection.execute(statement, name)
+    except (
+        asyncpg.ForeignKeyViolationError
+    ):  # a run that came meanwhile, or a file that is being cleared away
+        raise InTheWay(f"workspace {name} is in use; try again later") from None
 
 
 async def list_environments(

@@ -86,7 +86,10 @@ async def _workspaces(request: Request) -> Response:
     return json_answer(request, {"workspaces": found})
 
 
-async def _set_workspace(request: Request) -> Response:
+async def _workspace_of_name(request: Request) -> Response:
+    if request.method == "DELETE":
+        await registry.delete_workspace(_server(request).pool, request.path_params["name"])
+        return Response(status_code=204)
     document = await _body(request)
     tags = _texts(document, "tags") if "tags" in document else None
     record = await registry.set_workspace(
@@ -256,7 +259,7 @@ def routes() -> list[Route]:
     """The registry's endpoints."""
     return [
         Route("/api/v1/workspaces", _workspaces),
-        Route("/api/v1/workspaces/{name:path}", _set_workspace, methods=["PUT"]),
+        Route("/api/v1/workspaces/{name:path}", _workspace_of_name, methods=["PUT", "DELETE"]),
         Route("/api/v1/experiments/{name:path}", _experiment, methods=["PATCH", "DELETE"]),
         Route("/api/v1/environments", _environments, methods=["GET", "POST"]),
         Route("/api/v1/environment-labels", _label, methods=["PUT"]),

@@ -1,0 +1,145 @@
+"""Workspaces, and what they keep beside runs: environments, datastores, secrets, compute targets."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from runstream.core import Datastore, Environment, Experiment, Workspace
+from runstream.core.conda_dependencies import CondaDependencies
+from runstream.exceptions import ServiceException, UserErrorException, WorkspaceException
+
+
+def test_created_listed_changed_deleted(workspace: Workspace) -> None:
+    name = workspace.name
+    assert name not in Workspace.list()
+    made = Workspace.create(name, tags={"team": "a"}, location="here")
+    assert (made.tags, made.location) == ({"team": "a"}, "here")
+    with pytest.raises(WorkspaceException, match="exist_ok"):
+        Workspace.create(name)
+    assert Workspace.create(name, exist_ok=True).tags == {"team": "a"}
+    details = made.update(description="ours", tags={"team": None, "n": 1})
+    assert (details["description"], details["tags"]) == ("ours", {"team": None, "n": "1"})
+    assert made.get_details() == details
+    assert details["creationTime"]
+    assert [one.tags for one in Workspace.list()[name]] == [{"team": None, "n": "1"}]
+    made.delete()
+    assert name not in Workspace.list()
+    with pytest.raises(ServiceException) as gone:
+        made.delete()
+    assert gone.value.status_code == 404
+
+
+def test_one_with_runs_is_not_deleted(experiment: Experiment) -> None:
+    run = experiment.start_logging(outputs=False)
+    run.complete()
+    run.flush()
+    with pytest.raises(ServiceException, match="holds runs") as refused:
+        experiment.workspace.delete()
+    assert refused.value.status_code == 409
+    assert experiment.workspace.get_run(run.id).id == run.id
+    assert list(experiment.workspace.experiments) == [experiment.name]
+
+
+def test_what_only_azure_has(workspace: Workspace) -> None:
+    assert workspace.webservices == workspace.images == workspace.linked_services == {}
+    for call in (workspace.list_keys, workspace.sync_keys, workspace.get_mlflow_tracking_uri):
+        with pytest.raises(UserErrorException, match="runstream does without"):
+            call()
+
+
+def test_environments_have_versions_and_labels(workspace: Workspace) -> None:
+    made = Environment("net")
+    made.python.conda_dependencies = CondaDependencies.create(pip_packages=["numpy"])
+    made.environment_variables = {"A": "1"}
+    first = made.register(workspace)
+    assert (first.name, first.version, made.version) == ("net", "1", None)
+    assert made.register(workspace).version == "1"
+    made.environment_variables = {"A": "2"}
+    assert made.register(workspace).version == "2"
+    fetched = Environment.get(workspace, "net", version="1")
+    assert fetched.environment_variables == {"A": "1"}
+    assert fetched.python.conda_dependencies is not None
+    assert list(fetched.python.conda_dependencies.pip_packages) == ["numpy"]
+    assert Environment.get(workspace, "net").version == "2"
+    Environment.label(workspace, "net", "1", ["stable"])
+    assert Environment.get(workspace, "net", label="stable").version == "1"
+    assert Environment.get(workspace, "net", label="Latest").version == "2"
+    assert {name: one.version for name, one in workspace.environments.items()} == {"net": "2"}
+    for wanted in ({"version": "9"}, {"label": "none"}):
+        with pytest.raises(ServiceException, match=r"Environment\.list") as missing:
+            Environment.get(workspace, "net", **wanted)
+        assert missing.value.status_code == 404
+    fetched.environment_variables = {}
+    with pytest.raises(ServiceException, match="versions do not change") as taken:
+        fetched.register(workspace)
+    assert taken.value.status_code == 409
+    assert fetched.clone("other").register(workspace).version == "1"
+
+
+def test_environments_in_directories(tmp_path: Path) -> None:
+    made = Environment("net")
+    made.python.conda_dependencies = CondaDependencies.create(pip_packages=["numpy"], conda_packages=["gcc"])
+    made.save_to_directory(tmp_path / "env")
+    with pytest.raises(UserErrorException, match="overwrite"):
+        made.save_to_directory(tmp_path / "env")
+    assert Environment.load_from_directory(tmp_path / "env").document() == made.document()
+    (tmp_path / "env" / "azureml_environment.json").write_text("[")
+    with pytest.raises(UserErrorException, match="not JSON"):
+        Environment.load_from_directory(tmp_path / "env")
+    with pytest.raises(FileNotFoundError):
+        Environment.load_from_directory(tmp_path)
+    image = Environment.from_docker_image("i", "python:3.11", pip_requirements=None)
+    assert (image.docker.base_image, image.python.user_managed_dependencies) == ("python:3.11", True)
+    file = Environment.from_dockerfile("f", "FROM python\nRUN true")
+    assert (file.docker.base_image, file.docker.base_dockerfile) == (None, "FROM python\nRUN true")
+
+
+def test_datastores(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "a.txt").write_text("a")
+    default = workspace.get_default_datastore()
+    assert list(workspace.datastores) == [default.name] == ["workspaceblobstore"]
+    reference = default.upload(tmp_path / "in", "data", show_progress=False)
+    assert Path(str(reference), "deep", "a.txt").read_text() == "a"
+    assert reference.path("deep").as_download().local_path() == Path(reference) / "deep"
+    (tmp_path / "in" / "deep" / "a.txt").write_text("b")
+    default.upload_files([tmp_path / "in" / "deep" / "a.txt"], tmp_path / "in", "data", show_progress=False)
+    assert Path(reference, "deep", "a.txt").read_text() == "a"
+    default.upload(tmp_path / "in", "data", overwrite=True, show_progress=False)
+    assert default.download(tmp_path / "out", "data", show_progress=False) == 1
+    assert (tmp_path / "out" / "data" / "deep" / "a.txt").read_text() == "b"
+    assert default.download(tmp_path / "out", "data", show_progress=False) == 0
+    with pytest.raises(UserErrorException, match="leads out"):
+        default.upload(tmp_path / "in", "../x")
+    with pytest.raises(UserErrorException, match="leads out"):
+        default.download(tmp_path / "out", "a/../../..")
+    other = Datastore.register_local(workspace, "mine", tmp_path / "mine")
+    other.set_as_default()
+    assert Datastore.get_default(workspace).container_name == str(tmp_path / "mine")
+    with pytest.raises(UserErrorException, match="already"):
+        Datastore.register_local(workspace, "mine", tmp_path)
+    other.unregister()
+    assert Datastore(workspace).name == "workspaceblobstore"
+    with pytest.raises(UserErrorException, match="Could not find datastore 'mine'"):
+        Datastore(workspace, "mine")
+    with pytest.raises(UserErrorException, match="register_local"):
+        Datastore.register_azure_blob_container(workspace, "b", "c", "d")
+
+
+def test_secrets_stay_with_their_owner(workspace: Workspace, served_home: Path) -> None:
+    vault = workspace.get_default_keyvault()
+    assert vault.get_secret("token") is None
+    vault.set_secrets({"token": "s3cret", "other": "x"})
+    assert vault.get_secrets(["token", "none"]) == {"token": "s3cret", "none": None}
+    assert vault.list_secrets() == [{"name": "other"}, {"name": "token"}]
+    assert stat.S_IMODE((served_home / "keyvault.json").stat().st_mode) == 0o600
+    assert Workspace(workspace_name=workspace.name + "x").get_default_keyvault().list_secrets() == []
+    vault.delete_secret("token")
+    assert vault.get_secret("token") is None
+    for name, value in (("a b", "x"), ("", "x"), ("a" * 128, "x"), ("a", 5)):
+        with pytest.raises(UserErrorException, match="secret"):
+            vault.set_secret(name, value)  # type: ignore[arg-type]
+    assert "s3cret" not in repr(vault)
