@@ -42,6 +42,7 @@ from .responses import (
 )
 from .runs import Order, count_runs, descendants, get_run, list_runs
 from .sql import run_sql
+from .vectors import Vectors
 from .watermark import Notifications, wait_stored
 
 MAX_WAIT = 30.0
@@ -192,6 +193,10 @@ async def _metrics(request: Request) -> Response:
         vectors = await server.query.vectors(
             run_ids, names=parameters.getlist("name") or None, cls=classes or None
         )
+    from_step, from_time = (integer(parameters.get(name), name, None) for name in ("from_step", "from_time"))
+    if from_step is not None or from_time is not None:
+        tails = [series.since(from_step, from_time) for series in vectors]
+        vectors = Vectors([series for series in tails if len(series)])
     server.counters.points += sum(len(series) for series in vectors)
     body = await asyncio.to_thread(pack_vectors, vectors)
     return await asyncio.to_thread(answer, request, body, MSGPACK, headers)
@@ -222,6 +227,7 @@ async def _series(request: Request) -> Response:
             integer(parameters.get("width"), "width", 1000) or 0,
             start=integer(parameters.get("from"), "from", None),
             stop=integer(parameters.get("to"), "to", None),
+            over=parameters.get("x") or None,
         )
     if chart is None:
         return problem(404, "Not Found", f"run {run_id!r} has no metric {name!r}", headers)
@@ -232,6 +238,7 @@ async def _series(request: Request) -> Response:
                 "step": pa.array(chart.steps),
                 "time": pa.array(chart.times).view(pa.timestamp("us", tz="UTC")),
                 "value": pa.array(chart.values),
+                **({} if chart.x is None else {"x": pa.array(chart.x)}),
             }
         ).replace_schema_metadata({"bucket": str(chart.bucket), "points": str(chart.points)})
         return table_answer(request, table, headers)
@@ -243,6 +250,7 @@ async def _series(request: Request) -> Response:
         "steps": chart.steps.tolist(),
         "times": chart.times.tolist(),
         "values": [json_value(value) for value in chart.values.tolist()],
+        **({} if chart.x is None else {"x": [json_value(value) for value in chart.x.tolist()]}),
     }
     return json_answer(request, document, headers)
 

@@ -1,8 +1,8 @@
 """Many series of many runs as one chart draws them: one bucket size, any x axis, smoothed before points are chosen.
 
-A bucket spans a power of two of x (steps, or microseconds) and is always looked at whole, so zooming, growing runs and
-neighbouring charts share their buckets. Of each bucket the last point is drawn as the line and the lowest and highest value
-as a band around it: no spike is lost however many points a pixel stands for.
+A bucket spans a power of two of x (steps, microseconds, or the unit of a metric) and is always looked at whole, so zooming,
+growing runs and neighbouring charts share their buckets. Of each bucket the last point is drawn as the line and the lowest
+and highest value as a band around it: no spike is lost however many points a pixel stands for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from runstream_schemas.errors import QueryError
 
+from . import metric_axis
 from . import page_queries as queries
 from .downsample import MAX_WIDTH, bucket_size
 from .reader import Query
@@ -26,9 +27,10 @@ from .vectors import Series
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
+Along = dict[str, tuple[I8 | F8, F8]]  # x and values of each run, in order of x
 
 AXES: Final = ("step", "time", "relative")
-"""What x can be: the step, the wall time, or the time since the series' first point."""
+"""What x can be: the step, the wall time, the time since the series' first point; or `metric:NAME`."""
 MAX_SERIES = 5000
 """Most series of one request."""
 MOST_SMOOTHING = 0.999
@@ -53,7 +55,7 @@ class Line:
     """
 
     run_id: str
-    x: I8
+    x: I8 | F8
     last: F8
     low: F8
     high: F8
@@ -70,9 +72,9 @@ class Chart:
 
     name: str
     x: str
-    bucket: int
-    first: int
-    last: int
+    bucket: float
+    first: float
+    last: float
     lines: list[Line]
 
 
@@ -84,10 +86,6 @@ class _Vector:
     times: I8
     values: F8
     sorted_by: dict[str, tuple[I8, F8]] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        return 24 * len(self.steps) * (1 + len(self.sorted_by))
 
     def along(self, axis: str) -> tuple[I8, F8]:
         """x and value in order of x."""
@@ -122,14 +120,15 @@ class Charts:
         *,
         axis: str = "step",
         width: int = 800,
-        start: int | None = None,
-        stop: int | None = None,
+        start: float | None = None,
+        stop: float | None = None,
         smoothing: float = 0.0,
     ) -> list[Chart]:
         """A chart for each of some metrics of some runs; series that do not exist are absent.
 
         Args:
-            axis: one of `AXES`.
+            axis: one of `AXES`, or `metric:NAME`: each point lies where that metric of its run was by its step
+                (`metric_axis.values_by_step`).
             width: most buckets, e.g. pixels of the chart.
             start, stop: range of x wanted; None: all there is.
             smoothing: 0 (none) to `MOST_SMOOTHING`; an exponential mean weighted by distance in x, over the whole vector.
@@ -138,8 +137,9 @@ class Charts:
             QueryError: an argument that makes no sense.
             StoreError: a Parquet file is missing or damaged.
         """
-        if axis not in AXES:
-            raise QueryError(f"x={axis!r:.80}: expected one of {', '.join(AXES)}")
+        other = axis.removeprefix(metric_axis.PREFIX) if axis.startswith(metric_axis.PREFIX) else ""
+        if axis not in AXES and not other:
+            raise QueryError(f"x={axis!r:.80}: expected one of {', '.join(AXES)}, or metric:NAME")
         if not 1 <= width <= MAX_WIDTH:
             raise QueryError(f"width={width}: expected 1 to {MAX_WIDTH}")
         if not 0 <= smoothing <= MOST_SMOOTHING:
@@ -150,13 +150,25 @@ class Charts:
             )
         if start is not None and stop is not None and start > stop:
             raise QueryError(f"from={start} lies after to={stop}")
-        vectors = await self._vectors(run_ids, names)
+        vectors = await self._vectors(run_ids, [*names, *([other] if other and other not in names else [])])
         by_name: dict[str, dict[str, _Vector]] = {name: {} for name in names}
         for (run_id, name), vector in vectors.items():
-            by_name[name][run_id] = vector
+            if name in by_name:
+                by_name[name][run_id] = vector
+
+        def draw_one(name: str, runs: dict[str, _Vector]) -> Chart:
+            if not other:
+                along: Along = {run_id: vector.along(axis) for run_id, vector in runs.items()}
+                return _draw(name, axis, runs, along, width, start, stop, smoothing)
+            along = {
+                run_id: metric_axis.along(vector.steps, vector.values, x.steps, x.values)
+                for run_id, vector in runs.items()
+                if (x := vectors.get((run_id, other))) is not None
+            }
+            return _draw(name, axis, runs, along, width, start, stop, smoothing)
 
         def draw() -> list[Chart]:
-            return [_draw(name, runs, axis, width, start, stop, smoothing) for name, runs in by_name.items()]
+            return [draw_one(name, runs) for name, runs in by_name.items()]
 
         return await asyncio.to_thread(draw)
 
@@ -200,47 +212,55 @@ def _vector(series: Series) -> _Vector:
 
 def _draw(
     name: str,
-    vectors: dict[str, _Vector],
     axis: str,
+    vectors: dict[str, _Vector],
+    along: Along,
     width: int,
-    start: int | None,
-    stop: int | None,
+    start: float | None,
+    stop: float | None,
     smoothing: float,
 ) -> Chart:
-    along = {run_id: vector.along(axis) for run_id, vector in vectors.items()}
+    along = {run_id: line for run_id, line in along.items() if len(line[0])}
     if not along:
         return Chart(name, axis, 1, 0, 0, [])
-    first = min(int(x[0]) for x, _ in along.values())
-    last = max(int(x[-1]) for x, _ in along.values())
+    first = min(x[0].item() for x, _ in along.values())
+    last = max(x[-1].item() for x, _ in along.values())
     begin, end = first if start is None else start, last if stop is None else stop
-    size = bucket_size(begin, end, width) if end >= begin else 1
+    whole = not axis.startswith(metric_axis.PREFIX)
+    size: float = 1
+    if end >= begin:
+        size = (
+            bucket_size(int(begin), int(end), width) if whole else metric_axis.bucket_width(begin, end, width)
+        )
+    edge = _clip if whole else float
     lines = []
     for run_id, (x, values) in along.items():
         vector = vectors[run_id]
         smooth = smoothed(x, values, smoothing) if smoothing else None
         # Whole buckets, and one more on each side so that the line leaves the picture.
-        low = int(np.searchsorted(x, _clip(((begin // size) - 1) * size)))
-        high = int(np.searchsorted(x, _clip(((end // size) + 2) * size)))
+        low = int(np.searchsorted(x, edge((begin // size - 1) * size)))
+        high = int(np.searchsorted(x, edge((end // size + 2) * size)))
         part = slice(low, high)
         chosen = reduce_line(x[part], values[part], None if smooth is None else smooth[part], size)
-        inside = int(np.searchsorted(x, _clip(end), "right")) - int(np.searchsorted(x, _clip(begin)))
+        inside = int(np.searchsorted(x, edge(end), "right")) - int(np.searchsorted(x, edge(begin)))
         lines.append(Line(run_id, *chosen, inside, len(x), int(vector.times.min())))
     return Chart(name, axis, size, first, last, lines)
 
 
-def _clip(x: int) -> int:
-    return max(-(1 << 63), min(x, (1 << 63) - 1))
+def _clip(x: float) -> int:
+    """`x`, a whole number, within what an array of them can hold."""
+    return max(-(1 << 63), min(int(x), (1 << 63) - 1))
 
 
 def reduce_line(
-    x: I8, values: F8, smooth: F8 | None, size: int
-) -> tuple[I8, F8, F8, F8, F8 | None, NDArray[np.uint8]]:
+    x: I8 | F8, values: F8, smooth: F8 | None, size: float
+) -> tuple[I8 | F8, F8, F8, F8, F8 | None, NDArray[np.uint8]]:
     """The buckets of a vector that is sorted by x: x, last, low, high, smooth, marks as in `Line`."""
     n = len(x)
     if n == 0:
         empty = np.zeros(0)
         return x, empty, empty, empty, None if smooth is None else empty, np.zeros(0, dtype=np.uint8)
-    bucket = x >> (size.bit_length() - 1)
+    bucket = np.right_shift(x, int(size).bit_length() - 1) if x.dtype == np.int64 else np.floor(x / size)
     starts = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
     ends = np.append(starts[1:], n) - 1
     finite = np.isfinite(values)
@@ -261,7 +281,7 @@ def reduce_line(
     return x[ends], last, low, high, None if smooth is None else smooth[ends], marks
 
 
-def smoothed(x: I8, values: F8, smoothing: float) -> F8:
+def smoothed(x: I8 | F8, values: F8, smoothing: float) -> F8:
     """The exponential mean, weighted by distance in x and unbiased at the start; a constant stays constant.
 
     A value weighs `smoothing` less for every thousandth of the vector's length (or mean distance of points, if that is more)

@@ -13,8 +13,9 @@ from starlette.routing import Route
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
 
-from . import counts_api, page_queries, queries
+from . import counts_api, metric_axis, page_queries, queries
 from .charts import pack_charts
+from .parameters import number
 from .responses import answer, json_answer, json_value, problem
 from .runs import Connection, Run, Summary, get_summaries
 
@@ -56,26 +57,26 @@ async def attach_summaries(connection: Connection, runs: list[Run], names: list[
 
 
 async def chart(request: Request) -> Response:
-    """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative&width=&from=&to=&smooth=]`; see `charts.pack_charts`."""
+    """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative|metric:NAME&width=&from=&to=&smooth=]`; see
+    `charts.pack_charts`."""
     server = _server(request)
     parameters = request.query_params
     runs, names = parameters.getlist("run"), parameters.getlist("name")
     if not runs or not names:
         raise QueryError("run= and name= are needed, each once or more")
-    try:
-        smoothing = float(parameters.get("smooth") or 0)
-    except ValueError:
-        raise QueryError(f"smooth={parameters['smooth']!r:.80}: expected a number") from None
+    axis = parameters.get("x") or "step"
+    smoothing = number(parameters.get("smooth"), "smooth", 0.0)
     if math.isnan(smoothing):
         raise QueryError("smooth=nan: expected a number")
+    start, stop = (_edge(request, name, axis) for name in ("from", "to"))
     async with asyncio.timeout(server.settings.query_timeout):
         drawn = await server.charts.read(
             runs,
             names,
-            axis=parameters.get("x") or "step",
+            axis=axis,
             width=_whole(request, "width", 800) or 0,
-            start=_whole(request, "from", None),
-            stop=_whole(request, "to", None),
+            start=start,
+            stop=stop,
             smoothing=smoothing,
         )
     server.counters.points += sum(len(line.x) for one in drawn for line in one.lines)
@@ -83,6 +84,17 @@ async def chart(request: Request) -> Response:
     if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
         return Response(body, 200, media_type=CHART)  # packing takes longer than the way through the loopback
     return await asyncio.to_thread(answer, request, body, CHART)
+
+
+def _edge(request: Request, name: str, axis: str) -> float | None:
+    """An end of the range of x: a number where x is a metric, else a whole one."""
+    if not axis.startswith(metric_axis.PREFIX):
+        return _whole(request, name, None)
+    text = request.query_params.get(name)
+    value = number(text, name, math.nan) if text else None
+    if value is not None and not math.isfinite(value):
+        raise QueryError(f"{name}={text!r:.80}: expected a finite number")
+    return value
 
 
 async def metric_names(request: Request) -> Response:

@@ -17,6 +17,7 @@ from runstream_schemas.store import Store
 
 from . import queries
 from .downsample import Downsampled, downsample
+from .metric_axis import values_by_step
 from .parquet import METRICS, TABLES, ParquetFiles
 from .runs import Connection
 from .snapshot import read_points, take_snapshot
@@ -34,6 +35,7 @@ class Chart:
         steps, times, values: the points to draw, in order of step.
         bucket: steps a bucket spans; see `downsample.Downsampled`.
         points: how many points the range has in all.
+        x: another metric's value by each of these points' steps, where one was asked for.
     """
 
     steps: NDArray[np.int64]
@@ -41,6 +43,7 @@ class Chart:
     values: NDArray[np.float64]
     bucket: int
     points: int
+    x: NDArray[np.float64] | None = None
 
 
 class Query:
@@ -130,18 +133,27 @@ class Query:
         return {table: build_table(run_id, table, parts) for table, parts in columns.items()}
 
     async def chart(
-        self, run_id: str, name: str, width: int, *, start: int | None = None, stop: int | None = None
+        self,
+        run_id: str,
+        name: str,
+        width: int,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        over: str | None = None,
     ) -> Chart | None:
         """A metric downsampled to `width` buckets; None: there is no such series.
 
         Args:
             start, stop: first and last step wanted; None: the series' own.
+            over: another metric of the run, whose values become `Chart.x`.
 
         Raises:
             QueryError: a width or range that makes no sense.
             StoreError: a Parquet file is missing or damaged.
         """
-        series = await self.series(run_id, name)
+        found = await self.vectors([run_id], names={name, over or name}, cls=(SeriesClass.METRIC,))
+        series = found.get(name)
         if series is None:
             return None
         values = series.floats()
@@ -150,4 +162,11 @@ class Query:
         except ValueError as error:
             raise QueryError(str(error)) from None
         index = chosen.index
-        return Chart(series.steps[index], series.times[index], values[index], chosen.bucket, chosen.points)
+        x = None
+        if over is not None:
+            other = found.get(over)
+            steps, numbers = (
+                (series.steps[:0], values[:0]) if other is None else (other.steps, other.floats())
+            )
+            x = values_by_step(steps, numbers, series.steps[index])
+        return Chart(series.steps[index], series.times[index], values[index], chosen.bucket, chosen.points, x)

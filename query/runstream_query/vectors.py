@@ -157,6 +157,15 @@ class Series:
     def __len__(self) -> int:
         return len(self.points.steps)
 
+    def since(self, step: int | None, time: int | None) -> Series:
+        """Its points from a step and a time (microseconds since the epoch) on."""
+        chosen = np.ones(len(self), dtype=bool)
+        if step is not None:
+            chosen &= self.steps >= step
+        if time is not None:
+            chosen &= self.times >= time
+        return Series(self.run_id, self.key, self.points.take(np.flatnonzero(chosen)))
+
     def to_numpy(self) -> NDArray[Any]:
         """The values: float64, int64 or bool arrays; values of several numeric kinds as float64, NaN for None; with texts
         among them an object array."""

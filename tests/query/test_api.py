@@ -117,6 +117,25 @@ async def test_series_is_downsampled(http: httpx.AsyncClient, database: Any) -> 
     assert (await http.get("/api/v1/series?run=r&name=loss&width=0")).status_code == 400
 
 
+async def test_one_series_over_another_and_tails(http: httpx.AsyncClient, database: Any) -> None:
+    key = await database.add_run("r")
+    epoch = SeriesKey(SeriesClass.METRIC, "epoch")
+    loss = SeriesKey(SeriesClass.METRIC, "loss")
+    rows = [(loss, Kind.FLOAT, n, n, 100 + n, float(n)) for n in range(4)]
+    await database.add_chunk(key, SOURCE, [*rows, (epoch, Kind.INT, 4, 2, 104, 7)])
+    answer = await http.get("/api/v1/series?run=r&name=loss&x=epoch")
+    assert answer.json()["x"] == ["NaN", "NaN", 7, 7]
+    assert "x" not in (await http.get("/api/v1/series?run=r&name=loss")).json()
+
+    async def tail(query: str) -> dict[str, int]:
+        found = msgpack.unpackb((await http.get(f"/api/v1/metrics?run=r&{query}")).content)["runs"]
+        return {one["name"]: len(one["steps"]) // 8 for run in found for one in run["series"]}
+
+    assert await tail("from_step=2") == {"loss": 2, "epoch": 1}
+    assert await tail("from_time=103") == {"loss": 1, "epoch": 1}
+    assert await tail("from_time=105") == {}
+
+
 async def test_sql_as_json_and_arrow(http: httpx.AsyncClient, database: Any) -> None:
     run = await database.add_run("r")
     await database.add_chunk(run, SOURCE, [(LOSS, Kind.FLOAT, i, i, i, float(i)) for i in range(4)])
