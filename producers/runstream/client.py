@@ -168,6 +168,23 @@ class ServiceClient:
                 if time.monotonic() > deadline:
                     raise self._away(broken) from broken
 
+    def events(self, params: Params = ()) -> Iterator[dict[str, Any]]:
+        """The service's stream of changes, until it ends: `{"metrics": [run ids] or None, ...}`; {}: a sign of life, or
+        anything may have changed. It breaks like any connection; open it again and look at everything anew.
+
+        Args:
+            params: `run` (several): only changes of these runs.
+        """
+        with self._answer("GET", "/api/v1/events", params, None, None, 0) as answer:
+            data = ""
+            while line := answer.readline():
+                text = line.decode().rstrip("\r\n")
+                if text.startswith("data:"):
+                    data += text[5:]
+                elif not text:
+                    yield json.loads(data) if data else {}
+                    data = ""
+
     @contextmanager
     def _answer(
         self,

@@ -2,4 +2,6 @@
 export interface RunActions {
   hide?: (id: string) => void;
   baseline?: (id: string) => void;
+  /** Whether a run's page can be opened from here; it can unless this says no. */
+  open?: false;
 }
