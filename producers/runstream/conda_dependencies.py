@@ -67,12 +67,24 @@ class CondaDependencies:
         result = CondaDependencies()
         result.set_python_version(python_version)
         if pip_indexurl:
-            result.set_pip_option(f"--index-url {pip_indexurl}")
+            result.set_pip_index_url(pip_indexurl)
         for package in pip_packages or ():
             result.add_pip_package(package)
         for package in conda_packages or ():
             result.add_conda_package(package)
         return result
+
+    @staticmethod
+    def merge_requirements(requirements: Sequence[str]) -> list[str]:
+        """Requirements with those for one package made one: `["a>1", "a<3"]` becomes `["a>1,<3"]`."""
+        merged: dict[str, tuple[str, list[str]]] = {}
+        for line in requirements:
+            place = next((place for place, letter in enumerate(line) if letter in "=<>!~"), len(line))
+            named, wanted = line[:place].strip(), line[place:].strip()
+            limits = merged.setdefault(requirement_name(line), (named, []))[1]
+            if wanted and wanted not in limits:
+                limits.append(wanted)
+        return [named + ",".join(limits) for named, limits in merged.values()]
 
     @property
     def conda_channels(self) -> Iterable[str]:
@@ -141,6 +153,15 @@ class CondaDependencies:
         pip, option = self._pip(), pip_option.split()[0]
         pip[:] = [line for line in pip if line.split()[0] != option]
         pip.append(pip_option)
+
+    def remove_pip_option(self, pip_option: str) -> None:
+        """Remove the line of options for pip that begins like this one."""
+        pip, option = self._pip(), pip_option.split()[0]
+        pip[:] = [line for line in pip if line.split()[0] != option]
+
+    def set_pip_index_url(self, index_url: str) -> None:
+        """The index pip packages come from."""
+        self.set_pip_option(f"--index-url {index_url}")
 
     def set_pip_requirements(self, pip_requirements: Sequence[str]) -> None:
         """Replace all requirements."""

@@ -15,6 +15,10 @@ AzureMLException
 ├── ProjectSystemException
 ├── TrainingException
 ├── ComputeTargetException
+├── ParallelRunException               these four are never raised here: scripts may catch them
+├── DatasetTimestampMissingError
+├── DiscoveryUrlNotFoundException
+├── WorkspacePrivateEndpointException
 └── AzureMLAggregatedException         several failures of one call
 ServiceException                       the service answered with an error, or is away (deliberately not an AzureMLException)
 
@@ -35,9 +39,12 @@ __all__ = [
     "AzureMLAggregatedException",
     "AzureMLException",
     "ComputeTargetException",
+    "DatasetTimestampMissingError",
+    "DiscoveryUrlNotFoundException",
     "ExperimentExecutionException",
     "ModelNotFoundException",
     "ModelPathNotFoundException",
+    "ParallelRunException",
     "ProjectSystemException",
     "RunConfigurationException",
     "RunEnvironmentException",
@@ -47,6 +54,7 @@ __all__ = [
     "UserErrorException",
     "WebserviceException",
     "WorkspaceException",
+    "WorkspacePrivateEndpointException",
 ]
 
 
@@ -161,6 +169,22 @@ class TrainingException(AzureMLException):
 
 class ComputeTargetException(AzureMLException):
     """A compute target that cannot be used."""
+
+
+class ParallelRunException(AzureMLException):
+    """Never raised: runs over batches of data are a service of Azure."""
+
+
+class DatasetTimestampMissingError(AzureMLException):
+    """Never raised: datasets have no columns of time here."""
+
+
+class DiscoveryUrlNotFoundException(AzureMLException):
+    """Never raised: services are found by `RUNSTREAM_URL` or in the home."""
+
+
+class WorkspacePrivateEndpointException(AzureMLException):
+    """Never raised: private addresses are a service of Azure."""
 
 
 class AzureMLAggregatedException(AzureMLException):

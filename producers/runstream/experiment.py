@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .client import quoted
@@ -14,6 +15,7 @@ from .exceptions import UserErrorException
 from .record import Filter
 from .recording import as_texts
 from .workspace import Workspace
+from .workspace_config import CONFIG_FILES, search
 
 if TYPE_CHECKING:
     from .run import Run
@@ -171,6 +173,20 @@ class Experiment:
                 f"reactivate: an experiment keeps its name, so new_name={new_name!r:.80} cannot be given; leave it out"
             )
         self._change({"archived": False})
+
+    @staticmethod
+    def from_directory(path: str, auth: Any = None) -> Experiment:
+        """The experiment a directory was attached to with `runstream folder attach`. Deprecated in the original.
+
+        Raises:
+            UserErrorException: the directory, and those above it, are attached to none.
+        """
+        found = search(Path(path), CONFIG_FILES)
+        if found is None or "experiment" not in found[1]:
+            raise UserErrorException(
+                f"{path} is attached to no experiment; attach it with `runstream folder attach`, or name the experiment"
+            )
+        return Experiment(Workspace.from_config(found[0], auth), found[1]["experiment"])
 
     @staticmethod
     def delete(workspace: Workspace, experiment_id: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .client import ServiceClient, quoted
+from .cloud import CloudCall
 from .exceptions import (
     ModelNotFoundException,
     ModelPathNotFoundException,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 _PATH = "/api/v1/models"
+_SERVE = "Model.download gets the files of a registered model; serve them with the tool of your choice"
 
 
 class Model:
@@ -136,6 +138,23 @@ class Model:
         """The framework given at registration."""
         found: str | None = self._record["details"].get("model_framework")
         return found
+
+    @property
+    def model_framework_version(self) -> str | None:
+        """The framework's version given at registration."""
+        found: str | None = self._record["details"].get("model_framework_version")
+        return found
+
+    @property
+    def run(self) -> Run | None:
+        """The run it comes from, or None.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from .run import Run
+
+        return Run.get(self._workspace, self.run_id) if self.run_id else None
 
     @property
     def created_time(self) -> str:
@@ -262,6 +281,74 @@ class Model:
             finally:
                 part.unlink(missing_ok=True)
         return str(top)
+
+    @staticmethod
+    def get_model_path(
+        model_name: str, version: int | None = None, _workspace: Workspace | None = None
+    ) -> str:
+        """Path of a model's files on this machine; fetched to `azureml-models/<name>/<version>` when they are not there.
+
+        Args:
+            model_name: its name.
+            version: its version; default the newest.
+            _workspace: default `Workspace.from_config()`.
+
+        Raises:
+            ModelNotFoundException: there is no such model.
+            ServiceException: the service is away.
+        """
+        model = Model(_workspace or Workspace.from_config(), model_name, version=version)
+        folder = Path("azureml-models", model.name, str(model.version))
+        kept = next(iter(folder.iterdir()), None) if folder.is_dir() else None
+        return str(kept) if kept is not None else model.download(folder)
+
+    def update(
+        self,
+        tags: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
+    ) -> None:
+        """Replace tags or description where they are given.
+
+        Args:
+            tags: the new tags, all of them.
+            description: free text.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        del sample_input_dataset, sample_output_dataset, resource_configuration
+        changes: dict[str, Any] = {} if description is None else {"description": description}
+        if tags is not None:
+            texts = as_texts("tag", tags)
+            changes |= {"tags": texts, "remove_tags": [key for key in self.tags if key not in texts]}
+        self._change(changes)
+
+    def update_tags_properties(
+        self,
+        add_tags: Mapping[str, Any] | None = None,
+        remove_tags: Sequence[str] | None = None,
+        add_properties: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add and remove tags, and add properties, in one request.
+
+        Raises:
+            ServiceException: a property has another value already (status_code 400), or the service is away.
+        """
+        added = as_texts("tag", add_tags or {})
+        properties = as_texts("property", add_properties or {})
+        self._change({"tags": added, "remove_tags": list(remove_tags or ()), "properties": properties})
+
+    def serialize(self) -> dict[str, Any]:
+        """The model's record as JSON can hold it."""
+        return {**self._record, "id": self.id}
+
+    deploy = CloudCall(_SERVE)
+    package = CloudCall(_SERVE)
+    profile = CloudCall(_SERVE)
+    print_configuration = CloudCall(_SERVE)
 
     def add_tags(self, tags: Mapping[str, Any]) -> None:
         """Add or change tags.

@@ -43,25 +43,25 @@ class _OfflineRun:
         """Print an image's path or figure."""
         self._metric("image", name, path if path is not None else plot)
 
-    def log_residuals(self, name: str, value: Any, description: str = "") -> None:
+    def log_residuals(self, name: str, value: Any, description: str | None = None) -> None:
         """Print residuals."""
         self._metric("residual", name, value)
 
-    def log_predictions(self, name: str, value: Any, description: str = "") -> None:
+    def log_predictions(self, name: str, value: Any, description: str | None = None) -> None:
         """Print predictions."""
         self._metric("predictions", name, value)
 
-    def log_accuracy_table(self, name: str, value: Any, description: str = "") -> None:
+    def log_accuracy_table(self, name: str, value: Any, description: str | None = None) -> None:
         """Print an accuracy table."""
         self._metric("accuracy_table", name, value)
 
-    def log_confusion_matrix(self, name: str, value: Any, description: str = "") -> None:
+    def log_confusion_matrix(self, name: str, value: Any, description: str | None = None) -> None:
         """Print a confusion matrix."""
         self._metric("confusion_matrix", name, value)
 
-    def tag(self, key: str, value: Any = None) -> None:
+    def tag(self, name: str, value: Any = None) -> None:
         """Print a tag."""
-        print(f"Attempted to add tag {key} with value {value}")
+        print(f"Attempted to add tag {name} with value {value}")
 
     def set_tags(self, tags: Mapping[str, Any] | str) -> None:
         """Print tags."""

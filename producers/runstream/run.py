@@ -15,8 +15,10 @@ from .experiment import Experiment, submit_options
 from .lifecycle import Lifecycle
 from .live_runs import open_live
 from .reading import fetch_record, settle
-from .record import SCRIPT_RUN, Filter, RunRecord, check_filter, fits, list_records, run_params
+from .record import Filter, RunRecord, check_filter, fits, list_records, run_params
 from .recording import as_texts
+from .run_surroundings import RunSurroundings
+from .run_types import RunFactory, add_type, rehydrated
 from .starting import creation, origin, output_folders, wake_service
 from .workspace import Workspace
 
@@ -31,7 +33,7 @@ _RunType = TypeVar("_RunType", bound="Run")
 _MOST_CHILDREN = 100
 
 
-class Run(ArtifactMetrics, Lifecycle):
+class Run(ArtifactMetrics, RunSurroundings, Lifecycle):
     """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
 
     Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
@@ -225,7 +227,7 @@ class Run(ArtifactMetrics, Lifecycle):
             )
         for record in found:
             if fits(record, tags, properties, type, status):
-                yield _rehydrated(self._experiment, record)
+                yield rehydrated(self._experiment, record)
 
     def register_model(
         self,
@@ -262,6 +264,19 @@ class Run(ArtifactMetrics, Lifecycle):
 
     # --- finding runs ---
 
+    @staticmethod
+    def add_type_provider(runtype: str, run_factory: RunFactory) -> None:
+        """Have runs of a type, wherever they are looked up in this process, be objects of a class of yours.
+
+        Args:
+            runtype: the type.
+            run_factory: called with the experiment and the run's record, returns a `Run`.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        add_type(runtype, run_factory)
+
     @classmethod
     def get_context(
         cls, allow_offline: bool = True, used_for_context_manager: bool = False, **kwargs: Any
@@ -293,10 +308,11 @@ class Run(ArtifactMetrics, Lifecycle):
             ServiceException: there is none (status_code 404), or the service is away.
         """
         record = fetch_record(workspace._client, run_id)
-        return _rehydrated(
+        found: Run = rehydrated(
             Experiment(workspace, record.experiment, _skip_name_validation=True, _create_in_cloud=False),
             record,
         )
+        return found
 
     @staticmethod
     def list(
@@ -335,7 +351,7 @@ class Run(ArtifactMetrics, Lifecycle):
                 workspace._client, [*params, *run_params(tags, properties, type, status)]
             ):
                 if fits(record, tags, properties, type, status):
-                    yield _rehydrated(experiment, record)
+                    yield rehydrated(experiment, record)
 
         return found()
 
@@ -405,15 +421,8 @@ def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_u
         ServiceException: the experiment has no such run (status_code 404), or the service is away.
     """
     run = Run(experiment, run_id)
-    return _rehydrated(experiment, run._record) if rehydrate else run
-
-
-def _rehydrated(experiment: Experiment, record: RunRecord) -> Run:
-    if record.type != SCRIPT_RUN:
-        return Run._of(experiment, record)
-    from .script_run import ScriptRun
-
-    return ScriptRun._of(experiment, record)
+    found: Run = rehydrated(experiment, run._record) if rehydrate else run
+    return found
 
 
 def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record: RunRecord) -> _RunType:

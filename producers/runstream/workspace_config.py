@@ -52,7 +52,8 @@ def read_workspace(file: Path, required: bool = True) -> dict[str, Any]:
             return {key: document.get(key) for key in ("subscription_id", "resource_group", "workspace_name")}
         scope = str(document.get("Scope") or "").split("/")
         if len(scope) > 8:
-            return {"subscription_id": scope[2], "resource_group": scope[4], "workspace_name": scope[8]}
+            named = {"subscription_id": scope[2], "resource_group": scope[4], "workspace_name": scope[8]}
+            return named | ({"experiment": scope[10]} if len(scope) > 10 and scope[9] == "projects" else {})
         if settings := read_config(file):
             return {"workspace_name": settings.get("workspace"), "settings": settings}
     if required:

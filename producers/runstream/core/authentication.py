@@ -8,6 +8,18 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+__all__ = [
+    "AbstractAuthentication",
+    "ArmTokenAuthentication",
+    "Audience",
+    "AzureCliAuthentication",
+    "AzureMLTokenAuthentication",
+    "InteractiveLoginAuthentication",
+    "MsiAuthentication",
+    "ServicePrincipalAuthentication",
+    "TokenAuthentication",
+]
+
 
 class Audience(Enum):
     """What a token is for: kept, not used."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..datastore import Datastore
 
+__all__ = ["DataReference"]
+
 
 class DataReference:
     """A file or directory of a datastore. As text, and so as an argument of a submitted script, it is its path.

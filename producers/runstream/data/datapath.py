@@ -9,6 +9,8 @@ from .data_reference import DataReference
 if TYPE_CHECKING:
     from ..datastore import Datastore
 
+__all__ = ["DataPath"]
+
 
 class DataPath(DataReference):
     """A path in a datastore.

@@ -11,6 +11,8 @@ from ..exceptions import UserErrorException
 if TYPE_CHECKING:
     from .abstract_dataset import AbstractDataset
 
+__all__ = ["DatasetConsumptionConfig"]
+
 
 class DatasetConsumptionConfig:
     """A dataset a script is given. As text, and so as an argument, it is the directory its files lie in.

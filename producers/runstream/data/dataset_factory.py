@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from ..datastore import Datastore
 
+__all__ = ["DataType", "FileDatasetFactory", "TabularDatasetFactory"]
+
+
 _PARTITIONS = (
     "partition_format: columns are not made of paths here; pass include_path=True and split them in pandas"
 )

@@ -15,6 +15,8 @@ from ..exceptions import UserErrorException
 from .abstract_dataset import AbstractDataset, files_of
 from .dataset_consumption_config import DatasetConsumptionConfig
 
+__all__ = ["FileDataset", "MountContext"]
+
 
 class FileDataset(AbstractDataset):
     """Files under a name; made by `Dataset.File.from_files`.

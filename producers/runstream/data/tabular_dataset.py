@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _IN_PANDAS = "call to_pandas_dataframe() and do it there"
 
+__all__ = ["TabularDataset"]
+
 
 class TabularDataset(AbstractDataset):
     """Rows of files; made by `Dataset.Tabular.from_delimited_files` and its like.
