@@ -74,7 +74,7 @@ async def _deliver(
     ahead: asyncio.Task[list[Collected]] | None = None
     try:
         while not stop.is_set():
-            items = await ahead if ahead else collector.collect(_COLLECT_BYTES, now=once)
+            items = await asyncio.shield(ahead) if ahead else collector.collect(_COLLECT_BYTES, now=once)
             ahead = None
             sender.check()
             sender.tell_stored()  # only now: the collector is not thread-safe
@@ -102,7 +102,7 @@ async def _deliver(
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), collector.pause)
         # A stop delivers what is there, within reason; what is not acknowledged is sent again by the next agent.
-        items = await ahead if ahead else []
+        items = await asyncio.shield(ahead) if ahead else []
         ahead = None
         for item in [*items, *collector.collect(_COLLECT_BYTES, now=True)]:
             await sender.send(item)
