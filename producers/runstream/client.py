@@ -10,11 +10,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from runstream_schemas.settings import Settings
 
@@ -22,6 +22,7 @@ from .exceptions import AuthenticationException, ServiceException
 
 if TYPE_CHECKING:
     import http.client
+    import socket
 
 # http.client and urllib.parse are imported where they are used: they take longer to load than all the rest a script needs
 # to start a run and log to it.
@@ -33,6 +34,7 @@ _NOT_STARTED_TIMEOUT = 5.0  # nobody is asked to start one, so it is there or ju
 _ANSWER_TIMEOUT = (
     75.0  # longer than a read may wait for this process's writes (30 s) or a query may take (60 s)
 )
+_SHORTEST_CONNECT, _LONGEST_CONNECT = 0.25, 10.0
 _RETRIED = frozenset({429, 502, 503, 504})
 _PIECE = 1 << 20
 
@@ -115,6 +117,7 @@ class ServiceClient:
         *,
         body: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
+        patience: float = AWAY_TIMEOUT,
     ) -> Response:
         """One request, repeated while the service is away; every request of the API may be repeated.
 
@@ -124,13 +127,14 @@ class ServiceClient:
             params: query parameters; a name may come several times.
             body: content; a file must be seekable and is sent from its current position.
             headers: further headers. A file's `Content-Length` has to be among them.
+            patience: seconds to go on trying while the service is away.
         """
         import http.client
 
         start = body.tell() if body is not None and not isinstance(body, bytes) else 0
-        deadline = time.monotonic() + AWAY_TIMEOUT
+        deadline = time.monotonic() + patience
         while True:
-            with self._answer(method, path, params, body, headers, start) as answer:
+            with self._answer(method, path, params, body, headers, start, patience) as answer:
                 try:
                     content = answer.read()
                 except (http.client.HTTPException, OSError) as error:
@@ -140,33 +144,49 @@ class ServiceClient:
                 named = {name.lower(): value for name, value in answer.getheaders()}
                 return Response(answer.status, named, content)
 
-    def download(self, path: str, target: IO[bytes]) -> None:
-        """GET a file into `target`, in pieces; after a broken connection it goes on where it stopped."""
+    def download(
+        self,
+        path: str,
+        target: IO[bytes],
+        progress: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
+    ) -> None:
+        """GET a file into `target`, in pieces; after a broken connection it goes on where it stopped.
+
+        Args:
+            progress: given the file's size, a context whose function is told how far it came.
+        """
         import http.client
 
-        done, deadline = 0, time.monotonic() + AWAY_TIMEOUT
-        while True:
-            with self._answer(
-                "GET", path, (), None, {"Range": f"bytes={done}-"} if done else None, 0
-            ) as answer:
-                if done and answer.status != 206:
-                    target.seek(0)
-                    target.truncate()
-                    done = 0
-                wanted = done + (answer.length or 0)
-                broken: Exception = ConnectionError("the connection broke")
-                try:
-                    # A connection that breaks reads as the end of the file: the length tells them apart.
-                    while piece := answer.read(_PIECE):
-                        target.write(piece)
-                        done += len(piece)
-                        deadline = time.monotonic() + AWAY_TIMEOUT
-                except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-                    broken = error
-                if done >= wanted:
-                    return
-                if time.monotonic() > deadline:
-                    raise self._away(broken) from broken
+        done, deadline, tag = 0, time.monotonic() + AWAY_TIMEOUT, ""
+        with ExitStack() as stack:
+            show: Callable[[int], None] | None = None
+            while True:
+                # If the file was replaced meanwhile, all of the new one is sent.
+                rest = {"Range": f"bytes={done}-", "If-Range": tag} if done and tag else None
+                with self._answer("GET", path, (), None, rest, 0) as answer:
+                    if answer.status != 206:
+                        target.seek(0)
+                        target.truncate()
+                        done = 0
+                    tag = answer.headers.get("ETag", "")
+                    wanted = done + (answer.length or 0)
+                    if progress is not None and show is None:
+                        show = stack.enter_context(progress(wanted))
+                    broken: Exception = ConnectionError("the connection broke")
+                    try:
+                        # A connection that breaks reads as the end of the file: the length tells them apart.
+                        while piece := answer.read(_PIECE):
+                            target.write(piece)
+                            done += len(piece)
+                            deadline = time.monotonic() + AWAY_TIMEOUT
+                            if show is not None:
+                                show(done)
+                    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+                        broken = error
+                    if done >= wanted:
+                        return
+                    if time.monotonic() > deadline:
+                        raise self._away(broken) from broken
 
     def events(self, params: Params = ()) -> Iterator[dict[str, Any]]:
         """The service's stream of changes, until it ends: `{"metrics": [run ids] or None, ...}`; {}: a sign of life, or
@@ -194,12 +214,13 @@ class ServiceClient:
         body: bytes | IO[bytes] | None,
         headers: Mapping[str, str] | None,
         start: int,
+        patience: float = AWAY_TIMEOUT,
     ) -> Iterator[http.client.HTTPResponse]:
         import http.client
         from urllib.parse import urlencode
 
         target = f"{path}?{urlencode(params)}" if params else path
-        deadline = time.monotonic() + AWAY_TIMEOUT
+        deadline = time.monotonic() + patience
         pause = 0.05
         while True:
             if body is not None and not isinstance(body, bytes):
@@ -234,14 +255,25 @@ class ServiceClient:
         headers: Mapping[str, str],
         deadline: float,
     ) -> http.client.HTTPResponse:
+        import http.client
         from urllib.parse import urlsplit
 
         address = self.address(deadline - time.monotonic())
         connection = self._connection(address)
+        if connection.sock is None:  # a host that swallows packets must not take as long as a slow answer
+            connection.timeout = min(max(deadline - time.monotonic(), _SHORTEST_CONNECT), _LONGEST_CONNECT)
+            connection.connect()
+            cast("socket.socket", connection.sock).settimeout(_ANSWER_TIMEOUT)
         extra = {"Authorization": f"Bearer {address.token}"} if address.token else {}
-        connection.request(
-            method, urlsplit(address.url).path + target, body=body, headers={**extra, **headers}
-        )
+        path = urlsplit(address.url).path + target
+        try:
+            connection.request(method, path, body=body, headers={**extra, **headers})
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # A server that refuses a long body may not wait for its end: its answer says why.
+            try:
+                return connection.getresponse()
+            except (http.client.HTTPException, OSError):
+                raise error from None
         return connection.getresponse()
 
     def _connection(self, address: Address) -> http.client.HTTPConnection:

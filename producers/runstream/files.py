@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from .client import ServiceClient, quoted
+from .client import AWAY_TIMEOUT, ServiceClient, quoted
 from .exceptions import AzureMLAggregatedException, ServiceException, UserErrorException
 
-IGNORED = frozenset({"azureml.log"})
-"""Files that automatic capture leaves out."""
+WHOLE = 8 << 20
+"""Bytes up to which a file goes in one request."""
+PIECE = 8 << 20
+_STANDSTILL = 120.0
+_CONTENT_TYPE = "application/octet-stream"
 
 
 @dataclass(slots=True)
@@ -43,70 +48,166 @@ def normalised(name: str) -> str:
     return "/".join(parts)
 
 
-def upload(client: ServiceClient, run_id: str, name: str, source: Any) -> dict[str, Any]:
+@contextlib.contextmanager
+def opened(source: Any) -> Iterator[IO[bytes]]:
+    """A path or a stream as a stream of bytes that can be rewound: a repeat after a broken connection has to start over.
+
+    Raises:
+        UserErrorException: another type, or a directory.
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_dir():
+            raise UserErrorException(f"{path} is a directory; use upload_folder")
+        with path.open("rb") as file:
+            yield file
+    elif isinstance(source, io.TextIOBase):
+        yield io.BytesIO(source.read().encode())
+    elif isinstance(source, io.IOBase) or hasattr(source, "read"):
+        if source.seekable():
+            yield source
+            return
+        import tempfile
+
+        with tempfile.TemporaryFile() as kept:
+            while piece := source.read(1 << 20):
+                kept.write(piece)
+            kept.seek(0)
+            yield kept
+    else:
+        raise UserErrorException(
+            f"UnsupportedType: {type(source).__name__} cannot be uploaded; pass a path or a stream"
+        )
+
+
+def put(
+    client: ServiceClient,
+    run_id: str,
+    name: str,
+    stream: IO[bytes],
+    *,
+    captured: bool = False,
+    patience: float = AWAY_TIMEOUT,
+) -> dict[str, Any]:
     """Store one file. The same bytes under the same name are accepted again.
+
+    A large one goes in pieces: after a broken connection, also to a service that was started again, it goes on where it
+    stopped, and memory does not grow with it. Nobody sees anything of it before it is whole.
 
     Args:
         client: of the run's service.
         run_id: the run.
         name: path among the run's files.
-        source: a path, or a stream read to its end.
+        stream: can be rewound; sent from its present position to its end.
+        captured: collected by itself: it leaves alone what a call stored, and gives way to a later state or a call.
+        patience: seconds to go on trying while the service is away.
 
     Returns:
-        `{"path", "size", "sha256"}` of the stored file.
+        `{"path", "size", "sha256"}` of what the name holds now.
 
     Raises:
-        UserErrorException: another type of source, or a name that cannot be used.
-        FileNotFoundError: there is no such file.
+        UserErrorException: a name that cannot be used.
         AzureMLAggregatedException: the name is taken by other bytes.
-        ServiceException: the service is away, or could not store it.
+        ServiceException: the service is away, has no room (status_code 507), or could not store it.
     """
     name = normalised(name)
-    import tempfile
-
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.is_dir():
-            raise UserErrorException(f"{path} is a directory; use upload_folder")
-        with path.open("rb") as stream:
-            return _put(client, run_id, name, stream)
-    if isinstance(source, io.TextIOBase):
-        return _put(client, run_id, name, io.BytesIO(source.read().encode()))
-    if isinstance(source, io.IOBase) or hasattr(source, "read"):
-        if source.seekable():
-            return _put(client, run_id, name, source)
-        with tempfile.TemporaryFile() as kept:  # a repeat after a broken connection has to start over
-            while piece := source.read(1 << 20):
-                kept.write(piece)
-            kept.seek(0)
-            return _put(client, run_id, name, kept)
-    raise UserErrorException(
-        f"UnsupportedType: {type(source).__name__} cannot be uploaded; pass a path or a stream"
-    )
-
-
-def _put(client: ServiceClient, run_id: str, name: str, stream: IO[bytes]) -> dict[str, Any]:
     start = stream.tell()
     size = stream.seek(0, os.SEEK_END) - start
     stream.seek(start)
+    path = f"/api/v1/runs/{quoted(run_id)}/files/{quoted(name)}"
+    params = [("captured", "1")] if captured else []
     try:
-        answer = client.request(
-            "PUT",
-            f"/api/v1/runs/{quoted(run_id)}/files/{quoted(name)}",
-            body=stream,
-            headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
-        )
+        if size > WHOLE:
+            return _put_large(client, path, params, stream, start, size, patience)
+        headers = {"Content-Length": str(size), "Content-Type": _CONTENT_TYPE}
+        stored: dict[str, Any] = client.request(
+            "PUT", path, params, body=stream, headers=headers, patience=patience
+        ).json()
+        return stored
     except ServiceException as error:
+        if error.status_code == 400 and "file path" in error.message:
+            raise UserErrorException(f"file name {name!r:.200} cannot be used: {error.message}") from None
         if error.status_code != 409:
             raise
         raise AzureMLAggregatedException(
             f"UserError: Resource Conflict: ArtifactId ExperimentRun/dcid.{run_id}/{name} already exists."
+            + (f" ({error.message})" if "would be a folder" in error.message else "")
         ) from error
-    stored: dict[str, Any] = answer.json()
-    return stored
 
 
-def append(client: ServiceClient, run_id: str, name: str, offset: int, piece: bytes) -> int:
+def _put_large(
+    client: ServiceClient,
+    path: str,
+    params: list[tuple[str, str]],
+    stream: IO[bytes],
+    start: int,
+    size: int,
+    patience: float,
+) -> dict[str, Any]:
+    """In pieces below the digest of the whole, then given its name."""
+    import hashlib
+
+    from .progress import progress
+
+    digest = hashlib.sha256()
+    left = size
+    while left and (piece := stream.read(min(PIECE, left))):
+        digest.update(piece)
+        left -= len(piece)
+    sha256 = digest.hexdigest()
+    whole = [*params, ("upload", sha256), ("size", str(size))]
+    headers = {"Content-Type": _CONTENT_TYPE}
+    with progress(path.rpartition("/")[2], size) as show:
+        moved = time.monotonic()
+        offset = -1
+        while True:
+            try:
+                stored: dict[str, Any] = client.request(
+                    "PUT", path, whole, body=b"", headers=headers, patience=patience
+                ).json()
+                return stored
+            except ServiceException as error:
+                reached = _offset(error)
+            while reached < size:
+                if reached != offset:
+                    offset, moved = reached, time.monotonic()
+                elif time.monotonic() - moved > _STANDSTILL:
+                    raise ServiceException(f"{path}: the upload stands still at byte {offset} of {size}", 503)
+                else:
+                    time.sleep(0.2)  # somebody else is sending the same content
+                show(offset)
+                stream.seek(start + offset)
+                piece = stream.read(min(PIECE, size - offset))
+                if not piece:
+                    raise UserErrorException(f"{path}: the file became shorter while it was uploaded")
+                try:
+                    reached = int(
+                        client.request(
+                            "PATCH", f"/api/v1/uploads/{sha256}", [("offset", str(offset))], body=piece,
+                            headers=headers, patience=patience,
+                        ).json()["offset"]
+                    )  # fmt: skip
+                except ServiceException as error:
+                    reached = _offset(error)
+
+
+def _offset(error: ServiceException) -> int:
+    """How far an upload has come, from the refusal of a piece that does not go on from there."""
+    offset = error.details.get("offset")
+    if error.status_code != 409 or not isinstance(offset, int):
+        raise error
+    return offset
+
+
+def append(
+    client: ServiceClient,
+    run_id: str,
+    name: str,
+    offset: int,
+    piece: bytes,
+    patience: float = AWAY_TIMEOUT,
+) -> int:
     """Add a piece to a file that grows; returns the size the file then has, from where to go on.
 
     Args:
@@ -122,6 +223,7 @@ def append(client: ServiceClient, run_id: str, name: str, offset: int, piece: by
             [("append_at", str(offset))],
             body=piece,
             headers={"Content-Type": "text/plain; charset=utf-8"},
+            patience=patience,
         )
     except ServiceException as error:
         size = error.details.get("size")
@@ -144,30 +246,11 @@ def folder_files(name: str, folder: str | os.PathLike[str]) -> Iterator[tuple[st
             yield f"{name.rstrip('/')}/{path.relative_to(root).as_posix()}", path
 
 
-def list_files(client: ServiceClient, run_id: str) -> list[dict[str, Any]]:
-    """The run's files as stored: `path`, `size`, `sha256`, `created_utc`."""
-    found: list[dict[str, Any]] = client.get_json(f"/api/v1/runs/{quoted(run_id)}/files")["files"]
+def list_files(client: ServiceClient, run_id: str, patience: float = AWAY_TIMEOUT) -> list[dict[str, Any]]:
+    """The run's files as stored: `path`, `size`, `sha256`, `created_utc`, `captured`."""
+    answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}/files", patience=patience)
+    found: list[dict[str, Any]] = answer.json()["files"]
     return found
-
-
-def capture(client: ServiceClient, run_id: str, folders: list[str], where: Path) -> None:
-    """Store what lies in the run's output folders, but for names already stored.
-
-    Args:
-        folders: as the user named them, relative to `where`; also their names among the run's files.
-    """
-    found = [
-        pair
-        for folder in folders
-        for pair in folder_files(normalised(folder), where / folder)
-        if pair[1].name not in IGNORED
-    ]
-    if not found:
-        return
-    have = {file["path"] for file in list_files(client, run_id)}
-    for name, path in found:
-        if name not in have:
-            upload(client, run_id, name, path)
 
 
 def download(client: ServiceClient, run_id: str, name: str, target: Path, checksum: bool = False) -> None:
@@ -182,13 +265,19 @@ def download(client: ServiceClient, run_id: str, name: str, target: Path, checks
     """
     import tempfile
 
+    from .progress import progress
+
     name = normalised(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
     try:
         with os.fdopen(handle, "w+b") as stream:
             try:
-                client.download(f"/api/v1/runs/{quoted(run_id)}/files/{quoted(name)}", stream)
+                client.download(
+                    f"/api/v1/runs/{quoted(run_id)}/files/{quoted(name)}",
+                    stream,
+                    lambda size: progress(name, size),
+                )
             except ServiceException as error:
                 if error.status_code != 404:
                     raise

@@ -8,9 +8,8 @@ import time
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import files
 from .exceptions import ActivityFailedException, AzureMLException, ServiceException
 from .job import request_cancel
 from .live_runs import ENDINGS, failure_of, open_live
@@ -18,6 +17,10 @@ from .output_capture import OutputCapture
 from .reading import settle
 from .record import SCRIPT_RUN, TERMINAL
 from .run_logs import RunLogs
+
+if TYPE_CHECKING:
+    from .log_shipping import LogShipping
+    from .output_collection import OutputCollection
 
 _log = logging.getLogger("runstream")
 _Self = TypeVar("_Self", bound="Lifecycle")
@@ -27,6 +30,8 @@ class Lifecycle(RunLogs):
     """The half of `Run` that changes its status."""
 
     _capture: OutputCapture | None = None
+    _shipping: LogShipping | None = None
+    _collection: OutputCollection | None = None
 
     def start(self) -> None:
         """Set the run Running; one that has ended is opened again."""
@@ -89,6 +94,7 @@ class Lifecycle(RunLogs):
             return
         if self._record.status == wanted == "Failed":
             return
+        self._await_snapshot()
         self._live().end(kind)
         self._record.status = wanted
 
@@ -104,20 +110,43 @@ class Lifecycle(RunLogs):
             )
 
     def _store_outputs(self) -> None:
+        if not self._outputs:
+            return
+        if self._collection is None:
+            from .output_collection import OutputCollection
+
+            self._collection = OutputCollection(self._client, self._id, self._outputs, self._where)
         try:
-            files.capture(self._client, self._id, self._outputs, self._where)
+            self._collection.finish()
+        except (ServiceException, AzureMLException, OSError) as error:
+            message = f"files of {', '.join(self._outputs)} were not stored ({getattr(error, 'message', '') or error})"
+            _log.warning("run %s: %s; upload_folder() stores them later", self._id, message)
+            self._live().writer.status("warning", {"message": message[:1000]})
+
+    def _store_logs(self) -> None:
+        """Store what is left of the logs of a `with` block."""
+        if self._shipping is None:
+            return
+        self._shipping.stop()
+        try:
+            self._shipping.finish()
         except (ServiceException, AzureMLException, OSError) as error:
             _log.warning(
-                "run %s: files of %s were not stored (%s); upload_folder() stores them later",
-                self._id,
-                ", ".join(self._outputs),
-                getattr(error, "message", error),
+                "run %s: its logs were not all stored (%s)", self._id, getattr(error, "message", "") or error
             )
+        self._shipping = None
 
     def __enter__(self: _Self) -> _Self:
+        from .log_shipping import LogShipping
+        from .output_collection import OutputCollection
+
         self._where = Path.cwd()
-        self._capture = OutputCapture(self._where / "logs")
+        logs = self._where / "logs"
+        self._capture = OutputCapture(logs)
         self._capture.start()
+        self._collection = OutputCollection(self._client, self._id, self._outputs, self._where, [logs])
+        self._shipping = LogShipping(self._client, self._id, {logs: "logs"}, self._collection.look)
+        self._shipping.start()
         return self
 
     def __exit__(
@@ -132,7 +161,7 @@ class Lifecycle(RunLogs):
             self._capture.write("".join(traceback.format_exception(kind, error, trace)))
         if self._capture is not None:
             self._capture.stop()
-        self._outputs = [*self._outputs, "logs"] if "logs" not in self._outputs else self._outputs
+        self._store_logs()
         if clean:
             self.complete()
         else:

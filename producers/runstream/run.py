@@ -17,6 +17,7 @@ from .live_runs import open_live
 from .reading import fetch_record, settle
 from .record import Filter, RunRecord, check_filter, fits, list_records, run_params
 from .recording import as_texts
+from .run_snapshots import RunSnapshots
 from .run_surroundings import RunSurroundings
 from .run_types import RunFactory, add_type, rehydrated
 from .starting import creation, origin, output_folders, wake_service
@@ -33,7 +34,7 @@ _RunType = TypeVar("_RunType", bound="Run")
 _MOST_CHILDREN = 100
 
 
-class Run(ArtifactMetrics, RunSurroundings, Lifecycle):
+class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
     """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
 
     Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
@@ -109,6 +110,8 @@ class Run(ArtifactMetrics, RunSurroundings, Lifecycle):
             live.writer.tag(key, value)
         wake_service(settings)
         return run
+        if snapshot_directory is not None:
+            run._snapshot_later(snapshot_directory, live)
 
     @property
     def parent(self) -> Run | None:

@@ -47,6 +47,7 @@ class RunFacts(RunHandle):
         Raises:
             ServiceException: the service is away.
         """
+        self._await_snapshot()
         return dict(self._refresh().properties)
 
     def get_details(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ class RunFacts(RunHandle):
         Raises:
             ServiceException: the service is away.
         """
+        self._await_snapshot()
         record = self._refresh()
         details: dict[str, Any] = {
             "runId": self._id,

@@ -23,6 +23,9 @@ class RunFiles(RunHandle):
     ) -> Any:
         """Store a file with the run; returns when it is stored. The same bytes under the same name are accepted again.
 
+        While the service is away the file is kept in the home, with a warning, and stored by whoever runs next. A large one
+        goes on where it stopped after an interruption, and shows a bar on a terminal.
+
         Args:
             name: path among the run's files, with `/`.
             path_or_stream: a path, or an open stream.
@@ -34,7 +37,7 @@ class RunFiles(RunHandle):
             UserErrorException: another type, or a name that leads out of the run's folder.
             FileNotFoundError: there is no such file.
             AzureMLAggregatedException: the name is taken by other bytes.
-            ServiceException: the service is away.
+            ServiceException: the service has no room (status_code 507), or could not store it.
         """
         return self._upload([(name, path_or_stream)])
 
@@ -46,41 +49,45 @@ class RunFiles(RunHandle):
         timeout_seconds: float | None = None,
         datastore_name: str | None = None,
     ) -> Any:
-        """Store several files; as `upload_file`.
+        """Store several files, some of them at a time; as `upload_file`.
 
         Args:
             names: paths among the run's files.
             paths: the files, as many.
             return_artifacts: return a pair, the second a dictionary by name.
+            timeout_seconds: no further file is begun after that time.
 
         Raises:
             TypeError: lengths that differ.
+            AzureMLAggregatedException: names that are taken by other bytes; the other files are stored.
+            AzureMLException: not all were stored within `timeout_seconds`.
         """
         if len(names) != len(paths):
             raise TypeError(f"upload_files: {len(names)} names but {len(paths)} paths")
         if len(set(names)) != len(names):
             _log.warning("upload_files: a name occurs more than once")
-        result = self._upload(zip(names, paths, strict=True))
+        result = self._upload(zip(names, paths, strict=True), timeout_seconds)
         return (result, result.artifacts) if return_artifacts else result
 
     def upload_folder(
         self, name: str, path: str | os.PathLike[str], datastore_name: str | None = None
     ) -> Any:
-        """Store all files below a folder as `<name>/<path below it>`; as `upload_file`.
+        """Store all files below a folder as `<name>/<path below it>`, some of them at a time; as `upload_file`.
 
         Raises:
             UserErrorException: there is no such folder.
+            AzureMLAggregatedException: names that are taken by other bytes; the other files are stored.
         """
         if not Path(path).is_dir():
             raise UserErrorException(f"upload_folder: there is no directory {path}")
         return self._upload(files.folder_files(name, path))
 
-    def _upload(self, pairs: Iterable[tuple[str, Any]]) -> files.UploadResult:
-        result = files.UploadResult()
-        for name, source in pairs:
-            stored = files.upload(self._client, self._id, name, source)
-            result.artifacts[stored["path"]] = stored
-        return result
+    def _upload(
+        self, pairs: Iterable[tuple[str, Any]], timeout_seconds: float | None = None
+    ) -> files.UploadResult:
+        from .file_batch import upload_all
+
+        return upload_all(self._client, self._id, list(pairs), timeout_seconds)
 
     def get_file_names(self) -> list[str]:
         """Paths of the run's files.

@@ -14,10 +14,13 @@ from .record import RunRecord
 
 if TYPE_CHECKING:
     from .experiment import Experiment
+    from .snapshot_taking import SnapshotJob
 
 
 class RunHandle:
     """A run's identity and its two connections: the spool for what is recorded, the service for what is asked."""
+
+    _snapshot_job: SnapshotJob | None = None  # of its source, being taken in the background
 
     def _become(self, experiment: Experiment, record: RunRecord, outputs: list[str]) -> None:
         self._experiment, self._record, self._outputs = experiment, record, outputs
@@ -48,6 +51,12 @@ class RunHandle:
     def _refresh(self) -> RunRecord:
         self._record = fetch_record(self._client, self._id)
         return self._record
+
+    def _await_snapshot(self) -> None:
+        """Wait until the snapshot of the run's source is taken, if it is being taken."""
+        if self._snapshot_job is not None:
+            self._snapshot_job.wait()
+            self._snapshot_job = None
 
     @property
     def id(self) -> str:

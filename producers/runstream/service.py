@@ -39,6 +39,7 @@ from .home import (
     spool_changed,
     write_service,
 )
+from .outbox import run_outbox
 
 if TYPE_CHECKING:
     from runstream_consumers.postgres_server import PostgresServer
@@ -177,6 +178,7 @@ class _Service:
             "consumer": lambda: run_consumer(settings, stop, source="spool"),
             "compactor": lambda: run_compactor(settings, stop, alone=True),  # the home is locked
         }
+        parts["outbox"] = lambda: run_outbox(replace(settings, database=""), stop)
         parts["queue"] = lambda: _carry_on_queue(replace(settings, database=""), stop)
         if postgres is not None:
             parts["postgres"] = lambda: _watch_postgres(postgres, stop)

@@ -37,15 +37,15 @@ class IgnoreRules:
         return result
 
 
-def source_files(folder: Path, leave_out: Path | None = None) -> Iterator[tuple[str, Path]]:
+def source_files(folder: Path, *leave_out: Path) -> Iterator[tuple[str, Path]]:
     """(relative path, file) of what belongs to a directory; links that lead out of it are left out.
 
     Args:
         folder: the directory.
-        leave_out: a directory inside it that does not belong to it.
+        leave_out: directories inside it that do not belong to it.
     """
     rules, root = IgnoreRules.read(folder), folder.resolve()
-    foreign = leave_out.resolve() if leave_out is not None else None
+    foreign = {path.resolve() for path in leave_out}
     for here, folders, files in os.walk(root):
         above = Path(here).relative_to(root).as_posix()
         prefix = "" if above == "." else above + "/"
@@ -54,7 +54,7 @@ def source_files(folder: Path, leave_out: Path | None = None) -> Iterator[tuple[
             for name in folders
             if not rules.ignored(prefix + name, True)
             and not Path(here, name).is_symlink()
-            and Path(here, name) != foreign
+            and Path(here, name) not in foreign
         )
         for name in sorted(files):
             path = Path(here, name)

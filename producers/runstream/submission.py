@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -15,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 from runstream_schemas.settings import Settings
 
 from .autostart import environment as process_environment
+from .client import ServiceClient
 from .compute.local import LEAST_RUNS
 from .compute.places import places_taken
 from .compute.queue import Entry, enqueue, ensure_runner, entries
 from .compute.registry import LOCAL, TargetRecord, opener, targets
 from .environment_build import check_buildable
-from .exceptions import AzureMLException, ExperimentExecutionException, ServiceException, UserErrorException
+from .exceptions import (
+    AuthenticationException,
+    AzureMLException,
+    ExperimentExecutionException,
+    ServiceException,
+    UserErrorException,
+)
 from .job import CHILDREN, RUN_FILE, Job, run_directory, write_job
 from .live_runs import open_live
 from .record import SCRIPT_RUN, RunRecord
@@ -28,12 +36,15 @@ from .recording import as_texts
 from .run_configuration import RunConfiguration, texts
 from .script_run import ScriptRun
 from .script_run_config import ScriptRunConfig
+from .snapshot_taking import source_properties
 from .source_folder import copy_source
 from .starting import creation, origin, wake_service
 
 if TYPE_CHECKING:
     from .experiment import Experiment
     from .run import Run
+
+_log = logging.getLogger("runstream")
 
 
 def submit(
@@ -58,6 +69,7 @@ def submit(
         ExperimentExecutionException: the script is not in the source directory, or the process cannot be started.
         RunEnvironmentException: the environment needs a tool this machine does not have.
         ServiceException: the workspace has no such compute target (status_code 400).
+        SnapshotException: the directory is larger or has more files than a snapshot may.
         ComputeTargetException: what the target's kind needs is not installed.
         UserErrorException: arguments of a wrong kind, or a run id submitted before.
     """
@@ -75,6 +87,9 @@ def submit(
     run_id = run_id or f"{experiment.name}_{int(time.time())}_{secrets.token_hex(4)}"
     directory = run_directory(settings, run_id)
     record = _record(experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
+    wake_service(settings)
+    if wish.history.snapshot_project:
+        record.properties.update(_source_properties(experiment.workspace._client, source))
     job = Job(
         run_id=run_id,
         experiment=experiment.name,
@@ -100,7 +115,6 @@ def submit(
         },
     )
     entry = Entry(run_id, parent.id if parent else "", directory.name, experiment.workspace.name, target.name)
-    wake_service(settings)
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
@@ -143,6 +157,14 @@ def _give_way(parent: Run | None) -> None:
         and (file := os.environ.get(RUN_FILE))
     ):
         Path(file).with_name(CHILDREN).touch()
+
+
+def _source_properties(client: ServiceClient, source: Path) -> dict[str, str]:
+    try:
+        return source_properties(client, source)
+    except (ServiceException, AuthenticationException, OSError) as error:
+        _log.warning("the run has no snapshot of %s: %s", source, getattr(error, "message", "") or error)
+        return {}
 
 
 def _has_to_wait(settings: Settings, entry: Entry, target: TargetRecord) -> bool:

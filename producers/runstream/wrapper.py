@@ -26,7 +26,6 @@ from typing import Any
 
 from runstream_schemas.settings import Settings
 
-from . import files
 from .client import client_for, quoted
 from .compute.queue import ensure_runner
 from .environment import Environment
@@ -35,6 +34,8 @@ from .exceptions import AuthenticationException, AzureMLException, ServiceExcept
 from .job import BUILD_LOG, DRIVER_LOG, RUN_FILE, STARTED, STD_LOG, read_job
 from .live_runs import open_live
 from .log_shipping import LogShipping
+from .outbox import store_file
+from .output_collection import OutputCollection
 from .process_tree import end_tree
 from .script_outcome import error_of
 from .starting import wake_service
@@ -60,7 +61,9 @@ class Wrapper:
         watched = {directory / "azureml-logs": "azureml-logs"}
         if self.job.collect:
             watched[self.code / "logs"] = "logs"
-        self.shipping = LogShipping(self.client, self.job.run_id, watched, self._ask)
+        outputs = ["outputs"] if self.job.collect else []
+        self.collection = OutputCollection(self.client, self.job.run_id, outputs, self.code)
+        self.shipping = LogShipping(self.client, self.job.run_id, watched, self._look)
 
     def run(self) -> None:
         """Do it all."""
@@ -208,7 +211,7 @@ class Wrapper:
         if error is not None:
             writer.status("error", {"error": error})
         self.shipping.stop()
-        for what, collect in (("logs", self._collect_logs), ("outputs", self._collect_outputs)):
+        for what, collect in (("logs", self._collect_logs), ("outputs", self.collection.finish)):
             try:
                 collect()
             except (ServiceException, AuthenticationException, AzureMLException, OSError) as problem:
@@ -218,13 +221,14 @@ class Wrapper:
         self.live.end(kind)
 
     def _collect_logs(self) -> None:
-        self.shipping.send(all_of_it=True)
+        self.shipping.finish()
         if (self.directory / DRIVER_LOG).exists():
-            files.upload(self.client, self.job.run_id, STD_LOG, self.directory / DRIVER_LOG)
+            with (self.directory / DRIVER_LOG).open("rb") as stream:
+                store_file(self.client, self.job.run_id, STD_LOG, stream, captured=True)
 
-    def _collect_outputs(self) -> None:
-        if self.job.collect:
-            files.capture(self.client, self.job.run_id, ["outputs"], self.code)
+    def _look(self) -> None:
+        self._ask()
+        self.collection.look()
 
     def _cancel_asked(self) -> bool:
         return (self.directory / "cancel").exists()

@@ -1,7 +1,7 @@
 """Files of runs: streamed into the store, whole or not there, with their checksum; read back in ranges.
 
-Names are given out once: whoever stores a path first owns it, and the same bytes again are welcome. The row in `artifacts`
-decides: it is inserted before the file appears and committed after, so that of two writers of one name the second waits for
+Names are given out once: whoever stores a path first owns it, and the same bytes again are welcome; only what was collected by
+itself gives way (see `claim`). The row in `artifacts` decides: it is inserted before the file appears and committed after, so that of two writers of one name the second waits for
 the first and then compares checksums.
 """
 
@@ -20,7 +20,7 @@ import asyncpg
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
-from runstream_schemas.store import NewFile, Store
+from runstream_schemas.store import NewFile, Store, write_failed
 
 from . import queries
 from .runs import iso
@@ -41,10 +41,17 @@ class Artifact:
     sha256: str
     content_type: str | None
     created: datetime
+    captured: bool = False
 
     def record(self) -> dict[str, object]:
         """As the HTTP API shows it."""
-        return {"path": self.path, "size": self.size, "sha256": self.sha256, "created_utc": iso(self.created)}
+        return {
+            "path": self.path,
+            "size": self.size,
+            "sha256": self.sha256,
+            "created_utc": iso(self.created),
+            "captured": self.captured,
+        }
 
 
 class PathTaken(QueryError):
@@ -89,10 +96,14 @@ async def save(
     path: str,
     content: AsyncIterable[bytes],
     content_type: str | None,
+    captured: bool = False,
 ) -> tuple[Artifact, bool]:
-    """Store a file of a run; returns it, and whether it is new.
+    """Store a file of a run; returns what the path holds, and whether it was written now.
 
     A run nobody has heard of yet gets a row: its creation may still be on its way.
+
+    Args:
+        captured: see `claim`.
 
     Raises:
         PathTaken: the path holds other bytes already, or is a folder.
@@ -100,24 +111,62 @@ async def save(
         StoreError: the store could not take it.
     """
     path = check_path(path)
-    if not run_id or len(run_id.encode()) > MAX_RUN_ID_BYTES:
-        raise QueryError(f"run id {run_id!r:.80}: expected 1 to {MAX_RUN_ID_BYTES} bytes")
+    check_run_id(run_id)
     await check_folders(pool, run_id, path)
     file = await asyncio.to_thread(store.create, place(run_id, path))
     try:
         size, digest = await receive(file, content)
         async with pool.acquire() as connection, connection.transaction():
-            await connection.execute(queries.ADD_RUN, run_id)
-            row = await connection.fetchrow(queries.ADD_ARTIFACT, run_id, path, size, digest, content_type)
-            if row is not None:
+            artifact, wanted = await claim(connection, run_id, path, size, digest, content_type, captured)
+            if wanted:
                 await asyncio.to_thread(file.commit)
-                return from_row(row), True
+            return artifact, wanted
     finally:
         await asyncio.shield(asyncio.to_thread(file.abort))  # does nothing after the commit
-    existing = await find(pool, run_id, path)
-    if existing is None or existing.sha256 != digest:
+
+
+def check_run_id(run_id: str) -> None:
+    """Refuse what cannot be a run's id.
+
+    Raises:
+        QueryError: it is empty or too long.
+    """
+    if not run_id or len(run_id.encode()) > MAX_RUN_ID_BYTES:
+        raise QueryError(f"run id {run_id!r:.80}: expected 1 to {MAX_RUN_ID_BYTES} bytes")
+
+
+async def claim(
+    connection: Any,
+    run_id: str,
+    path: str,
+    size: int,
+    digest: str,
+    content_type: str | None,
+    captured: bool,
+) -> tuple[Artifact, bool]:
+    """Give a path to a content, within a transaction; (what the path holds, whether its bytes have to be put there now).
+
+    Args:
+        captured: collected by itself, not stored by a call: it never takes the place of what a call stored, and gives its
+            own place to the next state of the file and to any call.
+
+    Raises:
+        PathTaken: the path holds other bytes already.
+    """
+    await connection.execute(queries.ADD_RUN, run_id)
+    row = await connection.fetchrow(queries.ADD_ARTIFACT, run_id, path, size, digest, content_type, captured)
+    if row is not None:
+        return from_row(row), True
+    row = await connection.fetchrow(queries.HOLD_ARTIFACT, run_id, path)
+    if row is None or (row["sha256"] != digest and not row["captured"] and not captured):
         raise PathTaken(f"{path} of run {run_id} holds other bytes already; upload under another name")
-    return existing, False
+    if not row["captured"] or (row["sha256"] == digest and captured):
+        return from_row(row), False
+    changed = row["sha256"] != digest
+    row = await connection.fetchrow(
+        queries.REPLACE_ARTIFACT, run_id, path, size, digest, content_type, captured
+    )
+    return from_row(row), changed
 
 
 async def check_folders(pool: asyncpg.Pool[Any], run_id: str, path: str) -> None:
@@ -136,16 +185,23 @@ async def check_folders(pool: asyncpg.Pool[Any], run_id: str, path: str) -> None
 
 
 async def receive(file: NewFile, content: AsyncIterable[bytes]) -> tuple[int, str]:
-    """Write content to a file of the store, in bounded memory; returns its size and SHA-256."""
+    """Write content to a file of the store, in bounded memory; returns its size and SHA-256.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     digest = hashlib.sha256()
     size = 0
     held: list[bytes] = []
     held_bytes = 0
 
     def write(pieces: list[bytes]) -> None:
-        for piece in pieces:
-            digest.update(piece)
-            file.stream.write(piece)
+        try:
+            for piece in pieces:
+                digest.update(piece)
+                file.stream.write(piece)
+        except OSError as error:
+            raise write_failed("the file", "", error) from None
 
     async for piece in content:
         held.append(piece)
@@ -218,4 +274,6 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 def from_row(row: asyncpg.Record) -> Artifact:
     """An artifact from its row."""
-    return Artifact(row["path"], row["size"], row["sha256"], row["content_type"], row["created_at"])
+    return Artifact(
+        row["path"], row["size"], row["sha256"], row["content_type"], row["created_at"], row["captured"]
+    )

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from runstream_schemas.errors import QueryError
+from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.source_snapshot import SourceFile
 
-from . import artifacts, growing_files, source_snapshots
+from . import artifacts, growing_files, partial_uploads, source_snapshots
 from .responses import json_answer, problem
 from .runs import iso
 from .zip_stream import Member, zip_pieces
@@ -28,6 +28,7 @@ def routes() -> list[Route]:
         Route("/api/v1/runs/{run_id}/files", _files),
         Route("/api/v1/runs/{run_id}/files/{path:path}", _file, methods=["GET", "PUT", "POST"]),
         Route("/api/v1/runs/{run_id}/zip", _files_zip),
+        Route("/api/v1/uploads/{sha256}", _upload, methods=["PATCH"]),
         Route("/api/v1/snapshots/{id}", _snapshot, methods=["GET", "PUT"]),
         Route("/api/v1/snapshots/{id}/files/{path:path}", _snapshot_file),
         Route("/api/v1/snapshots/{id}/zip", _snapshot_zip),
@@ -52,11 +53,7 @@ async def _file(request: Request) -> Response:
     server = _server(request)
     run_id, path = request.path_params["run_id"], request.path_params["path"]
     if request.method == "PUT":
-        artifact, new = await artifacts.save(
-            server.pool, server.store, run_id, path, request.stream(), request.headers.get("content-type")
-        )
-        server.counters.uploaded_bytes += artifact.size if new else 0
-        return _stored(artifact, new)
+        return await _put(request, server, run_id, path)
     if request.method == "POST":
         return await _append(request, server, run_id, path)
     found = await artifacts.find(server.pool, run_id, artifacts.check_path(path))
@@ -67,9 +64,60 @@ async def _file(request: Request) -> Response:
     )
 
 
-def _stored(artifact: artifacts.Artifact, new: bool) -> Response:
-    document = {"path": artifact.path, "size": artifact.size, "sha256": artifact.sha256}
-    return JSONResponse(document, 201 if new else 200)
+async def _put(request: Request, server: Server, run_id: str, path: str) -> Response:
+    content_type, captured = request.headers.get("content-type"), request.query_params.get("captured") == "1"
+    if sha256 := request.query_params.get("upload"):
+        directory = partial_uploads.uploads_directory(server.store, server.settings)
+        size = _bytes(request, "size")
+        try:
+            artifact, new = await partial_uploads.save_uploaded(
+                server.pool, server.store, directory, run_id, path, sha256, size, content_type, captured
+            )
+        except partial_uploads.OtherOffset as error:
+            return _conflict(error, offset=error.offset)
+    else:
+        content = request.stream()
+        try:
+            artifact, new = await artifacts.save(
+                server.pool, server.store, run_id, path, content, content_type, captured
+            )
+        except StoreError:
+            await _drain(content)
+            raise
+        server.counters.uploaded_bytes += artifact.size if new else 0
+    return JSONResponse(
+        {"path": artifact.path, "size": artifact.size, "sha256": artifact.sha256}, 201 if new else 200
+    )
+
+
+async def _upload(request: Request) -> Response:
+    server = _server(request)
+    sha256, offset, content = request.path_params["sha256"], _bytes(request, "offset"), request.stream()
+    directory = partial_uploads.uploads_directory(server.store, server.settings)
+    try:
+        arrived = await partial_uploads.add_piece(directory, sha256, offset, content)
+    except partial_uploads.OtherOffset as error:
+        await _drain(content)
+        return _conflict(error, offset=error.offset)
+    except StoreError:
+        await _drain(content)
+        raise
+    server.counters.uploaded_bytes += arrived - offset
+    return JSONResponse({"offset": arrived})
+
+
+async def _drain(content: AsyncIterator[bytes]) -> None:
+    """Take the rest of a body, within reason: a client that is still sending might not see the answer otherwise."""
+    left = partial_uploads.MAX_PIECE
+    async for piece in content:
+        left -= len(piece)
+        if left < 0:
+            return
+
+
+def _conflict(error: QueryError, **more: int) -> Response:
+    document = {"title": "Conflict", "status": 409, "detail": str(error), **more}
+    return JSONResponse(document, 409, media_type="application/problem+json")
 
 
 async def _append(request: Request, server: Server, run_id: str, path: str) -> Response:
@@ -83,8 +131,7 @@ async def _append(request: Request, server: Server, run_id: str, path: str) -> R
             server.pool, server.store, run_id, path, offset, bytes(piece), request.headers.get("content-type")
         )
     except growing_files.OtherSize as error:
-        document = {"title": "Conflict", "status": 409, "detail": str(error), "size": error.size}
-        return JSONResponse(document, 409, media_type="application/problem+json")
+        return _conflict(error, size=error.size)
     server.counters.uploaded_bytes += len(piece)
     return JSONResponse(artifact.record())
 

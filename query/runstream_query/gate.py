@@ -16,7 +16,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runstream_schemas.errors import DatabaseError, LimitExceeded, QueryError, RunstreamError, StoreError
+from runstream_schemas.errors import (
+    DatabaseError,
+    LimitExceeded,
+    QueryError,
+    RunstreamError,
+    StoreError,
+    StoreFull,
+)
 
 from .artifacts import PathTaken
 from .browser_access import BrowserAccess, is_page
@@ -173,6 +180,13 @@ def error_answer(request: Request, error: Exception) -> Response:
         return problem(
             504, "Timeout", f"{request.url.path} took too long; narrow it, or raise RUNSTREAM_QUERY_TIMEOUT"
         )
+    if isinstance(error, asyncpg.DiskFullError):
+        log.error("the database has no room left: %s", error)
+        return problem(
+            HTTPStatus.INSUFFICIENT_STORAGE,
+            "Insufficient Storage",
+            f"the database has no room left ({error}); nothing was stored. Free some room on its disk, and send it again",
+        )
     away = (
         OSError,
         DatabaseError,
@@ -190,6 +204,9 @@ def error_answer(request: Request, error: Exception) -> Response:
         )
     if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
         return problem(400, "Bad Request", "a parameter holds a character the database cannot hold (NUL)")
+    if isinstance(error, StoreFull):
+        log.error("%s", error)
+        return problem(HTTPStatus.INSUFFICIENT_STORAGE, "Insufficient Storage", str(error))
     if isinstance(error, StoreError):
         log.error("%s", error)
         return problem(500, "Store Error", str(error))

@@ -14,10 +14,10 @@ from typing import Any
 import asyncpg
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.store import NewFile, Store
+from runstream_schemas.store import NewFile, Store, write_failed
 
 from . import queries
-from .artifacts import PIECE, Artifact, check_folders, check_path, from_row, place
+from .artifacts import PIECE, Artifact, PathTaken, check_folders, check_path, from_row, place
 
 MAX_PIECE = 16 << 20
 """Most bytes appended at once."""
@@ -61,7 +61,7 @@ async def append(
 
     Raises:
         OtherSize: the file has another size.
-        PathTaken: the path is a folder.
+        PathTaken: the path is a folder, or somebody stored a file there by a call.
         QueryError: the path cannot be used.
         StoreError: the store could not take it.
     """
@@ -70,6 +70,10 @@ async def append(
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(queries.ADD_RUN, run_id)
         row = await connection.fetchrow(queries.HOLD_ARTIFACT, run_id, path)
+        if row is not None and not row["captured"]:
+            raise PathTaken(
+                f"{path} of run {run_id} was stored by a call and does not grow; append to another name"
+            )
         size = row["size"] if row is not None else 0
         if size != offset:
             raise OtherSize(path, offset, size)
@@ -78,7 +82,7 @@ async def append(
         try:
             if row is None:
                 row = await connection.fetchrow(
-                    queries.ADD_ARTIFACT, run_id, path, len(piece), digest, content_type
+                    queries.ADD_ARTIFACT, run_id, path, len(piece), digest, content_type, True
                 )
                 if row is None:  # somebody else made the file meanwhile
                     raise OtherSize(path, offset, -1)
@@ -105,6 +109,9 @@ def _grown(store: Store, where: str, size: int, piece: bytes) -> tuple[NewFile, 
                     left -= len(part)
         digest.update(piece)
         file.stream.write(piece)
+    except OSError as error:
+        file.abort()
+        raise write_failed(where, store.root, error) from None
     except BaseException:
         file.abort()
         raise

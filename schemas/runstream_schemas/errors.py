@@ -8,6 +8,7 @@ RunstreamError
 ├── SpoolError           a spool directory or segment cannot be used
 ├── SettingsError        a setting has a value it cannot have
 ├── StoreError           a file of the Parquet store is missing or damaged
+│   └── StoreFull        there is no room left for a file
 ├── DatabaseError        the database has the wrong version or is not one of ours
 ├── QueryError           a query that cannot be answered as asked
 └── ServiceError         a service cannot start, or is away
@@ -46,6 +47,10 @@ class SettingsError(RunstreamError, ValueError):
 
 class StoreError(RunstreamError):
     """A file of the Parquet store is missing or damaged."""
+
+
+class StoreFull(StoreError):
+    """There is no room left for a file."""
 
 
 class DatabaseError(RunstreamError):

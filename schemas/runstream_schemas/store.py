@@ -10,6 +10,7 @@ file stays at its path from its writing until its deletion, and only readers of 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
-from .errors import SettingsError, StoreError
+from .errors import SettingsError, StoreError, StoreFull
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ class Store(Protocol):
     def create(self, path: str) -> NewFile:
         """Begin a file that is seen once it is committed."""
 
+    def adopt(self, file: Path, path: str) -> None:
+        """Make a local file the file at `path`, replacing one of the same name; it is gone from where it was."""
+
     def stage(self, path: str) -> NewFile:
         """Begin a file that `publish` puts in its place."""
 
@@ -159,7 +163,17 @@ def _missing(path: str, root: str) -> StoreError:
     )
 
 
+def write_failed(path: str, root: str, error: OSError) -> StoreError:
+    """The error to raise when `path` cannot be written: `StoreFull` when the disk or the quota is full."""
+    return _failed("write", path, root, error)
+
+
 def _failed(what: str, path: str, root: str, error: Exception) -> StoreError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(
+            f"{path}: no room is left in the store {root} ({error.strerror}); nothing of it was stored. "
+            "Free some room, or set RUNSTREAM_STORE to a larger disk, and send it again"
+        )
     return StoreError(
         f"{path}: cannot {what} it in the store {root} ({error}); check that the store is reachable and has room"
     )
@@ -220,6 +234,20 @@ class LocalStore:
     def create(self, path: str) -> NewFile:
         """Begin a file at `path`."""
         return _LocalFile(self, self._at(path), path)
+
+    def adopt(self, file: Path, path: str) -> None:
+        """Rename the file to `path`; one on another filesystem is copied."""
+        target = self._at(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(file, target)
+            _sync(target.parent)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise _failed("write", path, self.root, error) from None
+            _copy_in(self, file, path)
 
     def stage(self, path: str) -> NewFile:
         """Begin a file in `staging/`."""
@@ -314,6 +342,19 @@ class LocalStore:
         return removed
 
 
+def _copy_in(store: Store, file: Path, path: str) -> None:
+    new = store.create(path)
+    try:
+        with file.open("rb") as source:
+            shutil.copyfileobj(source, new.stream, _COPY_BYTES)
+        new.commit()
+        file.unlink()
+    except OSError as error:
+        raise _failed("write", path, store.root, error) from None
+    finally:
+        new.abort()
+
+
 def _sync(folder: Path) -> None:
     """Make renames in `folder` durable."""
     if os.name == "nt":  # directories cannot be opened there
@@ -396,6 +437,15 @@ class ObjectStore:
         return _ObjectFile(self, path)
 
     stage = create
+
+    def adopt(self, file: Path, path: str) -> None:
+        """Put the file's content, then delete it."""
+        try:
+            with file.open("rb") as source, self.filesystem.open_output_stream(self.key(path)) as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
+            file.unlink()
+        except OSError as error:
+            raise _failed("write", path, self.root, error) from None
 
     def publish(self, path: str) -> None:
         """The object is in its place since it was written."""

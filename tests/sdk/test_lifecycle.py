@@ -187,7 +187,7 @@ def test_depth_first_from_an_inner_run(experiment: Experiment) -> None:
 
 
 def test_tags_and_properties(experiment: Experiment) -> None:
-    run = experiment.start_logging(outputs=False)
+    run = experiment.start_logging(outputs=False, snapshot_directory=None)
     run.tag("quality", "good")
     run.tag("look")
     run.tag("quality", "better")

@@ -1,0 +1,64 @@
+"""What git knows of a directory, as the properties a run gets from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+_SECONDS = 5.0  # a repository on a slow disk: rather no answer than a late one
+
+
+def git_properties(folder: Path) -> dict[str, str]:
+    """Properties about the repository a directory lies in; what is not known is left out.
+
+    The variables `AZUREML_GIT_REPOSITORY_URI`, `_BRANCH`, `_COMMIT`, `_DIRTY`, `_BUILD_ID` and `_BUILD_URI` win over what git
+    says: on a build machine the directory may be no repository. A password in the repository's address is left out.
+
+    Source: `azureml.core`, properties of `Experiment.start_logging` and `submit`.
+    """
+    found = _ask_git(folder)
+    facts = {}
+    for name in ("repository_uri", "branch", "commit", "dirty", "build_id", "build_uri"):
+        if value := os.environ.get(f"AZUREML_GIT_{name.upper()}") or found.get(name):
+            facts[name] = _without_password(value) if name.endswith("_uri") else value
+    properties = {f"azureml.git.{name}": value for name, value in facts.items()}
+    for name, ours in (("repoURL", "repository_uri"), ("branch", "branch"), ("commit", "commit")):
+        if ours in facts:
+            properties[f"mlflow.source.git.{name}"] = facts[ours]
+    return properties
+
+
+def _ask_git(folder: Path) -> dict[str, str]:
+    git = shutil.which("git")
+    if git is None or not any((here / ".git").exists() for here in (folder, *folder.parents)):
+        return {}  # most directories are no repository: no process is started to find that out
+    try:
+        facts = {
+            "repository_uri": _git(git, folder, "ls-remote", "--get-url"),
+            "branch": _git(git, folder, "symbolic-ref", "--short", "HEAD"),
+            "commit": _git(git, folder, "rev-parse", "HEAD"),
+        }
+        if facts["repository_uri"] == "origin":  # what git answers when there is no remote
+            facts["repository_uri"] = ""
+        changes = _git(git, folder, "status", "--porcelain", "--", ".")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    if facts["commit"] or facts["branch"]:
+        facts["dirty"] = str(bool(changes))
+    return facts
+
+
+def _git(git: str, folder: Path, *words: str) -> str:
+    """What git prints; nothing when it refuses. It neither waits for a lock nor asks for a password."""
+    done = subprocess.run(
+        [git, *words], cwd=folder, capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+    )  # fmt: skip
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
+
+
+def _without_password(address: str) -> str:
+    return re.sub(r"(?<=://)[^/@\s]*@", "", address)
