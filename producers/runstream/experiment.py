@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client import quoted
 from .exceptions import UserErrorException
-from .record import Filter
+from .record import Filter, Moment, Statuses
 from .recording import as_texts
 from .workspace import Workspace
 from .workspace_config import CONFIG_FILES, search
@@ -281,7 +281,9 @@ class Experiment:
         properties: Filter = None,
         include_children: bool = False,
         *,
-        status: str | None = None,
+        status: Statuses = None,
+        started_from: Moment = None,
+        started_to: Moment = None,
     ) -> Iterator[Run]:
         """The experiment's runs, newest start first, fetched in pages as they are asked for.
 
@@ -290,11 +292,13 @@ class Experiment:
             tags: a tag's name, or a dictionary of names and values that must all match.
             properties: the same for properties.
             include_children: also runs that have a parent.
-            status: only runs in this status.
+            status: only runs in this status, or in one of these.
+            started_from: started at this time or later: a datetime or ISO 8601 text; one without a zone is UTC.
+            started_to: started before this time.
 
         Raises:
-            ValueError: a filter of another type (at the call).
-            ServiceException: the service is away (when iterating).
+            ValueError: a filter of another type, or an unknown status (at the call).
+            ServiceException: a time that cannot be read (status_code 400), or the service is away (when iterating).
         """
         from .run import Run
 
@@ -305,6 +309,8 @@ class Experiment:
             properties=properties,
             status=status,
             include_children=include_children,
+            started_from=started_from,
+            started_to=started_to,
         )
 
     @staticmethod

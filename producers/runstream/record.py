@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from .client import Params, ServiceClient
@@ -18,6 +19,14 @@ PAGE = 500
 """Runs fetched in one request of a list."""
 
 Filter = Mapping[str, Any] | str | None
+Statuses = str | Sequence[str] | None
+Moment = datetime | str | None
+
+STATUSES = (
+    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding",
+    "Pausing", "Paused", "CancelRequested", "Finalizing", "Completed", "Failed", "Canceled",
+)  # fmt: skip
+"""Every status of a run."""
 
 
 @dataclass(slots=True)
@@ -96,21 +105,54 @@ def matches(filter_: Filter, have: Mapping[str, str | None]) -> bool:
     return True
 
 
+def check_filters(tags: Filter, properties: Filter, status: Statuses) -> None:
+    """Refuse filters of runs that can match none.
+
+    Raises:
+        ValueError: a filter of tags or properties of another type, or a status there is not.
+    """
+    check_filter("tags", tags)
+    check_filter("properties", properties)
+    for one in statuses(status):
+        if one not in STATUSES:
+            raise ValueError(f"Unknown run status {one!r:.60}; the statuses are {', '.join(STATUSES)}")
+
+
+def statuses(status: Statuses) -> tuple[str, ...]:
+    """One status, several, or none, as a tuple."""
+    return () if status is None else (status,) if isinstance(status, str) else tuple(status)
+
+
 def run_params(
-    tags: Filter, properties: Filter, type: str | None, status: str | None
+    tags: Filter,
+    properties: Filter,
+    type: str | None,
+    status: Statuses,
+    started_from: Moment = None,
+    started_to: Moment = None,
 ) -> list[tuple[str, str]]:
+    """The part of a filter of runs the service evaluates; `fits` does the rest."""
     params = [*filter_params("tag", tags), *filter_params("property", properties)]
-    # `type` also matches a property, which the service does not look at: it is compared here.
-    return [*params, ("status", status)] if status else params
+    params += [("status", one) for one in statuses(status)]
+    params += [("type", type)] if type else []
+    bounds = (("started_from", started_from), ("started_to", started_to))
+    return [*params, *((name, _iso(moment)) for name, moment in bounds if moment is not None)]
 
 
-def fits(record: RunRecord, tags: Filter, properties: Filter, type: str | None, status: str | None) -> bool:
+def fits(record: RunRecord, tags: Filter, properties: Filter, type: str | None, status: Statuses) -> bool:
+    """Whether a run passes what `run_params` cannot say."""
     return (
         (type is None or type in (record.type, record.properties.get("azureml.runsource")))
-        and (status is None or record.status == status)
+        and (status is None or record.status in statuses(status))
         and matches(tags, record.tags)
         and matches(properties, record.properties)
     )
+
+
+def _iso(moment: datetime | str) -> str:
+    if isinstance(moment, str):
+        return moment
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def list_records(client: ServiceClient, params: Params, page: int = PAGE) -> Iterator[RunRecord]:

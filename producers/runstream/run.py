@@ -15,7 +15,7 @@ from .experiment import Experiment, submit_options
 from .lifecycle import Lifecycle
 from .live_runs import open_live
 from .reading import fetch_record, settle
-from .record import Filter, RunRecord, check_filter, fits, list_records, run_params
+from .record import Filter, Moment, RunRecord, Statuses, check_filters, fits, list_records, run_params
 from .recording import as_texts
 from .run_snapshots import RunSnapshots
 from .run_surroundings import RunSurroundings
@@ -196,8 +196,11 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         tags: Filter = None,
         properties: Filter = None,
         type: str | None = None,
-        status: str | None = None,
+        status: Statuses = None,
         _rehydrate_runs: bool = True,
+        *,
+        started_from: Moment = None,
+        started_to: Moment = None,
     ) -> Iterator[Run]:
         """The runs below this one, newest start first, fetched as they are asked for.
 
@@ -205,32 +208,31 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
             recursive: all descendants; below a run that has a parent itself they come depth first.
             tags: a tag's name, or a dictionary of names and values that must all match.
             properties: the same for properties.
-            type: only of this type.
-            status: only in this status.
+            type: only of this type, or with it as property `azureml.runsource`.
+            status: only in this status, or in one of these.
+            started_from: started at this time or later: a datetime or ISO 8601 text; one without a zone is UTC.
+            started_to: started before this time.
 
         Raises:
-            ValueError: a filter of another type (at the call).
-            ServiceException: the service is away (when iterating).
+            ValueError: a filter of another type, or an unknown status (at the call).
+            ServiceException: a time that cannot be read (status_code 400), or the service is away (when iterating).
         """
-        check_filter("tags", tags)
-        check_filter("properties", properties)
-        return self._children(recursive, tags, properties, type, status)
+        check_filters(tags, properties, status)
+        wanted = run_params(tags, properties, type, status, started_from, started_to)
+        inner = recursive and self._record.parent_run_id is not None
 
-    def _children(
-        self, recursive: bool, tags: Filter, properties: Filter, type: str | None, status: str | None
-    ) -> Iterator[Run]:
-        settle(self._client)
-        if recursive:
-            found = list_records(self._client, [("ancestor", self._id)])
-            if self._record.parent_run_id:
-                found = _depth_first(list(found), self._id)
-        else:
-            found = list_records(
-                self._client, [("parent", self._id), *run_params(tags, properties, type, status)]
-            )
-        for record in found:
-            if fits(record, tags, properties, type, status):
-                yield rehydrated(self._experiment, record)
+        def found() -> Iterator[Run]:
+            settle(self._client)
+            records = list_records(self._client, [("ancestor" if recursive else "parent", self._id), *wanted])
+            if inner:  # depth first: the way to a run that fits may lead over others
+                chosen = {record.run_id for record in records}
+                everyone = list(list_records(self._client, [("ancestor", self._id)]))
+                records = (record for record in _depth_first(everyone, self._id) if record.run_id in chosen)
+            for record in records:
+                if fits(record, tags, properties, type, status):
+                    yield rehydrated(self._experiment, record)
+
+        return found()
 
     def register_model(
         self,
@@ -323,9 +325,12 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         type: str | None = None,
         tags: Filter = None,
         properties: Filter = None,
-        status: str | None = None,
+        status: Statuses = None,
         include_children: bool = False,
         _rehydrate_runs: bool = True,
+        *,
+        started_from: Moment = None,
+        started_to: Moment = None,
     ) -> Iterator[Run]:
         """An experiment's runs, newest start first, fetched in pages as they are asked for.
 
@@ -334,15 +339,17 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
             type: only of this type, or with it as property `azureml.runsource`.
             tags: a tag's name, or a dictionary of names and values that must all match.
             properties: the same for properties.
-            status: only in this status.
+            status: only in this status, or in one of these.
             include_children: also runs that have a parent.
+            started_from: started at this time or later: a datetime or ISO 8601 text; one without a zone is UTC.
+            started_to: started before this time.
 
         Raises:
-            ValueError: a filter of another type (at the call).
-            ServiceException: the service is away (when iterating).
+            ValueError: a filter of another type, or an unknown status (at the call).
+            ServiceException: a time that cannot be read (status_code 400), or the service is away (when iterating).
         """
-        check_filter("tags", tags)
-        check_filter("properties", properties)
+        check_filters(tags, properties, status)
+        wanted = run_params(tags, properties, type, status, started_from, started_to)
 
         def found() -> Iterator[Run]:
             workspace = experiment.workspace
@@ -350,9 +357,7 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
             params = [("workspace", workspace.name), ("experiment", experiment.name)]
             if not include_children:
                 params.append(("parent", "none"))
-            for record in list_records(
-                workspace._client, [*params, *run_params(tags, properties, type, status)]
-            ):
+            for record in list_records(workspace._client, [*params, *wanted]):
                 if fits(record, tags, properties, type, status):
                     yield rehydrated(experiment, record)
 

@@ -510,7 +510,11 @@ def _filter(statement: _Statement, wanted: RunFilter) -> None:
     elif wanted.status:
         where.append(f"r.status = any({bind(list(wanted.status), 'text[]')})")
     if wanted.type is not None:
-        where.append(f"r.type = {bind(wanted.type, 'text')}")
+        kind = bind(wanted.type, "text")
+        where.append(
+            f"(r.type = {kind} or exists (select from properties s where s.run_key = r.key "
+            f"and s.key = 'azureml.runsource' and s.value = {kind}))"
+        )
     if wanted.target is not None:
         where.append(f"r.target = {bind(wanted.target, 'text')}")
     if wanted.parent == "none":
