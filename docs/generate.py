@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+from runstream.unsupported import table
 from runstream_schemas.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -39,7 +40,27 @@ def settings_page() -> str:
     return SETTINGS_HEAD + "".join(rows)
 
 
-PAGES = {REFERENCE / "settings.md": settings_page}
+NOT_SUPPORTED_HEAD = """\
+# Not supported
+
+What scripts of the Azure ML SDK v1 may use that runstream does not have, and what to do instead. `runstream migrate` lists
+the places where a script does ([how](../how-to/from-azure-ml.md)). Modules (`.*`: with all below) cannot be imported; classes
+and methods can, and raise `UserErrorException` with the same remedy when they are used.
+
+| of the original | instead |
+|---|---|
+"""
+
+
+def not_supported_page() -> str:
+    """The page of what is not supported."""
+    return NOT_SUPPORTED_HEAD + "".join(f"| `{name}` | {instead} |\n" for name, instead in table().items())
+
+
+PAGES = {
+    REFERENCE / "settings.md": settings_page,
+    REFERENCE / "not-supported.md": not_supported_page,
+}
 
 
 def main() -> None:

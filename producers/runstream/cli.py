@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from runstream_schemas.errors import RunstreamError
+from runstream_schemas.errors import RunstreamError, SettingsError
 from runstream_schemas.settings import PREFIX, Settings, read_config
 
 from . import __version__
@@ -41,31 +41,42 @@ Every setting is an environment variable too: --home is RUNSTREAM_HOME, --kafka-
 
 Command = Callable[[argparse.Namespace], int]
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of a process that SIGINT ended."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        Exit code: 0 done, 1 failed (the reason is on stderr), 2 a wrong command line, 3 `status` found no service.
+        Exit code: 0 done, 1 failed (the reason is on stderr), 2 a wrong command line, 3 `status` found no service,
+        130 interrupted by Ctrl-C.
     """
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from .completion import complete
+
+        complete(parser)
     options = parser.parse_args(arguments)
     command: Command | None = getattr(options, "command", None)
     if command is None:
         options.help_of.print_help()
         return 2
     try:
+        _prepare(options)
         return command(options)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # `runstream sql … | head`: the reader has what it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except RunstreamError as error:
+        if getattr(options, "debug", False):
+            raise
         # Errors of the reproduced API have their class and details in str().
         print(f"error: {getattr(error, 'message', error)}", file=sys.stderr)
-        return 1
+        return INTERRUPTED if isinstance(error.__context__, KeyboardInterrupt) else 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("runstream", "runstream_schemas"):
             raise
@@ -73,21 +84,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _prepare(options: argparse.Namespace) -> None:
+    """What holds for every command: found wrong before anything is done."""
+    file = getattr(options, "output_metadata_file", None)
+    if file and os.path.lexists(file):
+        raise SettingsError(f"--output-metadata-file {file}: there is such a file already; name a new one")
+    if getattr(options, "debug", False):
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+
+
 def settings_of(options: argparse.Namespace) -> Settings:
     """The settings a command line asks for: its options over the environment over config.json over the defaults."""
     given = {item.name: getattr(options, f"setting_{item.name}", None) for item in fields(Settings)}
-    for name, value in _configured().items():
+    for name, value in _configured(getattr(options, "path", ".")).items():
         if given[name] is None and not os.environ.get(PREFIX + name.upper()):
             given[name] = value
     return Settings.load(**given)
 
 
-def _configured() -> dict[str, Any]:
-    """Settings of the config file that `Workspace.from_config()` would find from here."""
+def _configured(path: str) -> dict[str, Any]:
+    """Settings of the config file that `Workspace.from_config()` would find from a directory."""
     from .workspace_config import CONFIG_FILES, search
 
     try:
-        found = _search(Path.cwd(), _CONFIG_FILES)
+        found = search(Path(path), CONFIG_FILES)
     except FileNotFoundError:  # the working directory was deleted
         found = None
     if found is None:
@@ -139,8 +161,9 @@ class _Group:
     def add(
         self, name: str, command: Command | None, line: str, more: str = "", **keywords: Any
     ) -> argparse.ArgumentParser:
+        text = f"{line[0].upper()}{line[1:]}."
         parser = self._commands.add_parser(
-            name, help=line, description=f"{line[0].upper()}{line[1:]}. {more}".strip(),
+            name, help=line, description=f"{text}\n{more}" if more else text,
             formatter_class=argparse.RawDescriptionHelpFormatter, **keywords,
         )  # fmt: skip
         if command is not None:
@@ -164,6 +187,14 @@ def build_parser() -> argparse.ArgumentParser:
     group = _Group(parser, "commands")
     _service_commands(group)
     _reading_commands(group)
+    _run_commands(group)
+    _migrate_command(group)
+    completion = group.add(
+        "completion", _lazily("completion", "command"), "print what makes a shell complete these commands",
+        "bash: eval \"$(runstream completion bash)\" in ~/.bashrc; zsh: the same in ~/.zshrc; "
+        "fish: runstream completion fish > ~/.config/fish/completions/runstream.fish",
+    )  # fmt: skip
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     _role_commands(group)
     return parser
 
@@ -215,33 +246,159 @@ def _reading_commands(group: _Group) -> None:
     _output_options(sql)
     _settings_options(sql, WHERE)
 
-    run = _Group(group.add("run", None, "list, show, submit and cancel runs"), "commands about runs")
-    listed = run.add("list", _lazily("reading_commands", "run_list"), "list runs, newest first")
-    listed.add_argument("-e", "--experiment", help="only of this experiment")
-    listed.add_argument("--status", help="only with this status: Running, Completed, Failed, Canceled ...")
+
+def _azure_options(parser: argparse.ArgumentParser) -> None:
+    """Options every command has that the original's CLI has too, under its names."""
+    group = parser.add_argument_group("workspace and output")
+    group.add_argument("-w", "--workspace-name", dest="setting_workspace", metavar="NAME",
+                       help="default: that of the folder attached at --path, else `default`")  # fmt: skip
+    group.add_argument("--path", default=".", metavar="DIR", help="where to look for an attached folder [.]")
+    group.add_argument("-g", "--resource-group", metavar="NAME", help="accepted; nothing is looked up by it")
+    group.add_argument("--subscription-id", metavar="ID", help="accepted; nothing is looked up by it")
+    group.add_argument("-o", "--output", choices=("table", "json", "tsv", "yaml"),
+                       help="format [table on a terminal, json elsewhere]")  # fmt: skip
+    group.add_argument(
+        "--query", metavar="JMESPATH", help="pick a part: --query '[?status==`Failed`].run_id'"
+    )
+    group.add_argument(
+        "-t", "--output-metadata-file", metavar="FILE", help="write the result to FILE too, as JSON"
+    )
+    group.add_argument("--debug", action="store_true", help="say more on stderr; errors with their traceback")
+    _settings_options(parser, ("home", "url", "token", "log_level"))
+
+
+RUN_EXAMPLES = """\
+examples:
+  runstream run list -e ridge --status Failed --last 50
+  runstream run list --query "[?tags.quality=='fantastic run'].run_id" -o tsv
+  runstream run list --search "loss.min<0.1 since:7d"
+  runstream run show -r RUN_ID
+  runstream run update -r RUN_ID --add-tag quality="fantastic run"
+  runstream run submit-script -e ridge --source-directory src train.py --alpha 0.5
+  runstream run download -r RUN_ID -d results --prefix outputs/
+"""
+
+STATUSES = (
+    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "CancelRequested", "Finalizing",
+    "NotResponding", "Completed", "Failed", "Canceled",
+)  # fmt: skip
+
+
+def _run_commands(group: _Group) -> None:
+    run = _Group(
+        group.add("run", None, "list, show, tag, submit and cancel runs", epilog=RUN_EXAMPLES),
+        "commands about runs",
+    )
+    listed = run.add(
+        "list", _lazily("run_commands", "run_list"), "list runs, newest first",
+        "Only top-level runs, and those of the attached folder's experiment if there is one.",
+    )  # fmt: skip
+    _experiment_option(listed, "only of this experiment")
     listed.add_argument(
-        "--tag", action="append", default=[], metavar="KEY[=VALUE]", help="only with this tag; repeatable"
+        "--all-experiments", action="store_true", help="also when the folder is attached to one"
+    )
+    listed.add_argument("-n", "--last", type=int, default=10, metavar="N", help="most runs to list [10]")
+    listed.add_argument("--status", action="extend", nargs="+", default=[], choices=STATUSES, metavar="STATUS",
+                        help="only with one of these: " + ", ".join(STATUSES))  # fmt: skip
+    listed.add_argument("--tag", "--tags", dest="tags", action="extend", nargs="+", default=[], metavar="KEY[=VALUE]",
+                        help="only with all of these tags")  # fmt: skip
+    listed.add_argument(
+        "--target", "--compute-target-name", dest="target", metavar="NAME", help="only on this target"
+    )
+    listed.add_argument("--parent", "--parent-run-id", dest="parent", metavar="RUN_ID",
+                        help="only children of this run; any: children and top-level runs alike")  # fmt: skip
+    listed.add_argument("--include-children", action="store_true", help="the same as --parent any")
+    listed.add_argument(
+        "--pipeline-run-id", metavar="RUN_ID", help="only descendants of this run, at any depth"
     )
     listed.add_argument(
-        "--parent", metavar="RUN_ID|none", help="only children of this run; none: only top-level runs"
+        "--search", metavar="TEXT", help="as in the dashboard's search box: 'loss.min<0.1 since:7d'"
     )
     listed.add_argument("--order", help="e.g. -start_time, or metric:loss:min [-start_time]")
-    listed.add_argument("-n", "--last", type=int, default=50, metavar="N", help="most runs to list [50]")
-    _output_options(listed)
-    _settings_options(listed, WHERE)
-    shown = run.add(
-        "show", _lazily("reading_commands", "run_show"), "show a run, its tags and its metrics' summaries"
+    listed.add_argument(
+        "--minimal", action="store_true", help="only id, type, status, times, target and tags"
     )
-    shown.add_argument("run_id")
-    _output_options(shown)
-    _settings_options(shown, WHERE)
+    _azure_options(listed)
 
-    add_commands(run.add, lambda parser: _settings_options(parser, WHERE))
+    shown = run.add(
+        "show", _lazily("run_commands", "run_show"), "show a run, its tags and its metrics' summaries"
+    )
+    shown.add_argument("run_id", nargs="?", help="the run")
+    _run_option(shown, required=False)
+    _azure_options(shown)
+
+    update = run.add(
+        "update", _lazily("run_commands", "run_update"), "change a run's tags, name or description"
+    )
+    _run_option(update)
+    update.add_argument(
+        "--add-tag", action="extend", nargs="+", default=[], metavar="KEY[=VALUE]", help="set tags"
+    )
+    update.add_argument(
+        "--remove-tag", action="extend", nargs="+", default=[], metavar="KEY", help="remove tags"
+    )
+    update.add_argument("--display-name", metavar="TEXT", help="name for people")
+    update.add_argument("--description", metavar="TEXT", help="Markdown")
+    _azure_options(update)
+
+    files = run.add("files", _lazily("run_commands", "run_files"), "list a run's files")
+    download = run.add(
+        "download", _lazily("run_commands", "run_download"), "write a run's files to a directory"
+    )
+    download.add_argument("-d", "--output-dir", required=True, metavar="DIR", help="where to")
+    for command in (files, download):
+        _run_option(command)
+        command.add_argument("--prefix", default="", metavar="PATH", help="only those below, e.g. outputs/")
+        _azure_options(command)
+
+    add_commands(run.add, _run_option, _experiment_option, _azure_options)
 
     experiment = _Group(group.add("experiment", None, "list experiments"), "commands about experiments")
-    experiments = experiment.add("list", _lazily("reading_commands", "experiment_list"), "list experiments")
-    _output_options(experiments)
-    _settings_options(experiments, WHERE)
+    experiments = experiment.add("list", _lazily("run_commands", "experiment_list"), "list experiments")
+    _azure_options(experiments)
+    folder = _Group(group.add("folder", None, "attach a folder to a workspace"), "commands about folders")
+    attach = folder.add(
+        "attach", _lazily("run_commands", "folder_attach"), "attach a folder to a workspace and an experiment",
+        "Commands and Workspace.from_config() below it then need no names. Makes the folder if there is none.",
+    )  # fmt: skip
+    _experiment_option(attach, "default: the folder's name")
+    _azure_options(attach)
+
+
+def _run_option(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    parser.add_argument("-r", "--run", required=required, metavar="RUN_ID", help="the run").completer = (  # type: ignore[attr-defined]
+        _completer("run_ids")
+    )
+
+
+def _experiment_option(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "-e", "--experiment-name", "--experiment", dest="experiment", metavar="NAME", help=text
+    ).completer = (  # type: ignore[attr-defined]
+        _completer("experiments")
+    )
+
+
+def _completer(function: str) -> Callable[..., list[str]]:
+    def ask(**given: Any) -> list[str]:
+        from . import completion
+
+        found: list[str] = getattr(completion, function)(**given)
+        return found
+
+    return ask
+
+
+def _migrate_command(group: _Group) -> None:
+    migrate = group.add(
+        "migrate", _lazily("migrate_command", "command"), "change the imports of Azure ML SDK v1 scripts and notebooks",
+        "Prints a diff and what is not supported, with its place and what to do instead; writes nothing without --write.",
+    )  # fmt: skip
+    migrate.add_argument(
+        "place", metavar="SCRIPT_OR_FOLDER", help="a .py or .ipynb file, or a folder of them"
+    )
+    migrate.add_argument("--write", action="store_true", help="change the files")
+    _output_options(migrate)
 
 
 def _role_commands(group: _Group) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from runstream_schemas.errors import QueryError
+
+if TYPE_CHECKING:
+    import argparse
 
 FORMATS = ("table", "json", "tsv", "yaml")
 WIDEST_CELL = 60
@@ -32,6 +35,28 @@ def emit(value: Any, form: str, query: str | None = None, stream: TextIO | None 
     text = {"json": as_json, "tsv": as_tsv, "yaml": as_yaml, "table": as_table}[form](value)
     if text:
         stream.write(text + "\n")
+
+
+def show(options: argparse.Namespace, value: Any, as_text: Callable[[], str] | None = None) -> None:
+    """Print a command's result as its options say, and write it to the file they name.
+
+    Args:
+        options: `output` (None: a table on a terminal, JSON elsewhere), `query`, `output_metadata_file`.
+        value: the result.
+        as_text: makes the table; default: `as_table` of the value.
+
+    Raises:
+        QueryError: as `emit`.
+    """
+    form = options.output or ("table" if sys.stdout.isatty() else "json")
+    if form == "table" and not options.query and as_text is not None:
+        print(as_text())
+    else:
+        emit(value, form, options.query)
+    if options.output_metadata_file:
+        # `x`: nothing that came to lie there meanwhile is written over.
+        with open(options.output_metadata_file, "x", encoding="utf-8") as file:
+            file.write(as_json(value) + "\n")
 
 
 def select(value: Any, expression: str) -> Any:
@@ -135,6 +160,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _columns(rows: list[list[str]], heads: list[str] | None) -> str:
+    if sys.stdout.isatty() and (drawn := _drawn(rows, heads)) is not None:
+        return drawn
     rows = [[_cut(cell) for cell in row] for row in rows]
     every = [heads, *rows] if heads else rows
     if not every:
@@ -144,6 +171,84 @@ def _columns(rows: list[list[str]], heads: list[str] | None) -> str:
         every = [heads, ["-" * width for width in widths], *rows]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in every)
     return "\n".join(line.rstrip() for line in lines)
+
+
+_STYLES = {
+    "Completed": "green", "ok": "green", "up": "green", "Failed": "red", "BAD": "red", "Canceled": "yellow",
+    "CancelRequested": "yellow", "NotResponding": "yellow", "Running": "cyan", "note": "yellow",
+}  # fmt: skip
+
+
+_NARROWEST = 12  # of a column of text that has to make room
+
+
+def _drawn(rows: list[list[str]], heads: list[str] | None) -> str | None:
+    """The table for a terminal, as wide as that; None without rich, which comes with the extra `server`."""
+    try:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        return None
+    console = Console(force_terminal=True)
+    drawn = Table(
+        box=box.SIMPLE_HEAD if heads else None, show_header=bool(heads), show_edge=False, pad_edge=False
+    )
+    columns = [
+        [row[place] for row in rows if place < len(row)] for place in range(max(map(len, rows), default=0))
+    ]
+    fitting = columns
+    if heads is None:
+        for place in range(len(columns)):
+            drawn.add_column(no_wrap=not place, overflow="fold")
+    else:
+        columns = columns or [[] for _ in heads]
+        widths = _fit(heads, columns, console.width)
+        fitting = columns[: len(widths)]
+        for name, cells, width in zip(heads, fitting, widths, strict=False):
+            number = bool(cells) and all(_is_number(cell) for cell in cells if cell)
+            drawn.add_column(
+                name, justify="right" if number else "left", width=width, no_wrap=True, overflow="ellipsis"
+            )
+    for row in rows:
+        drawn.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row[: len(fitting)]))
+    with console.capture() as capture:
+        console.print(drawn)
+    text = "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+    if heads and len(fitting) < len(columns):
+        left = ", ".join(heads[len(fitting) :])
+        text += f"\n(no room for {left}: a wider terminal shows more, -o json everything)"
+    return text
+
+
+def _fit(heads: Sequence[str], columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Widths of as many columns as there is room for; long ones that are neither ids nor numbers are cut."""
+    widths = [max(map(len, [head, *cells])) for head, cells in zip(heads, columns, strict=False)]
+    while widths:
+        soft = [
+            place
+            for place, (head, cells) in enumerate(zip(heads, columns, strict=False))
+            if place < len(widths) and widths[place] > _NARROWEST and not head.endswith("id")
+            and not all(_is_number(cell) for cell in cells)
+        ]  # fmt: skip
+        excess = sum(widths) + 3 * (len(widths) - 1) - width
+        if excess <= 0:
+            break
+        if soft:
+            widest = max(soft, key=lambda place: widths[place])
+            widths[widest] = max(widths[widest] - excess, _NARROWEST)
+        else:
+            widths.pop()
+    return widths
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _cut(cell: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,48 +19,56 @@ if TYPE_CHECKING:
 Add = Callable[..., argparse.ArgumentParser]
 
 
-def add_commands(add: Add, settings: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_commands(
+    add: Add,
+    run: Callable[[argparse.ArgumentParser], None],
+    experiment: Callable[[argparse.ArgumentParser, str], None],
+    common: Callable[[argparse.ArgumentParser], None],
+) -> None:
     """Add the commands to `runstream run`.
 
     Args:
         add: adds one: name, function, one line of help, more help.
-        settings: adds the options that say which service is meant.
+        run: adds the option that names a run.
+        experiment: adds the option that names an experiment, with a help text.
+        common: adds the options that say which service is meant, and how the result is printed.
     """
     submit = add(
         "submit-script", submit_script, "run a script in the background, from a copy of its directory",
-        "Prints its log until it has ended, unless --async is given. Everything after the script is the script's.",
+        "Prints its log until it has ended, then the run, unless --async is given. Everything after the script is the\n"
+        "script's. With -o or --query the log goes to stderr, so that stdout holds the run alone.",
     )  # fmt: skip
     submit.add_argument("-c", "--run-configuration-name", dest="configuration", metavar="NAME",
-                        help="run configuration in .azureml of the source directory")  # fmt: skip
-    submit.add_argument(
-        "-e", "--experiment-name", dest="experiment", metavar="NAME", help="default: the directory's name"
-    )
+                        help="run configuration in .azureml of the source directory [local, if it is there]")  # fmt: skip
+    experiment(submit, "default: the attached folder's, else the directory's name")
     submit.add_argument("--source-directory", default=".", metavar="DIR", help="directory that is copied [.]")
     submit.add_argument("--ct", "--target", dest="target", metavar="NAME", help="compute target [local]")
     submit.add_argument(
         "-d", "--conda-dependencies", dest="conda", metavar="FILE", help="conda specification"
     )
     submit.add_argument(
-        "--async", dest="at_once", action="store_true", help="return at once, printing the run's id"
+        "--async", dest="at_once", action="store_true", help="return at once, printing the run"
     )
-    settings(submit)
+    common(submit)
     submit.add_argument("script", nargs="?", help="path below the source directory")
     submit.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="the script's")
 
     for name, function, line in (
         ("cancel", cancel, "cancel a run, and end its processes on this machine"),
         ("download-logs", download_logs, "write a run's logs to a directory"),
-        ("monitor-logs", monitor_logs, "print a run's log until it has ended"),
+        ("monitor-logs", monitor_logs, "print a run's log until it has ended, then the run"),
     ):
         command = add(name, function, line)
-        command.add_argument("-r", "--run", required=True, metavar="RUN_ID", help="the run")
+        run(command)
+        experiment(command, "accepted; ids are looked up in the whole workspace")
         if function is download_logs:
             command.add_argument("-d", "--output-dir", required=True, metavar="DIR", help="where to")
-        settings(command)
+        common(command)
 
 
 def submit_script(options: argparse.Namespace) -> int:
     """`runstream run submit-script SCRIPT ARGUMENT ...`."""
+    from .attachment import attached_experiment
     from .exceptions import ActivityFailedException, UserErrorException
     from .experiment import Experiment
     from .script_run_config import ScriptRunConfig
@@ -70,19 +80,38 @@ def submit_script(options: argparse.Namespace) -> int:
         raise UserErrorException("no script: name one, or a run configuration that has one with -c")
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
     config = ScriptRunConfig(source, script, arguments or None, run_config=configuration)
-    experiment = Experiment(_workspace(options), options.experiment or source.absolute().name)
-    run = experiment.submit(config)
-    if options.at_once:
-        print(run.id)
-        return 0
-    try:
-        run.wait_for_completion(show_output=True, wait_post_processing=True)
-    except ActivityFailedException as error:
-        import sys
+    name = options.experiment or attached_experiment(Path(options.path)) or source.absolute().name
+    run = Experiment(_workspace(options), name).submit(config)
+    failure = ""
+    if not options.at_once:
+        try:
+            with _log_apart(options):
+                run.wait_for_completion(show_output=True, wait_post_processing=True)
+        except ActivityFailedException as error:
+            failure = error.message
+    _show(options, run)
+    if failure:
+        print(failure, file=sys.stderr)
+    return 1 if failure else 0
 
-        print(error.message, file=sys.stderr)
-        return 1
-    return 0
+
+def _show(options: argparse.Namespace, run: Run) -> None:
+    from .client import quoted
+    from .output import show
+    from .reading import settle
+    from .run_commands import upright
+    from .run_documents import run_document
+
+    settle(run._client, run.id)
+    document = run_document(run._client.get_json(f"/api/v1/runs/{quoted(run.id)}"))
+    show(options, document, lambda: upright(document))
+
+
+def _log_apart(options: argparse.Namespace) -> contextlib.AbstractContextManager[Any]:
+    """The log on stderr where stdout is to be read by a program."""
+    if options.output or options.query:
+        return contextlib.redirect_stdout(sys.stderr)
+    return contextlib.nullcontext()
 
 
 def _configuration(options: argparse.Namespace, source: Path) -> RunConfiguration:
@@ -101,7 +130,7 @@ def _configuration(options: argparse.Namespace, source: Path) -> RunConfiguratio
 
 def cancel(options: argparse.Namespace) -> int:
     """`runstream run cancel -r RUN_ID`."""
-    run = _run(options)
+    run = named_run(options)
     run.cancel()
     run.flush(30)
     print("Experiment run canceled successfully.")
@@ -110,16 +139,24 @@ def cancel(options: argparse.Namespace) -> int:
 
 def download_logs(options: argparse.Namespace) -> int:
     """`runstream run download-logs -r RUN_ID -d DIR`."""
-    for path in _run(options).get_all_logs(options.output_dir):
-        print(path)
+    from .output import show
+
+    show(options, named_run(options).get_all_logs(options.output_dir))
     return 0
 
 
 def monitor_logs(options: argparse.Namespace) -> int:
     """`runstream run monitor-logs -r RUN_ID`."""
-    run = _run(options)
-    run.wait_for_completion(show_output=True, raise_on_error=False)
+    run = named_run(options)
+    with _log_apart(options):
+        run.wait_for_completion(show_output=True, raise_on_error=False)
+    _show(options, run)
     return 0
+
+
+def named_run(options: argparse.Namespace) -> Run:
+    """The run of `-r`."""
+    return _workspace(options).get_run(options.run)
 
 
 def _workspace(options: argparse.Namespace) -> Workspace:
@@ -128,7 +165,3 @@ def _workspace(options: argparse.Namespace) -> Workspace:
 
     settings: Any = settings_of(options)
     return Workspace(workspace_name=settings.workspace, _settings=settings)
-
-
-def _run(options: argparse.Namespace) -> Run:
-    return _workspace(options).get_run(options.run)

@@ -25,6 +25,11 @@ REFERENCE = ROOT / "docs" / "reference"
 OPTIONS_WITHOUT_A_PLACE = {"--help", "--output", "--query", "--version", "--parent", "--started-by-itself"}
 """Of every command, or between our own processes. `run list --parent` is looked for under its own heading."""
 
+OPTIONS_OF_A_GROUP = {
+    "--workspace-name", "--path", "--resource-group", "--subscription-id", "--output-metadata-file", "--debug"
+}  # fmt: skip
+"""They stand once, above the commands that have them."""
+
 MODULES_OF_THE_PAGES = {"pages.py", "page_api.py"}
 """Their routes are between our own pages and our own server, and may change with both."""
 
@@ -69,7 +74,10 @@ def test_every_command_has_a_heading_with_its_options(words: str) -> None:
         for action in COMMANDS[words]._actions
         if action.option_strings and not action.dest.startswith("setting_")
     }
-    missing = {option for option in own - settings - OPTIONS_WITHOUT_A_PLACE if option not in text}
+    shared = section(page("cli.md"), "## Runs, experiments, folders").partition("\n### ")[0]
+    assert {option for option in OPTIONS_OF_A_GROUP if f"`{option}" not in shared} == set()
+    own -= settings | OPTIONS_WITHOUT_A_PLACE | OPTIONS_OF_A_GROUP
+    missing = {option for option in own if option not in text}
     assert not missing
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from conftest import Shell
 
 COMMANDS = (
-    "up", "down", "status", "open", "doctor", "demo", "sql", "run", "experiment", "sync", "compact",
-    "agent", "consumer", "compactor", "server",
+    "up", "down", "status", "open", "doctor", "demo", "sql", "run", "experiment", "folder", "migrate", "completion",
+    "sync", "compact", "agent", "consumer", "compactor", "server",
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert "usage: runstream " + command in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["run"], ["experiment"]])
+@pytest.mark.parametrize("words", [[], ["run"], ["experiment"], ["folder"]])
 def test_no_command_shows_the_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert "commands" in capsys.readouterr().out
@@ -49,7 +49,8 @@ def test_no_command_shows_the_help(words: list[str], capsys: pytest.CaptureFixtu
 def test_help_loads_nothing_heavy(shell: Shell) -> None:
     code = (
         "import sys; from runstream.cli import build_parser; build_parser().format_help(); "
-        "print([m for m in ('asyncio', 'numpy', 'aiokafka', 'uvloop', 'http.client', 'msgpack') if m in sys.modules])"
+        "print([m for m in ('asyncio', 'numpy', 'aiokafka', 'uvloop', 'http.client', 'msgpack', "
+        "'rich', 'jmespath', 'argcomplete') if m in sys.modules])"
     )
     assert shell.python(code).stdout.strip() == "[]"
 

@@ -472,7 +472,7 @@ def test_commands(
     missing = runstream(*submit, "other.py")
     assert (missing.returncode, "script path doesn't exist" in missing.stderr) == (1, True)
     source("import time; print('up', flush=True); time.sleep(60)")
-    run_id = runstream(*submit, "--async", "train.py").stdout.strip()
+    run_id = runstream(*submit, "--async", "--query", "run_id", "-o", "tsv", "train.py").stdout.strip()
     canceled = runstream("cancel", "-r", run_id)
     assert canceled.stdout == "Experiment run canceled successfully.\n", canceled.stderr
     followed = runstream("monitor-logs", "-r", run_id)

@@ -1,0 +1,450 @@
+"""Every command of the original's CLI on `runstream`, against a real service: options, shapes, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runstream.cli import main
+from runstream.core import Experiment, Run, Workspace
+
+from .conftest import environment
+
+Commands = Callable[..., Any]
+TEXT_KEYS = ("created_utc", "run_id", "name", "display_name", "start_time_utc", "status", "root_run_id")
+
+
+class Cli:
+    """Runs commands in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *words: str, exit_code: int = 0) -> str:
+        self._capsys.readouterr()
+        code = main(words)
+        said = self._capsys.readouterr()
+        self.stderr = said.err
+        assert code == exit_code, f"{words}: {said.err}"
+        return said.out
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words))
+
+
+@pytest.fixture
+def cli(workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Commands of `workspace`, from its empty directory."""
+    monkeypatch.setenv("RUNSTREAM_WORKSPACE", workspace.name)
+    return Cli(capsys)
+
+
+@pytest.fixture
+def runs(experiment: Experiment) -> list[Run]:
+    """Three ended runs, the last with a child, oldest first."""
+    made = []
+    for number in range(3):
+        run = experiment.start_logging(
+            outputs=False, snapshot_directory=None, display_name=f"number {number}"
+        )
+        run.log("loss", 1.0 / (number + 1))
+        run.tag("number", str(number))
+        run.tag("kind", "a b")
+        run.add_properties({"author": "azureml-user" if number else "somebody"})
+        made.append(run)
+    made[1].tag("worth another look")
+    made[2].tag("quality", "fantastic run")
+    child = made[2].child_run("inner")
+    child.complete()
+    made[0].fail("bad data", "NoData")
+    made[1].cancel()
+    made[2].complete()
+    for run in (*made, child):
+        run.flush()
+    return [*made, child]
+
+
+def test_run_list(cli: Cli, runs: list[Run]) -> None:
+    listed = cli.json("run", "list")
+    assert [run["run_id"] for run in listed] == [runs[2].id, runs[1].id, runs[0].id], (
+        "newest first, no children"
+    )
+    newest = listed[0]
+    for key in TEXT_KEYS:
+        assert isinstance(newest[key], str), key
+    assert newest["run_number"] == runs[2].number
+    assert newest["data_container_id"] == f"dcid.{runs[2].id}"
+    assert newest["_experiment_name"] == newest["experiment"] == "test"
+    assert newest["tags"] == {"number": "2", "kind": "a b", "quality": "fantastic run"}
+    assert newest["properties"] == {"author": "azureml-user"}
+    assert newest["target"] == "local"
+    assert not {"token", "token_expiry_time_utc", "options", "parent_run_id", "error"} & set(newest)
+    assert listed[2]["error"] == {"error": {"code": "NoData", "message": "bad data"}}
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (("--last", "1"), [2]),
+        (("-n", "2"), [2, 1]),
+        (("-e", "test"), [2, 1, 0]),
+        (("--experiment-name", "other"), []),
+        (("--status", "Failed"), [0]),
+        (("--status", "Canceled", "Completed"), [2, 1]),
+        (("--status", "Canceled", "--status", "Failed"), [1, 0]),
+        (("--tags", "number=1"), [1]),
+        (("--tags", "kind=a b", "--tags", "number=2"), [2]),
+        (("--tags", "number=1", "number=2"), []),
+        (("--tags", "worth another look"), [1]),
+        (("--compute-target-name", "local"), [2, 1, 0]),
+        (("--compute-target-name", "elsewhere"), []),
+        (("--search", "loss<0.6"), [2, 1]),
+        (("--order", "metric:loss:min"), [2, 1, 0]),
+        (("--order", "start_time"), [0, 1, 2]),
+        (("--include-children",), [3, 2, 1, 0]),
+        (("--parent", "any", "-n", "1"), [3]),
+        (("-w", "another-workspace"), []),
+    ],
+)  # fmt: skip
+def test_run_list_filters(cli: Cli, runs: list[Run], words: tuple[str, ...], numbers: list[int]) -> None:
+    assert [run["run_id"] for run in cli.json("run", "list", *words)] == [runs[one].id for one in numbers]
+
+
+def test_children_of_a_run(cli: Cli, runs: list[Run]) -> None:
+    for option in ("--parent-run-id", "--pipeline-run-id"):
+        (child,) = cli.json("run", "list", option, runs[2].id)
+        assert (child["run_id"], child["parent_run_id"]) == (runs[3].id, runs[2].id)
+        assert child["tags"] == child["properties"] == {}
+
+
+def test_ten_by_default(cli: Cli, experiment: Experiment) -> None:
+    parents = [experiment.start_logging(outputs=False, snapshot_directory=None) for _ in range(12)]
+    for run in parents:
+        run.complete()
+    parents[-1].flush()
+    assert len(cli.json("run", "list")) == 10
+    assert len(cli.json("run", "list", "--last", "100")) == 12
+
+
+def test_minimal(cli: Cli, runs: list[Run]) -> None:
+    (run,) = cli.json("run", "list", "--minimal", "--last", "1")
+    assert list(run) == ["RunId", "RunType", "Status", "StartTime", "EndTime", "Target", "Tags"]
+    assert (run["RunId"], run["Status"], run["Tags"]["number"]) == (runs[2].id, "Completed", "2")
+
+
+@pytest.mark.parametrize(
+    ("expression", "numbers"),
+    [
+        ("[?properties.author=='azureml-user']", [2, 1]),
+        ("[?tags.keys(@)[?starts_with(@, 'worth another look')]]", [1]),
+        ("[?properties.author=='azureml-user' && tags.quality=='fantastic run']", [2]),
+    ],
+)
+def test_the_known_queries(cli: Cli, runs: list[Run], expression: str, numbers: list[int]) -> None:
+    found = cli.json("run", "list", "--query", expression, "--include-children")
+    assert [run["run_id"] for run in found] == [runs[one].id for one in numbers]
+
+
+def test_wrong_query(cli: Cli, runs: list[Run]) -> None:
+    cli("run", "list", "--query", "[?", exit_code=1)
+    assert cli.stderr.startswith("error: --query '[?':")
+
+
+def test_formats(cli: Cli, runs: list[Run]) -> None:
+    assert (
+        cli("run", "list", "--query", "[].[run_id, status]", "-o", "tsv").splitlines()[0]
+        == f"{runs[2].id}\tCompleted"
+    )
+    lines = cli("run", "list", "-o", "table").splitlines()
+    assert lines[0].split() == [
+        "run_id",
+        "status",
+        "experiment",
+        "display_name",
+        "started",
+        "duration",
+        "tags",
+    ]
+    assert re.match(
+        rf"{runs[2].id}  Completed +test +number 2 +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  \d+\.\d s", lines[2]
+    )
+    assert f"run_id: {runs[2].id}" in cli("run", "list", "--last", "1", "-o", "yaml").replace('"', "")
+
+
+def test_run_show(cli: Cli, runs: list[Run]) -> None:
+    shown = cli.json("run", "show", "-r", runs[1].id)
+    assert shown == cli.json("run", "show", runs[1].id)
+    assert shown["summaries"]["loss"]["min"] == 0.5
+    assert shown["tags"]["worth another look"] is None
+    text = cli("run", "show", "--run", runs[1].id, "-o", "table")
+    assert re.search(r"^status +Canceled$", text, re.MULTILINE)
+    assert re.search(r"^loss +1 +0.5 +0.5", text, re.MULTILINE)
+    cli("run", "show", exit_code=1)
+    assert "runstream run show -r RUN_ID" in cli.stderr
+    cli("run", "show", "-r", "no-such-run", exit_code=1)
+    assert "no-such-run" in cli.stderr
+
+
+def test_run_update(cli: Cli, runs: list[Run]) -> None:
+    updated = cli.json("run", "update", "-r", runs[0].id, "--add-tag", "a=b=c", "--add-tag", "flag", "ü=")
+    assert updated["tags"] == {"number": "0", "kind": "a b", "a": "b=c", "flag": None, "ü": ""}
+    assert (updated["runId"], updated["experimentName"]) == (runs[0].id, "test")
+    assert not [key for key in updated if "_" in key], "camelCase"
+    changed = cli.json(
+        "run",
+        "update",
+        "-r",
+        runs[0].id,
+        "--remove-tag",
+        "a",
+        "--display-name",
+        "x y",
+        "--description",
+        "*d*",
+    )
+    assert (changed["displayName"], changed["description"], "a" in changed["tags"]) == ("x y", "*d*", False)
+    assert runs[0].get_tags() == changed["tags"]
+    for words, text in (
+        (("-r", runs[0].id), "nothing to update"),
+        (("-r", runs[0].id, "--add-tag", "=x"), "KEY=VALUE"),
+        (("-r", "no-such-run", "--add-tag", "a"), "no-such-run"),
+    ):
+        cli("run", "update", *words, exit_code=1)
+        assert text in cli.stderr
+
+
+def test_experiment_list(cli: Cli, runs: list[Run]) -> None:
+    (found,) = cli.json("experiment", "list")
+    assert found["name"] == "test"
+    assert set(found) >= {"experimentId", "description", "createdUtc", "archivedTime", "tags"}
+    assert found["runs"] == 4
+    assert "test" in cli("experiment", "list", "-o", "table")
+
+
+def test_files(cli: Cli, experiment: Experiment, tmp_path: Path) -> None:
+    run = experiment.start_logging(outputs=False, snapshot_directory=None)
+    (tmp_path / "a.txt").write_text("one")
+    run.upload_file("outputs/deep/a.txt", "a.txt")
+    run.upload_file("b.txt", "a.txt")
+    run.complete()
+    assert [file["path"] for file in cli.json("run", "files", "-r", run.id)] == [
+        "b.txt",
+        "outputs/deep/a.txt",
+    ]
+    (written,) = cli.json("run", "download", "-r", run.id, "-d", "results", "--prefix", "outputs/")
+    assert Path(written).read_text() == "one"
+    assert written == str(Path("results", "outputs", "deep", "a.txt"))
+    cli("run", "download", "-r", run.id, "-d", "results", "--prefix", "nothing/", exit_code=1)
+    assert "no files below nothing/" in cli.stderr
+
+
+def test_result_in_a_file_too(cli: Cli, runs: list[Run], tmp_path: Path) -> None:
+    printed = cli.json("run", "list", "--query", "[].run_id", "-t", "out.json")
+    assert [run["run_id"] for run in json.loads((tmp_path / "out.json").read_text())] == printed
+    cli("run", "list", "-t", "out.json", exit_code=1)
+    assert "out.json: there is such a file already" in cli.stderr
+
+
+def test_folder_attach(
+    cli: Cli, runs: list[Run], workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNSTREAM_WORKSPACE")
+    words = ("folder", "attach", "-w", workspace.name, "-g", "group", "--subscription-id", "sub")
+    made = cli.json(*words, "-e", "test", "--path", "new/project")
+    project = tmp_path / "new" / "project"
+    assert made == {
+        "Experiment name": "test", "Subscription id": "sub", "Resource group": "group",
+        "Workspace name": workspace.name, "Project path": str(project),
+    }  # fmt: skip
+    config = project / ".azureml" / "config.json"
+    assert json.loads(config.read_text())["Id"] == "test"
+    assert json.loads(config.read_text())["Scope"].endswith(f"/workspaces/{workspace.name}/projects/test")
+    assert {path.name for path in config.parent.iterdir()} == {
+        "config.json",
+        "conda_dependencies.yml",
+        "local",
+        "docker",
+    }
+    assert ".ipynb_checkpoints" in (project / ".amlignore").read_text().splitlines()
+    found = Workspace.from_config(project)
+    assert (found.name, found.resource_group, found.subscription_id) == (workspace.name, "group", "sub")
+
+    assert len(cli.json("run", "list", "--path", "new/project")) == 3
+    cli.json(*words, "--path", "new/project", "-e", "renamed")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"port": 1}))
+    (project / ".amlignore").write_text("mine\n")
+    monkeypatch.chdir(project)
+    assert cli.json("run", "list") == [], "of the attached experiment"
+    assert len(cli.json("run", "list", "--all-experiments")) == 3
+    assert cli.json(*words)["Experiment name"] == "project"
+    assert json.loads(config.read_text())["port"] == 1
+    assert (project / ".amlignore").read_text() == "mine\n"
+    monkeypatch.chdir(tmp_path)
+    cli("folder", "attach", "-w", "w", "--path", "not a name", exit_code=1)
+    assert "choose one with --experiment-name" in cli.stderr
+
+
+@pytest.fixture
+def project(tmp_path: Path, served_home: Path, workspace: Workspace) -> Commands:
+    """Runs the command line as a process, in a directory with train.py."""
+    (tmp_path / "train.py").write_text(
+        "import sys, time\nfrom runstream.core import Run\nrun = Run.get_context()\nrun.log('x', 1)\n"
+        "print('arguments', sys.argv[1:], flush=True)\ntime.sleep(60 if 'long' in sys.argv else 0)\n"
+        "sys.exit('fails' in sys.argv)\n"
+    )
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "runstream", "run", *words], cwd=tmp_path, capture_output=True, text=True,
+            env=environment(served_home, RUNSTREAM_WORKSPACE=workspace.name), timeout=90, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def test_submit_script(project: Commands, cli: Cli, tmp_path: Path) -> None:
+    done = project(
+        "submit-script", "-e", "sub", "--query", "run_id", "-o", "tsv", "train.py", "--alpha", "-o", "x y"
+    )
+    assert done.returncode == 0, done.stderr
+    run_id = done.stdout.strip()
+    assert re.fullmatch(r"sub_\d+_\w{8}", run_id)
+    assert "arguments ['--alpha', '-o', 'x y']" in done.stderr
+    record = cli.json("run", "show", "-r", run_id)
+    assert (record["status"], record["run_type"], record["experiment"]) == (
+        "Completed",
+        "azureml.scriptrun",
+        "sub",
+    )
+    assert record["run_type_v2"]["orchestrator"] == "Execution"
+
+    failed = project("submit-script", "-e", "sub", "train.py", "fails")
+    assert failed.returncode == 1
+    assert "Streaming azureml-logs/70_driver_log.txt" in failed.stdout
+    assert "SystemExit" in failed.stderr
+    missing = project("submit-script", "-c", "nowhere", "train.py")
+    assert (missing.returncode, "run configuration nowhere" in missing.stderr) == (1, True)
+    nothing = project("submit-script")
+    assert (nothing.returncode, "no script" in nothing.stderr) == (1, True)
+
+
+def test_logs_and_cancel(project: Commands, cli: Cli, tmp_path: Path) -> None:
+    started = json.loads(project("submit-script", "-e", "sub", "--async", "train.py", "long").stdout)
+    run_id = started["run_id"]
+    assert started["status"] not in ("Completed", "Failed")
+    following = subprocess.Popen(
+        [sys.executable, "-m", "runstream", "run", "monitor-logs", "-r", run_id], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(Path(os.environ["RUNSTREAM_HOME"])),
+        start_new_session=True,
+    )  # fmt: skip
+    assert following.stdout is not None
+    for line in following.stdout:
+        if line.startswith("arguments"):
+            break
+    following.send_signal(signal.SIGINT)
+    _, said = following.communicate(timeout=60)
+    assert following.returncode == 130
+    assert "Traceback" not in said
+    assert f"runstream run cancel -r {run_id}" in said
+    assert cli("run", "cancel", "-r", run_id, "-e", "sub") == "Experiment run canceled successfully.\n"
+    assert cli.json("run", "monitor-logs", "-r", run_id, "-o", "json")["status"] == "Canceled"
+    written = cli.json("run", "download-logs", "-r", run_id, "-d", "logs")
+    assert any("arguments ['long']" in Path(path).read_text() for path in written)
+
+
+def test_wrong_command_lines(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (
+        ("run", "list", "--status", "Done"),
+        ("run", "list", "--last", "x"),
+        ("run", "cancel"),
+        ("run", "download-logs", "-r", "x"),
+        ("run", "show", "-o", "xml"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+        assert "usage: runstream" in capsys.readouterr().err
+    cli("run", "list", "--last", "0", exit_code=1)
+
+
+def on_terminal(words: tuple[str, ...], cwd: Path, env: dict[str, str], **more: str) -> Iterator[str]:
+    """A command's output on a terminal of 100 columns, as it comes."""
+    child, descriptor = pty.fork()
+    if not child:
+        os.chdir(cwd)
+        os.execve(sys.executable, [sys.executable, "-m", "runstream", *words], env | more)
+    try:
+        import fcntl
+        import struct
+        import termios
+
+        fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        deadline = time.monotonic() + 60
+        while select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))[0]:
+            try:
+                piece = os.read(descriptor, 65536)
+            except OSError:  # Linux's end of a terminal
+                break
+            if not piece:
+                break
+            yield piece.decode()
+    finally:
+        os.close(descriptor)
+        os.waitpid(child, 0)
+
+
+def test_table_on_a_terminal(
+    runs: list[Run], workspace: Workspace, served_home: Path, tmp_path: Path
+) -> None:
+    env = environment(served_home, RUNSTREAM_WORKSPACE=workspace.name, TERM="xterm", COLUMNS="100")
+    said = "".join(on_terminal(("run", "list"), tmp_path, env))
+    assert "\x1b[32mCompleted" in said
+    plain = re.sub(r"\x1b\[[\d;]*m", "", said)
+    assert runs[2].id in plain, "an id is never cut"
+    table, note = plain.splitlines()[:-1], plain.splitlines()[-1]
+    assert max(len(line) for line in table) <= 100
+    assert note.startswith("(no room for ")
+
+
+def complete(line: str, env: dict[str, str], cwd: Path) -> list[str]:
+    """What bash would offer after a line."""
+    read, write = os.pipe()
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os; os.dup2({write}, 8); from runstream.cli import main; main()"],
+        env=env | {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"},
+        pass_fds=(write,), cwd=cwd, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(write)
+    with os.fdopen(read) as answer:
+        offered = answer.read().split("\n")
+    assert done.returncode == 0, done.stderr
+    return [one.strip() for one in offered]
+
+
+def test_completion(
+    runs: list[Run], workspace: Workspace, served_home: Path, tmp_path: Path, cli: Cli
+) -> None:
+    env = environment(served_home, RUNSTREAM_WORKSPACE=workspace.name)
+    assert complete("runstream ru", env, tmp_path) == ["run"]
+    assert {"list", "show", "update"} <= set(complete("runstream run ", env, tmp_path))
+    assert complete("runstream run list --stat", env, tmp_path) == ["--status"]
+    assert complete("runstream run list --status Fa", env, tmp_path) == ["Failed"]
+    assert set(complete("runstream run show -r ", env, tmp_path)) == {run.id for run in runs}
+    assert complete("runstream run list -e te", env, tmp_path) == ["test"]
+    away = environment(tmp_path / "no-home")
+    assert complete("runstream run show -r ", away, tmp_path) == [""]
+    assert not (tmp_path / "no-home").exists()
+    for shell, mark in (("bash", "complete "), ("zsh", "compdef"), ("fish", "complete --command runstream")):
+        assert mark in cli("completion", shell)
