@@ -252,6 +252,8 @@ def test_nothing_sticks_out_at_any_width(
         "failed": f"/runs/{site.runs[3]}?tab=overview",
         "compare": f"/compare?runs={','.join(site.runs)}",
         "differences": f"/compare?runs={','.join(site.runs)}&tab=diff",
+        "experiments": "/experiments",
+        "targets": "/compute",
         "compute": "/compute/local",
     }
     page = open_page("/", width=width, height=740, dark=dark)

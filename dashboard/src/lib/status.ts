@@ -32,3 +32,13 @@ const ENDED = new Set(["Completed", "Failed", "Canceled"]);
 export function hasEnded(status: string): boolean {
   return ENDED.has(status);
 }
+
+/** Statuses of runs that have not ended. */
+export const ACTIVE: readonly string[] = [...Object.keys(LOOKS).filter((status) => !ENDED.has(status)), "Unapproved"];
+
+const WAITING = new Set(["NotStarted", "Queued", "Unapproved", "Paused"]);
+
+/** Whether a run waits for its turn. */
+export function isWaiting(status: string): boolean {
+  return WAITING.has(status);
+}

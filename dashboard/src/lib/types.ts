@@ -68,7 +68,16 @@ export interface Experiment {
   id: number;
   name: string;
   workspace: string;
+  description: string | null;
+  created_utc: string;
+  archived_utc: string | null;
+  tags: Record<string, string | null>;
   runs: number;
+}
+
+export interface StatusCounts {
+  statuses: Record<string, number>;
+  newest_utc: string | null;
 }
 
 export interface TablePage {

@@ -1,4 +1,5 @@
 /** Columns of the table of runs: of a run itself, of a metric's statistic, of a tag or a property. */
+import type { RunChanges } from "../lib/edits";
 import { formatAgo, formatDuration, formatNumber, runSeconds } from "../lib/format";
 import { toNumber, type Run, type Stat, Kind } from "../lib/types";
 
@@ -66,13 +67,51 @@ export function cellNumber(run: Run, column: Column): number | null {
   return summary ? toNumber(summary[column.sub as Stat]) : null;
 }
 
+/** For each "min" and "max" column the run with the best value of those given. */
+export function bestRuns(runs: readonly Run[], columns: readonly Column[]): Map<string, string> {
+  const stars = new Map<string, string>();
+  for (const column of columns) {
+    if (!column.metric || (column.sub !== "min" && column.sub !== "max")) continue;
+    let found: [number, string] | null = null;
+    for (const run of runs) {
+      const value = cellNumber(run, column);
+      if (value === null || Number.isNaN(value)) continue;
+      if (!found || (column.sub === "min" ? value < found[0] : value > found[0])) found = [value, run.run_id];
+    }
+    if (found) stars.set(column.id, found[1]);
+  }
+  return stars;
+}
+
+/** Whether a column's cells can be edited in place; those of "tags" in the run's dialog. */
+export function editable(column: Column): boolean {
+  return column.sub === "tag" || column.id === "tags" || column.id === "description";
+}
+
+/** The text that is edited in a cell; `name` is the name's column. */
+export function editText(run: Run, column: string): string {
+  if (column === "name") return run.display_name ?? run.name ?? "";
+  if (column === "description") return run.description ?? "";
+  return run.tags[column.slice("tag:".length)] ?? "";
+}
+
+/** What an edited cell changes; null: nothing. An emptied tag is removed, an emptied name is the given one again. */
+export function cellChanges(run: Run, column: string, typed: string): RunChanges | null {
+  const value = typed.trim();
+  if (value === editText(run, column)) return null;
+  if (column === "name") return { display_name: value || null };
+  if (column === "description") return { description: value || null };
+  const key = column.slice("tag:".length);
+  return { tags: value ? { set: { [key]: value } } : { remove: [key] } };
+}
+
 /** What stands in a cell. */
 export function cellText(run: Run, column: Column, now: number): string {
   if (column.metric) {
     const summary = run.summaries?.[column.metric];
     if (!summary) return "–";
     if (summary.kind === Kind.text && column.sub === "last") return summary.text ?? "–";
-    return formatNumber(toNumber(summary[column.sub as Stat]));
+    return formatValue(toNumber(summary[column.sub as Stat]), summary.kind, column.sub);
   }
   if (column.sub === "tag") return text(run.tags, column.title);
   if (column.sub === "property") return text(run.properties, column.title);
@@ -100,6 +139,16 @@ export function cellText(run: Run, column: Column, now: number): string {
     default:
       return "";
   }
+}
+
+/** A statistic of a metric of that kind: ints stay ints, booleans words. */
+export function formatValue(value: number | null, kind: number, stat: string): string {
+  if (value !== null && stat === "count") return value.toLocaleString("en");
+  if (value !== null && stat !== "mean") {
+    if (kind === Kind.int && Number.isSafeInteger(value)) return value.toLocaleString("en").replace("-", "−");
+    if (kind === Kind.bool) return value ? "true" : "false";
+  }
+  return formatNumber(value);
 }
 
 function text(values: Record<string, string | null>, key: string): string {

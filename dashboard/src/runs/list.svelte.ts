@@ -1,8 +1,12 @@
 /** The list of runs as far as it was scrolled, kept up to date. Pages follow one another by cursor. */
 import { getJson, messageOf, type Params } from "../lib/api";
+import { say } from "../lib/messages.svelte";
 import type { Run, RunPage } from "../lib/types";
+import { goalOf, treeRows, type Branch } from "./tree";
 
 const PAGE = 100;
+const MOST_CHILDREN = 1000;
+const MOST_IDS = 20_000;
 
 export class RunList {
   runs = $state.raw<Run[]>([]);
@@ -10,17 +14,26 @@ export class RunList {
   error = $state("");
   loading = $state(false);
   loaded = $state(false);
+  branches = $state.raw<ReadonlyMap<string, Branch>>(new Map());
+  childCounts = $state.raw<ReadonlyMap<string, number>>(new Map());
+  readonly rows = $derived(treeRows(this.runs, this.branches, this.childCounts));
   #next: string | null = null;
   #query: Params = {};
   #generation = 0;
   #abort: AbortController | null = null;
 
+  /** How many runs pass, or how many are known of. */
   get total(): number {
     if (!this.counts) return this.runs.length;
     return Math.max(
       Object.values(this.counts).reduce((sum, n) => sum + n, 0),
       this.runs.length,
     );
+  }
+
+  /** How many rows there are, with those that were not fetched yet. */
+  get height(): number {
+    return this.total + this.rows.length - this.runs.length;
   }
 
   get done(): boolean {
@@ -43,7 +56,8 @@ export class RunList {
       this.loaded = true;
       this.error = "";
       this.loading = false;
-      await this.#count(generation, signal);
+      if (query.parent !== "none") this.branches = new Map();
+      await Promise.all([this.#count(generation, signal), this.#countChildren(page.runs, generation), this.#reloadBranches()]);
     } catch (error) {
       if (generation !== this.#generation) return;
       this.error = messageOf(error);
@@ -54,6 +68,14 @@ export class RunList {
   async #count(generation: number, signal?: AbortSignal): Promise<void> {
     const page = await getJson<RunPage>("/api/v1/runs", { ...this.#query, summary: [], limit: 1, count: 1 }, signal);
     if (generation === this.#generation) this.counts = page.count ?? null;
+  }
+
+  /** Which of these have children, where the list shows them as a tree. */
+  async #countChildren(runs: readonly Run[], generation: number): Promise<void> {
+    if (this.#query.parent !== "none" || !runs.length) return;
+    const found = await getJson<{ children: Record<string, number> }>("/api/v1/child-counts", { run: runs.map((run) => run.run_id) });
+    if (generation !== this.#generation) return;
+    this.childCounts = new Map([...this.childCounts, ...Object.entries(found.children)]);
   }
 
   /** Fetch until `wanted` runs are there, or all. */
@@ -69,12 +91,25 @@ export class RunList {
         this.#next = page.next;
         const known = new Set(this.runs.map((run) => run.run_id));
         this.runs = [...this.runs, ...page.runs.filter((run) => !known.has(run.run_id))];
+        await this.#countChildren(page.runs, generation);
       }
     } catch (error) {
       if (generation === this.#generation) this.error = messageOf(error);
     } finally {
       if (generation === this.#generation) this.loading = false;
     }
+  }
+
+  /** The ids of all runs that pass, at most 20,000. */
+  async allIds(): Promise<string[]> {
+    const ids: string[] = [];
+    let after: string | null = null;
+    do {
+      const page: RunPage = await getJson<RunPage>("/api/v1/runs", { ...this.#query, summary: [], limit: 1000, after });
+      ids.push(...page.runs.map((run) => run.run_id));
+      after = page.next;
+    } while (after && ids.length < MOST_IDS);
+    return ids;
   }
 
   /** Fetch some runs again where they stand, and those that came in front. */
@@ -89,10 +124,50 @@ export class RunList {
       const fresh = new Map([...again.runs, ...first.runs].map((run) => [run.run_id, run]));
       const known = new Set(this.runs.map((run) => run.run_id));
       const added = first.runs.filter((run) => !known.has(run.run_id));
-      this.runs = [...added, ...this.runs.map((run) => fresh.get(run.run_id) ?? run)];
-      if (front) await this.#count(generation);
+      const renew = (run: Run) => fresh.get(run.run_id) ?? run;
+      this.runs = [...added, ...this.runs.map(renew)];
+      this.branches = new Map([...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(renew) }]));
+      if (front) await Promise.all([this.#count(generation), this.#countChildren(this.runs.slice(0, PAGE), generation), this.#reloadBranches()]);
     } catch {
       // The next change tries again; what is shown stays.
     }
+  }
+
+  /** Put a run that was edited where it stands. */
+  replace(run: Run): void {
+    const put = (held: Run) => (held.run_id === run.run_id ? { ...run, ...(held.summaries && { summaries: held.summaries }) } : held);
+    this.runs = this.runs.map(put);
+    this.branches = new Map([...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(put) }]));
+  }
+
+  /** Show a run's children below it, or no longer. */
+  async toggle(parent: Run): Promise<void> {
+    const next = new Map(this.branches);
+    if (next.delete(parent.run_id)) {
+      this.branches = next;
+      return;
+    }
+    try {
+      const branch = await this.#branch(parent);
+      this.branches = new Map(this.branches).set(parent.run_id, branch);
+      await this.#countChildren(branch.children, this.#generation);
+    } catch (error) {
+      say(`The children of ${parent.run_id} cannot be shown: ${messageOf(error)}`, undefined, true);
+    }
+  }
+
+  async #branch(parent: Run): Promise<Branch> {
+    const { order, summary, archived } = this.#query;
+    const goal = goalOf(parent);
+    const names = [...new Set([...((summary as readonly string[] | undefined) ?? []), ...(goal ? [goal.metric] : [])])];
+    const page = await getJson<RunPage>("/api/v1/runs", { parent: parent.run_id, order, archived, summary: names, limit: MOST_CHILDREN });
+    return { children: page.runs, more: page.next !== null };
+  }
+
+  async #reloadBranches(): Promise<void> {
+    const generation = this.#generation;
+    const parents = this.rows.filter((row) => row.open).map((row) => row.run);
+    const found = await Promise.all(parents.map(async (parent) => [parent.run_id, await this.#branch(parent)] as const));
+    if (generation === this.#generation) this.branches = new Map(found.filter(([id]) => this.branches.has(id)));
   }
 }
