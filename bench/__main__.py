@@ -12,11 +12,25 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from .result import Result, table
+from .result import Measured, Result, table
 
-MODULES = ("calls", "start", "compaction", "query", "runs_list", "latency", "many_runs", "pipeline")
+MODULES = (
+    "calls",
+    "start",
+    "compaction",
+    "query",
+    "runs_list",
+    "latency",
+    "many_runs",
+    "pipeline",
+    "peers",
+    "storage",
+    "growth",
+)
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+PLOTS = PAGE.parent / "plots"
 BEGIN, END = "<!-- begin measured -->", "<!-- end measured -->"
 
 
@@ -36,7 +50,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.json:
         module = importlib.import_module(f"bench.{options.names[0]}")
-        print(json.dumps([asdict(result) for result in module.run(options.quick)]))
+        measured = module.run(options.quick)
+        if not isinstance(measured, Measured):
+            measured = Measured(measured)
+        print(json.dumps(asdict(measured)))
         return 0
     unknown = set(options.names) - set(MODULES)
     if unknown:
@@ -48,8 +65,7 @@ def main() -> int:
         if done.returncode:
             print(f"{name}: failed with exit code {done.returncode}", file=sys.stderr)
             return 1
-        results = [Result(**item) for item in json.loads(done.stdout.splitlines()[-1])]
-        section = f"### {name}\n\n{_machine()}\n\n{table(results)}\n"
+        section = _section(name, json.loads(done.stdout.splitlines()[-1]), write=options.write)
         print(section, flush=True)
         sections[name] = section
     if options.write:
@@ -64,6 +80,20 @@ def main() -> int:
             + f"{END}{after}"
         )
     return 0
+
+
+def _section(name: str, measured: dict[str, Any], *, write: bool) -> str:
+    """Heading, machine, table, notes and plots; the plots are written as files beside the page."""
+    parts = [f"### {name}", _machine()]
+    if measured["results"]:
+        parts.append(table([Result(**item) for item in measured["results"]]))
+    parts.extend(measured["notes"])
+    for file, drawing in measured["plots"].items():
+        if write:
+            PLOTS.mkdir(exist_ok=True)
+            (PLOTS / file).write_text(drawing)
+        parts.append(f"![{Path(file).stem.replace('_', ' ')}]({PLOTS.name}/{file})")
+    return "\n\n".join(parts) + "\n"
 
 
 def _machine() -> str:

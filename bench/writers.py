@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 SERIES = 10
-CYCLE = 4096
+CYCLE = 65_536
 """Steps after which the prepared values repeat: making them must not be what is measured."""
 
 
