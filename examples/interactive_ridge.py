@@ -1,6 +1,6 @@
 """An interactive run: fit ridge regressions on scikit-learn's diabetes data and log what comes of them.
 
-    python examples/01_interactive_ridge.py
+    python examples/interactive_ridge.py
 
 Nothing has to be started first: the run starts at once, and the service comes up in the background. Needs scikit-learn.
 """
