@@ -12,6 +12,12 @@ from .client import Params, ServiceClient
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 """Statuses after which a run is over."""
 
+ACTIVE = (
+    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding",
+    "Pausing", "Paused", "CancelRequested", "Finalizing",
+)  # fmt: skip
+"""Statuses before the end of a run."""
+
 SCRIPT_RUN = "azureml.scriptrun"
 """Type of submitted runs."""
 

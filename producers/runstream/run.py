@@ -26,6 +26,7 @@ from .workspace import Workspace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .compute.target import ComputeTarget
     from .model import Model
     from .script_run import ScriptRun
     from .script_run_config import ScriptRunConfig
@@ -109,9 +110,9 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         for key, value in record.tags.items():
             live.writer.tag(key, value)
         wake_service(settings)
-        return run
         if snapshot_directory is not None:
             run._snapshot_later(snapshot_directory, live)
+        return run
 
     @property
     def parent(self) -> Run | None:
@@ -362,6 +363,17 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
                     yield rehydrated(experiment, record)
 
         return found()
+
+    @staticmethod
+    def list_by_compute(
+        compute: ComputeTarget,
+        type: str | None = None,
+        tags: Filter = None,
+        properties: Filter = None,
+        status: str | None = None,
+    ) -> Iterator[RunRecord]:
+        """The records of runs that are queued or at work at a compute target; as `ComputeTarget.get_active_runs`."""
+        return compute.get_active_runs(type, tags, properties, status)
 
     # --- for people ---
 

@@ -15,7 +15,7 @@ from runstream.compute.places import places_taken
 from runstream.compute.queue import Entry, enqueue, entries, remove, runner_alive
 from runstream.compute.registry import TargetRecord, attach, detach, kinds, opener, targets
 from runstream.compute.runner import Runner
-from runstream.core import Experiment, ScriptRunConfig, Workspace
+from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.core.compute import ComputeTarget, LocalCompute
 from runstream.exceptions import ComputeTargetException, UserErrorException
 from runstream.job import Job, run_directory, write_job
@@ -137,11 +137,28 @@ def test_compute_targets_by_name(
         ComputeTarget.attach(workspace, "../x", LocalCompute.attach_configuration())
     with pytest.raises(UserErrorException, match="less than 1"):
         ComputeTarget.attach(workspace, "none", LocalCompute.attach_configuration(concurrency=0))
-    run = experiment.submit(held())
-    with pytest.raises(ComputeTargetException, match="1 runs that are queued or running"):
+    assert list(workspace.compute_targets) == ["local", "narrow"]
+    run, queued = experiment.submit(held(), tags={"a": "1"}), experiment.submit(held())
+    narrow = ComputeTarget(workspace, "narrow")
+    until(
+        lambda: (
+            [(one.run_id, one.status) for one in narrow.get_active_runs(status="Running")]
+            == [(run.id, "Running")]
+        )
+    )
+    assert [one.run_id for one in Run.list_by_compute(narrow)] == [run.id, queued.id]
+    assert [one.run_id for one in Run.list_by_compute(narrow, tags="a")] == [run.id]
+    assert list(ComputeTarget(workspace, "local").get_active_runs()) == []
+    with pytest.raises(
+        UserErrorException, match="'Completed' of an active run: expected one of NotStarted, Queued"
+    ):
+        narrow.get_active_runs(status="Completed")
+    queued.cancel()
+    with pytest.raises(ComputeTargetException, match="runs that are queued or running"):
         ComputeTarget(workspace, "narrow").detach()
     (tmp_path / "go").touch()
     assert run.wait_for_completion()["target"] == "narrow"
+    assert list(narrow.get_active_runs()) == []
 
 
 def test_a_package_brings_a_kind_of_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ComputeTargetException, UserErrorException
+from ..record import ACTIVE, Filter, RunRecord, check_filter, fits, list_records, run_params
 from . import registry
 from .queue import entries, wake
 
@@ -108,6 +109,77 @@ class ComputeTarget:
     def concurrency(self) -> int | None:
         """Runs carried out at once; None: as many as its kind says."""
         return self._record.concurrency
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was attached with, such as the scheduler's `address`."""
+        return dict(self._record.options)
+
+    @property
+    def provisioning_state(self) -> str:
+        """`Succeeded`: an attached target is there."""
+        return "Succeeded"
+
+    def wait_for_completion(self, show_output: bool = False, **kwargs: Any) -> None:
+        """Return at once: an attached target is there. Its own state shows in `get_active_runs`.
+
+        Args:
+            show_output: print so.
+            kwargs: accepted.
+        """
+        if show_output:
+            print(f"Compute target {self.name}: {self.provisioning_state}")
+
+    def refresh_state(self) -> None:
+        """Read again how the target is attached.
+
+        Raises:
+            ComputeTargetException: it was detached.
+        """
+        self._record = ComputeTarget(self.workspace, self.name)._record
+
+    def serialize(self) -> dict[str, Any]:
+        """The target as a dictionary: `name`, `type`, `options`, `concurrency`, `attached`, `provisioningState`."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "options": self.options,
+            "concurrency": self.concurrency,
+            "attached": self._record.attached,
+            "provisioningState": self.provisioning_state,
+        }
+
+    def get_active_runs(
+        self,
+        type: str | None = None,
+        tags: Filter = None,
+        properties: Filter = None,
+        status: str | None = None,
+    ) -> Iterator[RunRecord]:
+        """The runs that are queued or at work there, of all experiments of the workspace, newest start first.
+
+        Args:
+            type: only of this type.
+            tags: a tag's name, or a dictionary of names and values that must all match.
+            properties: the same for properties.
+            status: only in this status, one of those a run has before its end.
+
+        Raises:
+            UserErrorException: a status of runs that have ended.
+            ValueError: a filter of another type.
+            ServiceException: the service is away (when iterating).
+        """
+        check_filter("tags", tags)
+        check_filter("properties", properties)
+        if status is not None and status not in ACTIVE:
+            raise UserErrorException(
+                f"status {status!r} of an active run: expected one of {', '.join(ACTIVE)}"
+            )
+        place = [("workspace", self.workspace.name), ("target", self.name)]
+        wanted = run_params(tags, properties, type, status)
+        statuses = [] if status else [("status", one) for one in ACTIVE]
+        found = list_records(self.workspace._client, [*place, *wanted, *statuses])
+        return (record for record in found if fits(record, tags, properties, type, status))
 
     def detach(self) -> None:
         """Remove the target from its workspace.

@@ -1,0 +1,355 @@
+"""The sweep itself: asks the search for parameters, keeps so many trials at work, judges their points, notes the best."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from ..exceptions import ServiceException, UserErrorException
+from ..experiment import Experiment
+from ..lifecycle import Lifecycle
+from ..reading import fetch_metrics, settle
+from ..run import Run
+from ..script_run_config import ScriptRunConfig
+from .local import LocalCrew
+from .messages import Assignment, Crew, End, Point
+from .scripts import ScriptCrew
+from .search import OptunaSearch, search_of
+from .space import document_of, space_of
+from .stopping import Halving, Median
+from .trial import BEST_RUN, BEST_VALUE, GOAL, SPEC, Aim, Sweep, Trial, best_of, run_id_of, stored_trials
+
+PARENT_TYPE = "hyperdrive"
+"""Type of a sweep's run: the reproduced API's word for it. Such a run is asked to cancel, and its driver answers."""
+
+_ASK_SECONDS = 2.0  # between two questions whether the sweep was canceled
+_WAIT_SECONDS = 0.5
+_DECIDE_SECONDS = 90.0  # until it must be known what became of an earlier driver's trials
+_MOST_ATTEMPTS = 3
+
+_log = logging.getLogger("runstream")
+
+
+def run(
+    where: Experiment | Run,
+    objective: Callable[..., float | None] | ScriptRunConfig,
+    space: Mapping[str, Any],
+    *,
+    metric: str,
+    goal: Literal["minimize", "maximize"] = "minimize",
+    method: Any = "random",
+    trials: int | None = None,
+    concurrency: int | None = None,
+    stop: Any = None,
+    compute_target: Any = None,
+    scope: Literal["last", "best"] = "last",
+    seed: int | None = None,
+    run_id: str | None = None,
+    name: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    show_output: bool = False,
+) -> Sweep:
+    """Try parameters out: each trial is a child run, so many at a time. Returns when all have ended.
+
+    The same call with the `run_id` of a sweep that was interrupted, or killed, goes on with it: trials that are finished are
+    not run again, whatever else happened to them. With more `trials` than before, a finished sweep goes on, too.
+
+    Args:
+        where: the experiment a run is started in for the sweep; or a run the trials become children of, such as that of the
+            script this is called in, which is not ended.
+        objective: a function, called as `objective(run, **parameters)` in processes of this machine, each trial with its own
+            run: it logs the metric, or returns it. Or a configuration, submitted for each trial with the parameters
+            appended to its arguments: `--name value`.
+        space: parameter to `Choice`, `Uniform`, `LogUniform`, `Integer`, a list of values, or one value.
+        metric: name of the metric.
+        goal: `minimize` or `maximize`.
+        method: `grid`, `random`, `optuna` (its default sampler), or an Optuna sampler.
+        trials: how many; None: all of a grid.
+        concurrency: how many at a time; default: as many as there are processors.
+        stop: `Median`, `Halving`, or with an Optuna search an Optuna pruner; it judges every value of the metric that is
+            logged, by its step. A trial that is stopped is Canceled, with the reason as tag `stopped`.
+        compute_target: where configurations are submitted to, instead of their own target; a name or a `ComputeTarget`.
+        scope: which of a trial's values counts: the `last` or the `best`.
+        seed: of random choices; default: a new one, kept with the sweep.
+        run_id: id of the sweep's run, by which it can be gone on with.
+        name, tags: of the sweep's run.
+        show_output: print a line for each trial that ends.
+
+    Raises:
+        UserErrorException: a space, method, rule or number that makes no sense, or a stored sweep of the same id that was
+            made with other ones.
+        ServiceException: the service is away at the start, or an unknown compute target.
+        KeyboardInterrupt: Ctrl-C; what is at work is canceled, and so is the sweep.
+    """
+    kinds = space_of(space)
+    if goal not in ("minimize", "maximize"):
+        raise UserErrorException(f"goal {goal!r:.80}: expected 'minimize' or 'maximize'")
+    if scope not in ("last", "best"):
+        raise UserErrorException(f"scope {scope!r:.80}: expected 'last' or 'best'")
+    if trials is None and method != "grid":
+        raise UserErrorException("trials: say how many; only a grid has an end of its own")
+    size = concurrency if concurrency is not None else os.cpu_count() or 1
+    if size < 1 or (trials is not None and trials < 1):
+        raise UserErrorException(f"trials {trials}, concurrency {size}: both have to be 1 or more")
+    if not callable(objective) and not isinstance(objective, ScriptRunConfig):
+        raise UserErrorException(
+            f"objective: expected a function or a ScriptRunConfig, got {type(objective).__name__}"
+        )
+    pruner = stop if stop is not None and not isinstance(stop, (Median, Halving)) else None
+    if pruner is not None and (not hasattr(pruner, "prune") or method in ("grid", "random")):
+        raise UserErrorException(
+            f"stop {stop!r:.80}: expected Median or Halving; an Optuna pruner needs an Optuna search (method='optuna')"
+        )
+    aim = Aim(metric, goal, scope)
+    search = search_of(method, kinds, aim, seed or 0, pruner)  # refuses before there is a run
+    own = isinstance(where, Experiment)
+    parent = where.start_logging(
+        name=name, run_id=run_id, outputs=False, snapshot_directory=None, tags=tags
+    ) if isinstance(where, Experiment) else where  # fmt: skip
+    try:
+        seed = _describe(parent, document_of(kinds), aim, method, seed, started=own)
+        search = search_of(method, kinds, aim, seed, pruner)
+        crew: Crew
+        if isinstance(objective, ScriptRunConfig):
+            crew = ScriptCrew(parent, objective, aim, stop is not None, compute_target)
+        else:
+            crew = LocalCrew(parent, objective, aim, stop is not None, size)
+        driver = Driver(parent, aim, search, crew, trials, size, stop, show_output)
+        try:
+            driver.resume()
+            canceled = driver.drive()
+        except BaseException:
+            crew.dismiss()
+            raise
+        crew.close()
+    except KeyboardInterrupt:
+        if own:
+            parent.cancel()
+        raise
+    except BaseException as error:
+        if own:
+            parent.fail(error)
+        raise
+    sweep = Sweep(parent, aim, driver.trials, driver.best)
+    if own:
+        _end(parent, sweep, canceled)
+    return sweep
+
+
+def _describe(
+    parent: Run, space: dict[str, Any], aim: Aim, method: Any, seed: int | None, *, started: bool
+) -> int:
+    """Note what the sweep is, or compare it with what is noted; returns its seed."""
+    if started:
+        parent._live().writer.set_field("type", PARENT_TYPE)
+    document = {
+        "space": space, "metric": aim.metric, "goal": aim.goal, "scope": aim.scope,
+        "method": method if isinstance(method, str) else type(method).__name__,
+    }  # fmt: skip
+    properties = parent.get_properties()
+    if (stored := properties.get(SPEC)) is None:
+        seed = random.SystemRandom().getrandbits(32) if seed is None else seed
+        goal = {"name": aim.metric, "goal": aim.goal}
+        parent._live().writer.add_property(SPEC, json.dumps({**document, "seed": seed}, ensure_ascii=False))
+        parent._live().writer.add_property(GOAL, json.dumps(goal, ensure_ascii=False))
+        return seed
+    known = json.loads(stored)
+    wanted = {**document, "seed": known["seed"] if seed is None else seed}
+    for key, value in wanted.items():
+        if known.get(key) != value:
+            raise UserErrorException(
+                f"run {parent.id} is a sweep with {key} {known.get(key)!r:.200}, not {value!r:.200}; go on with the same, "
+                "or choose another run_id"
+            )
+    return int(known["seed"])
+
+
+def _end(parent: Run, sweep: Sweep, canceled: bool) -> None:
+    if canceled:
+        Lifecycle.cancel(parent)
+    elif sweep.trials and all(trial.status == "Failed" for trial in sweep.trials):
+        parent.fail(f"all {len(sweep.trials)} trials failed; the last one: {sweep.trials[-1].error}")
+    else:
+        parent.complete()
+
+
+class Driver:
+    """A sweep at work.
+
+    Attributes:
+        trials: those that have ended, by number.
+        best: the best of those that completed.
+    """
+
+    def __init__(
+        self, parent: Run, aim: Aim, search: Any, crew: Crew, wanted: int | None, size: int, stop: Any,
+        show_output: bool,
+    ) -> None:  # fmt: skip
+        self.parent, self.aim, self.search, self.crew = parent, aim, search, crew
+        self.wanted, self.size, self.stop, self.show_output = wanted, size, stop, show_output
+        self.best: Trial | None = None
+        self._ended: dict[int, Trial] = {}
+        self._active: dict[int, Assignment] = {}
+        self._again: list[Assignment] = []
+        self._attempts: dict[int, int] = {}
+        self._curves: dict[int, list[tuple[int, float]]] = {}
+        self._next = 0
+        self._exhausted = False
+        self._asked = time.monotonic()
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [self._ended[number] for number in sorted(self._ended)]
+
+    # --- what an earlier driver left ---
+
+    def resume(self) -> None:
+        """Take over the stored trials: finished ones count, scripts at work are followed, lost ones are run again."""
+        settle(self.parent._client, self.parent.id)
+        found = self._decided()
+        finished = [trial for trial in found if trial.finished]
+        if self.stop is not None and finished:
+            self._read_curves(finished)
+        for trial in found:
+            self._next = max(self._next, trial.number + 1)
+            if trial.finished:
+                self._ended[trial.number] = trial
+                self.search.tell(trial, self._curves.get(trial.number, []))
+                continue
+            self.search.adopt(trial)
+            assignment = Assignment(trial.number, trial.run_id, trial.parameters)
+            if trial.active and isinstance(self.crew, ScriptCrew):
+                self._active[trial.number] = assignment
+                self.crew.adopt(trial.number, trial.run_id)
+            else:
+                self._run_again(assignment)
+        self.best = best_of(self.trials, self.aim)
+        if found:
+            _log.warning(
+                "sweep %s goes on: %d of its trials are finished, %d are at work, %d are run again",
+                self.parent.id, len(finished), len(self._active), len(self._again),
+            )  # fmt: skip
+
+    def _decided(self) -> list[Trial]:
+        """The stored trials, once it is known what became of those a killed driver's processes were at."""
+        deadline, pause = time.monotonic() + _DECIDE_SECONDS, 0.1
+        while True:
+            found = stored_trials(self.parent, self.aim)
+            open_ = [trial for trial in found if trial.active]
+            if not open_ or isinstance(self.crew, ScriptCrew):
+                return found
+            if time.monotonic() > deadline:
+                for trial in open_:
+                    Run.get(self.parent.experiment.workspace, trial.run_id).cancel()
+                return found
+            time.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+
+    def _read_curves(self, finished: list[Trial]) -> None:
+        by_id = {trial.run_id: trial.number for trial in finished}
+        for run_id, series in fetch_metrics(self.parent._client, list(by_id), name=self.aim.metric).items():
+            self._curves[by_id[run_id]] = [
+                (int(step), float(value))
+                for one in series
+                for step, value in zip(one.steps, one.values, strict=True)
+                if isinstance(value, (int, float)) and not math.isnan(value)
+            ]
+
+    def _run_again(self, assignment: Assignment) -> None:
+        number = assignment.number
+        parts = assignment.run_id.removeprefix(f"{self.parent.id}_").split("_")
+        self._attempts[number] = attempt = (int(parts[1]) if parts[1:] else 0) + 1
+        again = Assignment(number, run_id_of(self.parent.id, number, attempt), assignment.parameters)
+        self._again.append(again)
+
+    # --- at work ---
+
+    def drive(self) -> bool:
+        """Until all trials have ended; whether the sweep was canceled from elsewhere."""
+        while True:
+            while len(self._active) < self.size and (assignment := self._assignment()):
+                self._active[assignment.number] = assignment
+                self.crew.begin(assignment)
+            if not self._active:
+                return False
+            for message in self.crew.wait(_WAIT_SECONDS):
+                if isinstance(message, Point):
+                    self.crew.answer(message.number, self._judge(message))
+                else:
+                    self._note_end(message)
+            if self._is_canceled():
+                self.crew.dismiss()
+                return True
+
+    def _assignment(self) -> Assignment | None:
+        if self._again:
+            return self._again.pop(0)
+        if self._exhausted or (self.wanted is not None and self._next >= self.wanted):
+            return None
+        number = self._next
+        parameters = self.search.ask(number)
+        if parameters is None:
+            self._exhausted = True
+            return None
+        self._next += 1
+        return Assignment(number, run_id_of(self.parent.id, number), parameters)
+
+    def _judge(self, point: Point) -> str:
+        """Why the trial of a point is to stop, or ''."""
+        number = point.number
+        if number not in self._active:
+            return ""
+        curve = self._curves.setdefault(number, [])
+        curve.append((point.step, point.value))
+        if isinstance(self.stop, (Median, Halving)):
+            others = (other for key, other in self._curves.items() if key != number)
+            return self.stop.stops(curve, others, self.aim.minimize) or ""
+        if isinstance(self.search, OptunaSearch):
+            return self.search.prunes(number, point.step, point.value) or ""
+        return ""
+
+    def _note_end(self, end: End) -> None:
+        assignment = self._active.pop(end.number)
+        if end.lost and self._attempts.get(end.number, 0) + 1 < _MOST_ATTEMPTS:
+            _log.warning("trial %d was lost and is run again: %s", end.number, end.error)
+            self._curves.pop(end.number, None)
+            self._run_again(assignment)
+            return
+        trial = Trial(
+            end.number,
+            assignment.parameters,
+            assignment.run_id,
+            end.status,
+            end.value,
+            end.stopped,
+            end.error,
+        )
+        self._ended[end.number] = trial
+        self.search.tell(trial, self._curves.get(end.number, []))
+        self._note_best(trial)
+        if self.show_output:
+            value = "no value" if trial.value is None else f"{self.aim.metric} {trial.value:g}"
+            best = f"; best {self.best.value:g}, trial {self.best.number}" if self.best else ""
+            print(f"trial {trial.number} {trial.status}: {value}{best}", flush=True)
+
+    def _note_best(self, trial: Trial) -> None:
+        best = best_of([self.best, trial] if self.best else [trial], self.aim)
+        if best is trial:
+            self.best = best
+            self.parent.set_tags({BEST_RUN: trial.run_id, BEST_VALUE: json.dumps(trial.value)})
+            self.parent.log(f"best {self.aim.metric}", trial.value, step=trial.number)
+
+    def _is_canceled(self) -> bool:
+        if time.monotonic() - self._asked < _ASK_SECONDS:
+            return False
+        self._asked = time.monotonic()
+        try:
+            return self.parent.get_status() in ("CancelRequested", "Canceled")
+        except ServiceException:
+            return False  # away: nobody cancels through it now

@@ -1,0 +1,143 @@
+"""Trials that are submitted scripts: runs of a compute target, which outlive the driver."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from typing import Any
+
+from ..exceptions import ServiceException
+from ..reading import fetch_metrics
+from ..record import TERMINAL, RunRecord, list_records
+from ..run import Run
+from ..script_run_config import ScriptRunConfig
+from .messages import Assignment, End, Point
+from .trial import STOPPED, Aim, properties_of, tags_of, trial_of
+
+_LOOK_SECONDS = 0.5
+_SETTLE_SECONDS = 30.0  # an ended run whose last points are still missing after that counts as it is
+
+
+class ScriptCrew:
+    """Submitted trials, followed through the service.
+
+    Args:
+        parent: the sweep's run.
+        config: what is submitted; the parameters are appended to its arguments: `--name value`.
+        aim: of the sweep.
+        judged: a rule or a pruner looks at the points.
+        compute_target: instead of the configuration's.
+    """
+
+    def __init__(
+        self, parent: Run, config: ScriptRunConfig, aim: Aim, judged: bool, compute_target: Any = None
+    ) -> None:
+        self._parent, self._config, self._aim, self._judged = parent, config, aim, judged
+        self._target = compute_target
+        self._active: dict[int, str] = {}
+        self._judged_points: dict[int, int] = {}
+        self._stopped: dict[int, str] = {}
+        self._ended_at: dict[int, float] = {}
+        self._looked_at = 0.0
+
+    def begin(self, assignment: Assignment) -> None:
+        """See `Crew`."""
+        config = copy.copy(self._config)
+        config.run_config = copy.deepcopy(config.run_config)
+        if self._target is not None:
+            config.run_config.target = getattr(self._target, "name", self._target)
+        given = config.arguments if config.arguments is not None else []
+        words = [part for name, value in assignment.parameters.items() for part in (f"--{name}", value)]
+        config.arguments = (
+            f"{given} {' '.join(map(str, words))}" if isinstance(given, str) else [*given, *words]
+        )
+        run = self._parent.submit_child(config, tags_of(assignment.parameters), run_id=assignment.run_id)
+        run.add_properties(properties_of(assignment.parameters))
+        self._active[assignment.number] = assignment.run_id
+
+    def adopt(self, number: int, run_id: str) -> None:
+        """Follow a trial an earlier driver submitted."""
+        self._active[number] = run_id
+
+    def wait(self, seconds: float) -> list[Point | End]:
+        """See `Crew`."""
+        pause = min(self._looked_at + _LOOK_SECONDS - time.monotonic(), seconds)
+        if pause > 0:
+            time.sleep(pause)
+        self._looked_at = time.monotonic()
+        found: list[Point | End] = []
+        try:
+            records = self._records()
+            if self._judged:
+                found += self._points([number for number in records if number not in self._stopped])
+        except ServiceException as error:
+            if error.status_code not in (None, 503):
+                raise
+            return []  # away: the scripts go on
+        for number, record in records.items():
+            if record.status in TERMINAL and self._is_settled(number, record):
+                found.append(self._end(number, record))
+        return found
+
+    def answer(self, number: int, stop: str) -> None:
+        """See `Crew`."""
+        if not stop or number in self._stopped:
+            return
+        run = self._run(number)
+        run.tag(STOPPED, stop)
+        run.cancel()
+        self._stopped[number] = stop
+
+    def dismiss(self) -> None:
+        """See `Crew`."""
+        for number in self._active:
+            self._run(number).cancel()
+        self.close()
+
+    def close(self) -> None:
+        """See `Crew`."""
+        self._active.clear()
+
+    def _records(self) -> dict[int, RunRecord]:
+        if not self._active:
+            return {}
+        by_id = {run_id: number for number, run_id in self._active.items()}
+        params = [("run", run_id) for run_id in by_id]
+        params += [("summary", self._aim.metric), ("archived", "all")]
+        return {by_id[record.run_id]: record for record in list_records(self._parent._client, params)}
+
+    def _points(self, numbers: list[int]) -> list[Point | End]:
+        if not numbers:
+            return []
+        by_id = {self._active[number]: number for number in numbers}
+        found: list[Point | End] = []
+        for run_id, series in fetch_metrics(self._parent._client, list(by_id), name=self._aim.metric).items():
+            number = by_id[run_id]
+            points = [
+                (int(step), float(value))
+                for one in series
+                for step, value in zip(one.steps, one.values, strict=True)
+                if isinstance(value, (int, float)) and not math.isnan(value)
+            ]
+            for step, value in points[self._judged_points.get(number, 0) :]:
+                found.append(Point(number, step, value))
+            self._judged_points[number] = len(points)
+        return found
+
+    def _is_settled(self, number: int, record: RunRecord) -> bool:
+        since = self._ended_at.setdefault(number, time.monotonic())
+        return record.settled or time.monotonic() - since > _SETTLE_SECONDS
+
+    def _end(self, number: int, record: RunRecord) -> End:
+        del self._active[number]
+        self._ended_at.pop(number, None)
+        self._judged_points.pop(number, None)
+        trial = trial_of(self._parent.id, record, self._aim)
+        stopped = self._stopped.pop(number, "") or trial.stopped
+        lost = record.status == "Failed" and not trial.error
+        error = str((record.error or {}).get("message", "")) if lost else trial.error
+        return End(number, record.status, trial.value, stopped, error, lost)
+
+    def _run(self, number: int) -> Run:
+        return Run.get(self._parent.experiment.workspace, self._active[number])

@@ -1,0 +1,297 @@
+"""Sweeps: grids, random samples and studies over processes and submitted scripts; stopped early, killed and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runstream import sweep
+from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
+from runstream.exceptions import UserErrorException
+from runstream.sweep.search import GridSearch, RandomSearch
+from runstream.sweep.space import space_of
+
+from .conftest import environment
+from .test_compute_queue import until
+
+
+def test_a_grid_in_processes(experiment: Experiment) -> None:
+    pids_of_the_test = os.getpid()
+
+    def objective(run: Run, x: int, kind: str) -> float:
+        assert os.getpid() != pids_of_the_test
+        if x == 3:
+            raise ValueError("three")
+        run.log("kind", kind)
+        return float(x * x + (kind == "b"))
+
+    found = sweep.run(
+        experiment,
+        objective,
+        {"x": [3, -1, 2], "kind": ["a", "b"]},
+        metric="loss",
+        method="grid",
+        concurrency=2,
+    )
+    assert [trial.parameters for trial in found.trials] == [
+        {"x": x, "kind": kind} for x in (3, -1, 2) for kind in ("a", "b")
+    ]
+    assert [trial.status for trial in found.trials] == ["Failed"] * 2 + ["Completed"] * 4
+    assert [trial.value for trial in found.trials] == [None, None, 1.0, 2.0, 4.0, 5.0]
+    assert found.best is not None
+    assert found.best.parameters == {"x": -1, "kind": "a"}
+    parent = found.run
+    assert (parent.get_status(), parent._refresh().type) == ("Completed", "hyperdrive")
+    assert parent.tags == {"best_run_id": found.best.run_id, "best_value": "1.0"}
+    assert json.loads(parent.properties["primary_metric_config"] or "") == {
+        "name": "loss",
+        "goal": "minimize",
+    }
+    best = found.best_run
+    assert best is not None
+    assert best.parent is not None
+    assert (best.parent.id, best.id) == (parent.id, f"{parent.id}_2")
+    assert best.get_tags() == {"x": "-1", "kind": "a"}
+    assert best.get_metrics() == {"kind": "a", "loss": 1.0}
+    until(lambda: sweep.load(parent) == found)  # all of it is in the stored runs
+    failed = Run.get(experiment.workspace, found.trials[0].run_id)
+    assert failed.get_details()["error"]["error"]["message"] == "User program failed with ValueError: three"
+
+
+def test_a_trial_is_stopped_by_the_median(experiment: Experiment) -> None:
+    def objective(run: Run, level: float) -> None:
+        for step in range(20):
+            run.log("accuracy", level + step / 100)
+
+    found = sweep.run(
+        experiment, objective, {"level": [0.5, 0.6, 0.7, 0.1, 0.8]}, metric="accuracy", goal="maximize", method="grid",
+        concurrency=1, stop=sweep.Median(warmup=5, trials=3),
+    )  # fmt: skip
+    assert [trial.status for trial in found.trials] == ["Completed"] * 3 + ["Canceled", "Completed"]
+    assert found.trials[3].stopped == "at step 5 its best, 0.15, is worse than the median of 3 others, 0.65"
+    stopped = Run.get(experiment.workspace, found.trials[3].run_id)
+    assert len(stopped.get_metrics()["accuracy"]) == 6  # not one more
+    assert stopped.get_tags()["stopped"] == found.trials[3].stopped
+    assert found.best is not None
+    assert found.best.number == 4
+
+
+@pytest.mark.parametrize(
+    ("curve", "others", "stopped"),
+    [
+        ([(1, 5.0)], [[(1, 1.0)], [(1, 2.0)]], True),
+        ([(1, 1.5)], [[(1, 1.0)], [(1, 2.0)]], True),  # one of three goes on
+        ([(1, 0.5)], [[(1, 1.0)], [(1, 2.0)]], False),
+        ([(1, 5.0)], [[(1, 1.0)]], False),  # too few to tell
+        ([(1, 5.0), (2, 5.0)], [[(2, 1.0)], [(2, 2.0)]], False),  # judged at 1, next at 3
+        ([(2, 5.0), (3, 5.0)], [[(3, 1.0)], [(3, 2.0)]], True),
+        ([(0, float("nan"))], [[(1, 1.0)]], False),
+    ],
+)
+def test_halving(
+    curve: list[tuple[int, float]], others: list[list[tuple[int, float]]], stopped: bool
+) -> None:
+    assert bool(sweep.Halving(first=1, factor=3).stops(curve, others, minimize=True)) is stopped
+    mirrored = [[(step, -value) for step, value in other] for other in others]
+    assert bool(sweep.Halving().stops([(s, -v) for s, v in curve], mirrored, minimize=False)) is stopped
+
+
+def test_a_study_learns_prunes_and_comes_back_from_its_runs(experiment: Experiment) -> None:
+    import optuna
+
+    def objective(run: Run, x: float, kind: Any) -> None:
+        for step in range(4):
+            run.log("loss", (x - 2) ** 2 + (5 if kind == [1] else 0) + 1 / (step + 1))
+
+    space = {"x": sweep.Uniform(-5, 5), "kind": [None, [1]]}
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=3)
+    options: dict[str, Any] = {
+        "metric": "loss",
+        "method": "optuna",
+        "seed": 7,
+        "stop": pruner,
+        "concurrency": 1,
+    }
+    first = sweep.run(experiment, objective, space, trials=15, **options)
+    assert {trial.status for trial in first.trials} == {"Completed", "Canceled"}
+    again = sweep.run(experiment, objective, space, trials=25, run_id=first.run.id, **options)
+    assert [trial.parameters for trial in again.trials[:15]] == [trial.parameters for trial in first.trials]
+    assert len(again.trials) == 25
+    assert len(list(again.run.get_children())) == 25  # none was run again
+    assert again.best is not None
+    assert again.best.value is not None
+    assert again.best.value < 3
+    with pytest.raises(UserErrorException, match=r"is a sweep with space .* go on with the same"):
+        sweep.run(experiment, objective, {"x": [1]}, trials=3, run_id=first.run.id, **options)
+
+
+DRIVER = """
+import sys, time
+from runstream import sweep
+from runstream.core import Experiment, Workspace
+def objective(run, x):
+    with open(sys.argv[3], "a") as stream:
+        stream.write(f"{x}\\n")
+    if x == 3 and not sys.argv[4:]:
+        time.sleep(90)
+    return x
+found = sweep.run(
+    Experiment(Workspace(workspace_name=sys.argv[1]), "e"), objective, {"x": [0, 1, 2, 3, 4]}, metric="y", method="grid",
+    concurrency=1, run_id=sys.argv[2],
+)
+print([(trial.value, trial.status) for trial in found.trials])
+"""
+
+
+def test_a_killed_driver_goes_on(served_home: Path, workspace: Workspace, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (tmp_path / "driver.py").write_text(DRIVER)  # its objective is of the main module, with no guard
+    command = [sys.executable, "driver.py", workspace.name, f"s-{workspace.name}", str(begun)]
+    with subprocess.Popen(command, env=environment(served_home), cwd=tmp_path) as driver:
+        until(lambda: begun.exists() and "3\n" in begun.read_text())
+        driver.send_signal(signal.SIGKILL)
+    done = subprocess.run(
+        [*command, "again"],
+        env=environment(served_home),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.stdout == f"{[(float(x), 'Completed') for x in range(5)]}\n", done.stderr
+    assert "3 of its trials are finished" in done.stderr
+    assert begun.read_text().split() == ["0", "1", "2", "3", "3", "4"]
+    parent = workspace.get_run(f"s-{workspace.name}")
+    assert parent.status == "Completed"
+    assert [trial.run_id for trial in sweep.load(parent).trials][3:] == [f"{parent.id}_3_1", f"{parent.id}_4"]
+    killed = workspace.get_run(f"{parent.id}_3")
+    assert killed.get_details()["error"]["error"]["code"] == "ProcessDied"
+
+
+def test_a_killed_worker_costs_its_trial_one_more_attempt(experiment: Experiment, tmp_path: Path) -> None:
+    once = tmp_path / "once"
+
+    def objective(run: Run, x: int) -> int:
+        if x == 1 and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    found = sweep.run(experiment, objective, {"x": [0, 1, 2]}, metric="y", method="grid", concurrency=2)
+    assert [(trial.status, trial.value) for trial in found.trials] == [
+        ("Completed", 0),
+        ("Completed", 1),
+        ("Completed", 2),
+    ]
+    assert found.trials[1].run_id.endswith("_1_1")
+
+
+def test_scripts_are_stopped_and_their_sweep_goes_on_elsewhere(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text(
+        "import sys, time\nfrom runstream.core import Run\nrun = Run.get_context()\n"
+        "assert sys.argv[1:4] == ['--fixed', 'f', '--x'], sys.argv\n"
+        "x = int(sys.argv[4])\n"
+        "for step in range(3): run.log('loss', x)\n"
+        "while x == 9: time.sleep(0.1)\n"
+    )
+    config = ScriptRunConfig(str(project), "train.py", ["--fixed", "f"])
+    found = sweep.run(
+        experiment, config, {"x": [1, 2, 9]}, metric="loss", method="grid", concurrency=2,
+        stop=sweep.Median(warmup=1, trials=2),
+    )  # fmt: skip
+    assert [(trial.status, trial.value) for trial in found.trials] == [
+        ("Completed", 1),
+        ("Completed", 2),
+        ("Canceled", 9),
+    ]
+    assert "worse than the median of 2 others" in found.trials[2].stopped
+    assert [child.type for child in found.run.get_children()] == ["azureml.scriptrun"] * 3
+    assert found.best is not None
+    assert found.best.parameters == {"x": 1}
+
+
+def test_a_sweep_canceled_from_the_page(experiment: Experiment, workspace: Workspace, tmp_path: Path) -> None:
+    import threading
+
+    def objective(run: Run, x: int) -> None:
+        (tmp_path / f"at-{x}").touch()
+        time.sleep(90)
+
+    def cancel() -> None:
+        until((tmp_path / "at-1").exists)
+        until(lambda: workspace.get_run("to-cancel").status == "Running")
+        workspace._client.request("POST", "/api/v1/runs/to-cancel/cancel")
+        workspace._client.close()  # this thread's connection
+
+    canceler = threading.Thread(target=cancel)
+    canceler.start()
+    found = sweep.run(
+        experiment, objective, {"x": [1, 2]}, metric="y", method="grid", concurrency=1, run_id="to-cancel"
+    )
+    canceler.join()
+    assert (found.trials, found.run.get_status()) == ([], "Canceled")
+    until(lambda: workspace.get_run("to-cancel_0").status == "Canceled")
+    assert not (tmp_path / "at-2").exists()
+
+
+def test_all_trials_failed(experiment: Experiment) -> None:
+    def objective(run: Run, x: int) -> None:
+        raise ValueError("no")
+
+    found = sweep.run(experiment, objective, {"x": [1, 2]}, metric="y", method="grid", concurrency=1)
+    assert found.best is None
+    assert found.run.get_details()["error"]["error"]["message"].startswith(
+        "all 2 trials failed; the last one: "
+    )
+
+
+def test_spaces() -> None:
+    space = space_of({"a": sweep.Uniform(0, 1, 0.25), "b": sweep.Integer(1, 5, 2), "c": "fixed"})
+    grid = GridSearch(space)
+    assert grid.size == 15
+    assert grid.ask(14) == {"a": 1.0, "b": 5, "c": "fixed"}
+    assert grid.ask(1) == {"a": 0.0, "b": 3, "c": "fixed"}
+    assert grid.ask(15) is None
+    wide = space_of(
+        {"lr": sweep.LogUniform(1e-4, 1e-1), "n": sweep.Integer(1, 100, log=True), "u": sweep.Uniform(2, 3)}
+    )
+    samples = [RandomSearch(wide, 3).ask(number) or {} for number in range(400)]
+    assert samples == [RandomSearch(wide, 3).ask(number) for number in range(400)]
+    assert all(1e-4 <= one["lr"] <= 1e-1 and 1 <= one["n"] <= 100 and 2 <= one["u"] <= 3 for one in samples)
+    assert 0.2 < sum(one["lr"] < 1e-3 for one in samples) / 400 < 0.5  # a third of the orders of magnitude
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "message"),
+    [
+        ({}, {}, "needs a parameter to vary"),
+        ({"x": []}, {}, "'x': there are no values"),
+        ({"x": [object()]}, {}, "cannot be written as JSON"),
+        ({"x": sweep.Uniform(2, 1)}, {}, "goes from 2 to 1"),
+        ({"x": sweep.LogUniform(0, 1)}, {}, "bounds above 0"),
+        ({"x": sweep.Uniform(0, 1)}, {"method": "grid"}, "a grid needs a list of values"),
+        ({"x": [1]}, {"method": "best", "trials": 1}, "method 'best': expected 'grid'"),
+        ({"x": [1]}, {"method": "random"}, "trials: say how many"),
+        ({"x": [1]}, {"goal": "min"}, "goal 'min': expected 'minimize'"),
+        ({"x": [1]}, {"concurrency": 0}, "have to be 1 or more"),
+        ({"x": [1]}, {"stop": "early"}, "expected Median or Halving"),
+        ({"x": [1]}, {"objective": "train.py"}, "expected a function or a ScriptRunConfig, got str"),
+    ],
+)
+def test_what_is_refused(space: dict[str, Any], options: dict[str, Any], message: str) -> None:
+    experiment = Experiment(Workspace(workspace_name="refused"), "refused")
+    options = {"objective": print, "metric": "y", "method": "grid", **options}
+    with pytest.raises(UserErrorException, match=message):
+        sweep.run(experiment, options.pop("objective"), space, **options)
