@@ -21,6 +21,7 @@ from runstream_schemas.store import Store, open_store
 
 from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
+from .purge import purge_runs, purge_snapshots
 from .ranking import RANK_EVERY, rank_runs
 from .runs_snapshot import runs_changed, write_runs
 from .sweep import sweep_files, sweep_rows
@@ -115,11 +116,13 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
     pool, store, worker, settings = compactor.pool, compactor.store, compactor.worker, compactor.settings
     if time.monotonic() >= due.walk:  # first of all: it completes what a crash interrupted
         await sweep_files(pool, store)
+        await purge_snapshots(pool, store)
         due.walk = time.monotonic() + WALK_EVERY
     if time.monotonic() >= due.sweep:
         await sweep_rows(
             pool, store, pending_grace=settings.compact_claim_grace, trash_grace=settings.trash_grace
         )
+        await purge_runs(pool, store, worker, stop=stop)
         due.sweep = time.monotonic() + SWEEP_EVERY
     running = time.monotonic() >= due.running
     report = await compactor.compact(running=running, stop=stop)

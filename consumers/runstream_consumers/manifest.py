@@ -112,7 +112,9 @@ select file_id, run_key, first_row_group, last_row_group, rows from file_runs wh
 order by file_id, first_row_group, run_key"""
 RUN_IDS = """
 select key, run_id, (select count(*) from sources s where s.run_key = r.key and s.topic = 'metrics') as sources
-from runs r where key = any($1::bigint[])"""
+from runs r where key = any($1::bigint[])
+union all
+select key, run_id, 0 from deleted_runs where key = any($1::bigint[])"""
 REPLACE_FILES = """
 update files set state = 'trash', changed_at = now() where id = any($1::bigint[]) and state = 'live' returning id"""
 TAKE_PLACE = "update files set created_at = (select min(created_at) from files where id = any($2::bigint[])) where id = $1"

@@ -56,7 +56,7 @@ class MergeReport:
 
 
 @dataclass(slots=True)
-class _Input:
+class MergeInput:
     """A file to be merged: where it lies and what it holds, by run in the order of its rows."""
 
     id: int
@@ -106,7 +106,7 @@ async def _merge_one(
         if claimed is None:  # being merged by somebody else, or left over until the sweep
             skipped.update(item.id for item in inputs)
             return True
-    merger = _Merger(store, claimed, inputs, run_ids, several_sources)
+    merger = Merger(store, claimed, inputs, run_ids, several_sources)
     try:
         written = await worker.run(merger.write)
         async with pool.acquire() as connection, connection.transaction():
@@ -124,11 +124,11 @@ async def _merge_one(
     return True
 
 
-async def _choose(connection: asyncpg.Connection[Any], kind: str, ids: Sequence[int]) -> list[_Input]:
+async def _choose(connection: asyncpg.Connection[Any], kind: str, ids: Sequence[int]) -> list[MergeInput]:
     """The oldest files of `ids` that can become one file, without changing the order of any run's files."""
     files = await connection.fetch(manifest.FILES, ids[:FANOUT])
     neighbours = await connection.fetch(manifest.NEIGHBOURS, ids[:FANOUT], kind)
-    chosen: list[_Input] = []
+    chosen: list[MergeInput] = []
     rows = 0
     for file in files:
         first = (files[0]["created_at"], files[0]["id"])
@@ -140,7 +140,7 @@ async def _choose(connection: asyncpg.Connection[Any], kind: str, ids: Sequence[
         if rows + file["rows"] > MERGED_ROWS:
             break
         if not between:
-            chosen.append(_Input(file["id"], file["path"], file["rows"]))
+            chosen.append(MergeInput(file["id"], file["path"], file["rows"]))
             rows += file["rows"]
     by_id = {item.id: item for item in chosen}
     for row in await connection.fetch(manifest.FILE_RUNS, list(by_id)):
@@ -149,7 +149,7 @@ async def _choose(connection: asyncpg.Connection[Any], kind: str, ids: Sequence[
 
 
 async def _runs(
-    connection: asyncpg.Connection[Any], inputs: Sequence[_Input]
+    connection: asyncpg.Connection[Any], inputs: Sequence[MergeInput]
 ) -> tuple[dict[int, str], set[int]]:
     """Ids of the runs in `inputs`, and which of them have several sources."""
     keys = list({key for item in inputs for key in item.runs})
@@ -168,20 +168,28 @@ class _Stretch:
     names: list[tuple[str, Any]]
 
 
-class _Merger:
-    """Writes the merged file; lives in the worker's thread."""
+class Merger:
+    """Writes the merged file; lives in the worker's thread.
+
+    Args:
+        inputs: the files, in order of time.
+        run_ids: ids of all their runs, by key.
+        several_sources: runs whose points have to be merged by time.
+        without: runs that are left out.
+    """
 
     def __init__(
         self,
         store: Store,
         claimed: ClaimedFile,
-        inputs: Sequence[_Input],
+        inputs: Sequence[MergeInput],
         run_ids: Mapping[int, str],
         several_sources: set[int],
+        without: frozenset[int] = frozenset(),
     ) -> None:
         self._store, self._claimed, self._inputs = store, claimed, inputs
         self._run_keys = {run_id: key for key, run_id in run_ids.items()}
-        self._several_sources = several_sources
+        self._several_sources, self._without = several_sources, without
         self._keys = _KEYS[claimed.kind]
         self._files: list[pq.ParquetFile] = []
         self._held: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
@@ -196,9 +204,13 @@ class _Merger:
                 except (pa.ArrowException, OSError) as error:
                     raise self._damaged(item.path, error) from None
             runs: dict[int, list[_Stretch]] = {}
+            left_out = 0
             for number in range(len(self._files)):
                 for run_key, stretch in self._stretches(number):
-                    runs.setdefault(run_key, []).append(stretch)
+                    if run_key in self._without:
+                        left_out += int(stretch.ends[-1])
+                    else:
+                        runs.setdefault(run_key, []).append(stretch)
             new = self._store.stage(self._claimed.path)
             with new:
                 groups = RowGroups(new.stream, SCHEMAS[self._claimed.kind])
@@ -214,7 +226,7 @@ class _Merger:
         finally:
             for source in sources:
                 source.close()
-        expected = sum(item.rows for item in self._inputs)
+        expected = sum(item.rows for item in self._inputs) - left_out
         if groups.rows != expected:
             raise StoreError(
                 f"merging {self._inputs[0].path} and {len(self._inputs) - 1} more: {groups.rows} rows in the files, "

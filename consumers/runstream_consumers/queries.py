@@ -27,7 +27,12 @@ insert into gaps (first, next, reason, cluster, topic, partition)
 select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::int[])
 """
 
-ADD_RUNS = "insert into runs (run_id) select unnest($1::text[]) on conflict (run_id) do nothing"
+# A deleted run does not come back.
+ADD_RUNS = """
+insert into runs (run_id) select run_id from unnest($1::text[]) u(run_id)
+where not exists (select from deleted_runs d where d.run_id = u.run_id)
+on conflict (run_id) do nothing
+"""
 
 FIND_RUNS = "select run_id, key from runs where run_id = any($1::text[])"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -61,6 +61,11 @@ class Plan:
     after: dict[tuple[str, bytes], SourceState] = field(default_factory=dict)
     runs: dict[tuple[str, bytes], str] = field(default_factory=dict)
     duplicates: int = 0
+
+    def leave_out_others(self, runs: Mapping[str, int]) -> None:
+        """Forget the sources of runs that are not among these."""
+        for at in [at for at, run_id in self.runs.items() if run_id not in runs]:
+            del self.runs[at], self.before[at], self.after[at]
 
 
 async def move_offsets(connection: asyncpg.Connection[Any], batch: Sequence[Fetched]) -> None:
@@ -175,7 +180,7 @@ async def store_points(
     for n, series_ids in ids.items():
         event, at, new_from = plan.accepted[n]
         assert isinstance(event, MetricsEvent)
-        if not event.points:
+        if not event.points or event.run_id not in runs:
             continue
         run_key = runs[event.run_id]
         end = event.first + event.count

@@ -335,9 +335,12 @@ class Writer:
                 if not trial:
                     await move_offsets(connection, plan.batch)
                 runs = await self._run_keys(connection, plan)
+                plan.leave_out_others(runs)
                 keys = await store_sources(connection, plan, runs)
                 points = await store_points(connection, plan, runs, keys, ids)
                 for event, _, _ in plan.accepted:
+                    if event.run_id not in runs:
+                        continue
                     if isinstance(event, StatusEvent):
                         for step in event.ops:
                             changes.add_status(runs[event.run_id], event.source, step)
@@ -363,7 +366,8 @@ class Writer:
         await self._conclude(plan, runs, created)
 
     async def _run_keys(self, connection: asyncpg.Connection[Any], plan: Plan) -> dict[str, int]:
-        """Keys of the runs of all sources; a run nobody has created yet gets a row that only knows its id."""
+        """Keys of the runs of all sources; a run nobody has created yet gets a row that only knows its id. A run that was
+        deleted has none: what is said of it is passed over."""
         wanted = sorted(set(plan.runs.values()))
         runs = {run_id: self._runs[run_id] for run_id in wanted if run_id in self._runs}
         missing = [run_id for run_id in wanted if run_id not in runs]
@@ -374,7 +378,7 @@ class Writer:
                 await connection.execute(queries.ADD_RUNS, texts)
                 found = await connection.fetch(queries.FIND_RUNS, texts)
             keys = {row["run_id"]: row["key"] for row in found}
-            runs.update((run_id, keys[storable(run_id)]) for run_id in missing)
+            runs.update((run_id, keys[storable(run_id)]) for run_id in missing if storable(run_id) in keys)
         return runs
 
     async def _conclude(self, plan: Plan, runs: dict[str, int], created: list[int]) -> None:

@@ -14,15 +14,16 @@ from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import asyncpg
 
+from runstream_schemas.deletion import run_folder
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.store import NewFile, Store, write_failed
 
 from . import queries
+from .edit_queries import IS_DELETED
 from .runs import iso
 
 PIECE = 1 << 20
@@ -54,6 +55,10 @@ class Artifact:
         }
 
 
+class RunDeleted(QueryError):
+    """The run was deleted: it takes no files any more."""
+
+
 class PathTaken(QueryError):
     """The path already holds other bytes."""
 
@@ -83,10 +88,7 @@ def check_path(path: str) -> str:
 
 def place(run_id: str, path: str) -> str:
     """Where an artifact lies in the store."""
-    folder = quote(run_id, safe=" ")
-    if len(folder) > _MAX_PART_BYTES or set(folder) == {"."}:  # the digest of what cannot be a folder's name
-        folder = hashlib.sha256(run_id.encode()).hexdigest()
-    return f"artifacts/{folder}/{path}"
+    return f"{run_folder(run_id)}/{path}"
 
 
 async def save(
@@ -135,6 +137,17 @@ def check_run_id(run_id: str) -> None:
         raise QueryError(f"run id {run_id!r:.80}: expected 1 to {MAX_RUN_ID_BYTES} bytes")
 
 
+async def add_run(connection: Any, run_id: str) -> None:
+    """See to it that a run has a row, within a transaction: its creation may still be on its way.
+
+    Raises:
+        RunDeleted: it was deleted.
+    """
+    added = await connection.execute(queries.ADD_RUN, run_id)
+    if added == "INSERT 0 0" and await connection.fetchval(IS_DELETED, run_id):
+        raise RunDeleted(f"run {run_id!r:.80} was deleted; it takes no files any more")
+
+
 async def claim(
     connection: Any,
     run_id: str,
@@ -153,7 +166,7 @@ async def claim(
     Raises:
         PathTaken: the path holds other bytes already.
     """
-    await connection.execute(queries.ADD_RUN, run_id)
+    await add_run(connection, run_id)
     row = await connection.fetchrow(queries.ADD_ARTIFACT, run_id, path, size, digest, content_type, captured)
     if row is not None:
         return from_row(row), True

@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 
-from . import saved_views
+from . import deletion, saved_views
 from .edits import UNCHANGED, Changes, cancel_runs, edit_runs
-from .parameters import boolean, json_body, run_ids, text_or_none
+from .parameters import boolean, flag, json_body, run_ids, text_or_none
 from .responses import json_answer, plain, problem
 from .runs import get_run
 
@@ -74,6 +74,13 @@ async def edit_run(request: Request) -> Response:
     return _missing(run_id) if run is None else json_answer(request, plain(run.record()))
 
 
+async def delete_run(request: Request) -> Response:
+    """`DELETE /api/v1/runs/{id}[?force=1]`: delete a run with its descendants."""
+    pool, run_id = _server(request).pool, request.path_params["run_id"]
+    deleted = await deletion.delete_runs(pool, [run_id], force=flag(request.query_params.get("force")))
+    return json_answer(request, {"deleted": deleted}) if deleted else _missing(run_id)
+
+
 async def cancel_run(request: Request) -> Response:
     """`POST /api/v1/runs/{id}/cancel`: ask a run and its descendants to stop."""
     run_id = request.path_params["run_id"]
@@ -105,6 +112,18 @@ async def cancel_many(request: Request) -> Response:
             connection, run_ids(document), descendants=boolean(document, "descendants", True) is True
         )
     return json_answer(request, {"statuses": statuses})
+
+
+async def delete_many(request: Request) -> Response:
+    """`POST /api/v1/runs/delete`: delete many runs with their descendants, or tell what that would delete."""
+    document = await json_body(request, {"runs", "force", "dry_run"})
+    wanted, pool = run_ids(document), _server(request).pool
+    force = boolean(document, "force", False) is True
+    if boolean(document, "dry_run", False):
+        async with pool.acquire() as connection:
+            return json_answer(request, (await deletion.contents(connection, wanted)).record())
+    deleted = await deletion.delete_runs(pool, wanted, force=force)
+    return json_answer(request, {"deleted": deleted, "missing": _without(wanted, deleted)})
 
 
 def _without(wanted: list[str], found: list[str]) -> list[str]:
@@ -165,7 +184,9 @@ def routes() -> list[Route]:
     return [
         Route("/api/v1/runs", edit_many, methods=["PATCH"]),
         Route("/api/v1/runs/cancel", cancel_many, methods=["POST"]),
+        Route("/api/v1/runs/delete", delete_many, methods=["POST"]),
         Route("/api/v1/runs/{run_id}", edit_run, methods=["PATCH"]),
+        Route("/api/v1/runs/{run_id}", delete_run, methods=["DELETE"]),
         Route("/api/v1/runs/{run_id}/cancel", cancel_run, methods=["POST"]),
         Route("/api/v1/views", views, methods=["GET", "POST"]),
         Route("/api/v1/views/{view_id}", view, methods=["GET", "PATCH", "DELETE"]),

@@ -25,8 +25,9 @@ from runstream_schemas.errors import (
     StoreFull,
 )
 
-from .artifacts import PathTaken
+from .artifacts import PathTaken, RunDeleted
 from .browser_access import BrowserAccess, is_page
+from .deletion import StillActive
 from .registry import InTheWay, NotThere
 from .responses import problem
 
@@ -170,8 +171,10 @@ def error_answer(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase
         return problem(error.status_code, title, error.detail, error.headers)
-    if isinstance(error, (PathTaken, InTheWay)):
+    if isinstance(error, (PathTaken, InTheWay, StillActive)):
         return problem(409, "Conflict", str(error))
+    if isinstance(error, RunDeleted):
+        return problem(410, "Gone", str(error))
     if isinstance(error, NotThere):
         return problem(404, "Not Found", str(error))
     if isinstance(error, (QueryError, LimitExceeded)):

@@ -17,7 +17,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.store import NewFile, Store, write_failed
 
 from . import queries
-from .artifacts import PIECE, Artifact, PathTaken, check_folders, check_path, from_row, place
+from .artifacts import PIECE, Artifact, PathTaken, add_run, check_folders, check_path, from_row, place
 
 MAX_PIECE = 16 << 20
 """Most bytes appended at once."""
@@ -68,7 +68,7 @@ async def append(
     path = check_path(path)
     await check_folders(pool, run_id, path)
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(queries.ADD_RUN, run_id)
+        await add_run(connection, run_id)
         row = await connection.fetchrow(queries.HOLD_ARTIFACT, run_id, path)
         if row is not None and not row["captured"]:
             raise PathTaken(

@@ -160,6 +160,14 @@ where f.state = 'live' and f.kind = any($1::text[])
 order by f.id
 """
 
+# Until they are purged, files still hold their points.
+DELETED_IN_FILES: Final = """
+select d.run_id from deleted_runs d
+where exists (
+    select from file_runs fr join files f on f.id = fr.file_id where fr.run_key = d.key and f.state = 'live')
+order by d.run_id
+"""
+
 HOT_RUNS: Final = """
 select c.run_key, r.run_id, e.name as experiment, sum(octet_length(c.payload))::int8 as bytes, sum(c.points)::int8 as points
 from chunks c join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id
@@ -196,7 +204,10 @@ order by m.run_key, m.series_id
 
 # --- artifacts -------------------------------------------------------------------------------------------------------
 
-ADD_RUN: Final = "insert into runs (run_id) values ($1) on conflict (run_id) do nothing"
+ADD_RUN: Final = """
+insert into runs (run_id) select $1::text where not exists (select from deleted_runs where run_id = $1)
+on conflict (run_id) do nothing
+"""
 
 ADD_ARTIFACT: Final = """
 insert into artifacts (run_key, path, size, sha256, content_type, captured)

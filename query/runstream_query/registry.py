@@ -28,7 +28,6 @@ where workspace = $1 and name = $2
 DELETE_EXPERIMENT: Final = """
 delete from experiments e
 where e.workspace = $1 and e.name = $2 and not exists (select from runs r where r.experiment_id = e.id)
-    and not exists (select from files f where f.experiment_id = e.id)
 """
 
 WORKSPACES: Final = """

@@ -19,6 +19,11 @@ insert into source_files (snapshot_id, path, sha256, executable)
 select $1, w.path, w.sha256, w.executable from unnest($2::text[], $3::text[], $4::bool[]) as w (path, sha256, executable)
 """
 
+# Snapshots without a run are deleted after a day; this one is about to get one.
+KEEP_SNAPSHOT: Final = """
+update source_snapshots set created_at = now() where id = $1 and created_at < now() - interval '12 hours'
+"""
+
 SNAPSHOT: Final = "select * from source_snapshots where id = $1"
 
 SNAPSHOT_FILES: Final = """

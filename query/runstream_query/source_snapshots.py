@@ -85,6 +85,7 @@ async def add(pool: asyncpg.Pool[Any], wanted: str, files: list[SourceFile]) -> 
         )
     async with pool.acquire() as connection, connection.transaction():
         if await connection.fetchrow(queries.SNAPSHOT, wanted) is not None:
+            await connection.execute(queries.KEEP_SNAPSHOT, wanted)
             return False, []
         digests = {file.sha256 for file in files}
         sizes = {

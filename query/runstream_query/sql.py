@@ -57,7 +57,8 @@ _ROWS = pa.schema([*list(_METRICS)[:3], ("row", pa.int64()), ("column", pa.strin
 
 @dataclass(slots=True)
 class _Sources:
-    """What the views `names` are made of: files (path, experiment) by kind, hot rows spilled to files, and tables."""
+    """What the views `names` are made of: files (path, experiment) by kind, hot rows spilled to files, and tables; and
+    deleted runs that the files still hold."""
 
     names: set[str]
     metrics: list[tuple[str, str | None]]
@@ -65,6 +66,7 @@ class _Sources:
     hot_metrics: Path | None
     hot_rows: Path | None
     tables: dict[str, pa.Table]
+    deleted: list[str]
 
 
 async def run_sql(pool: asyncpg.Pool[Any], store: Store, settings: Settings, statement: str) -> pa.Table:
@@ -132,6 +134,7 @@ async def _collect(pool: asyncpg.Pool[Any], names: set[str], folder: Path) -> _S
         kinds = [kind for kind, view in (("metrics", "metrics"), ("tables", "rows")) if view in names]
         for row in await connection.fetch(queries.ALL_LIVE_FILES, kinds):
             files[row["kind"]].append((row["path"], row["experiment"]))
+        deleted = [row["run_id"] for row in await connection.fetch(queries.DELETED_IN_FILES)] if kinds else []
         spilled: tuple[Path | None, Path | None] = (None, None)
         if kinds:
             spilled = await _spill(connection, folder, kinds)
@@ -140,7 +143,7 @@ async def _collect(pool: asyncpg.Pool[Any], names: set[str], folder: Path) -> _S
             tables["runs"] = _runs_table(await connection.fetch(queries.SQL_RUNS))
         if "summaries" in names:
             tables["summaries"] = _summaries_table(await connection.fetch(queries.SQL_SUMMARIES))
-    return _Sources(names, files["metrics"], files["tables"], *spilled, tables)
+    return _Sources(names, files["metrics"], files["tables"], *spilled, tables, deleted)
 
 
 async def _spill(
@@ -324,6 +327,9 @@ def _open(sources: _Sources, store: Store, settings: Settings, folder: Path) -> 
                 parts += _local_parts(located, columns)
             elif files:
                 parts += _remote_parts(connection, view, store, files, columns)
+            if sources.deleted:
+                out = ", ".join(map(_quote, sources.deleted))
+                parts = [f"{part} where run_id not in ({out})" for part in parts]
             if hot is not None:
                 allowed.append(str(hot))
                 parts.append(f"select experiment, {columns} from read_parquet({_quote(str(hot))})")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from runstream_consumers import hot_to_parquet, merge, runs_snapshot, sweep
+from runstream_consumers import hot_to_parquet, merge, purge, runs_snapshot, sweep
 from runstream_consumers.compaction import compact_once
 from runstream_consumers.worker import Worker
 from runstream_schemas import store as store_module
@@ -67,6 +67,7 @@ async def one_round(dsn: str, root: str) -> None:
     pool = await create_pool(settings, max_size=2)
     await sweep.sweep_files(pool, store, grace=-10, keep=-10)
     await sweep.sweep_rows(pool, store, pending_grace=-10, trash_grace=-10)
+    await purge.purge_runs(pool, store, worker)
     await compact_once(pool, store, settings)
     await merge.merge_small_files(pool, store, worker)
     await runs_snapshot.write_runs(pool, store, worker)

@@ -82,3 +82,33 @@ async def test_views_are_kept(database: Any) -> None:
         assert (changed["name"], changed["state"]) == ("better", named["state"])
         assert (await http.delete(address)).status_code == 204
         assert (await http.get(address)).status_code == 404
+
+
+async def test_a_deleted_run_is_gone_for_every_reader_and_takes_nothing_any_more(database: Any) -> None:
+    key = await database.add_run("r")
+    await database.add_run("child", parent_run_id="r")
+    await database.add_run("live", status="Running")
+    await database.add_run("other")
+    await database.add_summary(key, "loss")
+    async with serving(database) as http:
+        assert (await http.put("/api/v1/runs/r/files/model", content=b"x")).status_code == 201
+        asked = {"runs": ["r", "live", "nobody"]}
+        held = (await http.post("/api/v1/runs/delete", json={**asked, "dry_run": True})).json()
+        assert held == {"runs": 2, "descendants": 1, "active": 1, "points": 1, "files": 1, "bytes": 1}
+        refused = await http.post("/api/v1/runs/delete", json=asked)
+        assert refused.status_code == 409
+        assert "live" in refused.json()["detail"]
+        assert (await http.delete("/api/v1/runs/r")).json() == {"deleted": ["r", "child"]}
+        assert (await http.delete("/api/v1/runs/r")).status_code == 404
+        assert (await http.get("/api/v1/runs/r")).status_code == 404
+        assert (await http.get("/api/v1/metric-names")).json() == {"names": []}
+        assert (await http.get("/api/v1/runs/r/files")).json() == {"files": []}
+        for answer in (
+            await http.put("/api/v1/runs/r/files/again", content=b"x"),
+            await http.post("/api/v1/runs/r/files/log?append_at=0", content=b"x"),
+        ):
+            assert answer.status_code == 410
+            assert answer.headers["content-type"] == "application/problem+json"
+        answer = await http.post("/api/v1/runs/delete", json={**asked, "force": True})
+        assert answer.json() == {"deleted": ["live"], "missing": ["r", "nobody"]}
+        assert [run["run_id"] for run in (await http.get("/api/v1/runs")).json()["runs"]] == ["other"]
