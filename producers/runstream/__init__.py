@@ -8,9 +8,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .lazy import attributes
+from .lazy import TYPE_CHECKING, attributes
 
 __version__ = "0.1.0"
 VERSION = "1.61.0"

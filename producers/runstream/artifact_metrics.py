@@ -15,7 +15,7 @@ from typing import Any
 
 from runstream_schemas.series import SeriesClass
 
-from .exceptions import AzureMLException, UserErrorException
+from .exceptions import AzureMLAggregatedException, AzureMLException, UserErrorException
 from .recording import Recording
 from .run_files import RunFiles
 
@@ -32,7 +32,8 @@ class ArtifactMetrics(Recording, RunFiles):
 
         Args:
             name: of the metric.
-            path: an image file (png, jpeg, gif, bmp, tiff, webp), kept under its own path; or what `plot` takes.
+            path: an image file (png, jpeg, gif, bmp, tiff, webp), kept under its own path, or beside it when another image
+                has that; or what `plot` takes.
             plot: a matplotlib figure or module, a PIL image, or a numpy array (height, width[, 1, 3 or 4]); kept as PNG.
             description: accepted, not kept.
 
@@ -51,12 +52,14 @@ class ArtifactMetrics(Recording, RunFiles):
                 raise AzureMLException(
                     f"Argument [path] is malformed: {file} is no png, jpeg, gif, bmp, tiff or webp image"
                 )
-            stored = self.upload_file(file.as_posix(), file)
+            try:
+                stored = self.upload_file(file.as_posix(), file)
+            except AzureMLAggregatedException:
+                # A script that writes each epoch's picture to one file logs several pictures.
+                stored = self.upload_file(_unique(file.with_suffix("").as_posix(), file.suffix), file)
         else:
             content = _png(plot if path is None else path, "plot" if path is None else "path")
-            # Two images of one name within a second are two files.
-            unique = f"{name}_{int(time.time())}_{os.getpid()}_{next(_number)}.png"
-            stored = self.upload_file(unique, io.BytesIO(content))
+            stored = self.upload_file(_unique(name, ".png"), io.BytesIO(content))
         self._log_artifact(SeriesClass.IMAGE, name, next(iter(stored.artifacts)))
 
     def log_confusion_matrix(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
@@ -106,7 +109,22 @@ def _json(value: Any) -> bytes:
         raise AzureMLException(
             f"Value of type {type(value).__name__} is not supported; pass a dictionary or JSON text"
         )
-    return json.dumps(value).encode()
+    return json.dumps(value, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's arrays and scalars as JSON can hold them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise AzureMLException(
+        f"Value of type {type(value).__name__} is not supported in a JSON metric: {value!r:.60}; "
+        "convert it to a text or number"
+    )
+
+
+def _unique(name: str, suffix: str) -> str:
+    """A name no other image has: the seconds alone would not tell two of one second apart."""
+    return f"{name}_{int(time.time())}_{os.getpid()}_{next(_number)}{suffix}"
 
 
 def _png(image: Any, argument: str) -> bytes:

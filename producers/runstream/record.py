@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .client import Params, ServiceClient
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 """Statuses after which a run is over."""
@@ -26,12 +28,9 @@ PAGE = 500
 
 Filter = Mapping[str, Any] | str | None
 Statuses = str | Sequence[str] | None
-Moment = datetime | str | None
+Moment: TypeAlias = "datetime | str | None"
 
-STATUSES = (
-    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding",
-    "Pausing", "Paused", "CancelRequested", "Finalizing", "Completed", "Failed", "Canceled",
-)  # fmt: skip
+STATUSES = (*ACTIVE, "Completed", "Failed", "Canceled")
 """Every status of a run."""
 
 
@@ -156,6 +155,8 @@ def fits(record: RunRecord, tags: Filter, properties: Filter, type: str | None, 
 
 
 def _iso(moment: datetime | str) -> str:
+    from datetime import UTC
+
     if isinstance(moment, str):
         return moment
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()

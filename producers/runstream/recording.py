@@ -25,7 +25,8 @@ class Recording(RunHandle):
             step: place in the series; default: one more than the last.
 
         Raises:
-            UserErrorException: a list, range or generator (use `log_list`), or a name, integer or step that cannot be held.
+            UserErrorException: a list, range or generator (use `log_list`), or a step that is no integer.
+            LimitExceeded: a name, text, integer or step that cannot be held.
         """
         # A run that was started here never comes by: its __dict__ holds the writer's own closure. One that was fetched
         # opens its writer with the first point.
@@ -64,11 +65,12 @@ class Recording(RunHandle):
 
         Args:
             name: of the table.
-            value: column to list; a bare scalar is a list of one.
+            value: column to list or numpy array; a bare scalar is a list of one.
             description: accepted, not kept.
 
         Raises:
-            AzureMLException: columns of different lengths, or a value that is no scalar.
+            AzureMLException: columns of different lengths or without values, tuples or ranges, or a value that is no
+                scalar. What is no dictionary, or an empty one, is an `AttributeError` too.
         """
         self._live().writer.log_table(name, value)
 

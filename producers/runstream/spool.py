@@ -31,8 +31,8 @@ from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
 
 from . import segment as seg
-from .exceptions import AzureMLException, UserErrorException
-from .values import convert, convert_row
+from .exceptions import UserErrorException
+from .values import convert, convert_row, convert_table
 
 if TYPE_CHECKING:
     import ctypes
@@ -133,6 +133,10 @@ class RunWriter:
         Raises:
             AzureMLException: an element that is no scalar. Nothing is logged then.
         """
+        if not hasattr(values, "__iter__") or getattr(values, "shape", None) == ():
+            raise TypeError(
+                f"log_list({name!r}): {type(values).__name__} is not iterable; log() takes a single value"
+            )
         converted = [convert(f"log_list({name!r})", value, fallback=False) for value in values]
         kinds = {kind for kind, _ in converted}
         if kinds == {Kind.INT, Kind.FLOAT} or kinds == {Kind.FLOAT}:
@@ -260,25 +264,10 @@ class RunWriter:
         """Append rows to the table `name`: column name to list of values; a bare scalar is a column of one.
 
         Raises:
-            AzureMLException: columns of different lengths, or a value that is no scalar. Nothing is logged then.
-            UserErrorException: not a mapping.
+            AzureMLException: what is no table; see `convert_table`. Nothing is logged then.
         """
-        if not isinstance(columns, Mapping):
-            raise UserErrorException(
-                f"log_table({name!r}): expected a dict of column name to list, got {type(columns).__name__}"
-            )
-        table: dict[str, list[Any]] = {}
-        for column, values in columns.items():
-            if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:
-                values = values.tolist()
-            listed = list(values) if isinstance(values, (list, tuple, range)) else [values]
-            table[column] = [convert_row(name, {column: value})[column] for value in listed]
-        lengths = {len(values) for values in table.values()}
-        if len(lengths) > 1:
-            sizes = {column: len(values) for column, values in table.items()}
-            raise AzureMLException(f"log_table({name!r}): Columns must have the same length, got {sizes}")
-        if not lengths or not (n := lengths.pop()):
-            return
+        table = convert_table(name, columns)
+        n = len(next(iter(table.values())))
         per_frame = max(1, 65536 // max(1, len(table)) // 8)
         for first in range(0, n, per_frame):
             part = {column: values[first : first + per_frame] for column, values in table.items()}

@@ -69,6 +69,50 @@ def convert_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
+class NotATable(AzureMLException, AttributeError):
+    """What was given as a table has no columns; also an `AttributeError`, which the reproduced API raises then."""
+
+
+def convert_table(name: str, columns: Any) -> dict[str, list[Any]]:
+    """The columns of a table, of equal length, with values as float, int, bool, str or None.
+
+    A column is a list or a numpy array of one dimension; a bare scalar is a column of one value.
+
+    Raises:
+        NotATable: not a mapping, or an empty one.
+        AzureMLException: columns of different lengths or without values, of another type, or a value that is no scalar.
+    """
+    where = f"log_table({name!r})"
+    if not isinstance(columns, Mapping) or not columns:
+        given = "an empty one" if isinstance(columns, Mapping) else type(columns).__name__
+        raise NotATable(f"{where}: expected a dictionary of column name to list, got {given}")
+    table: dict[str, list[Any]] = {}
+    for column, values in columns.items():
+        check_name(f"column of {name!r}", column)
+        if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:
+            values = values.tolist()
+        elif isinstance(values, (tuple, range)) or getattr(values, "ndim", 0) > 0:
+            raise AzureMLException(
+                f"{where}, column {column!r}: Value of type {type(values).__name__} is not supported; pass list(...)"
+            )
+        place = f"{where}, column {column!r}"
+        table[column] = []
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, (list, tuple)):
+                raise AzureMLException(
+                    f"{place}: Rows cannot contain list values; make them columns of their own"
+                )
+            table[column].append(convert(place, value, fallback=False)[1])
+    sizes = {column: len(values) for column, values in table.items()}
+    if len(set(sizes.values())) > 1:
+        raise AzureMLException(f"{where}: Columns must have the same length, got {sizes}")
+    if not any(sizes.values()):
+        raise AzureMLException(
+            f"{where}: the columns {', '.join(table)} have no values; log at least one row"
+        )
+    return table
+
+
 def _item(value: Any) -> float | int | bool | str | None:
     """The Python scalar in a numpy scalar, 0-d array or one-element tensor; None for anything else."""
     if getattr(value, "shape", None) != () and type(value).__module__ != "numpy":

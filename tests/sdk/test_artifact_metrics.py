@@ -113,3 +113,25 @@ def test_json_metrics(run: Run, kind: str) -> None:
     with pytest.raises(AzureMLException, match="is not supported"):
         log("broken", [1])
     run.complete()
+
+
+def test_one_path_may_hold_another_picture_each_time(run: Run, tmp_path: Path) -> None:
+    for epoch in range(3):
+        (tmp_path / "epoch.gif").write_bytes(b"GIF89a" + bytes([epoch]))
+        run.log_image("epoch", "epoch.gif")
+    run.log_image("epoch", "epoch.gif")  # the same once more
+    run.complete()
+    names = run.get_file_names()
+    assert names[0] == "epoch.gif"
+    assert len(names) == 4
+    assert all(name.startswith("epoch_") and name.endswith(".gif") for name in names[1:])
+    assert run.get_metrics()["epoch"].endswith("/epoch.gif")
+
+
+def test_json_metrics_take_numpy(run: Run) -> None:
+    run.log_confusion_matrix(
+        "m", {**MATRIX, "data": {"class_labels": ["a"], "matrix": np.array([[np.int64(7)]])}}
+    )
+    run.complete()
+    content = run.get_metrics("m", populate=True)["m"]
+    assert json.loads(content.data)["data"]["matrix"] == [[7]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .. import VERSION
-from ..lazy import attributes
+from ..lazy import TYPE_CHECKING, attributes
 
 __version__ = VERSION
 

@@ -1,0 +1,567 @@
+"""Every refusal of the reproduced API: the class of its exception, and the parts of its text that do not change."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runstream.core import (
+    Environment,
+    Experiment,
+    Model,
+    Run,
+    RunConfiguration,
+    ScriptRun,
+    ScriptRunConfig,
+    Workspace,
+)
+from runstream.core.compute import ComputeTarget
+from runstream.core.conda_dependencies import CondaDependencies
+from runstream.exceptions import (
+    ActivityFailedException,
+    AzureMLAggregatedException,
+    AzureMLException,
+    ComputeTargetException,
+    ExperimentExecutionException,
+    ModelNotFoundException,
+    ModelPathNotFoundException,
+    RunEnvironmentException,
+    ServiceException,
+    SnapshotException,
+    UserErrorException,
+    WebserviceException,
+    WorkspaceException,
+)
+from runstream_schemas.errors import LimitExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the rows work with."""
+
+    run: Run
+    failed: Run
+    folder: Path
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.run.experiment
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.run.experiment.workspace
+
+
+class Shape:
+    """Neither a picture nor a scalar."""
+
+
+def numbers() -> Iterator[int]:
+    yield 1
+
+
+def submit(place: Place, **changes: Any) -> ScriptRun:
+    return place.experiment.submit(ScriptRunConfig(str(place.folder), **{"script": "train.py", **changes}))
+
+
+Row = tuple[str, Callable[[Place], Any], type[BaseException], list[str]]
+
+NAMES: list[Row] = [
+    (
+        f"experiment {name!r:.12}",
+        lambda p, name=name: Experiment(p.workspace, name),
+        UserErrorException,
+        ["Experiment name"],
+    )
+    for name in ("", "-a", "_a", "a b", "a.b", "a/b", "ä", "a" * 256, None)
+]
+
+LOGGING: list[Row] = [
+    ("log a list", lambda p: p.run.log("a", [1]), UserErrorException, ["log_list"]),
+    ("log a range", lambda p: p.run.log("a", range(2)), UserErrorException, ["log_list"]),
+    ("log a generator", lambda p: p.run.log("a", numbers()), UserErrorException, ["log_list"]),
+    ("log a generator function", lambda p: p.run.log("a", numbers), UserErrorException, ["log_list"]),
+    ("log without a name", lambda p: p.run.log("", 1), LimitExceeded, ["metric name is empty"]),
+    ("log a long name", lambda p: p.run.log("a" * 1025, 1), LimitExceeded, ["1025 bytes"]),
+    ("log a number as name", lambda p: p.run.log(5, 1), LimitExceeded, ["metric name", "str"]),
+    ("log a wide integer", lambda p: p.run.log("a", 2**63), LimitExceeded, ["64 bits"]),
+    ("log a text as step", lambda p: p.run.log("a", 1, step="x"), UserErrorException, ["step 'x'"]),
+    ("log NaN as step", lambda p: p.run.log("a", 1, step=float("nan")), UserErrorException, ["step nan"]),
+    ("log a wide step", lambda p: p.run.log("a", 1, step=2**63), LimitExceeded, ["step"]),
+    (
+        "log_list nested",
+        lambda p: p.run.log_list("a", [[1]]),
+        AzureMLException,
+        ["Value of type list is not supported"],
+    ),
+    (
+        "log_list dict",
+        lambda p: p.run.log_list("a", [1, {}]),
+        AzureMLException,
+        ["Value of type dict is not supported"],
+    ),
+    ("log_list no iterable", lambda p: p.run.log_list("a", 5), TypeError, ["int is not iterable", "log()"]),
+    ("log_list None", lambda p: p.run.log_list("a", None), TypeError, ["NoneType is not iterable"]),
+    (
+        "log_list 0-d array",
+        lambda p: p.run.log_list("a", np.array(5)),
+        TypeError,
+        ["ndarray is not iterable"],
+    ),
+    (
+        "log_row list",
+        lambda p: p.run.log_row("a", x=[1]),
+        AzureMLException,
+        ["Rows cannot contain list values"],
+    ),
+    (
+        "log_row dict",
+        lambda p: p.run.log_row("a", x={}),
+        AzureMLException,
+        ["Value of type dict is not supported"],
+    ),
+    (
+        "log_row array",
+        lambda p: p.run.log_row("a", x=np.arange(2)),
+        AzureMLException,
+        ["type ndarray is not supported"],
+    ),
+    ("log_row name", lambda p: p.run.log_row("a", name=1), TypeError, ["name"]),
+    (
+        "log_table lengths",
+        lambda p: p.run.log_table("a", {"x": [1, 2], "y": [1]}),
+        AzureMLException,
+        ["Columns must have the same length", "'x': 2, 'y': 1"],
+    ),
+    (
+        "log_table scalar and list",
+        lambda p: p.run.log_table("a", {"x": [1, 2], "y": 1}),
+        AzureMLException,
+        ["same length"],
+    ),
+    (
+        "log_table tuple",
+        lambda p: p.run.log_table("a", {"x": (1,)}),
+        AzureMLException,
+        ["Value of type tuple is not supp"],
+    ),
+    (
+        "log_table range",
+        lambda p: p.run.log_table("a", {"x": range(2)}),
+        AzureMLException,
+        ["Value of type range is not"],
+    ),
+    (
+        "log_table matrix",
+        lambda p: p.run.log_table("a", {"x": np.ones((2, 2))}),
+        AzureMLException,
+        ["type ndarray is not"],
+    ),
+    (
+        "log_table nested",
+        lambda p: p.run.log_table("a", {"x": [[1]]}),
+        AzureMLException,
+        ["Rows cannot contain list values"],
+    ),
+    (
+        "log_table objects",
+        lambda p: p.run.log_table("a", {"x": [{}]}),
+        AzureMLException,
+        ["type dict is not supported"],
+    ),
+    ("log_table empty", lambda p: p.run.log_table("a", {}), AttributeError, ["expected a dictionary"]),
+    (
+        "log_table no dict",
+        lambda p: p.run.log_table("a", [1]),
+        AttributeError,
+        ["expected a dictionary", "list"],
+    ),
+    ("log_table no rows", lambda p: p.run.log_table("a", {"x": []}), AzureMLException, ["have no values"]),
+    ("log_table bad name", lambda p: p.run.log_table("a", {5: [1]}), LimitExceeded, ["column of 'a'"]),
+]
+
+FILES: list[Row] = [
+    ("log_image neither", lambda p: p.run.log_image("a"), AzureMLException, ["path or plot"]),
+    ("log_image both", lambda p: p.run.log_image("a", "a.png", Shape()), AzureMLException, ["path or plot"]),
+    (
+        "log_image text",
+        lambda p: p.run.log_image("a", p.folder / "train.py"),
+        AzureMLException,
+        ["Argument [path] is malformed"],
+    ),
+    ("log_image away", lambda p: p.run.log_image("a", p.folder / "no.png"), FileNotFoundError, ["no.png"]),
+    (
+        "log_image object",
+        lambda p: p.run.log_image("a", plot=Shape()),
+        AzureMLException,
+        ["Argument [plot] is of invalid type"],
+    ),
+    (
+        "log_confusion_matrix text",
+        lambda p: p.run.log_confusion_matrix("a", "{"),
+        UserErrorException,
+        ["Invalid JSON provided"],
+    ),
+    (
+        "log_residuals object",
+        lambda p: p.run.log_residuals("a", 5),
+        AzureMLException,
+        ["Value of type int is not supported"],
+    ),
+    (
+        "log_predictions inside",
+        lambda p: p.run.log_predictions("a", {"x": Shape()}),
+        AzureMLException,
+        ["type Shape is not"],
+    ),
+    (
+        "log_accuracy_table twice",
+        lambda p: [p.run.log_accuracy_table("twice", {"n": n}) for n in range(2)],
+        AzureMLAggregatedException,
+        ["UserError: Resource Conflict: ArtifactId ExperimentRun/dcid.", "/twice already exists."],
+    ),
+    (
+        "upload_file other bytes",
+        lambda p: [p.run.upload_file("taken", io.BytesIO(content)) for content in (b"1", b"2")],
+        AzureMLAggregatedException,
+        ["UserError: Resource Conflict: ArtifactId ExperimentRun/dcid.", "/taken already exists."],
+    ),
+    ("upload_file type", lambda p: p.run.upload_file("a", 5), UserErrorException, ["UnsupportedType"]),
+    ("upload_file away", lambda p: p.run.upload_file("a", p.folder / "none"), FileNotFoundError, ["none"]),
+    (
+        "upload_file outside",
+        lambda p: p.run.upload_file("../a", io.BytesIO(b"")),
+        UserErrorException,
+        ["'../a'"],
+    ),
+    (
+        "upload_file no name",
+        lambda p: p.run.upload_file("", io.BytesIO(b"")),
+        UserErrorException,
+        ["file name ''"],
+    ),
+    (
+        "upload_files lengths",
+        lambda p: p.run.upload_files(["a", "b"], ["c"]),
+        TypeError,
+        ["2 names", "1 paths"],
+    ),
+    (
+        "upload_folder away",
+        lambda p: p.run.upload_folder("a", p.folder / "none"),
+        UserErrorException,
+        ["none"],
+    ),
+    (
+        "download_file",
+        lambda p: p.run.download_file("no"),
+        UserErrorException,
+        ["File with path no was not found,"],
+    ),
+    (
+        "register_model away",
+        lambda p: (p.run.upload_file("there", io.BytesIO(b"1")), p.run.register_model("m", "no")),
+        ModelPathNotFoundException,
+        ["no", "there"],
+    ),
+    (
+        "register_model name",
+        lambda p: p.run.register_model("a b", "there"),
+        WebserviceException,
+        ["model name 'a b'"],
+    ),
+    (
+        "Model.register away",
+        lambda p: Model.register(p.workspace, "none", "m"),
+        ModelPathNotFoundException,
+        ["none"],
+    ),
+    (
+        "Model unknown",
+        lambda p: Model(p.workspace, "unknown"),
+        ModelNotFoundException,
+        ["ModelNotFound", "unknown"],
+    ),
+    (
+        "take_snapshot twice",
+        lambda p: [p.run.take_snapshot(str(p.folder)) for _ in range(2)],
+        SnapshotException,
+        ["snapshot"],
+    ),
+]
+
+LIFE: list[Row] = [
+    (
+        "start_logging properties",
+        lambda p: p.experiment.start_logging(properties={}),
+        TypeError,
+        ["properties"],
+    ),
+    ("start_logging keyword", lambda p: p.experiment.start_logging(unknown=1), TypeError, ["unknown"]),
+    (
+        "start_logging run id",
+        lambda p: p.experiment.start_logging(run_id="a/b"),
+        UserErrorException,
+        ["run id 'a/b'"],
+    ),
+    ("fail with a number", lambda p: p.run.fail(5), TypeError, ["error_details"]),
+    (
+        "wait for a failed run",
+        lambda p: p.failed.wait_for_completion(),
+        ActivityFailedException,
+        ["Activity Failed:", '"code": "E7"'],
+    ),
+    (
+        "logs into a file",
+        lambda p: p.run.get_all_logs(str(p.folder / "train.py")),
+        UserErrorException,
+        ["is a file"],
+    ),
+    ("children: none", lambda p: p.run.create_children(), UserErrorException, ["count"]),
+    ("children: too many", lambda p: p.run.create_children(101), UserErrorException, ["100"]),
+    (
+        "children: many values",
+        lambda p: p.run.create_children(None, "k", ["v"] * 101),
+        UserErrorException,
+        ["100"],
+    ),
+    ("children: half", lambda p: p.run.create_children(None, "k"), UserErrorException, ["together"]),
+    (
+        "children: other half",
+        lambda p: p.run.create_children(None, None, ["v"]),
+        UserErrorException,
+        ["together"],
+    ),
+    ("children: both", lambda p: p.run.create_children(1, "k", ["v"]), UserErrorException, ["count"]),
+    (
+        "no run here",
+        lambda p: Run.get_context(allow_offline=False),
+        RunEnvironmentException,
+        ["Could not load a submitted run, if outside of an execution context, use experiment.start_logging"],
+    ),
+    (
+        "no submitted run here",
+        lambda p: Run.get_submitted_run(),
+        RunEnvironmentException,
+        ["Could not load a submitted run"],
+    ),
+    (
+        "environment of an interactive run",
+        lambda p: p.run.get_environment(),
+        RunEnvironmentException,
+        ["was not submitted"],
+    ),
+    ("type provider", lambda p: Run.add_type_provider("t", 5), TypeError, ["run_factory"]),
+]
+
+READING: list[Row] = [
+    ("unknown run", lambda p: Run(p.experiment, "unknown"), ServiceException, ["404", "unknown"]),
+    (
+        "unknown run of a workspace",
+        lambda p: p.workspace.get_run("unknown"),
+        ServiceException,
+        ["404", "unknown"],
+    ),
+    (
+        "run of another experiment",
+        lambda p: Run(Experiment(p.workspace, "other"), p.run.id),
+        ServiceException,
+        ["404"],
+    ),
+    (
+        "filter of tags",
+        lambda p: p.experiment.get_runs(tags=["a"]),
+        ValueError,
+        ["Unknown filter type for run tags"],
+    ),
+    (
+        "filter of children",
+        lambda p: p.run.get_children(tags=["a"]),
+        ValueError,
+        ["Unknown filter type for run tags"],
+    ),
+    (
+        "filter of properties",
+        lambda p: Run.list(p.experiment, properties=5),
+        ValueError,
+        ["Unknown filter type for run properties"],
+    ),
+    (
+        "filter of statuses",
+        lambda p: Run.list(p.experiment, status="Done"),
+        ValueError,
+        ["Unknown run status 'Done'"],
+    ),
+    (
+        "filter of times",
+        lambda p: list(Run.list(p.experiment, started_from="noon")),
+        ServiceException,
+        ["400", "started_from"],
+    ),
+    ("length of a list", lambda p: len(p.experiment.get_runs()), TypeError, ["len()"]),
+    (
+        "another value of a property",
+        lambda p: [p.run.add_properties({"author": name}) for name in ("me", "you")],
+        ServiceException,
+        ["Code: 400", "'author'", "cannot be changed"],
+    ),
+    ("a new name", lambda p: p.experiment.reactivate("other"), UserErrorException, ["new_name"]),
+    (
+        "an unknown experiment id",
+        lambda p: Experiment.delete(p.workspace, "no"),
+        UserErrorException,
+        ["'no'"],
+    ),
+    (
+        "a workspace that exists",
+        lambda p: Workspace.create(p.workspace.name),
+        WorkspaceException,
+        ["already exists"],
+    ),
+    (
+        "no config file",
+        lambda p: Workspace.from_config(str(p.folder)),
+        UserErrorException,
+        ["config.json", "could not be found"],
+    ),
+    (
+        "an unattached folder",
+        lambda p: Experiment.from_directory(str(p.folder)),
+        UserErrorException,
+        ["attached to no experiment"],
+    ),
+    (
+        "an unknown compute target",
+        lambda p: ComputeTarget(p.workspace, "gpu"),
+        ComputeTargetException,
+        ["ComputeTargetNotFound"],
+    ),
+]
+
+SUBMITTING: list[Row] = [
+    (
+        "no source directory",
+        lambda p: ScriptRunConfig(""),
+        UserErrorException,
+        ["source_directory is required"],
+    ),
+    (
+        "script and command",
+        lambda p: ScriptRunConfig(".", "a.py", command="b"),
+        UserErrorException,
+        ["exclusive"],
+    ),
+    (
+        "configuration with both",
+        lambda p: RunConfiguration("a.py", command="b"),
+        UserErrorException,
+        ["exclusive"],
+    ),
+    (
+        "no such script",
+        lambda p: submit(p, script="no.py"),
+        ExperimentExecutionException,
+        ["script path doesn't exist. The script should be inside the project folder"],
+    ),
+    (
+        "another kind of config",
+        lambda p: p.experiment.submit({}),
+        AzureMLException,
+        ["Method to be submitted has not been registered."],
+    ),
+    (
+        "show_output",
+        lambda p: p.experiment.submit(ScriptRunConfig("."), show_output=True),
+        TypeError,
+        ["show_output"],
+    ),
+    ("unknown target", lambda p: submit(p, compute_target="gpu"), ServiceException, ["gpu"]),
+    ("arguments", lambda p: submit(p, arguments=5), UserErrorException, ["arguments"]),
+    (
+        "configuration without a name",
+        lambda p: RunConfiguration().save(str(p.folder)),
+        UserErrorException,
+        ["name"],
+    ),
+    (
+        "no such configuration",
+        lambda p: RunConfiguration.load(str(p.folder), "no"),
+        UserErrorException,
+        ["no.runconfig"],
+    ),
+    ("environment name", lambda p: Environment(5), TypeError, ["Environment name"]),
+    ("environment keyword", lambda p: Environment("a", unknown=1), TypeError, ["unknown"]),
+    (
+        "no conda file",
+        lambda p: Environment.from_conda_specification("a", "no.yml"),
+        FileNotFoundError,
+        ["no.yml"],
+    ),
+    (
+        "no requirements",
+        lambda p: Environment.from_pip_requirements("a", "no.txt"),
+        FileNotFoundError,
+        ["no.txt"],
+    ),
+    (
+        "no specification",
+        lambda p: CondaDependencies(p.folder / "bad.yml"),
+        UserErrorException,
+        ["bad.yml is no conda"],
+    ),
+    (
+        "environment unnamed",
+        lambda p: Environment(None).register(p.workspace),
+        UserErrorException,
+        ["needs a name"],
+    ),
+    ("environment unknown", lambda p: Environment.get(p.workspace, "no"), ServiceException, ["404", "'no'"]),
+]
+
+ROWS = [*NAMES, *LOGGING, *FILES, *LIFE, *READING, *SUBMITTING]
+
+
+@pytest.fixture(scope="module")
+def place(served_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("refusals")
+    (folder / "train.py").write_text("print('never run')\n")
+    (folder / "bad.yml").write_text("- a list\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNSTREAM_HOME", str(served_home))
+        patch.chdir(folder)
+        experiment = Experiment(Workspace(workspace_name=f"refusals-{uuid.uuid4().hex}"), "refusals")
+        failed = experiment.start_logging(outputs=False, snapshot_directory=None)
+        failed.fail("broken", "E7")
+        run = experiment.start_logging(outputs=False, snapshot_directory=None)
+        run.flush()
+        yield Place(run, failed, folder)
+        assert run.get_status() == "Running"  # nothing refused has changed it
+        assert run.get_metrics() == {"twice": run.get_metrics()["twice"]}
+        run.complete()
+
+
+@pytest.mark.parametrize(("call", "kind", "texts"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_refused(
+    place: Place, call: Callable[[Place], Any], kind: type[BaseException], texts: list[str]
+) -> None:
+    with pytest.raises(kind) as refused:
+        call(place)
+    assert [text for text in texts if text not in str(refused.value)] == []
+    if not isinstance(refused.value, (TypeError, FileNotFoundError)):
+        assert len(str(refused.value)) > 20  # says more than a name
+
+
+def test_text_of_a_refusal_is_of_several_lines(place: Place) -> None:
+    with pytest.raises(UserErrorException) as refused:
+        place.run.log("a", [1])
+    text = str(refused.value)
+    assert text.startswith("UserErrorException:\n\tMessage: log('a')")
+    assert "\n\tInnerException None\n\tErrorResponse \n{" in text
+    assert "\n" not in refused.value.message
