@@ -8,10 +8,10 @@ DEV := .ci/setup all,dev
 export PYTHON
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
-.PHONY: help setup demo dashboard test lint format types bench chaos docs kafka constraints clean
+.PHONY: help setup demo dashboard test lint format types bench bench-quick chaos docs kafka constraints clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 setup:  ## Make .venv with everything, and fetch what the tests need (PYTHON=... chooses the interpreter)
 	@$(DEV)
@@ -48,6 +48,10 @@ types:  ## Check the types
 bench:  ## Measure, beside the figures of docs/performance.md (ARGS=--help)
 	@$(DEV)
 	$(PY) -m bench $(ARGS)
+
+bench-quick:  ## Compare ratios to plain reference work with the committed ones (half a minute; part of CI)
+	@$(DEV)
+	$(PY) -m bench.quick $(ARGS)
 
 chaos:  ## Kill and stop everything at random, then count what is there (SECONDS=60 SEED=1 KAFKA=1)
 	@$(DEV)

@@ -1,4 +1,4 @@
-"""TensorBoard: event files written with tensorboardX (the writer that PyTorch's is one with), read with TensorBoard's own reader."""
+"""TensorBoard: event files by tensorboardX, from which PyTorch's writer comes; read with TensorBoard's own reader."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def open_run(home: Path, name: str) -> measure.Writer:
 
 
 def read(home: Path, name: str) -> int:
-    """Counts the points in the transaction file, for what is lost by a kill: W&B itself only sends such files to a server."""
+    """Counts the points in the transaction file, to see what a kill lost: W&B only sends such files to a server."""
     from wandb.proto import wandb_internal_pb2
 
     (path,) = home.glob(f"wandb/offline-run-*-{name}/run-{name}.wandb")

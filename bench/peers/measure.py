@@ -1,7 +1,7 @@
 """What is measured of one system, in a process of its own Python: adapter_*.py call `main` with themselves.
 
 Needs the standard library only, for it runs in each peer's environment. Every loop is bounded by a number of calls and by
-seconds: the number is chosen from the cost of the first calls, so a slow system gets fewer points, and the answer says how many.
+seconds: the number is chosen from the cost of the first calls: a slow system gets fewer points, and the answer says how many.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def runs(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
     """Seconds to create runs that log one step and end, as many as fit into the time."""
     for name in adapter.IMPORTS:
         importlib.import_module(name)
-    last = {name: 0.5 for name in NAMES[:LAST_METRICS]}
+    last = dict.fromkeys(NAMES[:LAST_METRICS], 0.5)
     start = time.perf_counter()
     count = -1  # the first one sets up the place
     while count < 1000 and time.perf_counter() - start < 4 * seconds:
@@ -277,7 +277,7 @@ def versions(adapter: Any) -> str:
 
 
 def memory(home: Path) -> tuple[int, int]:
-    """Bytes of memory of this process, and of the others started for that home; shared pages are divided among their users."""
+    """Bytes of memory of this process, and of the others started for that home; shared pages count once."""
     own, others = 0, 0
     mark = f"{MARK}={home}".encode()
     for entry in Path("/proc").iterdir():
