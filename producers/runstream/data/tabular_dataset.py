@@ -164,7 +164,7 @@ def _converted(column: pd.Series[Any], kind: str) -> pd.Series[Any]:
     if kind == "datetime":
         return pd.to_datetime(column, errors="coerce")
     if kind == "float":
-        return pd.to_numeric(column, errors="coerce")
+        return pd.to_numeric(column, errors="coerce").astype(float)
     if kind == "long":
         return pd.to_numeric(column, errors="coerce").astype("Int64")
     if kind == "bool":
