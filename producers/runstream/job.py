@@ -4,7 +4,7 @@
     job.json        what to run, and how
     run.json        the run's record, for `Run.get_context()` in the script
     code/           copy of the source directory; the script's working directory
-    azureml-logs/   the script's output, and the log of building its environment
+    azureml-logs/   the script's output, the log of building its environment, and which process it was
     wrapper.log     what went wrong in the wrapper itself
     wrapper.pid     its process, which holds a lock on this file as long as it lives
     cancel          there once the run is to end
@@ -25,6 +25,8 @@ from runstream_schemas.settings import Settings
 DRIVER_LOG = "azureml-logs/70_driver_log.txt"
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 STD_LOG = "user_logs/std_log.txt"
+PROCESS_INFO = "azureml-logs/process_info.json"
+PROCESS_STATUS = "azureml-logs/process_status.json"
 STARTED = "wrapper.pid"
 CHILDREN = "children"
 RUN_FILE = "RUNSTREAM_RUN_FILE"

@@ -28,6 +28,7 @@ Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 def agent(options: argparse.Namespace) -> int:
     """`runstream agent`."""
     from .agent import run_agent
+    from .outbox import run_outbox
 
     settings = settings_of(options)
     if not settings.kafka:
@@ -42,7 +43,12 @@ def agent(options: argparse.Namespace) -> int:
         detach()
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
-        await run_agent(settings, stop, idle_timeout=idle_timeout)
+        files = asyncio.create_task(run_outbox(settings, stop))
+        try:
+            await run_agent(settings, stop, idle_timeout=idle_timeout)
+        finally:
+            stop.set()
+            await files
 
     return _run(options, settings, role)
 
@@ -133,16 +139,22 @@ def end_with(parent: int) -> None:
 
 def sync(options: argparse.Namespace) -> int:
     """`runstream sync DIR`."""
-    from .syncing import sync_directory
+    from .syncing import sync_directory, sync_outbox
 
     settings = settings_of(options)
     directory = Path(options.directory).expanduser().absolute()
+    outbox = directory / "outbox"
     if (directory / "spool").is_dir():
         directory = directory / "spool"
     if not directory.is_dir():
         raise SpoolError(f"{directory} is no directory; name a spool directory, or a home that has one")
     log_to_stderr("WARNING")
-    run_blocking(sync_directory(settings, directory))
+
+    async def whole() -> None:
+        await sync_directory(settings, directory)
+        await sync_outbox(settings, outbox)
+
+    run_blocking(whole())
     return 0
 
 

@@ -29,7 +29,7 @@ from .exceptions import (
     ServiceException,
     UserErrorException,
 )
-from .job import CHILDREN, RUN_FILE, Job, run_directory, write_job
+from .job import CHILDREN, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, Job, run_directory, write_job
 from .live_runs import open_live
 from .record import SCRIPT_RUN, RunRecord
 from .recording import as_texts
@@ -249,8 +249,8 @@ def _record(
         tags=tags,
         properties={
             "_azureml.ComputeTargetType": target.type,
-            "ProcessInfoFile": "azureml-logs/process_info.json",
-            "ProcessStatusFile": "azureml-logs/process_status.json",
+            "ProcessInfoFile": PROCESS_INFO,
+            "ProcessStatusFile": PROCESS_STATUS,
         },
         details={**origin(str(source)), "script": wish.script or "", "runDefinition": definition},
     )

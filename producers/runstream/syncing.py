@@ -46,6 +46,30 @@ async def sync_directory(settings: Settings, directory: Path) -> None:
     )
 
 
+async def sync_outbox(settings: Settings, outbox: Path) -> None:
+    """Deliver the files and snapshots that wait in an outbox, to the server that is set or the home's service.
+
+    Args:
+        settings: of the receiving side.
+        outbox: the directory.
+
+    Raises:
+        ServiceError: the service is away; what is left stays there.
+    """
+    from .outbox import deliver, items
+
+    if not items(outbox):
+        return
+    if not settings.url:
+        ensure_service(replace(settings, autostart=True), wait=START_SECONDS)
+    done = await asyncio.to_thread(deliver, settings, outbox)
+    print(f"{outbox}: {done.stored} files stored" + (f", {done.refused} refused" if done.refused else ""))
+    if done.left:
+        raise ServiceError(
+            f"{done.left} files are left in {outbox}: the service is away; set RUNSTREAM_URL, or see `runstream doctor`"
+        )
+
+
 async def _store_spool(settings: Settings, stop: asyncio.Event) -> int:
     from runstream_consumers.dead_letters import DirectoryDeadLetters
     from runstream_consumers.spool_source import SpoolSource

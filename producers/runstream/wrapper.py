@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ from .compute.queue import ensure_runner
 from .environment import Environment
 from .environment_build import interpreter_of, needs_build
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
-from .job import BUILD_LOG, DRIVER_LOG, RUN_FILE, STARTED, STD_LOG, read_job
-from .live_runs import open_live
+from .job import BUILD_LOG, DRIVER_LOG, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, STARTED, STD_LOG, read_job
+from .live_runs import ENDINGS, open_live
 from .log_shipping import LogShipping
 from .outbox import store_file
 from .output_collection import OutputCollection
@@ -98,6 +99,7 @@ class Wrapper:
         except OSError as error:
             self._end("fail", {"code": "UserError", "message": f"The script could not be started: {error}"})
             return
+        self._note(PROCESS_INFO, command=process.args, pid=process.pid, host=socket.gethostname())
         self.live.start()
         self.shipping.start()
         kind, warning = self._watch(process)
@@ -111,6 +113,7 @@ class Wrapper:
             }
         elif kind == "complete" and process.returncode != 0:
             kind, error_body = "fail", error_of(process.returncode, self.directory / DRIVER_LOG)
+        self._note(PROCESS_STATUS, exitCode=process.returncode, status=ENDINGS[kind])
         self._end(kind, error_body)
 
     def _launch(self, python: str, environment: Environment) -> subprocess.Popen[bytes]:
@@ -138,6 +141,12 @@ class Wrapper:
                 # A script whose wrapper was killed has no run any more, and would go on unseen.
                 preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)) if libc else None,
             )
+
+    def _note(self, name: str, **facts: Any) -> None:
+        """Leave facts about the script's process among the run's logs."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        with contextlib.suppress(OSError):
+            (self.directory / name).write_text(json.dumps({**facts, "timeUtc": now}) + "\n", encoding="utf-8")
 
     def _variables(self, environment: Environment, python: str) -> dict[str, str]:
         job = self.job

@@ -129,21 +129,11 @@ async def save_uploaded(
         if captured:
             return from_row(row), False
         raise PathTaken(f"{path} of run {run_id} holds other bytes already; upload under another name")
-    file = (
-        None
-        if row is not None and row["sha256"] == sha256
-        else await asyncio.to_thread(_open, directory, sha256, not size)
-    )
+    there = row is not None and row["sha256"] == sha256
+    file = None if there else await asyncio.to_thread(_open, directory, sha256, create=False)
     try:
-        if file is not None:
-            have = _size(file)
-            if have < size:
-                raise OtherOffset(sha256, have)
-            if have > size or await asyncio.to_thread(_digest, file) != sha256:
-                (directory / sha256).unlink()
-                raise QueryError(f"what came as {sha256} is something else; send it again")
-        elif row is None or row["sha256"] != sha256:
-            raise OtherOffset(sha256, 0)
+        if not there:
+            await asyncio.to_thread(_check_whole, file, directory, sha256, size)
         async with pool.acquire() as connection, connection.transaction():
             artifact, wanted = await claim(connection, run_id, path, size, sha256, content_type, captured)
             if wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -86,7 +87,9 @@ run.log("after", run.parent is None)
     assert details["runDefinition"]["script"] == "train.py"
     assert details["runDefinition"]["arguments"] == ["--alpha", "0.5", "3", "a b"]
     assert details["properties"]["_azureml.ComputeTargetType"] == "local"
-    assert set(details["logFiles"]) == {DRIVER, "logs/own.log", "user_logs/std_log.txt"}
+    process = {f"azureml-logs/process_{name}.json" for name in ("info", "status")}
+    assert set(details["logFiles"]) == {DRIVER, "logs/own.log", "user_logs/std_log.txt", *process}
+    assert json.loads(text(run, "azureml-logs/process_status.json", tmp_path))["exitCode"] == 0
     assert run.get_metrics() == {"x": [0, 1, 2], "after": True}
     assert run.get_tags() == {"k": "v", "argv": "--alpha|0.5|3|a b"}
     assert text(run, "outputs/model.txt", tmp_path) == "ridge"
