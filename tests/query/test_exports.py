@@ -1,0 +1,125 @@
+"""Lists of runs, points and tables as CSV and Parquet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+
+from .conftest import utc
+from .test_api import serving
+from .test_runs import label
+
+SOURCE = b"e" * 16
+
+
+@pytest.fixture
+async def http(database: Any) -> AsyncIterator[httpx.AsyncClient]:
+    key = await database.add_run(
+        "r,1", start_time=utc(10), end_time=utc(12.5), display_name='a "name",\nof two lines', number=7
+    )
+    await label(database, "tags", key, "lr", "0.1")
+    await database.add_summary(key, "loss", last=0.1 + 0.2, min=float("-inf"), sum=3.0, finite=2, count=2)
+    await database.add_summary(key, "note", kind=3, last_text="good, very")
+    await database.add_run("r2", start_time=utc(5), status="Failed")
+    loss, epoch, note = (SeriesKey(SeriesClass.METRIC, name) for name in ("loss", "epoch", "note"))
+    await database.add_chunk(
+        key, SOURCE,
+        [
+            (loss, Kind.FLOAT, 0, 0, 1_000_000, 0.1 + 0.2), (loss, Kind.FLOAT, 1, 1, 2_000_000, float("nan")),
+            (epoch, Kind.INT, 2, 0, 3_000_000, (1 << 53) + 1), (note, Kind.TEXT, 3, 0, 4_000_000, "a,b"),
+            (SeriesKey(SeriesClass.TABLE, "t", "x"), Kind.INT, 4, 0, 5_000_000, 3),
+            (SeriesKey(SeriesClass.TABLE, "t", "y"), Kind.TEXT, 4, 0, 5_000_000, "z"),
+        ],
+    )  # fmt: skip
+    async with serving(database) as client:
+        yield client
+
+
+async def read(http: httpx.AsyncClient, path: str) -> tuple[pd.DataFrame, Any]:
+    """The same export in both formats."""
+    text = await http.get(f"/api/v1/export/{path}&format=csv")
+    assert text.headers["content-type"] == "text/csv; charset=utf-8"
+    assert text.headers["content-disposition"].startswith("attachment; filename=")
+    assert text.status_code == 200
+    binary = await http.get(f"/api/v1/export/{path}&format=parquet")
+    return pd.read_csv(io.BytesIO(text.content)), pq.read_table(io.BytesIO(binary.content))
+
+
+async def test_runs_with_chosen_columns(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runstream_query.exports._PAGE", 1)  # several pages
+    asked = [
+        "run_id",
+        "display_name",
+        "duration",
+        "start_time",
+        "tag:lr",
+        "metric:loss:last",
+        "metric:loss:mean",
+    ]
+    asked += ["metric:loss:min", "metric:note:last", "metric:loss:count", "number", "status"]
+    frame, table = await read(http, "runs?" + "&".join(f"column={name}" for name in asked))
+    assert list(frame.columns) == table.column_names == asked
+    assert table.to_pylist()[0] == {
+        "run_id": "r,1", "display_name": 'a "name",\nof two lines', "duration": 2.5, "start_time": utc(10), "tag:lr": "0.1",
+        "metric:loss:last": 0.1 + 0.2, "metric:loss:mean": 1.5, "metric:loss:min": float("-inf"),
+        "metric:note:last": "good, very", "metric:loss:count": 2, "number": 7, "status": "Completed",
+    }  # fmt: skip
+    first = frame.iloc[0].to_dict()
+    assert pd.Timestamp(first.pop("start_time")) == pd.Timestamp(utc(10))
+    assert first == {name: value for name, value in table.to_pylist()[0].items() if name != "start_time"} | {
+        "tag:lr": 0.1
+    }
+    assert frame.iloc[1].isna()["metric:loss:last"]
+
+
+async def test_filters_order_and_usual_columns(http: httpx.AsyncClient) -> None:
+    frame, table = await read(http, "runs?status=Completed")
+    assert frame["run_id"].tolist() == ["r,1"]
+    assert frame["tags"].tolist() == ['{"lr": "0.1"}']
+    assert table.column("tags").to_pylist() == [[("lr", "0.1")]]
+    frame, _ = await read(http, "runs?order=start_time&column=run_id")
+    assert frame["run_id"].tolist() == ["r2", "r,1"]
+    frame, table = await read(http, "runs?q=nothing&column=run_id")
+    assert (len(frame), len(table), table.column_names) == (0, 0, ["run_id"])
+
+
+async def test_points(http: httpx.AsyncClient) -> None:
+    frame, table = await read(http, "points?run=r,1&run=r2")
+    assert len(frame) == len(table) == 4
+    assert table.column("int_value").to_pylist() == [None, None, (1 << 53) + 1, None]
+    text = (await http.get("/api/v1/export/points?run=r,1")).text.splitlines()
+    assert text[1:] == [
+        '"r,1","loss",0,"1970-01-01T00:00:01.000000Z","0.30000000000000004"',
+        '"r,1","loss",1,"1970-01-01T00:00:02.000000Z","nan"',
+        f'"r,1","epoch",0,"1970-01-01T00:00:03.000000Z","{(1 << 53) + 1}"',
+        '"r,1","note",0,"1970-01-01T00:00:04.000000Z","a,b"',
+    ]
+    text = (await http.get("/api/v1/export/points?run=r,1&name=loss")).text.splitlines()
+    assert [line.rpartition(",")[2] for line in text] == ['"value"', "0.30000000000000004", "nan"]
+    frame, _ = await read(http, "points?run=r,1&name=epoch")
+    assert frame["name"].tolist() == ["epoch"]
+
+
+async def test_a_table(http: httpx.AsyncClient) -> None:
+    frame, table = await read(http, "table?run=r,1&name=t")
+    assert table.select(["row", "x", "y"]).to_pylist() == [{"row": 0, "x": 3, "y": "z"}]
+    assert frame[["x", "y"]].to_numpy().tolist() == [[3, "z"]]
+    assert (await http.get("/api/v1/export/table?run=r,1&name=none")).status_code == 404
+
+
+async def test_what_makes_no_sense_is_refused(http: httpx.AsyncClient) -> None:
+    for path in (
+        "runs?format=xls", "runs?column=colour", "runs?column=metric:loss", "runs?column=run_id&column=run_id", "points?",
+        "table?run=r", "runs?order=colour", "runs?column=metric:loss:median",
+    ):  # fmt: skip
+        answer = await http.get(f"/api/v1/export/{path}")
+        assert answer.status_code == 400, path
+        assert answer.headers["content-type"] == "application/problem+json"
