@@ -1,7 +1,7 @@
 """What is measured of one system, in a process of its own Python: adapter_*.py call `main` with themselves.
 
-Needs the standard library only, for it runs in each peer's environment. Every loop is bounded by a number of calls and by
-seconds: the number is chosen from the cost of the first calls: a slow system gets fewer points, and the answer says how many.
+Needs the standard library only, for it runs in each peer's environment. Every loop is bounded by a number of calls,
+which is chosen from the cost of the first ones: a slow system gets fewer points, and the answer says how many.
 """
 
 from __future__ import annotations
