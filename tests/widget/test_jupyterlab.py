@@ -102,13 +102,14 @@ def _until(page: Any, expression: str) -> None:
 def page(browser: Any) -> Iterator[Any]:
     """A page of the browser; what it showed last is kept as a picture."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    page = browser.new_page(viewport={"width": 1200, "height": 1100})
+    page = browser.new_page(viewport={"width": 1200, "height": 1600})
     page.set_default_timeout(PATIENCE * 1000)
     yield page
     page.screenshot(path=str(PICTURES / "jupyterlab-last.png"))
     page.close()
 
 
+@pytest.mark.timeout(300)
 def test_the_example_notebook_shows_the_run_live(lab: str, page: Any) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -146,7 +147,9 @@ def test_the_example_notebook_shows_the_run_live(lab: str, page: Any) -> None:
     chart.focus()
     page.keyboard.press("+")
     widget.get_by_role("button", name="Show all x").wait_for()
-    page.evaluate("void window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    page.evaluate(
+        "void window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
+    )
     _until(page, "!!document.querySelector('.runstream[data-theme=dark]')")
     widget.screenshot(path=str(PICTURES / "widget-dark.png"))
     assert not [error for error in errors if "runstream" in error], errors

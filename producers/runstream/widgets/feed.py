@@ -59,7 +59,7 @@ class Feed:
         self._client, self._run_id, self._push = client, run_id, push
         self._wanted_log = ""
         self._changed = threading.Event()
-        self._stopped = False
+        self._stopped = self._settled = False
         self._looking = threading.Lock()
         self._looked = 0.0
 
@@ -85,7 +85,7 @@ class Feed:
         pause = _SHORTEST
         while not self._stopped:
             self._changed.clear()
-            started = time.monotonic()
+            started = time.thread_time()
             try:
                 size, over = self.refresh()
             except (AzureMLException, ServiceException) as error:
@@ -99,16 +99,19 @@ class Feed:
                 continue
             pause = _SHORTEST
             if over:
-                self._stopped = True
-                return
+                # The thread stays: another log may be asked for, and what it has just sent is lost when it ends (a kernel's
+                # output socket is woken by a socket of the sending thread).
+                self._settled = True
+                self._changed.wait()
+                continue
             # Neither the network nor the training beside us is to be kept busy with drawing.
-            rest = max(_SHORTEST, 4 * (time.monotonic() - started), size / _BYTES_A_SECOND)
+            rest = max(_SHORTEST, 4 * (time.thread_time() - started), size / _BYTES_A_SECOND)
             time.sleep(refresh_seconds() or rest)
             self._changed.wait(_LOOK)
 
     def _listen(self) -> None:
         pause = _SHORTEST
-        while not self._stopped:
+        while not self._over():
             try:
                 for change in self._client.events([("run", self._run_id)]):
                     pause = _SHORTEST
@@ -123,7 +126,7 @@ class Feed:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _over(self) -> bool:
-        return self._stopped
+        return self._stopped or self._settled
 
     def refresh(self) -> tuple[int, bool]:
         """Fetch and push everything that is shown.
