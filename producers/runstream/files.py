@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from runstream_schemas.source_snapshot import MAX_PART_BYTES, MAX_PATH_BYTES
+
 from .client import AWAY_TIMEOUT, ServiceClient, quoted
 from .exceptions import AzureMLAggregatedException, ServiceException, UserErrorException
 
@@ -36,16 +38,36 @@ def normalised(name: str) -> str:
     """A file's name as it is stored: `/` between parts, no leading `./` or `/`.
 
     Raises:
-        UserErrorException: not a string, empty, or leading out of the run with `..`.
+        UserErrorException: not a string, empty, leading out of the run with `..`, too long, with control characters, or of
+            a form the store keeps for itself.
     """
     if not isinstance(name, str):
         raise UserErrorException(f"file name: expected a string, got {type(name).__name__}")
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    if not parts or ".." in parts or "\0" in name:
-        raise UserErrorException(
-            f"file name {name!r} cannot be used: it is empty or leads out of the run's folder"
-        )
-    return "/".join(parts)
+    whole = "/".join(parts)
+    problem = ""
+    if not parts or ".." in parts:
+        problem = "it is empty or leads out of the run's folder"
+    elif any(ord(letter) < 32 or "\ud800" <= letter <= "\udfff" for letter in whole):
+        problem = "it has control characters or is not valid unicode"
+    elif len(whole.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_PART_BYTES for part in parts):
+        problem = f"it is too long: at most {MAX_PATH_BYTES} bytes of UTF-8, {MAX_PART_BYTES} a part"
+    elif any(part.startswith(".part-") for part in parts):
+        problem = "names that begin with .part- are the store's own"
+    if problem:
+        raise UserErrorException(f"file name {name!r:.100} cannot be used: {problem}")
+    return whole
+
+
+def inside(directory: Path, name: str) -> Path:
+    """Where a file of that name belongs below a directory; whoever sent the name, it stays there.
+
+    Raises:
+        UserErrorException: the name leads out of the directory.
+    """
+    if normalised(name) != name or Path(name).is_absolute() or Path(name).drive:
+        raise UserErrorException(f"file name {name!r:.100} leads out of {directory}; it is not written")
+    return directory / name
 
 
 @contextlib.contextmanager
@@ -126,8 +148,6 @@ def put(
         ).json()
         return stored
     except ServiceException as error:
-        if error.status_code == 400 and "file path" in error.message:
-            raise UserErrorException(f"file name {name!r:.200} cannot be used: {error.message}") from None
         if error.status_code != 409:
             raise
         raise AzureMLAggregatedException(

@@ -22,7 +22,8 @@ IGNORED = frozenset({"azureml.log"})
 REST_SECONDS = 10.0
 """A file that was not written for so long is taken to be whole, while the run goes on."""
 
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+_LOOK_SHARE = 20  # of the time: folders with very many files are looked at more rarely
 _BYTES_A_SECOND = 20 << 20  # a large file that changes again and again is not sent every time
 _END_SECONDS = 3600.0
 
@@ -65,7 +66,12 @@ class OutputCollection:
         now = time.monotonic()
         if now < self._next_look:
             return
-        self._next_look = now + LOOK_SECONDS
+        try:
+            self._send_rested(now)
+        finally:
+            self._next_look = time.monotonic() + max(LOOK_SECONDS, (time.monotonic() - now) * _LOOK_SHARE)
+
+    def _send_rested(self, now: float) -> None:
         for name, path in self._files():
             state = _state(path)
             if state is None or self._sent.get(path) == state or now < self._next.get(path, 0.0):

@@ -144,6 +144,6 @@ class RunFiles(RunHandle):
             targets = [Path(path) for path in output_paths]
         else:
             strip = len(below) if output_directory is not None and not append_prefix else 0
-            targets = [Path(output_directory or ".") / name[strip:] for name in names]
+            targets = [files.inside(Path(output_directory or "."), name[strip:]) for name in names]
         for name, target in zip(names, targets, strict=True):
             files.download(self._client, self._id, name, target)

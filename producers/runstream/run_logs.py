@@ -55,7 +55,7 @@ class RunLogs(RunFacts):
         target.mkdir(parents=True, exist_ok=True)
         written = []
         for name in self._log_names():
-            files.download(self._client, self._id, name, target / name)
+            files.download(self._client, self._id, name, files.inside(target, name))
             written.append(str(target / name))
         return written
 
