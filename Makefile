@@ -41,9 +41,10 @@ format:  ## Format the sources and sort the imports
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
 
-types:  ## Check the types
+types:  ## Check the types, of the examples too
 	@$(DEV)
 	$(PY) -m mypy
+	MYPYPATH=examples/submitted_ridge $(PY) -m mypy examples/*.py examples/*/*.py
 
 bench:  ## Measure, beside the figures of docs/performance.md (ARGS=--help)
 	@$(DEV)
