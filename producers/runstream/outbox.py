@@ -198,7 +198,7 @@ def put_snapshot(settings: Settings, snapshot: snapshots.Snapshot) -> None:
                     digest.update(piece)
                     kept.write(piece)
             if digest.hexdigest() != sha256:
-                raise snapshots.ContentChanged(str(snapshot.sources[sha256]))
+                raise snapshots.ContentChanged(snapshot.sources[sha256])
         listed = [snapshots.file_record(file) for file in snapshot.files]
         _write(directory, {"kind": "snapshot", "id": snapshot.id, "files": listed})
 
@@ -312,7 +312,7 @@ def _send(client: ServiceClient, item: Path) -> None:
             )
     else:
         listed = [SourceFile(**file) for file in document["files"]]
-        sources = {file.sha256: item / "contents" / file.sha256 for file in listed}
+        sources = {file.sha256: str(item / "contents" / file.sha256) for file in listed}
         snapshots.send(client, snapshots.Snapshot(document["id"], listed, sources), _DELIVERY_PATIENCE)
 
 

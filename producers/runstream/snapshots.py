@@ -52,12 +52,12 @@ class Snapshot:
 
     id: str
     files: list[SourceFile]
-    sources: dict[str, Path]
+    sources: dict[str, str]
 
     def open(self, sha256: str) -> BufferedReader:
         """A content, from its beginning; its digest is checked by whoever takes it."""
         try:
-            return self.sources[sha256].open("rb")
+            return open(self.sources[sha256], "rb")
         except OSError as error:
             raise ContentChanged(str(error)) from None
 
@@ -86,13 +86,13 @@ def take(path: Path, settings: Settings, leave_out: Iterable[Path] = ()) -> Snap
         SnapshotException: there is no such path, or it is larger or has more files than a snapshot may.
     """
     files: list[SourceFile] = []
-    sources: dict[str, Path] = {}
+    sources: dict[str, str] = {}
     total, skipped = 0, []
     count_limit = None if os.environ.get("AML_SNAPSHOT_NO_FILE_LIMIT") else MAX_FILES
     for name, file in _found(path, settings, leave_out):
         problem = path_problem(name)
         try:
-            known = file.stat()
+            known = os.stat(file)
             if problem is None and stat.S_ISREG(known.st_mode):
                 total += known.st_size
                 check_size(path, total, settings.snapshot_limit)
@@ -137,9 +137,9 @@ def check_count(path: Path, count: int, limit: int | None) -> None:
         )
 
 
-def _found(path: Path, settings: Settings, leave_out: Iterable[Path]) -> Iterable[tuple[str, Path]]:
+def _found(path: Path, settings: Settings, leave_out: Iterable[Path]) -> Iterable[tuple[str, str]]:
     if path.is_file():
-        return [(path.name, path)]
+        return [(path.name, str(path))]
     if not path.is_dir():
         raise SnapshotException(
             f"{path} is neither a directory nor a file; there is nothing to take a snapshot of"
@@ -147,16 +147,16 @@ def _found(path: Path, settings: Settings, leave_out: Iterable[Path]) -> Iterabl
     return source_files(path, settings.home_path, path / ".git", *leave_out)
 
 
-def _digest(file: Path, known: os.stat_result) -> str:
+def _digest(file: str, known: os.stat_result) -> str:
     """The SHA-256 of a file; one that has not changed since the last snapshot is not read again."""
     mark = (known.st_size, known.st_mtime_ns, known.st_ino)
-    have = _digests.get(str(file))
+    have = _digests.get(file)
     if have is not None and have[0] == mark:
         return have[1]
-    with file.open("rb") as stream:
+    with open(file, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if time.time_ns() - known.st_mtime_ns > _SETTLED_NS:
-        _digests[str(file)] = (mark, digest)
+        _digests[file] = (mark, digest)
     return digest
 
 
@@ -202,7 +202,7 @@ def _send_contents(client: ServiceClient, snapshot: Snapshot, digests: list[str]
         for sha256 in digests:
             with snapshot.open(sha256) as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
-                    raise ContentChanged(str(snapshot.sources[sha256]))
+                    raise ContentChanged(snapshot.sources[sha256])
                 size = stream.tell()
                 stream.seek(0)
                 client.request(

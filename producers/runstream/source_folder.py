@@ -37,33 +37,40 @@ class IgnoreRules:
         return result
 
 
-def source_files(folder: Path, *leave_out: Path) -> Iterator[tuple[str, Path]]:
+def source_files(folder: Path, *leave_out: Path) -> Iterator[tuple[str, str]]:
     """(relative path, file) of what belongs to a directory; links that lead out of it are left out.
+
+    Paths are plain strings: a folder of thousands of files is gone through in front of a run.
 
     Args:
         folder: the directory.
         leave_out: directories inside it that do not belong to it.
     """
-    rules, root = IgnoreRules.read(folder), folder.resolve()
-    foreign = {path.resolve() for path in leave_out}
-    for here, folders, files in os.walk(root):
-        above = Path(here).relative_to(root).as_posix()
-        prefix = "" if above == "." else above + "/"
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not rules.ignored(prefix + name, True)
-            and not Path(here, name).is_symlink()
-            and Path(here, name) not in foreign
-        )
-        for name in sorted(files):
-            path = Path(here, name)
-            if rules.ignored(prefix + name, False):
-                continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                continue
-            if path.is_file():
-                yield prefix + name, path
+    root = os.path.realpath(folder)
+    yield from _below(
+        root, "", root, IgnoreRules.read(folder), {os.path.realpath(path) for path in leave_out}
+    )
+
+
+def _below(
+    here: str, prefix: str, root: str, rules: IgnoreRules, foreign: set[str]
+) -> Iterator[tuple[str, str]]:
+    try:
+        with os.scandir(here) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:  # not ours to read, or just gone
+        return
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if entry.path not in foreign and not rules.ignored(name, True):
+                yield from _below(entry.path, name + "/", root, rules, foreign)
+        elif (
+            entry.is_file()
+            and not rules.ignored(name, False)
+            and (not entry.is_symlink() or os.path.realpath(entry.path).startswith(os.path.join(root, "")))
+        ):
+            yield name, entry.path
 
 
 def copy_source(folder: Path, target: Path, home: Path) -> int:
