@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { bestOf, delta, differences } from "../src/compare/difference";
+import { bestOf, delta, differences, differencesCsv } from "../src/compare/difference";
 import { strokeOf } from "../src/lib/colours";
 import type { Run, Summary } from "../src/lib/types";
 import { artifactPath } from "../src/run/artifact";
 import { rates } from "../src/run/rates";
 import { fileTree } from "../src/run/tree";
-import { cellText, columnOf, readColumns, toCsv, writeColumns } from "../src/runs/columns";
+import { cellText, columnOf, readColumns, writeColumns } from "../src/runs/columns";
+import { runsAddress } from "../src/runs/export";
 import { passing, place, sweepAxes } from "../src/runs/sweep";
 
 function summary(last: number, count = 2): Summary {
@@ -31,11 +32,18 @@ describe("columns", () => {
     expect(columnOf("nonsense")).toBeNull();
   });
 
-  test("a metric a run does not have is a dash, in CSV empty", () => {
+  test("a metric a run does not have is a dash, a value that is missing empty in CSV", () => {
     const column = columnOf("val/loss.min")!;
     expect(RUNS.map((one) => cellText(one, column, 0))).toEqual(["0.5", "0.25", "–"]);
-    expect(toCsv(RUNS, [column]).split("\r\n")[1]).toBe('a,"run ""a""",0.5');
+    expect(differencesCsv(differences(RUNS), ["a", 'run "b"', "c"]).split("\r\n").slice(0, 2)).toEqual(['kind,name,a,"run ""b""",c', "run,description,,,"]);
   });
+});
+
+test("a file has the table's columns as the server calls them", () => {
+  const columns = ["status", "started", "id", "a,b.min", "tag:x"].map((id) => columnOf(id)!);
+  const address = new URL(runsAddress("parquet", { q: "a b", parent: null, summary: ["a,b"] }, columns), "http://x");
+  expect(address.searchParams.getAll("column")).toEqual(["run_id", "display_name", "status", "start_time", "metric:a,b:min", "tag:x"]);
+  expect([address.searchParams.get("q"), address.searchParams.get("format"), address.searchParams.has("summary")]).toEqual(["a b", "parquet", false]);
 });
 
 describe("differences", () => {

@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
+import { goalByName, goalOfStat } from "../src/lib/goal";
 import { tagChanges } from "../src/lib/tags";
 import type { Run, Summary } from "../src/lib/types";
 import { bestRuns, cellChanges, columnOf, formatValue } from "../src/runs/columns";
+import { aggregate, marks } from "../src/runs/sweep";
 import { bestChild, goalOf, treeRows } from "../src/runs/tree";
 
 function summary(last: number): Summary {
@@ -45,9 +47,33 @@ test("what a sweep is after", () => {
   expect(bestChild(run("p"), [run("a", {}, 1)])).toBeNull();
 });
 
-test("stars of min and max columns", () => {
-  const columns = ["loss.min", "loss.max", "loss.last"].map((id) => columnOf(id)!);
-  expect([...bestRuns([run("a", {}, 2), run("b", {}, 1), run("c", {}, NaN)], columns)]).toEqual([["loss.min", "b"], ["loss.max", "a"]]);
+test("stars where a good end is known", () => {
+  const columns = ["loss.min", "loss.max", "loss.last", "odd.last"].map((id) => columnOf(id)!);
+  expect([...bestRuns([run("a", {}, 2), run("b", {}, 1), run("c", {}, NaN)], columns)]).toEqual([["loss.min", "b"], ["loss.last", "b"]]);
+});
+
+test.each([
+  ["val/loss", "min"],
+  ["valAccuracy", "max"],
+  ["r2_score", "max"],
+  ["loss/score", "max"],
+  ["width", null],
+])("the name %s says %s", (name, goal) => expect(goalByName(name)).toBe(goal));
+
+test("a statistic of an unknown name is looked at for its own end", () => {
+  expect([goalOfStat("odd", "min"), goalOfStat("odd", "max"), goalOfStat("odd", "last"), goalOfStat("loss", "max")]).toEqual(["min", "max", null, null]);
+});
+
+test("aggregates leave out what is no number", () => {
+  expect(aggregate([1, 3, null, NaN])).toEqual({ n: 2, mean: 2, sd: Math.SQRT2, min: 1, max: 3 });
+  expect(aggregate([null])).toBeNull();
+});
+
+test("axes are marked at round numbers, powers of ten, categories", () => {
+  const axis = { id: "", title: "", values: [], categories: null, min: 0.11, max: 0.87, log: false };
+  expect(marks(axis, 5).map((value) => value.toFixed(1))).toEqual(["0.2", "0.4", "0.6", "0.8"]);
+  expect(marks({ ...axis, min: 1e-4, max: 0.1, log: true }, 5)).toEqual([1e-4, 1e-3, 1e-2, 1e-1]);
+  expect(marks({ ...axis, categories: ["a", "b"], min: 0, max: 1 }, 5)).toEqual([0, 1]);
 });
 
 test("an edited cell changes what was edited, and nothing when it is as it was", () => {

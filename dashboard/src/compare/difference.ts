@@ -1,4 +1,5 @@
 /** What tells runs apart: tags, properties, arguments and metrics, row by row. */
+import { bestPlaces, goalOfStat } from "../lib/goal";
 import { toNumber, type Run, Kind } from "../lib/types";
 
 export interface Row {
@@ -55,11 +56,16 @@ export function delta(value: string | number | null, base: string | number | nul
   return ((value - base) / Math.abs(base)) * 100;
 }
 
-/** Which runs hold the best of a row: the least of a minimum, the greatest of a maximum. */
+/** Which runs hold the best of a row, where a good end is known: the least of a loss, the greatest of an accuracy. */
 export function bestOf(row: Row): Set<number> {
-  if (row.kind !== "metric min" && row.kind !== "metric max") return new Set();
-  const numbers = row.values.filter((value): value is number => typeof value === "number" && Number.isFinite(value));
-  if (numbers.length < 2) return new Set();
-  const best = row.kind === "metric min" ? Math.min(...numbers) : Math.max(...numbers);
-  return new Set(row.values.flatMap((value, i) => (value === best ? [i] : [])));
+  if (!row.kind.startsWith("metric ")) return new Set();
+  const goal = goalOfStat(row.name, row.kind.slice("metric ".length));
+  return new Set(goal ? bestPlaces(row.values.map((value) => (typeof value === "number" ? value : null)), goal) : []);
+}
+
+/** The rows as CSV, a column for each run. */
+export function differencesCsv(rows: readonly Row[], names: readonly string[]): string {
+  const quote = (value: string) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const lines = rows.map((row) => [row.kind, row.name, ...row.values.map((value) => (value === null ? "" : String(value)))]);
+  return [["kind", "name", ...names], ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
 }

@@ -1,5 +1,7 @@
 /** What people change about runs: names, tags, the archive, and asking them to stop. */
 import { messageOf, postJson, sendJson } from "./api";
+import { confirm } from "./confirm.svelte";
+import { formatBytes } from "./format";
 import { say } from "./messages.svelte";
 import type { Run } from "./types";
 
@@ -53,6 +55,47 @@ export async function cancel(ids: readonly string[], done: () => void): Promise<
     const ended = statuses.length - asked;
     const parts = [ended ? `${count(ended)} canceled` : "", asked ? `${count(asked)} asked to stop` : ""].filter(Boolean);
     say(parts.length ? `${parts.join(", ")}.` : "None of these runs is active.");
+  } catch (error) {
+    say(messageOf(error), undefined, true);
+  }
+}
+
+/** What deleting runs would delete. */
+interface Contents {
+  runs: number;
+  descendants: number;
+  active: number;
+  points: number;
+  files: number;
+  bytes: number;
+}
+
+const MANY = 10; // from here on a word has to be typed
+
+/** Delete runs with their descendants, after a question that says what goes. `done`: called when they are gone, with the ids. */
+export async function remove(ids: readonly string[], done: (deleted: readonly string[]) => void): Promise<void> {
+  try {
+    const contents = (await (await postJson("/api/v1/runs/delete", { runs: ids, dry_run: true })).json()) as Contents;
+    if (contents.active) {
+      say(`${count(contents.active)} of these ${contents.active === 1 ? "is" : "are"} still active. Cancel first, then delete.`, undefined, true);
+      return;
+    }
+    const whole = contents.runs + contents.descendants;
+    const parts = [
+      contents.descendants ? `their ${count(contents.descendants, "child run")}` : "",
+      contents.points ? count(contents.points, "point") : "",
+      contents.files ? `${count(contents.files, "file")} (${formatBytes(contents.bytes)})` : "",
+    ].filter(Boolean);
+    const yes = await confirm({
+      title: `Delete ${count(contents.runs)}?`,
+      text: `${parts.length ? `With ${parts.join(", ")}. ` : ""}This cannot be undone; to put runs out of sight only, archive them.`,
+      act: `Delete ${count(whole)}`,
+      ...(whole > MANY && { typed: "delete" }),
+    });
+    if (!yes) return;
+    const { deleted } = (await (await postJson("/api/v1/runs/delete", { runs: ids })).json()) as { deleted: string[] };
+    done(deleted);
+    say(`${count(deleted.length)} deleted.`);
   } catch (error) {
     say(messageOf(error), undefined, true);
   }

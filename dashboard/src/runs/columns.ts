@@ -1,5 +1,6 @@
 /** Columns of the table of runs: of a run itself, of a metric's statistic, of a tag or a property. */
 import type { RunChanges } from "../lib/edits";
+import { bestPlaces, goalOfStat } from "../lib/goal";
 import { formatAgo, formatDuration, formatNumber, runSeconds } from "../lib/format";
 import { toNumber, type Run, type Stat, Kind } from "../lib/types";
 
@@ -19,8 +20,8 @@ export interface Column {
 const STATS: readonly Stat[] = ["last", "min", "max", "mean", "first", "count"];
 
 const FIXED: Record<string, Omit<Column, "id" | "metric" | "sub">> = {
-  status: { title: "Status", order: "status", numeric: false, width: 120 },
-  experiment: { title: "Experiment", order: "experiment", numeric: false, width: 150 },
+  status: { title: "Status", order: "status", numeric: false, width: 112 },
+  experiment: { title: "Experiment", order: "experiment", numeric: false, width: 140 },
   number: { title: "Number", order: "number", numeric: true, width: 70 },
   started: { title: "Started", order: "start_time", numeric: true, width: 90 },
   duration: { title: "Duration", order: "duration", numeric: true, width: 90 },
@@ -67,18 +68,14 @@ export function cellNumber(run: Run, column: Column): number | null {
   return summary ? toNumber(summary[column.sub as Stat]) : null;
 }
 
-/** For each "min" and "max" column the run with the best value of those given. */
+/** For each metric's column of which a good end is known the run with the best value of those given. */
 export function bestRuns(runs: readonly Run[], columns: readonly Column[]): Map<string, string> {
   const stars = new Map<string, string>();
   for (const column of columns) {
-    if (!column.metric || (column.sub !== "min" && column.sub !== "max")) continue;
-    let found: [number, string] | null = null;
-    for (const run of runs) {
-      const value = cellNumber(run, column);
-      if (value === null || Number.isNaN(value)) continue;
-      if (!found || (column.sub === "min" ? value < found[0] : value > found[0])) found = [value, run.run_id];
-    }
-    if (found) stars.set(column.id, found[1]);
+    const goal = column.metric ? goalOfStat(column.metric, column.sub) : null;
+    if (!goal) continue;
+    const [best] = bestPlaces(runs.map((run) => cellNumber(run, column)), goal);
+    if (best !== undefined) stars.set(column.id, runs[best]!.run_id);
   }
   return stars;
 }
@@ -153,21 +150,4 @@ export function formatValue(value: number | null, kind: number, stat: string): s
 
 function text(values: Record<string, string | null>, key: string): string {
   return key in values ? (values[key] ?? "✓") : "–";
-}
-
-/** The table as CSV, with full precision. */
-export function toCsv(runs: readonly Run[], columns: readonly Column[]): string {
-  const quote = (value: string) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  const head = ["run_id", "name", ...columns.map((column) => (column.sub ? `${column.title} ${column.sub}` : column.id))];
-  const lines = runs.map((run) => {
-    const cells = columns.map((column) => {
-      if (column.metric) return String(run.summaries?.[column.metric]?.[column.sub as Stat] ?? "");
-      if (column.id === "status") return run.status;
-      if (column.id === "started") return run.start_time_utc ?? "";
-      if (column.id === "duration") return run.end_time_utc ? String(runSeconds(run, 0) ?? "") : "";
-      return cellText(run, column, 0).replace(/^–$/, "");
-    });
-    return [run.run_id, run.display_name ?? run.name ?? "", ...cells].map(quote).join(",");
-  });
-  return [head.map(quote).join(","), ...lines].join("\r\n") + "\r\n";
 }

@@ -1,8 +1,10 @@
 /** Runs as files people take along. */
-import type { Run } from "../lib/types";
-import { toCsv, type Column } from "./columns";
+import { queryString, type Params } from "../lib/api";
+import type { Column } from "./columns";
 
-/** Have the browser keep a file. */
+export type Format = "csv" | "parquet";
+
+/** Have the browser keep what was made here. */
 export function keepFile(content: BlobPart, type: string, name: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([content], { type }));
@@ -11,6 +13,20 @@ export function keepFile(content: BlobPart, type: string, name: string): void {
   URL.revokeObjectURL(link.href);
 }
 
-export function download(runs: readonly Run[], columns: readonly Column[]): void {
-  keepFile(toCsv(runs, columns), "text/csv", "runs.csv");
+/** What the server calls a column of the table. */
+export function exportColumn(column: Column): string {
+  if (column.metric) return `metric:${column.metric}:${column.sub}`;
+  if (column.id === "id") return "run_id";
+  return column.id === "started" ? "start_time" : column.id;
+}
+
+/** The address of a list of runs as a file, with the table's columns; the server makes it while it is sent. */
+export function runsAddress(format: Format, query: Params, columns: readonly Column[]): string {
+  const ids = ["run_id", "display_name", ...columns.map(exportColumn)];
+  return `/api/v1/export/runs${queryString({ ...query, summary: null, format, column: [...new Set(ids)] })}`;
+}
+
+/** The address of all points of some runs as a file. */
+export function pointsAddress(format: Format, ids: readonly string[]): string {
+  return `/api/v1/export/points${queryString({ run: ids, format })}`;
 }

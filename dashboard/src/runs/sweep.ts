@@ -1,4 +1,5 @@
 /** Axes of sweep charts: parameters (tags whose values differ) and metrics of runs, as numbers or as categories. */
+import { formatDuration, formatTime, runSeconds } from "../lib/format";
 import { toNumber, type Run, Kind } from "../lib/types";
 import type { Column } from "./columns";
 
@@ -11,9 +12,30 @@ export interface SweepAxis {
   min: number;
   max: number;
   log: boolean;
+  /** How its values are written; missing: as numbers. */
+  format?: (value: number) => string;
 }
 
 const MOST_CATEGORIES = 30;
+
+/** What runs have besides: when and in which order they ran, and how long. Not parameters, but something to plot over. */
+export function factAxes(runs: readonly Run[]): SweepAxis[] {
+  const axis = (id: string, title: string, values: (number | null)[], format?: (value: number) => string): SweepAxis[] => {
+    const numbers = values.filter((value) => value !== null);
+    if (new Set(numbers).size < 2) return [];
+    const [min, max] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
+    return [{ id, title, values, categories: null, min, max, log: false, ...(format && { format }) }];
+  };
+  const started = runs.map((run) => (run.start_time_utc ? Date.parse(run.start_time_utc) : null));
+  const times = started.filter((time) => time !== null);
+  const within = times.reduce((a, b) => Math.max(a, b), 0) - times.reduce((a, b) => Math.min(a, b), Infinity) < 86_400_000;
+  return [
+    // Within a day the time tells runs apart, over days the date does.
+    ...axis("started", "started", started, (value) => formatTime(new Date(value).toISOString()).slice(...(within ? [11] : [0, -3]))),
+    ...axis("number", "run number", runs.map((run) => run.number), (value) => (Number.isInteger(value) ? String(value) : "")),
+    ...axis("duration", "duration", runs.map((run) => (run.end_time_utc ? runSeconds(run, 0) : null)), formatDuration),
+  ];
+}
 
 /** The axes on which the runs differ. */
 export function sweepAxes(runs: readonly Run[], columns: readonly Column[]): SweepAxis[] {
@@ -81,3 +103,45 @@ export function passing(axes: readonly SweepAxis[], brushes: Brushes, count: num
   );
 }
 
+
+/** Values at which an axis is marked: round numbers, powers of ten where it is logarithmic, each category. */
+export function marks(axis: SweepAxis, most: number): number[] {
+  if (axis.categories) return axis.categories.map((_, i) => i);
+  if (axis.log) {
+    const [from, to] = [Math.floor(Math.log10(axis.min)), Math.ceil(Math.log10(axis.max))];
+    const every = Math.max(1, Math.ceil((to - from) / most));
+    return Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, i) => Number(`1e${from + i * every}`)).filter(
+      (value) => value >= axis.min * 0.999 && value <= axis.max * 1.001,
+    );
+  }
+  if (axis.max === axis.min) return [axis.min];
+  const rough = (axis.max - axis.min) / most;
+  const unit = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= rough) ?? rough;
+  const found: number[] = [];
+  for (let at = Math.ceil(axis.min / step); at * step <= axis.max; at++) found.push(at * step);
+  return found;
+}
+
+/** How many runs of a group have a value, and what their values amount to. */
+export interface Aggregate {
+  n: number;
+  mean: number;
+  sd: number;
+  min: number;
+  max: number;
+}
+
+export function aggregate(values: readonly (number | null)[]): Aggregate | null {
+  const numbers = values.filter((value): value is number => value !== null && Number.isFinite(value));
+  if (!numbers.length) return null;
+  const mean = numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
+  const spread = numbers.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return {
+    n: numbers.length,
+    mean,
+    sd: numbers.length > 1 ? Math.sqrt(spread / (numbers.length - 1)) : 0,
+    min: numbers.reduce((a, b) => Math.min(a, b)),
+    max: numbers.reduce((a, b) => Math.max(a, b)),
+  };
+}
