@@ -18,7 +18,7 @@ from typing import Any
 
 from ..result import Measured, Result
 from .environments import NoEnvironmentError, environment
-from .measure import MARK
+from .measure import MARK, processes_of
 
 SYSTEMS = {
     "runstream": "runstream",
@@ -104,24 +104,12 @@ def home_of(system: System) -> Iterator[Path]:
                 timeout=60,
                 check=False,
             )
-        for process in started_for(home):
+        for process in processes_of(f"{MARK}={home}"):
             try:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         shutil.rmtree(home, ignore_errors=True)
-
-
-def started_for(home: Path) -> list[int]:
-    """Processes that carry the home's mark."""
-    mark, found = f"{MARK}={home}".encode(), []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 def ask(system: System, what: str, home: Path, seconds: float, timeout: float = TIMEOUT) -> dict[str, Any]:

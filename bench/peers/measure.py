@@ -279,22 +279,34 @@ def versions(adapter: Any) -> str:
 def memory(home: Path) -> tuple[int, int]:
     """Bytes of memory of this process, and of the others started for that home; shared pages count once."""
     own, others = 0, 0
-    mark = f"{MARK}={home}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    for process in {os.getpid(), *processes_of(f"{MARK}={home}")}:
         try:
-            mine = int(entry.name) == os.getpid()
-            if not mine and mark not in (entry / "environ").read_bytes():
-                continue
-            size = proportional(entry)
+            size = proportional(Path(f"/proc/{process}"))
         except OSError:
             continue
-        if mine:
+        if process == os.getpid():
             own = size
         else:
             others += size
     return own, others
+
+
+def processes_of(variable: str) -> set[int]:
+    """Processes with that in their environment, and all below them: Postgres' own processes write over theirs."""
+    parents: dict[int, int] = {}
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if variable.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.add(int(entry.name))
+        except OSError:
+            continue
+    while more := {process for process, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
 
 
 def proportional(process: Path) -> int:
