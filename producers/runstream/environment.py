@@ -9,12 +9,12 @@ import logging
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cloud import CloudCall
-from .conda_dependencies import DEFAULT_FILE, DEFAULT_PYTHON, CondaDependencies, split_package
+from .conda_dependencies import DEFAULT_FILE, DEFAULT_PYTHON, CondaDependencies
+from .environment_sections import DockerSection, PythonSection, SparkSection
 from .exceptions import ServiceException, UserErrorException
 
 if TYPE_CHECKING:
@@ -22,52 +22,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("runstream")
 
-DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
-DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubuntu22.04"
-
 DEFINITION_FILE = "azureml_environment.json"
 """What `save_to_directory` writes beside the packages; the reproduced API calls it so."""
 
 _PATH = "/api/v1/environments"
 _BUILDS = "an environment is built, once for its content, when a run first needs it, and the run has the log"
-
-
-@dataclass(slots=True)
-class PythonSection:
-    """The interpreter of an environment.
-
-    Attributes:
-        interpreter_path: interpreter of a user-managed environment; `python` is the one that submits.
-        user_managed_dependencies: the interpreter is used as it is, nothing is installed.
-        conda_dependencies: what is installed otherwise.
-    """
-
-    interpreter_path: str = "python"
-    user_managed_dependencies: bool = False
-    conda_dependencies: CondaDependencies | None = field(default_factory=CondaDependencies)
-    base_conda_environment: str | None = None
-    conda_dependencies_file: str | None = None
-
-
-@dataclass(slots=True)
-class DockerSection:
-    """Docker image of an environment: kept and written, not used by local runs."""
-
-    enabled: bool = False
-    base_image: str | None = DEFAULT_CPU_IMAGE
-    base_dockerfile: str | None = None
-    shm_size: str | None = "2g"
-    arguments: list[str] = field(default_factory=list)
-    gpu_support: bool = True
-
-
-@dataclass(slots=True)
-class SparkSection:
-    """Spark packages of an environment: kept and written, not used by local runs."""
-
-    packages: list[Any] = field(default_factory=list)
-    repositories: list[str] = field(default_factory=list)
-    precache_packages: bool = True
 
 
 class Environment:
@@ -416,46 +375,3 @@ def _registered(record: dict[str, Any]) -> Environment:
     environment.name, environment.version = record["name"], record["version"]
     environment.asset_id = f"{record['name']}:{record['version']}"
     return environment
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What has to be installed for an environment.
-
-    Attributes:
-        python: version of the interpreter, '' for any.
-        conda: conda packages beside interpreter and pip.
-        pip: requirements and lines of options.
-        channels: conda's.
-    """
-
-    python: str
-    conda: tuple[str, ...]
-    pip: tuple[str, ...]
-    channels: tuple[str, ...]
-
-    @property
-    def nothing(self) -> bool:
-        """Whether the submitting interpreter will do."""
-        return not (self.python or self.conda or self.pip)
-
-
-def wanted(environment: Environment) -> Wanted:
-    """What an environment needs installed. The SDK of the original is not: a run uses the runstream that submits it."""
-    dependencies = environment.python.conda_dependencies
-    if environment.python.user_managed_dependencies or dependencies is None:
-        return Wanted("", (), (), ())
-    version = dependencies.python_version or ""
-    conda = tuple(
-        package
-        for package in dependencies.conda_packages
-        if split_package(package)[0] not in ("python", "pip")
-    )
-    pip = tuple(
-        line
-        for line in [*dependencies.pip_options, *dependencies.pip_packages]
-        if not line.lower().startswith(("azureml-", "azureml_", "runstream"))
-    )
-    return Wanted(
-        "" if version == DEFAULT_PYTHON else version, conda, pip, tuple(dependencies.conda_channels)
-    )

@@ -10,13 +10,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import runstream
 import runstream_schemas
 
-from .environment import Environment, Wanted, wanted
+from .conda_dependencies import DEFAULT_PYTHON, split_package
+from .environment import Environment
 from .exceptions import RunEnvironmentException
 
 CONDA_TOOLS = ("micromamba", "mamba", "conda")
@@ -27,6 +29,49 @@ CLIENT_REQUIREMENTS = ("msgpack>=1.1", "numpy>=1.26")
 """What logging and reading from a script need beside runstream itself."""
 
 _BUILD_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What has to be installed for an environment.
+
+    Attributes:
+        python: version of the interpreter, '' for any.
+        conda: conda packages beside interpreter and pip.
+        pip: requirements and lines of options.
+        channels: conda's.
+    """
+
+    python: str
+    conda: tuple[str, ...]
+    pip: tuple[str, ...]
+    channels: tuple[str, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the submitting interpreter will do."""
+        return not (self.python or self.conda or self.pip)
+
+
+def wanted(environment: Environment) -> Wanted:
+    """What an environment needs installed. The SDK of the original is not: a run uses the runstream that submits it."""
+    dependencies = environment.python.conda_dependencies
+    if environment.python.user_managed_dependencies or dependencies is None:
+        return Wanted("", (), (), ())
+    version = dependencies.python_version or ""
+    conda = tuple(
+        package
+        for package in dependencies.conda_packages
+        if split_package(package)[0] not in ("python", "pip")
+    )
+    pip = tuple(
+        line
+        for line in [*dependencies.pip_options, *dependencies.pip_packages]
+        if not line.lower().startswith(("azureml-", "azureml_", "runstream"))
+    )
+    return Wanted(
+        "" if version == DEFAULT_PYTHON else version, conda, pip, tuple(dependencies.conda_channels)
+    )
 
 
 def check_buildable(environment: Environment) -> None:

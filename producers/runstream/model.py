@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .client import ServiceClient, quoted
+from .client import quoted
 from .cloud import CloudCall
 from .exceptions import (
     ModelNotFoundException,
-    ModelPathNotFoundException,
-    ServiceException,
     UserErrorException,
     WebserviceException,
 )
-from .files import folder_files
-from .reading import settle
 from .record import Filter, check_filter, matches
 from .recording import as_texts
 from .workspace import Workspace
@@ -28,7 +23,9 @@ from .workspace import Workspace
 if TYPE_CHECKING:
     from .run import Run
 
-_PATH = "/api/v1/models"
+PATH = "/api/v1/models"
+"""Where the service keeps models."""
+
 _SERVE = "Model.download gets the files of a registered model; serve them with the tool of your choice"
 
 
@@ -191,28 +188,12 @@ class Model:
             ServiceException: the service is away.
         """
         del datasets, sample_input_dataset, sample_output_dataset, resource_configuration
-        path = Path(model_path)
-        if path.is_file():
-            pairs = [(path.name, path)]
-        elif path.is_dir():
-            wanted = None if child_paths is None else {f"{path.name}/{one}" for one in child_paths}
-            pairs = [pair for pair in folder_files(path.name, path) if wanted is None or pair[0] in wanted]
-        else:
-            pairs = []
-        if not pairs:
-            raise ModelPathNotFoundException(f"ModelPathNotFound: there is no file at {model_path}")
-        client = workspace._client
-        files = [{"path": name, "sha256": _send(client, source)} for name, source in pairs]
-        return register(
-            workspace,
-            model_name,
-            {"files": files},
-            tags,
-            properties,
-            description,
-            model_framework,
+        from .model_registration import register_files
+
+        return register_files(
+            workspace, model_path, model_name, child_paths, tags, properties, description, model_framework,
             model_framework_version,
-        )
+        )  # fmt: skip
 
     @staticmethod
     def list(
@@ -386,82 +367,13 @@ class Model:
         self._record = self._workspace._send_json("PATCH", self._address(), change)
 
     def _address(self) -> str:
-        return f"{_PATH}/{quoted(self.name)}/{self.version}"
+        return f"{PATH}/{quoted(self.name)}/{self.version}"
 
     def __repr__(self) -> str:
         return (
             f"Model(workspace={self._workspace!r}, name={self.name}, id={self.id}, version={self.version}, "
             f"tags={self.tags}, properties={self.properties})"
         )
-
-
-def register(
-    workspace: Workspace,
-    name: str,
-    source: Mapping[str, Any],
-    tags: Mapping[str, Any] | None,
-    properties: Mapping[str, Any] | None,
-    description: str | None,
-    framework: str | None,
-    framework_version: str | None,
-) -> Model:
-    """Register what `source` names (`files`, or `run_id` and `path`) as the next version of a model.
-
-    Raises:
-        WebserviceException: the name cannot be used.
-        ServiceException: a file is missing (status_code 404), or the service is away.
-    """
-    details = {"model_framework": framework, "model_framework_version": framework_version}
-    document = {
-        "name": name,
-        "token": str(uuid.uuid4()),  # a request that is sent again after a broken connection registers once
-        "tags": as_texts("tag", tags or {}),
-        "properties": as_texts("property", properties or {}),
-        "description": description,
-        "details": {key: value for key, value in details.items() if value is not None},
-        **source,
-    }
-    try:
-        return Model._of(workspace, workspace._send_json("POST", _PATH, document))
-    except ServiceException as error:
-        if error.status_code != 400:
-            raise
-        raise WebserviceException(error.message) from error
-
-
-def register_from_run(
-    run: Run,
-    name: str,
-    path: str,
-    tags: Mapping[str, Any] | None,
-    properties: Mapping[str, Any] | None,
-    description: str | None,
-    framework: str | None,
-    framework_version: str | None,
-) -> Model:
-    """Register a file or folder of a run; see `Run.register_model`."""
-    settle(
-        run.experiment.workspace._client, run.id
-    )  # the model keeps the run's experiment, which has to be known
-    source = {"run_id": run.id, "path": path}
-    try:
-        return register(
-            run.experiment.workspace,
-            name,
-            source,
-            tags,
-            properties,
-            description,
-            framework,
-            framework_version,
-        )
-    except ServiceException as error:
-        if error.status_code != 404:
-            raise
-        available = ", ".join(run.get_file_names()) or "none"
-        raise ModelPathNotFoundException(
-            f"ModelPathNotFound: run {run.id} has no file or folder {path}; upload it first. Its files: {available}"
-        ) from error
 
 
 def _find(
@@ -483,21 +395,11 @@ def _find(
     params += [("latest", "1")] if latest else []
     return [
         record
-        for record in workspace._client.get_json(_PATH, params)["models"]
+        for record in workspace._client.get_json(PATH, params)["models"]
         if matches(tags, record["tags"])
         and matches(properties, record["properties"])
         and (framework is None or record["details"].get("model_framework") == framework)
     ]
-
-
-def _send(client: ServiceClient, source: Path) -> str:
-    with source.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        size = stream.tell()
-        stream.seek(0)
-        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        client.request("PUT", f"/api/v1/model-content/{digest}", body=stream, headers=headers)
-    return digest
 
 
 def _workspace_text(workspace: Workspace) -> str:

@@ -261,7 +261,7 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
             WebserviceException: the name is not of that form.
             ServiceException: the service is away.
         """
-        from .model import register_from_run
+        from .model_registration import register_from_run
 
         return register_from_run(
             self, model_name, model_path or model_name, tags, properties, description, model_framework,

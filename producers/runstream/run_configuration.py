@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .conda_dependencies import DEFAULT_FILE, CondaDependencies
-from .environment import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE, Environment
+from .environment import Environment
+from .environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from .exceptions import UserErrorException
 
 __all__ = [
@@ -134,7 +135,6 @@ class RunConfiguration:
         return {
             "script": self.script,
             "arguments": texts(self.arguments),
-            "command": self.command if isinstance(self.command, str) else " ".join(map(str, self.command)),
             "target": self.target,
             "framework": self.framework,
             "communicator": self.communicator,
@@ -142,7 +142,6 @@ class RunConfiguration:
             "nodeCount": self.node_count,
             "priority": self.priority,
             "environment": self.environment.document(),
-            "environmentVariables": dict(self.environment_variables),
             "history": {
                 "outputCollection": self.history.output_collection,
                 "snapshotProject": self.history.snapshot_project,
@@ -155,6 +154,8 @@ class RunConfiguration:
                 "arguments": list(self.docker.arguments),
                 "shmSize": self.docker.shm_size,
             },
+            "command": self.command if isinstance(self.command, str) else " ".join(map(str, self.command)),
+            "environmentVariables": dict(self.environment_variables),
             "mpi": {"processCountPerNode": self.mpi.process_count_per_node, "nodeCount": self.mpi.node_count},
             "pytorch": {
                 "communicationBackend": self.pytorch.communication_backend,

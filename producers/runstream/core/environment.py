@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..cloud_services import DockerBuildContext
 from ..conda_dependencies import CondaDependencies
-from ..environment import (
+from ..environment import Environment
+from ..environment_sections import (
     DEFAULT_CPU_IMAGE,
     DEFAULT_GPU_IMAGE,
     DockerSection,
-    Environment,
     PythonSection,
     SparkSection,
 )

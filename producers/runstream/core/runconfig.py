@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..cloud_services import ContainerRegistry
 from ..conda_dependencies import CondaDependencies
-from ..environment import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
+from ..environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from ..run_configuration import (
     DockerConfiguration,
     HistoryConfiguration,
