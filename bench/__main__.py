@@ -25,6 +25,7 @@ MODULES = (
     "latency",
     "many_runs",
     "pipeline",
+    "load",
     "peers",
     "storage",
     "growth",

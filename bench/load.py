@@ -1,4 +1,4 @@
-"""Latency at 1, 10, 50 and 90 % of the maximum, and the CPU of each process for a million points; embedded and through Kafka."""
+"""Latency at 1, 10, 50 and 90 % of the maximum, and CPU a million points by process; embedded and through Kafka."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def run(quick: bool) -> Measured:
             made.up()
             results += measure(made, "through Kafka" if kafka else "embedded", 1_000_000.0 * seconds, seconds)
     note = (
-        f"{WRITERS} processes write {RUNS} runs of {SERIES} series each; a probe logs a value beside them and looks until it is "
-        "readable. CPU is user and system time, Postgres with all its backends. The maximum is what is stored while the "
+        f"{WRITERS} processes write {RUNS} runs of {SERIES} series; a probe logs a value beside them and looks until it "
+        "is readable. CPU is user and system time, Postgres with all its backends. The maximum is what is stored while the "
         "writers share the cores."
     )
     return Measured(results, [note])
@@ -108,5 +108,6 @@ def role(line: str) -> str:
         return "writers"
     words = line.split()
     if "runstream" in words:
-        return words[words.index("runstream") + 1] if words.index("runstream") + 1 < len(words) else "service"
+        what = words[words.index("runstream") + 1 : words.index("runstream") + 2]
+        return "the service, all roles" if what in ([], ["up"]) else what[0]
     return "other"
