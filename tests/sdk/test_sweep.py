@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -295,3 +296,25 @@ def test_what_is_refused(space: dict[str, Any], options: dict[str, Any], message
     options = {"objective": print, "metric": "y", "method": "grid", **options}
     with pytest.raises(UserErrorException, match=message):
         sweep.run(experiment, options.pop("objective"), space, **options)
+
+
+@pytest.mark.parametrize(
+    ("example", "trials", "best"),
+    [
+        ("sweep_processes.py", 12, r"best of 12: \{'alpha': [\d.e-]+, 'degree': [12]\}, mse 3[23]\d\d\.\d"),
+        ("sweep_dask.py", 4, r"best of 4: \{'alpha': 0\.1\}, mse 3[23]\d\d\.\d"),
+    ],
+)
+def test_examples(
+    workspace: Workspace, served_home: Path, tmp_path: Path, example: str, trials: int, best: str
+) -> None:
+    workspace.write_config(tmp_path)
+    path = Path(__file__).parents[2] / "examples" / example
+    variables = environment(served_home, DASK_TEMPORARY_DIRECTORY=str(tmp_path))
+    del variables["PYTHONWARNINGS"]
+    done = subprocess.run(
+        [sys.executable, str(path)], env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(best, done.stdout), done.stdout
+    assert len(re.findall(r"^trial \d+ (?:Completed|Canceled): mse", done.stdout, re.MULTILINE)) == trials
