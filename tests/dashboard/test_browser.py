@@ -127,7 +127,7 @@ def test_a_run_and_its_charts(open_page: Open, site: Site, picture: Picture) -> 
     assert page.get_by_role("heading", level=1).inner_text() == "run-0"
     assert "25,557,032" in page.inner_text("main")  # an int stays one
     picture(page, "run-wide-light")
-    for tab in ("Overview", "Tables", "Images", "Files", "Children"):
+    for tab in ("Overview", "Tables", "Images", "Outputs", "Snapshot", "Child runs"):
         page.get_by_role("tab", name=re.compile(tab)).click()
         page.wait_for_timeout(150)
     page.get_by_role("tab", name=re.compile("Tables")).click()

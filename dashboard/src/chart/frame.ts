@@ -1,6 +1,12 @@
 /** Charts as the server packs them (runstream_query.charts.pack_charts): columns are views of the received bytes, never copied. */
 
-export type Axis = "step" | "time" | "relative";
+/** What x is: the step, a time, or what another metric (`metric:NAME`) was by then. */
+export type Axis = "step" | "time" | "relative" | `metric:${string}`;
+
+/** The metric that is x; empty: none is. */
+export function metricOf(axis: Axis): string {
+  return axis.startsWith("metric:") ? axis.slice(7) : "";
+}
 
 export interface Line {
   runId: string;
@@ -44,7 +50,7 @@ interface Header {
 
 /** Microseconds to seconds; steps stay. */
 export function unitOf(axis: Axis): number {
-  return axis === "step" ? 1 : 1e6;
+  return axis === "time" || axis === "relative" ? 1e6 : 1;
 }
 
 export function decodeFrames(bytes: ArrayBuffer): Frame[] {

@@ -1,6 +1,6 @@
 /** Charts that come into sight together are asked for together: one request for the same runs, range and width. */
 import { getBytes } from "../lib/api";
-import { decodeFrames, unitOf, type Axis, type Frame } from "./frame";
+import { decodeFrames, metricOf, unitOf, type Axis, type Frame } from "./frame";
 
 export interface Wanted {
   runs: readonly string[];
@@ -55,7 +55,8 @@ function send(key: string): void {
 
 async function fetchFrames(names: string[], wanted: Wanted): Promise<Frame[]> {
   const unit = unitOf(wanted.axis);
-  const whole = (value: number | null) => (value === null ? null : Math.round(value * unit));
+  const exact = metricOf(wanted.axis) !== "";
+  const whole = (value: number | null) => (value === null ? null : exact ? value : Math.round(value * unit));
   const bytes = await getBytes("/api/v1/charts", {
     run: wanted.runs,
     name: names,

@@ -4,7 +4,7 @@
  */
 import { param, setParams } from "../lib/route.svelte";
 import type { Range } from "./draw";
-import type { Axis } from "./frame";
+import { metricOf, type Axis } from "./frame";
 
 export interface View {
   axis: Axis;
@@ -30,6 +30,7 @@ function number(name: string): number | null {
 }
 
 function axisOf(text: unknown): Axis {
+  if (typeof text === "string" && metricOf(text as Axis)) return text as Axis;
   return text === "time" || text === "relative" ? text : "step";
 }
 

@@ -2,14 +2,33 @@
 import type { RunFile } from "../lib/types";
 import { naturalOrder } from "../lib/names";
 
+type File = Pick<RunFile, "path" | "size" | "sha256">;
+
 export interface Folder {
   name: string;
   path: string;
   folders: Folder[];
-  files: { name: string; file: RunFile }[];
+  files: { name: string; file: File }[];
 }
 
-export function fileTree(files: readonly RunFile[]): Folder {
+/** How many files lie below a folder. */
+export function filesOf(folder: Folder): number {
+  return folder.folders.reduce((sum, below) => sum + filesOf(below), folder.files.length);
+}
+
+/** Bytes of all that lies below a folder. */
+export function sizeOf(folder: Folder): number {
+  return folder.folders.reduce((sum, below) => sum + sizeOf(below), folder.files.reduce((sum, { file }) => sum + file.size, 0));
+}
+
+/** The log that is shown first: that of the latest phase by the number in its name, else the last. As the widget chooses. */
+export function firstLog(files: readonly File[]): string | undefined {
+  const phase = (path: string) => (path.startsWith("azureml-logs/") ? Number(/\/(\d+)_[^/]*$/.exec(path)?.[1] ?? -1) : -1);
+  const logs = files.filter((file) => /^(user_logs|azureml-logs|logs)\//.test(file.path) && kindOf(file.path) === "text").map((file) => file.path);
+  return logs.sort((a, b) => phase(a) - phase(b) || naturalOrder(a, b)).at(-1);
+}
+
+export function fileTree(files: readonly File[]): Folder {
   const root: Folder = { name: "", path: "", folders: [], files: [] };
   const known = new Map<string, Folder>([["", root]]);
   const folderOf = (path: string): Folder => {

@@ -1,0 +1,93 @@
+/** What a run's record says of where it comes from: git, script, arguments, environment, snapshot. */
+import type { Run } from "../lib/types";
+
+export type Fact = [name: string, value: string];
+
+/** The id of the source snapshot; empty: there is none. */
+export function snapshotOf(run: Pick<Run, "properties">): string {
+  return run.properties.ContentSnapshotId ?? "";
+}
+
+interface Definition {
+  script?: unknown;
+  arguments?: unknown;
+  environment?: Record<string, unknown>;
+  [name: string]: unknown;
+}
+
+function definitionOf(run: Pick<Run, "details">): Definition {
+  const found = run.details.runDefinition;
+  return found && typeof found === "object" ? (found as Definition) : {};
+}
+
+/** `--lr 0.1 --fast data.csv` as pairs of name and value; what has no name is numbered. */
+export function parametersOf(run: Pick<Run, "details">): Fact[] {
+  const given = definitionOf(run).arguments;
+  const words = Array.isArray(given) ? given.map((word) => (typeof word === "string" ? word : JSON.stringify(word))) : [];
+  const facts: Fact[] = [];
+  let unnamed = 0;
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    const name = /^--?([A-Za-z_][^=]*)(?:=(.*))?$/s.exec(word);
+    if (!name) facts.push([`argument ${(unnamed += 1)}`, word]);
+    else if (name[2] !== undefined) facts.push([name[1]!, name[2]]);
+    else if (i + 1 < words.length && !/^--?[A-Za-z_]/.test(words[i + 1]!)) facts.push([name[1]!, words[(i += 1)]!]);
+    else facts.push([name[1]!, "yes"]);
+  }
+  return facts;
+}
+
+export interface Git {
+  commit: string;
+  branch: string;
+  repository: string;
+  /** A page of the commit, where the repository's host has one. */
+  link: string | null;
+  dirty: boolean;
+}
+
+/** What git said of the folder; null: it is in no repository. */
+export function gitOf(run: Pick<Run, "properties">): Git | null {
+  const own = (name: string) => run.properties[`azureml.git.${name}`] ?? "";
+  const commit = own("commit") || (run.properties["mlflow.source.git.commit"] ?? "");
+  if (!commit) return null;
+  const repository = own("repository_uri");
+  const page = /^(?:https?:\/\/(?:[^@/]*@)?|git@|ssh:\/\/git@)([\w.-]+)[:/](.+?)(?:\.git)?\/?$/.exec(repository);
+  const known = page && /(^|\.)(github|gitlab|bitbucket|codeberg)\./.test(page[1]!);
+  return {
+    commit,
+    branch: own("branch"),
+    repository,
+    link: known && page ? `https://${page[1]}/${page[2]}/${page[1]!.includes("bitbucket") ? "commits" : "commit"}/${commit}` : null,
+    dirty: /^true$/i.test(own("dirty")),
+  };
+}
+
+/** Script, folder, machine, Python. */
+export function originOf(run: Pick<Run, "details">): Fact[] {
+  const definition = definitionOf(run);
+  const text = (value: unknown) => (value === null || value === undefined ? "" : String(value));
+  const facts: Fact[] = [
+    ["Script", text(definition.script) || text(run.details.script)],
+    ["Directory", text(run.details.directory)],
+    ["Machine", text(run.details.host)],
+    ["Process", text(run.details.pid)],
+    ["Python", text(run.details.python)],
+  ];
+  return facts.filter(([, value]) => value !== "");
+}
+
+/** The environment a run was submitted with; null: it ran where it was started. */
+export function environmentOf(run: Pick<Run, "details">): Record<string, unknown> | null {
+  const found = definitionOf(run).environment;
+  return found && typeof found === "object" && Object.keys(found).length ? found : null;
+}
+
+const SHOWN = new Set(["runDefinition", "script", "directory", "host", "pid", "python"]);
+
+/** What else the record holds. */
+export function otherDetails(run: Pick<Run, "details">): [string, unknown][] {
+  const rest = Object.entries(run.details).filter(([name, value]) => !SHOWN.has(name) && value !== null && value !== "");
+  const definition = Object.entries(definitionOf(run)).filter(([name]) => !["script", "arguments", "environment"].includes(name));
+  return definition.length ? [...rest, ["run configuration", Object.fromEntries(definition)]] : rest;
+}

@@ -1,0 +1,146 @@
+"""The run page's parts in a real browser: source, parameters, snapshot, files, curves, images, child runs, another x."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Site
+from .test_browser import Open, Picture, drawn, until
+
+WRITING = """
+import math
+from pathlib import Path
+from runstream.core import Experiment, Workspace
+
+experiment = Experiment(Workspace.from_config(), "pages")
+run = experiment.start_logging(outputs=None, snapshot_directory=SOURCE, display_name="everything")
+for step in range(300):
+    run.log("epoch", step / 100)
+    run.log("loss", math.exp(-step / 50))
+labels = ["cat", "dog"]
+run.log_confusion_matrix("confusion", {"schema_type": "confusion_matrix", "schema_version": "v1", "data": {
+    "class_labels": labels, "matrix": [[40, 3], [5, 52]]}})
+run.log_residuals("residuals", {"schema_type": "residuals", "schema_version": "v1", "data": {
+    "bin_edges": [-2, -1, 0, 1, 2], "bin_counts": [3, 20, 25, 2], "mean": 0, "stddev": 1, "res_count": 50}})
+run.log_predictions("predictions", {"schema_type": "predictions", "schema_version": "v1", "data": {
+    "bin_averages": [0.1, 1.2, 1.9], "bin_errors": [0.1, 0.1, 0.2], "bin_counts": [5, 9, 4], "bin_edges": [0, 1, 2, 3]}})
+log = "first line\\n" + "step\\n" * 20 + "the needle\\n" + "step\\n" * 20 + "another needle\\n"
+for name, text in {"logs/train.txt": log, "outputs/model/weights.bin": "0" * 2000}.items():
+    Path("made").write_text(text)
+    run.upload_file(name, "made")
+for k, lr in enumerate((0.1, 0.01)):
+    child = run.child_run()
+    child.display_name = f"lr {lr}"
+    child.log("loss", k + 0.5)
+    child.complete()
+run.complete()
+print(run.id)
+"""
+
+
+@pytest.fixture(scope="module")
+def written(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run with everything its page can show; its id."""
+    source = tmp_path_factory.mktemp("source") / "project"
+    (source / "data").mkdir(parents=True)
+    (source / "train.py").write_text("print('trained')\n")
+    (source / "data" / "classes.txt").write_text("cat\ndog\n")
+    for command in (
+        ["git", "init", "-q", "-b", "main"],
+        ["git", "remote", "add", "origin", "git@github.com:somebody/project.git"],
+        ["git", "add", "."],
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "first"],
+    ):
+        subprocess.run(command, cwd=source, check=True, timeout=30)
+    code = f"import os; os.chdir({str(source.parent)!r}); SOURCE = {str(source)!r}\n{WRITING}"
+    run_id = site.shell.python(code).stdout.split()[-1]
+    site.shell.wait_until(lambda: site.api(f"/api/v1/runs/{run_id}")["settled"], 60, "the run")
+    return run_id
+
+
+def test_where_it_comes_from_and_its_snapshot(open_page: Open, written: str, picture: Picture) -> None:
+    page = open_page(f"/runs/{written}?tab=overview")
+    source = page.get_by_role("region", name="Source")
+    link = source.get_by_role("link", name=re.compile("^[0-9a-f]{40}$"))
+    assert link.get_attribute("href").startswith("https://github.com/somebody/project/commit/")
+    assert "main" in source.inner_text()
+    picture(page, "run-overview-wide-light")
+    page.get_by_role("tab", name="Snapshot").click()
+    tree = page.get_by_role("navigation", name="Files of the snapshot")
+    tree.get_by_role("button", name="classes.txt").click()
+    page.get_by_role("region", name="File").get_by_text("dog").wait_for()
+    picture(page, "run-snapshot-wide-light")
+    with page.expect_download() as download:
+        tree.get_by_role("link", name="Download all").click()
+    assert Path(download.value.path()).read_bytes()[:2] == b"PK"
+
+
+def test_files_with_the_log_first_and_a_search_in_it(open_page: Open, written: str, picture: Picture) -> None:
+    page = open_page(f"/runs/{written}?tab=files")
+    view = page.get_by_role("region", name="File")
+    view.get_by_role("heading", name="logs/train.txt").wait_for()
+    view.get_by_label("Search in the file").fill("NEEDLE")
+    view.get_by_role("status").get_by_text("1 of 2").wait_for()
+    view.get_by_role("button", name="Next").click()
+    view.get_by_role("status").get_by_text("2 of 2").wait_for()
+    picture(page, "run-files-wide-light")
+    tree = page.get_by_role("navigation", name="Files")
+    with page.expect_download() as download:
+        tree.get_by_role("link", name="Download outputs as zip").click()
+    assert b"outputs/model/weights.bin" in Path(download.value.path()).read_bytes()
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    picture(page, "run-files-narrow-light")
+
+
+def test_curves_and_the_best_child(open_page: Open, written: str, picture: Picture) -> None:
+    page = open_page(f"/runs/{written}?tab=tables")
+    page.get_by_role("columnheader", name="dog").wait_for()
+    page.get_by_role("img", name=re.compile("^residuals: count over residual, 4 points")).wait_for()
+    page.get_by_role("img", name=re.compile("^predictions: mean prediction over true value, 3")).wait_for()
+    picture(page, "run-curves-wide-light")
+    page.get_by_role("tab", name="Child runs").click()
+    best = page.get_by_role("row").filter(has=page.get_by_role("img", name="best"))
+    best.get_by_role("link", name="lr 0.1").wait_for()
+    assert best.count() == 1
+
+
+def test_another_metric_as_x(open_page: Open, written: str) -> None:
+    page = open_page(f"/runs/{written}?m=loss")
+    drawn(page)
+    with page.expect_response(re.compile("/api/v1/charts.*x=metric")) as answer:
+        page.get_by_label("x axis").select_option("metric:epoch")
+    assert answer.value.ok
+    chart = page.get_by_role("group", name=re.compile("^Chart of loss"))
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('.chart [aria-live]').textContent.includes('epoch 0')")
+    page.reload()
+    drawn(page)
+    assert page.get_by_label("x axis").input_value() == "metric:epoch"
+
+
+def test_a_run_is_canceled_and_renamed_from_its_page(open_page: Open, site: Site) -> None:
+    process: Any = site.train(
+        "import time\n"
+        "from runstream.core import Experiment, Workspace\n"
+        "run = Experiment(Workspace.from_config(), 'pages').start_logging(outputs=None, snapshot_directory=None)\n"
+        "print(run.id, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    try:
+        page = open_page(f"/runs/{process.stdout.readline().strip()}")
+        page.get_by_role("button", name="Edit").click()
+        page.get_by_role("dialog").get_by_label("Display name").fill("renamed here")
+        page.get_by_role("dialog").get_by_role("button", name="Save").click()
+        page.get_by_role("heading", name="renamed here", level=1).wait_for()
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        page.get_by_text(re.compile("cancel(ed|ing)$")).first.wait_for()
+    finally:
+        process.kill()
+        process.communicate()
