@@ -44,8 +44,8 @@ NOT_SUPPORTED_HEAD = """\
 # Not supported
 
 What scripts of the Azure ML SDK v1 may use that runstream does not have, and what to do instead. `runstream migrate` lists
-the places where a script does ([how](../how-to/from-azure-ml.md)). Modules (`.*`: with all below) cannot be imported; classes
-and methods can, and raise `UserErrorException` with the same remedy when they are used.
+the places where a script does ([how](../how-to/from-azure-ml.md)). Modules (`.*`: with all below) cannot be imported;
+classes and methods can, and raise `UserErrorException` with the same remedy when they are used.
 
 | of the original | instead |
 |---|---|

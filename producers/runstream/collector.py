@@ -92,6 +92,7 @@ class Collector:
         self.settings = settings
         self.spool = settings.spool_path
         self.sources: dict[str, CollectedSource] = {}
+        self._by_run: dict[str, list[CollectedSource]] = {}
         self.points = 0
         self._listed_mtime = -1
         self._unreadable: set[str] = set()
@@ -222,6 +223,8 @@ class Collector:
             for item in self._collect_source(source):
                 collected.append(item)
                 size += item.size
+            if ended and not source.reader.has_more():
+                self._draining.remove(source)  # a small run is read whole: it leaves its place to the next at once
             if size >= max_bytes:
                 self._turn = start + number + 1
                 break
@@ -243,6 +246,7 @@ class Collector:
     def forget(self) -> None:
         """Nothing that was handed out and not told stored will be: read it again."""
         self.sources.clear()
+        self._by_run.clear()
         self._draining.clear()
         self._listed_mtime = -1
 
@@ -272,9 +276,9 @@ class Collector:
                     )
                     self._unreadable.add(entry.name)
                     continue
-                self.sources[entry.name] = CollectedSource(
-                    reader, Progress.of(reader), last_heartbeat=time.monotonic()
-                )
+                source = CollectedSource(reader, Progress.of(reader), last_heartbeat=time.monotonic())
+                self.sources[entry.name] = source
+                self._by_run.setdefault(source.run_id, []).append(source)
 
     def _full(self, source: CollectedSource) -> bool:
         """Whether the source's current segment is written to its end: waiting longer makes no larger batch."""
@@ -320,11 +324,11 @@ class Collector:
         return item
 
     def _of_run(self, run_id: str) -> list[CollectedSource]:
-        return [s for s in self.sources.values() if s.run_id == run_id and not s.finished]
+        return [source for source in self._by_run.get(run_id, ()) if not source.finished]
 
     def _ends(self, run_id: str) -> dict[str, object]:
         """Until where each source has to be stored before the run is settled; by topic: they overtake one another."""
-        return _ends_of([source for source in self.sources.values() if source.run_id == run_id])
+        return _ends_of(self._by_run.get(run_id, ()))
 
     # --- what is looked at once a second ---
 
@@ -426,7 +430,11 @@ class Collector:
         )
 
     def _remove(self, source: CollectedSource) -> None:
-        self.sources.pop(source.reader.directory.name, None)
+        if self.sources.pop(source.reader.directory.name, None) is not None:
+            family = self._by_run[source.run_id]
+            family.remove(source)
+            if not family:
+                del self._by_run[source.run_id]
         source.reader.remove()
 
     def _sweep_tokens(self) -> None:

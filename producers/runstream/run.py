@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .script_run_config import ScriptRunConfig
 
 _RunType = TypeVar("_RunType", bound="Run")
-_MOST_CHILDREN = 100
+_MOST_CHILDREN = 10_000
 
 
 class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
@@ -151,12 +151,12 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         """Start several runs below this one.
 
         Args:
-            count: how many, 0 to 100; each gets its number from 0 as tag `azureml.batch_child_number`.
+            count: how many, 0 to 10,000; each gets its number from 0 as tag `azureml.batch_child_number`.
             tag_key: instead of `count`: a tag each gets,
             tag_values: with these values, one child a value.
 
         Raises:
-            UserErrorException: both or neither way, half of the second, or more than 100.
+            UserErrorException: both or neither way, half of the second, or more than 10,000 (the original: 100).
         """
         if (count is None) == (tag_key is None and tag_values is None) or (tag_key is None) != (
             tag_values is None
@@ -169,7 +169,7 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         if len(tag_values) > _MOST_CHILDREN or (count is not None and count < 0):
             wanted = len(tag_values) if count is None else count
             raise UserErrorException(
-                f"create_children makes 0 to {_MOST_CHILDREN} children at once, not {wanted}; call it several times"
+                f"create_children makes 0 to {_MOST_CHILDREN:,} children at once, not {wanted:,}; call it several times"
             )
         children = []
         for value in tag_values:

@@ -325,12 +325,12 @@ LIFE: list[Row] = [
         ["is a file"],
     ),
     ("children: none", lambda p: p.run.create_children(), UserErrorException, ["count"]),
-    ("children: too many", lambda p: p.run.create_children(101), UserErrorException, ["100"]),
+    ("children: too many", lambda p: p.run.create_children(10_001), UserErrorException, ["0 to 10,000"]),
     (
         "children: many values",
-        lambda p: p.run.create_children(None, "k", ["v"] * 101),
+        lambda p: p.run.create_children(None, "k", ["v"] * 10_001),
         UserErrorException,
-        ["100"],
+        ["0 to 10,000"],
     ),
     ("children: half", lambda p: p.run.create_children(None, "k"), UserErrorException, ["together"]),
     (

@@ -102,7 +102,7 @@ def test_log_refuses_several_values(run: Run, value: Any) -> None:
         ("log_table", ("t", {"x": [1, 2], "y": [1]}), AzureMLException, "Columns must have the same length"),
         ("log_table", ("t", {"x": [{}]}), AzureMLException, "is not supported"),
         ("create_children", (), UserErrorException, "count"),
-        ("create_children", (101,), UserErrorException, "100"),
+        ("create_children", (10_001,), UserErrorException, "0 to 10,000"),
         ("create_children", (1, "tag", ["a"]), UserErrorException, "count"),
         ("create_children", (None, "tag"), UserErrorException, "together"),
         ("fail", (5,), TypeError, "error_details"),
