@@ -24,7 +24,7 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from . import edit_api, export_api, file_api, live, page_api, pages, queries, registry_api
+from . import edit_api, export_api, file_api, live, openapi, page_api, pages, queries, registry_api
 from .charts import Charts
 from .gate import Counters, Gate
 from .parameters import integer, number, run_filter
@@ -90,6 +90,7 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         Route("/api/v1/events", live.events),
         *edit_api.routes(),
         *export_api.routes(),
+        *openapi.routes(),
         *file_api.routes(),
         *registry_api.routes(),
         *page_api.routes(),

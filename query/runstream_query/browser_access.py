@@ -24,7 +24,7 @@ TICKET_SECONDS = 60
 COOKIE_SECONDS = 30 * 24 * 3600
 MAX_LOGIN_BYTES = 4096
 
-OPEN_PAGES = ("/", "/login", "/experiments", "/compare", "/compute", "/favicon.svg")
+OPEN_PAGES = ("/", "/login", "/docs", "/experiments", "/compare", "/compute", "/favicon.svg")
 OPEN_FOLDERS = ("/assets/", "/runs/", "/experiments/", "/compute/")
 """Paths of the pages: no data is under them."""
 

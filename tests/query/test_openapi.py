@@ -1,0 +1,128 @@
+"""The OpenAPI document is true: it names every route, and schemathesis finds no answer that contradicts it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from jsonschema import Draft202012Validator
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.routing import Route
+
+from runstream_query.api import Server, create_app
+from runstream_query.openapi import described_paths, document, page
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+
+from .test_api import LOSS, SOURCE, serving
+
+TIMES = int(os.environ.get("RUNSTREAM_TEST_API_TIMES", "1"))
+EXAMPLES = {GenerationMode.POSITIVE: 3 * TIMES, GenerationMode.NEGATIVE: 2 * TIMES}
+"""Requests of each operation: as described, and not as described."""
+THERE = {
+    "run": ["r"],
+    "run_id": ["r"],
+    "name": ["loss", "t", "e"],
+    "path": ["model"],
+    "experiment": ["e"],
+    "x": ["metric:loss"],
+}
+"""What reading requests find, else all answers were 404."""
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+ENDLESS = {"/api/v1/events"}
+OURS = {"/api/v1/tickets"}
+"""Between our own parts."""
+
+
+def routed(database: Any) -> set[tuple[str, str]]:
+    server = Server(database.pool, database.store, database.settings)
+    routes: Iterable[Any] = create_app(server)._app.routes  # type: ignore[attr-defined]
+    found = set()
+    for route in routes:
+        assert isinstance(route, Route)
+        path = re.sub(r":\w+}", "}", route.path)
+        if path.startswith("/api/") or path in ("/healthz", "/readyz", "/metrics"):
+            found |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
+    return {(method, path) for method, path in found if path not in OURS}
+
+
+async def test_every_route_is_described_and_every_description_has_a_route(database: Any) -> None:
+    described = list(described_paths())
+    assert len(described) == len(set(described))
+    assert set(described) == routed(database)
+
+
+async def test_it_is_served_with_its_page(database: Any) -> None:
+    async with serving(database, token="secret") as http:
+        assert (await http.get("/api/v1/openapi.json")).json() == document()
+        shown = await http.get("/docs", headers={"Authorization": ""})
+        assert shown.status_code == 200
+        assert shown.text == page()
+        assert "<script" not in page()
+        assert "default-src 'none'" in shown.headers["content-security-policy"]
+    Draft202012Validator.check_schema({"$defs": document()["components"]["schemas"]})
+
+
+@pytest.mark.timeout(300)
+async def test_no_request_makes_it_fail_and_every_answer_is_as_described(database: Any) -> None:
+    key = await database.add_run("r")
+    await database.add_summary(key, "loss")
+    table = SeriesKey(SeriesClass.TABLE, "t", "x")
+    rows = [(LOSS, Kind.FLOAT, n, n, n, float(n)) for n in range(9)]
+    await database.add_chunk(key, SOURCE, [*rows, (table, Kind.INT, 9, 0, 9, 1)])
+    async with serving(database) as http:
+        base = str(http.base_url)
+        await asyncio.to_thread(_try_everything, base)
+        # Whatever was asked and changed, it still answers.
+        assert (await http.get("/readyz")).status_code == 200
+
+
+def aimed() -> dict[str, Any]:
+    """The document, with parameters of reading requests that name what is there."""
+    whole: dict[str, Any] = json.loads(json.dumps(document()))
+    for path in whole["paths"].values():
+        for parameter in path.get("get", {}).get("parameters", ()):
+            if parameter["name"] in THERE:
+                schema = parameter["schema"].get("items", parameter["schema"])
+                schema["enum"] = THERE[parameter["name"]]
+    return whole
+
+
+def _try_everything(base: str) -> None:
+    schema = schemathesis.openapi.from_dict(aimed())
+    failures = []
+    for operation in (result.ok() for result in schema.get_all_operations()):
+        for mode, examples in EXAMPLES.items() if operation.path not in ENDLESS else ():
+            answers = operation.as_strategy(generation_mode=mode)
+
+            @settings(
+                max_examples=examples, deadline=None, database=None, derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            )  # fmt: skip
+            @given(case=answers)
+            def ask(case: Any) -> None:
+                answer = case.call(base_url=base, timeout=60)
+                case.validate_response(answer, checks=CHECKS)
+
+            try:
+                ask()
+            except Unsatisfiable:
+                assert mode == GenerationMode.NEGATIVE  # nothing can be sent that is not as described
+            except (Exception, FailureGroup) as error:
+                failures.append(f"{operation.method} {operation.path}: {error}")
+    assert not failures, "\n\n".join(failures)
