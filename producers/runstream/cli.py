@@ -189,6 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
     _reading_commands(group)
     _run_commands(group)
     _migrate_command(group)
+    _token_commands(group)
     completion = group.add(
         "completion", _lazily("completion", "command"), "print what makes a shell complete these commands",
         "bash: eval \"$(runstream completion bash)\" in ~/.bashrc; zsh: the same in ~/.zshrc; "
@@ -233,6 +234,34 @@ def _service_commands(group: _Group) -> None:
     _settings_options(doctor)
     demo = group.add("demo", _lazily("service_commands", "demo"), "run a sweep of 20 Ridge regressions")
     _settings_options(demo, WHERE)
+
+
+def _token_commands(group: _Group) -> None:
+    tokens = _Group(group.add("token", None, "give out tokens of a server, and take them back"), "commands")
+    create = tokens.add(
+        "create", _lazily("token_commands", "create"), "make a token and print it: it is shown once",
+        "read: look at everything; write: also create and change; admin: also delete, and give out tokens.",
+    )  # fmt: skip
+    create.add_argument("name", help="what to call it: who or what it is for")
+    create.add_argument("--role", choices=("read", "write", "admin"), required=True)
+    create.add_argument("--only-workspace", metavar="NAME", help="for this workspace only; default: for all")
+    create.add_argument(
+        "--days", type=float, metavar="N", help="good for so many days; default: until revoked"
+    )
+    rotate = tokens.add(
+        "rotate", _lazily("token_commands", "rotate"), "replace a token by a new one, and print that"
+    )
+    rotate.add_argument("name")
+    rotate.add_argument(
+        "--keep-minutes", type=float, default=0.0, metavar="N", help="how long the old one stays good [0]"
+    )
+    revoke = tokens.add("revoke", _lazily("token_commands", "revoke"), "take a token back")
+    revoke.add_argument("name")
+    listed = tokens.add("list", _lazily("token_commands", "list_"), "list tokens, without the secrets")
+    for parser in (create, rotate, revoke, listed):
+        if parser is not revoke:
+            _output_options(parser)
+        _settings_options(parser, WHERE)
 
 
 def _reading_commands(group: _Group) -> None:

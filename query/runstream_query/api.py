@@ -24,7 +24,7 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from . import edit_api, export_api, file_api, live, openapi, page_api, pages, queries, registry_api
+from . import access, edit_api, export_api, file_api, live, openapi, page_api, pages, queries, registry_api
 from .charts import Charts
 from .gate import Counters, Gate
 from .parameters import integer, number, run_filter
@@ -60,10 +60,12 @@ class Server:
     settings: Settings
     notifications: Notifications | None = None
     counters: Counters = field(default_factory=Counters)
+    tokens: access.Tokens = field(init=False)
     query: Query = field(init=False)
     charts: Charts = field(init=False)
 
     def __post_init__(self) -> None:
+        self.tokens = access.Tokens(self.pool)
         self.query = Query(self.pool, self.store, self.settings)
         self.charts = Charts(self.query)
 
@@ -88,6 +90,7 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         Route("/api/v1/experiments", _experiments),
         Route("/api/v1/experiments/{name:path}", _experiment, methods=["PUT"]),
         Route("/api/v1/events", live.events),
+        *access.routes(),
         *edit_api.routes(),
         *export_api.routes(),
         *openapi.routes(),
@@ -97,7 +100,15 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         *pages.routes(),
     ]
     # The bare router: Starlette's own application would answer errors with pages of its own.
-    return Gate(Router(routes), server, token=token, local_only=local_only, counters=server.counters)
+    return Gate(
+        Router(routes),
+        server,
+        token=token,
+        tokens=server.tokens,
+        rate=access.Rate(server.settings.rate_limit),
+        local_only=local_only,
+        counters=server.counters,
+    )
 
 
 def _server(request: Request) -> Server:

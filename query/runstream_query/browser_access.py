@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from .access import GRANT, OWNER, Grant
 from .responses import problem
 
 TICKET_SECONDS = 60
@@ -51,35 +52,41 @@ class BrowserAccess:
         """Whether that is the token."""
         return hmac.compare_digest(given.encode(), self._key)
 
-    def may(self, request: Request) -> bool:
-        """Whether a request carries the cookie; one that changes something must also come from a page of this server."""
-        given = request.cookies.get(self.cookie_name, "")
-        if not hmac.compare_digest(given.encode(), self._sign("browser").encode()):
-            return False
-        return request.method in ("GET", "HEAD") or _same_origin(request)
+    def number(self, request: Request) -> int | None:
+        """The token whose cookie a request carries (0: the server's own), None: no good one.
 
-    def ticket(self) -> str:
-        """A new ticket."""
-        body = f"{int(time.time()) + TICKET_SECONDS}.{secrets.token_urlsafe(12)}"
+        A request that changes something must also come from a page of this server.
+        """
+        number, _, signature = request.cookies.get(self.cookie_name, "").partition(".")
+        if not number.isdecimal() or not hmac.compare_digest(
+            signature.encode(), self._sign(f"browser {number}").encode()
+        ):
+            return None
+        return int(number) if request.method in ("GET", "HEAD") or _same_origin(request) else None
+
+    def ticket(self, number: int) -> str:
+        """A new ticket for the cookie of a token."""
+        body = f"{int(time.time()) + TICKET_SECONDS}.{number}.{secrets.token_urlsafe(12)}"
         return f"{body}.{self._sign('ticket ' + body)}"
 
-    def redeem(self, ticket: str) -> bool:
-        """Whether a ticket is good; it is not afterwards."""
+    def redeem(self, ticket: str) -> int | None:
+        """The token a ticket is for; None: it is no good, as it is not after its first use."""
         body, _, signature = ticket.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._sign("ticket " + body).encode()):
-            return False
-        now, expires = time.time(), float(body.partition(".")[0])
+            return None
+        expires, number, _ = body.split(".", 2)
+        now = time.time()
         self._used = {one: until for one, until in self._used.items() if until > now}
-        if expires < now or body in self._used:
-            return False
-        self._used[body] = expires
-        return True
+        if float(expires) < now or body in self._used:
+            return None
+        self._used[body] = float(expires)
+        return int(number)
 
-    def admit(self, response: Response, *, secure: bool) -> Response:
-        """Give the cookie with an answer."""
+    def admit(self, response: Response, number: int, *, secure: bool) -> Response:
+        """Give the cookie of a token with an answer."""
         response.set_cookie(
             self.cookie_name,
-            self._sign("browser"),
+            f"{number}.{self._sign(f'browser {number}')}",
             max_age=COOKIE_SECONDS,
             httponly=True,
             samesite="strict",
@@ -110,7 +117,8 @@ def _access(request: Request) -> BrowserAccess | None:
 async def new_ticket(request: Request) -> Response:
     """`POST /api/v1/tickets`: `{"ticket": ..., "seconds": 60}`; empty where the server wants no token."""
     access = _access(request)
-    document = {"ticket": access.ticket() if access else "", "seconds": TICKET_SECONDS}
+    grant: Grant = request.scope[GRANT]
+    document = {"ticket": access.ticket(grant.id) if access else "", "seconds": TICKET_SECONDS}
     return Response(json.dumps(document), 201, {"Cache-Control": "no-store"}, media_type="application/json")
 
 
@@ -130,15 +138,20 @@ async def login(request: Request) -> Response:
             token = str(json.loads(body)["token"]).strip()
         except (ValueError, TypeError, KeyError):
             return problem(400, "Bad Request", 'expected {"token": "..."}')
-        if access is not None and not access.is_token(token):
-            return problem(401, "Unauthorized", "that is not this server's token")
         answer = Response(status_code=204)
-        return answer if access is None else access.admit(answer, secure=secure)
+        if access is None:
+            return answer
+        address = request.client.host if request.client else ""
+        grant = OWNER if access.is_token(token) else await request.app.tokens.of_token(token, address)
+        if grant is None:
+            return problem(401, "Unauthorized", "that is no token of this server")
+        return access.admit(answer, grant.id, secure=secure)
     where = request.query_params.get("next", "/")
     if not is_page(urlsplit(where).path) or where.startswith("//") or "\\" in where:
         where = "/"
     redirect = RedirectResponse(where, 303)
-    if access is not None and access.redeem(request.query_params.get("ticket", "")):
-        return access.admit(redirect, secure=secure)
+    number = None if access is None else access.redeem(request.query_params.get("ticket", ""))
+    if access is not None and number is not None:
+        return access.admit(redirect, number, secure=secure)
     redirect.headers["Cache-Control"] = "no-store"
     return redirect  # without a good ticket the page itself asks for the token

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import ceil
 
 import asyncpg
 from starlette.exceptions import HTTPException
@@ -25,6 +26,7 @@ from runstream_schemas.errors import (
     StoreFull,
 )
 
+from .access import FAILURES_SECONDS, GRANT, OWNER, Grant, Rate, Tokens, TooManyFailures, refusal
 from .artifacts import PathTaken, RunDeleted
 from .browser_access import BrowserAccess, is_page
 from .deletion import StillActive
@@ -82,17 +84,29 @@ class Gate:
     Args:
         app: what it guards.
         state: what handlers find as `request.app.state`.
-        token: what a client must send; None: nothing.
+        token: what a client must send, unless it has one of `tokens`; None: nothing.
+        tokens: those given out.
+        rate: how many requests one client may send.
         local_only: the server listens on loopback, so only names of this machine are accepted as Host: a page in the user's
             browser whose name was rebound to 127.0.0.1 is refused.
         counters: what to count in.
     """
 
     def __init__(
-        self, app: ASGIApp, state: object, *, token: str | None, local_only: bool, counters: Counters
+        self,
+        app: ASGIApp,
+        state: object,
+        *,
+        token: str | None,
+        tokens: Tokens,
+        rate: Rate,
+        local_only: bool,
+        counters: Counters,
     ) -> None:
         self.state = state
+        self.tokens = tokens
         self.browsers = BrowserAccess(token) if token else None
+        self._rate = rate
         self._app, self._local_only, self._counters = app, local_only, counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,9 +127,9 @@ class Gate:
 
         self._counters.in_flight += 1
         try:
-            refusal = self._refusal(request)
-            if refusal is not None:
-                await refusal(scope, receive, noting_send)
+            refused = await self._refusal(request)
+            if refused is not None:
+                await refused(scope, receive, noting_send)
             else:
                 await self._app(scope, receive, noting_send)
         except ClientDisconnect:
@@ -132,7 +146,7 @@ class Gate:
             spent = self._counters.seconds.get(route, 0.0) + time.perf_counter() - began
             self._counters.seconds[route] = spent
 
-    def _refusal(self, request: Request) -> Response | None:
+    async def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if self._local_only and name.lower() not in _LOCAL_NAMES and not _is_loopback(name):
@@ -141,22 +155,54 @@ class Gate:
                 "Forbidden",
                 f"Host {host!r:.80} is not this machine; use 127.0.0.1, or set RUNSTREAM_HOST to serve others",
             )
-        if self.browsers is not None and not self._is_open(request):
-            scheme, _, given = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not self.browsers.is_token(given.strip()):
-                return problem(
-                    401,
-                    "Unauthorized",
-                    "the bearer token is missing or wrong; set RUNSTREAM_TOKEN",
-                    {"WWW-Authenticate": "Bearer"},
-                )
-        return None
+        path = request.scope["path"]
+        if path in OPEN_PATHS:
+            return None
+        address = request.client.host if request.client else ""
+        try:
+            grant = await self._grant(request, address)
+        except TooManyFailures:
+            return _wrong_tokens()
+        wait = self._rate.wait(grant.id if grant is not None and grant.id else address)
+        if wait:
+            return _slow_down("too many requests (RUNSTREAM_RATE_LIMIT)", wait)
+        if is_page(path):
+            return None
+        if grant is None:
+            return problem(
+                401,
+                "Unauthorized",
+                "the bearer token is missing or wrong; set RUNSTREAM_TOKEN",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        request.scope[GRANT] = grant
+        return await refusal(grant, request, self.tokens.pool) if grant is not OWNER else None
 
-    def _is_open(self, request: Request) -> bool:
-        path = request.url.path
-        return (
-            path in OPEN_PATHS or is_page(path) or (self.browsers is not None and self.browsers.may(request))
-        )
+    async def _grant(self, request: Request, address: str) -> Grant | None:
+        """What a request may do, by its token or its cookie."""
+        if self.browsers is None:
+            return OWNER
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given = given.strip()
+            return OWNER if self.browsers.is_token(given) else await self.tokens.of_token(given, address)
+        number = self.browsers.number(request)
+        if number is None:
+            return None
+        return OWNER if number == OWNER.id else await self.tokens.of_id(number)
+
+
+def _wrong_tokens() -> Response:
+    return _slow_down("too many wrong tokens came from this address", FAILURES_SECONDS)
+
+
+def _slow_down(why: str, seconds: float) -> Response:
+    return problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too Many Requests",
+        f"{why}; try again later",
+        {"Retry-After": str(ceil(seconds))},
+    )
 
 
 def _is_loopback(name: str) -> bool:
@@ -173,6 +219,8 @@ def error_answer(request: Request, error: Exception) -> Response:
         return problem(error.status_code, title, error.detail, error.headers)
     if isinstance(error, (PathTaken, InTheWay, StillActive)):
         return problem(409, "Conflict", str(error))
+    if isinstance(error, TooManyFailures):
+        return _wrong_tokens()
     if isinstance(error, RunDeleted):
         return problem(410, "Gone", str(error))
     if isinstance(error, NotThere):

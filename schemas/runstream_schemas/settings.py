@@ -83,6 +83,10 @@ class Settings:
 
     host: str = _doc("Address the HTTP server listens on", "127.0.0.1")
     port: int = _doc("Port of the HTTP server; 0: a free one, written to service.json", 0)
+    rate_limit: float = _doc(
+        "Requests a second one token, or one address, may send to the HTTP server on average; 0: any number",
+        0.0,
+    )
 
     snapshot_limit: int = _doc("Most bytes a snapshot of a source folder may have", 300 << 20)
     spool_quota: int = _doc(

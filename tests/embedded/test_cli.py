@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conftest import Shell
 
 COMMANDS = (
-    "up", "down", "status", "open", "doctor", "demo", "sql", "run", "experiment", "folder", "migrate", "completion",
+    "up", "down", "status", "open", "doctor", "demo", "sql", "run", "experiment", "folder", "migrate", "completion", "token",
     "sync", "compact", "agent", "consumer", "compactor", "server",
 )  # fmt: skip
 

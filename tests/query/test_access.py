@@ -1,0 +1,238 @@
+"""Tokens of a server: what each role may, in which workspace, until when."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from tests.query.test_api import serving
+
+from runstream_query import access
+from runstream_query.access import Role, needed
+from runstream_query.api import Server, create_app
+
+OWNER = "the-token-of-this-server"
+HERE = "http://127.0.0.1"
+
+
+@pytest.fixture
+async def server(database: Any) -> Server:
+    await database.pool.execute(
+        "insert into experiments (workspace, name) values ('default', 'e'), ('other', 'e')"
+    )
+    await database.pool.execute(
+        "insert into runs (run_id, experiment_id, status, created_at) "
+        "select workspace || '-run', id, 'Completed', now() from experiments"
+    )
+    return Server(database.pool, database.store, database.settings)
+
+
+@pytest.fixture
+async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(server, token=OWNER, local_only=True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as client:
+        yield client
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def made(http: httpx.AsyncClient, name: str, **more: Any) -> str:
+    answer = await http.post("/api/v1/tokens", json={"name": name, **more}, headers=bearer(OWNER))
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    return str(answer.json()["token"])
+
+
+async def status(http: httpx.AsyncClient, token: str, method: str, path: str, document: Any = None) -> int:
+    return (await http.request(method, path, json=document, headers=bearer(token))).status_code
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "role"),
+    [
+        ("GET", "/api/v1/runs", Role.READ),
+        ("GET", "/api/v1/runs/r/files/outputs/a", Role.READ),
+        ("POST", "/api/v1/sql", Role.READ),
+        ("PUT", "/api/v1/runs/r/files/outputs/a", Role.WRITE),
+        ("PATCH", "/api/v1/runs/r", Role.WRITE),
+        ("POST", "/api/v1/runs/cancel", Role.WRITE),
+        ("POST", "/api/v1/models", Role.WRITE),
+        ("DELETE", "/api/v1/views/v", Role.WRITE),
+        ("DELETE", "/api/v1/runs/r", Role.ADMIN),
+        ("POST", "/api/v1/runs/delete", Role.ADMIN),
+        ("DELETE", "/api/v1/models/m/1", Role.ADMIN),
+        ("DELETE", "/api/v1/experiments/e", Role.ADMIN),
+        ("GET", "/api/v1/tokens", Role.ADMIN),
+        ("POST", "/api/v1/tokens/t", Role.ADMIN),
+    ],
+)
+def test_role_a_request_needs(method: str, path: str, role: Role) -> None:
+    assert needed(method, path) == role
+
+
+async def test_each_role_may_what_it_says(http: httpx.AsyncClient) -> None:
+    reader, writer, admin = [await made(http, role, role=role) for role in ("read", "write", "admin")]
+    new = "/api/v1/experiments/new"
+    assert [await status(http, token, "GET", "/api/v1/runs") for token in (reader, writer, admin)] == [
+        200
+    ] * 3
+    assert [await status(http, token, "PUT", new) for token in (reader, writer, admin)] == [403, 200, 200]
+    assert [await status(http, token, "DELETE", new) for token in (reader, writer, admin)][:2] == [403, 403]
+    assert [await status(http, token, "GET", "/api/v1/tokens") for token in (reader, writer, admin)] == [
+        403,
+        403,
+        200,
+    ]
+    refused = await http.put(new, headers=bearer(reader))
+    assert refused.json()["detail"] == "the token 'read' may read; PUT /api/v1/experiments/new needs write"
+
+
+async def test_only_a_digest_is_kept(http: httpx.AsyncClient, server: Server) -> None:
+    token = await made(http, "one", role="read")
+    (row,) = await server.pool.fetch("select access_tokens::text from access_tokens")
+    assert token not in row[0]
+    listed = await http.get("/api/v1/tokens", headers=bearer(OWNER))
+    assert token not in listed.text
+    assert [(one["name"], one["role"]) for one in listed.json()["tokens"]] == [("one", "read")]
+
+
+async def test_revoked_rotated_and_run_out(http: httpx.AsyncClient, server: Server) -> None:
+    revoked, rotated = await made(http, "revoked", role="read"), await made(http, "rotated", role="read")
+    over = await made(http, "over", role="read", days=0)
+    assert await status(http, over, "GET", "/api/v1/runs") == 401
+    assert [await status(http, token, "GET", "/api/v1/runs") for token in (revoked, rotated)] == [200, 200]
+    assert await status(http, OWNER, "DELETE", "/api/v1/tokens/revoked") == 204
+    assert await status(http, revoked, "GET", "/api/v1/runs") == 401
+    assert await status(http, OWNER, "DELETE", "/api/v1/tokens/revoked") == 404
+    again = await http.post("/api/v1/tokens/rotated", json={"keep_minutes": 5}, headers=bearer(OWNER))
+    assert [await status(http, t, "GET", "/api/v1/runs") for t in (rotated, again.json()["token"])] == [
+        200,
+        200,
+    ]
+    await server.pool.execute("update access_tokens set previous_until = now() where name = 'rotated'")
+    server.tokens.forget()
+    assert [await status(http, t, "GET", "/api/v1/runs") for t in (rotated, again.json()["token"])] == [
+        401,
+        200,
+    ]
+    assert (
+        await http.post("/api/v1/tokens", json={"name": "rotated", "role": "read"}, headers=bearer(OWNER))
+    ).status_code == 409
+
+
+IN_ONE_WORKSPACE = [
+    ("GET", "/api/v1/runs/default-run", 200),
+    ("GET", "/api/v1/runs/other-run", 403),
+    ("GET", "/api/v1/runs/other-run/files", 403),
+    ("GET", "/api/v1/runs?workspace=other", 403),
+    ("GET", "/api/v1/runs?parent=other-run", 403),
+    ("GET", "/api/v1/metrics?run=default-run", 200),
+    ("GET", "/api/v1/metrics?run=default-run&run=other-run", 403),
+    ("GET", "/api/v1/metric-names", 403),
+    ("GET", "/api/v1/metric-names?run=default-run", 200),
+    ("PUT", "/api/v1/experiments/new?workspace=other", 403),
+    ("PUT", "/api/v1/experiments/new", 200),
+    ("PATCH", "/api/v1/runs", 403),
+    ("POST", "/api/v1/sql", 403),
+    ("GET", "/api/v1/events", 403),
+    ("GET", "/api/v1/views", 403),
+    ("GET", "/metrics", 403),
+    ("GET", "/api/v1/snapshots/0", 403),
+]
+
+
+async def test_a_token_of_one_workspace_stays_in_it(http: httpx.AsyncClient) -> None:
+    token = await made(http, "narrow", role="write", workspace="default")
+    for method, path, answer in IN_ONE_WORKSPACE:
+        assert (method, path, await status(http, token, method, path)) == (method, path, answer)
+
+
+async def test_lists_are_narrowed_to_the_workspace(http: httpx.AsyncClient) -> None:
+    narrow = await made(http, "narrow", role="read", workspace="other")
+    runs = (await http.get("/api/v1/runs", headers=bearer(narrow))).json()["runs"]
+    assert [run["run_id"] for run in runs] == ["other-run"]
+    found = (await http.get("/api/v1/experiments", headers=bearer(narrow))).json()["experiments"]
+    assert [one["workspace"] for one in found] == ["other"]
+
+
+async def test_a_browser_has_the_rights_of_its_token(http: httpx.AsyncClient) -> None:
+    reader = await made(http, "reader", role="read")
+    same = {"sec-fetch-site": "same-origin"}
+    for cookies in ("login", "ticket"):
+        http.cookies.clear()
+        if cookies == "login":
+            answer = await http.post("/login", json={"token": reader}, headers=same)
+            assert answer.status_code == 204
+        else:
+            ticket = (await http.post("/api/v1/tickets", headers=bearer(reader))).json()["ticket"]
+            await http.get("/login", params={"ticket": ticket})
+        assert http.cookies
+        assert (await http.get("/api/v1/runs")).status_code == 200
+        assert (await http.put("/api/v1/experiments/new", headers=same)).status_code == 403
+    (cookie,) = http.cookies.jar
+    forged = {cookie.name: "0." + str(cookie.value).partition(".")[2]}
+    http.cookies.clear()
+    http.cookies.update(forged)
+    assert (await http.get("/api/v1/runs")).status_code == 401
+    assert (await http.post("/login", json={"token": "rst_wrong"}, headers=same)).status_code == 401
+
+
+async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(http: httpx.AsyncClient) -> None:
+    known = await made(http, "known", role="read")
+    assert await status(http, known, "GET", "/api/v1/runs") == 200
+    answers = [await status(http, f"rst_{n}", "GET", "/api/v1/runs") for n in range(access.FAILURES + 1)]
+    assert answers == [401] * access.FAILURES + [429]
+    assert await status(http, known, "GET", "/api/v1/runs") == 200
+    assert await status(http, OWNER, "GET", "/api/v1/runs") == 200
+
+
+def test_rate_of_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(access.time, "monotonic", lambda: now)
+    rate = access.Rate(5.0)
+    assert [rate.wait("a") for _ in range(50)] == [0.0] * 50
+    assert 0 < rate.wait("a") <= 0.2
+    assert rate.wait("b") == 0.0
+    now += 1.0
+    assert [rate.wait("a") == 0.0 for _ in range(6)] == [True] * 5 + [False]
+    assert access.Rate(0.0).wait("a") == 0.0
+
+
+async def test_tokens_by_the_command_line(database: Any) -> None:
+    async with serving(database, token=OWNER) as client:
+        where = {"RUNSTREAM_URL": str(client.base_url), "RUNSTREAM_TOKEN": OWNER}
+
+        async def run(*words: str) -> str:
+            command = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "runstream", "token", *words,
+                env={**os.environ, **where}, stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            out, _ = await command.communicate()
+            assert command.returncode == 0
+            return out.decode()
+
+        token = (await run("create", "ci", "--role", "read", "--days", "3")).strip()
+        assert await status(client, token, "GET", "/api/v1/runs") == 200
+        rotated = json.loads(await run("rotate", "ci", "-o", "json"))["token"]
+        assert [await status(client, one, "GET", "/api/v1/runs") for one in (token, rotated)] == [401, 200]
+        assert await run("list", "--query", "[].[name, role]", "-o", "tsv") == "ci\tread\n"
+        await run("revoke", "ci")
+        assert await status(client, rotated, "GET", "/api/v1/runs") == 401
+
+
+async def test_wrong_requests_for_tokens(http: httpx.AsyncClient) -> None:
+    good = {"name": "n", "role": "read"}
+    wrong: list[dict[str, Any]] = [
+        {"name": "n"}, {"role": "read"}, {**good, "role": "king"}, {**good, "name": ""}, {**good, "days": -1},
+        {**good, "days": True}, {**good, "x": 1},
+    ]  # fmt: skip
+    for document in wrong:
+        assert (document, await status(http, OWNER, "POST", "/api/v1/tokens", document)) == (document, 400)
