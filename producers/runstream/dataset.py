@@ -86,5 +86,5 @@ class Dataset:
 
 
 def _opened(record: dataset_registry.DatasetRecord, workspace: Workspace) -> TabularDataset | FileDataset:
-    kind = FileDataset if record.definition["kind"] == FileDataset.KIND else TabularDataset
+    kind = FileDataset if record.definition["kind"] == FileDataset._KIND else TabularDataset
     return kind(record.definition, record, workspace)

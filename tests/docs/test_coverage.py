@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pyarrow as pa
 import pytest
 
-from runstream import query
+from runstream import core, data, query
 from runstream.cli import build_parser
-from runstream.core import Experiment, Run, Workspace
+from runstream.cloud import CloudCall
+from runstream.core.conda_dependencies import CondaDependencies
+from runstream.data.data_reference import DataReference
+from runstream.data.dataset_factory import FileDatasetFactory, TabularDatasetFactory
 from runstream_query import sql
 from runstream_schemas import arrow, errors, events, limits, status
 from runstream_schemas.settings import PREFIX, Settings
@@ -111,11 +116,48 @@ def test_every_step_of_a_run_is_described() -> None:
     assert {step for step in steps if f"`{step}`" not in page("statuses.md")} == set()
 
 
-@pytest.mark.parametrize("kind", [Workspace, Experiment, Run], ids=lambda kind: kind.__name__)
+HEADINGS: dict[type, str] = {
+    core.Workspace: "Workspace",
+    core.Experiment: "Experiment",
+    core.Run: "Run",
+    core.Model: "Model",
+    core.Datastore: "Datastore",
+    core.Dataset: "Dataset",
+    core.Keyvault: "Keyvault",
+    data.FileDataset: "Dataset",
+    data.TabularDataset: "Dataset",
+    FileDatasetFactory: "Dataset",
+    TabularDatasetFactory: "Dataset",
+    DataReference: "Datastore",
+    core.Environment: "Submitting",
+    core.RunConfiguration: "Submitting",
+    core.ScriptRunConfig: "Submitting",
+    CondaDependencies: "Submitting",
+    core.ComputeTarget: "Submitting",
+}
+"""Under which heading of the page a class is described."""
+
+
+@pytest.mark.parametrize("kind", HEADINGS, ids=lambda kind: kind.__name__)
 def test_every_public_member_is_named(kind: type) -> None:
-    text = section(page("python.md"), f"## {kind.__name__}")
-    names = {name for name in dir(kind) if not name.startswith("_")}
-    assert {name for name in names if not re.search(rf"`{name}\b", text)} == set()
+    text = section(page("python.md"), f"## {HEADINGS[kind]}")
+    names = {
+        name
+        for name, value in inspect.getmembers_static(kind)
+        if not name.startswith("_") and not isinstance(value, CloudCall)
+    }
+    assert {name for name in names if not re.search(rf"[`. ]{name}\b", text)} == set()
+
+
+def test_every_module_scripts_import_is_named() -> None:
+    text = section(page("python.md"), "## Modules")
+    modules = [
+        f"{package}.{one.name}"
+        for package in ("core", "data")
+        for one in iter_modules(importlib.import_module(f"runstream.{package}").__path__)
+    ]
+    internal = {"data.abstract_dataset", "data.dataset_registry"}
+    assert {name for name in modules if f"`{name}`" not in text} - internal == set()
 
 
 def test_every_reader_and_its_arguments_are_named() -> None:

@@ -29,7 +29,7 @@ class AbstractDataset:
     Source: `azureml.data.abstract_dataset.AbstractDataset`.
     """
 
-    KIND: ClassVar[str] = ""
+    _KIND: ClassVar[str] = ""
 
     def __init__(
         self,

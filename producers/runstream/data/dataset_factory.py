@@ -88,7 +88,7 @@ class FileDatasetFactory:
         """
         del is_file
         _no_partitions(partition_format)
-        return FileDataset({"kind": FileDataset.KIND, "paths": _checked(path, validate)})
+        return FileDataset({"kind": FileDataset._KIND, "paths": _checked(path, validate)})
 
     @staticmethod
     def upload_directory(
@@ -243,7 +243,7 @@ def _table(
 ) -> TabularDataset:
     return TabularDataset(
         {
-            "kind": TabularDataset.KIND,
+            "kind": TabularDataset._KIND,
             "format": form,
             "paths": _checked(path, validate),
             "include_path": include_path,

@@ -24,7 +24,7 @@ class FileDataset(AbstractDataset):
     Source: `azureml.data.FileDataset`.
     """
 
-    KIND: ClassVar[str] = "files"
+    _KIND: ClassVar[str] = "files"
 
     def to_path(self) -> list[str]:
         """The files' paths below the directory they were found in, each with a leading `/`."""

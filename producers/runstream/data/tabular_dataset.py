@@ -24,7 +24,7 @@ class TabularDataset(AbstractDataset):
     Source: `azureml.data.TabularDataset`.
     """
 
-    KIND: ClassVar[str] = "rows"
+    _KIND: ClassVar[str] = "rows"
 
     def to_pandas_dataframe(
         self, on_error: str = "null", out_of_range_datetime: str = "null"
@@ -78,7 +78,7 @@ class TabularDataset(AbstractDataset):
 
         path = Path(tempfile.mkdtemp(prefix="dataset-")) / "part-00000.csv"
         self.to_pandas_dataframe().to_csv(path, sep=separator, index=False)
-        return FileDataset({"kind": FileDataset.KIND, "paths": [str(path)]})
+        return FileDataset({"kind": FileDataset._KIND, "paths": [str(path)]})
 
     to_dask_dataframe = CloudCall("dask.dataframe reads the same files")
     to_spark_dataframe = CloudCall("spark.read reads the same files")
