@@ -226,7 +226,8 @@ class Experiment:
             name: the run's name; default `run_<id>`.
             run_id: its id; default a new uuid4. An existing run of that id is started again.
             outputs: directories collected when the run ends, created now; None or True for `./outputs`, False for none.
-            snapshot_directory: directory the run's code lies in; None for none.
+            snapshot_directory: directory of the run's source: a snapshot is taken in the background, with git's facts as
+                properties; None for none. One that is too large only costs a warning.
             tags: first tags.
             display_name: name for people; default three words made up.
             description: free text, Markdown.

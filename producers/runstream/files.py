@@ -33,6 +33,10 @@ class UploadResult:
 
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The stored files."""
+        return iter(self.artifacts.values())
+
 
 def normalised(name: str) -> str:
     """A file's name as it is stored: `/` between parts, no leading `./` or `/`.

@@ -14,8 +14,8 @@ _SECONDS = 5.0  # a repository on a slow disk: rather no answer than a late one
 def git_properties(folder: Path) -> dict[str, str]:
     """Properties about the repository a directory lies in; what is not known is left out.
 
-    The variables `AZUREML_GIT_REPOSITORY_URI`, `_BRANCH`, `_COMMIT`, `_DIRTY`, `_BUILD_ID` and `_BUILD_URI` win over what git
-    says: on a build machine the directory may be no repository. A password in the repository's address is left out.
+    The variables `AZUREML_GIT_REPOSITORY_URI`, `_BRANCH`, `_COMMIT`, `_DIRTY`, `_BUILD_ID` and `_BUILD_URI` win over what
+    git says: on a build machine the directory may be no repository. A password in the repository's address is left out.
 
     Source: `azureml.core`, properties of `Experiment.start_logging` and `submit`.
     """
@@ -36,18 +36,20 @@ def _ask_git(folder: Path) -> dict[str, str]:
     if git is None or not any((here / ".git").exists() for here in (folder, *folder.parents)):
         return {}  # most directories are no repository: no process is started to find that out
     try:
-        facts = {
-            "repository_uri": _git(git, folder, "ls-remote", "--get-url"),
-            "branch": _git(git, folder, "symbolic-ref", "--short", "HEAD"),
-            "commit": _git(git, folder, "rev-parse", "HEAD"),
-        }
-        if facts["repository_uri"] == "origin":  # what git answers when there is no remote
-            facts["repository_uri"] = ""
-        changes = _git(git, folder, "status", "--porcelain", "--", ".")
+        status = _git(git, folder, "status", "--porcelain=v2", "--branch", "--", ".").splitlines()
+        address = _git(git, folder, "ls-remote", "--get-url")
     except (OSError, subprocess.SubprocessError):
         return {}
-    if facts["commit"] or facts["branch"]:
-        facts["dirty"] = str(bool(changes))
+    said = dict(
+        line.removeprefix("# branch.").split(" ", 1) for line in status if line.startswith("# branch.")
+    )
+    facts = {
+        "repository_uri": "" if address == "origin" else address,  # what git answers when there is no remote
+        "branch": "" if said.get("head") == "(detached)" else said.get("head", ""),
+        "commit": "" if said.get("oid") == "(initial)" else said.get("oid", ""),
+    }
+    if status:
+        facts["dirty"] = str(any(not line.startswith("#") for line in status))
     return facts
 
 

@@ -389,3 +389,41 @@ def test_a_full_disk_is_answered_507_and_nothing_is_half_written(
             assert run.get_status() == "Completed"
             assert "no room is left" in json.dumps(run.get_details()["warnings"])
             run._client.close()
+
+
+# --- a bar on a terminal ---------------------------------------------------------------------------------------------
+
+BAR = """
+import io, sys
+from runstream import files, progress
+from runstream.core import Experiment, Workspace
+progress.SHOWN_FROM = 9 << 20
+run = Experiment(Workspace(workspace_name="bar"), "e").start_logging(outputs=False, snapshot_directory=None)
+run.upload_file("small", io.BytesIO(b"x"))
+run.upload_file("up [large].bin", io.BytesIO(bytes(20 << 20)))
+run.download_file("up [large].bin", sys.argv[1])
+run.complete()
+"""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_shown_on_a_terminal_only(served_home: Path, tmp_path: Path, terminal: bool) -> None:
+    (tmp_path / "bar.py").write_text(BAR)
+    ours, theirs = os.openpty() if terminal else os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(tmp_path / "bar.py"), str(tmp_path / "down")],
+        env=environment(served_home, TERM="xterm", COLUMNS="120"), stderr=theirs, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # a terminal whose other side was closed
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert process.wait(60) == 0, shown
+    if terminal:
+        assert b"up [large].bin" in shown
+        assert b"21.0/21.0 MB" in shown or b"20.0/20.0 MiB" in shown
+        assert b"small" not in shown
+    else:
+        assert shown == b""
