@@ -1,49 +1,46 @@
-"""A sweep over processes of this machine: ridge regression with an Optuna study, weak trials stopped early.
+"""A sweep over processes of this machine: an Optuna study of a regression by gradient descent, weak trials stopped early.
 
 python examples/sweep_processes.py
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from runstream import Experiment, Run, Workspace, sweep
 
 
-def objective(run: Run, alpha: float, degree: int) -> None:
-    """Fit growing parts of the data; the mean squared error on the rest is the metric."""
-    from sklearn.datasets import load_diabetes
-    from sklearn.linear_model import Ridge
-    from sklearn.metrics import mean_squared_error
-    from sklearn.model_selection import train_test_split
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import PolynomialFeatures
-
-    x, y = load_diabetes(return_X_y=True)
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.2, random_state=0)
-    for part in range(1, 6):
-        rows = len(x_train) * part // 5
-        model = make_pipeline(PolynomialFeatures(degree), Ridge(alpha=alpha))
-        model.fit(x_train[:rows], y_train[:rows])
-        run.log("mse", mean_squared_error(y_test, model.predict(x_test)), step=part)
+def objective(run: Run, lr: float, momentum: float) -> None:
+    """Fit a line through noisy data, one step at a time."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 10))
+    y = x @ np.arange(10.0) + rng.normal(size=400)
+    weights, velocity = np.zeros(10), np.zeros(10)
+    for step in range(30):
+        gradient = 2 * x.T @ (x @ weights - y) / len(y)
+        velocity = momentum * velocity - lr * gradient
+        weights += velocity
+        run.log("mse", float(np.mean((x @ weights - y) ** 2)), step=step)
 
 
 def main() -> None:
     """Search, and say what was found."""
-    experiment = Experiment(Workspace.from_config(), "ridge-sweep")
-    space = {"alpha": sweep.LogUniform(1e-4, 10.0), "degree": sweep.Integer(1, 2)}
+    experiment = Experiment(Workspace.from_config(), "regression-sweep")
+    space = {"lr": sweep.LogUniform(1e-4, 1.0), "momentum": sweep.Uniform(0.0, 0.9)}
     found = sweep.run(
         experiment,
         objective,
         space,
         metric="mse",
         method="optuna",
-        trials=12,
+        trials=20,
         concurrency=2,
         seed=1,
-        stop=sweep.Median(warmup=2, trials=3),
+        stop=sweep.Median(warmup=5, trials=3),
         show_output=True,
     )
     assert found.best is not None
-    print(f"best of {len(found.trials)}: {found.best.parameters}, mse {found.best.value:.1f}")
+    print(f"best of {len(found.trials)}: {found.best.parameters}, mse {found.best.value:.2f}")
     print(found.run.get_portal_url())
 
 
