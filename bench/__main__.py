@@ -19,6 +19,7 @@ from .result import Measured, Result, table
 MODULES = (
     "calls",
     "start",
+    "sdk",
     "submit",
     "compaction",
     "query",
