@@ -190,7 +190,7 @@ _ADMIN_PATHS = ("/api/v1/tokens", "/api/v1/runs/delete")
 _OWN_DELETES = ("/api/v1/views/",)
 # What can be held to one workspace: by the parameter `workspace`, by the run in the path, or by the parameters `run`.
 _BY_PARAMETER = re.compile(
-    r"/api/v1/(runs|experiments(/.+)?|models(/[^/]+/[^/]+(/files/.+)?)?|environments|environment-labels|experiment-counts)"
+    r"/api/v1/(runs|workspaces|experiments(/.+)?|models(/[^/]+/[^/]+(/files/.+)?)?|environments|environment-labels|experiment-counts)"
 )
 _BY_RUN = re.compile(r"/api/v1/runs/([^/]+)(/.*)?")
 _BY_RUNS = frozenset(

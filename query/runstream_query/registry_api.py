@@ -82,7 +82,9 @@ def _version(text: str) -> int:
 
 
 async def _workspaces(request: Request) -> Response:
-    found = await registry.list_workspaces(_server(request).pool, request.query_params.get("name"))
+    # A token of one workspace is narrowed to it by `workspace`; `name` is what was asked for.
+    asked = {one for key in ("name", "workspace") if (one := request.query_params.get(key))}
+    found = [] if len(asked) > 1 else await registry.list_workspaces(_server(request).pool, *asked)
     return json_answer(request, {"workspaces": found})
 
 

@@ -161,6 +161,9 @@ async def test_lists_are_narrowed_to_the_workspace(http: httpx.AsyncClient) -> N
     assert [run["run_id"] for run in runs] == ["other-run"]
     found = (await http.get("/api/v1/experiments", headers=bearer(narrow))).json()["experiments"]
     assert [one["workspace"] for one in found] == ["other"]
+    for query, expected in (("", ["other"]), ("?name=other", ["other"]), ("?name=default", [])):
+        answer = await http.get(f"/api/v1/workspaces{query}", headers=bearer(narrow))
+        assert [one["name"] for one in answer.json()["workspaces"]] == expected
 
 
 async def test_a_browser_has_the_rights_of_its_token(http: httpx.AsyncClient) -> None:
