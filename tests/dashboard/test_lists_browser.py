@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from typing import Any
@@ -100,6 +101,40 @@ def test_many_runs_are_tagged_and_archived_and_brought_back(open_page: Open, sit
     assert len(site.api(f"/api/v1/runs?parent={sweep}&archived=1")["runs"]) == 3
     page.get_by_role("button", name="Undo").click()
     page.get_by_role("link", name="trial-2", exact=True).wait_for()
+
+
+def test_what_is_shown_is_exported_and_a_run_is_deleted(open_page: Open, site: Site) -> None:
+    code = SWEEP.replace('"grouped"', '"deleted"').replace("the sweep", "doomed")
+    parent = site.shell.python(code).stdout.split()[0]
+    ended = "/api/v1/runs?experiment=deleted&status=Completed"
+    site.shell.wait_until(lambda: len(site.api(ended)["runs"]) == 4, 60, "the runs")
+    page = open_page("/?q=experiment:deleted&cols=status,score.max,tag:depth&sort=number")
+    page.get_by_role("link", name="doomed").wait_for()
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as kept:
+        page.get_by_role("link", name="CSV").click()
+    rows = list(csv.reader(kept.value.path().read_text().splitlines()))
+    assert rows[0] == ["run_id", "display_name", "status", "metric:score:max", "tag:depth"]
+    assert rows[1][:3] == [parent, "doomed", "Completed"]
+    assert [row[3] for row in rows[2:]] == ["0.5", "0.9", "0.7"]
+    page.get_by_role("button", name="Actions of doomed").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    dialog = page.get_by_role("dialog", name="Delete 1 run?")
+    dialog.get_by_text("their 3 child runs").wait_for()
+    dialog.get_by_role("button", name="Delete 4 runs").click()
+    page.get_by_text("No run matches").wait_for()
+    assert site.api(ended)["runs"] == []
+
+
+def test_runs_are_added_to_a_comparison(open_page: Open, site: Site, picture: Picture) -> None:
+    page = open_page(f"/compare?runs={site.runs[0]}&tab=diff")
+    page.get_by_role("heading", name="Compare 1 run", exact=True).wait_for()
+    page.get_by_role("button", name="Add runs").click()
+    page.get_by_role("searchbox", name="Search runs to add").fill("run-2")
+    page.get_by_role("checkbox", name="run-2").check()
+    page.get_by_role("heading", name="Compare 2 runs").wait_for()
+    page.get_by_role("row", name=re.compile("^lr tag")).get_by_role("cell", name="0.001").wait_for()
+    picture(page, "compare-added-wide-light")
 
 
 def test_views_are_saved_applied_renamed_and_deleted(open_page: Open, sweep: str) -> None:
