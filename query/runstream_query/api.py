@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -25,6 +25,7 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
 from . import access, edit_api, export_api, file_api, live, openapi, page_api, pages, queries, registry_api
+from .caching import not_modified, points_headers
 from .charts import Charts
 from .gate import Counters, Gate
 from .parameters import integer, number, run_filter
@@ -172,7 +173,7 @@ async def _run(request: Request) -> Response:
     return json_answer(request, plain(run.record()), headers)
 
 
-async def _wait(request: Request) -> Mapping[str, str]:
+async def _wait(request: Request) -> dict[str, str]:
     """Wait for the writes the caller names; headers that tell whether it was in vain."""
     server = _server(request)
     positions: dict[str, int] = {}
@@ -186,7 +187,7 @@ async def _wait(request: Request) -> Mapping[str, str]:
     if await wait_stored(server.pool, positions, timeout, notifications=server.notifications):
         return {}
     server.counters.stale_waits += 1
-    return STALE
+    return dict(STALE)
 
 
 # --- points ----------------------------------------------------------------------------------------------------------
@@ -203,6 +204,9 @@ async def _metrics(request: Request) -> Response:
     async with asyncio.timeout(server.settings.query_timeout):
         if parameters.get("recursive") == "1":
             run_ids = await _with_descendants(server, run_ids, parameters.get("type"))
+        headers |= await points_headers(request, server.pool, run_ids)
+        if (same := not_modified(request, headers)) is not None:
+            return same
         vectors = await server.query.vectors(
             run_ids, names=parameters.getlist("name") or None, cls=classes or None
         )
@@ -234,6 +238,9 @@ async def _series(request: Request) -> Response:
         raise QueryError("run= and name= are needed")
     headers = await _wait(request)
     async with asyncio.timeout(server.settings.query_timeout):
+        headers |= await points_headers(request, server.pool, [run_id])
+        if (same := not_modified(request, headers)) is not None:
+            return same
         chart = await server.query.chart(
             run_id,
             name,

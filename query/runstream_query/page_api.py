@@ -14,6 +14,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
 
 from . import counts_api, metric_axis, page_queries, queries
+from .caching import not_modified, points_headers
 from .charts import pack_charts
 from .parameters import number
 from .responses import answer, json_answer, json_value, problem
@@ -70,6 +71,9 @@ async def chart(request: Request) -> Response:
         raise QueryError("smooth=nan: expected a number")
     start, stop = (_edge(request, name, axis) for name in ("from", "to"))
     async with asyncio.timeout(server.settings.query_timeout):
+        headers = await points_headers(request, server.pool, runs)
+        if (same := not_modified(request, headers)) is not None:
+            return same
         drawn = await server.charts.read(
             runs,
             names,
@@ -82,8 +86,8 @@ async def chart(request: Request) -> Response:
     server.counters.points += sum(len(line.x) for one in drawn for line in one.lines)
     body = await asyncio.to_thread(pack_charts, drawn)
     if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
-        return Response(body, 200, media_type=CHART)  # packing takes longer than the way through the loopback
-    return await asyncio.to_thread(answer, request, body, CHART)
+        return Response(body, 200, headers, CHART)  # packing takes longer than the way through the loopback
+    return await asyncio.to_thread(answer, request, body, CHART, headers)
 
 
 def _edge(request: Request, name: str, axis: str) -> float | None:
@@ -132,6 +136,9 @@ async def table(request: Request) -> Response:
     server = _server(request)
     run_id, name = request.path_params["run_id"], request.path_params["name"]
     async with asyncio.timeout(server.settings.query_timeout):
+        headers = await points_headers(request, server.pool, [run_id])
+        if (same := not_modified(request, headers)) is not None:
+            return same
         found = (await server.query.tables(run_id, name)).get(name)
     if found is None:
         return problem(404, "Not Found", f"run {run_id!r} has no table {name!r}")
@@ -144,7 +151,7 @@ async def table(request: Request) -> Response:
         "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],
         "total": found.data.num_rows,
     }
-    return json_answer(request, document)
+    return json_answer(request, document, headers)
 
 
 async def values(request: Request) -> Response:
@@ -157,6 +164,9 @@ async def values(request: Request) -> Response:
     if cls not in set(SeriesClass):
         raise QueryError(f"cls={cls}: no such class of series")
     async with asyncio.timeout(server.settings.query_timeout):
+        headers = await points_headers(request, server.pool, [run_id])
+        if (same := not_modified(request, headers)) is not None:
+            return same
         found = await server.query.vectors([run_id], names=(name,), cls=(cls,))
     points: list[dict[str, Any]] = []
     for one in found:
@@ -164,7 +174,7 @@ async def values(request: Request) -> Response:
             one.steps.tolist(), one.times.tolist(), one.python_values(), strict=True
         ):
             points.append({"step": step, "time": time, "value": json_value(value)})
-    return json_answer(request, {"points": points})
+    return json_answer(request, {"points": points}, headers)
 
 
 def routes() -> list[Route]:

@@ -117,6 +117,30 @@ async def test_series_is_downsampled(http: httpx.AsyncClient, database: Any) -> 
     assert (await http.get("/api/v1/series?run=r&name=loss&width=0")).status_code == 400
 
 
+async def test_points_that_did_not_change_are_not_sent_again(http: httpx.AsyncClient, database: Any) -> None:
+    key = await database.add_run("r")
+    await database.source_key(key, SOURCE, next=2)
+    rows = [(LOSS, Kind.FLOAT, n, n, n, float(n)) for n in range(2)]
+    await database.add_chunk(key, SOURCE, rows)
+    await database.add_summary(key, "loss", count=2)
+    paths = (
+        "/api/v1/metrics?run=r", "/api/v1/series?run=r&name=loss", "/api/v1/charts?run=r&name=loss",
+        "/api/v1/runs/r/values?name=loss",
+    )  # fmt: skip
+    tags = {path: (await http.get(path)).headers["etag"] for path in paths}
+    assert len(set(tags.values())) == len(paths)
+    await database.compact()  # the same points in the other tier
+    for path, tag in tags.items():
+        again = await http.get(path, headers={"If-None-Match": f'"x", {tag}'})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert (await http.get(path + "&wait=", headers={"If-None-Match": tag})).status_code == 304
+        assert (await http.get(path + "&width=3", headers={"If-None-Match": tag})).status_code == 200
+        assert (await http.get(path)).content
+    await database.pool.execute("update sources set next = 3")  # as the writer does with every batch
+    for path, tag in tags.items():
+        assert (await http.get(path, headers={"If-None-Match": tag})).status_code == 200
+
+
 async def test_one_series_over_another_and_tails(http: httpx.AsyncClient, database: Any) -> None:
     key = await database.add_run("r")
     epoch = SeriesKey(SeriesClass.METRIC, "epoch")

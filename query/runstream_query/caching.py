@@ -1,0 +1,47 @@
+"""Answers made of points carry a tag that changes when points are stored, so that nothing is read twice for nothing.
+
+The tag is made of how far each of the runs' writers is stored, so it is the same whichever tier the points lie in, and is
+known without reading them: a client that still has the answer gets 304 in a millisecond. It is taken before the points are
+read: at worst an answer is newer than its tag, and is asked for once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncpg
+from starlette.requests import Request
+from starlette.responses import Response
+
+_FORMAT = "1"  # of all answers together: another one makes what clients hold useless
+_LEFT_OUT = ("wait", "timeout")  # parameters that do not change the answer
+
+STORED: Final = """
+select r.run_id, string_agg(concat_ws(',', s.key, s.next, s.ahead::text), ';' order by s.key) as stored
+from runs r join sources s on s.run_key = r.key and s.topic = 'metrics'
+where r.run_id = any($1::text[])
+group by r.run_id
+"""
+
+
+async def points_headers(request: Request, pool: asyncpg.Pool[Any], run_ids: Sequence[str]) -> dict[str, str]:
+    """The headers of an answer made of points of these runs."""
+    stored = {row["run_id"]: row["stored"] for row in await pool.fetch(STORED, list(run_ids))}
+    digest = hashlib.blake2b(_FORMAT.encode(), digest_size=12)
+    asked = sorted(pair for pair in request.query_params.multi_items() if pair[0] not in _LEFT_OUT)
+    for part in (
+        request.url.path, request.headers.get("accept", ""), repr(asked),
+        *(f"{run_id}={stored.get(run_id)}" for run_id in run_ids),
+    ):  # fmt: skip
+        digest.update(part.encode() + b"\n")
+    return {"ETag": f'W/"{digest.hexdigest()}"', "Cache-Control": "private, no-cache"}
+
+
+def not_modified(request: Request, headers: dict[str, str]) -> Response | None:
+    """The answer to a client that has it already; None: it has not."""
+    held = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
+    if headers["ETag"] not in held:
+        return None
+    return Response(status_code=304, headers={**headers, "Vary": "Accept-Encoding"})
