@@ -1,0 +1,55 @@
+"""A run of a machine without a service, delivered later: everything of it, at the times it happened."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runstream import query
+from runstream.core import Experiment, Workspace
+
+from .conftest import environment
+
+TRAINING = """
+import time
+from runstream.core import Experiment, Workspace
+run = Experiment(Workspace.from_config(), "offline").start_logging(run_id="RUN", snapshot_directory=None, outputs=False)
+for step in range(50):
+    run.log("loss", 1 / (step + 1), step=10 * step)
+run.tag("where", "a train")
+with run.child_run() as child:
+    child.log("x", 1)
+run.fail("the battery is empty", "NoPower")
+"""
+
+
+def test_a_run_is_delivered_with_its_times(served_home: Path, workspace: Workspace, tmp_path: Path) -> None:
+    run_id = f"offline-{time.time_ns()}"
+    laptop = environment(tmp_path / "laptop", RUNSTREAM_WORKSPACE=workspace.name)
+    began = datetime.now(UTC)
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING.replace("RUN", run_id)],
+        env=laptop, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    ended = datetime.now(UTC)
+    assert done.returncode == 0, done.stderr
+    delivered = datetime.now(UTC)
+    said = subprocess.run(
+        [sys.executable, "-m", "runstream", "sync", str(tmp_path / "laptop")],
+        env=environment(served_home), capture_output=True, text=True, timeout=90, check=True,
+    ).stdout  # fmt: skip
+    assert "51 points stored; nothing is left" in said
+    run = Experiment(workspace, "offline").workspace.get_run(run_id)
+    details = run.get_details()
+    start, end = (datetime.fromisoformat(details[key]) for key in ("startTimeUtc", "endTimeUtc"))
+    assert began <= start <= end <= ended < delivered
+    assert details["error"]["error"] == {"code": "NoPower", "message": "the battery is empty"}
+    assert run.get_tags() == {"where": "a train"}
+    (child,) = run.get_children()
+    assert (child.status, child.get_metrics()["x"]) == ("Completed", 1)
+    points = query.metrics(run, "loss").to_pylist()
+    assert [point["step"] for point in points] == list(range(0, 500, 10))
+    assert all(start <= point["time"] <= end for point in points)
