@@ -6,6 +6,7 @@ are. Footers are kept (files never change once published), so a read costs the w
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from runstream_schemas.arrow import restore_kinds
+from runstream_schemas.arrow import numbers, plain, restore_kinds
 from runstream_schemas.errors import StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import Store
@@ -220,7 +221,8 @@ def _codes(column: pa.ChunkedArray) -> tuple[NDArray[Any], Any]:
         array = array.chunk(0)
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
-    return array.indices.to_numpy(zero_copy_only=False), array.dictionary.to_pylist()
+    indices = array.indices
+    return numbers(pc.cast(indices, pa.int32()), np.int32), array.dictionary.to_pylist()
 
 
 def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
@@ -237,14 +239,14 @@ def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
     texts: list[str] = []
     is_text = kinds == Kind.TEXT
     if is_text.any():
-        texts = table.column("text").filter(pa.array(is_text)).to_pylist()
+        texts = table.column("text").take(plain(np.flatnonzero(is_text), pa.int64())).to_pylist()
         values[is_text] = np.arange(len(texts), dtype=np.uint64)
     return Segment(None, steps, times, values, texts, kinds).cut(0, len(kinds))
 
 
 def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    return np.asarray(column.to_numpy()).view(np.int64)
+    return numbers(column, np.int64)
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    return np.asarray(column.to_numpy(), dtype=np.float64)  # null reads as NaN
+    return numbers(pc.fill_null(column, math.nan) if column.null_count else column, np.float64)
