@@ -370,6 +370,14 @@ def _run_commands(group: _Group) -> None:
     update.add_argument("--description", metavar="TEXT", help="Markdown")
     _azure_options(update)
 
+    delete = run.add(
+        "delete", _lazily("run_commands", "run_delete"), "delete runs with their descendants, for good"
+    )
+    delete.add_argument("run_ids", nargs="+", metavar="RUN_ID", help="the runs")
+    delete.add_argument("--force", action="store_true", help="also runs that have not ended")
+    delete.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    _azure_options(delete)
+
     files = run.add("files", _lazily("run_commands", "run_files"), "list a run's files")
     download = run.add(
         "download", _lazily("run_commands", "run_download"), "write a run's files to a directory"

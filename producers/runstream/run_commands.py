@@ -1,9 +1,10 @@
-"""Commands about runs, experiments and folders that ask the service: run list, show, update, download; experiment list."""
+"""Commands about runs, experiments and folders that ask the service: run list, show, update, delete, download ..."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,35 @@ def _pair(text: str) -> tuple[str, str | None]:
     if not key:
         raise UserErrorException(f"--add-tag {text!r}: expected KEY or KEY=VALUE")
     return key, value if equals else None
+
+
+def run_delete(options: argparse.Namespace) -> int:
+    """`runstream run delete RUN_ID ...`."""
+    client = client_for(settings_of(options))
+    body: dict[str, Any] = {"runs": options.run_ids, "force": options.force}
+    held = _post(client, "/api/v1/runs/delete", {**body, "dry_run": True})
+    if not held["runs"]:
+        raise UserErrorException(
+            f"there is no run {options.run_ids[0]!r:.80}; `runstream run list` has the ids"
+        )
+    what = (
+        f"{held['runs']} runs with {held['descendants']} descendants, {held['points']:,} points and "
+        f"{held['files']} files ({held['bytes']:,} bytes)"
+    )
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise UserErrorException(f"this would delete {what} for good; repeat it with --yes")
+        if input(f"Delete {what} for good? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was deleted", file=sys.stderr)
+            return 1
+    answer = _post(client, "/api/v1/runs/delete", body)
+    show(options, answer, lambda: "\n".join(answer["deleted"]))
+    return 0
+
+
+def _post(client: ServiceClient, path: str, document: Mapping[str, Any]) -> Any:
+    body, headers = json.dumps(document).encode(), {"Content-Type": "application/json"}
+    return client.request("POST", path, body=body, headers=headers).json()
 
 
 def run_files(options: argparse.Namespace) -> int:

@@ -448,3 +448,18 @@ def test_completion(
     assert not (tmp_path / "no-home").exists()
     for shell, mark in (("bash", "complete "), ("zsh", "compdef"), ("fish", "complete --command runstream")):
         assert mark in cli("completion", shell)
+
+
+def test_run_delete(cli: Cli, runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("run", "delete", runs[2].id, exit_code=1)
+    assert "1 runs with 1 descendants" in cli.stderr
+    assert "--yes" in cli.stderr
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    cli("run", "delete", runs[2].id, exit_code=1)
+    assert cli.stderr == "nothing was deleted\n"
+    assert len(cli.json("run", "delete", "--yes", runs[2].id)["deleted"]) == 2
+    cli("run", "show", runs[2].id, exit_code=1)
+    assert len(cli.json("run", "list", "--include-children")) == 2
+    cli("run", "delete", runs[2].id, exit_code=1)
+    assert "there is no run" in cli.stderr
