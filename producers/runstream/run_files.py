@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from . import files
-from .exceptions import UserErrorException
+from .exceptions import AzureMLException, UserErrorException
 from .run_handle import RunHandle
 
 _log = logging.getLogger("runstream")
@@ -134,10 +135,13 @@ class RunFiles(RunHandle):
             output_directory: where to; default the current directory.
             output_paths: a path for each file instead, if as many and all different.
             append_prefix: False leaves the prefix out below `output_directory`.
+            timeout_seconds: no further file is begun after that time.
 
         Raises:
+            AzureMLException: not all were fetched within `timeout_seconds`.
             ServiceException: the service is away.
         """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         below = files.normalised(prefix) + "/" if prefix and prefix.strip("./") else ""
         names = [name for name in self.get_file_names() if name.startswith(below)]
         if output_paths and len(set(map(str, output_paths))) == len(output_paths) == len(names):
@@ -145,5 +149,9 @@ class RunFiles(RunHandle):
         else:
             strip = len(below) if output_directory is not None and not append_prefix else 0
             targets = [files.inside(Path(output_directory or "."), name[strip:]) for name in names]
-        for name, target in zip(names, targets, strict=True):
+        for number, (name, target) in enumerate(zip(names, targets, strict=True)):
+            if deadline is not None and time.monotonic() > deadline:
+                raise AzureMLException(
+                    f"download_files: {number} of {len(names)} files were fetched within {timeout_seconds:g} seconds"
+                )
             files.download(self._client, self._id, name, target)

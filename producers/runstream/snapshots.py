@@ -13,7 +13,6 @@ import os
 import stat
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -178,8 +177,13 @@ def send(client: ServiceClient, snapshot: Snapshot, patience: float = AWAY_TIMEO
         if not missing:
             return
         shares = [missing[start::_SENDERS] for start in range(min(_SENDERS, len(missing)))]
-        with ThreadPoolExecutor(len(shares), "snapshot") as pool:
-            list(pool.map(lambda share: _send_contents(client, snapshot, share, patience), shares))
+        try:
+            from concurrent.futures import ThreadPoolExecutor  # at the end of the interpreter that fails, too
+
+            with ThreadPoolExecutor(len(shares), "snapshot") as pool:
+                list(pool.map(lambda share: _send_contents(client, snapshot, share, patience), shares))
+        except RuntimeError:  # the interpreter is ending and makes no more threads
+            _send_contents(client, snapshot, missing, patience)
     raise ServiceException(f"the service goes on lacking contents of snapshot {snapshot.id}", 500)
 
 

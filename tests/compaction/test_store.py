@@ -92,6 +92,18 @@ def test_a_file_is_replaced_whole(store: Store) -> None:
         assert source.read() == b"newer"
 
 
+def test_a_local_file_is_adopted(store: Store, tmp_path: Path) -> None:
+    for content in (b"first", b"second " * 200_000):
+        (tmp_path / "upload").write_bytes(content)
+        store.adopt(tmp_path / "upload", "artifacts/run/a")
+        assert not (tmp_path / "upload").exists()
+        with store.open_input("artifacts/run/a") as stored:
+            assert stored.read() == content
+    with pytest.raises(StoreError, match="cannot write"):
+        store.adopt(tmp_path / "none", "artifacts/run/b")
+    assert not store.exists("artifacts/run/b")
+
+
 def test_a_staged_file_is_found_before_while_and_after_it_is_in_its_place(store: Store) -> None:
     path = "metrics/experiment=e/f.parquet"
     with store.stage(path) as new:

@@ -55,6 +55,7 @@ REFUSALS: list[tuple[Callable[[Run], Any], type[BaseException], str]] = [
     (lambda run: run.download_file("gone", "out"), UserErrorException, "File with path gone was not found,"),
     (lambda run: run.download_file("gone", "out"), UserErrorException, "folder/file, there"),
     (lambda run: run.download_file("../there", "out"), UserErrorException, "leads out of the run's folder"),
+    (lambda run: run.download_files(output_directory="x", timeout_seconds=-1), AzureMLException, "0 of 2 files"),
     (lambda run: run.restore_snapshot(path="out"), SnapshotException, "has no snapshot"),
     (lambda run: run.restore_snapshot("no-such-id", "out"), UserErrorException, "there is no snapshot no-such-id"),
     (lambda run: run.take_snapshot("missing"), SnapshotException, "neither a directory nor a file"),

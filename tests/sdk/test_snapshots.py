@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.exceptions import SnapshotException, UserErrorException
 from runstream.snapshot_taking import SNAPSHOT_ID
 from runstream_schemas.settings import Settings
+
+from .conftest import environment
 
 
 def names(archive: str) -> list[str]:
@@ -185,6 +188,25 @@ def test_by_hand_and_only_once(experiment: Experiment, tmp_path: Path, project: 
     with pytest.raises(UserErrorException, match="cannot be written"):
         run.restore_snapshot(taken, project / "train.py")
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_script_that_ends_at_once(experiment: Experiment, served_home: Path, project: Path) -> None:
+    """Nobody waits for its snapshot but the end of its process, when no more threads are made."""
+    for number in range(30):
+        (project / f"{number}.py").write_text(f"{project} {number}")
+    code = (
+        "from runstream.core import Experiment, Workspace\n"
+        f"e = Experiment(Workspace(workspace_name={experiment.workspace.name!r}), {experiment.name!r})\n"
+        "e.start_logging(run_id='brief-' + e.workspace.name, outputs=False)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=project, env=environment(served_home), capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    run = Run(experiment, f"brief-{experiment.workspace.name}")
+    assert run.wait_for_completion()["status"] == "Completed"
+    assert len(names(run.restore_snapshot(path=project.parent / "out"))) == 32
 
 
 def test_a_submitted_run_has_one(workspace: Workspace, experiment: Experiment, project: Path) -> None:
