@@ -120,7 +120,8 @@ class Environment:
         conda_specification: str | os.PathLike[str] | None = None,
         pip_requirements: str | os.PathLike[str] | None = None,
     ) -> Environment:
-        """An environment of an image. It is kept and can be registered; a run in it is refused, for it needs Docker.
+        """An environment of an image. It is kept and can be registered; runs take place outside of containers, so they get
+        the packages it names, and without any they are refused.
 
         Args:
             name: its name.

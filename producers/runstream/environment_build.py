@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -19,7 +20,10 @@ import runstream_schemas
 
 from .conda_dependencies import DEFAULT_PYTHON, split_package
 from .environment import Environment
+from .environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from .exceptions import RunEnvironmentException
+
+_log = logging.getLogger("runstream")
 
 CONDA_TOOLS = ("micromamba", "mamba", "conda")
 OLDEST_PYTHON = (3, 11)
@@ -78,9 +82,25 @@ def check_buildable(environment: Environment) -> None:
     """Refuse an environment this machine has no tool for.
 
     Raises:
-        RunEnvironmentException: it needs conda and there is none; the message names packages and tools.
+        RunEnvironmentException: it needs conda and there is none, and the message names packages and tools; or it is an
+            image and nothing else.
     """
     wish = wanted(environment)
+    docker = environment.docker
+    own_image = docker.base_dockerfile or docker.base_image not in (
+        None,
+        DEFAULT_CPU_IMAGE,
+        DEFAULT_GPU_IMAGE,
+    )
+    if own_image and environment.python.user_managed_dependencies:
+        raise RunEnvironmentException(
+            f"environment {environment.name} is the image {docker.base_image or 'of a Dockerfile'}, and runs take place "
+            "outside of containers; describe its packages with conda_specification or pip_requirements"
+        )
+    if own_image or docker.enabled:
+        _log.warning(
+            "environment %s: its image is not used; the run gets the packages it names", environment.name
+        )
     if wish.conda and _conda_tool() is None:
         raise RunEnvironmentException(
             f"environment {environment.name} needs the conda packages {', '.join(wish.conda)}, but none of "

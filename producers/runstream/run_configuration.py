@@ -109,7 +109,7 @@ class RunConfiguration:
         self.script = script
         self.arguments: Any = list(arguments) if isinstance(arguments, (list, tuple)) else arguments or []
         self.command: Any = command or ""
-        self.target = "local"
+        self._target = "local"
         self.framework = framework or "Python"
         self.communicator = communicator or "None"
         self.node_count = 1
@@ -129,6 +129,20 @@ class RunConfiguration:
         self.data: dict[str, Any] = {}
         self.output_data: dict[str, Any] = {}
         self._path, self._name = _path, _name
+
+    @property
+    def target(self) -> str:
+        """Name of the compute target; may be set to a name, or to an object with a `name`."""
+        return self._target
+
+    @target.setter
+    def target(self, target: Any) -> None:
+        name = getattr(target, "name", target) or "local"
+        if not isinstance(name, str):
+            raise UserErrorException(
+                f"target: expected the name of a compute target, or the target, got {type(target).__name__}"
+            )
+        self._target = name
 
     def document(self) -> dict[str, Any]:
         """The configuration as JSON and YAML can hold it, keys in camelCase."""

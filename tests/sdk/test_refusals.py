@@ -24,6 +24,7 @@ from runstream.core import (
 )
 from runstream.core.compute import ComputeTarget
 from runstream.core.conda_dependencies import CondaDependencies
+from runstream.core.runconfig import DockerConfiguration
 from runstream.exceptions import (
     ActivityFailedException,
     AzureMLAggregatedException,
@@ -484,6 +485,24 @@ SUBMITTING: list[Row] = [
     ),
     ("unknown target", lambda p: submit(p, compute_target="gpu"), ServiceException, ["gpu"]),
     ("arguments", lambda p: submit(p, arguments=5), UserErrorException, ["arguments"]),
+    (
+        "an image and nothing else",
+        lambda p: submit(p, environment=Environment.from_docker_image("i", "python:3.11")),
+        RunEnvironmentException,
+        ["python:3.11", "outside of containers"],
+    ),
+    (
+        "containers",
+        lambda p: submit(p, docker_runtime_config=DockerConfiguration(True)),
+        UserErrorException,
+        ["use_docker"],
+    ),
+    (
+        "target of another type",
+        lambda p: setattr(RunConfiguration(), "target", 5),
+        UserErrorException,
+        ["target"],
+    ),
     (
         "configuration without a name",
         lambda p: RunConfiguration().save(str(p.folder)),

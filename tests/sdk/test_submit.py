@@ -396,8 +396,10 @@ def test_run_configurations_as_files(tmp_path: Path) -> None:
     configuration.save(str(tmp_path), "mine")
     lines = (tmp_path / ".azureml" / "mine").read_text().splitlines()
     keys = [line.split(":")[0] for line in lines if line[:1].isalpha()]
-    assert keys[:4] == ["script", "arguments", "command", "target"]
-    assert {"maxRunDurationSeconds", "nodeCount"} <= set(keys)
+    assert keys[:12] == [
+        "script", "arguments", "target", "framework", "communicator", "maxRunDurationSeconds", "nodeCount", "priority",
+        "environment", "history", "spark", "docker",
+    ]  # fmt: skip
     (tmp_path / ".azureml" / "mine").rename(tmp_path / ".azureml" / "mine.runconfig")
     loaded = RunConfiguration.load(str(tmp_path), "mine")
     assert (loaded.script, loaded.arguments, loaded.max_run_duration_seconds) == (

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from runstream.core import Datastore, Environment, Experiment, Workspace
+from runstream.core import (
+    ComputeTarget,
+    Dataset,
+    Datastore,
+    Environment,
+    Experiment,
+    ScriptRunConfig,
+    Workspace,
+)
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.exceptions import ServiceException, UserErrorException, WorkspaceException
 
@@ -127,6 +135,22 @@ def test_datastores(workspace: Workspace, tmp_path: Path) -> None:
         Datastore(workspace, "mine")
     with pytest.raises(UserErrorException, match="register_local"):
         Datastore.register_azure_blob_container(workspace, "b", "c", "d")
+
+
+def test_references_are_paths_to_scripts(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("x")
+    store = workspace.get_default_datastore()
+    files = Dataset.File.from_files(store.upload(tmp_path, "in", show_progress=False))
+    configuration = ScriptRunConfig(
+        str(tmp_path),
+        "train.py",
+        ["--in", store.path("in").as_mount(), "--also", files.as_named_input("x").as_download(), 1],
+        compute_target=ComputeTarget(workspace, "local"),
+    )
+    place = str(Path(store.container_name, "in"))
+    document = configuration.resolved().document()
+    assert document["arguments"] == ["--in", place, "--also", place, "1"]
+    assert document["target"] == "local"
 
 
 def test_secrets_stay_with_their_owner(workspace: Workspace, served_home: Path) -> None:
