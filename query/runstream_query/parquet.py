@@ -234,7 +234,7 @@ def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
     values = _floats(table.column("value")).view(np.uint64).copy()
     integral = (kinds == Kind.INT) | (kinds == Kind.BOOL)
     if integral.any():
-        values[integral] = _integers(pc.fill_null(table.column("int_value"), 0)).view(np.uint64)[integral]
+        values[integral] = numbers(table.column("int_value"), np.uint64, 0)[integral]
     values[kinds == Kind.NULL] = 0
     texts: list[str] = []
     is_text = kinds == Kind.TEXT
@@ -249,4 +249,4 @@ def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    return numbers(pc.fill_null(column, math.nan) if column.null_count else column, np.float64)
+    return numbers(column, np.float64, math.nan)

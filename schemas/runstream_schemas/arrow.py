@@ -155,25 +155,29 @@ def plain(values: NDArray[Any], type_: pa.DataType, valid: NDArray[np.bool_] | N
     return pa.Array.from_buffers(type_, len(values), [validity, pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def numbers(column: pa.Array | pa.ChunkedArray, dtype: Any) -> NDArray[Any]:
+def numbers(column: pa.Array | pa.ChunkedArray, dtype: Any, null: float | None = None) -> NDArray[Any]:
     """A column's numbers as numpy's, the way back of `plain`: without a copy where it lies in one piece. `to_numpy` would
     import pandas first.
 
     Args:
-        column: numbers or times of 8, 4, 2 or 1 bytes, without nulls.
+        column: numbers or times of 8, 4, 2 or 1 bytes.
         dtype: numpy's name for their bytes.
+        null: what a null becomes; None: there are none.
     """
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    parts = [
-        np.frombuffer(
-            chunk.buffers()[1], dtype=dtype, count=len(chunk), offset=chunk.offset * np.dtype(dtype).itemsize
-        )
-        for chunk in chunks
-        if len(chunk)
-    ]
-    if any(chunk.null_count for chunk in chunks):
-        raise ValueError("a column with nulls: fill them first")
+    parts = [_piece(chunk, np.dtype(dtype), null) for chunk in chunks if len(chunk)]
     return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype=dtype), *parts])
+
+
+def _piece(array: pa.Array, dtype: np.dtype[Any], null: float | None) -> NDArray[Any]:
+    validity, values = array.buffers()
+    found = np.frombuffer(values, dtype=dtype, count=len(array), offset=array.offset * dtype.itemsize)
+    if not array.null_count:
+        return found
+    if null is None:
+        raise ValueError(f"{array.null_count} nulls among numbers that need have none")
+    bits = np.unpackbits(np.frombuffer(validity, dtype=np.uint8), bitorder="little")
+    return np.where(bits[array.offset : array.offset + len(array)], found, dtype.type(null))
 
 
 def strings(texts: Sequence[str], type_: pa.DataType | None = None) -> pa.Array:
