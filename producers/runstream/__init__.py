@@ -69,6 +69,13 @@ else:
             "ScriptRun": "runstream.script_run",
             "ScriptRunConfig": "runstream.script_run_config",
             "Workspace": "runstream.workspace",
+            # Scripts write `import runstream` and then `runstream.core.VERSION`.
+            "core": "runstream.core",
+            "data": "runstream.data",
+            "exceptions": "runstream.exceptions",
+            "sweep": "runstream.sweep",
+            "train": "runstream.train",
+            "widgets": "runstream.widgets",
             "get_run": "runstream.run",
             "query": "runstream.query",
             "sql": "runstream.query",

@@ -21,6 +21,7 @@ from .compute.local import LEAST_RUNS
 from .compute.places import places_taken
 from .compute.queue import Entry, enqueue, ensure_runner, entries
 from .compute.registry import LOCAL, TargetRecord, opener, targets
+from .data.dataset_consumption_config import input_variables
 from .environment_build import check_buildable
 from .exceptions import (
     AuthenticationException,
@@ -100,7 +101,10 @@ def submit(
         shell=shell,
         environment=wish.environment.document(),
         interpreter=sys.executable or "python3",
-        variables={str(key): str(value) for key, value in wish.environment_variables.items()},
+        variables={
+            **{str(key): str(value) for key, value in wish.environment_variables.items()},
+            **input_variables(wish.arguments),
+        },
         framework=wish.framework,
         communicator=wish.communicator,
         node_count=wish.node_count,

@@ -79,8 +79,10 @@ class _SubmittedRun(Run):
 
     @property
     def input_datasets(self) -> dict[str, Any]:
-        """Data sets given to the run: there are none."""
-        return {}
+        """Datasets among the script's arguments, by name: themselves in mode `direct`, else the path of their files."""
+        from .data.dataset_consumption_config import input_datasets
+
+        return input_datasets()
 
     @property
     def output_datasets(self) -> dict[str, Any]:

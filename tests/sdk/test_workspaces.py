@@ -153,6 +153,30 @@ def test_references_are_paths_to_scripts(workspace: Workspace, tmp_path: Path) -
     assert document["target"] == "local"
 
 
+def test_a_script_finds_its_datasets(experiment: Experiment, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "rows.csv").write_text("x\n1\n2\n")
+    (project / "train.py").write_text(
+        "import sys\n"
+        "from runstream.core import Dataset, Run\n"
+        "run = Run.get_context()\n"
+        "found = run.input_datasets\n"
+        "run.log('rows', len(found['rows'].to_pandas_dataframe()))\n"
+        "run.log('text', open(found['files']).read())\n"
+        "run.log('same', sys.argv[2] == found['files'])\n"
+        "run.log('name', Dataset.get_by_id(run.experiment.workspace, sys.argv[1]).name)\n"
+    )
+    table = Dataset.Tabular.from_delimited_files(tmp_path / "rows.csv").register(
+        experiment.workspace, "table"
+    )
+    files = Dataset.File.from_files(tmp_path / "rows.csv")
+    arguments = [table.as_named_input("rows"), files.as_named_input("files").as_mount()]
+    run = experiment.submit(ScriptRunConfig(str(project), "train.py", arguments))
+    run.wait_for_completion()
+    assert run.get_metrics() == {"rows": 2, "text": "x\n1\n2\n", "same": True, "name": "table"}
+
+
 def test_secrets_stay_with_their_owner(workspace: Workspace, served_home: Path) -> None:
     vault = workspace.get_default_keyvault()
     assert vault.get_secret("token") is None

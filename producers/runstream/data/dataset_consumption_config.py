@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import UserErrorException
 
@@ -13,14 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetConsumptionConfig"]
 
+INPUTS = "RUNSTREAM_INPUT_DATASETS"
+"""Environment variable of a submitted script: the datasets among its arguments, as JSON."""
+
 
 class DatasetConsumptionConfig:
-    """A dataset a script is given. As text, and so as an argument, it is the directory its files lie in.
+    """A dataset a script is given, also as `run.input_datasets[name]`.
+
+    As text, and so as an argument, a registered dataset in mode `direct` is its id, for `Dataset.get_by_id`; any other
+    is the file or directory it is made of.
 
     Args:
-        name: kept.
+        name: under which the script finds it.
         dataset: the dataset.
-        mode: `direct`, `mount` or `download`: kept; the files are on this machine already.
+        mode: `direct`, or `mount` or `download`, which are the same here: the files are on this machine already.
         path_on_compute: kept.
 
     Source: `azureml.data.dataset_consumption_config.DatasetConsumptionConfig`.
@@ -54,4 +62,28 @@ class DatasetConsumptionConfig:
         return paths[0]
 
     def __str__(self) -> str:
+        if self.mode == "direct" and self.dataset.id is not None:
+            return self.dataset.id
         return self.__fspath__()
+
+
+def input_variables(arguments: Any) -> dict[str, str]:
+    """The environment variable that tells a script which datasets are among its arguments."""
+    given = [one for one in arguments if isinstance(one, DatasetConsumptionConfig)] if arguments else []
+    inputs = {one.name: [one.mode, one.dataset.definition] for one in given}
+    return {INPUTS: json.dumps(inputs)} if inputs else {}
+
+
+def input_datasets() -> dict[str, Any]:
+    """The datasets among this script's arguments, by name: datasets themselves in mode `direct`, else their paths."""
+    from .file_dataset import FileDataset
+    from .tabular_dataset import TabularDataset
+
+    found: dict[str, Any] = {}
+    for name, (mode, definition) in json.loads(os.environ.get(INPUTS) or "{}").items():
+        kind = FileDataset if definition["kind"] == FileDataset._KIND else TabularDataset
+        dataset = kind(definition)
+        found[name] = (
+            dataset if mode == "direct" else os.fspath(DatasetConsumptionConfig(name, dataset, mode))
+        )
+    return found
