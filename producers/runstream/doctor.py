@@ -24,6 +24,7 @@ from . import __version__
 from .autostart import missing_modules
 from .cli import settings_of
 from .home import filesystem, is_network, lock_held, lock_owner, open_home, running_service
+from .outbox import items, outbox_of
 from .output import emit, table
 
 OK, NOTE, BAD = "ok", "note", "BAD"
@@ -72,6 +73,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _packages,
         _home,
         _spool,
+        _outbox,
         _disk,
         _service,
     ]
@@ -158,6 +160,21 @@ def _spool(settings: Settings) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield Finding("spool", OK, found)
+
+
+def _outbox(settings: Settings) -> Iterator[Finding]:
+    outbox = outbox_of(settings)
+    if waiting := len(items(outbox)):
+        yield Finding(
+            "outbox", NOTE, f"{waiting} files wait in {outbox} for the service",
+            "start the service with `runstream up`, or deliver them with `runstream sync`",
+        )  # fmt: skip
+    refused = items(outbox.with_name("refused"))
+    if refused:
+        yield Finding(
+            "outbox", NOTE, f"{len(refused)} files in {refused[0].parent} were refused",
+            "look at reason.txt beside each; upload what is still wanted under another name, and delete the folder",
+        )  # fmt: skip
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

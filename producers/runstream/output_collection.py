@@ -91,9 +91,7 @@ class OutputCollection:
         Raises:
             AzureMLException: files were not stored; names them.
         """
-        deadline = time.monotonic() + float(
-            os.environ.get("AZUREML_OUTPUT_UPLOAD_TIMEOUT_SEC") or _END_SECONDS
-        )
+        deadline = time.monotonic() + _end_seconds()
         waiting = [
             (name, path) for name, path in self._files() if self._sent.get(path) != (_state(path) or (-1, -1))
         ]
@@ -136,6 +134,13 @@ class OutputCollection:
                 if any(path.resolve().is_relative_to(other) for other in self._leave_out):
                     continue
                 yield file, path
+
+
+def _end_seconds() -> float:
+    try:
+        return float(os.environ.get("AZUREML_OUTPUT_UPLOAD_TIMEOUT_SEC") or _END_SECONDS)
+    except ValueError:
+        return _END_SECONDS
 
 
 def _name(folder: str, where: Path) -> str:

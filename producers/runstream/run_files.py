@@ -65,7 +65,7 @@ class RunFiles(RunHandle):
         """
         if len(names) != len(paths):
             raise TypeError(f"upload_files: {len(names)} names but {len(paths)} paths")
-        if len(set(names)) != len(names):
+        if len(set(map(files.normalised, names))) != len(names):
             _log.warning("upload_files: a name occurs more than once")
         result = self._upload(zip(names, paths, strict=True), timeout_seconds)
         return (result, result.artifacts) if return_artifacts else result

@@ -63,12 +63,15 @@ def test_refusals(run: Run, tmp_path: Path) -> None:
     run.complete()
 
 
-def test_folders(run: Run, tmp_path: Path) -> None:
+def test_folders(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a", "sub/b", ".hidden"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).write_text(name)
     run.upload_folder("pre", "in/")
-    run.upload_files(["other/a", "c"], ["in/a", "in/sub/b"])
+    stored, by_name = run.upload_files(["other/a", "c"], ["in/a", "in/sub/b"], return_artifacts=True)
+    assert [file["path"] for file in stored] == list(by_name) == ["other/a", "c"]
+    run.upload_files(["c", "./c"], ["in/sub/b", "in/sub/b"])
+    assert "a name occurs more than once" in caplog.text
     assert sorted(run.get_file_names()) == ["c", "other/a", "pre/.hidden", "pre/a", "pre/sub/b"]
     run.download_files("pre", "out")
     assert (tmp_path / "out/pre/sub/b").read_text() == "sub/b"

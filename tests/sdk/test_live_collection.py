@@ -139,6 +139,20 @@ def test_a_child_collects_only_what_it_was_given(experiment: Experiment, tmp_pat
     assert given.get_snapshot_id() is None
 
 
+def test_collection_gives_up_after_its_time(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZUREML_OUTPUT_UPLOAD_TIMEOUT_SEC", "-1")
+    run = experiment.start_logging(snapshot_directory=None)
+    (tmp_path / "outputs" / "a").write_text("a")
+    run.complete()
+    assert run.get_status() == "Completed"
+    assert "AZUREML_OUTPUT_UPLOAD_TIMEOUT_SEC" in str(run.get_details()["warnings"])
+    monkeypatch.setenv("AZUREML_OUTPUT_UPLOAD_TIMEOUT_SEC", "no number")
+    run.complete()
+    assert run.get_file_names() == ["outputs/a"]
+
+
 def test_a_file_that_cannot_be_read_keeps_no_other_from_being_stored(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

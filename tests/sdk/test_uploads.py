@@ -24,6 +24,7 @@ import pytest
 from runstream import files
 from runstream.client import ServiceClient, client_for
 from runstream.core import Experiment, Run, Workspace
+from runstream.doctor import _outbox
 from runstream.exceptions import AzureMLAggregatedException, AzureMLException, ServiceException
 from runstream.home import open_home, running_service
 from runstream.outbox import deliver, items, put_file
@@ -239,6 +240,7 @@ def test_files_kept_while_the_service_is_away_are_delivered(
     assert "is kept in" in offline.stderr
     snapshot = offline.stdout.split()[-1]
     assert len(items(away_home / "outbox")) == 9
+    assert any("9 files wait" in item.found for item in _outbox(Settings(home=str(away_home))))
     monkeypatch.setenv("RUNSTREAM_HOME", str(away_home))
     monkeypatch.chdir(tmp_path)
     with serve(away_home):
@@ -258,6 +260,7 @@ def test_files_kept_while_the_service_is_away_are_delivered(
         (refused,) = (away_home / "refused").iterdir()
         assert (refused / "content").read_bytes() == b"second"
         assert "already exists" in (refused / "reason.txt").read_text()
+        assert any("1 files in" in item.found for item in _outbox(Settings(home=str(away_home))))
         assert run.get_snapshot_id() == snapshot
         run.restore_snapshot(path="restored")
         child = workspace.get_run("away-2")
@@ -279,6 +282,32 @@ def test_sync_delivers_a_copy_of_an_outbox(served_home: Path, tmp_path: Path, wo
     assert done.returncode == 0, done.stderr
     assert "1 files stored" in done.stdout
     assert run.get_file_names() == ["ü 'quoted'/\"x\""]
+    run.complete()
+
+
+def test_an_agent_delivers_files_although_its_broker_is_away(
+    served_home: Path, tmp_path: Path, workspace: Workspace
+) -> None:
+    run = Experiment(workspace, "e").start_logging(outputs=False, snapshot_directory=None)
+    with tempfile.TemporaryDirectory(prefix="rs-agent-") as directory:
+        put_file(Settings(home=directory), run.id, "a", io.BytesIO(b"content"), captured=False)
+        address = workspace._client.address()
+        agent = subprocess.Popen(
+            [sys.executable, "-P", "-m", "runstream", "agent"],
+            env=environment(
+                Path(directory),
+                RUNSTREAM_KAFKA="127.0.0.1:1",
+                RUNSTREAM_URL=address.url,
+                RUNSTREAM_TOKEN=address.token,
+            ),
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            until(lambda: run.get_file_names() == ["a"])
+            until(lambda: not items(Path(directory) / "outbox"))
+        finally:
+            agent.terminate()
+            agent.wait(30)
     run.complete()
 
 
