@@ -167,13 +167,18 @@ def show_places(workspace: Workspace, parent: Run, parquet_timeout: float) -> No
     store = workspace._settings.store_url
     where = "--home " + _shell(workspace._settings.home) + " " if workspace._settings.home else ""
     print("\nWhere to look next")
-    print(f"  page      {parent.get_portal_url().partition('?')[0]}")
-    print(f"  API       {workspace._client.address().url}/api/v1/runs/{parent.id}")
+    page = parent.get_portal_url().partition("?")[0]
+    opens = f"{_program('runstream')} open {where}".rstrip()
+    print(f"  page      {page}  (`{opens}` lets the browser in)")
+    address = workspace._client.address()
+    token = f'-H "Authorization: Bearer $(cat {_shell(str(workspace._settings.home_path / "token"))})" '
+    local = address.token and not workspace._settings.url
+    print(f"  API       curl {token if local else ''}{address.url}/api/v1/runs/{parent.id}")
     sql = (
         f"select run_id, arg_max(value, step) as r2 from metrics where experiment = '{EXPERIMENT}' and name = 'r2' "
         "group by run_id order by r2 desc limit 3"
     )
-    print(f'  SQL       runstream sql {where}"{sql}"')
+    print(f'  SQL       {_program("runstream")} sql {where}"{sql}"')
     print(f"  Python    runstream.query.runs(experiment='{EXPERIMENT}').to_pandas()")
     if "://" in store or workspace._settings.url:
         place = "the server's store" if workspace._settings.url else store
@@ -188,8 +193,7 @@ def show_places(workspace: Workspace, parent: Run, parquet_timeout: float) -> No
         return
     print(f"  Parquet   {folder} ({points} points of this sweep)")
     query = f'select name, count(*), min(value), max(value) from "{folder}/**/*.parquet" group by name order by name'
-    print(f"  DuckDB    duckdb -c '{query}'")
-    print(f'            python -c \'import duckdb; duckdb.sql("""{query}""").show()\'')
+    print(f'  DuckDB    {_program("python")} -c \'import duckdb; duckdb.sql("""{query}""").show()\'')
 
 
 def _wait_for_parquet(folder: Path, parent: Run, timeout: float) -> int | None:
@@ -232,6 +236,19 @@ def _check_sklearn() -> None:
         raise UserErrorException(
             "the demo trains with scikit-learn, which is not installed; run `pip install 'runstream[demo]'`"
         )
+
+
+def _program(name: str) -> str:
+    """How a shell here calls a program of this environment, which may not be on the PATH."""
+    import shutil
+
+    own = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not own.exists() or (found and Path(found).absolute() == own):
+        return name
+    if own.is_relative_to(Path.cwd()):
+        own = own.relative_to(Path.cwd())
+    return _shell(str(own))
 
 
 def _shell(text: str) -> str:
