@@ -34,12 +34,6 @@ class AksCompute(_CloudCompute):
     """Azure Kubernetes Service."""
 
 
-class AmlCompute(_CloudCompute):
-    """A cluster of machines that Azure starts and stops."""
-
-    supported_vmsizes = CloudCall(_COMPUTE)
-
-
 class BatchCompute(_CloudCompute):
     """Azure Batch."""
 

@@ -16,6 +16,8 @@ from runstream.core import (
     ScriptRunConfig,
     Workspace,
 )
+from runstream.core.compute import AmlCompute
+from runstream.core.compute_target import ComputeTargetException
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.exceptions import ServiceException, UserErrorException, WorkspaceException
 
@@ -175,6 +177,29 @@ def test_a_script_finds_its_datasets(experiment: Experiment, tmp_path: Path) -> 
     run = experiment.submit(ScriptRunConfig(str(project), "train.py", arguments))
     run.wait_for_completion()
     assert run.get_metrics() == {"rows": 2, "text": "x\n1\n2\n", "same": True, "name": "table"}
+
+
+def test_a_cluster_a_script_creates_is_a_queue_here(
+    experiment: Experiment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace, project = experiment.workspace, tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text("print('there')\n")
+    try:
+        target = ComputeTarget(workspace=workspace, name="cpu-cluster")
+        pytest.fail("not created yet")
+    except ComputeTargetException:
+        wanted = AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=4)
+        target = ComputeTarget.create(workspace, "cpu-cluster", wanted)
+        target.wait_for_completion(show_output=True, min_node_count=None, timeout_in_minutes=20)
+    assert "no machine STANDARD_D2_V2 is rented" in caplog.text
+    assert target.get_status().serialize()["concurrency"] == 4
+    assert AmlCompute(workspace, "cpu-cluster").type == "local"
+    run = experiment.submit(ScriptRunConfig(str(project), "train.py", compute_target=target))
+    details = run.wait_for_completion()
+    assert (details["status"], details["target"]) == ("Completed", "cpu-cluster")
+    target.delete()
+    assert list(workspace.compute_targets) == ["local"]
 
 
 def test_secrets_stay_with_their_owner(workspace: Workspace, served_home: Path) -> None:

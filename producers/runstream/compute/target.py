@@ -90,6 +90,18 @@ class ComputeTarget:
         return cls(workspace, name)
 
     @staticmethod
+    def create(
+        workspace: Workspace, name: str, provisioning_configuration: AttachConfiguration
+    ) -> ComputeTarget:
+        """As `attach`: there is nothing to be rented or set up.
+
+        Raises:
+            ComputeTargetException: no installed package brings the kind, or its options are not of the kind.
+            UserErrorException: a name or bound that cannot be.
+        """
+        return ComputeTarget.attach(workspace, name, provisioning_configuration)
+
+    @staticmethod
     def list(workspace: Workspace) -> builtins.list[ComputeTarget]:
         """A workspace's targets."""
         names = registry.targets(workspace._settings, workspace.name)
@@ -129,6 +141,15 @@ class ComputeTarget:
         """
         if show_output:
             print(f"Compute target {self.name}: {self.provisioning_state}")
+
+    def get_status(self) -> ComputeTarget:
+        """The target itself, which has `serialize()` and `provisioning_state`, read again.
+
+        Raises:
+            ComputeTargetException: it was detached.
+        """
+        self.refresh_state()
+        return self
 
     def refresh_state(self) -> None:
         """Read again how the target is attached.
@@ -197,6 +218,10 @@ class ComputeTarget:
             raise ComputeTargetException(
                 f"compute target {self.name} was not attached, and cannot be detached"
             )
+
+    def delete(self) -> None:
+        """As `detach`; no machine ends with it."""
+        self.detach()
 
     def __repr__(self) -> str:
         return f"ComputeTarget(workspace={self.workspace.name!r}, name={self.name!r}, type={self.type!r})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..cloud_services import (
     AdlaCompute,
     AksCompute,
-    AmlCompute,
     BatchCompute,
     ComputeInstance,
     DatabricksCompute,
@@ -17,6 +16,7 @@ from ..cloud_services import (
     RemoteCompute,
     SynapseCompute,
 )
+from ..compute.provisioned import AmlCompute
 from ..compute.target import AttachConfiguration, ComputeTarget, DaskCompute, LocalCompute
 
 __all__ = [
