@@ -200,7 +200,7 @@ class Merger:
         try:
             for item, source in zip(self._inputs, sources, strict=True):
                 try:
-                    self._files.append(pq.ParquetFile(source))
+                    self._files.append(pq.ParquetFile(source, page_checksum_verification=True))
                 except (pa.ArrowException, OSError) as error:
                     raise self._damaged(item.path, error) from None
             runs: dict[int, list[_Stretch]] = {}

@@ -80,6 +80,7 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
     n_points = 0
     if control < part.end - part.first:
         points = slice_points(part, carrying, reader.names)
+        reader.skipped += part.unknown
         n_points = len(points.order)
         metrics = metrics_event(
             header.run_id,
@@ -113,6 +114,7 @@ def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) 
     kinds = (words & 0xFF) - seg.KIND_BASE
     known = _known(numbers, kinds, names)
     if known is not None:
+        part.unknown += len(known) - int(np.count_nonzero(known))
         slots, numbers, kinds = slots[known], numbers[known], kinds[known]
     if not frames:
         seqs = np.arange(part.first, part.end, dtype=np.int64)
@@ -146,8 +148,11 @@ def _known(
     numbers: NDArray[np.int64], kinds: NDArray[np.int64], names: dict[int, SeriesKey]
 ) -> NDArray[np.bool_] | None:
     """Which slots name a series that was defined; None when all do. Others can only be damage."""
+    whole = (
+        not names or next(reversed(names)) == len(names) - 1
+    )  # no definition was lost with a damaged segment
     if not len(numbers) or (
-        int(numbers.max()) < len(names) and int(numbers.min()) >= 0 and int(kinds.max()) < KINDS
+        whole and int(numbers.max()) < len(names) and int(numbers.min()) >= 0 and int(kinds.max()) < KINDS
     ):
         return None
     known: NDArray[np.bool_] = (
@@ -191,9 +196,11 @@ def _with_frames(
         if frame.kind == seg.TEXT:
             number = int.from_bytes(frame.body[:4], "little")
             step = int.from_bytes(frame.body[4:12], "little", signed=True)
-            if number in names:
-                single.append((place(names[number], Kind.TEXT), seq, step, when, len(texts)))
-                texts.append(frame.body[12:].decode())
+            if number not in names:
+                part.unknown += 1
+                continue
+            single.append((place(names[number], Kind.TEXT), seq, step, when, len(texts)))
+            texts.append(frame.body[12:].decode())
         elif frame.kind == seg.ROWS:
             name, first, table = msgpack.unpackb(frame.body, strict_map_key=False)
             for column, values in table.items():
@@ -202,7 +209,9 @@ def _with_frames(
                     kind, bits = _bits(value, texts)
                     single.append((place(key, kind), seq, first + row, when, bits))
         elif frame.kind == seg.ARRAY:
-            columns.extend(_array_columns(frame, seq, names, place))
+            found = _array_columns(frame, seq, names, place)
+            part.unknown += not found
+            columns.extend(found)
     if single:
         columns.append(tuple(np.array(column, dtype=np.int64) for column in zip(*single, strict=True)))
     order, seqs, steps, times, values = (

@@ -56,6 +56,7 @@ class Slice:
     Attributes:
         slots: shape (n, 4), int64: the slots' words; those of frames and skipped slots are not `points`.
         is_point: shape (n,), or None when every slot is a point.
+        unknown: points and frames of series whose definition was lost with a damaged segment; counted when they are encoded.
     """
 
     first: int
@@ -63,6 +64,7 @@ class Slice:
     slots: NDArray[np.int64]
     is_point: NDArray[np.bool_] | None
     frames: list[Frame]
+    unknown: int = 0
 
 
 @dataclass(slots=True)
@@ -82,7 +84,7 @@ class SourceReader:
         names: series by the number the writer gave them.
         position: seq of the next slot to read.
         stored: per topic, the seq up to which its events are stored (tags and status: the end of the last event).
-        skipped: slots that could not be read (damaged).
+        skipped: slots that could not be read (damaged), or whose series is not known.
         spoken: slot after the last one a reader used to speak for the source.
     """
 

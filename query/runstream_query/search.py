@@ -46,7 +46,8 @@ def search(text: str, wanted: RunFilter | None = None, *, now: datetime | None =
         QueryError: a part that cannot be understood, with what was expected.
     """
     result = wanted or RunFilter()
-    for part in _PART.findall(text.replace("\0", " ")):
+    # What no text of Postgres can hold: NUL, and halves of surrogate pairs.
+    for part in _PART.findall(text.replace("\0", " ").encode(errors="replace").decode()):
         result = _narrow(result, part, now or datetime.now(UTC))
     return result
 

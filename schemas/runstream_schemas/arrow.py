@@ -133,6 +133,7 @@ def parquet_writer(sink: Any, schema: pa.Schema, level: int = 3) -> pq.ParquetWr
         column_encoding={**dict.fromkeys(integers, "DELTA_BINARY_PACKED"), "value": "BYTE_STREAM_SPLIT"},
         write_statistics=[name for name in schema.names if name != "text"],
         write_page_index=True,
+        write_page_checksum=True,
         write_batch_size=16
         << 10,  # statistics of names are made batch by batch; 1,024 rows cost a sixth more in all
         version="2.6",

@@ -1,0 +1,185 @@
+"""Damaged files: Parquet and segments of the spool. Each is refused with our error, or read as it was; nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runstream import segment, spool
+from runstream.collector import Collector
+from runstream_consumers.row_groups import RowGroups
+from runstream_consumers.sorted_points import SourcePoints, sort_points
+from runstream_query.parquet import METRICS, ParquetFiles
+from runstream_schemas.arrow import SCHEMAS
+from runstream_schemas.errors import StoreError
+from runstream_schemas.payload import build_points
+from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import open_store
+from tests.producers.reading import drain, logged, settings_for
+
+# --- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def _parquet() -> bytes:
+    rows: list[Any] = []
+    for i in range(400):
+        rows.append((SeriesKey(0, "loss"), Kind.FLOAT, i, i, 10**15 + i * 997, i / 3))
+        rows.append((SeriesKey(0, "epoch"), Kind.INT, i, i, 10**15 + i * 997, i * i))
+        rows.append((SeriesKey(0, "note"), Kind.TEXT, i, i, 10**15 + i * 997, f"ü {i % 7}"))
+    metrics, _ = sort_points("run", [SourcePoints(0, 0, build_points(rows))])
+    sink = io.BytesIO()
+    groups = RowGroups(sink, SCHEMAS["metrics"])
+    groups.add(1, metrics.metrics_table(), metrics.ends)
+    groups.close()
+    return sink.getvalue()
+
+
+COLUMNS = ("steps", "times", "values")
+
+
+def _read(files: ParquetFiles, path: str) -> dict[str, list[Any]]:
+    found = files.read(path, METRICS, {0: ["run"]})
+    return {
+        key.name: [
+            *(b"".join(np.asarray(getattr(one, column)).tobytes() for one in segments) for column in COLUMNS),
+            *(text for one in segments for text in one.texts),
+        ]
+        for key, segments in found.get("run", {}).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[ParquetFiles, Path, bytes]:
+    root = tmp_path_factory.mktemp("store")
+    settings = Settings.load({}, store=str(root), home=str(root / "home"))
+    return ParquetFiles(open_store(settings)), root, _parquet()
+
+
+def test_damaged_pages_are_never_misread(place: tuple[ParquetFiles, Path, bytes]) -> None:
+    files, root, good = place
+    (root / "metrics").mkdir(exist_ok=True)
+    (root / "metrics" / "good.parquet").write_bytes(good)
+    whole = _read(files, "metrics/good.parquet")
+    assert {name: len(columns[0]) // 8 for name, columns in whole.items()} == {
+        "loss": 400,
+        "epoch": 400,
+        "note": 400,
+    }
+    footer = int.from_bytes(good[-8:-4], "little") + 8
+    chance = random.Random(5)
+    refused = 0
+    for number in range(300):
+        damaged = bytearray(good)
+        for _ in range(chance.randint(1, 3)):
+            damaged[chance.randrange(4, len(good) - footer)] ^= 1 << chance.randrange(8)
+        path = f"metrics/pages-{number}.parquet"
+        (root / path).write_bytes(bytes(damaged))
+        try:
+            assert _read(files, path) == whole  # the index of pages and the like is not read
+        except StoreError:
+            refused += 1
+    assert refused > 200
+
+
+def test_damaged_footers_and_cut_files_are_refused_or_read(place: tuple[ParquetFiles, Path, bytes]) -> None:
+    files, root, good = place
+    (root / "metrics").mkdir(exist_ok=True)
+    footer = int.from_bytes(good[-8:-4], "little") + 8
+    chance = random.Random(6)
+    for number in range(300):
+        damaged = bytearray(good)
+        if number % 3:
+            damaged[chance.randrange(len(good) - footer, len(good))] = chance.randrange(256)
+        else:
+            damaged = damaged[: chance.randrange(len(good))]
+        path = f"metrics/footer-{number}.parquet"
+        (root / path).write_bytes(bytes(damaged))
+        with contextlib.suppress(StoreError):
+            _read(files, path)
+
+
+# --- the spool -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Any, list[Any]]]:
+    """A spool of one closed run, and what reading it whole gives."""
+    directory = tmp_path_factory.mktemp("spool") / "spool"
+    writer = spool.open_run(settings_for(directory), "run")
+    for i in range(1500):
+        writer.log("x", float(i))
+        if i % 50 == 0:
+            writer.log("text", f"value {i}")
+    writer.log_array("array", np.arange(3000.0))
+    writer.tag("key", "value")
+    writer.status("complete")
+    writer.close()
+    copy = directory.parent / "whole"
+    shutil.copytree(directory, copy)
+    return directory, logged(drain(Collector(settings_for(copy))))
+
+
+def _damaged_spool(
+    written: tuple[Path, dict[Any, list[Any]]], tmp_path: Path, number: int, damage: Any
+) -> Any:
+    copy = tmp_path / f"spool-{number}"
+    shutil.copytree(written[0], copy)
+    segments = sorted(copy.glob("*/*.seg"))
+    assert len(segments) > 1
+    damage(segments)
+    found = logged(drain(Collector(settings_for(copy))))
+    shutil.rmtree(copy, ignore_errors=True)
+    return found
+
+
+def test_pages_lost_to_a_power_cut_leave_holes_and_no_wrong_value(
+    written: tuple[Path, dict[Any, list[Any]]], tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+
+    def lose(segments: list[Path]) -> None:
+        path = chance.choice(segments)
+        with open(path, "r+b") as file:
+            at = 4096 * chance.randrange(1, max(2, path.stat().st_size // 4096))
+            file.seek(at)
+            file.write(b"\0" * min(4096, path.stat().st_size - at))
+
+    for number in range(25):
+        found = _damaged_spool(written, tmp_path, number, lose)
+        for series, values in found.items():
+            whole = iter(written[1][series])
+            assert all(value in whole for value in values)  # in order, each once
+
+
+def test_garbage_in_segments_never_stops_the_reader(
+    written: tuple[Path, dict[Any, list[Any]]], tmp_path: Path
+) -> None:
+    chance = random.Random(8)
+
+    def spoil(segments: list[Path]) -> None:
+        path = chance.choice(segments)
+        size = path.stat().st_size
+        what = chance.randrange(3)
+        with open(path, "r+b") as file:
+            if what == 0:
+                file.truncate(chance.randrange(size))
+                return
+            for _ in range(chance.randint(1, 20)):
+                at = chance.randrange(segment.HEADER_BYTES)
+                if what == 2:  # the words that say what a slot is
+                    slot = chance.randrange((size - segment.HEADER_BYTES) // segment.SLOT)
+                    at = segment.HEADER_BYTES + segment.SLOT * slot + 24 + chance.randrange(8)
+                file.seek(at)
+                file.write(os.urandom(1))
+
+    for number in range(25):
+        _damaged_spool(written, tmp_path, number, spoil)

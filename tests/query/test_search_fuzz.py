@@ -1,0 +1,43 @@
+"""What people type into the search box is understood, or refused by name; the database takes what is understood."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runstream_query.runs import Order, list_runs
+from runstream_query.search import search
+from runstream_schemas.errors import QueryError
+
+PIECES = [
+    "status:", "tag:", "property:", "experiment:", "parent:", "run:", "since:", "before:", "is:", "type:", "target:",
+    "loss", "val/loss", ".min", ".max", ".first", ".count", "<", "<=", ">", ">=", "==", "!=", "=", "0.1", "-1e300", "nan",
+    "inf", "7d", "99999999999d", "2026-01-31", "0001-01-01", "none", "archived", "any", '"', '"a b"', "\\", "'", ";", "--",
+    "%", "_", "\0", "ü", "\ud800", " ", "\n", ",", "running", "failed", "select", "$1"]  # fmt: skip
+_QUERIES = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+
+
+@given(_QUERIES)
+@settings(max_examples=1500, deadline=None)
+def test_any_text_is_understood_or_refused(text: str) -> None:
+    with contextlib.suppress(QueryError):
+        search(text)
+
+
+async def test_what_is_understood_can_be_asked(database: Any) -> None:
+    chance = random.Random(9)
+    asked = 0
+    async with database.pool.acquire() as connection:
+        for _ in range(400):
+            text = "".join(chance.choice(PIECES) for _ in range(chance.randint(1, 8)))
+            try:
+                wanted = search(text)
+            except QueryError:
+                continue
+            await list_runs(connection, wanted, order=Order.parse("-start_time"), limit=5)
+            asked += 1
+    assert asked > 50
