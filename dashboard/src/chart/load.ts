@@ -12,6 +12,7 @@ export interface Wanted {
 }
 
 const MOST_NAMES = 32;
+const MOST_SERIES = 5000; // of one request; the server takes no more
 
 interface Batch {
   wanted: Wanted;
@@ -43,8 +44,9 @@ function send(key: string): void {
   if (!batch) return;
   batches.delete(key);
   const names = [...batch.names.keys()];
-  for (let at = 0; at < names.length; at += MOST_NAMES) {
-    const part = names.slice(at, at + MOST_NAMES);
+  const most = Math.max(1, Math.min(MOST_NAMES, Math.floor(MOST_SERIES / batch.wanted.runs.length)));
+  for (let at = 0; at < names.length; at += most) {
+    const part = names.slice(at, at + most);
     const answer = fetchFrames(part, batch.wanted);
     for (const [i, name] of part.entries()) {
       const own = answer.then((frames) => frames[i]!);
