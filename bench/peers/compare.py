@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,13 @@ TIMEOUT = 60.0
 
 CANNOT = {("wandb", "read"), ("wandb", "list")}
 OFFLINE = "offline runs have no reader in Python before they are sent to a server"
+SECONDS = 240.0
+"""After which no system is measured another time."""
+
+ROUND = (("import",), ("calls", "read"))
+ONCE = (("kill", "survivors"), ("runs", "list"))
+"""What is measured one after the other in one home; the second, once."""
+
 READ_POINTS, RUNS = 1_000_000, 1_000
 
 
@@ -53,31 +60,39 @@ class System:
 
 
 def run(quick: bool) -> Measured:
-    """Every measurement of every system: about five minutes, and the installations the first time."""
-    seconds, repeats = (0.3, 1) if quick else (2.0, 3)
-    systems = [measure_system(name, seconds, repeats) for name in SYSTEMS]
+    """Every measurement of every system, and again while there is time: about five minutes, after the installations."""
+    seconds, repeats = (0.3, 1) if quick else (1.5, 3)
+    systems = [install(name) for name in SYSTEMS]
+    start = time.monotonic()
+    for number in range(repeats):
+        for system in systems:
+            if number and time.monotonic() - start > SECONDS:
+                break
+            print(f"  {SYSTEMS[system.name]}, round {number + 1}", file=sys.stderr, flush=True)
+            measure(system, seconds, ROUND if number else ROUND + ONCE)
     notes = ["Versions: " + "; ".join(system.versions for system in systems if system.versions) + "."]
     return Measured(rows(systems), notes)
 
 
-def measure_system(name: str, seconds: float, repeats: int) -> System:
-    """Install it if need be, and measure; what fails becomes a reason, and is not tried again."""
+def install(name: str) -> System:
+    """Its Python; one that cannot be installed has a reason for every measurement."""
     system = System(name)
-    print(f"  {SYSTEMS[name]}", file=sys.stderr, flush=True)
     try:
         system.python = Path(sys.executable) if name == "runstream" else environment(name)
     except NoEnvironmentError as error:
-        system.reasons = dict.fromkeys(("import", "calls", "read", "survivors", "runs", "list"), str(error))
-        return system
-    plan = [["import"]] * repeats + [["calls", "read"]] * repeats + [["kill", "survivors"], ["runs", "list"]]
+        system.reasons = {what: str(error) for steps in ROUND + ONCE for what in steps}
+    return system
+
+
+def measure(system: System, seconds: float, plan: Sequence[Sequence[str]]) -> None:
+    """Take some measurements; one that fails becomes a reason, ends those after it, and is not tried again."""
     for steps in plan:
         with home_of(system) as home:
             for what in steps:
+                if (system.name, what) in CANNOT:
+                    system.reasons[what] = OFFLINE
                 if what in system.reasons:
                     break
-                if (name, what) in CANNOT:
-                    system.reasons[what] = OFFLINE
-                    continue
                 try:
                     answer = ask(system, what, home, seconds)
                 except FailedError as error:
@@ -86,7 +101,6 @@ def measure_system(name: str, seconds: float, repeats: int) -> System:
                 system.answers.setdefault(what, []).append(answer)
     if system.answers.get("import"):
         system.versions = system.answers["import"][0]["versions"]
-    return system
 
 
 @contextmanager
@@ -216,16 +230,3 @@ def scale(name: str, answer: dict[str, Any]) -> str:
     if name == "lost by kill -9 right after the last call":
         return f"{answer['logged'] - answer['found']:,} of {answer['logged']:,}"
     return ""
-
-
-def main() -> None:
-    """Measure one system and print its answers, to develop an adapter with."""
-    start = time.perf_counter()
-    for name in sys.argv[1:]:
-        system = measure_system(name, 0.3, 1)
-        print(json.dumps({"answers": system.answers, "reasons": system.reasons}, indent=1))
-    print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

@@ -26,7 +26,7 @@ MARK = "BENCH_PEER_HOME"
 """Variable whose value is the home, by which the processes a system starts are found again."""
 
 NAMES = [f"m{i}" for i in range(10)]
-WARM = 200
+WARM, FEWEST = 200, 20
 MAX_CALLS = 1_000_000
 MAX_DICTS = 50_000
 LONG = 10.0
@@ -108,37 +108,34 @@ def calls(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
         writer = adapter.open_run(home, what)
         call = writer.one if what == "one" else writer.ten
         make = values if what == "one" else rows
-        warm = make(WARM)
-        start = time.perf_counter()
-        spend(call, warm, 0)
-        first = time.perf_counter() - start
+        warm, first = warm_up(call, make, seconds / 4)
         if what == "one":  # what the library takes; the values to log are made after that, and counted out
             library = memory(home)[0] - before
-        count = affordable(first / WARM, seconds, most)
+        count = affordable(first / warm, seconds, most)
         data = make(count)
         gc.collect()
         gc.freeze()
         added = memory(home)[0]
         start = time.perf_counter()
-        spend(call, data, WARM)
+        spend(call, data, warm)
         called = time.perf_counter() - start
         own, others = memory(home)
         writer.finish()
         stored = time.perf_counter() - start + first
         answer[what] = {
-            "calls": count + WARM,
+            "calls": count + warm,
             "mean": called / count / per_call,
-            "rate": (count + WARM) * per_call / stored,
+            "rate": (count + warm) * per_call / stored,
         }
         answer["own"] = max(answer.get("own", 0), library + own - added)
         answer["others"] = max(answer.get("others", 0), others)
-        points += (count + WARM) * per_call
+        points += (count + warm) * per_call
         writer = adapter.open_run(home, f"{what}_timed")
         call = writer.one if what == "one" else writer.ten
-        spend(call, warm, 0)
-        costs = timed(call, data[: max(WARM, count // 2)], WARM)
+        warm, _ = warm_up(call, make, seconds / 4)
+        costs = timed(call, data[: max(FEWEST, count // 2)], warm)
         writer.finish()
-        points += (len(costs) + WARM) * per_call
+        points += (len(costs) + warm) * per_call
         for name, share in (("p50", 0.5), ("p99", 0.99)):
             answer[what][name] = costs[int(share * (len(costs) - 1))] / per_call
     answer["bytes"] = adapter.disk(home) / points
@@ -149,13 +146,11 @@ def calls(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
 def kill(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
     """Log, note how many calls returned, and die at once of SIGKILL. The caller reads the note: nothing is printed."""
     writer = adapter.open_run(home, "killed")
-    warm = values(WARM)
-    start = time.perf_counter()
-    spend(writer.one, warm, 0)
-    count = affordable((time.perf_counter() - start) / WARM, seconds / 2, 20_000)
+    warm, first = warm_up(writer.one, values, seconds / 4)
+    count = affordable(first / warm, seconds / 2, 20_000)
     data = values(count)
-    (home / "logged").write_text(str(count + WARM))
-    spend(writer.one, data, WARM)
+    (home / "logged").write_text(str(count + warm))
+    spend(writer.one, data, warm)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("still here")
 
@@ -173,7 +168,8 @@ def survivors(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
         except Exception as error:  # of whatever kind: then nothing can be read
             print(f"reading: {error!r}", file=sys.stderr)
             now = 0
-        if now == found:
+        if now in (found, logged):
+            found = now
             break
         found = now
         time.sleep(1.0)
@@ -182,7 +178,9 @@ def survivors(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
 
 def read(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
     """Seconds to read the series of run `one` whole, the second time: connections and late imports are not counted."""
-    taken = points = 0
+    for name in adapter.IMPORTS:
+        importlib.import_module(name)
+    taken, points = 0.0, 0
     for _ in range(2):
         start = time.perf_counter()
         points = adapter.read(home, "one")
@@ -213,7 +211,9 @@ def runs(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
 
 def listing(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
     """Seconds to list the runs that `runs` made, the second time."""
-    taken = count = 0
+    for name in adapter.IMPORTS:
+        importlib.import_module(name)
+    taken, count = 0.0, 0
     for _ in range(2):
         start = time.perf_counter()
         count = adapter.list_runs(home)
@@ -246,9 +246,20 @@ def rows(count: int) -> list[dict[str, float]]:
     return [{name: random.gauss(0.0, 1.0) for name in NAMES} for _ in range(count)]
 
 
+def warm_up(
+    call: Callable[[int, Any], Any], make: Callable[[int], list[Any]], seconds: float
+) -> tuple[int, float]:
+    """The first calls, which are slower: up to `WARM`, fewer when they take long; how many, and their seconds."""
+    data, done, start = make(WARM), 0, time.perf_counter()
+    while done < WARM and time.perf_counter() - start < seconds:
+        spend(call, data[done : done + FEWEST], done)
+        done += FEWEST
+    return done, time.perf_counter() - start
+
+
 def affordable(cost: float, seconds: float, most: int) -> int:
-    """How many calls of that cost fit into the seconds: at least 100, at most `most`."""
-    return max(100, min(most, int(seconds / max(cost, 1e-9))))
+    """How many calls of that cost fit into the seconds: at least `FEWEST`, at most `most`."""
+    return max(FEWEST, min(most, int(seconds / max(cost, 1e-9))))
 
 
 def spend(call: Callable[[int, Any], Any], data: list[Any], first: int) -> None:

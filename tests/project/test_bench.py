@@ -72,7 +72,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_calls_are_measured_in_a_process_of_its_own(ask) -> None:
     answer = ask("calls")
     assert 0 <= answer["one"]["p50"] <= answer["one"]["p99"]
-    assert answer["points"] >= 2 * 300 + 2 * 3000
+    assert answer["points"] >= 2 * 40 + 2 * 400
     assert 0 < answer["bytes"] < 4096
     assert ask("read")["points"] == answer["one"]["calls"]
 
@@ -80,10 +80,10 @@ def test_calls_are_measured_in_a_process_of_its_own(ask) -> None:
 def test_what_a_kill_loses_is_counted(ask) -> None:
     assert ask("kill") == {}
     kept = ask("survivors")
-    assert kept["found"] == kept["logged"] >= 300
+    assert kept["found"] == kept["logged"] >= 40
     ask("kill", buffering=1 << 30)
     lost = ask("survivors", buffering=1 << 30)
-    assert lost["logged"] >= 300
+    assert lost["logged"] >= 40
     assert lost["found"] == 0
 
 
