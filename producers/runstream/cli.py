@@ -52,17 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 failed (the reason is on stderr), 2 a wrong command line, 3 `status` found no service,
         130 interrupted by Ctrl-C.
     """
-    parser = build_parser()
-    if "_ARGCOMPLETE" in os.environ:
-        from .completion import complete
-
-        complete(parser)
-    options = parser.parse_args(arguments)
-    command: Command | None = getattr(options, "command", None)
-    if command is None:
-        options.help_of.print_help()
-        return 2
+    options = argparse.Namespace()
     try:
+        parser = build_parser()
+        if "_ARGCOMPLETE" in os.environ:
+            from .completion import complete
+
+            complete(parser)
+        options = parser.parse_args(arguments)
+        command: Command | None = getattr(options, "command", None)
+        if command is None:
+            options.help_of.print_help()
+            return 2
         _prepare(options)
         return command(options)
     except KeyboardInterrupt:

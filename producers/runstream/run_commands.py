@@ -13,7 +13,7 @@ from .cli import settings_of
 from .client import ServiceClient, client_for, quoted
 from .exceptions import UserErrorException
 from .output import show, table
-from .run_documents import experiment_document, minimal, run_document, updated_run
+from .run_documents import experiment_document, listed_run, minimal, run_document, updated_run
 
 RUN_COLUMNS = ("run_id", "status", "experiment", "display_name", "started", "duration", "tags")
 _PAGE = 500
@@ -25,7 +25,7 @@ def run_list(options: argparse.Namespace) -> int:
         raise UserErrorException(f"--last {options.last}: expected a number from 1")
     client = client_for(settings_of(options))
     records = _list(client, _filters(options, client.settings.workspace), options.last)
-    shape = minimal if options.minimal else run_document
+    shape = minimal if options.minimal else listed_run
 
     def as_table() -> str:
         if options.minimal:

@@ -18,8 +18,13 @@ _OWN = (
 )  # fmt: skip
 
 
+def listed_run(record: Mapping[str, Any]) -> Document:
+    """A run as `run list` prints it: without the `details`, which make a list unreadable."""
+    return {key: value for key, value in run_document(record).items() if key != "details"}
+
+
 def run_document(record: Mapping[str, Any]) -> Document:
-    """A run of the HTTP API as `run list`, `run show` and `run submit-script` print it; what is not set is left out.
+    """A run of the HTTP API as `run show` and `run submit-script` print it; what is not set is left out.
 
     `tags` and `properties` are always objects: JMESPath's `keys()` fails on null.
     """
