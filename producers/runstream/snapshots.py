@@ -143,7 +143,15 @@ def _found(path: Path, settings: Settings, leave_out: Iterable[Path]) -> Iterabl
         raise SnapshotException(
             f"{path} is neither a directory nor a file; there is nothing to take a snapshot of"
         )
-    return source_files(path, settings.home_path, path / ".git", *leave_out)
+    # Reading a segment of the spool would also take its lock away from this process, which then counts as dead.
+    own = [settings.home_path, settings.spool_path]
+    for directory in own:
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
+            raise SnapshotException(
+                f"{path} lies in runstream's own directory {directory} and holds no source; "
+                "start the script elsewhere, or pass snapshot_directory=None"
+            )
+    return source_files(path, *own, path / ".git", *leave_out)
 
 
 def _digest(file: str, known: os.stat_result) -> str:

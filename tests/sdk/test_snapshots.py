@@ -219,3 +219,20 @@ def test_a_submitted_run_has_one(workspace: Workspace, experiment: Experiment, p
     assert run.get_snapshot_id() == interactive.get_snapshot_id()
     interactive.complete()
     assert run.get_snapshot_id() in run.get_details_with_logs()["logFiles"]["azureml-logs/70_driver_log.txt"]
+
+
+def test_the_home_is_no_source(
+    experiment: Experiment,
+    served_home: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A snapshot of it would read this process's own segments, and so lose their locks."""
+    monkeypatch.chdir(served_home)
+    run = experiment.start_logging(outputs=False)
+    run.log("a", 1)
+    assert run.get_snapshot_id() is None
+    assert "runstream's own directory" in caplog.text
+    run.complete()
+    assert run.get_metrics() == {"a": 1}
+    assert run.get_status() == "Completed"
