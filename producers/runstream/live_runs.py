@@ -1,23 +1,22 @@
 """The runs this process writes to: one spool writer for each, what of it is not yet known to be stored, and its end.
 
 All `Run` objects of one run share a writer, so their points keep one order. A run started here and never ended by the
-script is ended when the process ends: Completed, or Failed when an exception escaped. A process that cannot do even
-that (killed, crashed) leaves it to the agent.
+script is ended when the process ends: Completed, or Failed when an exception or a `sys.exit` other than 0 escaped. A
+process that cannot do even that (killed, crashed) leaves it to the agent.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 from weakref import WeakValueDictionary
 
 from runstream_schemas.settings import Settings
 
+from . import program_end
 from .spool import RunWriter, open_run
 
 ENDINGS = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
@@ -31,7 +30,6 @@ _left: dict[
 ] = {}  # positions of writers that are gone, until the service has stored them
 _stored: dict[str, int] = {}
 _last_opened: dict[Settings, str] = {}
-_escaped: BaseException | None = None
 _watching = False
 
 
@@ -147,14 +145,7 @@ def _watch_exit() -> None:
     atexit.register(_end_open_runs)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_disown)
-    chained = sys.excepthook
-
-    def note_and_go_on(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        global _escaped
-        _escaped = error
-        chained(kind, error, trace)
-
-    sys.excepthook = note_and_go_on
+    program_end.watch()
 
 
 def _disown() -> None:
@@ -169,7 +160,8 @@ _kept_for_their_writers: list[LiveRun] = []
 
 
 def _end_open_runs() -> None:
+    error = program_end.escaped()
     for live in list(_open.values()):
-        if _escaped is not None:
-            live.writer.status("error", {"error": failure_of(_escaped)})
-        live.end("complete" if _escaped is None else "fail")
+        if error is not None:
+            live.writer.status("error", {"error": failure_of(error)})
+        live.end("complete" if error is None else "fail")

@@ -21,7 +21,7 @@ from .conftest import SCRIPT_TIMEOUT, environment
 START = """
 import os, sys
 from runstream.core import Experiment, Workspace
-run = Experiment(Workspace(workspace_name="ends"), "ends").start_logging(outputs=False)
+run = Experiment(Workspace(workspace_name="ends"), "ends").start_logging(outputs=False, snapshot_directory=None)
 print(run.id, flush=True)
 """
 
@@ -64,6 +64,14 @@ def fetched(workspace: Workspace, run_id: str, until: str) -> Run:
         ("run.log('a', 1)", "Completed", 0),
         ("run.log('a', 1); sys.exit(0)", "Completed", 0),
         ("run.log('a', 1); raise ValueError('bad')", "Failed", 1),
+        ("run.log('a', 1); sys.exit(3)", "Failed", 3),
+        ("run.log('a', 1); sys.exit('no data')", "Failed", 1),
+        ("run.log('a', 1)\ntry: sys.exit(3)\nexcept SystemExit: pass", "Completed", 0),
+        (
+            "run.log('a', 1); import threading; threading.Thread(target=sys.exit, args=(3,)).start()",
+            "Completed",
+            0,
+        ),
         ("run.log('a', 1); raise KeyboardInterrupt", "Failed", 130),
         ("run.log('a', 1); run.cancel()", "Canceled", 0),
     ],
@@ -85,6 +93,15 @@ def test_the_exception_is_kept_and_shown(ends: Workspace, served_home: Path, tmp
     assert run.get_details()["error"] == {
         "error": {"code": "UserError", "message": "User program failed with ValueError: bad"}
     }
+
+
+def test_the_exit_status_is_kept(ends: Workspace, served_home: Path, tmp_path: Path) -> None:
+    code = "child = run.child_run()\nimport argparse\nargparse.ArgumentParser().parse_args(['--wrong'])"
+    run_id, returned, _ = script(served_home, tmp_path, code)
+    run = fetched(ends, run_id, "Failed")
+    for one in (run, *run.get_children()):
+        assert one.get_details()["error"]["error"]["message"] == "User program failed with SystemExit: 2"
+    assert returned == 2
 
 
 def test_open_children_are_completed_too(ends: Workspace, served_home: Path, tmp_path: Path) -> None:
@@ -163,7 +180,7 @@ def test_a_run_goes_to_other_processes_by_pickle(
     ends: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = Experiment(ends, "ends").start_logging(outputs=False)
+    run = Experiment(ends, "ends").start_logging(outputs=False, snapshot_directory=None)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         list(pool.map(_log_there, [(run, number) for number in range(4)]))
     assert run.get_status() == "Running"

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,40 @@ def test_streaming(
     assert printed.endswith(
         f"line 2\n\nExecution Summary\n=================\nRunId: {run.id}\nWeb View: {page}\n\n"
     )
+
+
+def test_streaming_a_failing_run(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = experiment.submit(source("print('line'); raise ValueError('bad')"))
+    assert run.wait_for_completion(show_output=True, raise_on_error=False)["status"] == "Failed"
+    printed = capsys.readouterr().out
+    assert f"Streaming {DRIVER}" in printed
+    assert "ValueError: bad" in printed  # the traceback is in the log
+    assert re.search(r'Execution Summary\n=+\nRunId: .*\nError:\n\{\n    "error": \{\n', printed, re.DOTALL)
+    with pytest.raises(ActivityFailedException, match="User program failed with ValueError: bad"):
+        run.wait_for_completion(show_output=True)
+
+
+def test_ctrl_c_while_streaming_leaves_the_run_going(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    config = source(
+        f"import os, time\nprint('begun', flush=True)\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)"
+    )
+    run = experiment.submit(config)
+    until(lambda: run.get_status() == "Running", 60)
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(
+        ExperimentExecutionException, match="the run is still executing on the compute target"
+    ):
+        run.wait_for_completion(show_output=True)
+    interrupt.join()
+    assert run.get_status() == "Running"
+    go.touch()
+    assert run.wait_for_completion()["status"] == "Completed"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from ..client import quoted
 from ..exceptions import ServiceException, UserErrorException
 from ..experiment import Experiment
 from ..lifecycle import Lifecycle
@@ -350,6 +351,8 @@ class Driver:
             return False
         self._asked = time.monotonic()
         try:
-            return self.parent.get_status() in ("CancelRequested", "Canceled")
+            # Not get_status(): that would wait until all the driver wrote is stored, and keep the trials waiting.
+            record = self.parent._client.get_json(f"/api/v1/runs/{quoted(self.parent.id)}")
+            return record["status"] in ("CancelRequested", "Canceled")
         except ServiceException:
             return False  # away: nobody cancels through it now
