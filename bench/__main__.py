@@ -24,6 +24,7 @@ MODULES = (
     "compaction",
     "query",
     "runs_list",
+    "dashboard",
     "latency",
     "many_runs",
     "pipeline",

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from tests.dashboard.conftest import REPOSITORY, builder
 from tests.dashboard.test_browser import COLOURED
+from tests.dashboard.test_tour import keep
 from tests.sdk.conftest import environment
 
 NOTEBOOK = REPOSITORY / "examples" / "live_widget.ipynb"
@@ -129,6 +130,10 @@ def test_the_example_notebook_shows_the_run_live(lab: str, page: Any) -> None:
     busy = page.get_by_text("[*]:").count()
     widget.scroll_into_view_if_needed()
     page.screenshot(path=str(PICTURES / "jupyterlab-running.png"))
+    page.set_viewport_size({"width": 960, "height": 700})
+    widget.scroll_into_view_if_needed()
+    keep(page, "notebook")
+    page.set_viewport_size({"width": 1200, "height": 1600})
     # At the end by itself, without a cell being run again.
     widget.get_by_role("status").get_by_text("completed").wait_for()
     assert busy, "the charts came only after the cells"

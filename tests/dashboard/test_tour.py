@@ -1,0 +1,68 @@
+"""The pictures of docs/tour.md. They go to artefacts/tour, or where TOUR_PICTURES says:
+
+TOUR_PICTURES=docs/tour python -m pytest tests/dashboard/test_tour.py tests/widget/test_jupyterlab.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import REPOSITORY, Site
+from .test_browser import Open, drawn
+from .test_run_page import written
+
+__all__ = ["written"]  # the fixture
+
+PLACE = REPOSITORY / os.environ.get("TOUR_PICTURES", "artefacts/tour")
+MOST_BYTES = 150_000
+SIZE = {"width": 960, "height": 640}
+
+
+def keep(page: Any, name: str) -> None:
+    """Take the picture `name`; large ones are refused, for they are kept under version control."""
+    PLACE.mkdir(parents=True, exist_ok=True)
+    path = PLACE / f"{name}.png"
+    page.screenshot(path=str(path))
+    assert path.stat().st_size < MOST_BYTES
+
+
+@pytest.fixture
+def show(open_page: Open) -> Callable[..., Any]:
+    return lambda path, **kwargs: open_page(path, **SIZE, **kwargs)
+
+
+def test_pictures_of_the_pages(show: Callable[..., Any], site: Site, written: str) -> None:
+    page = show("/?q=experiment:sweep&cols=status,val/loss.min,train/loss.last,tag:lr,tag:optimizer,duration")
+    page.get_by_role("link", name="run-0").wait_for()
+    keep(page, "runs")
+    page.goto(f"/runs/{site.runs[0]}?m=loss")
+    drawn(page, 2)
+    chart = page.get_by_role("group", name=re.compile("^Chart of train"))
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2)
+    chart.locator(".tip").wait_for()
+    keep(page, "run")
+    page.goto(f"/compare?runs={','.join(site.runs)}")
+    drawn(page, 2)
+    keep(page, "compare")
+    page.goto(f"/runs/{written}?tab=snapshot")
+    page.get_by_role("region", name="File").get_by_text("trained").wait_for()
+    keep(page, "snapshot")
+    page.goto(f"/runs/{written}?tab=tables")
+    page.get_by_role("img", name=re.compile("^predictions: ")).wait_for()
+    keep(page, "curves")
+    dark = show(f"/runs/{site.runs[1]}?smooth=0.6&m=loss&outliers=0", dark=True)
+    drawn(dark, 2)
+    keep(dark, "dark")
+
+
+def test_the_tour_names_every_picture_and_no_other() -> None:
+    named = set(re.findall(r"\(tour/([\w-]+\.png)\)", (REPOSITORY / "docs" / "tour.md").read_text()))
+    assert named == {path.name for path in Path(REPOSITORY / "docs" / "tour").glob("*.png")}
+    assert all(path.stat().st_size < MOST_BYTES for path in Path(REPOSITORY / "docs" / "tour").glob("*.png"))
