@@ -1,6 +1,7 @@
 """Kills and stops the processes of a home at random, by a seed; then checks that every acknowledged value is there once.
 
-`python -m tests.chaos.nemesis --seconds 60 --seed 1 [--kafka]` runs it by hand.
+`python -m tests.chaos.nemesis --seconds 60 --seed 1 [--kafka] [--network]` runs it by hand. With `--network` broker and
+database are reached by proxies, which are slow, cut connections or let nobody in.
 """
 
 from __future__ import annotations
@@ -18,8 +19,53 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from runstream_consumers.kafka_server import KafkaServer
+from runstream_consumers.postgres_server import SOCKET_PORT, PostgresServer
+
+from .proxy import Proxy
 
 TRAINERS = 4
+
+
+class Network:
+    """A broker and a database of their own, each behind a proxy."""
+
+    def __init__(self, home: Path) -> None:
+        self.kafka, self.postgres = KafkaServer(home / "kafka"), PostgresServer(home / "postgres")
+        self.postgres.start()
+        self.database = Proxy(str(self.postgres.data_dir / f".s.PGSQL.{SOCKET_PORT}"))
+        self.kafka.start()
+        host, _, port = self.kafka.bootstrap.rpartition(":")
+        self.kafka.stop()
+        self.broker = Proxy((host, int(port)))
+        # What the broker tells its clients to connect to is the proxy.
+        address = f"CLIENT://127.0.0.1:{self.broker.port}"
+        self.kafka = KafkaServer(home / "kafka", properties={"advertised.listeners": address})
+        self.kafka.start()
+
+    @property
+    def dsn(self) -> str:
+        """Address of the database, by its proxy."""
+        parts = urlsplit(self.postgres.dsn)
+        user = parts.netloc.rpartition("@")[0]
+        return f"postgresql://{user}@127.0.0.1:{self.database.port}{parts.path}"
+
+    def repair(self) -> None:
+        """Let everybody in, and start what was killed."""
+        for proxy in (self.broker, self.database):
+            proxy.delay, proxy.closed = 0.0, False
+        for server in (self.postgres, self.kafka):
+            if not server.running:
+                server.start()
+
+    def end(self) -> None:
+        """Stop both."""
+        for proxy in (self.broker, self.database):
+            proxy.stop()
+        self.kafka.stop()
+        self.postgres.stop()
 
 
 @dataclass(slots=True)
@@ -34,6 +80,7 @@ class Trial:
     home: Path
     kafka: bool
     chance: random.Random
+    network: Network | None = None
     trainers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     killed: set[str] = field(default_factory=set)
     done: list[str] = field(default_factory=list)
@@ -44,8 +91,10 @@ class Trial:
         """What every process of the trial gets."""
         root = Path(__file__).parents[2]
         paths = [str(root / part) for part in ("schemas", "producers", "consumers", "query")]
+        reached = {"RUNSTREAM_DATABASE": self.network.dsn} if self.network else {}
         return {
             **os.environ,
+            **reached,
             "RUNSTREAM_HOME": str(self.home),
             "RUNSTREAM_AUTOSTART": "0",
             "RUNSTREAM_COMPACT_AFTER": "1",
@@ -77,7 +126,11 @@ class Trial:
 
     def up(self) -> None:
         """Make sure the services run."""
-        self.command("up", *(["--kafka"] if self.kafka else []))
+        if self.network:
+            self.network.repair()
+            self.command("up", "--kafka", f"127.0.0.1:{self.network.broker.port}")
+        else:
+            self.command("up", *(["--kafka"] if self.kafka else []))
 
     def start_trainer(self) -> None:
         """One more trainer, on a run of its own."""
@@ -132,11 +185,24 @@ class Trial:
             for pid in stopped:
                 _signal(pid, signal.SIGCONT)
             stopped.clear()
-            action = self.chance.choice(
-                ["kill", "kill", "stop", "trainer", "everything" if not self.kafka else "kill"]
-            )
+            actions = ["kill", "kill", "stop", "trainer", "everything" if not self.kafka else "kill"]
+            if self.network:
+                self.network.repair()
+                actions += ["cut", "cut", "slow", "refuse"]
+            action = self.chance.choice(actions)
             victims = self.victims()
-            if action == "trainer":
+            if self.network and action in ("cut", "slow", "refuse"):
+                name = self.chance.choice(["broker", "database"])
+                proxy = self.network.broker if name == "broker" else self.network.database
+                if action == "cut":
+                    proxy.cut()
+                elif action == "slow":
+                    proxy.delay = self.chance.uniform(0.05, 0.5)
+                else:
+                    proxy.closed = True
+                    proxy.cut()
+                self.note(f"{action} connections to the {name}")
+            elif action == "trainer":
                 alive = [run for run, process in self.trainers.items() if process.poll() is None]
                 run_id = self.chance.choice(alive)
                 self.trainers[run_id].kill()
@@ -270,6 +336,8 @@ class Trial:
                 process.kill()
             process.wait()
         self.command("down", check=False)
+        if self.network:
+            self.network.end()
         for pid in self.victims():
             _signal(pid, signal.SIGKILL)
         shutil.rmtree(self.home, ignore_errors=True)
@@ -284,10 +352,12 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def run_trial(seconds: float, seed: int, *, kafka: bool) -> dict[str, int]:
+def run_trial(seconds: float, seed: int, *, kafka: bool, network: bool = False) -> dict[str, int]:
     """A trial from start to end; raises AssertionError with all that was done if something is not as it must be."""
-    trial = Trial(Path(tempfile.mkdtemp(prefix="rsc")), kafka, random.Random(seed))
+    trial = Trial(Path(tempfile.mkdtemp(prefix="rsc")), kafka or network, random.Random(seed))
     try:
+        if network:
+            trial.network = Network(trial.home)
         trial.up()
         for _ in range(TRAINERS):
             trial.start_trainer()
@@ -302,7 +372,8 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--kafka", action="store_true")
+    parser.add_argument("--network", action="store_true")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    counts = run_trial(options.seconds, options.seed, kafka=options.kafka)
+    counts = run_trial(options.seconds, options.seed, kafka=options.kafka, network=options.network)
     print(f"{len(counts)} runs, {sum(counts.values())} values of each series, each there exactly once")

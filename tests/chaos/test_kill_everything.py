@@ -29,3 +29,14 @@ def test_every_acknowledged_value_is_there_exactly_once(
     counts = run_trial(SECONDS, seed, kafka=kafka)
     assert len(counts) >= TRAINERS
     assert sum(counts.values()) > 1000
+
+
+@pytest.mark.timeout(SECONDS + 500)
+@pytest.mark.kafka
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds the processes to kill in /proc")
+def test_slow_and_broken_connections_lose_nothing_either(capsys: pytest.CaptureFixture[str]) -> None:
+    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
+    with capsys.disabled():
+        print(f" [CHAOS_SEED={seed}]", end="", flush=True)
+    counts = run_trial(SECONDS / 2, seed, kafka=True, network=True)
+    assert sum(counts.values()) > 1000

@@ -1,0 +1,79 @@
+"""A TCP proxy that can be slow, cut what it carries, or let nobody in."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+
+class Proxy:
+    """Listens on a free port of this machine.
+
+    Args:
+        upstream: (host, port), or the path of a unix socket.
+
+    Attributes:
+        port: where it listens.
+        delay: seconds every piece of up to 64 KiB waits.
+        closed: new connections are dropped at once.
+    """
+
+    def __init__(self, upstream: tuple[str, int] | str) -> None:
+        self.upstream = upstream
+        self.delay = 0.0
+        self.closed = False
+        self._open: set[socket.socket] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection."""
+        for one in list(self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        """Listen no more, and break every connection."""
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.closed:
+                client.close()
+                continue
+            try:
+                server = self._connect()
+            except OSError:
+                client.close()
+                continue
+            for one in (client, server):
+                self._open.add(one)
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self.upstream, str):
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self.upstream)
+            return server
+        return socket.create_connection(self.upstream, timeout=5)
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(1 << 16):
+                if self.delay:
+                    time.sleep(self.delay)
+                target.sendall(piece)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+            self._open.discard(one)
