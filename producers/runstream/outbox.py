@@ -285,6 +285,26 @@ def deliver(
     return done
 
 
+def wait_delivered(client: ServiceClient, run_id: str, timeout: float = 10.0) -> None:
+    """Wait, at most `timeout` seconds, for what is kept of a run: who recorded a file also reads it."""
+    outbox = outbox_of(client.settings)
+    deadline = time.monotonic() + timeout
+    while any(_file_of(item, run_id) for item in items(outbox)):
+        if time.monotonic() > deadline:
+            _log.warning("run %s: some of its files still wait in %s", run_id, outbox)
+            return
+        if not deliver(client.settings).stored:
+            time.sleep(0.1)  # somebody else is at it, or the service is not there yet
+
+
+def _file_of(item: Path, run_id: str) -> bool:
+    try:
+        document = json.loads((item / "item.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # delivered meanwhile
+        return False
+    return bool(document.get("run_id") == run_id)
+
+
 async def run_outbox(settings: Settings, stop: asyncio.Event) -> None:
     """Deliver the home's outbox whenever something is in it, until `stop` is set."""
     import asyncio

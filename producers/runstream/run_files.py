@@ -96,7 +96,13 @@ class RunFiles(RunHandle):
         Raises:
             ServiceException: the service is away.
         """
+        self._wait_delivered()
         return [file["path"] for file in files.list_files(self._client, self._id)]
+
+    def _wait_delivered(self) -> None:
+        from .outbox import wait_delivered
+
+        wait_delivered(self._client, self._id)
 
     def download_file(
         self,
@@ -117,6 +123,7 @@ class RunFiles(RunHandle):
         target = Path(output_file_path) if output_file_path is not None else Path()
         if target.is_dir():
             target = target / files.normalised(name).rsplit("/", 1)[-1]
+        self._wait_delivered()
         files.download(self._client, self._id, name, target, _validate_checksum)
 
     def download_files(

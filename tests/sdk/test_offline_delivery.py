@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
-from runstream import query
+from runstream import outbox, query
 from runstream.core import Experiment, Workspace
 
 from .conftest import environment
@@ -53,3 +54,17 @@ def test_a_run_is_delivered_with_its_times(served_home: Path, workspace: Workspa
     points = query.metrics(run, "loss").to_pylist()
     assert [point["step"] for point in points] == list(range(0, 500, 10))
     assert all(start <= point["time"] <= end for point in points)
+
+
+def test_a_file_kept_while_the_service_started_is_read_by_who_recorded_it(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    run = Experiment(workspace, "cold").start_logging(snapshot_directory=None, outputs=False)
+    run.complete()
+    run.flush()
+    for name in ("a.txt", "b/c.txt"):
+        outbox.put_file(workspace._settings, run.id, name, BytesIO(name.encode()), captured=False)
+    assert run.get_file_names() == ["a.txt", "b/c.txt"]
+    outbox.put_file(workspace._settings, run.id, "late.txt", BytesIO(b"late"), captured=False)
+    run.download_file("late.txt")
+    assert (tmp_path / "late.txt").read_bytes() == b"late"
