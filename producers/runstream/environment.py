@@ -172,7 +172,8 @@ class Environment:
         """
         if not self.name:
             raise UserErrorException("Environment.register: the environment needs a name")
-        content = {"name": self.name, "version": self.version, "document": self.document()}
+        version = None if self.version is None else str(self.version)
+        content = {"name": self.name, "version": version, "document": self.document()}
         record = workspace._send_json("POST", _PATH, content)
         return _registered(record)
 

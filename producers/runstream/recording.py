@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from runstream_schemas.limits import check_name, check_text
+
 from .exceptions import ServiceException
 from .run_handle import RunHandle
 
@@ -159,11 +161,13 @@ def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:
 
     Raises:
         AttributeError: not a mapping.
+        LimitExceeded: a name or text that cannot be held.
     """
     result: dict[str, str | None] = {}
     for key, value in pairs.items():
         if value is not None and not isinstance(value, str):
             _log.warning("%s %r: value %r was converted to a string", what, key, value)
             value = str(value)
-        result[str(key)] = value
+        name = check_name(what, str(key))
+        result[name] = None if value is None else check_text(f"{what} {name!r:.60}", value)
     return result

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runstream_schemas.settings import Settings
 
 from .client import ServiceClient
+from .exceptions import UserErrorException
 from .live_runs import LiveRun, open_live
 from .reading import fetch_record
 from .record import RunRecord
@@ -87,7 +88,7 @@ class RunHandle:
 
     @display_name.setter
     def display_name(self, value: str | None) -> None:
-        self._live().writer.set_field("display_name", value)
+        self._live().writer.set_field("display_name", _text("display_name", value))
         self._record.display_name = value
 
     @property
@@ -97,7 +98,7 @@ class RunHandle:
 
     @description.setter
     def description(self, value: str | None) -> None:
-        self._live().writer.set_field("description", value)
+        self._live().writer.set_field("description", _text("description", value))
         self._record.description = value
 
     @property
@@ -119,3 +120,9 @@ class RunHandle:
     def properties(self) -> dict[str, str | None]:
         """Its properties as last heard of."""
         return dict(self._record.properties)
+
+
+def _text(what: str, value: str | None) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise UserErrorException(f"{what}: expected a text or None, got {type(value).__name__}; pass str(...)")

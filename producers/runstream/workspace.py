@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runstream_schemas.limits import check_name
 from runstream_schemas.settings import PREFIX, Settings, read_config
 
 from .client import ServiceClient, client_for, quoted
@@ -62,14 +63,17 @@ class Workspace:
         _settings: Settings | None = None,
     ) -> None:
         self._settings = with_local_spool(_settings or Settings.load())
-        self.name: str = workspace_name or self._settings.workspace
         self.subscription_id: str = subscription_id or "local"
         self.resource_group: str = resource_group or "local"
         self.location: str = _location or "local"
         self.sku = sku
         self._tags: dict[str, str | None] | None = None if tags is None else dict(tags)
-        if not isinstance(self.name, str):
-            raise UserErrorException(f"workspace name: expected a string, got {type(self.name).__name__}")
+        name: Any = workspace_name or self._settings.workspace
+        if not isinstance(name, str) or "\0" in name:
+            raise UserErrorException(
+                f"workspace name {name!r:.60}: expected a string without the character NUL"
+            )
+        self.name: str = check_name("workspace name", name)
 
     @classmethod
     def from_config(

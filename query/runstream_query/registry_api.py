@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.limits import check_text
+from runstream_schemas.limits import check_name, check_text
 
 from . import models, registry
 from .file_api import send_file
@@ -40,7 +40,7 @@ def _texts(document: dict[str, Any], name: str) -> dict[str, str | None]:
     if not isinstance(found, dict) or not all(isinstance(one, (str, type(None))) for one in found.values()):
         raise QueryError(f"{name}: expected an object of texts and nulls")
     for key, value in found.items():
-        check_text(f"{name} key", key)
+        check_name(f"name of {name}", key)
         check_text(f"value of {name} {key!r:.40}", value or "")
         if "\0" in key or "\0" in (value or ""):
             raise QueryError(f"{name} {key!r:.40}: the character NUL cannot be kept; remove it")

@@ -299,6 +299,43 @@ FILES: list[Row] = [
 ]
 
 LIFE: list[Row] = [
+    ("tag without a name", lambda p: p.run.tag("", "v"), LimitExceeded, ["tag is empty"]),
+    ("tag with a long name", lambda p: p.run.set_tags({"a" * 1025: "v"}), LimitExceeded, ["1025 bytes"]),
+    (
+        "tag with a long value",
+        lambda p: p.run.tag("a", "v" * ((1 << 20) + 1)),
+        LimitExceeded,
+        ["upload_file"],
+    ),
+    (
+        "property without a name",
+        lambda p: p.run.add_properties({"": "v"}),
+        LimitExceeded,
+        ["property is empty"],
+    ),
+    ("experiment tag without a name", lambda p: p.experiment.tag(""), LimitExceeded, ["tag is empty"]),
+    (
+        "start_logging tags",
+        lambda p: p.experiment.start_logging(tags={"": "v"}),
+        LimitExceeded,
+        ["tag is empty"],
+    ),
+    ("display name", lambda p: setattr(p.run, "display_name", 5), UserErrorException, ["display_name"]),
+    ("description", lambda p: setattr(p.run, "description", b"x"), UserErrorException, ["description"]),
+    ("workspace name", lambda p: Workspace(workspace_name=5), UserErrorException, ["workspace name 5"]),
+    ("workspace with NUL", lambda p: Workspace(workspace_name="a\0"), UserErrorException, ["NUL"]),
+    (
+        "workspace with a long name",
+        lambda p: Workspace(workspace_name="w" * 1025),
+        LimitExceeded,
+        ["1025 bytes"],
+    ),
+    (
+        "workspace of no unicode",
+        lambda p: Workspace(workspace_name="\ud800"),
+        LimitExceeded,
+        ["valid unicode"],
+    ),
     (
         "start_logging properties",
         lambda p: p.experiment.start_logging(properties={}),
@@ -562,6 +599,8 @@ def place(served_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         run.flush()
         yield Place(run, failed, folder)
         assert run.get_status() == "Running"  # nothing refused has changed it
+        assert run.tags == run.get_tags() == {}
+        assert len(list(experiment.get_runs())) == 2
         assert run.get_metrics() == {"twice": run.get_metrics()["twice"]}
         run.complete()
 
