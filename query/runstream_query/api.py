@@ -25,7 +25,7 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
 from . import access, edit_api, export_api, file_api, live, openapi, page_api, pages, queries, registry_api
-from .caching import not_modified, points_headers
+from .caching import Shared, not_modified, points_headers
 from .charts import Charts
 from .gate import Counters, Gate
 from .parameters import integer, number, run_filter
@@ -64,6 +64,7 @@ class Server:
     tokens: access.Tokens = field(init=False)
     query: Query = field(init=False)
     charts: Charts = field(init=False)
+    shared: Shared = field(default_factory=Shared)
 
     def __post_init__(self) -> None:
         self.tokens = access.Tokens(self.pool)

@@ -7,8 +7,10 @@ read: at worst an answer is newer than its tag, and is asked for once more.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -24,6 +26,39 @@ from runs r join sources s on s.run_key = r.key and s.topic = 'metrics'
 where r.run_id = any($1::text[])
 group by r.run_id
 """
+
+
+class Shared:
+    """Answers being made, or made lately: of many who ask for the same at the same time one reads.
+
+    Args:
+        most: bytes kept of those that are made.
+    """
+
+    def __init__(self, most: int = 32 << 20) -> None:
+        self._making: dict[str, asyncio.Task[bytes]] = {}
+        self._made: OrderedDict[str, bytes] = OrderedDict()
+        self._room = most
+
+    async def get(self, tag: str, make: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
+        """The answer of that tag; `make` is called when nobody else is making it."""
+        if tag in self._made:
+            self._made.move_to_end(tag)
+            return self._made[tag]
+        task = self._making.get(tag)
+        if task is None:
+            task = self._making[tag] = asyncio.create_task(make())
+            task.add_done_callback(lambda done: self._keep(tag, done))
+        return await asyncio.shield(task)  # the others wait on when one goes away
+
+    def _keep(self, tag: str, done: asyncio.Task[bytes]) -> None:
+        del self._making[tag]
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._made[tag] = done.result()
+        self._room -= len(self._made[tag])
+        while self._room < 0:
+            self._room += len(self._made.popitem(last=False)[1])
 
 
 async def points_headers(request: Request, pool: asyncpg.Pool[Any], run_ids: Sequence[str]) -> dict[str, str]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,10 +19,9 @@ from numpy.typing import NDArray
 from runstream_schemas.errors import QueryError
 
 from . import metric_axis
-from . import page_queries as queries
 from .downsample import MAX_WIDTH, bucket_size
+from .held_vectors import HeldVectors, Vector
 from .reader import Query
-from .vectors import Series
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -34,8 +32,6 @@ AXES: Final = ("step", "time", "relative")
 MAX_SERIES = 5000
 """Most series of one request."""
 MOST_SMOOTHING = 0.999
-CACHE_BYTES = 512 << 20
-"""Most bytes of vectors kept for the next zoom step."""
 _SMOOTH_SPAN = 1000.0  # the smoothing's unit of distance is this part of the whole vector's length
 _NAN, _PLUS, _MINUS = 1, 2, 4
 
@@ -78,40 +74,15 @@ class Chart:
     lines: list[Line]
 
 
-@dataclass(slots=True)
-class _Vector:
-    """A whole series as held for the next request."""
-
-    steps: I8
-    times: I8
-    values: F8
-    sorted_by: dict[str, tuple[I8, F8]] = field(default_factory=dict)
-
-    def along(self, axis: str) -> tuple[I8, F8]:
-        """x and value in order of x."""
-        if axis not in self.sorted_by:
-            x = self.steps if axis == "step" else self.times
-            if axis == "relative" and len(x):
-                x = x - x.min()
-            values = self.values
-            if bool(np.any(x[1:] < x[:-1])):
-                order = np.argsort(x, kind="stable")
-                x, values = x[order], values[order]
-            self.sorted_by[axis] = (x, values)
-        return self.sorted_by[axis]
-
-
 class Charts:
-    """Reads charts; keeps whole vectors, so that a zoom step of a long run reads nothing.
+    """Reads charts; keeps whole vectors, so that a zoom step of a long run reads nothing, and a live one what is new.
 
     Args:
         query: reads the vectors.
     """
 
     def __init__(self, query: Query) -> None:
-        self._query = query
-        self._held: OrderedDict[tuple[str, str], _Vector] = OrderedDict()
-        self._bytes = 0
+        self._vectors = HeldVectors(query)
 
     async def read(
         self,
@@ -150,13 +121,14 @@ class Charts:
             )
         if start is not None and stop is not None and start > stop:
             raise QueryError(f"from={start} lies after to={stop}")
-        vectors = await self._vectors(run_ids, [*names, *([other] if other and other not in names else [])])
-        by_name: dict[str, dict[str, _Vector]] = {name: {} for name in names}
+        needed = [*names, *([other] if other and other not in names else [])]
+        vectors = await self._vectors.get(run_ids, needed)
+        by_name: dict[str, dict[str, Vector]] = {name: {} for name in names}
         for (run_id, name), vector in vectors.items():
             if name in by_name:
                 by_name[name][run_id] = vector
 
-        def draw_one(name: str, runs: dict[str, _Vector]) -> Chart:
+        def draw_one(name: str, runs: dict[str, Vector]) -> Chart:
             if not other:
                 along: Along = {run_id: vector.along(axis) for run_id, vector in runs.items()}
                 return _draw(name, axis, runs, along, width, start, stop, smoothing)
@@ -172,48 +144,11 @@ class Charts:
 
         return await asyncio.to_thread(draw)
 
-    async def _vectors(self, run_ids: Sequence[str], names: Sequence[str]) -> dict[tuple[str, str], _Vector]:
-        rows = await self._query.pool.fetch(queries.SERIES_COUNTS, list(run_ids), list(names))
-        counts: dict[tuple[str, str], int] = {(row["run_id"], row["name"]): row["count"] for row in rows}
-        stale = [
-            key
-            for key, count in counts.items()
-            if key not in self._held or len(self._held[key].steps) != count
-        ]
-        found: dict[tuple[str, str], _Vector] = {}
-        if stale:
-            vectors = await self._query.vectors(
-                list(dict.fromkeys(run for run, _ in stale)),
-                names=list(dict.fromkeys(name for _, name in stale)),
-                cls=(0,),
-            )
-            for series in vectors:
-                found[series.run_id, series.name] = await asyncio.to_thread(_vector, series)
-        for key in counts:
-            if key not in found and key in self._held:
-                found[key] = self._held[key]
-        for key, vector in found.items():
-            self._keep(key, vector)
-        wanted = {(run, name): None for name in names for run in run_ids}
-        return {key: found[key] for key in wanted if key in found and len(found[key].steps)}
-
-    def _keep(self, key: tuple[str, str], vector: _Vector) -> None:
-        old = self._held.pop(key, None)
-        self._bytes += 48 * (len(vector.steps) - (len(old.steps) if old else 0))
-        self._held[key] = vector
-        while self._bytes > CACHE_BYTES and len(self._held) > 1:
-            _, dropped = self._held.popitem(last=False)
-            self._bytes -= 48 * len(dropped.steps)
-
-
-def _vector(series: Series) -> _Vector:
-    return _Vector(series.steps, series.times, series.floats())
-
 
 def _draw(
     name: str,
     axis: str,
-    vectors: dict[str, _Vector],
+    vectors: dict[str, Vector],
     along: Along,
     width: int,
     start: float | None,

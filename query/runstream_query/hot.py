@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -197,6 +198,23 @@ async def fetch_chunks(
     """
     whole = 1 << 30 if names is None else WHOLE_BYTES
     rows = await connection.fetch(queries.HOT_CHUNKS, list(run_keys), whole, PREFIX_BYTES)
+    async for part in _fetch(connection, rows, names):
+        yield part
+
+
+async def fetch_tails(
+    connection: Connection, since: Sequence[tuple[int, int, int]], names: Collection[str]
+) -> AsyncIterator[list[Chunk]]:
+    """The same for the chunks of sources from a slot on: (run, source, first slot)."""
+    columns = [list(column) for column in zip(*since, strict=True)] or [[], [], []]
+    rows = await connection.fetch(queries.HOT_TAILS, *columns, WHOLE_BYTES, PREFIX_BYTES)
+    async for part in _fetch(connection, rows, names):
+        yield part
+
+
+async def _fetch(
+    connection: Connection, rows: Sequence[Any], names: Collection[str] | None
+) -> AsyncIterator[list[Chunk]]:
     waiting: list[Chunk] = []
     complete: list[Chunk] = []
     for row in rows:

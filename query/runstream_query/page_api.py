@@ -70,21 +70,25 @@ async def chart(request: Request) -> Response:
     if math.isnan(smoothing):
         raise QueryError("smooth=nan: expected a number")
     start, stop = (_edge(request, name, axis) for name in ("from", "to"))
-    async with asyncio.timeout(server.settings.query_timeout):
-        headers = await points_headers(request, server.pool, runs)
-        if (same := not_modified(request, headers)) is not None:
-            return same
-        drawn = await server.charts.read(
-            runs,
-            names,
-            axis=axis,
-            width=_whole(request, "width", 800) or 0,
-            start=start,
-            stop=stop,
-            smoothing=smoothing,
-        )
-    server.counters.points += sum(len(line.x) for one in drawn for line in one.lines)
-    body = await asyncio.to_thread(pack_charts, drawn)
+    headers = await points_headers(request, server.pool, runs)
+    if (same := not_modified(request, headers)) is not None:
+        return same
+
+    async def make() -> bytes:
+        async with asyncio.timeout(server.settings.query_timeout):
+            drawn = await server.charts.read(
+                runs,
+                names,
+                axis=axis,
+                width=_whole(request, "width", 800) or 0,
+                start=start,
+                stop=stop,
+                smoothing=smoothing,
+            )
+        server.counters.points += sum(len(line.x) for one in drawn for line in one.lines)
+        return await asyncio.to_thread(pack_charts, drawn)
+
+    body = await server.shared.get(headers["ETag"], make)
     if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
         return Response(body, 200, headers, CHART)  # packing takes longer than the way through the loopback
     return await asyncio.to_thread(answer, request, body, CHART, headers)

@@ -19,6 +19,12 @@ from runs r join summaries m on m.run_key = r.key join series s on s.id = m.seri
 where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[])
 """
 
+POSITIONS: Final = """
+select r.run_id, s.key, s.next, isempty(s.ahead) as whole
+from runs r join sources s on s.run_key = r.key and s.topic = 'metrics'
+where r.run_id = any($1::text[])
+"""
+
 METRIC_NAMES: Final = """
 select s.name, count(*) as runs, bool_and(m.kind = 3) as text
 from series s join summaries m on m.series_id = s.id

@@ -146,6 +146,15 @@ where c.run_key = any($1::int8[])
 order by c.run_key, c.source_key, c.first
 """
 
+HOT_TAILS: Final = """
+select c.run_key, c.source_key, s.ordinal, c.first, c.points, octet_length(c.payload) as size,
+    case when octet_length(c.payload) <= $4 then c.payload else substr(c.payload, 1, $5) end as head
+from unnest($1::int8[], $2::int8[], $3::int8[]) as w (run_key, source_key, first)
+join chunks c on c.run_key = w.run_key and c.source_key = w.source_key and c.first >= w.first
+join sources s on s.key = c.source_key
+order by c.run_key, c.source_key, c.first
+"""
+
 CHUNK_PARTS: Final = """
 select w.place, substr(c.payload, w.at, w.size) as data
 from unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[], $5::int4[], $6::int4[])

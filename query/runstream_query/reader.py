@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ class Query:
         *,
         names: Collection[str] | None = None,
         cls: Collection[int] | None = None,
+        look: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Vectors:
         """Series of runs, runs in the order given, series in the order first logged; unknown runs have none.
 
@@ -74,12 +75,15 @@ class Query:
             run_ids: which runs.
             names: only series (or tables) of these names.
             cls: only these classes of series, see `SeriesClass`; None: all.
+            look: called with the connection on which the snapshot is taken, to see more of the same moment.
 
         Raises:
             StoreError: a Parquet file is missing or damaged.
         """
 
         async def find(connection: Connection) -> dict[int, str]:
+            if look is not None:
+                await look(connection)
             return {
                 row["key"]: row["run_id"] for row in await connection.fetch(queries.RUN_KEYS, list(run_ids))
             }

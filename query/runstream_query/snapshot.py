@@ -8,7 +8,7 @@ some twice or not at all. Files the snapshot names are read after it ended: a re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ import asyncpg
 from runstream_schemas.series import SeriesKey
 
 from . import queries
-from .hot import Chunk, fetch_chunks, merge_sources
+from .hot import Chunk, fetch_chunks, fetch_tails, merge_sources
 from .parquet import METRICS, TABLES, Layout, ParquetFiles
 from .runs import Connection
 from .vectors import Segment
@@ -129,6 +129,14 @@ async def read_points(
             if cls is None or key.cls in cls:
                 result.setdefault(snapshot.runs[run_key], {}).setdefault(key, []).append(segment)
     return result
+
+
+async def decoding(
+    connection: Connection, since: Sequence[tuple[int, int, int]], names: Collection[str]
+) -> AsyncIterator[asyncio.Future[list[Decoded]]]:
+    """What the chunks of sources hold from a slot on, being decoded in threads. Call it in a snapshot."""
+    async for chunks in fetch_tails(connection, since, names):
+        yield asyncio.get_running_loop().run_in_executor(_executor, _decode, chunks, names)
 
 
 def _decode(chunks: Sequence[Chunk], names: Collection[str] | None) -> list[Decoded]:
