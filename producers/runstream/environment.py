@@ -200,9 +200,10 @@ class Environment:
         found = _find(workspace, name=name, **which)
         if not found:
             wanted = ", ".join(f"{key} {value}" for key, value in which.items() if key != "latest")
+            curated = " (Azure's curated ones are not here: from_pip_requirements describes one)"
             raise ServiceException(
                 f"no environment {name!r:.80}{' of ' + wanted if wanted else ''} in workspace {workspace.name}; "
-                "Environment.list() names those there are",
+                f"Environment.list() names those there are{curated if name.lower().startswith('azureml') else ''}",
                 404,
             )
         return _registered(found[0])

@@ -578,6 +578,12 @@ SUBMITTING: list[Row] = [
         UserErrorException,
         ["needs a name"],
     ),
+    (
+        "environment of Azure",
+        lambda p: Environment.get(p.workspace, "AzureML-Tutorial"),
+        ServiceException,
+        ["404", "curated", "from_pip_requirements"],
+    ),
     ("environment unknown", lambda p: Environment.get(p.workspace, "no"), ServiceException, ["404", "'no'"]),
 ]
 
