@@ -118,7 +118,9 @@ def _migrate_file(path: Path) -> Migration:
         content = path.read_bytes()
         if path.suffix == ".py":
             found.encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-        found.before = found.after = content.decode(found.encoding)
+        # Shell scripts and the like are only looked through, never written.
+        strict = "strict" if path.suffix in (".py", ".ipynb") else "replace"
+        found.before = found.after = content.decode(found.encoding, strict)
     except (OSError, SyntaxError, UnicodeDecodeError, LookupError) as error:
         found.problem = f"cannot be read: {error}"
         return found

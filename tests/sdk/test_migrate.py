@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
     [
         ("import azureml", "import runstream"),
         ("import azureml.core", "import runstream.core"),
+        ("from azureml import core", "from runstream import core"),
+        ("from azureml.core import *", "from runstream.core import *"),
         ("import os, azureml.core as c, sys", "import os, runstream.core as c, sys"),
         ("from azureml.core import Run", "from runstream.core import Run"),
         ("from azureml.core.run import Run, get_run", "from runstream.core.run import Run, get_run"),
@@ -108,7 +110,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / "train.py").chmod(0o755)
     (place / "old.py").write_text("print 'azureml'\n")
     (place / "other.py").write_text("import os\n")
-    (place / "run.sh").write_text("az ml run list -e x\n")
+    (place / "run.sh").write_bytes(b"az ml run list -e \xff\n")
     (place / "requirements.txt").write_text("numpy\nazureml-defaults\n")
     magic = "%matplotlib inline\n!pip install azureml-sdk\nimport azureml.core\nx = !ls"
     (place / "a.ipynb").write_text(
