@@ -134,11 +134,13 @@ def ask(system: System, what: str, home: Path, seconds: float, timeout: float = 
     """
     command = [str(system.python), str(HERE / f"adapter_{system.name}.py"), what]
     command += ["--home", str(home), "--seconds", str(seconds)]
+    # Compiled modules may be written, as on anyone's machine: else each import would compile anew.
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         # Files, not pipes: a service that outlives its starter would hold a pipe open.
         process = subprocess.Popen(
             command,
-            env={**os.environ, MARK: str(home)},
+            env=variables | {MARK: str(home)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
