@@ -47,8 +47,8 @@ WATCH = """
   window.fetch = async (...given) => {
     const answer = await ask(...given);
     if (String(given[0]).includes('/api/v1/charts')) {
-      const bytes = await answer.clone().arrayBuffer();
       window.answered = performance.now();
+      const bytes = await answer.clone().arrayBuffer();
       const size = new DataView(bytes).getUint32(0, true);
       const head = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, size)));
       const n = head.charts[0]?.lines[0]?.n ?? 0;
