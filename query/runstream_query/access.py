@@ -190,11 +190,19 @@ _ADMIN_PATHS = ("/api/v1/tokens", "/api/v1/runs/delete")
 _OWN_DELETES = ("/api/v1/views/",)
 # What can be held to one workspace: by the parameter `workspace`, by the run in the path, or by the parameters `run`.
 _BY_PARAMETER = re.compile(
-    r"/api/v1/(runs|workspaces|experiments(/.+)?|models(/[^/]+/[^/]+(/files/.+)?)?|environments|environment-labels|experiment-counts)"
+    r"/api/v1/(runs|export/runs|workspaces|experiments(/.+)?|models(/[^/]+/[^/]+(/files/.+)?)?|environments|environment-labels|experiment-counts)"
 )
 _BY_RUN = re.compile(r"/api/v1/runs/([^/]+)(/.*)?")
 _BY_RUNS = frozenset(
-    {"/api/v1/metrics", "/api/v1/series", "/api/v1/charts", "/api/v1/metric-names", "/api/v1/child-counts"}
+    {
+        "/api/v1/metrics",
+        "/api/v1/series",
+        "/api/v1/charts",
+        "/api/v1/metric-names",
+        "/api/v1/child-counts",
+        "/api/v1/export/points",
+        "/api/v1/export/table",
+    }
 )
 _RUN_PARAMETERS = frozenset({"run", "parent"})
 _UPLOADS = re.compile(r"/api/v1/(blobs|uploads|model-content)/[0-9a-f]+|/api/v1/tickets")
