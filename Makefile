@@ -74,5 +74,5 @@ constraints:  ## Pin the newest versions anew (needs uv)
 	@mv constraints.new constraints.txt
 
 clean:  ## Remove .venv and everything built
-	rm -rf .venv .bench dist build dashboard/node_modules query/runstream_query/web artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .runstream
+	rm -rf .venv .bench dist build dashboard/node_modules query/runstream_query/web producers/runstream/widgets/web artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .runstream
 	find schemas producers consumers query tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
