@@ -28,7 +28,7 @@ COLOURED = """() => [...document.querySelectorAll('.chart canvas')].map(canvas =
 
 def until(page: Any, expression: str) -> None:
     """Wait until an expression holds. Playwright's own `wait_for_function` needs `eval`, which our pages forbid."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(50)

@@ -137,6 +137,22 @@ def test_runs_are_added_to_a_comparison(open_page: Open, site: Site, picture: Pi
     picture(page, "compare-added-wide-light")
 
 
+def test_going_back_shows_the_list_as_it_was_left(open_page: Open, sweep: str) -> None:
+    page = open_page("/", height=300)
+    page.get_by_role("checkbox", name="Select run-3").check()
+    table = page.get_by_role("grid", name="Runs")
+    table.evaluate("table => table.scrollTop = 60")
+    page.get_by_role("link", name="run-2", exact=True).hover()  # scrolls it into sight
+    top = table.evaluate("table => table.scrollTop")
+    assert top > 0
+    page.get_by_role("link", name="run-2", exact=True).click()
+    page.get_by_role("heading", name="run-2").wait_for()
+    page.go_back()
+    page.get_by_role("link", name="run-2", exact=True).wait_for()
+    assert table.evaluate("table => table.scrollTop") == top
+    assert page.get_by_role("checkbox", name="Select run-3").is_checked()
+
+
 def test_views_are_saved_applied_renamed_and_deleted(open_page: Open, sweep: str) -> None:
     page = open_page("/?q=experiment:grouped&cols=status,score.max")
     page.get_by_role("link", name="the sweep").wait_for()

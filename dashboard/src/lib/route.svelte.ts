@@ -6,7 +6,11 @@ function read(): void {
   route.params = new URLSearchParams(location.search);
 }
 
+/** How we came here: by the browser's back or forward, or otherwise. A list then shows what it showed. */
+export const arrival = { back: false };
+
 export function go(address: string): void {
+  arrival.back = false;
   history.pushState(null, "", address);
   read();
   window.scrollTo(0, 0);
@@ -64,7 +68,10 @@ export function param(name: string): string | null {
 
 /** Links within the dashboard are followed without a load, unless the user wants another tab. */
 export function followLinks(): void {
-  addEventListener("popstate", read);
+  addEventListener("popstate", () => {
+    arrival.back = true;
+    read();
+  });
   document.addEventListener("click", (event) => {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const link = (event.target as Element | null)?.closest("a");

@@ -17,6 +17,8 @@ export class RunList {
   branches = $state.raw<ReadonlyMap<string, Branch>>(new Map());
   childCounts = $state.raw<ReadonlyMap<string, number>>(new Map());
   readonly rows = $derived(treeRows(this.runs, this.branches, this.childCounts));
+  /** How far its table was scrolled. */
+  top = 0;
   #next: string | null = null;
   #query: Params = {};
   #generation = 0;

@@ -33,3 +33,6 @@ export class Selection {
     this.#anchor = "";
   }
 }
+
+/** The selection of the pages of runs: it stays while one looks at a run or another experiment. */
+export const selection = new Selection();
