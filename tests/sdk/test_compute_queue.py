@@ -21,6 +21,8 @@ from runstream.exceptions import ComputeTargetException, UserErrorException
 from runstream.job import Job, run_directory, write_job
 from runstream_schemas.settings import Settings
 
+from .conftest import serve
+
 
 @pytest.fixture
 def narrow(workspace: Workspace) -> Iterator[str]:
@@ -71,6 +73,31 @@ def test_one_place_a_killed_runner_and_a_canceled_run(
     assert ended == ["Completed", "Canceled", "Completed"]
     assert order(tmp_path) == [runs[0].id, runs[2].id]  # neither the canceled one, nor one twice
     until(lambda: not [one for one in entries(settings).values() if one.target == "narrow"])
+
+
+def test_the_queue_outlives_the_service_and_its_runner(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    workspace = Workspace(workspace_name="w")
+    settings = workspace._settings
+    attach(settings, "w", TargetRecord("narrow", "local", concurrency=1))
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "train.py").write_text(
+        f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)\n"
+    )
+    config = ScriptRunConfig(str(tmp_path / "project"), "train.py", compute_target="narrow")
+    with serve(home) as service:
+        runs = [Experiment(workspace, "e").submit(config) for _ in range(2)]
+        until(lambda: runs[0].get_status() == "Running")
+        service.kill()  # first: it would start another runner
+        service.wait()
+        os.kill(runner(settings), signal.SIGKILL)
+    assert len(entries(settings)) == 2
+    with serve(home):
+        (tmp_path / "go").touch()
+        assert [run.wait_for_completion()["status"] for run in runs] == ["Completed"] * 2
+        until(lambda: not entries(settings))
 
 
 def runner(settings: Settings) -> int:
