@@ -420,6 +420,23 @@ def test_a_backlog_of_ended_runs_is_read_run_after_run(directory: Path) -> None:
     assert "live" in begun[:20]  # a live run does not wait for them
 
 
+def test_small_ended_runs_are_handed_out_together(directory: Path) -> None:
+    settings = settings_for(directory)
+    for number in range(50):
+        writer = spool.open_run(settings, f"run-{number}")
+        writer.log("x", number)
+        writer.status("complete")
+        writer.close()
+    collector = Collector(settings)
+    items = collector.collect(1 << 20)
+    assert {item.source.run_id for item in items} == {f"run-{number}" for number in range(50)}
+    for item in items:
+        collector.stored(item)
+    list(collector.collect(1 << 20, now=True))
+    assert collector.sources == {}
+    assert collector._of_run("run-0") == []
+
+
 def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:
     writer = spool.open_run(settings_for(directory), "run")
     writer.status("create", {"experiment": "e"})
