@@ -117,7 +117,7 @@ class ServiceClient:
         *,
         body: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
-        patience: float = AWAY_TIMEOUT,
+        patience: float | None = None,
     ) -> Response:
         """One request, repeated while the service is away; every request of the API may be repeated.
 
@@ -127,10 +127,11 @@ class ServiceClient:
             params: query parameters; a name may come several times.
             body: content; a file must be seekable and is sent from its current position.
             headers: further headers. A file's `Content-Length` has to be among them.
-            patience: seconds to go on trying while the service is away.
+            patience: seconds to go on trying while the service is away; default `AWAY_TIMEOUT`.
         """
         import http.client
 
+        patience = AWAY_TIMEOUT if patience is None else patience
         start = body.tell() if body is not None and not isinstance(body, bytes) else 0
         deadline = time.monotonic() + patience
         while True:
@@ -162,7 +163,7 @@ class ServiceClient:
             show: Callable[[int], None] | None = None
             while True:
                 # If the file was replaced meanwhile, all of the new one is sent.
-                rest = {"Range": f"bytes={done}-", "If-Range": tag} if done and tag else None
+                rest = {"Range": f"bytes={done}-", **({"If-Range": tag} if tag else {})} if done else None
                 with self._answer("GET", path, (), None, rest, 0) as answer:
                     if answer.status != 206:
                         target.seek(0)
@@ -214,14 +215,14 @@ class ServiceClient:
         body: bytes | IO[bytes] | None,
         headers: Mapping[str, str] | None,
         start: int,
-        patience: float = AWAY_TIMEOUT,
+        patience: float | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         import http.client
         from urllib.parse import urlencode
 
         target = f"{path}?{urlencode(params)}" if params else path
-        deadline = time.monotonic() + patience
-        pause = 0.05
+        deadline = time.monotonic() + (AWAY_TIMEOUT if patience is None else patience)
+        pause, fresh = 0.05, False
         while True:
             if body is not None and not isinstance(body, bytes):
                 body.seek(start)
@@ -231,6 +232,11 @@ class ServiceClient:
                 self._drop()
                 if not self.settings.url:
                     self._address = None  # the embedded service may be back on another port
+                if (
+                    not fresh
+                ):  # a kept connection may have been closed long ago: that alone does not make a service away
+                    fresh = True
+                    continue
                 if time.monotonic() + pause > deadline:
                     raise self._away(error) from error
             else:
