@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from ..exceptions import UserErrorException
 
@@ -103,7 +103,7 @@ def space_of(wanted: Mapping[str, Any]) -> dict[str, Distribution]:
     if not wanted:
         raise UserErrorException("a sweep needs a parameter to vary: {'lr': [0.1, 0.01]}")
     space: dict[str, Distribution] = {}
-    for name, item in wanted.items():
+    for name, item in cast(Mapping[Any, Any], wanted).items():
         if not isinstance(name, str) or not name:
             raise UserErrorException(f"parameter {name!r}: a name has to be a text that is not empty")
         known = (Choice, Uniform, LogUniform, Integer)
