@@ -38,10 +38,6 @@ export class RunList {
     return this.total + this.rows.length - this.runs.length;
   }
 
-  get done(): boolean {
-    return this.loaded && this.#next === null;
-  }
-
   /** Start anew with these parameters; what is shown stays until the answer is there. */
   async load(query: Params): Promise<void> {
     this.#query = query;

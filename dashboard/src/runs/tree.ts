@@ -13,6 +13,8 @@ export interface Row {
   /** How many children it has; 0 where they are not shown as such. */
   children: number;
   open: boolean;
+  /** Whether only the first of its children are there. */
+  cut: boolean;
   /** Whether it is the best of its siblings, by the metric its parent is after. */
   best: boolean;
 }
@@ -24,7 +26,9 @@ export function treeRows(runs: readonly Run[], branches: ReadonlyMap<string, Bra
   const rows: Row[] = [];
   const add = (run: Run, depth: number, best: boolean) => {
     const branch = depth < DEEPEST ? branches.get(run.run_id) : undefined;
-    rows.push({ run, depth, children: branch?.children.length || (counts.get(run.run_id) ?? 0), open: branch !== undefined, best });
+    const counted = counts.get(run.run_id) ?? 0;
+    const cut = branch?.more ?? false;
+    rows.push({ run, depth, children: branch && !cut ? branch.children.length : counted, open: branch !== undefined, cut, best });
     if (!branch) return;
     const winner = bestChild(run, branch.children);
     for (const child of branch.children) add(child, depth + 1, child.run_id === winner);
@@ -51,7 +55,7 @@ export function goalOf(parent: Run): Goal | null {
 
 /** The best child: the one its sweep named, else by the sweep's metric; null where nothing says what is good. */
 export function bestChild(parent: Run, children: readonly Run[]): string | null {
-  const named = parent.properties.best_child_run_id;
+  const named = parent.tags.best_run_id ?? parent.properties.best_child_run_id;
   if (named && children.some((child) => child.run_id === named)) return named;
   const goal = goalOf(parent);
   if (!goal) return null;
