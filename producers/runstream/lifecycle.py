@@ -178,6 +178,7 @@ class Lifecycle(RunLogs):
             AzureMLException: not stored within that time.
             ServiceException: the service is away.
         """
+        self._await_snapshot()
         if not settle(self._client, self._id, timeout_seconds):
             raise AzureMLException(f"Failed to flush task queue within {timeout_seconds} seconds")
 
