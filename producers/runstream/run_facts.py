@@ -31,7 +31,8 @@ class RunFacts(RunHandle):
     def get_detailed_status(self) -> dict[str, str | None]:
         """The status now, and what it is waiting for: `{"status", "details"}`."""
         status = self.get_status()
-        return {"status": status, "details": None}
+        waits = f"The run waits for a place at the compute target {self._record.target}."
+        return {"status": status, "details": waits if status == "Queued" else None}
 
     def get_tags(self) -> dict[str, str | None]:
         """The tags now.

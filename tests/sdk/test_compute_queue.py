@@ -64,6 +64,10 @@ def test_one_place_a_killed_runner_and_a_canceled_run(
     assert [run.status for run in runs] == ["Starting", "Queued", "Queued"]
     until(lambda: order(tmp_path) == [runs[0].id])
     assert [run.get_status() for run in runs[1:]] == ["Queued", "Queued"]
+    assert runs[2].get_detailed_status() == {
+        "status": "Queued",
+        "details": "The run waits for a place at the compute target narrow.",
+    }
 
     os.kill(runner(settings), signal.SIGKILL)
     runs[1].cancel()  # nobody is there to see it
