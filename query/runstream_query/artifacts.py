@@ -1,8 +1,8 @@
 """Files of runs: streamed into the store, whole or not there, with their checksum; read back in ranges.
 
-Names are given out once: whoever stores a path first owns it, and the same bytes again are welcome; only what was collected by
-itself gives way (see `claim`). The row in `artifacts` decides: it is inserted before the file appears and committed after, so that of two writers of one name the second waits for
-the first and then compares checksums.
+Names are given out once: whoever stores a path first owns it, and the same bytes again are welcome; only what was collected
+by itself gives way (see `claim`). The row in `artifacts` decides: it is inserted before the file appears and committed
+after, so that of two writers of one name the second waits for the first and then compares checksums.
 """
 
 from __future__ import annotations

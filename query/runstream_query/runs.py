@@ -475,7 +475,6 @@ def _is_selective(wanted: RunFilter) -> bool:
             wanted.ancestor,
             wanted.tags,
             wanted.properties,
-            wanted.metrics,
             wanted.words,
         )
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runstream_consumers.ranking import rank_runs
-from runstream_query.runs import Order, RunFilter, list_runs
+from runstream_query.runs import MetricFilter, Order, RunFilter, list_runs
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .conftest import utc
@@ -46,6 +46,7 @@ async def test_ranked_or_not_the_order_is_the_same(database: Any, stat: str) -> 
         if chance.random() < 0.2:
             await database.add_chunk(key, n.to_bytes(16, "big"), [(KEY, Kind.FLOAT, 0, 0, 0, 1.0)])
     wanted = [RunFilter(), RunFilter(experiment="one"), RunFilter(status=["Completed"], archived=None)]
+    wanted.append(RunFilter(metrics=[MetricFilter("m", "max", ">", 1.5)]))
     asked = [(order, one) for order in (f"metric:m:{stat}", f"-metric:m:{stat}") for one in wanted]
     before = [await pages(database, *one) for one in asked]
     assert await rank_runs(database.pool) > 10
