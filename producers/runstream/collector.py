@@ -224,7 +224,9 @@ class Collector:
                 collected.append(item)
                 size += item.size
             if ended and not source.reader.has_more():
-                self._draining.remove(source)  # a small run is read whole: it leaves its place to the next at once
+                self._draining.remove(
+                    source
+                )  # a small run is read whole: it leaves its place to the next at once
             if size >= max_bytes:
                 self._turn = start + number + 1
                 break
