@@ -115,7 +115,7 @@ class HeldVectors:
         self._query = query
         self._held: OrderedDict[Key, Vector] = OrderedDict()
         self._points = 0
-        self._locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[tuple[str, ...], ...], asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, run_ids: Sequence[str], names: Sequence[str]) -> dict[Key, Vector]:
         """Metrics of runs as they are stored now; those that do not exist are absent.
@@ -124,7 +124,7 @@ class HeldVectors:
             StoreError: a Parquet file is missing or damaged.
         """
         # Of many who follow a run the first one reads, the others find it read.
-        lock = self._locks.setdefault(tuple(run_ids), asyncio.Lock())
+        lock = self._locks.setdefault((tuple(run_ids), tuple(names)), asyncio.Lock())
         async with lock:
             counts = await self._counts(self._query.pool, run_ids, names)
             stale = [key for key, count in counts.items() if len(self._held.get(key, ())) != count]
