@@ -46,14 +46,6 @@ def test_a_run_starts_logs_and_ends(run: Run, tmp_path: Path) -> None:
     assert list((tmp_path / "home" / "spool").glob("*/*.seg"))
 
 
-def test_starting_is_quick(workspace: Workspace) -> None:
-    Experiment(workspace, "quick").start_logging().complete()
-    began = time.perf_counter()
-    for _ in range(10):
-        Experiment(workspace, "quick").start_logging().complete()
-    assert (time.perf_counter() - began) / 10 < 0.05
-
-
 def test_reading_raises_after_a_bounded_wait(run: Run) -> None:
     began = time.monotonic()
     with pytest.raises(ServiceException, match="runstream up") as away:
@@ -217,9 +209,9 @@ def test_text_of_a_run(run: Run) -> None:
 
 def test_importing_is_light() -> None:
     code = (
-        "import sys, time; began = time.perf_counter(); import runstream; spent = time.perf_counter() - began;"
-        "heavy = {'numpy', 'pyarrow', 'aiokafka', 'asyncio', 'duckdb'} & set(sys.modules);"
-        "print(spent < 0.1, sorted(heavy))"
+        "import sys; before = set(sys.modules); import runstream;"
+        "heavy = {'numpy', 'pyarrow', 'aiokafka', 'asyncio', 'duckdb', 'typing', 'http', 'json'} & (set(sys.modules) - before);"
+        "print(sorted(heavy))"
     )
     path = os.pathsep.join(part for part in sys.path if part)
     result = subprocess.run(
@@ -229,4 +221,4 @@ def test_importing_is_light() -> None:
         text=True,
         check=True,
     )
-    assert result.stdout.split(maxsplit=1) == ["True", "[]\n"]
+    assert result.stdout == "[]\n"
