@@ -88,7 +88,7 @@ def main() -> int:
 
 def _section(name: str, measured: dict[str, Any], *, write: bool) -> str:
     """Heading, machine, table, notes and plots; the plots are written as files beside the page."""
-    parts = [f"### {name}", _machine()]
+    parts = [f"### {name}", f"{machine()}; medians"]
     if measured["results"]:
         parts.append(table([Result(**item) for item in measured["results"]]))
     parts.extend(measured["notes"])
@@ -100,10 +100,11 @@ def _section(name: str, measured: dict[str, Any], *, write: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The day, and what it was measured on."""
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"CPython {platform.python_version()}; medians"
+        f"CPython {platform.python_version()}"
     )
 
 

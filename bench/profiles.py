@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from .__main__ import machine
 from .cluster import Cluster, cluster, go, start_writers
 from .growth import environment_of
 from .load import role
@@ -28,6 +29,9 @@ RATE = 200
 """Samples a second."""
 
 OURS = ("runstream", "bench")
+EAGER = {"RUNSTREAM_COMPACT_BYTES": str(1 << 20), "RUNSTREAM_COMPACT_INTERVAL": "0.5"}
+"""So that runs which still log are compacted meanwhile."""
+
 FOREIGN = ("Postgres", "Kafka", "other")
 
 
@@ -53,14 +57,14 @@ def main() -> int:
     sections = []
     for kafka in (False, True):
         with (
-            cluster(kafka=kafka, settings={"RUNSTREAM_COMPACT_BYTES": "8388608"}) as made,
+            cluster(kafka=kafka, settings=EAGER) as made,
             environment_of(made),
         ):
             made.up()
             profiles = take(made, spy, options.seconds)
         sections.append(f"### {'Through Kafka' if kafka else 'Embedded'}\n")
         sections += [table(profile, options.seconds) for profile in profiles]
-    text = "\n".join(sections)
+    text = "\n".join([f"{machine()}\n", *sections])
     print(text)
     if options.write:
         before, _, rest = PAGE.read_text().partition(BEGIN)
