@@ -162,7 +162,7 @@ def test_a_table_of_one_system_is_as_before() -> None:
 
 def test_why_an_installation_failed_holds_no_path() -> None:
     assert (
-        environments.last_line("Collecting\nerror: no wheel in /root/x for y\n\n")
+        environments.last_line("Collecting\nerror: no wheel in /elsewhere/x for y\n\n")
         == "error: no wheel in for y"
     )
     with pytest.raises(environments.NoEnvironmentError, match="could not be installed"):
