@@ -172,7 +172,10 @@ def test_a_killed_driver_goes_on(served_home: Path, workspace: Workspace, tmp_pa
     assert begun.read_text().split() == ["0", "1", "2", "3", "3", "4"]
     parent = workspace.get_run(f"s-{workspace.name}")
     assert parent.status == "Completed"
-    assert [trial.run_id for trial in sweep.load(parent).trials][3:] == [f"{parent.id}_3_1", f"{parent.id}_4"]
+    assert [trial.run_id for trial in sweep.load(parent).trials][3:] == [
+        f"{parent.id}_3_1",
+        f"{parent.id}_4_1",
+    ]
     killed = workspace.get_run(f"{parent.id}_3")
     assert killed.get_details()["error"]["error"]["code"] == "ProcessDied"
 

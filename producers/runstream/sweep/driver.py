@@ -24,7 +24,19 @@ from .scripts import ScriptCrew
 from .search import OptunaSearch, search_of
 from .space import document_of, space_of
 from .stopping import Halving, Median
-from .trial import BEST_RUN, BEST_VALUE, GOAL, SPEC, Aim, Sweep, Trial, best_of, run_id_of, stored_trials
+from .trial import (
+    BEST_RUN,
+    BEST_VALUE,
+    GOAL,
+    SPEC,
+    Aim,
+    Sweep,
+    Trial,
+    attempt_of,
+    best_of,
+    run_id_of,
+    stored_trials,
+)
 
 PARENT_TYPE = "hyperdrive"
 """Type of a sweep's run: the reproduced API's word for it. Such a run is asked to cancel, and its driver answers."""
@@ -201,6 +213,7 @@ class Driver:
         self._attempts: dict[int, int] = {}
         self._curves: dict[int, list[tuple[int, float]]] = {}
         self._next = 0
+        self._session = 0
         self._exhausted = False
         self._asked = time.monotonic()
 
@@ -214,6 +227,9 @@ class Driver:
         """Take over the stored trials: finished ones count, scripts at work are followed, lost ones are run again."""
         settle(self.parent._client, self.parent.id)
         found = self._decided()
+        if found:
+            # A killed driver's last trials may not be stored yet: their ids must not be given out again.
+            self._session = 1 + max(attempt_of(self.parent.id, trial.run_id) for trial in found)
         finished = [trial for trial in found if trial.finished]
         if self.stop is not None and finished:
             self._read_curves(finished)
@@ -264,8 +280,8 @@ class Driver:
 
     def _run_again(self, assignment: Assignment) -> None:
         number = assignment.number
-        parts = assignment.run_id.removeprefix(f"{self.parent.id}_").split("_")
-        self._attempts[number] = attempt = (int(parts[1]) if parts[1:] else 0) + 1
+        attempt = max(attempt_of(self.parent.id, assignment.run_id) + 1, self._session)
+        self._attempts[number] = self._attempts.get(number, 0) + 1
         again = Assignment(number, run_id_of(self.parent.id, number, attempt), assignment.parameters)
         self._again.append(again)
 
@@ -299,7 +315,7 @@ class Driver:
             self._exhausted = True
             return None
         self._next += 1
-        return Assignment(number, run_id_of(self.parent.id, number), parameters)
+        return Assignment(number, run_id_of(self.parent.id, number, self._session), parameters)
 
     def _judge(self, point: Point) -> str:
         """Why the trial of a point is to stop, or ''."""

@@ -23,7 +23,7 @@ PARAMETERS = "sweep_parameters"
 SPEC, GOAL = "sweep", "primary_metric_config"
 BEST_RUN, BEST_VALUE, STOPPED = "best_run_id", "best_value", "stopped"
 
-_NUMBERS = re.compile(r"_(\d+)(?:_\d+)?")
+_NUMBERS = re.compile(r"_(\d+)(?:_(\d+))?")
 _LOST = frozenset({"ProcessDied", "WorkerLost", "ComputeTargetError", "SystemError"})
 """Codes of failures that are not the trial's own."""
 
@@ -161,6 +161,12 @@ def number_of(parent: str, run_id: str) -> int | None:
     """Number of the trial of an id; None: it is another run's."""
     found = _NUMBERS.fullmatch(run_id.removeprefix(parent))
     return int(found[1]) if found else None
+
+
+def attempt_of(parent: str, run_id: str) -> int:
+    """The second number of an id; 0 without one."""
+    found = _NUMBERS.fullmatch(run_id.removeprefix(parent))
+    return int(found[2] or 0) if found else 0
 
 
 def trial_of(parent: str, record: RunRecord, aim: Aim) -> Trial:
