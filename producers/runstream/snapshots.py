@@ -145,8 +145,12 @@ def _found(path: Path, settings: Settings, leave_out: Iterable[Path]) -> Iterabl
         )
     # Reading a segment of the spool would also take its lock away from this process, which then counts as dead.
     own = [settings.home_path, settings.spool_path]
+    real = Path(os.path.realpath(path))
+    copies = os.path.realpath(
+        settings.home_path / "runs"
+    )  # of the source of submitted runs, which may submit more
     for directory in own:
-        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
+        if real.is_relative_to(os.path.realpath(directory)) and not real.is_relative_to(copies):
             raise SnapshotException(
                 f"{path} lies in runstream's own directory {directory} and holds no source; "
                 "start the script elsewhere, or pass snapshot_directory=None"

@@ -9,6 +9,7 @@ atomic; a build without the GIL takes a lock instead. Forks: a child starts a so
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import struct
@@ -532,8 +533,6 @@ class RunWriter:
                 return
 
     def _fail(self, error: OSError, now: float) -> None:
-        import errno
-
         first_time = not self._retry_at
         self._retry_at = now + _RETRY_SECONDS
         if isinstance(error, _QuotaReached):

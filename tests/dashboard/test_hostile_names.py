@@ -43,7 +43,7 @@ def test_hostile_names_are_shown_as_they_are(open_page: Open, site: Site) -> Non
     assert record["display_name"] == HOSTILE
 
     page = open_page("/")
-    page.get_by_role("link", name="onerror").first.wait_for()
+    page.locator(f'a[href="/runs/{run_id}"]').wait_for()
     assert page.evaluate("window.hit") is None
     page = open_page(f"/runs/{run_id}")
     page.get_by_role("heading", name="onerror").first.wait_for()
@@ -51,7 +51,7 @@ def test_hostile_names_are_shown_as_they_are(open_page: Open, site: Site) -> Non
         tab.click()
         assert page.evaluate("window.hit") is None
     page = open_page(f"/compare?runs={run_id},{site.runs[0]}")
-    page.get_by_text("onerror").first.wait_for()
+    page.get_by_text("onerror").filter(visible=True).first.wait_for()
     assert page.evaluate("window.hit") is None
 
 
