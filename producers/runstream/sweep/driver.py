@@ -16,6 +16,7 @@ from ..exceptions import ServiceException, UserErrorException
 from ..experiment import Experiment
 from ..lifecycle import Lifecycle
 from ..reading import fetch_metrics, settle
+from ..record import TERMINAL
 from ..run import Run
 from ..script_run_config import ScriptRunConfig
 from .local import LocalCrew
@@ -43,6 +44,7 @@ PARENT_TYPE = "hyperdrive"
 
 _ASK_SECONDS = 2.0  # between two questions whether the sweep was canceled
 _WAIT_SECONDS = 0.5
+_STORED_SECONDS = 30.0
 _DECIDE_SECONDS = 90.0  # until it must be known what became of an earlier driver's trials
 _MOST_ATTEMPTS = 3
 
@@ -149,6 +151,7 @@ def run(
         if own:
             parent.fail(error)
         raise
+    _await_stored(parent, len(driver.trials))
     sweep = Sweep(parent, aim, driver.trials, driver.best)
     if own:
         _end(parent, sweep, canceled)
@@ -181,6 +184,23 @@ def _describe(
                 "or choose another run_id"
             )
     return int(known["seed"])
+
+
+def _await_stored(parent: Run, trials: int) -> None:
+    """Wait until what the trials wrote can be read: they are other processes, whose writes no reader of ours waits for."""
+    deadline = time.monotonic() + _STORED_SECONDS
+    question = [("parent", parent.id), ("count", "1"), ("limit", "1")]
+    question += [("status", status) for status in sorted(TERMINAL)]
+    pause = 0.02
+    try:
+        while sum(parent._client.get_json("/api/v1/runs", question)["count"].values()) < trials:
+            if time.monotonic() > deadline:
+                _log.warning("sweep %s: not all of its trials are stored yet", parent.id)
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+    except ServiceException as error:
+        _log.warning("sweep %s: whether its trials are stored is not known: %s", parent.id, error)
 
 
 def _end(parent: Run, sweep: Sweep, canceled: bool) -> None:
