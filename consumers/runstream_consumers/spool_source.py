@@ -29,7 +29,9 @@ class SpoolSource:
         self._load_offsets = load_offsets
         self._next = 0
         self._noted: deque[Collected] = deque()
-        self._out: dict[int, list[Collected]] = {}
+        # By the batch itself: after `lost` a new batch may begin at the offset of one that is still being stored.
+        self._out: dict[int, tuple[Fetched, list[Collected]]] = {}
+        self._reading = asyncio.Lock()
         self.partition = Partition("", "spool", str(settings.spool_path), 0)
 
     async def start(self) -> None:
@@ -46,9 +48,10 @@ class SpoolSource:
         """What is due in the spool; see `source.Source.fetch`."""
         deadline = time.monotonic() + timeout
         while True:
-            items = await asyncio.to_thread(self._work, max_bytes)
-            if items:
-                return [self._fetched(items)]
+            async with self._reading:
+                items = await asyncio.to_thread(self._work, max_bytes)
+                if items:
+                    return [self._fetched(items)]
             rest = deadline - time.monotonic()
             if rest <= 0:
                 return []
@@ -63,20 +66,23 @@ class SpoolSource:
     def _fetched(self, items: list[Collected]) -> Fetched:
         start = self._next
         self._next += 1
-        self._out[start] = items
         events = [event for item in items for event in item.events]
-        return Fetched(self.partition, start, self._next, events, size=sum(item.size for item in items))
+        fetched = Fetched(self.partition, start, self._next, events, size=sum(item.size for item in items))
+        self._out[id(fetched)] = fetched, items
+        return fetched
 
     async def stored(self, fetched: Fetched) -> None:
         """Give the segments back; see `source.Source.stored`."""
-        self._noted.extend(self._out.pop(fetched.start, ()))
+        _, items = self._out.pop(id(fetched), (fetched, []))
+        self._noted.extend(items)
 
     async def lost(self, partition: Partition) -> None:
         """Read again what was not stored; see `source.Source.lost`."""
-        self._out.clear()
-        self._noted.clear()
-        self.collector.forget()
-        await self._reload()
+        async with self._reading:
+            self._out.clear()
+            self._noted.clear()
+            self.collector.forget()
+            await self._reload()
 
     def lag(self) -> int:
         """Sources with something that is not stored; see `source.Source.lag`."""

@@ -432,7 +432,8 @@ class Collector:
         )
 
     def _remove(self, source: CollectedSource) -> None:
-        if self.sources.pop(source.reader.directory.name, None) is not None:
+        if self.sources.get(source.reader.directory.name) is source:  # else it was forgotten meanwhile
+            del self.sources[source.reader.directory.name]
             family = self._by_run[source.run_id]
             family.remove(source)
             if not family:
