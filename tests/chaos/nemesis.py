@@ -238,9 +238,16 @@ class Trial:
         for process in self.trainers.values():
             process.wait(60)
         self.up()
-        os.environ.update(
-            {key: value for key, value in self.environment.items() if key.startswith("RUNSTREAM_")}
-        )
+        before = dict(os.environ)
+        os.environ.update(self.environment)
+        try:
+            return self._check_runs()
+        finally:
+            # What runs after this in the process must not see the trial's database.
+            os.environ.clear()
+            os.environ.update(before)
+
+    def _check_runs(self) -> dict[str, int]:
         from runstream.core import Workspace
 
         workspace = Workspace.get("default")

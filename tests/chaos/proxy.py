@@ -62,7 +62,11 @@ class Proxy:
     def _connect(self) -> socket.socket:
         if isinstance(self.upstream, str):
             server = socket.socket(socket.AF_UNIX)
-            server.connect(self.upstream)
+            try:
+                server.connect(self.upstream)
+            except OSError:
+                server.close()
+                raise
             return server
         return socket.create_connection(self.upstream, timeout=5)
 
