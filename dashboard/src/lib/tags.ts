@@ -12,14 +12,19 @@ export interface TagChanges {
   remove?: string[];
 }
 
-/** What the rows change about these tags: null for nothing, a text says what is wrong with them. */
-export function tagChanges(before: Readonly<Record<string, string | null>>, rows: readonly TagRow[]): TagChanges | null | string {
+/** Tags as rows. */
+export function tagRows(tags: Readonly<Record<string, string | null>>): TagRow[] {
+  return Object.entries(tags).map(([key, value]) => ({ key, value: value ?? "", plain: value === null }));
+}
+
+/** What the rows change about these tags, null for nothing; throws an Error that says what is wrong with them. */
+export function tagChanges(before: Readonly<Record<string, string | null>>, rows: readonly TagRow[]): TagChanges | null {
   const after = new Map<string, string | null>();
   for (const row of rows) {
     const key = row.key.trim();
     if (!key && !row.value) continue;
-    if (!key) return `The tag of the value "${row.value}" has no name.`;
-    if (after.has(key)) return `There are two tags named "${key}".`;
+    if (!key) throw new Error(`The tag of the value "${row.value}" has no name.`);
+    if (after.has(key)) throw new Error(`There are two tags named "${key}".`);
     after.set(key, row.plain ? null : row.value);
   }
   const set = Object.fromEntries([...after].filter(([key, value]) => !(key in before) || before[key] !== value));
