@@ -18,7 +18,7 @@ from runstream_schemas.settings import Settings
 
 from .cli import settings_of
 from .home import open_home
-from .service import detach, log_to_stderr, run_blocking, stop_at_signals
+from .service import detach, do_without_pandas, log_to_stderr, run_blocking, stop_at_signals
 
 logger = logging.getLogger("runstream")
 
@@ -106,6 +106,7 @@ async def _prepare_database(settings: Settings) -> None:
 
 def _run(options: argparse.Namespace, settings: Settings, role: Role) -> int:
     log_to_stderr(settings.log_level)
+    do_without_pandas()
     if options.parent:
         end_with(options.parent)
 

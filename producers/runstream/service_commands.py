@@ -89,11 +89,12 @@ def _last_line(home: Home) -> str:
 
 
 def _serve(settings: Settings, started_by_itself: bool) -> int:
-    from .service import detach, log_to_stderr, run_blocking, run_service
+    from .service import detach, do_without_pandas, log_to_stderr, run_blocking, run_service
 
     if started_by_itself:
         detach()
     log_to_stderr(settings.log_level)
+    do_without_pandas()
     shown = not started_by_itself and sys.stdout.isatty()
 
     def ready(info: ServiceInfo) -> None:
