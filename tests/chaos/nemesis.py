@@ -1,71 +1,45 @@
-"""Kills and stops the processes of a home at random, by a seed; then checks that every acknowledged value is there once.
+"""Kills, stops and hinders the processes of a home at random, by a seed; then checks that all that was logged is there once.
 
-`python -m tests.chaos.nemesis --seconds 60 --seed 1 [--kafka] [--network]` runs it by hand. With `--network` broker and
-database are reached by proxies, which are slow, cut connections or let nobody in.
+`python -m tests.chaos.nemesis --seconds 60 --seed 1 [--kafka] [--network] [--disk] [--topics]` runs it by hand:
+
+- always: kill -9, stop and continue every process, all at once too; clocks that jump; a reader at random moments;
+- kafka: also the broker and each role, more consumers, records delivered again in another order;
+- network: broker and database are reached by proxies, which are slow, cut connections or let nobody in;
+- disk: the spool lies on a small tmpfs that is full now and then (root only);
+- topics: a topic is deleted with all it holds, and made again.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from runstream_consumers.kafka_server import KafkaServer
-from runstream_consumers.postgres_server import SOCKET_PORT, PostgresServer
+from runstream_consumers.postgres_server import PostgresServer
+from runstream_schemas.settings import Settings
 
-from .proxy import Proxy
+from .broker import delete_topic, deliver_again, make_missing_topics
+from .checks import Expected, check_files, check_run, check_stored, is_settled
+from .network import Network
 
-TRAINERS = 4
-
-
-class Network:
-    """A broker and a database of their own, each behind a proxy."""
-
-    def __init__(self, home: Path) -> None:
-        self.kafka, self.postgres = KafkaServer(home / "kafka"), PostgresServer(home / "postgres")
-        self.postgres.start()
-        self.database = Proxy(str(self.postgres.data_dir / f".s.PGSQL.{SOCKET_PORT}"))
-        self.kafka.start()
-        host, _, port = self.kafka.bootstrap.rpartition(":")
-        self.kafka.stop()
-        self.broker = Proxy((host, int(port)))
-        # What the broker tells its clients to connect to is the proxy.
-        address = f"CLIENT://127.0.0.1:{self.broker.port}"
-        self.kafka = KafkaServer(home / "kafka", properties={"advertised.listeners": address})
-        self.kafka.start()
-
-    @property
-    def dsn(self) -> str:
-        """Address of the database, by its proxy."""
-        parts = urlsplit(self.postgres.dsn)
-        user = parts.netloc.rpartition("@")[0]
-        return f"postgresql://{user}@127.0.0.1:{self.database.port}{parts.path}"
-
-    def repair(self) -> None:
-        """Let everybody in, and start what was killed."""
-        for proxy in (self.broker, self.database):
-            proxy.delay, proxy.closed = 0.0, False
-        for server in (self.postgres, self.kafka):
-            if not server.running:
-                server.start()
-
-    def end(self) -> None:
-        """Stop both."""
-        for proxy in (self.broker, self.database):
-            proxy.stop()
-        self.kafka.stop()
-        self.postgres.stop()
+TRAINERS = 8
+MORE_CONSUMERS = 2
+SPOOL_BYTES = 12 << 20
+"""Size of the small disk of a trial with `disk`."""
+FAULTS = ("kafka", "network", "disk", "topics")
 
 
 @dataclass(slots=True)
@@ -73,24 +47,33 @@ class Trial:
     """One home under attack.
 
     Attributes:
+        faults: which of FAULTS, besides those that are always there.
         trainers: run id to process.
+        extra: consumers beside those of the home.
         done: what was done, second by second, to print when a check fails.
     """
 
     home: Path
-    kafka: bool
+    faults: AbstractSet[str]
     chance: random.Random
     network: Network | None = None
     trainers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    killed: set[str] = field(default_factory=set)
+    extra: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    reader: subprocess.Popen[bytes] | None = None
     done: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def kafka(self) -> bool:
+        """Whether there is a broker."""
+        return bool({"kafka", "network", "topics"} & self.faults)
 
     @property
     def environment(self) -> dict[str, str]:
         """What every process of the trial gets."""
         root = Path(__file__).parents[2]
-        paths = [str(root / part) for part in ("schemas", "producers", "consumers", "query")]
+        clock = str(Path(__file__).parent / "clock")
+        paths = [clock, *(str(root / part) for part in ("schemas", "producers", "consumers", "query"))]
         reached = {"RUNSTREAM_DATABASE": self.network.dsn} if self.network else {}
         return {
             **os.environ,
@@ -101,8 +84,19 @@ class Trial:
             "RUNSTREAM_COMPACT_INTERVAL": "0.5",
             "RUNSTREAM_COMPACT_BYTES": "200000",
             "RUNSTREAM_COMPACT_CLAIM_GRACE": "10",
+            "RUNSTREAM_TRASH_GRACE": "5",
+            "RUNSTREAM_TOPIC_PARTITIONS": "4",
+            "CHAOS_CLOCK": str(self.home / "clock"),
             "PYTHONPATH": os.pathsep.join(paths),
         }
+
+    @property
+    def settings(self) -> Settings:
+        """What leads to the broker and, past the proxy, to the database."""
+        server = self.network.postgres if self.network else PostgresServer(self.home / "postgres")
+        info = self.home / "service.json"
+        kafka = str(json.loads(info.read_text()).get("kafka", "")) if info.exists() else ""
+        return Settings(home=str(self.home), kafka=kafka, database=server.dsn, topic_partitions=4)
 
     def note(self, text: str) -> None:
         """Remember what was done."""
@@ -121,8 +115,20 @@ class Trial:
             check=False,
         )
         if check and done.returncode:
-            raise AssertionError(f"runstream {' '.join(words)}: {done.stderr or done.stdout}\n{self.log()}")
+            raise AssertionError(f"runstream {' '.join(words)}: {done.stderr or done.stdout}")
         return done.stdout
+
+    def prepare(self) -> None:
+        """What has to be there before anything starts."""
+        self.set_clock(0.0)
+        if "disk" in self.faults:
+            (self.home / "spool").mkdir(mode=0o700)
+            size = f"size={SPOOL_BYTES}"
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.home / "spool")], check=True
+            )
+        if "network" in self.faults:
+            self.network = Network(self.home)
 
     def up(self) -> None:
         """Make sure the services run."""
@@ -135,27 +141,26 @@ class Trial:
     def start_trainer(self) -> None:
         """One more trainer, on a run of its own."""
         run_id = f"run-{len(self.trainers)}"
-        words = [
-            sys.executable,
-            "-m",
-            "tests.chaos.trainer",
-            run_id,
-            str(self.home / f"{run_id}.progress"),
-            str(self.home / "stop"),
-        ]
-        self.trainers[run_id] = subprocess.Popen(
-            [*words, str(self.chance.choice([0.001, 0.01, 0.1]))],
-            env=self.environment,
-            cwd=Path(__file__).parents[2],
-        )
+        progress = str(self.home / f"{run_id}.progress")
+        rest = str(self.chance.choice([0.001, 0.01, 0.1]))
+        self.trainers[run_id] = self._python("trainer", run_id, progress, str(self.home / "stop"), rest)
+
+    def start_reader(self) -> None:
+        """The reader at random moments."""
+        files = [str(self.home / name) for name in ("wrong", "stop")]
+        seed, gaps = str(self.chance.randrange(10**6)), "1" if {"topics", "disk"} & self.faults else "0"
+        self.reader = self._python("reader", str(self.home), *files, seed, gaps)
+
+    def _python(self, module: str, *words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"tests.chaos.{module}", *words]
+        return subprocess.Popen(command, env=self.environment, cwd=Path(__file__).parents[2])
 
     def victims(self) -> dict[int, str]:
         """The services' processes by pid, with a name."""
         found = {}
-        trainers = {process.pid for process in self.trainers.values()}
         for entry in Path("/proc").iterdir():
             try:
-                if not entry.name.isdigit() or int(entry.name) in trainers | {os.getpid()}:
+                if not entry.name.isdigit() or int(entry.name) == os.getpid():
                     continue
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 mine = (
@@ -178,53 +183,142 @@ class Trial:
 
     def attack(self, seconds: float) -> None:
         """Do harm for so long, with pauses in which the services come up again."""
+        harms = [
+            self.kill,
+            self.kill,
+            self.kill,
+            self.stop,
+            self.stop,
+            self.kill_trainer,
+            self.kill_trainer,
+            self.jump,
+        ]
+        harms += [self.kill_all] if not self.kafka else [self.add_consumer, self.deliver_again]
+        harms += [self.cut, self.cut, self.slow, self.refuse] if self.network else []
+        harms += [self.fill_disk, self.fill_disk] if "disk" in self.faults else []
+        harms += [self.delete_topic] if "topics" in self.faults else []
         deadline = time.monotonic() + seconds
-        stopped: list[int] = []
         while time.monotonic() < deadline:
             time.sleep(self.chance.uniform(0.2, 2.5))
-            for pid in stopped:
-                _signal(pid, signal.SIGCONT)
-            stopped.clear()
-            actions = ["kill", "kill", "stop", "trainer", "everything" if not self.kafka else "kill"]
-            if self.network:
-                self.network.repair()
-                actions += ["cut", "cut", "slow", "refuse"]
-            action = self.chance.choice(actions)
-            victims = self.victims()
-            if self.network and action in ("cut", "slow", "refuse"):
-                name = self.chance.choice(["broker", "database"])
-                proxy = self.network.broker if name == "broker" else self.network.database
-                if action == "cut":
-                    proxy.cut()
-                elif action == "slow":
-                    proxy.delay = self.chance.uniform(0.05, 0.5)
-                else:
-                    proxy.closed = True
-                    proxy.cut()
-                self.note(f"{action} connections to the {name}")
-            elif action == "trainer":
-                alive = [run for run, process in self.trainers.items() if process.poll() is None]
-                run_id = self.chance.choice(alive)
-                self.trainers[run_id].kill()
-                self.trainers[run_id].wait()
-                self.killed.add(run_id)
-                self.note(f"kill -9 trainer {run_id}")
-                self.start_trainer()
-            elif action == "everything":
-                for pid in victims:
-                    _signal(pid, signal.SIGKILL)
-                self.note("kill -9 all services")
-            elif victims:
-                pid = self.chance.choice(sorted(victims))
-                _signal(pid, signal.SIGKILL if action == "kill" else signal.SIGSTOP)
-                self.note(f"{'kill -9' if action == 'kill' else 'stop'} {victims[pid]} ({pid})")
-                if action == "stop":
-                    stopped.append(pid)
+            self.mend()
+            self.chance.choice(harms)()
             if "up" not in " ".join(self.victims().values()):
                 self.note("up")
                 self.up()
-        for pid in stopped:
+            self.look()
+        self.mend()
+
+    def mend(self) -> None:
+        """Let what was stopped, filled or shut go on; what was killed is started by its keeper, or by `up`."""
+        for pid in self.victims():
             _signal(pid, signal.SIGCONT)
+        (self.home / "spool" / "filler").unlink(missing_ok=True)
+        if self.network:
+            self.network.repair()
+        if "topics" in self.faults:
+            make_missing_topics(self.settings)
+
+    def look(self) -> None:
+        """Raise what the reader found."""
+        wrong = self.home / "wrong"
+        assert not wrong.exists(), f"a reader saw: {wrong.read_text()}"
+
+    def kill(self) -> None:
+        """kill -9 one process."""
+        self._send(signal.SIGKILL, "kill -9")
+
+    def stop(self) -> None:
+        """SIGSTOP one process, until the next harm is done."""
+        self._send(signal.SIGSTOP, "stop")
+
+    def _send(self, number: int, name: str) -> None:
+        victims = self.victims()
+        if victims:
+            pid = self.chance.choice(sorted(victims))
+            _signal(pid, number)
+            self.note(f"{name} {victims[pid]} ({pid})")
+
+    def kill_all(self) -> None:
+        """kill -9 all services."""
+        for pid in self.victims():
+            _signal(pid, signal.SIGKILL)
+        self.note("kill -9 all services")
+
+    def kill_trainer(self) -> None:
+        """kill -9 a trainer, and start another run."""
+        alive = [run for run, process in self.trainers.items() if process.poll() is None]
+        run_id = self.chance.choice(alive)
+        self.trainers[run_id].kill()
+        self.trainers[run_id].wait()
+        self.note(f"kill -9 trainer {run_id}")
+        self.start_trainer()
+
+    def jump(self) -> None:
+        """Set the clock of all our processes, by up to an hour ahead or back."""
+        offset = self.chance.choice([-1, 1]) * 10 ** self.chance.uniform(-1, 3.5)
+        self.set_clock(offset)
+        self.note(f"clock {offset:+.1f} s")
+
+    def set_clock(self, offset: float) -> None:
+        """How many seconds our processes' clocks are ahead."""
+        descriptor = os.open(self.home / "clock", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.pwrite(descriptor, struct.pack("d", offset), 0)
+        os.close(descriptor)
+
+    def add_consumer(self) -> None:
+        """A consumer more than the home has; with MORE_CONSUMERS there, one less."""
+        alive = [process for process in self.extra if process.poll() is None]
+        if len(alive) >= MORE_CONSUMERS:
+            alive[0].terminate()
+            alive[0].wait(60)
+            self.note(f"end consumer ({alive[0].pid})")
+            return
+        settings = self.settings
+        reached = {"RUNSTREAM_KAFKA": settings.kafka, "RUNSTREAM_DATABASE": settings.database}
+        if settings.kafka:
+            with (self.home / "log" / "consumer-more.log").open("ab") as log:
+                command = [sys.executable, "-P", "-m", "runstream", "consumer"]
+                environment = {**self.environment, **reached}
+                self.extra.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+            self.note(f"one more consumer ({self.extra[-1].pid})")
+
+    def deliver_again(self) -> None:
+        """Records a second time, out of order."""
+        if (settings := self.settings).kafka:
+            self.note(f"{deliver_again(settings, self.chance)} records delivered again")
+
+    def delete_topic(self) -> None:
+        """A topic goes, with what nobody has stored yet."""
+        if (settings := self.settings).kafka:
+            self.note(f"topic {delete_topic(settings, self.chance) or 'not'} deleted")
+
+    def fill_disk(self) -> None:
+        """No room in the spool, until the next harm is done."""
+        with contextlib.suppress(OSError), (self.home / "spool" / "filler").open("wb") as filler:
+            while True:
+                filler.write(bytes(1 << 16))
+                filler.flush()
+        self.note("disk full")
+
+    def _connections(self) -> str:
+        return self.chance.choice(["broker", "database"])
+
+    def cut(self) -> None:
+        """Break every connection to a server."""
+        getattr(self.network, name := self._connections()).cut()
+        self.note(f"cut connections to the {name}")
+
+    def slow(self) -> None:
+        """Every piece waits, until the next harm is done."""
+        getattr(self.network, name := self._connections()).delay = self.chance.uniform(0.05, 0.5)
+        self.note(f"slow connections to the {name}")
+
+    def refuse(self) -> None:
+        """Break every connection and let nobody in, until the next harm is done."""
+        proxy = getattr(self.network, name := self._connections())
+        proxy.closed = True
+        proxy.cut()
+        self.note(f"no connections to the {name}")
 
     # --- the check ---
 
@@ -235,8 +329,10 @@ class Trial:
             run id to values of one series.
         """
         (self.home / "stop").touch()
-        for process in self.trainers.values():
+        for process in [*self.trainers.values(), self.reader]:
+            assert process is not None
             process.wait(60)
+        self.look()
         self.up()
         before = dict(os.environ)
         os.environ.update(self.environment)
@@ -251,82 +347,33 @@ class Trial:
         from runstream.core import Workspace
 
         workspace = Workspace.get("default")
-        counts = {}
-        for run_id in self.trainers:
-            acknowledged, finished = self._progress(run_id)
-            run = self._settled(workspace, run_id, "Completed" if finished else "Failed")
-            metrics = run.get_metrics() if acknowledged else {}
-            n = len(_listed(metrics.get("int")))
-            assert n >= acknowledged, (
-                f"{run_id}: {acknowledged} values were acknowledged, {n} are there\n{self.log()}"
-            )
-            assert not finished or n == acknowledged, f"{run_id}: {n} values of {acknowledged}\n{self.log()}"
-            assert _listed(metrics.get("int")) == list(range(n)), f"{run_id}: not 0..{n}\n{self.log()}"
-            floats = _listed(metrics.get("float"))
-            assert floats == [i / 2 for i in range(len(floats))], f"{run_id}: floats\n{self.log()}"
-            assert 0 <= len(floats) - n <= 1, f"{run_id}: {len(floats)} floats, {n} ints\n{self.log()}"
-            hundreds = list(range(100, n + 1, 100))
-            rows = metrics.get("rows", {"i": [], "text": []})
-            found = _listed(rows["i"])
-            assert found == hundreds[: len(found)], f"{run_id}: rows\n{self.log()}"
-            assert len(found) >= acknowledged // 100, f"{run_id}: {len(found)} rows\n{self.log()}"
-            assert _listed(rows["text"]) == [f"row {i}" for i in found], (
-                f"{run_id}: texts of rows\n{self.log()}"
-            )
-            if acknowledged:
-                assert int(run.get_tags()["latest"]) >= acknowledged, f"{run_id}: tag\n{self.log()}"
-            counts[run_id] = n
-        self._check_files(counts)
+        runs = [self._expected(run_id) for run_id in self.trainers]
+        seen = {}
+        for expected in runs:
+            run = self._settled(workspace, expected.run_id, "Completed" if expected.finished else "Failed")
+            seen[expected.run_id] = check_run(run, expected)
+        counts = {run_id: len(vectors.get("int", [])) for run_id, vectors in seen.items()}
+        check_stored(self.settings, runs, seen)
+        check_files(self.home / "store", counts)
         return counts
 
-    def _progress(self, run_id: str) -> tuple[int, bool]:
+    def _expected(self, run_id: str) -> Expected:
         path = self.home / f"{run_id}.progress"
         text = path.read_text() if path.exists() else ""
-        return int(text[:12] or 0), text.endswith("done")
+        gaps, drops = "topics" in self.faults, "disk" in self.faults
+        return Expected(run_id, int(text[:12] or 0), text.endswith("done"), gaps=gaps, drops=drops)
 
     def _settled(self, workspace: Any, run_id: str, status: str) -> Any:
         deadline = time.monotonic() + 120
-        why = "never seen"
+        why: object = "never seen"
         while time.monotonic() < deadline:
             with contextlib.suppress(Exception):
                 run = workspace.get_run(run_id)
                 why = run.get_status()
-                if (
-                    why == status
-                    and self._query(f"select settled from runs where run_id = '{run_id}'") == "True"
-                ):
+                if why == status and is_settled(self.settings, run_id):
                     return run
             time.sleep(0.5)
-        raise AssertionError(f"{run_id}: expected {status} and settled, it is {why}\n{self.log()}")
-
-    def _query(self, sql: str) -> str:
-        return self.command("sql", sql, "-o", "tsv").strip().splitlines()[-1].strip().capitalize()
-
-    def _check_files(self, counts: dict[str, int]) -> None:
-        """A plain glob over the Parquet files shows every point of every settled run exactly once, soon after its end."""
-        import duckdb
-
-        glob = self.home / "store" / "metrics" / "**" / "*.parquet"
-        deadline = time.monotonic() + 240
-        found: dict[str, tuple[int, int]] = {}
-        while time.monotonic() < deadline:
-            with contextlib.suppress(duckdb.IOException):
-                query = f"""
-                    select run_id, count(*), count(distinct int_value) from '{glob}' where name = 'int' group by run_id
-                """
-                rows = duckdb.connect().execute(query).fetchall()
-                found = {run_id: (total, distinct) for run_id, total, distinct in rows}
-                if all(found.get(run_id) == (n, n) for run_id, n in counts.items() if n):
-                    return
-            time.sleep(1)
-        wrong = {
-            run_id: (n, found.get(run_id))
-            for run_id, n in counts.items()
-            if n and found.get(run_id) != (n, n)
-        }
-        raise AssertionError(
-            f"the files show other points, (logged, (rows, distinct)): {wrong}\n{self.log()}"
-        )
+        raise AssertionError(f"{run_id}: expected {status} and settled, it is {why}")
 
     def log(self) -> str:
         """What was done, and the last lines of the services' logs."""
@@ -338,7 +385,7 @@ class Trial:
 
     def end(self) -> None:
         """End every process and remove the home."""
-        for process in self.trainers.values():
+        for process in [*self.trainers.values(), *self.extra, *([self.reader] if self.reader else [])]:
             if process.poll() is None:
                 process.kill()
             process.wait()
@@ -347,11 +394,9 @@ class Trial:
             self.network.end()
         for pid in self.victims():
             _signal(pid, signal.SIGKILL)
+        if "disk" in self.faults:
+            subprocess.run(["umount", "--lazy", str(self.home / "spool")], check=False)
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _signal(pid: int, number: int) -> None:
@@ -359,17 +404,23 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def run_trial(seconds: float, seed: int, *, kafka: bool, network: bool = False) -> dict[str, int]:
-    """A trial from start to end; raises AssertionError with all that was done if something is not as it must be."""
-    trial = Trial(Path(tempfile.mkdtemp(prefix="rsc")), kafka or network, random.Random(seed))
+def run_trial(seconds: float, seed: int, faults: AbstractSet[str] = frozenset()) -> dict[str, int]:
+    """A trial from start to end.
+
+    Raises:
+        AssertionError: something is not as it must be; the text holds all that was done, and the end of the logs.
+    """
+    trial = Trial(Path(tempfile.mkdtemp(prefix="rsc")), faults, random.Random(seed))
     try:
-        if network:
-            trial.network = Network(trial.home)
+        trial.prepare()
         trial.up()
         for _ in range(TRAINERS):
             trial.start_trainer()
+        trial.start_reader()
         trial.attack(seconds)
         return trial.check()
+    except Exception as error:
+        raise AssertionError(f"{error}\n{trial.log()}") from error
     finally:
         trial.end()
 
@@ -378,9 +429,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    parser.add_argument("--kafka", action="store_true")
-    parser.add_argument("--network", action="store_true")
+    for fault in FAULTS:
+        parser.add_argument(f"--{fault}", action="store_true")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    counts = run_trial(options.seconds, options.seed, kafka=options.kafka, network=options.network)
+    counts = run_trial(options.seconds, options.seed, {fault for fault in FAULTS if getattr(options, fault)})
     print(f"{len(counts)} runs, {sum(counts.values())} values of each series, each there exactly once")

@@ -1,0 +1,199 @@
+"""What has to be true when everything has come to rest: of what readers see, of the database, and of the files."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from runstream_consumers.sweep import sweep_files
+from runstream_schemas.database import connect, create_pool
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import Store, open_store
+
+from .reader import impossible, listed
+
+REST_SECONDS = 240.0
+"""How long the compactors may take until all is in files."""
+POINTS_OF_A_HUNDRED = 2 * 100 + 2 + 2
+"""What a trainer logs between two notes: float and int, one dict of two, one row of two columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a trainer noted of its run, and what happened to it.
+
+    Attributes:
+        acknowledged: values of each of two series for which `log` had returned when it noted them.
+        finished: it ended by itself: nothing was logged after that.
+        gaps: a topic was deleted with what it held, so that values may be missing where the run says so.
+        drops: the disk was full, so that values may be missing if the run counts them.
+    """
+
+    run_id: str
+    acknowledged: int
+    finished: bool
+    gaps: bool = False
+    drops: bool = False
+
+
+def check_run(run: Any, expected: Expected) -> dict[str, list[Any]]:
+    """One settled run as the SDK shows it.
+
+    Returns:
+        Every series as a list, a table's columns as `name.column`.
+
+    Raises:
+        AssertionError: something is lost, doubled, out of order, or other than it was written.
+    """
+    metrics = run.get_metrics() if expected.acknowledged else {}
+    vectors = {name: listed(value) for name, value in metrics.items() if name != "rows"}
+    vectors |= {f"rows.{column}": listed(value) for column, value in metrics.get("rows", {}).items()}
+    name, complete = expected.run_id, not expected.gaps and not expected.drops
+    problem = impossible(metrics, 0, expected.acknowledged + 10**9, gaps=not complete)
+    assert not problem, f"{name}: {problem}"
+    found = len(vectors.get("int", []))
+    if complete:
+        assert found >= expected.acknowledged, (
+            f"{name}: {expected.acknowledged} acknowledged, {found} are there"
+        )
+        hundreds = len(vectors.get("rows.i", []))
+        assert hundreds >= expected.acknowledged // 100, f"{name}: {hundreds} rows"
+        assert not expected.finished or found == expected.acknowledged, (
+            f"{name}: {found} of {expected.acknowledged}"
+        )
+    if expected.acknowledged and not expected.gaps:
+        latest = int(run.get_tags()["latest"])
+        assert latest >= expected.acknowledged, f"{name}: tag {latest} of {expected.acknowledged}"
+        assert not expected.finished or latest == expected.acknowledged, f"{name}: tag {latest}"
+    return vectors
+
+
+def is_settled(settings: Settings, run_id: str) -> bool:
+    """Whether all that the ended run's sources have is stored."""
+
+    async def whole() -> bool:
+        connection = await connect(settings)
+        try:
+            return bool(await connection.fetchval("select settled_at from runs where run_id = $1", run_id))
+        finally:
+            await connection.close()
+
+    return asyncio.run(whole())
+
+
+def check_stored(settings: Settings, runs: list[Expected], vectors: dict[str, dict[str, list[Any]]]) -> None:
+    """The database, the manifest and the files.
+
+    Args:
+        settings: of the home, with the address of the database.
+        vectors: run id to what readers saw.
+
+    Raises:
+        AssertionError: summaries that are not those of the vectors, points in two places or in none, a file nobody
+            knows, a drop that nobody explains.
+    """
+    asyncio.run(_check_stored(settings, runs, vectors))
+
+
+async def _check_stored(
+    settings: Settings, runs: list[Expected], vectors: dict[str, dict[str, list[Any]]]
+) -> None:
+    store = open_store(settings)
+    async with await create_pool(settings) as pool:
+        await _until(lambda: _at_rest(pool), "points are in the hot tier, or a claim is open")
+        for expected in runs:
+            await _check_row(pool, expected, vectors[expected.run_id])
+        await sweep_files(pool, store, grace=0.0, keep=0.0)
+        live = {row["path"] for row in await pool.fetch("select path from files where state = 'live'")}
+        there = {path for kind in ("metrics", "tables") for path in _files(store, kind)}
+        assert there == {path for path in live if not path.startswith("runs")}, (
+            f"files without a row: {sorted(there - live)}; rows without a file: {sorted(live - there)}"
+        )
+
+
+async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[str, list[Any]]) -> None:
+    name = expected.run_id
+    run = await pool.fetchrow("select *, (select count(*) from gaps g where g.run_key = r.key) as gaps"
+                              " from runs r where run_id = $1", name)  # fmt: skip
+    assert run is not None, f"{name}: no row"
+    for row in await pool.fetch(
+        'select x.name, x."column", s.* from summaries s join series x on x.id = s.series_id where run_key = $1',
+        run["key"],
+    ):
+        series = f"{row['name']}.{row['column']}" if row["column"] else row["name"]
+        values = vectors.pop(series)
+        assert row["count"] == len(values), (
+            f"{name}: {series} has {len(values)} values, its summary {row['count']}"
+        )
+        if isinstance(values[0], (int, float)):
+            facts = [values[0], min(values), max(values), math.fsum(values)]
+            shown = [row["first"], row["min"], row["max"], row["sum"]]
+            assert all(map(math.isclose, facts, shown)), (
+                f"{name}: summary of {series} {shown}, values say {facts}"
+            )
+        vectors[series] = values
+    points = sum(len(values) for values in vectors.values())
+    rows = await pool.fetchval(
+        "select coalesce(sum(fr.rows), 0) from file_runs fr join files f on f.id = fr.file_id"
+        " where f.state = 'live' and run_key = $1",
+        run["key"],
+    )
+    assert rows == points, f"{name}: {points} points are read, {rows} are in files"
+    waiting = await pool.fetchval(
+        "select count(*) from sources where run_key = $1 and ahead <> '{}'", run["key"]
+    )
+    if not expected.gaps:
+        assert (run["gaps"], waiting) == (0, 0), f"{name}: {run['gaps']} gaps, {waiting} sources beyond one"
+    if not expected.drops:
+        assert run["dropped"] == 0, f"{name}: {run['dropped']} points dropped without a reason"
+    noted = expected.acknowledged // 100 * POINTS_OF_A_HUNDRED
+    if not run["gaps"]:
+        assert points + run["dropped"] >= noted, (
+            f"{name}: {points} points and {run['dropped']} drops of {noted}"
+        )
+        if expected.finished:
+            assert points + run["dropped"] == noted, f"{name}: {points} and {run['dropped']} drops of {noted}"
+
+
+async def _at_rest(pool: asyncpg.Pool[Any]) -> bool:
+    hot = await pool.fetchval("select count(*) from chunks")
+    return not hot and not await pool.fetchval(
+        "select count(*) from files where state <> 'live' and kind <> 'runs'"
+    )
+
+
+async def _until(condition: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+    deadline = time.monotonic() + REST_SECONDS
+    while not await condition():
+        assert time.monotonic() < deadline, f"after {REST_SECONDS:.0f} s {otherwise}"
+        await asyncio.sleep(0.3)
+
+
+def _files(store: Store, kind: str) -> list[str]:
+    return [entry.path for entry in store.list(kind) if entry.path.endswith(".parquet")]
+
+
+def check_files(store: Path, counts: dict[str, int]) -> None:
+    """A plain glob over the Parquet files shows every point of every run exactly once.
+
+    Args:
+        store: root of the files.
+        counts: run id to values of the series `int`.
+    """
+    import duckdb
+
+    query = f"""
+        select run_id, count(*), count(distinct int_value) from '{store / "metrics" / "**" / "*.parquet"}'
+        where name = 'int' group by run_id
+    """
+    rows = duckdb.connect().execute(query).fetchall()
+    found = {run_id: (total, distinct) for run_id, total, distinct in rows}
+    expected = {run_id: (n, n) for run_id, n in counts.items() if n}
+    assert found == expected, f"files show (rows, values) {found}, logged were {expected}"
