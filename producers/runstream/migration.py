@@ -27,6 +27,8 @@ _SUFFIXES = (".py", ".ipynb", ".sh")
 _PIP_PACKAGE = re.compile(r"^[\s\-\"']*(azureml[-_][\w-]+)", re.ASCII)
 _REQUIREMENTS = re.compile(r"(requirements.*\.txt|.*(conda|env).*\.ya?ml)$", re.IGNORECASE)
 _PYTHON_CELLS = ("%%time", "%%timeit", "%%capture", "%%prun")
+_SHELL_CELLS = ("%%bash", "%%sh", "%%script", "%%cmd", "%%system", "%%!")
+_WRITES = re.compile(r"%%(?:write)?file\s+(?:(?:-a|--append)\s+)?[\"']?(.+?)[\"']?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,13 +356,19 @@ def _notebook(found: Migration) -> None:
         (number, cell) for number, cell in enumerate(document["cells"], 1) if cell["cell_type"] == "code"
     ]
     sources = [(number, cell, _python_of(_text(cell))) for number, cell in cells]
-    bound = any(_binds_root(tree) for _, _, source in sources if (tree := _parsed(source)) is not None)
+    bound = any(
+        _binds_root(tree)
+        for _, cell, source in sources
+        if not _written(_text(cell)) and (tree := _parsed(source)) is not None
+    )
     for number, cell, source in sources:
-        found.findings += _of_text(found.path, _text(cell), number)
+        found.findings += _of_cell(found.path, _text(cell), number)
         if ROOT not in source:
             continue
         try:
-            after, findings = migrate_source(source, found.path, bound, number)
+            # A script that a cell writes to a file is a program of its own.
+            own = None if _written(_text(cell)) else bound
+            after, findings = migrate_source(source, found.path, own, number)
         except SyntaxError as error:
             why = f"not Python 3 ({error.msg}): cell left as it is"
             found.findings.append(Finding(found.path, (error.lineno or 1,), "syntax error", why, number))
@@ -420,10 +428,16 @@ def _python_of(source: str) -> str:
     """A cell with what only IPython understands taken out, line by line."""
     lines = _lines(source)
     if lines and lines[0].startswith("%%"):
-        if not lines[0].startswith(_PYTHON_CELLS):
+        if not lines[0].startswith(_PYTHON_CELLS) and not _written(source).endswith(".py"):
             return "\n" * source.count("\n")
         lines[0] = "\n"
     return "".join(_python_line(line) for line in lines)
+
+
+def _written(source: str) -> str:
+    """The file a cell writes with `%%writefile`; '' when it writes none."""
+    match = _WRITES.match(source.partition("\n")[0])
+    return match[1] if match else ""
 
 
 def _python_line(line: str) -> str:
@@ -438,15 +452,29 @@ def _python_line(line: str) -> str:
 # --- what is only listed ---
 
 
-def _of_text(path: Path, text: str, cell: int | None = None) -> Iterator[Finding]:
-    """Commands of shells and packages of requirements; in a notebook's cell those behind `!` and `%`."""
+def _of_cell(path: Path, source: str, cell: int) -> Iterator[Finding]:
+    """The same in a notebook's cell: in what it writes or gives to a shell, elsewhere behind `!` and `%`."""
+    first = source.partition("\n")[0]
+    written = _written(first)
+    whole = bool(_REQUIREMENTS.match(written) or written.endswith(".sh") or first.startswith(_SHELL_CELLS))
+    lines = [
+        line if (whole and number) or line.lstrip().startswith(("!", "%")) else ""
+        for number, line in enumerate(_lines(source))
+    ]
+    # A line of a requirements file holds nothing else; of a command, the package may stand anywhere.
+    pattern = _PIP_PACKAGE if _REQUIREMENTS.match(written) else re.compile(r".*\b(azureml-[\w-]+)", re.ASCII)
+    yield from _of_text(path, "\n".join(line.rstrip("\r\n") for line in lines), cell, pattern)
+
+
+def _of_text(
+    path: Path, text: str, cell: int | None = None, pattern: re.Pattern[str] = _PIP_PACKAGE
+) -> Iterator[Finding]:
+    """Commands of shells and packages of requirements."""
     for number, line in enumerate(text.splitlines(), 1):
-        if cell is not None and not line.lstrip().startswith(("!", "%")):
-            continue
         for command in sorted(COMMANDS, key=len, reverse=True):
             if re.search(rf"\b{command}\b", line):
                 yield Finding(path, (number,), command, COMMANDS[command], cell)
                 break
-        package = _PIP_PACKAGE.match(line) if cell is None else re.search(r"\b(azureml-[\w-]+)", line)
+        package = pattern.match(line)
         if package and "azureml-logs" not in line and path.suffix != ".sh":
             yield Finding(path, (number,), package.group(1), "the package runstream", cell)

@@ -154,6 +154,31 @@ def test_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not [one for one in migrate(project) if one.before != one.after], "a second time nothing is left"
 
 
+def test_what_a_notebook_writes_is_a_file_of_its_own(tmp_path: Path) -> None:
+    cells = [
+        "azureml = 5",
+        "%%writefile $folder/train.py\n\nimport azureml.core\nprint(azureml.core.VERSION)",
+        "%%writefile -a 'more train.py'\nfrom azureml.core import Webservice\n",
+        "print(azureml)",
+        "%%writefile notes.md\nimport azureml.core",
+        "%%file conda_env.yml\n- pip:\n  - azureml-sdk",
+        "%%bash\npip install -q azureml-core\naz ml run list",
+    ]
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(notebook(*cells)))
+    (found,) = migrate(path)
+    after = ["".join(cell["source"]) for cell in json.loads(found.after)["cells"][1:]]
+    assert after[1] == "%%writefile $folder/train.py\n\nimport runstream.core\nprint(runstream.core.VERSION)"
+    assert after[2] == "%%writefile -a 'more train.py'\nfrom runstream.core import Webservice\n"
+    assert [after[n] for n in (0, 3, 4, 5, 6)] == [cells[n] for n in (0, 3, 4, 5, 6)]
+    assert [(one.cell, one.lines, one.name) for one in found.findings] == [
+        (4, (2,), "azureml.core.Webservice"),
+        (7, (3,), "azureml-sdk"),
+        (8, (2,), "azureml-core"),
+        (8, (3,), "az ml"),
+    ]
+
+
 def test_diff_can_be_applied(project: Path, tmp_path: Path) -> None:
     (project / "old.py").unlink()
     (project / "train.py").write_text("import azureml.core\nprint(azureml.core.VERSION)\n")
