@@ -63,6 +63,35 @@ HOLDS_WORD: Final = """(
     or exists (
         select from tags k where k.run_key = r.key and not k.removed and strpos(lower(k.value), lower({word})) > 0))"""
 
+# A text that is a number, as a number; else NaN, which Postgres sorts above all numbers. What would overflow is a text.
+NUMBER: Final = """case when length({text}) < 60 and {text} ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{{1,2}})?$'
+    then {text}::float8 else 'NaN' end"""
+
+LABELS: Final = {
+    "tag": "(select k.value from tags k where k.run_key = r.key and k.key = {key} and not k.removed)",
+    "property": "(select k.value from properties k where k.run_key = r.key and k.key = {key})",
+    # What a sweep gave the run, else an argument of its script: `--key value` or `--key=value`.
+    "param": """coalesce((
+        select k.value::jsonb ->> {key} from properties k
+        where k.run_key = r.key and k.key = 'sweep_parameters' and k.value is json object
+    ), (
+        select case when a.word in ('--' || {key}, '-' || {key})
+            then case when a.next is null or a.next ~ '^--?[A-Za-z_]' then 'yes' else a.next end
+            else substr(a.word, strpos(a.word, '=') + 1) end
+        from (
+            select w.word, lead(w.word) over (order by w.place) as next, w.place
+            from jsonb_array_elements_text(
+                case jsonb_typeof(r.details #> '{{runDefinition,arguments}}') when 'array'
+                    then r.details #> '{{runDefinition,arguments}}' end
+            ) with ordinality w (word, place)
+        ) a
+        where a.word in ('--' || {key}, '-' || {key})
+            or starts_with(a.word, '--' || {key} || '=') or starts_with(a.word, '-' || {key} || '=')
+        order by a.place limit 1
+    ))""",
+}
+"""What a run is labelled with under a key, as a text: its tags, its properties, its script's arguments."""
+
 COUNT_RUNS: Final = """
 select r.status, count(*) as runs
 from runs r left join experiments e on e.id = r.experiment_id {joins}

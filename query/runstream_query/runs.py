@@ -74,6 +74,17 @@ class MetricFilter:
     value: float
 
 
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """A comparison with a tag, property or parameter: as a number, e.g. `LabelFilter("tag", "lr", "<", 0.1)`, as a text, or
+    `ANY`: to have it, whatever the operator. A run without it does not pass."""
+
+    kind: str
+    key: str
+    operator: str
+    value: float | str | _Unset
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """Which runs to list; everything given must hold.
@@ -84,6 +95,8 @@ class RunFilter:
         started_from, started_to: `start_time` in [from, to).
         archived: False: neither the run nor its experiment, unless `experiment` names it; True: only those; None: both.
         words: each occurs in the name, id, experiment, description or the value of a tag, in any case.
+        longer, shorter: seconds between start and end, or until now for a run that has not ended.
+        without: none of these may hold.
     """
 
     workspace: str | None = None
@@ -101,11 +114,16 @@ class RunFilter:
     archived: bool | None = False
     metrics: Sequence[MetricFilter] = ()
     words: Sequence[str] = ()
+    labels: Sequence[LabelFilter] = ()
+    longer: float | None = None
+    shorter: float | None = None
+    without: Sequence[RunFilter] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Order of a list: by a column of the runs, or by a statistic of a metric; runs without the value come last.
+    """Order of a list: by a column of the runs, a statistic of a metric, or a tag, property or parameter (numbers by their
+    value, before texts); runs without the value come last.
 
     `created` never changes, so paging by it sees every run exactly once whatever happens meanwhile.
     """
@@ -114,10 +132,11 @@ class Order:
     metric: str | None = None
     stat: str = "last"
     descending: bool = True
+    label: tuple[str, str] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Order:
-        """Read `start_time`, `-start_time`, `metric:NAME:min` or `-metric:NAME:last`; a minus is descending.
+        """Read `start_time`, `-start_time`, `metric:NAME:min`, `-metric:NAME:last` or `tag:KEY`; a minus is descending.
 
         Raises:
             QueryError: no such column or statistic.
@@ -129,14 +148,27 @@ class Order:
             if not name or stat not in STATS:
                 raise QueryError(f"order={text!r}: expected metric:NAME:STAT with one of {', '.join(STATS)}")
             return cls(metric=name, stat=stat, descending=descending)
+        kind, _, key = body.partition(":")
+        if kind in queries.LABELS and key:
+            return cls(label=(kind, key), descending=descending)
         if body not in _COLUMNS:
             raise QueryError(
-                f"order={text!r}: no such column; use one of {', '.join(_COLUMNS)} or metric:NAME:STAT"
+                f"order={text!r}: no such column; use one of {', '.join(_COLUMNS)}, metric:NAME:STAT, "
+                f"or one of {', '.join(queries.LABELS)} with :KEY"
             )
         return cls(column=body, descending=descending)
 
+    @property
+    def sql_type(self) -> str:
+        """Postgres' type of what is ordered by."""
+        if self.label is not None:
+            return "text"
+        return "float8" if self.metric is not None else _COLUMNS[self.column][1]
+
     def __str__(self) -> str:
         body = self.column if self.metric is None else f"metric:{self.metric}:{self.stat}"
+        if self.label is not None:
+            body = ":".join(self.label)
         return ("-" if self.descending else "") + body
 
 
@@ -301,7 +333,7 @@ async def list_runs(
     for part in ("value", "null"):
         if part == "value" and position is not None and position[0] is None:
             continue
-        if part == "null" and (order.metric is None and order.column in ("created", "run_id", "status")):
+        if part == "null" and str(order).lstrip("-") in ("created", "run_id", "status"):
             continue  # never null
         here = position if position is not None and (position[0] is None) == (part == "null") else None
         text, arguments = _page_sql(wanted, order, part == "value", here, limit + 1 - len(rows))
@@ -414,20 +446,29 @@ def _page_sql(
     if with_value and order.metric is not None and order.stat in _RANKED and not _is_selective(wanted):
         return _ranked_sql(statement, order, position, limit)
     direction, beyond = ("desc nulls last", "<") if order.descending else ("asc", ">")
-    if order.metric is None:
-        value, kind = _COLUMNS[order.column]
+    if order.label is not None:
+        name, key = order.label
+        label = queries.LABELS[name].format(key=statement.bind(key, "text"))
+        statement.joins.append(f'cross join lateral (select {label} collate "C" as value) l')
+        value = "l.value"
+    elif order.metric is None:
+        value, _ = _COLUMNS[order.column]
     else:
-        value, kind = _statistic("o", order.stat), "float8"
+        value = _statistic("o", order.stat)
         metric = queries.METRIC_ID.format(name=statement.bind(order.metric, "text"))
         statement.joins.append(
             f"{'' if with_value else 'left '}join summaries o on o.run_key = r.key and o.series_id = {metric}"
         )
     if with_value:
+        # Texts that are numbers come in the order of these, before the others.
+        by_number = queries.NUMBER if order.label is not None else "{text}"
+        ranks = [by_number.format(text=value), *([value] if order.label is not None else [])]
         statement.where.append(f"{value} is not null")
         if position is not None:
-            last, key = statement.bind(position[0], kind), statement.bind(position[1], "int8")
-            statement.where.append(f"({value}, r.key) {beyond} ({last}, {key})")
-        by = f"{value} {direction}, r.key {direction}"
+            last, row = statement.bind(position[0], order.sql_type), statement.bind(position[1], "int8")
+            bounds = [by_number.format(text=last), *([last] if order.label is not None else [])]
+            statement.where.append(f"({', '.join(ranks)}, r.key) {beyond} ({', '.join(bounds)}, {row})")
+        by = ", ".join(f"{rank} {direction}" for rank in [*ranks, "r.key"])
     else:
         statement.where.append(f"{value} is null")
         if position is not None:
@@ -476,6 +517,7 @@ def _is_selective(wanted: RunFilter) -> bool:
             wanted.tags,
             wanted.properties,
             wanted.words,
+            wanted.labels,
         )
     )
 
@@ -557,6 +599,28 @@ def _filter(statement: _Statement, wanted: RunFilter) -> None:
             f"and m.series_id = {queries.METRIC_ID.format(name=name)}"
             f" and {_statistic('m', metric.stat)} {operator} {bind(float(metric.value), 'float8')})"
         )
+    for label in wanted.labels:
+        held = queries.LABELS[label.kind].format(key=bind(label.key, "text"))
+        operator = _OPERATORS.get(label.operator, "=")
+        if isinstance(label.value, _Unset):
+            where.append(f"{held} is not null")
+        elif isinstance(label.value, str):
+            where.append(f"{held} {operator} {bind(label.value, 'text')}")
+        else:
+            number = f"nullif({queries.NUMBER.format(text='held.value')}, 'NaN')"
+            where.append(
+                f"exists (select from (select {held} as value) held "
+                f"where {number} {operator} {bind(label.value, 'float8')})"
+            )
+    seconds = "extract(epoch from coalesce(r.end_time, now()) - r.start_time)"
+    if wanted.longer is not None:
+        where.append(f"{seconds} > {bind(wanted.longer, 'float8')}")
+    if wanted.shorter is not None:
+        where.append(f"{seconds} < {bind(wanted.shorter, 'float8')}")
+    for unwanted in wanted.without:
+        inner = _Statement(statement.arguments)
+        _filter(inner, unwanted)
+        where.append(f"({' and '.join(inner.where or ['true'])}) is not true")
 
 
 # --- cursors ---------------------------------------------------------------------------------------------------------
@@ -574,11 +638,10 @@ def _write_cursor(order: Order, value: Any, key: int) -> str:
 def _read_cursor(text: str, order: Order) -> tuple[Any, int]:
     try:
         made_for, value, key = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        kind = "float8" if order.metric is not None else _COLUMNS[order.column][1]
         if made_for == str(order):
             if value is not None:
                 read = {"timestamptz": datetime.fromisoformat, "float8": float, "int8": int, "text": str}[
-                    kind
+                    order.sql_type
                 ]
                 value = read(value)  # type: ignore[operator]
             return value, int(key)

@@ -12,6 +12,7 @@ import pytest
 
 from runstream_query.runs import (
     ANY,
+    LabelFilter,
     MetricFilter,
     Order,
     RunFilter,
@@ -60,6 +61,13 @@ async def filled(database: Any) -> Any:
     await label(database, "tags", c, "q", "high", removed=True)
     await label(database, "tags", c, "other", "=x")
     await label(database, "properties", a, "author", "me")
+    await label(database, "properties", b, "sweep_parameters", '{"lr": 0.1, "epochs": 3}')
+    await label(database, "properties", c, "sweep_parameters", "no JSON")
+    for run, words in ((a, '["--fast", "--lr", "10.5"]'), (c, '["data.csv", "--lr=2e-3"]')):
+        await database.pool.execute(
+            "update runs set details = jsonb_build_object('runDefinition', jsonb_build_object('arguments', $2::jsonb)) "
+            "where key = $1", run, words,
+        )  # fmt: skip
     for run, low, last in ((a, 0.5, 3.0), (b, 0.1, math.nan), (c, 0.9, 1.0), (d, 0.0, 0.0)):
         await database.add_summary(
             run, "val/loss:x", min=low, last=last, sum=2.0, finite=4, max=5.0, first=1.0
@@ -108,6 +116,14 @@ async def filled(database: Any) -> Any:
             "bc",
         ),
         ({"metrics": [MetricFilter("none", "min", "<", 1)]}, ""),
+        ({"labels": [LabelFilter("tag", "q", "=", "high")]}, "a"),
+        ({"labels": [LabelFilter("tag", "q", "<", 5.0)]}, ""),
+        ({"labels": [LabelFilter("param", "lr", "<", 0.5)]}, "bc"),
+        ({"labels": [LabelFilter("param", "lr", ">=", 0.5)]}, "a"),
+        ({"labels": [LabelFilter("param", "fast", "=", "yes")]}, "a"),
+        ({"labels": [LabelFilter("param", "epochs", "", ANY)]}, "b"),
+        ({"without": [RunFilter(tags=[("q", ANY)], archived=None)]}, "ce"),
+        ({"without": [RunFilter(type="train", archived=None), RunFilter(parent="none")]}, "bc"),
     ],
 )
 async def test_filters(filled: Any, wanted: dict[str, Any], found: str) -> None:
@@ -128,6 +144,10 @@ async def test_filters(filled: Any, wanted: dict[str, Any], found: str) -> None:
         ("-created", "ecba"),
         ("experiment", "abce"),
         ("duration", "cabe"),
+        ("param:lr", "cbae"),  # 2e-3, 0.1, 10.5: by the number
+        ("-param:lr", "abce"),
+        ("tag:q", "abce"),
+        ("property:author", "abce"),
     ],
 )
 async def test_orders(filled: Any, order: str, found: str) -> None:
@@ -157,7 +177,8 @@ async def test_a_record(filled: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "order", ["-start_time", "start_time", "-metric:m:min", "metric:m:last", "-created", "status", "name"]
+    "order",
+    ["-start_time", "start_time", "-metric:m:min", "metric:m:last", "-created", "status", "name", "-tag:k"],
 )
 async def test_paging_visits_every_run_exactly_once_while_runs_are_created(database: Any, order: str) -> None:
     chance = random.Random(7)
@@ -172,6 +193,7 @@ async def test_paging_visits_every_run_exactly_once_while_runs_are_created(datab
                 min=chance.choice([1.0, 2.0, math.inf, -math.inf]),
                 last=chance.choice([math.nan, 1.0]),
             )
+            await label(database, "tags", run, "k", chance.choice(["2", "10", "1e1", "ten", None]))
         there.append(f"r{n}")
     seen: list[str] = []
     after: str | None = None

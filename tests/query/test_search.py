@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runstream_query.runs import ANY, MetricFilter, list_runs
+from runstream_query.runs import ANY, LabelFilter, MetricFilter, RunFilter, list_runs
 from runstream_query.search import search
 from runstream_schemas.errors import QueryError
 
@@ -31,6 +31,14 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
         ("before:2026-01-31", {"started_to": datetime(2026, 1, 31, tzinfo=UTC)}),
         ("is:archived", {"archived": True}),
         ("https://host", {"words": ["https://host"]}),
+        ("tag:lr<=1e-2", {"labels": [LabelFilter("tag", "lr", "<=", 0.01)]}),
+        ("tag:model!=a<b", {"labels": [LabelFilter("tag", "model", "!=", "a<b")]}),
+        ("param:lr", {"labels": [LabelFilter("param", "lr", "", ANY)]}),
+        ('param:"batch size"=8', {"labels": [LabelFilter("param", "batch size", "=", "8")]}),
+        ("longer:1.5h shorter:90s", {"longer": 5400.0, "shorter": 90.0}),
+        ("-ridge", {"without": [RunFilter(words=["ridge"], archived=None)]}),
+        ("-status:failed", {"without": [RunFilter(status=["Failed"], archived=None)]}),
+        ('- "-x"', {"words": ["-", "-x"]}),
         ("", {}),
     ],
 )
@@ -40,7 +48,17 @@ def test_language(text: str, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["status:odd", "loss<abc", "since:yesterday", "is:odd", "tag:", "since:999999999w"]
+    "text",
+    [
+        "status:odd",
+        "loss<abc",
+        "since:yesterday",
+        "is:odd",
+        "tag:",
+        "since:999999999w",
+        "tag:lr<x",
+        "longer:soon",
+    ],
 )
 def test_what_cannot_be_understood_says_what_was_expected(text: str) -> None:
     with pytest.raises(QueryError, match=r"use|no number|missing|long ago"):
@@ -59,6 +77,7 @@ async def test_words_are_found_in_names_experiments_and_tags(database: Any) -> N
             ("red", ["id-1"]),
             ("sweep ridge_X", ["id-1"]),
             ("sweep nothing", []),
+            ("-red", ["id-2"]),
             ("%", []),
             ("id-", ["id-2", "id-1"]),
         ):
