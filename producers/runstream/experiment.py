@@ -229,7 +229,7 @@ class Experiment:
             snapshot_directory: directory of the run's source: a snapshot is taken in the background, with git's facts as
                 properties; None for none. One that is too large only costs a warning.
             tags: first tags.
-            display_name: name for people; default three words made up.
+            display_name: name for people; default `name`, or three words made up.
             description: free text, Markdown.
 
         Returns:
@@ -247,7 +247,7 @@ class Experiment:
             outputs=outputs,
             snapshot_directory=snapshot_directory,
             tags=tags,
-            display_name=display_name,
+            display_name=display_name or name,
             description=description,
         )
 

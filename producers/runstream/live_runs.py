@@ -165,3 +165,4 @@ def _end_open_runs() -> None:
         if error is not None:
             live.writer.status("error", {"error": failure_of(error)})
         live.end("complete" if error is None else "fail")
+    program_end.keep_the_signal()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from types import TracebackType
@@ -31,6 +32,18 @@ def watch() -> None:
 
     sys.excepthook = note_and_go_on
     sys.exit = _exit
+
+
+def keep_the_signal() -> None:
+    """Have the interpreter end by SIGINT after a Ctrl-C that nobody caught. Called last of what runs at exit.
+
+    It notes such an end in a flag, which code that is run from a text clears: a `dataclass` or `namedtuple` made by a module
+    that is first imported while the process ends (`run_eval_code_obj` in CPython's pythonrun.c). A script stopped by
+    Ctrl-C then ended with 1, as if it had failed, and shells went on with their loops.
+    """
+    if isinstance(_escaped, KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102 - a text is the point
 
 
 class _Exit(SystemExit):

@@ -131,13 +131,14 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         """Start a run below this one, whatever this one's status.
 
         Args:
-            name: appended to this run's name.
+            name: appended to this run's name, and its name for people; default three words made up.
             run_id: its id; default a new uuid4.
             outputs: directories collected when it ends; default none.
         """
         child = Run._start(
             self._experiment,
             name=f"{self._record.name or 'run_' + self._id}>{name or ''}",
+            display_name=name,
             run_id=run_id,
             outputs=outputs,
             parent=self,

@@ -24,6 +24,8 @@ _log = logging.getLogger("runstream")
 class RunSnapshots(RunHandle):
     """The half of `Run` that is about the snapshot of its source."""
 
+    _source: Path | None = None  # the directory its own snapshot is of
+
     def take_snapshot(self, file_or_folder_path: str | os.PathLike[str]) -> str:
         """Store a directory or a file as the run's snapshot; while the service is away it is kept and stored later.
 
@@ -33,19 +35,22 @@ class RunSnapshots(RunHandle):
             file_or_folder_path: what to take.
 
         Returns:
-            The snapshot's id; the same content has the same id.
+            The snapshot's id; the same content has the same id. Of the directory that `start_logging` took already, its
+            id.
 
         Raises:
             SnapshotException: the run has a snapshot already; or the directory is larger than 300 MB (setting
                 `snapshot_limit`) or has more than 2000 files (lifted by the variable `AML_SNAPSHOT_NO_FILE_LIMIT`).
             ServiceException: the service could not store it.
         """
+        path = Path(file_or_folder_path).expanduser().absolute()
         if existing := self.get_snapshot_id():
+            if self._source is not None and path.resolve() == self._source.resolve():
+                return existing  # notebooks call it after start_logging, which once took none
             raise SnapshotException(
                 f"run {self._id} has a snapshot already ({existing}), and a run has one; take the next in a run of its own, "
                 "or start the run with snapshot_directory=None"
             )
-        path = Path(file_or_folder_path).expanduser().absolute()
         taken = store(self._client, path)
         self._live().writer.add_property(SNAPSHOT_ID, taken)
         self._record.properties[SNAPSHOT_ID] = taken
@@ -113,7 +118,7 @@ class RunSnapshots(RunHandle):
 
     def _snapshot_later(self, folder: str | os.PathLike[str], live: LiveRun) -> None:
         """Take the snapshot of a run that starts, in the background."""
-        path = Path(folder).expanduser().absolute()
+        path = self._source = Path(folder).expanduser().absolute()
         properties = self._record.properties
         kept = weakref.ref(self)
 

@@ -7,8 +7,10 @@ or in the outbox. Runs started in the same directory meanwhile share one reading
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -80,13 +82,17 @@ def store(client: ServiceClient, path: Path, leave_out: tuple[Path, ...] = ()) -
     from .outbox import store_snapshot
     from .snapshots import ContentChanged, take
 
-    for _ in range(_TRIES):
-        snapshot = take(path, client.settings, leave_out)
-        try:
-            store_snapshot(client, snapshot)
-            return snapshot.id
-        except ContentChanged:
-            time.sleep(0.1)
+    with contextlib.ExitStack() as leaving:
+        copies = None
+        for _ in range(_TRIES):
+            snapshot = take(path, client.settings, leave_out, copies)
+            try:
+                store_snapshot(client, snapshot)
+                return snapshot.id
+            except ContentChanged:  # a log that grows, a notebook that saves itself
+                if copies is None:
+                    copies = Path(leaving.enter_context(tempfile.TemporaryDirectory(prefix="runstream-")))
+                time.sleep(0.1)
     raise SnapshotException(
         f"{path} changed while a snapshot of it was taken, {_TRIES} times; name what changes in .amlignore"
     )

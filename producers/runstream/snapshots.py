@@ -30,6 +30,7 @@ MAX_FILES = 2000
 _PIECE = 1 << 20
 _SENDERS = 4
 _SETTLED_NS = 2_000_000_000  # a file changed this recently may change again within one tick of its clock
+_BUSY_NS = 10_000_000_000  # one written this recently is probably being written now
 
 _log = logging.getLogger("runstream")
 _digests: dict[str, tuple[tuple[int, int, int], str]] = {}  # path: (size, mtime, inode), SHA-256
@@ -70,7 +71,9 @@ def file_record(file: SourceFile) -> dict[str, object]:
     return {"path": file.path, "size": file.size, "sha256": file.sha256, "executable": file.executable}
 
 
-def take(path: Path, settings: Settings, leave_out: Iterable[Path] = ()) -> Snapshot:
+def take(
+    path: Path, settings: Settings, leave_out: Iterable[Path] = (), copies: Path | None = None
+) -> Snapshot:
     """Read a directory, or a single file, as it is now.
 
     What `.amlignore` names (`.gitignore` if there is none) is left out, and git's own directory, and the home; so are links
@@ -80,6 +83,8 @@ def take(path: Path, settings: Settings, leave_out: Iterable[Path] = ()) -> Snap
         path: a directory or a file.
         settings: `snapshot_limit` and the home are read.
         leave_out: directories in it that do not belong to it.
+        copies: directory that files which are being written are copied to, as far as they go now; None: all stay where
+            they are, and one that is written meanwhile is `ContentChanged` when it is stored.
 
     Raises:
         SnapshotException: there is no such path, or it is larger or has more files than a snapshot may.
@@ -96,9 +101,14 @@ def take(path: Path, settings: Settings, leave_out: Iterable[Path] = ()) -> Snap
                 total += known.st_size
                 check_size(path, total, settings.snapshot_limit)
                 check_count(path, len(files) + 1, count_limit)
-                digest = _digest(file, known)
+                size = known.st_size
+                if copies is not None and time.time_ns() - known.st_mtime_ns < _BUSY_NS:
+                    file, size = _copied(file, size, copies / str(len(files)))
+                    digest = _digest(file, os.stat(file))
+                else:
+                    digest = _digest(file, known)
                 executable = bool(known.st_mode & stat.S_IXUSR)
-                files.append(SourceFile(name, known.st_size, digest, executable))
+                files.append(SourceFile(name, size, digest, executable))
                 sources.setdefault(digest, file)
         except OSError as error:
             problem = error.strerror or str(error)
@@ -156,6 +166,15 @@ def _found(path: Path, settings: Settings, leave_out: Iterable[Path]) -> Iterabl
                 "start the script elsewhere, or pass snapshot_directory=None"
             )
     return source_files(path, *own, path / ".git", *leave_out)
+
+
+def _copied(file: str, size: int, copy: Path) -> tuple[str, int]:
+    """Copy the first `size` bytes of a file, or what it has; where to, and how many."""
+    left = size
+    with open(file, "rb") as stream, copy.open("wb") as target:
+        while piece := stream.read(min(left, _PIECE)):
+            left -= target.write(piece)
+    return str(copy), size - left
 
 
 def _digest(file: str, known: os.stat_result) -> str:

@@ -143,6 +143,8 @@ def test_children(experiment: Experiment) -> None:
     first, second = parent.create_children(tag_key="fold", tag_values=["one", 2])
     inner = first.child_run("in")
     assert (first.name, inner.name) == ("p>", "p>>in")
+    assert (parent.display_name, Run(experiment, inner.id).display_name) == ("p", "in")
+    assert re.fullmatch(r"[a-z]+_[a-z]+_[a-z0-9]+", first.display_name or "")
     assert first.get_tags() == {"fold": "one"}
     assert second.get_tags() == {"fold": "2"}
     assert [run.get_tags() for run in parent.create_children(count=2)] == [
@@ -215,48 +217,6 @@ def test_display_name_and_description(experiment: Experiment) -> None:
     run.complete()
     fetched = Run(experiment, run.id)
     assert (fetched.display_name, fetched.description) == ("new name", "new text")
-
-
-@pytest.mark.parametrize(
-    ("filters", "expected"),
-    [
-        ({}, "ABC"),
-        ({"tags": "a"}, "AB"),
-        ({"tags": "with space"}, "A"),
-        ({"tags": {"a": "1"}}, "A"),
-        ({"tags": {"a": 1}}, "A"),
-        ({"tags": {"a": None}}, "B"),
-        ({"tags": {"a": "1", "with space": "x=y"}}, "A"),
-        ({"tags": {"a": "1", "with space": "z"}}, ""),
-        ({"tags": "k=v"}, "C"),
-        ({"tags": {"k=v": "w"}}, "C"),
-        ({"tags": "unknown"}, ""),
-        ({"properties": {"author": "me"}}, "AC"),
-        ({"properties": "author", "tags": "a"}, "A"),
-        ({"status": "Failed"}, "B"),
-        ({"status": "Completed", "tags": "a"}, "A"),
-        ({"type": "azureml.scriptrun"}, ""),
-        ({"type": "source"}, "C"),
-    ],
-)
-def test_filters(
-    served_home: Any, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], expected: str
-) -> None:
-    monkeypatch.setenv("RUNSTREAM_HOME", str(served_home))
-    experiment = Experiment(Workspace(workspace_name="filters"), "filters")
-    if not list(experiment.get_runs()):
-        a, b, c = (experiment.start_logging(outputs=False, display_name=name) for name in "ABC")
-        a.set_tags({"a": "1", "with space": "x=y"})
-        b.tag("a")
-        c.tag("k=v", "w")
-        a.add_properties({"author": "me"})
-        c.add_properties({"author": "me", "azureml.runsource": "source"})
-        a.complete()
-        b.fail()
-        c.complete()
-    found = [run.display_name or "" for run in Run.list(experiment, **filters)]
-    assert found == sorted(found, reverse=True)  # newest first
-    assert "".join(sorted(found)) == expected
 
 
 def test_experiments_and_workspaces(workspace: Workspace) -> None:

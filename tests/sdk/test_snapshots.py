@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -96,6 +97,33 @@ def test_unchanged_content_is_the_same_snapshot_and_results_are_no_source(
             (project / "train.py").write_text("changed\n")
     assert ids[0] == ids[1] != ids[2]
     assert names(run.restore_snapshot(path=tmp_path)) == ["lib/with ü and 'quotes'.py", "train.py"]
+
+
+def test_a_file_that_grows_is_kept_as_far_as_it_goes(
+    experiment: Experiment, tmp_path: Path, project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    over = threading.Event()
+
+    def grow() -> None:
+        with (project / "printed.txt").open("a", encoding="utf-8") as stream:
+            while not over.is_set():
+                stream.write("a line\n" * 50)
+                stream.flush()
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        run = experiment.start_logging(snapshot_directory=str(project), outputs=False)
+        # Notebooks ask for it once more.
+        assert run.take_snapshot(project) == run.get_snapshot_id() is not None
+    finally:
+        over.set()
+        writer.join()
+    run.complete()
+    assert "has no snapshot" not in caplog.text
+    with zipfile.ZipFile(run.restore_snapshot(path=tmp_path)) as archive:
+        assert all(b"a line".startswith(line) for line in archive.read("printed.txt").split(b"\n"))
+        assert archive.read("train.py") == b"print('train')\n"
 
 
 @pytest.mark.parametrize(
