@@ -10,11 +10,13 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +39,9 @@ _LOOK_SECONDS = 20e-6  # pause a source: keeps looking below 5 % of a core
 _ENDED_AT_ONCE = 8
 """Ended sources that are read at the same time: enough for every partition to have work, few enough that run after run is
 stored whole, settles and moves to Parquet while the rest of a backlog is still on its way."""
+_MOST_SPARES = 1024
+"""Directories of closed sources that are kept for new ones: 32 MiB."""
+_SPARE_SECONDS = 300.0  # they are kept
 _SOURCES_A_SECOND = 1500  # batches a second when many runs log: their number sets the interval
 
 
@@ -101,6 +106,7 @@ class Collector:
         self._turn = 0
         self._draining: list[CollectedSource] = []
         self._lock: int | None = None
+        self._spares = 0
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="spool-tidier")
 
     # --- one reader a spool ---
@@ -359,7 +365,8 @@ class Collector:
             ):
                 source.last_heartbeat = clock
                 yield self._speak(source, [("heartbeat", {})])
-        _write_usage(self.spool, total)
+        self._count_spares()
+        _write_usage(self.spool, total + self._spares * seg.SMALLEST)
         if len(alive) == 0 or int(clock) % 60 == 0:
             self._sweep_tokens()
 
@@ -432,13 +439,30 @@ class Collector:
         )
 
     def _remove(self, source: CollectedSource) -> None:
-        if self.sources.get(source.reader.directory.name) is source:  # else it was forgotten meanwhile
+        known = self.sources.get(source.reader.directory.name) is source  # else it was forgotten meanwhile
+        if known:
             del self.sources[source.reader.directory.name]
             family = self._by_run[source.run_id]
             family.remove(source)
             if not family:
                 del self._by_run[source.run_id]
-        source.reader.remove()
+        if source.reader.remove(keep=known and self._spares < _MOST_SPARES):
+            self._spares += 1
+
+    def _count_spares(self) -> None:
+        """Count the directories that are kept, and delete those that nobody took for a while."""
+        self._spares = 0
+        before = time.time() - _SPARE_SECONDS
+        with suppress(FileNotFoundError), os.scandir(self.spool / seg.SPARE) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # a writer was quicker
+                    path = Path(entry.path)
+                    if not path.suffix and entry.stat().st_mtime >= before:
+                        self._spares += 1
+                        continue
+                    if not path.suffix:
+                        path = path.rename(path.with_suffix(seg.GONE))
+                    self._tidier.submit(shutil.rmtree, path, ignore_errors=True)
 
     def _sweep_tokens(self) -> None:
         used = {source.reader.header.token for source in self.sources.values()}

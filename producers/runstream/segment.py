@@ -6,6 +6,8 @@ Directory of the spool::
     <source id>/00000000.seg   segments of one source, in order
     <source id>/*.free         read segments that the writer may use again
     <source id>/names          series defined in segments that are gone (see spool_reader)
+    spare/<id>                 directory of a closed source, with a .free segment, for a new one to take
+    spare/<id>.gone            one that is being deleted
 
 A segment is a header of `HEADER_BYTES` and slots. A slot is four 64-bit words; the last one is written last and publishes
 it: a reader never takes a half-written slot, zero means not written (yet). A *frame* takes several slots: its first one is
@@ -28,6 +30,7 @@ import time
 import weakref
 import zlib
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,8 @@ DROP_REASONS = (
     "spool directory cannot be written",
     "spool directory vanished",
 )
+
+SPARE, GONE = "spare", ".gone"
 
 settle_seconds = 0.0 if platform.machine() in ("x86_64", "AMD64", "i686") else 0.001
 
@@ -156,6 +161,10 @@ class _LibC:
 
 _libc: _LibC | None = None
 
+_spares: dict[
+    str, deque[str]
+] = {}  # found in a spool's directory of spares, and perhaps taken by others since
+
 # The garbage collector runs weak references' callbacks before the `__del__` of a writer in the same cycle, which still has
 # its last words to write: a mapping whose last reference the collector takes is ended a moment later.
 _ending: deque[tuple[float, int, int]] = deque()
@@ -209,6 +218,46 @@ def map_file(descriptor: int, size: int, *, writable: bool = True) -> ctypes.Arr
     array = (ctypes.c_char * size).from_address(address)
     weakref.finalize(array, _end_mapping, _libc, address, size).atexit = False
     return array
+
+
+def make_source(spool: str, directory: str) -> None:
+    """Make a source's directory, or take a closed one's that was given back: files are quick to write, and slow to make.
+
+    Raises:
+        OSError: no space, no permission.
+    """
+    spares = _spares.setdefault(spool, deque())
+    if not spares:
+        with suppress(FileNotFoundError), os.scandir(os.path.join(spool, SPARE)) as entries:
+            spares.extend(entry.path for entry in entries if not entry.name.endswith(GONE))
+    while spares:
+        try:
+            os.rename(spares.popleft(), directory)
+            return
+        except (FileNotFoundError, IndexError):  # another process's or thread's
+            continue
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+
+
+def give_back_source(spool: Path, directory: Path, *, keep: bool) -> Path | None:
+    """Take a source's directory out of the spool.
+
+    Args:
+        keep: it holds one segment, of the smallest size, that nobody writes to any more: for `make_source`.
+
+    Returns:
+        where it lies now, to be deleted; None: it is kept.
+    """
+    spare = spool / SPARE / directory.name
+    spare.parent.mkdir(mode=0o700, exist_ok=True)
+    first = segment_name(0)
+    if keep and os.listdir(directory) == [first]:
+        os.rename(directory / first, (directory / first).with_suffix(".free"))
+        os.rename(directory, spare)
+        return None
+    gone = spare.with_suffix(GONE)
+    os.rename(directory, gone)
+    return gone
 
 
 def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.Array[ctypes.c_char]:

@@ -348,9 +348,10 @@ class RunWriter:
             rest = tuple(self._slots)  # nobody can take them any more
             if rest:
                 seg.WORD.pack_into(self._map, rest[0] + 24, seg.PAD | len(rest) << 32)
-            _COUNTER.pack_into(self._map, seg.STATE_AT, self._state | seg.CLOSED)
             if not os.path.exists(self._path):
                 self._fail(self._vanished(), time.monotonic())
+            # The last store: from now on the segment may become another source's.
+            _COUNTER.pack_into(self._map, seg.STATE_AT, self._state | seg.CLOSED)
             if self._state & seg.ENDED:
                 self._owner = False
             self._set_current(_EXHAUSTED, None)
@@ -493,7 +494,7 @@ class RunWriter:
         directory = os.path.join(self._spool, source.hex())
         token = _token(self._spool)
         if not self._source:
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+            seg.make_source(self._spool, directory)
         slots = (size - seg.HEADER_BYTES) // seg.SLOT
         header = seg.Header(
             source,

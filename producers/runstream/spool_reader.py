@@ -106,6 +106,7 @@ class SourceReader:
         self._segments: list[_Segment] = []
         self._seen: set[str] = set()
         self._holes: dict[int, float] = {}
+        self._gave_up = False  # on a slot, which its writer may still fill
         self._listed = 0
         self._load_names()
         if not self._look_for_segments():
@@ -242,7 +243,7 @@ class SourceReader:
             count=4 * (pos - base),
             offset=seg.HEADER_BYTES + seg.SLOT * base,
         )
-        data = raw.reshape(-1, 4).copy()
+        data = raw.reshape(-1, 4)  # of the mapping itself: it is encoded before the segment is given back
         is_point = None
         if frames_at or other:
             is_point = np.ones(pos - base, dtype=bool)
@@ -302,6 +303,7 @@ class SourceReader:
         """Whether to go on behind a slot that was taken and not written (or is it just the end?)."""
         words = segment.words
         if dead:
+            self._gave_up = True
             return bool(words[at + n :].any()) or n > 1 or sealed
         if not sealed and n == 1 and not words[at + 1 : at + _LOOK_AHEAD].any():
             return False
@@ -310,6 +312,7 @@ class SourceReader:
         if time.monotonic() - since < HOLE_GRACE:
             return False
         del self._holes[seq]
+        self._gave_up = True
         logger.warning(
             "runstream: run %s: slot %d was never written; going on behind it", segment.header.run_id, seq
         )
@@ -377,12 +380,34 @@ class SourceReader:
         for segment in self._segments:
             _COUNTER.pack_into(segment.mapped, seg.SPOKEN_AT, next_)
 
-    def remove(self) -> None:
-        """Delete the source's directory: the writer is done with it and everything is stored."""
+    def remove(self, *, keep: bool = False) -> bool:
+        """Take the source's directory out of the spool: the writer is done with it and everything is stored.
+
+        Args:
+            keep: for another source, if it can be.
+
+        Returns:
+            whether it is kept.
+        """
         import shutil
 
+        size = self.size
+        # Who has closed it writes no more; of a slot it took and never filled that is not so sure.
+        over = bool(self.state & seg.CLOSED) and not self._gave_up and not self.skipped
         self._segments = self._segments[:1]
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            gone = seg.give_back_source(
+                self.directory.parent, self.directory, keep=keep and over and size == seg.SMALLEST
+            )
+        except OSError:  # somebody else removed it
+            gone = self.directory
+        if gone is None:
+            return True
+        if self._tidier is None:
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            self._tidier.submit(shutil.rmtree, gone, ignore_errors=True)
+        return False
 
     def _give_back(self, segment: _Segment, reuse: bool) -> None:
         """Free the file; the memory goes with the last reference to `segment`, which costs as much."""

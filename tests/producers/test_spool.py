@@ -240,6 +240,22 @@ def test_segments_grow_and_read_ones_are_used_again(directory: Path) -> None:
     assert sum(entry.stat().st_size for entry in segments) <= 4 * segment.LARGEST
 
 
+def test_a_closed_source_leaves_its_directory_to_the_next_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_reader, "HOLE_GRACE", 0.0)
+    settings, collector = settings_for(directory), Collector(settings_for(directory))
+    for number in range(4):
+        writer = spool.open_run(settings, f"run-{number}")
+        writer.log(f"x{number}", number)
+        if number == 2:
+            next(iter(writer._slots))  # taken by somebody who may still fill it
+        writer.close()
+        assert logged(drain(collector)) == {(f"run-{number}", f"x{number}", ""): [number]}
+        assert len(list((directory / segment.SPARE).iterdir())) == (number != 2)
+        assert [entry for entry in directory.iterdir() if len(entry.name) == 32] == []
+
+
 # --- threads, forks, processes ---
 
 
