@@ -29,6 +29,12 @@ log = logging.getLogger(__name__)
 
 MAX_RECORDS = 2000
 """Records taken from the client at once."""
+PACE, LONGEST_PAUSE = 4 << 20, 0.2
+"""After a batch the next one waits this many bytes a second, and so many seconds at most.
+
+Under load a commit is then large: many small ones cost consumer and Postgres half as much CPU again. A quiet topic is read
+at once.
+"""
 HINT_INTERVAL = 5.0
 """Seconds between two commits of the hint."""
 IDENTITY_INTERVAL = 15.0
@@ -84,6 +90,7 @@ class KafkaSource:
         self._missing: dict[TopicPartition, Missing] = {}
         self._hints: dict[TopicPartition, int] = {}
         self._hint_due = 0.0
+        self._resume_at = 0.0
         self._hinting: asyncio.Task[None] | None = None
         self._consumer: AIOKafkaConsumer | None = None
 
@@ -163,6 +170,7 @@ class KafkaSource:
             collected: dict[TopicPartition, list[ConsumerRecord]] = {}
             size = 0
             wait = 0 if self._missing else int(timeout * 1000)
+            await asyncio.sleep(max(0.0, self._resume_at - time.monotonic()))
             while size < max_bytes:
                 records = await consumer.getmany(timeout_ms=wait, max_records=MAX_RECORDS)
                 if self._followed != self._rebalances.count:
@@ -173,6 +181,7 @@ class KafkaSource:
                     collected.setdefault(partition, []).extend(some)
                     size += sum(len(record.value or b"") for record in some)
                 wait = 0
+            self._resume_at = time.monotonic() + min(LONGEST_PAUSE, size / PACE)
             return self._batches(collected)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             log.info("%s: the log does not hold the position: %s", self._topic, error)

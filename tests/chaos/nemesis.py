@@ -347,7 +347,9 @@ class Trial:
         from runstream.core import Workspace
 
         workspace = Workspace.get("default")
-        runs = [self._expected(run_id) for run_id in self.trainers]
+        # A trainer that was killed before it had begun its run left no notes.
+        begun = [run_id for run_id in self.trainers if (self.home / f"{run_id}.progress").exists()]
+        runs = [self._expected(run_id) for run_id in begun]
         seen = {}
         for expected in runs:
             run = self._settled(workspace, expected.run_id, "Completed" if expected.finished else "Failed")
@@ -358,8 +360,7 @@ class Trial:
         return counts
 
     def _expected(self, run_id: str) -> Expected:
-        path = self.home / f"{run_id}.progress"
-        text = path.read_text() if path.exists() else ""
+        text = (self.home / f"{run_id}.progress").read_text()
         gaps, drops = "topics" in self.faults, "disk" in self.faults
         return Expected(run_id, int(text[:12] or 0), text.endswith("done"), gaps=gaps, drops=drops)
 
