@@ -190,7 +190,7 @@ _ADMIN_PATHS = ("/api/v1/tokens", "/api/v1/runs/delete")
 _OWN_DELETES = ("/api/v1/views/",)
 # What can be held to one workspace: by the parameter `workspace`, by the run in the path, or by the parameters `run`.
 _BY_PARAMETER = re.compile(
-    r"/api/v1/(runs|export/runs|workspaces|experiments(/.+)?|models(/[^/]+/[^/]+(/files/.+)?)?|environments|environment-labels|experiment-counts)"
+    r"/api/v1/(runs|export/runs|workspaces|experiments(/.+)?|models(/[^/]+/[^/]+(/files/.+)?)?|environments|environment-labels|experiment-counts|target-counts|metric-names)"
 )
 _BY_RUN = re.compile(r"/api/v1/runs/([^/]+)(/.*)?")
 _BY_RUNS = frozenset(
@@ -198,12 +198,13 @@ _BY_RUNS = frozenset(
         "/api/v1/metrics",
         "/api/v1/series",
         "/api/v1/charts",
-        "/api/v1/metric-names",
         "/api/v1/child-counts",
         "/api/v1/export/points",
         "/api/v1/export/table",
     }
 )
+_NARROWED = frozenset({"/api/v1/access", "/api/v1/events", "/api/v1/sql"})
+"""Whose answers are narrowed to the workspace of the grant where they are made."""
 _RUN_PARAMETERS = frozenset({"run", "parent"})
 _UPLOADS = re.compile(r"/api/v1/(blobs|uploads|model-content)/[0-9a-f]+|/api/v1/tickets")
 
@@ -243,7 +244,7 @@ async def refusal(grant: Grant, request: Request, pool: asyncpg.Pool[Any]) -> Re
             return _forbidden(f"{elsewhere}, not for {named[0]!r:.80}")
         if not named:
             request.scope["query_string"] = urlencode([*parameters, ("workspace", grant.workspace)]).encode()
-    elif path in _BY_RUNS and runs:
+    elif path in _NARROWED or (path in _BY_RUNS and runs):
         pass
     elif not (_UPLOADS.fullmatch(path) and request.method != "GET"):
         return _forbidden(f"{elsewhere}; {path} shows those of others too")
@@ -254,6 +255,20 @@ async def refusal(grant: Grant, request: Request, pool: asyncpg.Pool[Any]) -> Re
 
 def _forbidden(detail: str) -> Response:
     return problem(403, "Forbidden", detail)
+
+
+def grant_of(request: Request) -> Grant:
+    """What the request may do, as the gate found it."""
+    found: Grant = request.scope.get(GRANT, OWNER)
+    return found
+
+
+async def _access(request: Request) -> Response:
+    """`GET /api/v1/access`: what the caller's token allows."""
+    grant = grant_of(request)
+    return json_answer(
+        request, {"name": grant.name, "role": grant.role.name.lower(), "workspace": grant.workspace}
+    )
 
 
 # --- giving tokens out -----------------------------------------------------------------------------------------------
@@ -329,8 +344,9 @@ def _shown_once(name: str, role: str, workspace: str | None, token: str, status:
 
 
 def routes() -> list[Route]:
-    """The endpoints of tokens; the gate lets only administrators in."""
+    """The endpoints of tokens; the gate lets only administrators in, but to what a token says of itself."""
     return [
+        Route("/api/v1/access", _access),
         Route("/api/v1/tokens", _tokens, methods=["GET", "POST"]),
         Route("/api/v1/tokens/{name:path}", _token, methods=["POST", "DELETE"]),
     ]

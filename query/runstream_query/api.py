@@ -292,7 +292,8 @@ async def _sql(request: Request) -> Response:
         raise QueryError('expected a JSON object {"query": "SELECT ..."}') from None
     if not isinstance(statement, str):
         raise QueryError('"query" is not a string')
-    table = await run_sql(server.pool, server.store, server.settings, statement)
+    workspace = access.grant_of(request).workspace
+    table = await run_sql(server.pool, server.store, server.settings, statement, workspace=workspace)
     return await asyncio.to_thread(table_answer, request, table)
 
 

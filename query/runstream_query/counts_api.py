@@ -28,15 +28,15 @@ group by parent_run_id
 
 EXPERIMENT_COUNTS: Final = """
 select r.experiment_id as id, r.status, count(*) as runs, max(r.start_time) as newest
-from runs r
-where r.experiment_id is not null and r.archived_at is null
+from runs r join experiments e on e.id = r.experiment_id
+where r.archived_at is null and ($1::text is null or e.workspace = $1)
 group by r.experiment_id, r.status
 """
 
 TARGET_COUNTS: Final = """
 select r.target, r.status, count(*) as runs, max(r.start_time) as newest
-from runs r
-where r.target is not null and r.archived_at is null
+from runs r left join experiments e on e.id = r.experiment_id
+where r.target is not null and r.archived_at is null and ($1::text is null or e.workspace = $1)
 group by r.target, r.status
 order by r.target
 """
@@ -57,14 +57,14 @@ async def child_counts(request: Request) -> Response:
 
 
 async def experiment_counts(request: Request) -> Response:
-    """`GET /api/v1/experiment-counts`: `{"experiments": {id: {"statuses": {status: runs}, "newest_utc"}}}`."""
-    rows = await _server(request).pool.fetch(EXPERIMENT_COUNTS)
+    """`GET /api/v1/experiment-counts[?workspace=]`: `{"experiments": {id: {"statuses": {status: runs}, "newest_utc"}}}`."""
+    rows = await _server(request).pool.fetch(EXPERIMENT_COUNTS, request.query_params.get("workspace"))
     return json_answer(request, {"experiments": _by_status(rows, "id")})
 
 
 async def target_counts(request: Request) -> Response:
-    """`GET /api/v1/target-counts`: the same by compute target, `{"targets": {name: ...}}`."""
-    rows = await _server(request).pool.fetch(TARGET_COUNTS)
+    """`GET /api/v1/target-counts[?workspace=]`: the same by compute target, `{"targets": {name: ...}}`."""
+    rows = await _server(request).pool.fetch(TARGET_COUNTS, request.query_params.get("workspace"))
     return json_answer(request, {"targets": _by_status(rows, "target")})
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from .access import grant_of
 from .responses import problem
 from .watermark import Notifications
 
@@ -30,6 +33,12 @@ _open_streams: set[int] = set()
 
 Changes = dict[str, list[str] | None]
 """Run ids by topic (`metrics`, `tags`, `status`); None: any run may have changed."""
+
+
+_OF_WORKSPACE: Final = """
+select r.run_id from runs r join experiments e on e.id = r.experiment_id
+where r.run_id = any($1::text[]) and e.workspace = $2
+"""
 
 
 def open_pages() -> int:
@@ -61,6 +70,18 @@ def merge_changes(payloads: Iterable[str], only: Collection[str] = ()) -> Change
     }
 
 
+async def changes_of(pool: asyncpg.Pool[Any], workspace: str, changes: Changes) -> Changes:
+    """Only the changes of a workspace's runs. "Any run may have changed" stays: it names none."""
+    named = {run for runs in changes.values() for run in runs or ()}
+    rows = await pool.fetch(_OF_WORKSPACE, list(named), workspace) if named else []
+    here = {row["run_id"] for row in rows}
+    kept = {
+        topic: None if runs is None else [run for run in runs if run in here]
+        for topic, runs in changes.items()
+    }
+    return {topic: runs for topic, runs in kept.items() if runs is None or runs}
+
+
 async def events(request: Request) -> Response:
     """`GET /api/v1/events[?run=ID...]`: `{"metrics": [run ids], "status": null, ...}` for each change, see `Changes`.
 
@@ -74,13 +95,15 @@ async def events(request: Request) -> Response:
         )
     only = frozenset(request.query_params.getlist("run"))
     after = request.headers.get("last-event-id") or request.query_params.get("after") or ""
+    workspace = grant_of(request).workspace
+    narrow = None if workspace is None else partial(changes_of, server.pool, workspace)
     mark = object()
 
     async def stream() -> AsyncIterator[bytes]:
         _open_streams.add(id(mark))
         server.counters.open_streams += 1
         try:
-            async for event in _follow(notifications, after, only):
+            async for event in _follow(notifications, after, only, narrow):
                 yield event
         finally:
             _open_streams.discard(id(mark))
@@ -90,7 +113,12 @@ async def events(request: Request) -> Response:
     return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
 
 
-async def _follow(notifications: Notifications, after: str, only: Collection[str]) -> AsyncIterator[bytes]:
+async def _follow(
+    notifications: Notifications,
+    after: str,
+    only: Collection[str],
+    narrow: Callable[[Changes], Awaitable[Changes]] | None = None,
+) -> AsyncIterator[bytes]:
     epoch, _, number = after.partition("-")
     resumed = epoch == notifications.epoch and number.isdecimal()
     seen = min(int(number), notifications.count) if resumed else notifications.count
@@ -107,7 +135,11 @@ async def _follow(notifications: Notifications, after: str, only: Collection[str
         seen = notifications.count
         if missed is None:
             yield _event(notifications, seen, "reset", {})
-        elif changes := merge_changes(missed, only):
+            continue
+        changes = merge_changes(missed, only)
+        if changes and narrow is not None:
+            changes = await narrow(changes)
+        if changes:
             yield _event(notifications, seen, "change", changes)
 
 

@@ -185,7 +185,7 @@ OPERATIONS: Final = (
         "run!* name!* x width:int from:number to:number smooth:number", answer="application/vnd.runstream.chart",
     ),
     Operation(
-        "GET", "/api/v1/metric-names", "Names of metrics, the most used first", "q experiment run* limit:int",
+        "GET", "/api/v1/metric-names", "Names of metrics, the most used first", "q experiment workspace run* limit:int",
         answer=_list("names", _object("name runs text", name=TEXT, runs=WHOLE, text=BOOLEAN)),
     ),
     Operation(
@@ -193,11 +193,11 @@ OPERATIONS: Final = (
         answer=_object("children", children={"type": "object", "additionalProperties": WHOLE}),
     ),
     Operation(
-        "GET", "/api/v1/experiment-counts", "Runs of experiments by status",
+        "GET", "/api/v1/experiment-counts", "Runs of experiments by status", "workspace",
         answer=_object("experiments", experiments={"type": "object", "additionalProperties": _COUNTS}),
     ),
     Operation(
-        "GET", "/api/v1/target-counts", "Runs of compute targets by status",
+        "GET", "/api/v1/target-counts", "Runs of compute targets by status", "workspace",
         answer=_object("targets", targets={"type": "object", "additionalProperties": _COUNTS}),
     ),
     Operation(
@@ -314,6 +314,12 @@ OPERATIONS: Final = (
         answer=_object("sha256 size", sha256=TEXT, size=WHOLE),
     ),
     Operation("GET", "/api/v1/events", "Changes as server-sent events", "run* after", answer="text/event-stream"),
+    Operation(
+        "GET", "/api/v1/access", "What the caller's token allows",
+        answer=_object(
+            "name role workspace", name=TEXT, role={**TEXT, "enum": ["read", "write", "admin"]}, workspace=TEXT_OR_NULL
+        ),
+    ),
     Operation(
         "GET", "/api/v1/tokens", "Tokens that were given out",
         answer=_list("tokens", _object("name role", name=TEXT, role=TEXT)),

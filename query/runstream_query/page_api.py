@@ -106,8 +106,8 @@ def _edge(request: Request, name: str, axis: str) -> float | None:
 
 
 async def metric_names(request: Request) -> Response:
-    """`GET /api/v1/metric-names[?q=&experiment=&run=..&limit=]`: `{"names": [{"name", "runs", "text"}]}`, most used
-    first; `text`: its values are texts."""
+    """`GET /api/v1/metric-names[?q=&experiment=&workspace=&run=..&limit=]`: `{"names": [{"name", "runs", "text"}]}`, most
+    used first; `text`: its values are texts."""
     parameters = request.query_params
     limit = min(max(_whole(request, "limit", 200) or 1, 1), MOST_NAMES)
     rows = await _server(request).pool.fetch(
@@ -116,6 +116,7 @@ async def metric_names(request: Request) -> Response:
         parameters.get("experiment") or None,
         parameters.getlist("run") or None,
         limit,
+        parameters.get("workspace"),
     )
     return json_answer(
         request, {"names": [{"name": row["name"], "runs": row["runs"], "text": row["text"]} for row in rows]}

@@ -31,6 +31,8 @@ from series s join summaries m on m.series_id = s.id
 where s.cls = 0 and ($1::text is null or strpos(lower(s.name), lower($1)) > 0)
     and ($2::text is null or m.run_key in (
         select r.key from runs r join experiments e on e.id = r.experiment_id where e.name = $2))
+    and ($5::text is null or m.run_key in (
+        select r.key from runs r join experiments e on e.id = r.experiment_id where e.workspace = $5))
     and ($3::text[] is null or m.run_key in (select key from runs where run_id = any($3)))
 group by s.name
 order by runs desc, s.name

@@ -194,7 +194,7 @@ join chunks c on c.run_key = w.run_key and c.source_key = w.source_key and c.fir
 ALL_LIVE_FILES: Final = """
 select f.id, f.kind, f.path, e.name as experiment
 from files f left join experiments e on e.id = f.experiment_id
-where f.state = 'live' and f.kind = any($1::text[])
+where f.state = 'live' and f.kind = any($1::text[]) and ($2::text is null or e.workspace = $2)
 order by f.id
 """
 
@@ -202,13 +202,15 @@ order by f.id
 DELETED_IN_FILES: Final = """
 select d.run_id from deleted_runs d
 where exists (
-    select from file_runs fr join files f on f.id = fr.file_id where fr.run_key = d.key and f.state = 'live')
+    select from file_runs fr join files f on f.id = fr.file_id left join experiments e on e.id = f.experiment_id
+    where fr.run_key = d.key and f.state = 'live' and ($1::text is null or e.workspace = $1))
 order by d.run_id
 """
 
 HOT_RUNS: Final = """
 select c.run_key, r.run_id, e.name as experiment, sum(octet_length(c.payload))::int8 as bytes, sum(c.points)::int8 as points
 from chunks c join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id
+where $1::text is null or e.workspace = $1
 group by c.run_key, r.run_id, e.name
 order by c.run_key
 """
@@ -229,6 +231,7 @@ select e.name as experiment, e.workspace, r.run_id, r.parent_run_id, r.root_run_
     (select jsonb_object_agg(t.key, t.value) from tags t where t.run_key = r.key and not t.removed) as tags,
     (select jsonb_object_agg(p.key, p.value) from properties p where p.run_key = r.key) as properties
 from runs r left join experiments e on e.id = r.experiment_id
+where $1::text is null or e.workspace = $1
 order by r.key
 """
 
@@ -236,7 +239,8 @@ SQL_SUMMARIES: Final = """
 select r.run_id, s.name, m.count, m.first, m.last, m.min, m.max,
     m.sum / nullif(m.finite, 0) as mean, m.last_step, m.last_text
 from summaries m join series s on s.id = m.series_id join runs r on r.key = m.run_key
-where s.cls = 0
+    left join experiments e on e.id = r.experiment_id
+where s.cls = 0 and ($1::text is null or e.workspace = $1)
 order by m.run_key, m.series_id
 """
 

@@ -69,8 +69,19 @@ class _Sources:
     deleted: list[str]
 
 
-async def run_sql(pool: asyncpg.Pool[Any], store: Store, settings: Settings, statement: str) -> pa.Table:
+async def run_sql(
+    pool: asyncpg.Pool[Any],
+    store: Store,
+    settings: Settings,
+    statement: str,
+    *,
+    workspace: str | None = None,
+) -> pa.Table:
     """Answer one SELECT over the views `metrics`, `rows`, `runs` and `summaries`.
+
+    Args:
+        workspace: the only one whose runs are there at all: neither a view nor a file it may open holds another's. Runs
+            whose creation has not arrived, so that their workspace is unknown, are left out.
 
     Raises:
         QueryError: not a single reading statement, wrong SQL, or beyond `sql_memory` or `query_timeout`.
@@ -86,7 +97,7 @@ async def run_sql(pool: asyncpg.Pool[Any], store: Store, settings: Settings, sta
     for attempt in range(_TRIES):
         with tempfile.TemporaryDirectory(prefix="runstream-sql-") as folder:
             async with asyncio.timeout(settings.query_timeout):
-                sources = await _collect(pool, names, Path(folder))
+                sources = await _collect(pool, names, Path(folder), workspace)
             try:
                 return await _execute(sources, store, settings, statement, Path(folder))
             except (duckdb.IOException, OSError) as error:
@@ -124,7 +135,7 @@ def _mentions_unknown(statement: str) -> bool:
     return '""' in statement or "query" in statement.lower()
 
 
-async def _collect(pool: asyncpg.Pool[Any], names: set[str], folder: Path) -> _Sources:
+async def _collect(pool: asyncpg.Pool[Any], names: set[str], folder: Path, workspace: str | None) -> _Sources:
     """Read the snapshot. Hot points go to temporary files batch by batch: the hot tier may be larger than memory."""
     async with (
         pool.acquire() as connection,
@@ -132,24 +143,26 @@ async def _collect(pool: asyncpg.Pool[Any], names: set[str], folder: Path) -> _S
     ):
         files: dict[str, list[tuple[str, str | None]]] = {"metrics": [], "tables": []}
         kinds = [kind for kind, view in (("metrics", "metrics"), ("tables", "rows")) if view in names]
-        for row in await connection.fetch(queries.ALL_LIVE_FILES, kinds):
+        for row in await connection.fetch(queries.ALL_LIVE_FILES, kinds, workspace):
             files[row["kind"]].append((row["path"], row["experiment"]))
-        deleted = [row["run_id"] for row in await connection.fetch(queries.DELETED_IN_FILES)] if kinds else []
+        deleted = []
+        if kinds:
+            deleted = [row["run_id"] for row in await connection.fetch(queries.DELETED_IN_FILES, workspace)]
         spilled: tuple[Path | None, Path | None] = (None, None)
         if kinds:
-            spilled = await _spill(connection, folder, kinds)
+            spilled = await _spill(connection, folder, kinds, workspace)
         tables = {}
         if "runs" in names:
-            tables["runs"] = _runs_table(await connection.fetch(queries.SQL_RUNS))
+            tables["runs"] = _runs_table(await connection.fetch(queries.SQL_RUNS, workspace))
         if "summaries" in names:
-            tables["summaries"] = _summaries_table(await connection.fetch(queries.SQL_SUMMARIES))
+            tables["summaries"] = _summaries_table(await connection.fetch(queries.SQL_SUMMARIES, workspace))
     return _Sources(names, files["metrics"], files["tables"], *spilled, tables, deleted)
 
 
 async def _spill(
-    connection: Connection, folder: Path, kinds: Sequence[str]
+    connection: Connection, folder: Path, kinds: Sequence[str], workspace: str | None
 ) -> tuple[Path | None, Path | None]:
-    runs = await connection.fetch(queries.HOT_RUNS)
+    runs = await connection.fetch(queries.HOT_RUNS, workspace)
     if not runs:
         return None, None
     writers: dict[str, pq.ParquetWriter] = {}

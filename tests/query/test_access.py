@@ -16,6 +16,8 @@ from tests.query.test_api import serving
 from runstream_query import access
 from runstream_query.access import Role, needed
 from runstream_query.api import Server, create_app
+from runstream_query.live import Changes, changes_of
+from runstream_schemas.series import Kind, SeriesKey
 
 OWNER = "the-token-of-this-server"
 HERE = "http://127.0.0.1"
@@ -140,13 +142,15 @@ IN_ONE_WORKSPACE = [
     ("GET", "/api/v1/runs?parent=other-run", 403),
     ("GET", "/api/v1/metrics?run=default-run", 200),
     ("GET", "/api/v1/metrics?run=default-run&run=other-run", 403),
-    ("GET", "/api/v1/metric-names", 403),
+    ("GET", "/api/v1/metric-names", 200),
     ("GET", "/api/v1/metric-names?run=default-run", 200),
+    ("GET", "/api/v1/metric-names?workspace=other", 403),
+    ("GET", "/api/v1/target-counts?workspace=other", 403),
     ("PUT", "/api/v1/experiments/new?workspace=other", 403),
     ("PUT", "/api/v1/experiments/new", 200),
     ("PATCH", "/api/v1/runs", 403),
-    ("POST", "/api/v1/sql", 403),
-    ("GET", "/api/v1/events", 403),
+    ("GET", "/api/v1/events?run=other-run", 403),
+    ("GET", "/api/v1/access", 200),
     ("GET", "/api/v1/views", 403),
     ("GET", "/metrics", 403),
     ("GET", "/api/v1/snapshots/0", 403),
@@ -168,6 +172,48 @@ async def test_lists_are_narrowed_to_the_workspace(http: httpx.AsyncClient) -> N
     for query, expected in (("", ["other"]), ("?name=other", ["other"]), ("?name=default", [])):
         answer = await http.get(f"/api/v1/workspaces{query}", headers=bearer(narrow))
         assert [one["name"] for one in answer.json()["workspaces"]] == expected
+    of = {one["id"] for one in found}
+    counted = (await http.get("/api/v1/experiment-counts", headers=bearer(narrow))).json()["experiments"]
+    assert set(counted) == {str(number) for number in of}
+    says = (await http.get("/api/v1/access", headers=bearer(narrow))).json()
+    assert says == {"name": "narrow", "role": "read", "workspace": "other"}
+
+
+async def test_sql_and_events_are_narrowed_to_the_workspace(
+    http: httpx.AsyncClient, server: Server, database: Any
+) -> None:
+    narrow = bearer(await made(http, "narrow", role="read", workspace="other"))
+    for number, run in enumerate(("default-run", "other-run")):
+        key = await server.pool.fetchval("select key from runs where run_id = $1", run)
+        await database.add_summary(key, "loss")
+        await database.add_chunk(
+            key, bytes([number + 1]) * 16, [(SeriesKey(0, "loss"), Kind.FLOAT, 0, 0, 0, 1.0)]
+        )
+
+    async def ask(query: str, headers: dict[str, str] = narrow) -> list[list[Any]]:
+        answer = await http.post("/api/v1/sql", json={"query": query}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        rows: list[list[Any]] = answer.json()["rows"]
+        return rows
+
+    for tier in ("hot", "cold"):
+        if tier == "cold":
+            await database.compact()
+        for view in ("metrics", "runs", "summaries"):
+            assert await ask(f"SELECT run_id FROM {view}") == [["other-run"]], view
+        assert len(await ask("SELECT run_id FROM metrics", bearer(OWNER))) == 2
+        # Nor does a view say what others have, and their files are not among those that may be opened.
+        (text,) = await ask("SELECT string_agg(sql) FROM duckdb_views() WHERE 'metrics runs' IS NOT NULL")
+        assert "default-run" not in text[0]
+    for row in await server.pool.fetch(
+        "select path from files f join experiments e on e.id = f.experiment_id where workspace = 'default'"
+    ):
+        query = f"SELECT * FROM read_parquet('{server.store.locate(row['path'])}'), metrics"
+        answer = await http.post("/api/v1/sql", json={"query": query}, headers=narrow)
+        assert answer.status_code == 400
+        assert "Permission" in answer.text
+    changes: Changes = {"metrics": ["default-run", "other-run"], "tags": ["default-run"], "status": None}
+    assert await changes_of(server.pool, "other", changes) == {"metrics": ["other-run"], "status": None}
 
 
 async def test_a_browser_has_the_rights_of_its_token(http: httpx.AsyncClient) -> None:

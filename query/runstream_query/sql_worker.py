@@ -1,0 +1,203 @@
+"""The process that carries SQL out: one statement after the other, for whoever holds its pipes.
+
+It is a process and not a thread because not everything DuckDB does can be interrupted, nor does all it takes count as its
+memory: this one is limited by the system, killed when it is late, and knows no secret but those of an object store. It reads
+one JSON object a line and answers with one: `{"ok": ...}`, or `{"error": kind, "detail": text}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from runstream_schemas.errors import QueryError
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import Store, open_store
+
+from .sql_statement import check_statement, error_text
+
+GRACE = 3.0
+"""Seconds after the end of its time at which the process ends itself, if nobody did before."""
+ANSWER = "answer.arrow"
+"""File of the folder with the answer."""
+_ADDRESSES = 4 << 30  # what the libraries and their threads map without using it
+_NESTING = 20_000  # of a parsed statement
+
+
+def main() -> None:
+    """Answer requests until the pipe is closed."""
+    sys.setrecursionlimit(_NESTING)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin:
+        request = json.loads(line)
+        # By the system: a handler of Python's would wait for DuckDB to come back.
+        signal.setitimer(signal.ITIMER_REAL, request["seconds"] + GRACE)
+        answer = _answer(request)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if request["do"] == "check":
+            return {"ok": sorted(check_statement(request["statement"]).views)}
+        _run(request)
+        return {"ok": None}
+    except QueryError as error:
+        return {"error": "query", "detail": str(error)}
+    except duckdb.InterruptException:
+        return {"error": "late", "detail": ""}
+    except (duckdb.OutOfMemoryException, MemoryError, pa.ArrowMemoryError):
+        return {"error": "memory", "detail": ""}
+    except (duckdb.IOException, OSError) as error:
+        return {"error": "file", "detail": str(error)}
+    except (duckdb.Error, pa.ArrowException, OverflowError) as error:
+        return {"error": "query", "detail": error_text(error)}
+
+
+def _run(request: dict[str, Any]) -> None:
+    folder, most = Path(request["folder"]), byte_count(request["memory"])
+    with contextlib.suppress(OSError, ValueError):
+        _limit(most)
+    connection = _open(request, folder)
+    timer = threading.Timer(request["seconds"], connection.interrupt)
+    timer.start()
+    try:
+        statement = check_statement(request["statement"]).text
+        reader: Any = connection.sql(statement).to_arrow_reader(100_000)
+        size = 0
+        with pa.OSFile(str(folder / ANSWER), "wb") as sink, pa.ipc.new_stream(sink, reader.schema) as writer:
+            for batch in reader:
+                size += batch.nbytes
+                if size > most:
+                    raise QueryError(
+                        f"the answer is larger than {most} bytes; add a LIMIT or aggregate, or raise RUNSTREAM_SQL_MEMORY"
+                    )
+                writer.write_batch(batch)
+    finally:
+        timer.cancel()
+        connection.close()
+
+
+def _limit(most: int) -> None:
+    addresses = 2 * most + _ADDRESSES
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or hard > addresses:
+        resource.setrlimit(resource.RLIMIT_AS, (addresses, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * most + (64 << 20), hard))
+
+
+def _open(request: dict[str, Any], folder: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": request["memory"],
+            "temp_directory": str(folder / "duckdb"),
+            "max_temp_directory_size": request["memory"],
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+            "preserve_insertion_order": "false",
+        },
+    )
+    try:
+        connection.execute("set TimeZone = 'UTC'")
+        allowed: list[str] = []
+        for name, path in request["tables"].items():
+            with pa.memory_map(path) as source:
+                connection.register(name, pa.ipc.open_stream(source).read_all())
+        store = open_store(Settings(**request["store"])) if request["store"] else None
+        for view, made in request["views"].items():
+            parts = []
+            columns = f"run_id, name, {made['layout']}, time, value, int_value, text"
+            if made["files"] and store is not None:
+                parts += _remote_parts(connection, view, store, made["files"], columns)
+            elif made["files"]:
+                allowed += [path for path, _ in made["files"]]
+                parts += _local_parts(made["files"], columns)
+            if request["deleted"]:
+                out = ", ".join(map(_quote, request["deleted"]))
+                parts = [f"{part} where run_id not in ({out})" for part in parts]
+            if made["hot"] is not None:
+                allowed.append(made["hot"])
+                parts.append(f"select experiment, {columns} from read_parquet({_quote(made['hot'])})")
+            connection.execute(f"create view {view} as {' union all '.join(parts)}")
+        connection.execute(f"set allowed_paths = [{', '.join(map(_quote, allowed))}]")
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _by_experiment(files: Sequence[tuple[str, str | None]]) -> dict[str | None, list[str]]:
+    found: dict[str | None, list[str]] = {}
+    for path, experiment in files:
+        found.setdefault(experiment, []).append(path)
+    return found
+
+
+def _local_parts(files: Sequence[tuple[str, str | None]], columns: str) -> list[str]:
+    return [
+        f"select {_experiment(experiment)}, {columns} "
+        f"from read_parquet([{', '.join(map(_quote, paths))}], hive_partitioning = false)"
+        for experiment, paths in _by_experiment(files).items()
+    ]
+
+
+def _remote_parts(
+    connection: duckdb.DuckDBPyConnection,
+    view: str,
+    store: Store,
+    files: Sequence[tuple[str, str | None]],
+    columns: str,
+) -> list[str]:
+    """Files of an object store, as Arrow datasets: DuckDB itself then needs no way out."""
+    import pyarrow.dataset as ds
+
+    parts = []
+    for number, (experiment, paths) in enumerate(_by_experiment(files).items()):
+        name = f"{view}_files_{number}"
+        connection.register(name, ds.dataset(paths, filesystem=store.filesystem, format="parquet"))  # type: ignore[attr-defined]
+        parts.append(f"select {_experiment(experiment)}, {columns} from {name}")
+    return parts
+
+
+def _experiment(name: str | None) -> str:
+    return f"{'null::varchar' if name is None else _quote(name)} as experiment"
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def byte_count(size: str) -> int:
+    """The bytes of a size as DuckDB writes it.
+
+    Raises:
+        QueryError: it is none.
+    """
+    match = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)(i?)b?\s*", size, re.I)
+    if not match:
+        raise QueryError(f"RUNSTREAM_SQL_MEMORY={size!r}: expected a size such as 2GB")
+    return math.ceil(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
+
+
+if __name__ == "__main__":
+    main()
