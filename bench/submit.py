@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from .cluster import Cluster, cluster
 from .result import Result
@@ -72,10 +74,11 @@ def run(quick: bool) -> list[Result]:
 
 
 def _submitted(made: Cluster, repeats: int, environment: str) -> list[list[float]]:
-    folder = made.home / f"project-{environment.split()[0]}"
-    (folder / "source").mkdir(parents=True)
-    (folder / "source" / "train.py").write_text(SCRIPT.replace("{FOLDER}", str(folder)))
-    found: list[list[float]] = _script(made, SUBMIT, str(folder / "source"), str(repeats), environment)
+    with tempfile.TemporaryDirectory(prefix="rsb") as directory:  # no project lies in the home
+        folder = Path(directory)
+        (folder / "source").mkdir()
+        (folder / "source" / "train.py").write_text(SCRIPT.replace("{FOLDER}", str(folder)))
+        found: list[list[float]] = _script(made, SUBMIT, str(folder / "source"), str(repeats), environment)
     return found
 
 
