@@ -29,6 +29,16 @@ class PythonSection:
 
 
 @dataclass(slots=True)
+class ImageRegistry:
+    """Where an image comes from: may be set, and is not used, for no image is. Never written: it may hold a password."""
+
+    address: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    registry_identity: Any = None
+
+
+@dataclass(slots=True)
 class DockerSection:
     """Docker image of an environment: kept and written, not used by local runs."""
 
@@ -38,6 +48,9 @@ class DockerSection:
     shm_size: str | None = "2g"
     arguments: list[str] = field(default_factory=list)
     gpu_support: bool = True
+    shared_volumes: bool = True
+    base_image_registry: ImageRegistry = field(default_factory=ImageRegistry)
+    platform: Any = None
 
 
 @dataclass(slots=True)

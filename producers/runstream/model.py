@@ -16,7 +16,7 @@ from .exceptions import (
     UserErrorException,
     WebserviceException,
 )
-from .record import Filter, check_filter, matches
+from .record import Filter, matches
 from .recording import as_texts
 from .workspace import Workspace
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PATH = "/api/v1/models"
 """Where the service keeps models."""
+
+ModelFilter = Filter | Sequence[str | Sequence[Any]]
+"""Tags or properties of models: a name, a dictionary, or a list of names and `[name, value]` pairs; all must match."""
 
 _SERVE = "Model.download gets the files of a registered model; serve them with the tool of your choice"
 
@@ -36,6 +39,8 @@ class Model:
         workspace: the workspace it is registered in.
         name: its name; the newest version unless `version` says another.
         id: `name:version`, instead of `name`.
+        tags: only one with these: a name, a dictionary of names and values, or a list of names and `[name, value]` pairs.
+        properties: the same for properties.
         version: its version.
         run_id: only one that comes from this run.
 
@@ -52,8 +57,8 @@ class Model:
         workspace: Workspace,
         name: str | None = None,
         id: str | None = None,
-        tags: Filter = None,
-        properties: Filter = None,
+        tags: ModelFilter = None,
+        properties: ModelFilter = None,
         version: int | None = None,
         run_id: str | None = None,
         model_framework: str | None = None,
@@ -101,6 +106,11 @@ class Model:
     def id(self) -> str:
         """`name:version`."""
         return f"{self.name}:{self.version}"
+
+    @property
+    def url(self) -> str:
+        """A name of it that no other model has, to be written down; nothing answers at it."""
+        return f"aml://asset/{self._workspace.name}/{self.id}"
 
     @property
     def run_id(self) -> str | None:
@@ -199,8 +209,8 @@ class Model:
     def list(
         workspace: Workspace,
         name: str | None = None,
-        tags: Filter = None,
-        properties: Filter = None,
+        tags: ModelFilter = None,
+        properties: ModelFilter = None,
         run_id: str | None = None,
         latest: bool = False,
         dataset_id: str | None = None,
@@ -212,7 +222,7 @@ class Model:
 
         Args:
             name: only of this name.
-            tags: a tag's name, or a dictionary of names and values that must all match.
+            tags: a name, a dictionary of names and values, or a list of names and `[name, value]` pairs; all must match.
             properties: the same for properties.
             run_id: only from this run.
             latest: only the newest version of each name.
@@ -381,13 +391,12 @@ def _find(
     name: str | None,
     version: int | None,
     run_id: str | None,
-    tags: Filter,
-    properties: Filter,
+    tags: ModelFilter,
+    properties: ModelFilter,
     framework: str | None,
     latest: bool = False,
 ) -> list[dict[str, Any]]:
-    check_filter("tags", tags)
-    check_filter("properties", properties)
+    of_tags, of_properties = _filters("tags", tags), _filters("properties", properties)
     params = [("workspace", workspace.name)]
     params += [("name", name)] if name else []
     params += [("version", str(version))] if version is not None else []
@@ -396,10 +405,32 @@ def _find(
     return [
         record
         for record in workspace._client.get_json(PATH, params)["models"]
-        if matches(tags, record["tags"])
-        and matches(properties, record["properties"])
+        if all(matches(one, record["tags"]) for one in of_tags)
+        and all(matches(one, record["properties"]) for one in of_properties)
         and (framework is None or record["details"].get("model_framework") == framework)
     ]
+
+
+def _filters(what: str, wanted: ModelFilter) -> builtins.list[Filter]:
+    """The filters that all have to match.
+
+    Raises:
+        ValueError: one of another type.
+    """
+    if wanted is None or isinstance(wanted, (str, Mapping)):
+        return [wanted]
+    found: builtins.list[Filter] = []
+    for one in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
+        if isinstance(one, (list, tuple)) and len(one) == 2:
+            found.append({str(one[0]): one[1]})
+        elif isinstance(one, str):
+            found.append(one)
+        else:
+            raise ValueError(
+                f"Unknown filter type for model {what}: {one!r:.60}; pass a name, a dictionary, or a list of names and "
+                "[name, value] pairs"
+            )
+    return found
 
 
 def _workspace_text(workspace: Workspace) -> str:

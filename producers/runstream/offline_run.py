@@ -59,6 +59,15 @@ class _OfflineRun:
         """Print a confusion matrix."""
         self._metric("confusion_matrix", name, value)
 
+    def log_metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Print values of several series."""
+        for name, value in values.items():
+            self.log(name, value)
+
+    def log_array(self, name: str, values: Any, steps: Any = None, times: Any = None) -> None:
+        """Print a vector."""
+        self._metric("list", name, values)
+
     def tag(self, name: str, value: Any = None) -> None:
         """Print a tag."""
         print(f"Attempted to add tag {name} with value {value}")

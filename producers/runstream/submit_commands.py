@@ -130,7 +130,12 @@ def _configuration(options: argparse.Namespace, source: Path) -> RunConfiguratio
 
 def cancel(options: argparse.Namespace) -> int:
     """`runstream run cancel -r RUN_ID`."""
+    from .exceptions import UserErrorException
+    from .record import TERMINAL
+
     run = named_run(options)
+    if run.status in TERMINAL - {"Canceled"}:
+        raise UserErrorException(f"run {run.id} is {run.status} already; there is nothing to cancel")
     run.cancel()
     run.flush(30)
     print("Experiment run canceled successfully.")

@@ -225,6 +225,12 @@ def test_run_update(cli: Cli, runs: list[Run]) -> None:
         assert text in cli.stderr
 
 
+def test_cancel_of_a_run_that_has_ended(cli: Cli, runs: list[Run]) -> None:
+    assert cli("run", "cancel", "-r", runs[1].id) == "Experiment run canceled successfully.\n"
+    cli("run", "cancel", "-r", runs[0].id, exit_code=1)
+    assert f"run {runs[0].id} is Failed already; there is nothing to cancel" in cli.stderr
+
+
 def test_experiment_list(cli: Cli, runs: list[Run]) -> None:
     (found,) = cli.json("experiment", "list")
     assert found["name"] == "test"

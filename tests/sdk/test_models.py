@@ -45,6 +45,12 @@ def test_there_and_back(workspace: Workspace, tmp_path: Path) -> None:
     assert [one.id for one in Model.list(workspace)] == ["ridge:2", "ridge:1"]
     assert [one.id for one in Model.list(workspace, latest=True)] == ["ridge:2"]
     assert [one.id for one in Model.list(workspace, tags={"rank": 1}, properties="p")] == ["ridge:1"]
+    assert [one.id for one in Model.list(workspace, tags=["rank", ["rank", 1]], properties=[])] == ["ridge:1"]
+    assert Model.list(workspace, tags=[["rank", "2"]]) == []
+    assert (
+        Model(workspace, "ridge", tags=["rank"], properties=["p"]).url
+        == f"aml://asset/{workspace.name}/ridge:1"
+    )
     first.add_tags({"new": None})
     first.remove_tags(["rank"])
     first.add_properties({"r": 1})
@@ -84,7 +90,7 @@ def test_refusals(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(UserErrorException, match="name or an id"):
         Model(workspace)
     with pytest.raises(ValueError, match="Unknown filter type"):
-        Model.list(workspace, tags=["a"])  # type: ignore[arg-type]
+        Model.list(workspace, tags=[5])  # type: ignore[list-item]
 
 
 def test_two_processes_at_once_get_two_versions(

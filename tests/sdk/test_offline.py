@@ -41,6 +41,11 @@ def test_it_is_refused_when_not_allowed() -> None:
         (lambda run: run.log_predictions("a", {}), "Attempted to log predictions metric a:\n{}\n"),
         (lambda run: run.log_accuracy_table("a", {}), "Attempted to log accuracy_table metric a:\n{}\n"),
         (lambda run: run.log_confusion_matrix("a", {}), "Attempted to log confusion_matrix metric a:\n{}\n"),
+        (
+            lambda run: run.log_metrics({"a": 1, "b": 2}, step=3),
+            "Attempted to log scalar metric a:\n1\nAttempted to log scalar metric b:\n2\n",
+        ),
+        (lambda run: run.log_array("a", [1, 2], steps=[0, 1]), "Attempted to log list metric a:\n[1, 2]\n"),
         (lambda run: run.tag("k", "v"), "Attempted to add tag k with value v\n"),
         (lambda run: run.set_tags({"k": "v"}), "Attempted to set tags {'k': 'v'}\n"),
         (lambda run: run.add_properties({"k": "v"}), "Attempted to add properties {'k': 'v'}\n"),

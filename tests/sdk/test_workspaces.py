@@ -103,6 +103,10 @@ def test_environments_in_directories(tmp_path: Path) -> None:
         Environment.load_from_directory(tmp_path)
     image = Environment.from_docker_image("i", "python:3.11", pip_requirements=None)
     assert (image.docker.base_image, image.python.user_managed_dependencies) == ("python:3.11", True)
+    image.docker.base_image_registry.address = "registry.example.org"
+    image.docker.base_image_registry.password = "hidden"
+    assert "hidden" not in repr(image.docker)
+    assert image.docker.shared_volumes
     file = Environment.from_dockerfile("f", "FROM python\nRUN true")
     assert (file.docker.base_image, file.docker.base_dockerfile) == (None, "FROM python\nRUN true")
 
