@@ -15,6 +15,8 @@ export interface Transform {
   top: number;
   width: number;
   height: number;
+  /** Draw only what reaches into this range of x; the whole where there is none. */
+  part?: Range;
 }
 
 export interface Pen {
@@ -51,9 +53,10 @@ export function inSight(line: Line, x: Range): [number, number] {
 /** The line through `values`; where there is none, it breaks. Lone points are dots. */
 export function tracePath(line: Line, values: Float64Array, t: Transform, strokes: boolean, dots: number): Path2D {
   const path = new Path2D();
-  const [from, to] = inSight(line, t.x);
+  const [from, to] = inSight(line, t.part ?? t.x);
   const spikes = strokes && line.low !== values;
-  const everyDot = to - from < DOTS_BELOW;
+  const [first, end] = t.part ? inSight(line, t.x) : [from, to];
+  const everyDot = end - first < DOTS_BELOW;
   let drawing = false;
   for (let i = from; i < to; i++) {
     const value = values[i]!;
@@ -87,7 +90,7 @@ export function tracePath(line: Line, values: Float64Array, t: Transform, stroke
 export function bandPath(line: Line, t: Transform): Path2D | null {
   if (line.low === line.last) return null;
   const path = new Path2D();
-  const [from, to] = inSight(line, t.x);
+  const [from, to] = inSight(line, t.part ?? t.x);
   let i = from;
   while (i < to) {
     while (i < to && !(drawable(t, line.low[i]!) && drawable(t, line.high[i]!))) i++;
@@ -105,7 +108,7 @@ export function bandPath(line: Line, t: Transform): Path2D | null {
 /** Where values are no numbers: ✕ below for NaN, ▲ above for +∞, ▼ below for −∞. */
 export function drawMarks(context: CanvasRenderingContext2D, line: Line, t: Transform, size: number): void {
   if (!line.marks) return;
-  const [from, to] = inSight(line, t.x);
+  const [from, to] = inSight(line, t.part ?? t.x);
   const bottom = t.top + t.height - size;
   const path = new Path2D();
   for (let i = from; i < to; i++) {

@@ -8,8 +8,8 @@ export interface Gestured {
   at: (clientX: number) => number;
   /** Width of what is drawn, in pixels. */
   width: () => number;
-  /** Show another range; `done`: the gesture has ended. */
-  move: (range: Range, done: boolean) => void;
+  /** Show another range of the same length (`pan`) or another one; `done`: the gesture has ended. */
+  move: (range: Range, done: boolean, pan?: boolean) => void;
 }
 
 /** The range when `factor` times as much is to be seen, with what lies at `at` staying there. */
@@ -29,12 +29,12 @@ export function gestures(node: HTMLElement, chart: Gestured): { destroy: () => v
     const move = (to: PointerEvent) => {
       const by = (start - to.clientX) * per;
       last = { min: min + by, max: max + by };
-      chart.move(last, false);
+      chart.move(last, false, true);
     };
     const stop = () => {
       removeEventListener("pointermove", move);
       removeEventListener("pointerup", stop);
-      if (last.min !== min) chart.move(last, true);
+      if (last.min !== min) chart.move(last, true, true);
     };
     addEventListener("pointermove", move);
     addEventListener("pointerup", stop);

@@ -28,8 +28,7 @@ export function loadChart(name: string, wanted: Wanted): Promise<Frame> {
   if (!batch) {
     batch = { wanted, names: new Map() };
     batches.set(key, batch);
-    requestAnimationFrame(() => send(key));
-    setTimeout(() => send(key), 50); // a tab in the background draws no frames
+    setTimeout(() => send(key)); // behind those who ask in the same turn
   }
   const waiting = batch.names;
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** Paints a chart's lines; the picture is kept, so that hovering only dims it and draws one line above. */
+/** Paints a chart's lines; the picture is kept, so that hovering only dims it and panning moves it and draws what comes in. */
 import uPlot from "uplot";
 import { bandPath, drawMarks, MANY_LINES, MOST_BANDS, tracePath, type Range, type Transform } from "./draw";
 import type { Trace } from "./traces";
@@ -13,17 +13,32 @@ export interface Picture {
   focused: string | null;
 }
 
+const SEAM = 12; // pixels beside what comes in that lines and marks of there reach
+
+/** How many whole pixels to the left a picture of `from` has to go to show `to`; null: it has another scale, or nothing stays. */
+export function shiftOf(from: Range, to: Range, width: number): number | null {
+  const span = from.max - from.min;
+  if (Math.abs(to.max - to.min - span) > 1e-9 * span) return null;
+  const shift = Math.round(((to.min - from.min) / span) * width);
+  return Math.abs(shift) < width ? shift : null;
+}
+
 export class Painter {
   #layer = document.createElement("canvas");
   #key: unknown[] = [];
+  #x: Range = { min: 0, max: 0 };
 
   paint(u: uPlot, picture: Picture): void {
     const { left, top, width: w, height: h } = u.bbox;
     const { traces, x, y, log } = picture;
     const t: Transform = { x, y, log, left: 0, top: 0, width: w, height: h };
-    const key = [traces, x.min, x.max, y.min, y.max, log, w, h, picture.dark];
-    if (key.some((part, i) => part !== this.#key[i])) {
+    const key = [traces, y.min, y.max, log, w, h, picture.dark];
+    const same = key.every((part, i) => part === this.#key[i]);
+    const shift = same ? shiftOf(this.#x, x, w) : null;
+    if (shift !== null) this.#shift(shift, t, traces);
+    else {
       this.#key = key;
+      this.#x = x;
       this.#layer.width = w;
       this.#layer.height = h;
       const context = this.#layer.getContext("2d")!;
@@ -42,6 +57,26 @@ export class Painter {
       context.translate(left, top);
       for (const trace of chosen) drawTrace(context, trace, t, traces.length, true);
     }
+    context.restore();
+  }
+
+  /** Move the picture by whole pixels, and draw what comes in beside it. */
+  #shift(shift: number, t: Transform, traces: readonly Trace[]): void {
+    if (!shift) return;
+    const per = (this.#x.max - this.#x.min) / t.width;
+    const x = { min: this.#x.min + shift * per, max: this.#x.max + shift * per };
+    this.#x = x;
+    const context = this.#layer.getContext("2d")!;
+    context.globalCompositeOperation = "copy";
+    context.drawImage(this.#layer, -shift, 0);
+    context.globalCompositeOperation = "source-over";
+    const [from, to] = shift > 0 ? [t.width - shift, t.width] : [0, -shift];
+    context.save();
+    context.beginPath();
+    context.rect(from, 0, to - from, t.height);
+    context.clip();
+    const part = { min: x.min + (from - SEAM) * per, max: x.min + (to + SEAM) * per };
+    for (const trace of traces) drawTrace(context, trace, { ...t, x, part }, traces.length, false);
     context.restore();
   }
 }

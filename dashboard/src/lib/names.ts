@@ -8,7 +8,9 @@ export function naturalOrder(a: string, b: string): number {
 
 export interface Section {
   name: string;
-  metrics: string[];
+  size: number;
+  /** In natural order; put in order when first looked at: of thousands of names most stay out of sight. */
+  readonly metrics: readonly string[];
 }
 
 /** Sections by what stands before the first slash; those without a slash come first. */
@@ -23,7 +25,16 @@ export function sections(names: readonly string[]): Section[] {
   }
   return [...found.entries()]
     .sort(([a], [b]) => (a === "" ? -1 : b === "" ? 1 : naturalOrder(a, b)))
-    .map(([name, metrics]) => ({ name: name || "metrics", metrics: metrics.sort(naturalOrder) }));
+    .map(([name, metrics]) => {
+      let ordered: string[] | undefined;
+      return {
+        name: name || "metrics",
+        size: metrics.length,
+        get metrics() {
+          return (ordered ??= metrics.sort(naturalOrder));
+        },
+      };
+    });
 }
 
 /**

@@ -1,3 +1,5 @@
+import { untrack } from "svelte";
+
 /** Where we are. The address holds the whole view: a path and parameters, so that it can be shared. */
 export const route = $state({ path: location.pathname, params: new URLSearchParams(location.search) });
 
@@ -6,11 +8,30 @@ function read(): void {
   route.params = new URLSearchParams(location.search);
 }
 
+// The address follows a drag or a slider when it rests: browsers refuse more than some 20 changes of it a second, and each
+// costs a frame a millisecond.
+const REST = 150;
+let unwritten: string | null = null;
+let writing: ReturnType<typeof setTimeout> | undefined;
+
+/** Path and parameters of what is shown, whether the browser's address has them yet or not. */
+export function here(): string {
+  return unwritten ?? location.pathname + location.search;
+}
+
+/** Bring the browser's address up to date. */
+function write(): void {
+  clearTimeout(writing);
+  if (unwritten !== null) history.replaceState(null, "", unwritten);
+  unwritten = null;
+}
+
 /** How we came here: by the browser's back or forward, or otherwise. A list then shows what it showed. */
 export const arrival = { back: false };
 
 export function go(address: string): void {
   arrival.back = false;
+  write();
   history.pushState(null, "", address);
   read();
   window.scrollTo(0, 0);
@@ -25,7 +46,7 @@ let changed = "";
 
 function remember(params: string): void {
   const now = performance.now();
-  if (now - changedAt > TOGETHER || params !== changed) done.push(location.pathname + location.search);
+  if (now - changedAt > TOGETHER || params !== changed) done.push(here());
   changedAt = now;
   changed = params;
   undone = [];
@@ -37,8 +58,9 @@ export function stepView(back: boolean): boolean {
   const address = from.at(-1);
   if (!address || address.split("?")[0] !== location.pathname) return false;
   from.pop();
-  to.push(location.pathname + location.search);
+  to.push(here());
   changed = "";
+  unwritten = null;
   history.replaceState(null, "", address);
   read();
   return true;
@@ -48,18 +70,24 @@ export type Changes = Record<string, string | null>;
 
 /** Change parameters; null removes one (a bare address means defaults). `push`: a step that "back" undoes. */
 export function setParams(changes: Changes, push = false): void {
-  const params = new URLSearchParams(location.search);
+  const params = new URLSearchParams(untrack(() => route.params));
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === "") params.delete(name);
     else params.set(name, value);
   }
   const text = params.toString();
   const address = location.pathname + (text ? `?${text}` : "");
-  if (address === location.pathname + location.search) return;
+  if (address === here()) return;
   remember(Object.keys(changes).join());
-  if (push) history.pushState(null, "", address);
-  else history.replaceState(null, "", address);
-  read();
+  clearTimeout(writing);
+  if (push) {
+    unwritten = null; // "back" leads to what was shown before the drag
+    history.pushState(null, "", address);
+  } else {
+    unwritten = address;
+    writing = setTimeout(write, REST);
+  }
+  route.params = params;
 }
 
 export function param(name: string): string | null {
@@ -68,8 +96,11 @@ export function param(name: string): string | null {
 
 /** Links within the dashboard are followed without a load, unless the user wants another tab. */
 export function followLinks(): void {
+  addEventListener("pagehide", write);
   addEventListener("popstate", () => {
     arrival.back = true;
+    clearTimeout(writing);
+    unwritten = null;
     read();
   });
   document.addEventListener("click", (event) => {
