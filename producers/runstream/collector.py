@@ -310,18 +310,22 @@ class Collector:
         if encoded.status_event is not None:
             endings = [op for op in encoded.status_event.ops if op.kind in ENDING_KINDS]
             if endings:
-                for other in self._of_run(source.run_id):
-                    while (
-                        other is not source
-                        and other.reader.has_more()
-                        and (items := list(self._collect_source(other)))
-                    ):
-                        yield from items
+                yield from self._collect_others(source)
                 for op in endings:
                     op.data.update(self._ends(source.run_id))
             events.append(encoded.status_event)
         self.points += encoded.points
         yield self._hand_out(source, events, encoded.points, encoded.end, encoded.tags, encoded.status)
+
+    def _collect_others(self, source: CollectedSource) -> Iterator[Collected]:
+        """What the other sources of a run have, before its end is told."""
+        for other in self._of_run(source.run_id):
+            while (
+                other is not source
+                and other.reader.has_more()
+                and (items := list(self._collect_source(other)))
+            ):
+                yield from items
 
     def _hand_out(
         self, source: CollectedSource, events: list[Event], points: int, end: int, tags: int, status: int
@@ -375,17 +379,20 @@ class Collector:
         while items := list(self._collect_source(source)):
             yield from items
         header = source.reader.header
-        if source.dead and header.owner and not source.reader.state & seg.ENDED:
+        state = source.reader.state
+        if state & seg.ENDING_LOST:
+            yield from self._collect_others(source)
+            kind = "fail" if state & seg.FAILED else "cancel" if state & seg.CANCELED else "complete"
+            data: dict[str, object] = dict(self._ends(source.run_id))
+            if kind == "fail":
+                message = "The run failed; what it said of the reason was lost: the spool was full."
+                data["error"] = {"code": "Unknown", "message": message}
+            yield self._speak(source, [(kind, data)])
+        elif source.dead and header.owner and not state & seg.ENDED:
             logger.warning(
                 "runstream: run %s: process %d is gone without ending the run", header.run_id, header.pid
             )
-            for other in self._of_run(source.run_id):
-                while (
-                    other is not source
-                    and other.reader.has_more()
-                    and (items := list(self._collect_source(other)))
-                ):
-                    yield from items
+            yield from self._collect_others(source)
             last = datetime.fromtimestamp((source.last_time_us / 1e6) or header.created, UTC).isoformat(
                 timespec="milliseconds"
             )
@@ -399,7 +406,7 @@ class Collector:
                 "exit": "unknown: only its parent can tell",
             }  # fmt: skip
             yield self._speak(source, [("fail", {"error": body, **self._ends(source.run_id)})])
-        elif not source.reader.state & seg.ENDED and (source.progress.metrics or source.progress.tags):
+        elif not state & seg.ENDED and (source.progress.metrics or source.progress.tags):
             # It is gone from the spool when the run ends, so the run's ending cannot speak for it.
             yield self._speak(source, [("source_done", _ends_of([source]))])
         source.finished = True

@@ -51,6 +51,9 @@ GIVEN, AFFINE = 1, 0
 
 _RETRY_SECONDS = 1.0
 _MOST_HELD_BACK = 1000
+_MOST_DESCRIBED = 1000  # each costs a row of the run's life
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_patience = 5.0  # seconds this process may still wait for room when its runs end
 _POINT = struct.Struct("<qddQ")
 _INTEGER = struct.Struct("<qdqQ")
 _FRAME = struct.Struct("<IIdQQ")
@@ -98,6 +101,7 @@ class RunWriter:
         self._ids: dict[tuple[int, str], int] = {}
         self._rows: dict[str, int] = {}
         self._positions: dict[str, int] = {}
+        self._described: set[str] = set()
         self._held_back: deque[tuple[int, bytes]] = deque()
         self._control_time = 0.0  # of the latest tag or status; never goes back
         self._dropped_before = 0  # told to readers through the header of an earlier source
@@ -316,8 +320,22 @@ class RunWriter:
     def status(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
         """Note a step in the run's life: create, start, complete, fail, cancel, error ..."""
         if kind in ("complete", "fail", "cancel"):
-            self._state |= seg.ENDED
+            self._state |= seg.ENDED | {"fail": seg.FAILED, "cancel": seg.CANCELED}.get(kind, 0)
         self._control(seg.STATUS, [kind, dict(data or {})])
+        if kind in ("complete", "fail", "cancel") and self._held_back:
+            self._say_ending_is_lost(True)
+
+    def describe(self, name: str, text: Any) -> None:
+        """Note what a metric is. The first text a name comes with stays; what is no text is passed over, with a warning."""
+        if not text or name in self._described or len(self._described) >= _MOST_DESCRIBED:
+            return
+        self._described.add(name)
+        if isinstance(text, str):
+            self.status("describe", {"name": name, "text": check_text(f"description of {name!r:.60}", text)[:5000]})
+        else:
+            logger.warning(
+                "the description of %r is %r and no text, it is not kept; a step is given as step=", name, text
+            )
 
     def _control(self, kind: int, content: list[Any]) -> None:
         body = msgpack.packb(content, default=str)
@@ -327,6 +345,12 @@ class RunWriter:
                     self._held_back.append((kind, body))
                 else:
                     self._count_drop(1)
+
+    def _say_ending_is_lost(self, lost: bool) -> None:
+        """Tell the reader, in a word that is always there, that the last status had no room (or has found it since)."""
+        self._state = self._state | seg.ENDING_LOST if lost else self._state & ~seg.ENDING_LOST
+        if self._map is not None:
+            _COUNTER.pack_into(self._map, seg.STATE_AT, self._state)
 
     # --- where we are ---
 
@@ -344,6 +368,7 @@ class RunWriter:
             if self._map is None:
                 return
             self._release_held_back()
+            self._wait_for_room()
             self._note_position()
             rest = tuple(self._slots)  # nobody can take them any more
             if rest:
@@ -485,34 +510,24 @@ class RunWriter:
             error = self._vanished()
             self._forget_source()
             raise error
-        size = min(seg.LARGEST, seg.SMALLEST << (self._index + 1))
-        while size < seg.HEADER_BYTES + seg.SLOT * (needed + 1):
-            size *= 2
-        if _bytes_spooled(self._spool) + size > self._quota:
-            raise _QuotaReached(f"the spool holds its quota of {self._quota} bytes")
+        least = seg.SMALLEST
+        while least < seg.HEADER_BYTES + seg.SLOT * (needed + 1):
+            least *= 2
+        size = max(least, min(seg.LARGEST, seg.SMALLEST << (self._index + 1)))
         source = self._source or os.urandom(16)
-        directory = os.path.join(self._spool, source.hex())
-        token = _token(self._spool)
-        if not self._source:
-            seg.make_source(self._spool, directory)
-        slots = (size - seg.HEADER_BYTES) // seg.SLOT
-        header = seg.Header(
-            source,
-            self._index + 1,
-            self._end,
-            slots,
-            self.run_id,
-            self._owner,
-            os.getpid(),
-            time.time(),
-            token,
-        )
-        mapped = seg.create_segment(directory, header, size)
+        while True:
+            try:
+                mapped, slots = self._create_segment(source, size)
+                break
+            except OSError as error:
+                if size == least or not (isinstance(error, _QuotaReached) or error.errno in _NO_ROOM):
+                    raise
+                size //= 2  # there may be room for less
         _note_spooled(self._spool, size)
         self._source = source
         self._index += 1
         self._end += slots
-        self._path = os.path.join(directory, seg.segment_name(self._index))
+        self._path = os.path.join(self._spool, source.hex(), seg.segment_name(self._index))
         self._map = mapped
         if self.dropped:
             self._write_drops()
@@ -520,6 +535,20 @@ class RunWriter:
             _COUNTER.pack_into(mapped, seg.STATE_AT, self._state)
         self._slots = iter(range(seg.HEADER_BYTES, seg.HEADER_BYTES + slots * seg.SLOT, seg.SLOT))
         self._set_current(self._slots.__next__, mapped)
+
+    def _create_segment(self, source: bytes, size: int) -> tuple[Any, int]:
+        """The mapping of a new segment, and its slots."""
+        if _bytes_spooled(self._spool) + size > self._quota:
+            raise _QuotaReached(f"the spool holds its quota of {self._quota} bytes")
+        directory = os.path.join(self._spool, source.hex())
+        token = _token(self._spool)
+        if not self._source and not os.path.exists(directory):
+            seg.make_source(self._spool, directory)
+        slots = (size - seg.HEADER_BYTES) // seg.SLOT
+        header = seg.Header(
+            source, self._index + 1, self._end, slots, self.run_id, self._owner, os.getpid(), time.time(), token
+        )  # fmt: skip
+        return seg.create_segment(directory, header, size), slots
 
     def _vanished(self) -> _Vanished:
         assert self._map is not None
@@ -532,6 +561,19 @@ class RunWriter:
             if not self._frame(kind, body):
                 self._held_back.appendleft((kind, body))
                 return
+        if self._state & seg.ENDING_LOST:
+            self._say_ending_is_lost(False)
+
+    def _wait_for_room(self) -> None:
+        """At the end of a run the spool may be full: tags and the last status are worth some seconds of a process."""
+        global _patience
+        while self._held_back and _patience > 0.0:
+            time.sleep(_RETRY_SECONDS)
+            _patience -= _RETRY_SECONDS
+            self._release_held_back()
+        if self._held_back:
+            self._count_drop(len(self._held_back))
+            self._held_back.clear()
 
     def _fail(self, error: OSError, now: float) -> None:
         first_time = not self._retry_at
@@ -542,7 +584,7 @@ class RunWriter:
             self._reason = 4
             self._retry_at = now
         else:
-            self._reason = 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 3
+            self._reason = 1 if error.errno in _NO_ROOM else 3
         if first_time:
             logger.warning(
                 "runstream: %s (%s). The training goes on; points are dropped and counted until there is room in %s.",
@@ -624,12 +666,15 @@ def _make_log(
                     writer._count_drop(1)
                 else:
                     log(name, value, description, step)
+                writer.describe(name, description)
                 return
         except BaseException:  # Ctrl-C between taking the slot and filling it
             if at >= 0 and not seg.WORD.unpack_from(mapped, at + 24)[0]:
                 seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
             raise
         writer._scalar(name, value, step)
+        if description:
+            writer.describe(name, description)
 
     def log_metrics(values: Mapping[str, Any], step: int | None = None) -> None:
         if step is not None and type(step) is not int:

@@ -611,6 +611,44 @@ def test_drops_are_told_even_if_nothing_is_logged_after_them(directory: Path) ->
     assert not messages or "quota" in messages[0]
 
 
+@pytest.mark.parametrize("kind", ["complete", "fail", "cancel"])
+def test_a_run_that_ends_while_the_spool_is_full_is_ended(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(spool, "_patience", 0.0)
+    writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run")
+    writer.status("create")
+    for i in range(20_000):
+        writer.log("x", i)
+    before = writer.dropped
+    writer.tag("late", "one")
+    writer.status(kind, {"error": {"message": "a reason"}} if kind == "fail" else {})
+    writer.close()
+    assert writer.dropped == before + 2, "the tag and the status are counted"
+    life = steps_of_life(drain(Collector(settings_for(directory))))
+    assert [step for _, step, _ in life if step in ("complete", "fail", "cancel")] == [kind]
+    assert {step: data for _, step, data in life}[kind]["ends"], "it is settled once all is stored"
+
+
+def test_a_run_that_ends_waits_a_little_for_room(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory, spool_quota=300_000), "run")
+    for i in range(20_000):
+        writer.log("x", i)
+    writer.tag("late", "one")
+    writer.status("complete", {"note": "kept"})
+    collector = Collector(settings_for(directory))
+    events: list[Any] = []
+    reading = threading.Thread(target=lambda: events.extend(drain(collector)))
+    reading.start()
+    writer.close()
+    reading.join()
+    events += drain(collector)
+    assert ("set", "late", "one") in tags_of(events)
+    assert ("run", "complete", "kept") in [
+        (run, kind, data.get("note")) for run, kind, data in steps_of_life(events)
+    ]
+
+
 IN_SMALL_TMPFS = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 
