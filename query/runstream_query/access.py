@@ -11,6 +11,7 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -203,8 +205,13 @@ _BY_RUNS = frozenset(
         "/api/v1/export/table",
     }
 )
-_NARROWED = frozenset({"/api/v1/access", "/api/v1/events", "/api/v1/sql"})
-"""Whose answers are narrowed to the workspace of the grant where they are made."""
+_NARROWED = frozenset(
+    {
+        *("/api/v1/access", "/api/v1/events", "/api/v1/sql"),
+        *("/api/v1/runs/cancel", "/api/v1/runs/delete"),
+    }
+)
+"""What is held to the workspace of the grant where it is answered, see `grant_of` and `check_runs`."""
 _RUN_PARAMETERS = frozenset({"run", "parent"})
 _UPLOADS = re.compile(r"/api/v1/(blobs|uploads|model-content)/[0-9a-f]+|/api/v1/tickets")
 
@@ -236,8 +243,8 @@ async def refusal(grant: Grant, request: Request, pool: asyncpg.Pool[Any]) -> Re
     runs = [value for key, value in parameters if key in _RUN_PARAMETERS and value != "none"]
     if run is not None and path not in ("/api/v1/runs/cancel", "/api/v1/runs/delete"):
         runs.append(run[1])
-    elif path == "/api/v1/runs" and request.method not in ("GET", "HEAD"):
-        return _forbidden(f"{elsewhere}: change its runs one by one")
+    elif path == "/api/v1/runs" and request.method == "PATCH":
+        pass  # its body names the runs: `check_runs`
     elif _BY_PARAMETER.fullmatch(path):
         named = [value for key, value in parameters if key == "workspace"]
         if any(value != grant.workspace for value in named):
@@ -261,6 +268,20 @@ def grant_of(request: Request) -> Grant:
     """What the request may do, as the gate found it."""
     found: Grant = request.scope.get(GRANT, OWNER)
     return found
+
+
+async def check_runs(request: Request, run_ids: Sequence[str]) -> None:
+    """See that a token of one workspace names only runs of that one.
+
+    Raises:
+        HTTPException: it names another (403).
+    """
+    grant = grant_of(request)
+    if grant.workspace is None:
+        return
+    pool = _server(request).pool
+    if await pool.fetchval(_RUNS_ELSEWHERE, list(run_ids), grant.workspace) is not None:
+        raise HTTPException(403, f"the token {grant.name!r} is for the workspace {grant.workspace!r} only")
 
 
 async def _access(request: Request) -> Response:

@@ -153,9 +153,19 @@ async def _runs(request: Request) -> Response:
             after=parameters.get("after") or None,
             summaries=parameters.get("summaries") == "1",
         )
-        if names := parameters.getlist("summary"):
+        names = parameters.getlist("summary")
+        common = integer(parameters.get("summary_common"), "summary_common", None)
+        if common is not None:
+            if not 1 <= common <= page_api.MOST_COMMON:
+                raise QueryError(f"summary_common={common}: expected 1 to {page_api.MOST_COMMON}")
+            names = list(
+                dict.fromkeys([*names, *await page_api.common_metrics(connection, page.runs, common)])
+            )
+        if names:
             await page_api.attach_summaries(connection, page.runs, names)
         document: dict[str, Any] = {"runs": [run.record() for run in page.runs], "next": page.next}
+        if common is not None:
+            document["metrics"] = names
         if parameters.get("count") == "1":
             document["count"] = await count_runs(connection, wanted)
     return json_answer(request, plain(document))

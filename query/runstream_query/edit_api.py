@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 
-from . import deletion, saved_views
+from . import access, deletion, saved_views
 from .edits import UNCHANGED, Changes, cancel_runs, edit_runs
 from .parameters import boolean, flag, json_body, run_ids, text_or_none
 from .responses import json_answer, plain, problem
@@ -97,6 +97,7 @@ async def edit_many(request: Request) -> Response:
     """`PATCH /api/v1/runs`: the same changes to many runs."""
     document = await json_body(request, {"runs", "changes"})
     wanted, body = run_ids(document), document.get("changes")
+    await access.check_runs(request, wanted)
     if not isinstance(body, dict) or body.keys() - CHANGE_KEYS:
         raise QueryError(f'"changes": expected an object with any of {", ".join(sorted(CHANGE_KEYS))}')
     async with _server(request).pool.acquire() as connection:
@@ -107,9 +108,11 @@ async def edit_many(request: Request) -> Response:
 async def cancel_many(request: Request) -> Response:
     """`POST /api/v1/runs/cancel`: ask many runs to stop."""
     document = await json_body(request, {"runs", "descendants"})
+    wanted = run_ids(document)
+    await access.check_runs(request, wanted)
     async with _server(request).pool.acquire() as connection:
         statuses = await cancel_runs(
-            connection, run_ids(document), descendants=boolean(document, "descendants", True) is True
+            connection, wanted, descendants=boolean(document, "descendants", True) is True
         )
     return json_answer(request, {"statuses": statuses})
 
@@ -118,6 +121,7 @@ async def delete_many(request: Request) -> Response:
     """`POST /api/v1/runs/delete`: delete many runs with their descendants, or tell what that would delete."""
     document = await json_body(request, {"runs", "force", "dry_run"})
     wanted, pool = run_ids(document), _server(request).pool
+    await access.check_runs(request, wanted)
     force = boolean(document, "force", False) is True
     if boolean(document, "dry_run", False):
         async with pool.acquire() as connection:

@@ -112,6 +112,8 @@ def _column(name: str, texts: set[str]) -> Column:
         return Column(name, *_FIELDS[name])
     if kind == "tag" and key:
         return Column(name, pa.string(), lambda run: run.tags.get(key))
+    if kind == "param" and key:
+        return Column(name, pa.string(), lambda run: run.parameters().get(key))
     if kind == "property" and key:
         return Column(name, pa.string(), lambda run: run.properties.get(key))
     metric, _, stat = key.rpartition(":")
@@ -123,7 +125,7 @@ def _column(name: str, texts: set[str]) -> Column:
             name, type_, lambda run: getattr((run.summaries or {}).get(metric), attribute, None), metric
         )
     raise QueryError(
-        f"column={name!r:.80}: expected tag:KEY, property:KEY, metric:NAME:STAT with one of {', '.join(STATS)}, "
+        f"column={name!r:.80}: expected tag:KEY, property:KEY, param:KEY, metric:NAME:STAT with one of {', '.join(STATS)}, "
         f"or one of {', '.join(_FIELDS)}"
     )
 

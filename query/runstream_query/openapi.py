@@ -137,10 +137,10 @@ OPERATIONS: Final = (
     Operation("GET", "/metrics", "Counters for Prometheus", answer="text/plain"),
     Operation(
         "GET", "/api/v1/runs", "A page of the runs that pass all filters",
-        f"{FILTERS} order limit:int after summaries:flag summary* count:flag",
+        f"{FILTERS} order limit:int after summaries:flag summary* summary_common:int count:flag",
         answer=_object(
             "runs next", runs={"type": "array", "items": _RUN}, next=TEXT_OR_NULL,
-            count={"type": "object", "additionalProperties": WHOLE},
+            count={"type": "object", "additionalProperties": WHOLE}, metrics=TEXTS,
         ),
     ),
     Operation(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 CHART = "application/vnd.runstream.chart"
 MOST_NAMES = 1000
 MOST_ROWS = 1000
+MOST_COMMON = 20
+MOST_LOOKED_AT = 20
+"""Runs whose metrics are counted: each may have thousands."""
 
 
 def _server(request: Request) -> Server:
@@ -55,6 +58,13 @@ async def attach_summaries(connection: Connection, runs: list[Run], names: list[
         summaries = keys[row["run_key"]].summaries
         assert summaries is not None
         summaries[row["name"]] = Summary.from_row(row)
+
+
+async def common_metrics(connection: Connection, runs: list[Run], most: int) -> list[str]:
+    """Names of the metrics that most of the first of these runs, or some of their children, have; the commonest first."""
+    keys = [run.key for run in runs[:MOST_LOOKED_AT]]
+    rows = await connection.fetch(page_queries.COMMON_METRICS, keys, most)
+    return [row["name"] for row in rows]
 
 
 async def chart(request: Request) -> Response:

@@ -13,6 +13,18 @@ where s.cls = 0 and s.name = any($2::text[]) and m.run_key = any($1::int8[])
 order by m.run_key, m.series_id
 """
 
+# Of these runs and their children; names as common as another in the order they were first logged anywhere.
+COMMON_METRICS: Final = """
+select s.name
+from summaries m join series s on s.id = m.series_id
+where s.cls = 0 and m.kind <> 3 and (m.run_key = any($1::int8[]) or m.run_key in (
+    select child.key from runs parent join runs child on child.parent_run_id = parent.run_id
+    where parent.key = any($1::int8[]) limit 20))
+group by s.id, s.name
+order by count(*) desc, s.id
+limit $2
+"""
+
 SERIES_COUNTS: Final = """
 select r.run_id, s.name, m.count
 from runs r join summaries m on m.run_key = r.key join series s on s.id = m.series_id

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,6 +51,10 @@ _COLUMNS = {
     "duration": ("extract(epoch from r.end_time - r.start_time)::float8", "float8"),
 }
 _OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "==": "=", "!=": "<>"}
+
+
+_OPTION = re.compile(r"--?[A-Za-z_]")
+_ARGUMENT = re.compile(r"--?([A-Za-z_][^=]*)(?:=(.*))?", re.DOTALL)
 
 
 class _Unset:
@@ -203,6 +208,31 @@ class Run:
     gaps: int
     settled: bool
     summaries: dict[str, Summary] | None = None
+
+    def parameters(self) -> dict[str, str]:
+        """What a sweep gave the run, and the arguments of its script, as `queries.LABELS` has them."""
+        found: dict[str, str] = {}
+        definition = self.details.get("runDefinition")
+        given = definition.get("arguments") if isinstance(definition, dict) else None
+        words = [
+            one if isinstance(one, str) else json.dumps(one)
+            for one in (given if isinstance(given, list) else [])
+        ]
+        for word, following in zip(words, [*words[1:], None], strict=True):
+            if named := _ARGUMENT.fullmatch(word):
+                bare = following is None or _OPTION.match(following) is not None
+                found.setdefault(named[1], named[2] if named[2] is not None else "yes" if bare else following)
+        try:
+            sweep = json.loads(self.properties.get("sweep_parameters") or "null")
+        except ValueError:
+            sweep = None
+        if isinstance(sweep, dict):
+            found |= {
+                key: value if isinstance(value, str) else json.dumps(value)
+                for key, value in sweep.items()
+                if value is not None
+            }
+        return found
 
     def record(self) -> dict[str, Any]:
         """The run as the HTTP API shows it (snake_case, ISO 8601)."""

