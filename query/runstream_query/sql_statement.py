@@ -1,8 +1,8 @@
 """What a statement may be: one that reads, of the views and nothing else.
 
-DuckDB itself parses it and says what it consists of, so what is looked at is what will be carried out. Its settings alone are
-no fence: files the views are made of may be opened for writing too (`WITH a AS (COPY ... TO ...)`, `EXPLAIN ANALYZE COPY`),
-and functions such as `query` or `json_execute_serialized_sql` carry out statements nobody has looked at.
+DuckDB itself parses it and says what it consists of, so what is looked at is what will be carried out. Its settings alone
+are no fence: files the views are made of may be opened for writing too (`WITH a AS (COPY ... TO ...)`, `EXPLAIN ANALYZE
+COPY`), and functions such as `query` or `json_execute_serialized_sql` carry out statements nobody has looked at.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ TABLE_FUNCTIONS = frozenset(
 """Functions that may stand for a table: those that read no file and carry out no other statement."""
 
 _BLANK = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
-_READS = re.compile(rf"{_BLANK}(?:\(|{_BLANK})*(?:select|with|from|values|table|describe|summarize|pivot|unpivot)\b", re.I | re.S)  # fmt: skip
+_FIRST_WORDS = "select|with|from|values|table|describe|summarize|pivot|unpivot"
+_READS = re.compile(rf"{_BLANK}(?:\(|{_BLANK})*(?:{_FIRST_WORDS})\b", re.I | re.S)
 _EXPLAIN = re.compile(rf"{_BLANK}explain\b\s*(analyze\b\s*)?(\([\w\s,]*\)\s*)?(?=[a-z(])", re.I | re.S)
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _KINDS = "SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE or EXPLAIN"
@@ -85,8 +86,9 @@ def error_text(error: duckdb.Error) -> str:
 
 @functools.cache
 def _parser() -> duckdb.DuckDBPyConnection:
-    config = {"enable_external_access": "false", "lock_configuration": "true", "threads": "1"}
-    return duckdb.connect(":memory:", config=config)
+    return duckdb.connect(
+        ":memory:", config={"enable_external_access": "false", "lock_configuration": "true", "threads": "1"}
+    )
 
 
 def _parts(text: str) -> Iterator[dict[str, Any]]:
@@ -118,7 +120,10 @@ def _check_part(part: dict[str, Any]) -> None:
         name = str(part["function"].get("function_name", "")).lower()
         if name not in TABLE_FUNCTIONS:
             raise QueryError(
-                f"the table function {name} is not allowed: read {', '.join(VIEWS)}, or one of {', '.join(sorted(TABLE_FUNCTIONS))}"
+                f"the table function {name:.80} is not allowed: read {', '.join(VIEWS)}, "
+                f"or one of {', '.join(sorted(TABLE_FUNCTIONS))}"
             )
     if kind == "BASE_TABLE" and re.search(r"[./\\:*?\[]", name := str(part.get("table_name"))):
-        raise QueryError(f"the table {name!r:.80} looks like a file, which cannot be read: read {', '.join(VIEWS)}")
+        raise QueryError(
+            f"the table {name!r:.80} looks like a file, which cannot be read: read {', '.join(VIEWS)}"
+        )

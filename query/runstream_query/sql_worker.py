@@ -2,7 +2,8 @@
 
 It is a process and not a thread because not everything DuckDB does can be interrupted, nor does all it takes count as its
 memory: this one is limited by the system, killed when it is late, and knows no secret but those of an object store. It reads
-one JSON object a line and answers with one: `{"ok": ...}`, or `{"error": kind, "detail": text}`.
+one JSON object a line and answers with one: `{"ok": ...}`, or `{"error": kind, "detail": text}`. An empty line says that it
+is ready.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from runstream_schemas.store import Store, open_store
 
 from .sql_statement import check_statement, error_text
 
-GRACE = 3.0
+GRACE = 2.0
 """Seconds after the end of its time at which the process ends itself, if nobody did before."""
 ANSWER = "answer.arrow"
 """File of the folder with the answer."""
@@ -41,6 +42,8 @@ def main() -> None:
     sys.setrecursionlimit(_NESTING)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.stdout.write("\n")
+    sys.stdout.flush()
     for line in sys.stdin:
         request = json.loads(line)
         # By the system: a handler of Python's would wait for DuckDB to come back.
@@ -65,8 +68,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": "memory", "detail": ""}
     except (duckdb.IOException, OSError) as error:
         return {"error": "file", "detail": str(error)}
-    except (duckdb.Error, pa.ArrowException, OverflowError) as error:
+    except duckdb.Error as error:
         return {"error": "query", "detail": error_text(error)}
+    except (pa.ArrowException, OverflowError) as error:
+        return {"error": "query", "detail": f"the answer cannot be sent: {error}"}
 
 
 def _run(request: dict[str, Any]) -> None:
@@ -136,6 +141,8 @@ def _open(request: dict[str, Any], folder: Path) -> duckdb.DuckDBPyConnection:
             if made["hot"] is not None:
                 allowed.append(made["hot"])
                 parts.append(f"select experiment, {columns} from read_parquet({_quote(made['hot'])})")
+            if not parts:
+                parts.append(f"select * from no_{view}")
             connection.execute(f"create view {view} as {' union all '.join(parts)}")
         connection.execute(f"set allowed_paths = [{', '.join(map(_quote, allowed))}]")
         connection.execute("set enable_external_access = false")
@@ -196,7 +203,8 @@ def byte_count(size: str) -> int:
     match = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)(i?)b?\s*", size, re.I)
     if not match:
         raise QueryError(f"RUNSTREAM_SQL_MEMORY={size!r}: expected a size such as 2GB")
-    return math.ceil(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
+    unit = 1024 if match[3] else 1000
+    return math.ceil(float(match[1]) * float(unit) ** " kmgt".index(match[2].lower() or " "))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
-from runstream_query.sql import check_statement, run_sql
+from runstream_query import sql_processes, sql_worker
+from runstream_query.sql import run_sql
+from runstream_query.sql_processes import MOST_AT_ONCE, SqlProcess
+from runstream_query.sql_statement import check_statement
 from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
@@ -94,6 +100,35 @@ async def test_a_view_may_be_read_twice_and_is_empty_when_nothing_is_stored(data
         "",
         "-- nothing",
         "SELEC 1",
+        "WITH a AS MATERIALIZED (COPY (SELECT 1) TO '/tmp/x' (FORMAT csv, USE_TMP_FILE false)) FROM a",
+        "SELECT * FROM (WITH a AS (INSERT INTO t VALUES (1) RETURNING *) FROM a)",
+        "WITH a AS (DELETE FROM runs RETURNING *) SELECT 1",
+        "WITH a AS (UPDATE runs SET name = 'x' RETURNING *) SELECT 1",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '/tmp/x'",
+        "EXPLAIN COPY (SELECT 1) TO '/tmp/x'",
+        "/* /* */ explain select 1 /* */ */ EXPLAIN ANALYZE COPY (SELECT 1) TO '/tmp/x'",
+        "EXPLAIN /* /* */ SELECT 1 /* */ */ COPY (SELECT 1) TO '/tmp/x'",
+        "EXPLAIN (ANALYZE) WITH a AS (COPY (SELECT 1) TO '/tmp/x') FROM a",
+        "FROM query('SELECT 1')",
+        "FROM query_table('runs')",
+        "FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
+        "SELECT (SELECT content FROM read_text('/etc/passwd'))",
+        "SELECT * FROM system.main.read_blob('/etc/passwd')",
+        "FROM \"READ_CSV\"('/etc/passwd')",
+        "FROM sniff_csv('/etc/passwd')",
+        "FROM glob('/*')",
+        "FROM parquet_metadata('/etc/passwd')",
+        "FROM duckdb_secrets()",
+        "FROM duckdb_settings()",
+        "FROM histogram('/etc/passwd', x)",
+        "FROM arrow_scan(1, 2, 3)",
+        "FROM '/etc/passwd'",
+        "FROM 'x.parquet'",
+        "DESCRIBE 'x.parquet'",
+        "SUMMARIZE 'x.csv'",
+        'WITH "x.parquet" AS (FROM runs) FROM "x.parquet"',
+        "FROM runs WHERE name IN (FROM 's3://a/b.parquet')",
+        "SELECT " + "[" * 5000 + "1" + "]" * 5000,
     ],
 )
 def test_only_one_reading_statement_is_accepted(statement: str) -> None:
@@ -113,32 +148,88 @@ def test_only_one_reading_statement_is_accepted(statement: str) -> None:
         "SUMMARIZE metrics",
         "EXPLAIN SELECT * FROM metrics",
         "SELECT ';';",
+        "EXPLAIN ANALYZE SELECT 1",
+        "-- why\nEXPLAIN (FORMAT json) WITH a AS (SELECT 1) FROM a",
+        "PIVOT summaries ON name IN ('loss') USING max(last)",
+        "TABLE runs",
+        'SELECT * FROM "Summaries", range(2), unnest([1])',
+        "WITH RECURSIVE a AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM a WHERE x < 5) FROM a",
+        "SELECT * FROM information_schema.columns",
     ],
 )
 async def test_ways_to_read(database: Any, statement: str) -> None:
     await ask(database, statement)
 
 
-async def test_nothing_else_can_be_read(filled: Any, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.csv"
-    secret.write_text("a\n1\n")
-    inside = tmp_path / "store" / "artifacts" / "r" / "data.csv"
-    inside.parent.mkdir(parents=True)
-    inside.write_text("a\n1\n")
+async def test_nothing_else_can_be_read(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the process was told and given, whatever passes the look at the statement."""
     local = pa.table({"x": [1]})  # noqa: F841 - a Python variable DuckDB would find
-    for statement in (
-        f"SELECT * FROM '{secret}'",
-        f"SELECT * FROM read_csv('{secret}')",
-        f"SELECT * FROM read_text('{inside}')",
-        f"SELECT * FROM glob('{tmp_path}/*')",
-        "SELECT * FROM read_text('/etc/passwd')",
-        "SELECT * FROM read_csv('http://127.0.0.1:1/x')",
-        "SELECT getenv('HOME')",
-        "SELECT * FROM local",
-        "SELECT * FROM no_such_table",
-    ):
-        with pytest.raises((QueryError, StoreError)):
+    for statement in ("SELECT getenv('HOME')", "SELECT * FROM local", "SELECT * FROM no_such_table"):
+        with pytest.raises(QueryError):
             await ask(filled, statement)
+    monkeypatch.setenv("RUNSTREAM_TOKEN", "a secret of the server")
+    for remote in (False, True):
+        process = SqlProcess(remote)
+        try:
+            environment = await asyncio.to_thread(Path(f"/proc/{process.pid}/environ").read_bytes)
+        finally:
+            process.close()
+        assert b"a secret of the server" not in environment
+    request = {
+        "do": "run",
+        "seconds": 9.0,
+        "memory": "1GB",
+        "views": {},
+        "tables": {},
+        "deleted": [],
+        "store": None,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        opened = sql_worker._open(request, Path(folder))
+        try:
+            for statement in (
+                "SELECT * FROM read_text('/etc/passwd')",
+                "SELECT * FROM read_csv('http://127.0.0.1:1/x')",
+                "COPY (SELECT 1) TO '/tmp/x'",
+                "ATTACH '/tmp/x.db'",
+                "INSTALL httpfs",
+                "LOAD httpfs",
+                "SET enable_external_access = true",
+                "SET memory_limit = '100GB'",
+            ):
+                with pytest.raises(duckdb.Error):
+                    opened.execute(statement)
+        finally:
+            opened.close()
+
+
+async def test_files_of_the_store_cannot_be_written(filled: Any) -> None:
+    """DuckDB lets whatever may read a file write it."""
+    path = await filled.pool.fetchval("select path from files where kind = 'metrics' and state = 'live'")
+    file = Path(filled.store.locate(path))
+    before = await asyncio.to_thread(file.read_bytes)
+    for statement in (
+        f"WITH a AS MATERIALIZED (COPY (SELECT 1) TO '{file}' (FORMAT csv, USE_TMP_FILE false)) FROM a, metrics",
+        f"EXPLAIN ANALYZE COPY (FROM metrics) TO '{file}' (FORMAT csv, USE_TMP_FILE false)",
+    ):
+        with pytest.raises(QueryError, match=r"COPY|EXPLAIN"):
+            await ask(filled, statement)
+    assert await asyncio.to_thread(file.read_bytes) == before
+
+
+async def test_what_cannot_be_interrupted_is_killed(database: Any) -> None:
+    endless = (
+        "SELECT max(levenshtein(repeat('x', 20000) || range, repeat('y', 20000) || range)) FROM range(2048)"
+    )
+    with pytest.raises(QueryError, match="RUNSTREAM_QUERY_TIMEOUT"):
+        await ask(database, endless, query_timeout=0.3)
+    assert await ask(database, "SELECT 1 AS x") == [{"x": 1}]
+
+
+async def test_only_so_many_at_once(database: Any) -> None:
+    many = [ask(database, "SELECT 1 AS x") for _ in range(2 * MOST_AT_ONCE)]
+    assert await asyncio.gather(*many) == [[{"x": 1}]] * len(many)
+    assert len(sql_processes._idle) <= MOST_AT_ONCE
 
 
 async def test_time_is_bounded(database: Any) -> None:
@@ -153,8 +244,9 @@ async def test_time_is_bounded(database: Any) -> None:
 async def test_memory_is_bounded(database: Any) -> None:
     with pytest.raises(QueryError, match="RUNSTREAM_SQL_MEMORY"):
         await ask(database, "SELECT list(range) FROM range(100000000)", sql_memory="50MB")
-    with pytest.raises(QueryError, match="RUNSTREAM_SQL_MEMORY"):
-        await ask(database, "SELECT * FROM range(100000000)", sql_memory="50MB")
+    for statement in ("SELECT * FROM range(100000000)", "SELECT length(repeat('x', 4000000000)) AS n"):
+        with pytest.raises(QueryError, match="RUNSTREAM_SQL_MEMORY"):
+            await ask(database, statement, sql_memory="50MB")
 
 
 async def test_a_missing_file_is_named(filled: Any) -> None:
