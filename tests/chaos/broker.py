@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
+
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 PATIENCE = 6.0
 """Seconds an attempt may take: the broker may be down, or slow."""

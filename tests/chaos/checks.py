@@ -88,6 +88,27 @@ def is_settled(settings: Settings, run_id: str) -> bool:
     return asyncio.run(whole())
 
 
+def wait_for_rest(settings: Settings) -> None:
+    """Until nothing was stored for ten seconds."""
+
+    async def whole() -> None:
+        connection = await connect(settings)
+        try:
+            before, since, deadline = -1, time.monotonic(), time.monotonic() + REST_SECONDS
+            while time.monotonic() - since < 10.0:
+                assert time.monotonic() < deadline, (
+                    f"after {REST_SECONDS:.0f} s points are still being stored"
+                )
+                now = await connection.fetchval("select coalesce(sum(count), 0)::bigint from summaries")
+                if now != before:
+                    before, since = now, time.monotonic()
+                await asyncio.sleep(0.3)
+        finally:
+            await connection.close()
+
+    asyncio.run(whole())
+
+
 def check_stored(settings: Settings, runs: list[Expected], vectors: dict[str, dict[str, list[Any]]]) -> None:
     """The database, the manifest and the files.
 
@@ -107,10 +128,13 @@ async def _check_stored(
 ) -> None:
     store = open_store(settings)
     async with await create_pool(settings) as pool:
-        await _until(lambda: _at_rest(pool), "points are in the hot tier, or a claim is open")
+        if not any(expected.gaps for expected in runs):  # else they wait for what will never come
+            await _until(lambda: _at_rest(pool), "points are in the hot tier, or a claim is open")
         for expected in runs:
             await _check_row(pool, expected, vectors[expected.run_id])
         await sweep_files(pool, store, grace=0.0, keep=0.0)
+        if any(expected.gaps for expected in runs):
+            return
         live = {row["path"] for row in await pool.fetch("select path from files where state = 'live'")}
         there = {path for kind in ("metrics", "tables") for path in _files(store, kind)}
         assert there == {path for path in live if not path.startswith("runs")}, (
@@ -141,11 +165,12 @@ async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[
         vectors[series] = values
     points = sum(len(values) for values in vectors.values())
     rows = await pool.fetchval(
-        "select coalesce(sum(fr.rows), 0) from file_runs fr join files f on f.id = fr.file_id"
-        " where f.state = 'live' and run_key = $1",
+        "select (select coalesce(sum(fr.rows), 0) from file_runs fr join files f on f.id = fr.file_id"
+        " where f.state = 'live' and run_key = $1)"
+        " + (select coalesce(sum(points), 0) from chunks where run_key = $1)",
         run["key"],
     )
-    assert rows == points, f"{name}: {points} points are read, {rows} are in files"
+    assert rows == points, f"{name}: {points} points are read, {rows} are in files and in the hot tier"
     waiting = await pool.fetchval(
         "select count(*) from sources where run_key = $1 and ahead <> '{}'", run["key"]
     )

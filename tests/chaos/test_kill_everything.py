@@ -12,7 +12,7 @@ import pytest
 
 from .nemesis import TRAINERS, run_trial
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "40"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
