@@ -35,7 +35,7 @@ class ArtifactMetrics(Recording, RunFiles):
             path: an image file (png, jpeg, gif, bmp, tiff, webp), kept under its own path, or beside it when another image
                 has that; or what `plot` takes.
             plot: a matplotlib figure or module, a PIL image, or a numpy array (height, width[, 1, 3 or 4]); kept as PNG.
-            description: accepted, not kept.
+            description: what it is, as of `log`.
 
         Raises:
             AzureMLException: both or neither of path and plot, a file that is no image, or another type.
@@ -60,7 +60,7 @@ class ArtifactMetrics(Recording, RunFiles):
         else:
             content = _png(plot if path is None else path, "plot" if path is None else "path")
             stored = self.upload_file(_unique(name, ".png"), io.BytesIO(content))
-        self._log_artifact(SeriesClass.IMAGE, name, next(iter(stored.artifacts)))
+        self._log_artifact(SeriesClass.IMAGE, name, next(iter(stored.artifacts)), description)
 
     def log_confusion_matrix(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
         """Log a confusion matrix.
@@ -69,33 +69,35 @@ class ArtifactMetrics(Recording, RunFiles):
             name: of the metric, and path of its file among the run's.
             value: `{"schema_type": "confusion_matrix", "schema_version", "data": {"class_labels", "matrix"}}`, or
                 that as JSON text; kept as it is.
-            description: accepted, not kept.
+            description: what it is, as of `log`.
 
         Raises:
             UserErrorException: text that is not JSON.
             AzureMLException: neither text nor a dictionary; or the name is taken by another file.
             ServiceException: the service is away.
         """
-        self._log_json(SeriesClass.CONFUSION_MATRIX, name, value)
+        self._log_json(SeriesClass.CONFUSION_MATRIX, name, value, description)
 
     def log_accuracy_table(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
         """Log an accuracy table (`probability_tables`, `percentile_tables` ...); as `log_confusion_matrix`."""
-        self._log_json(SeriesClass.ACCURACY_TABLE, name, value)
+        self._log_json(SeriesClass.ACCURACY_TABLE, name, value, description)
 
     def log_residuals(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
         """Log a histogram of residuals (`bin_edges`, `bin_counts`); as `log_confusion_matrix`."""
-        self._log_json(SeriesClass.RESIDUALS, name, value)
+        self._log_json(SeriesClass.RESIDUALS, name, value, description)
 
     def log_predictions(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
         """Log binned predictions (`bin_averages`, `bin_errors`, `bin_counts`, `bin_edges`); as `log_confusion_matrix`."""
-        self._log_json(SeriesClass.PREDICTIONS, name, value)
+        self._log_json(SeriesClass.PREDICTIONS, name, value, description)
 
-    def _log_json(self, kind: SeriesClass, name: str, value: Any) -> None:
+    def _log_json(self, kind: SeriesClass, name: str, value: Any, description: str) -> None:
         stored = self.upload_file(name, io.BytesIO(_json(value)))
-        self._log_artifact(kind, name, next(iter(stored.artifacts)))
+        self._log_artifact(kind, name, next(iter(stored.artifacts)), description)
 
-    def _log_artifact(self, kind: SeriesClass, name: str, path: str) -> None:
-        self._live().writer.artifact(kind, name, f"aml://artifactId/ExperimentRun/dcid.{self._id}/{path}")
+    def _log_artifact(self, kind: SeriesClass, name: str, path: str, description: str) -> None:
+        writer = self._live().writer
+        writer.artifact(kind, name, f"aml://artifactId/ExperimentRun/dcid.{self._id}/{path}")
+        writer.describe(name, description)
 
 
 def _json(value: Any) -> bytes:

@@ -23,7 +23,7 @@ class Recording(RunHandle):
         Args:
             name: of the series, any unicode up to 1,024 bytes of UTF-8, kept byte for byte.
             value: int (64 bits), float, str, bool, None or the like of numpy; anything else is stored as `repr(value)`.
-            description: accepted, not kept, as in the original.
+            description: what the metric is. The first one a name comes with is kept; `run show` prints it.
             step: place in the series; default: one more than the last.
 
         Raises:
@@ -41,26 +41,28 @@ class Recording(RunHandle):
         Args:
             name: of the series.
             value: any iterable, consumed once.
-            description: accepted, not kept.
+            description: what it is, as of `log`.
 
         Raises:
             AzureMLException: an element that is no scalar.
             TypeError: not an iterable.
         """
         self._live().writer.log_list(name, value)
+        self._live().writer.describe(name, description)
 
     def log_row(self, name: str, description: str | None = None, **kwargs: Any) -> None:
         """Append one row to the table `name`.
 
         Args:
             name: of the table.
-            description: accepted, not kept; columns cannot be called `name` or `description`.
+            description: what the table is, as of `log`; columns cannot be called `name` or `description`.
             **kwargs: column to scalar.
 
         Raises:
             AzureMLException: a list, or another value that is no scalar.
         """
         self._live().writer.log_row(name, kwargs)
+        self._live().writer.describe(name, description)
 
     def log_table(self, name: str, value: Mapping[str, Any], description: str = "") -> None:
         """Append rows to the table `name`.
@@ -68,13 +70,14 @@ class Recording(RunHandle):
         Args:
             name: of the table.
             value: column to list or numpy array; a bare scalar is a list of one.
-            description: accepted, not kept.
+            description: what it is, as of `log`.
 
         Raises:
             AzureMLException: columns of different lengths or without values, tuples or ranges, or a value that is no
                 scalar. What is no dictionary, or an empty one, is an `AttributeError` too.
         """
         self._live().writer.log_table(name, value)
+        self._live().writer.describe(name, description)
 
     def log_metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
         """Log one value of each of several series; about 0.2 µs a point.

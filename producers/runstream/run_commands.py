@@ -113,8 +113,11 @@ def upright(document: dict[str, Any]) -> str:
     ]
     text = table((), fields)
     if summaries:
-        heads = ("count", "first", "last", "min", "max", "mean")
+        heads: tuple[str, ...] = ("count", "first", "last", "min", "max", "mean")
         rows = [[name, *(entry.get(head) for head in heads)] for name, entry in summaries.items()]
+        if texts := (document.get("details") or {}).get("metric_descriptions"):
+            heads = (*heads, "description")
+            rows = [[*row, texts.get(row[0])] for row in rows]
         text += "\n\n" + table(("metric", *heads), rows)
     return text
 

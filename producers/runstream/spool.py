@@ -331,11 +331,10 @@ class RunWriter:
             return
         self._described.add(name)
         if isinstance(text, str):
-            self.status("describe", {"name": name, "text": check_text(f"description of {name!r:.60}", text)[:5000]})
+            kept = check_text(f"description of {name!r:.60}", text)[:5000]
+            self.status("describe", {"name": name, "text": kept})
         else:
-            logger.warning(
-                "the description of %r is %r and no text, it is not kept; a step is given as step=", name, text
-            )
+            logger.warning("the description of %r is %r, no text; a step is given as step=", name, text)
 
     def _control(self, kind: int, content: list[Any]) -> None:
         body = msgpack.packb(content, default=str)

@@ -132,6 +132,8 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
                     state.error = body
         elif kind == "warning":
             _warn(state, step, str(data.get("message", "")))
+        elif kind == "describe":
+            _describe(state, data)
         elif kind == "source_done":
             _note_ends(state, data)
         elif kind in _ENDINGS:
@@ -183,6 +185,14 @@ def _create(state: RunState, step: Step) -> None:
             setattr(state, key, data[key])
     if isinstance(data.get("details"), dict):
         state.details = {**state.details, **data["details"]}
+
+
+def _describe(state: RunState, data: dict[str, Any]) -> None:
+    name, text = data.get("name"), data.get("text")
+    if isinstance(name, str) and isinstance(text, str):
+        texts = state.details.get("metric_descriptions")
+        # The first text of a name stays.
+        state.details["metric_descriptions"] = {name: text, **(texts if isinstance(texts, dict) else {})}
 
 
 def _presumes(body: dict[str, Any] | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runstream.core import Experiment, Run
+from runstream.core import Experiment, Run, Workspace
 
 CASES: list[tuple[str, Callable[[Run], Any], dict[str, Any]]] = [
     ("int", lambda run: run.log("a", 1), {"a": 1}),
@@ -109,6 +109,30 @@ def test_nan(experiment: Experiment) -> None:
     with experiment.start_logging(outputs=False) as run:
         run.log("a", float("nan"))
     assert math.isnan(run.get_metrics()["a"])
+
+
+def test_descriptions(experiment: Experiment, workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    with experiment.start_logging(outputs=False) as run:
+        for value in (0.5, 0.25):
+            run.log("loss", value, "of the *training* set\0")
+        run.log("loss", 0.1, "another text")
+        run.log("text", "x", description="a label")
+        run.log("plain", 1)
+        run.log("step by mistake", 1.5, 3)  # type: ignore[arg-type]
+        run.log_list("list", [1, 2], "a list")
+        run.log_row("row", "a row", x=1)
+        run.log_table("table", {"x": [1]}, "a table")
+        run.log_residuals("residuals", {}, "bins")
+        run.log_image("image", plot=np.zeros((2, 2)), description="black")
+    run.flush()
+    details = workspace._client.get_json(f"/api/v1/runs/{run.id}")["details"]
+    assert details["metric_descriptions"] == {
+        "loss": "of the *training* set\u2400", "text": "a label", "list": "a list", "row": "a row", "table": "a table",
+        "residuals": "bins", "image": "black",
+    }  # fmt: skip
+    assert details["python"]
+    assert "the description of 'step by mistake' is 3, no text" in caplog.text
+    assert run.get_metrics("loss") == {"loss": [0.5, 0.25, 0.1]}
 
 
 def test_one_name(experiment: Experiment) -> None:
