@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .exceptions import UserErrorException
+from .requirements_file import absolute_requirements
 
 DEFAULT_PYTHON = "3.10.18"
 """Version a specification is given when none is asked for; it is not taken for a wish."""
@@ -38,6 +39,7 @@ class CondaDependencies:
     ) -> None:
         if conda_dependencies_file_path is not None:
             self._document = read_specification(conda_dependencies_file_path)
+            self._pip()[:] = absolute_requirements(self._pip(), Path(conda_dependencies_file_path).parent)
         elif _underlying_structure is not None:
             self._document = copy.deepcopy(dict(_underlying_structure))
         else:

@@ -16,6 +16,7 @@ from .cloud import CloudCall
 from .conda_dependencies import DEFAULT_FILE, DEFAULT_PYTHON, CondaDependencies
 from .environment_sections import DockerSection, PythonSection, SparkSection
 from .exceptions import ServiceException, UserErrorException
+from .requirements_file import read_requirements
 
 if TYPE_CHECKING:
     from .workspace import Workspace
@@ -80,15 +81,15 @@ class Environment:
     def from_pip_requirements(
         name: str, file_path: str | os.PathLike[str], pip_version: str | None = None
     ) -> Environment:
-        """An environment of the packages a requirements file names.
+        """An environment of the packages a requirements file names, and the files it names in turn (`-r`).
 
         Raises:
             FileNotFoundError: there is no such file.
+            UserErrorException: it names a file that is not there.
         """
         environment = Environment(name)
-        lines = [line.strip() for line in Path(file_path).read_text(encoding="utf-8").splitlines()]
         dependencies = CondaDependencies()
-        dependencies.set_pip_requirements([line for line in lines if line and not line.startswith("#")])
+        dependencies.set_pip_requirements(read_requirements(file_path))
         dependencies.add_conda_package(f"pip={pip_version}" if pip_version else "pip")
         environment.python.conda_dependencies = dependencies
         return environment

@@ -9,9 +9,11 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -22,6 +24,8 @@ from .conda_dependencies import DEFAULT_PYTHON, split_package
 from .environment import Environment
 from .environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from .exceptions import RunEnvironmentException
+from .process_tree import end_tree
+from .requirements_file import content_of
 
 _log = logging.getLogger("runstream")
 
@@ -33,6 +37,7 @@ CLIENT_REQUIREMENTS = ("msgpack>=1.1", "numpy>=1.26")
 """What logging and reading from a script need beside runstream itself."""
 
 _BUILD_SECONDS = 3600.0
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,17 @@ def needs_build(environment: Environment) -> bool:
     return not wanted(environment).nothing
 
 
-def interpreter_of(environment: Environment, submitter: str, root: Path, log: Path) -> str:
+class BuildCanceled(Exception):
+    """The run an environment was built for is to end."""
+
+
+def interpreter_of(
+    environment: Environment,
+    submitter: str,
+    root: Path,
+    log: Path,
+    canceled: Callable[[], bool] = lambda: False,
+) -> str:
     """The interpreter an environment's scripts run with; what it needs is built first, unless it was before.
 
     Args:
@@ -122,8 +137,10 @@ def interpreter_of(environment: Environment, submitter: str, root: Path, log: Pa
         submitter: interpreter of the process that submitted: what `python` means, and what others are made from.
         root: directory of the built environments.
         log: where the build is written to.
+        canceled: asked while it is built, or while another run builds it.
 
     Raises:
+        BuildCanceled: `canceled` said so.
         RunEnvironmentException: it cannot be built; the message has the last lines of the log.
     """
     section = environment.python
@@ -132,11 +149,21 @@ def interpreter_of(environment: Environment, submitter: str, root: Path, log: Pa
         path = section.interpreter_path if section.user_managed_dependencies else "python"
         return submitter if path == "python" else os.path.expanduser(path)
     check_buildable(environment)
-    content = json.dumps([wish.python, wish.conda, wish.pip, wish.channels, submitter, CLIENT_REQUIREMENTS])
+    content = json.dumps(
+        [
+            wish.python,
+            wish.conda,
+            wish.pip,
+            wish.channels,
+            submitter,
+            CLIENT_REQUIREMENTS,
+            content_of(wish.pip),
+        ]
+    )
     target = root / hashlib.sha256(content.encode()).hexdigest()[:20]
     python = target / "bin" / "python"
     root.mkdir(parents=True, exist_ok=True)
-    with _alone(root / f"{target.name}.lock"):
+    with _alone(root / f"{target.name}.lock", canceled):
         if (target / "ready").exists() and python.exists():
             return str(python)
         shutil.rmtree(target, ignore_errors=True)
@@ -144,7 +171,7 @@ def interpreter_of(environment: Environment, submitter: str, root: Path, log: Pa
         with log.open("a", encoding="utf-8", buffering=1) as stream:
             print(f"Building environment {environment.name} in {target}", file=stream)
             try:
-                _build(wish, submitter, target, stream)
+                _build(wish, submitter, target, partial(_run, stream, canceled), stream)
                 _add_client(python, target)
             except (OSError, subprocess.SubprocessError) as error:
                 stream.flush()
@@ -157,27 +184,30 @@ def interpreter_of(environment: Environment, submitter: str, root: Path, log: Pa
     return str(python)
 
 
-def _build(wish: Wanted, submitter: str, target: Path, log: TextIO) -> None:
-    requirements = target.with_suffix(".txt")
-    requirements.write_text("\n".join([*wish.pip, *CLIENT_REQUIREMENTS]) + "\n", encoding="utf-8")
+def _build(wish: Wanted, submitter: str, target: Path, run: Callable[[list[str]], None], log: TextIO) -> None:
     version = _usable(wish.python, log)
     uv, conda = shutil.which("uv"), _conda_tool()
     python = str(target / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--no-input"]
     if wish.conda or (version and not uv and conda and not _is_version(submitter, version)):
         assert conda is not None
         packages = [f"python={version}" if version else "python>=3.11", "pip", *wish.conda]
         channels = [word for channel in wish.channels for word in ("-c", channel)]
-        _run([conda, "create", "-y", "-p", str(target), *channels, *packages], log)
-        _run([python, "-m", "pip", "install", "--no-input", "-r", str(requirements)], log)
-        return
-    if version and not uv and not _is_version(submitter, version):
+        run([conda, "create", "-y", "-p", str(target), *channels, *packages])
+    elif version and not uv and not _is_version(submitter, version):
         raise OSError(f"Python {version} is asked for, and there is neither uv nor conda to get it with")
-    if uv:
-        _run([uv, "venv", "--python", version or submitter, str(target)], log)
-        _run([uv, "pip", "install", "--python", python, "-r", str(requirements)], log)
+    elif uv:
+        run([uv, "venv", "--python", version or submitter, str(target)])
+        install = [uv, "pip", "install", "--python", python]
     else:
-        _run([submitter, "-m", "venv", str(target)], log)
-        _run([python, "-m", "pip", "install", "--no-input", "-r", str(requirements)], log)
+        run([submitter, "-m", "venv", str(target)])
+    requirements = target.with_suffix(".txt")
+    groups: list[tuple[str, ...]] = [(*wish.pip, *CLIENT_REQUIREMENTS)]
+    if any("--hash" in line for line in wish.pip):  # pip then wants hashes of all it installs
+        groups = [wish.pip, CLIENT_REQUIREMENTS]
+    for lines in groups:
+        requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        run([*install, "-r", str(requirements)])
 
 
 def _usable(version: str, log: TextIO) -> str:
@@ -221,22 +251,32 @@ def _add_client(python: Path, target: Path) -> None:
     Path(where.stdout.strip(), "runstream_client.pth").write_text(f"{client}\n", encoding="utf-8")
 
 
-def _run(words: list[str], log: TextIO) -> None:
+def _run(log: TextIO, canceled: Callable[[], bool], words: list[str]) -> None:
     print("$", " ".join(words), file=log, flush=True)
     variables = {
         key: value
         for key, value in os.environ.items()
         if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     }
-    subprocess.run(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        env=variables,
-        timeout=_BUILD_SECONDS,
-        check=True,
-    )
+    deadline = time.monotonic() + _BUILD_SECONDS
+    with subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, start_new_session=True
+    ) as process:
+        while True:
+            try:
+                status = process.wait(_LOOK_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                if canceled() or time.monotonic() > deadline:
+                    end_tree(process)
+                    if time.monotonic() > deadline:
+                        raise subprocess.TimeoutExpired(words, _BUILD_SECONDS) from None
+                    raise BuildCanceled from None
+            except BaseException:
+                end_tree(process)
+                raise
+    if status:
+        raise subprocess.CalledProcessError(status, words)
 
 
 def _conda_tool() -> str | None:
@@ -244,7 +284,14 @@ def _conda_tool() -> str | None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _alone(lock: Path, canceled: Callable[[], bool]) -> Iterator[None]:
     with lock.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # another run builds it
+                if canceled():
+                    raise BuildCanceled from None
+                time.sleep(_LOOK_SECONDS)
         yield

@@ -30,7 +30,7 @@ from runstream_schemas.settings import Settings
 from .client import client_for, quoted
 from .compute.queue import ensure_runner
 from .environment import Environment
-from .environment_build import interpreter_of, needs_build
+from .environment_build import BuildCanceled, interpreter_of, needs_build
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
 from .job import BUILD_LOG, DRIVER_LOG, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, STARTED, STD_LOG, read_job
 from .live_runs import ENDINGS, open_live
@@ -85,7 +85,11 @@ class Wrapper:
                 self.job.interpreter if Path(self.job.interpreter).exists() else sys.executable,
                 self.settings.home_path / "environments",
                 self.directory / BUILD_LOG,
+                self._cancel_asked,
             )
+        except BuildCanceled:
+            self._end("cancel")
+            return
         except AzureMLException as error:
             self._end("fail", {"code": "EnvironmentBuildFailed", "message": error.message})
             return

@@ -20,6 +20,7 @@ from runstream.core import Experiment, Run, ScriptRun, ScriptRunConfig, Workspac
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.core.environment import Environment
 from runstream.core.runconfig import RunConfiguration
+from runstream.environment_build import BuildCanceled, _run
 from runstream.exceptions import (
     ActivityFailedException,
     AzureMLException,
@@ -29,6 +30,7 @@ from runstream.exceptions import (
     UserErrorException,
 )
 from runstream.job import run_directory
+from runstream.requirements_file import content_of, read_requirements
 from runstream.source_folder import IgnoreRules, copy_source
 
 from .conftest import environment
@@ -407,6 +409,50 @@ def test_pip_requirements_are_installed_once(
     assert time.monotonic() - started < 5
     assert "azureml-logs/20_image_build_log.txt" not in second.get_file_names()
     assert text(second, DRIVER, tmp_path) == text(first, DRIVER, tmp_path)
+
+
+def test_requirements_files_stand_for_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "in" / "package"
+    package.mkdir(parents=True)
+    (package / "module.py").write_text("1\n")
+    (tmp_path / "in" / "base.txt").write_text("a==1\n-c bounds.txt\n")
+    (tmp_path / "in" / "bounds.txt").write_text("b<2\n")
+    (tmp_path / "in" / "all.txt").write_text(
+        "# ours\n-r base.txt  # first\n--index-url https://host/x#y\nc>=1 \\\n  --hash=sha256:ab\n"
+        "./package[x]; python_version > '3'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    lines = read_requirements("in/all.txt")
+    assert lines == [
+        "a==1",
+        f"-c {tmp_path}/in/bounds.txt",
+        "--index-url https://host/x#y",
+        "c>=1    --hash=sha256:ab",
+        f"{package}[x]; python_version > '3'",
+    ]
+    before = content_of(lines)
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "module.pyc").write_text("")
+    assert content_of(lines) == before
+    (package / "module.py").write_text("12\n")
+    after = content_of(lines)
+    (tmp_path / "in" / "bounds.txt").write_text("b<23\n")
+    assert len({before, after, content_of(lines)}) == 3  # an environment of each
+    (tmp_path / "in" / "base.txt").write_text("-r all.txt\n")
+    with pytest.raises(UserErrorException, match=r"'-r all.txt' leads back"):
+        read_requirements("in/all.txt")
+    (tmp_path / "in" / "conda.yml").write_text("dependencies:\n- python=3.12\n- pip:\n  - -r none.txt\n")
+    with pytest.raises(UserErrorException, match=r"'-r none.txt' names a file that is not there"):
+        Environment.from_conda_specification("e", "in/conda.yml")
+
+
+def test_a_build_is_ended_by_a_cancel(tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+    code = f"import os, time\nopen({str(marker)!r}, 'w').write(str(os.getpid()))\ntime.sleep(90)"
+    with (tmp_path / "log").open("w") as log, pytest.raises(BuildCanceled):
+        _run(log, lambda: marker.exists() and marker.read_text() != "", [sys.executable, "-c", code])
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(marker.read_text()), 0)
 
 
 def test_run_configurations_as_files(tmp_path: Path) -> None:
