@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,8 +21,11 @@ from runstream_schemas.errors import QueryError
 
 from . import metric_axis
 from .downsample import MAX_WIDTH, bucket_size
+from .extremes import MINUS, NAN, PLUS, Extremes
 from .held_vectors import HeldVectors, Vector
 from .reader import Query
+
+log = logging.getLogger("runstream.server")
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -33,7 +37,7 @@ MAX_SERIES = 5000
 """Most series of one request."""
 MOST_SMOOTHING = 0.999
 _SMOOTH_SPAN = 1000.0  # the smoothing's unit of distance is this part of the whole vector's length
-_NAN, _PLUS, _MINUS = 1, 2, 4
+_LONG = 1 << 16  # points in sight from which their blocks are looked at instead
 
 
 @dataclass(slots=True)
@@ -83,6 +87,25 @@ class Charts:
 
     def __init__(self, query: Query) -> None:
         self._vectors = HeldVectors(query)
+        self._expected: dict[str, tuple[frozenset[str], asyncio.Task[None]]] = {}
+
+    def expect(self, run_id: str, names: Sequence[str]) -> None:
+        """Begin to read metrics of a run: a page asks for its charts in a moment, when it is laid out."""
+        names = [name for name in names if not self._vectors.holds(run_id, name)]
+        if (
+            not names or self._expected
+        ):  # one run at a time: whoever walks through a list must not fill the memory
+            return
+
+        async def read() -> None:
+            try:
+                await self._vectors.get([run_id], names)
+            except Exception as error:  # whoever asks for them gets the error
+                log.debug("could not read ahead of %s: %s", run_id, error)
+            finally:
+                del self._expected[run_id]
+
+        self._expected[run_id] = frozenset(names), asyncio.create_task(read())
 
     async def read(
         self,
@@ -122,6 +145,10 @@ class Charts:
         if start is not None and stop is not None and start > stop:
             raise QueryError(f"from={start} lies after to={stop}")
         needed = [*names, *([other] if other and other not in names else [])]
+        for run_id in run_ids:
+            known, task = self._expected.get(run_id, (frozenset(), None))
+            if task is not None and not known.isdisjoint(needed):
+                await asyncio.wait([task])
         vectors = await self._vectors.get(run_ids, needed)
         by_name: dict[str, dict[str, Vector]] = {name: {} for name in names}
         for (run_id, name), vector in vectors.items():
@@ -176,9 +203,12 @@ def _draw(
         low = int(np.searchsorted(x, edge((begin // size - 1) * size)))
         high = int(np.searchsorted(x, edge((end // size + 2) * size)))
         part = slice(low, high)
-        chosen = reduce_line(x[part], values[part], None if smooth is None else smooth[part], size)
+        if whole and high - low >= _LONG:
+            chosen = _reduce_long(x, values, smooth, int(size), part, vector.extremes(axis))
+        else:
+            chosen = reduce_line(x[part], values[part], None if smooth is None else smooth[part], size)
         inside = int(np.searchsorted(x, edge(end), "right")) - int(np.searchsorted(x, edge(begin)))
-        lines.append(Line(run_id, *chosen, inside, len(x), int(vector.times.min())))
+        lines.append(Line(run_id, *chosen, inside, len(x), vector.origin))
     return Chart(name, axis, size, first, last, lines)
 
 
@@ -207,13 +237,27 @@ def reduce_line(
             np.maximum.reduceat(values, starts),
         )
     else:
-        for mask, bit in ((np.isnan(values), _NAN), (values == np.inf, _PLUS), (values == -np.inf, _MINUS)):
+        for mask, bit in ((np.isnan(values), NAN), (values == np.inf, PLUS), (values == -np.inf, MINUS)):
             marks |= np.where(np.logical_or.reduceat(mask, starts), bit, 0).astype(np.uint8)
         clean = np.where(finite, values, np.nan)
         low, high = np.fmin.reduceat(clean, starts), np.fmax.reduceat(clean, starts)
         place = np.maximum.accumulate(np.where(finite, np.arange(n), -1))[ends]
         last = np.where(place >= starts, clean[np.maximum(place, 0)], np.nan)
     return x[ends], last, low, high, None if smooth is None else smooth[ends], marks
+
+
+def _reduce_long(
+    x: I8 | F8, values: F8, smooth: F8 | None, size: int, part: slice, extremes: Extremes
+) -> tuple[I8 | F8, F8, F8, F8, F8 | None, NDArray[np.uint8]]:
+    """As `reduce_line` of a part of a vector; only the ends of the buckets are read."""
+    shift = size.bit_length() - 1
+    buckets = np.arange(int(x[part.start]) >> shift, (int(x[part.stop - 1]) >> shift) + 1)
+    starts = part.start + np.searchsorted(x[part], buckets << shift).astype(np.int64)
+    ends = np.append(starts[1:], part.stop)
+    held = ends > starts
+    starts, ends = starts[held], ends[held]
+    last, low, high, marks = extremes.over(values, starts, ends)
+    return x[ends - 1], last, low, high, None if smooth is None else smooth[ends - 1], marks
 
 
 def smoothed(x: I8 | F8, values: F8, smoothing: float) -> F8:

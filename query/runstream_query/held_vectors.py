@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from runstream_schemas.series import SeriesClass, SeriesKey
 
 from . import page_queries, queries
+from .extremes import Extremes
 from .hot import merge_sources
 from .reader import Query
 from .runs import Connection
@@ -74,22 +75,37 @@ class Vector:
     positions: Positions | None = None
     _room: _Room | None = None
     _sorted_by: dict[str, tuple[I8, F8]] = field(default_factory=dict)
+    _extremes: dict[str, Extremes] = field(default_factory=dict)
+    _origin: int | None = None
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    @property
+    def origin(self) -> int:
+        """First time, microseconds since the epoch."""
+        if self._origin is None:
+            self._origin = int(self.times.min())
+        return self._origin
 
     def along(self, axis: str) -> tuple[I8, F8]:
         """x and value in order of x: of `step`, `time` or `relative`."""
         if axis not in self._sorted_by:
             x = self.steps if axis == "step" else self.times
             if axis == "relative" and len(x):
-                x = x - x.min()
+                x = x - self.origin
             values = self.values
-            if bool(np.any(x[1:] < x[:-1])):
+            if _falls(x):
                 order = np.argsort(x, kind="stable")
                 x, values = x[order], values[order]
             self._sorted_by[axis] = (x, values)
         return self._sorted_by[axis]
+
+    def extremes(self, axis: str) -> Extremes:
+        """Of the values as `along` gives them."""
+        if axis not in self._extremes:
+            self._extremes[axis] = Extremes.of(self.along(axis)[1])
+        return self._extremes[axis]
 
     def continued(self, tail: Segment, positions: Positions) -> Vector | None:
         """This and what follows; None: points of several sources would have to be merged."""
@@ -98,7 +114,21 @@ class Vector:
         more = (tail.steps, tail.times, Series("", _NO_KEY, tail).floats())
         room = (self._room or _Room(self.steps, self.times, self.values)).add(len(self), more)
         steps, times, values = (column[: room.used] for column in room.columns)
-        return Vector(steps, times, values, positions, room)
+        grown = Vector(steps, times, values, positions, room)
+        grown._origin = min(self.origin, int(tail.times.min())) if len(self) else None
+        # A long run that goes on is looked at four times a second: what is known of it need not be found out again.
+        for axis, old, column in (("step", self.steps, steps), ("time", self.times, times)):
+            known = self._sorted_by.get(axis)
+            if known is not None and known[0] is old and not _falls(column[max(len(self) - 1, 0) :]):
+                grown._sorted_by[axis] = (column, values)
+                if axis in self._extremes:
+                    grown._extremes[axis] = self._extremes[axis].extended(values)
+        return grown
+
+
+def _falls(x: I8) -> bool:
+    """Whether an array is out of order."""
+    return bool(np.any(x[1:] < x[:-1]))
 
 
 _NO_KEY = SeriesKey(SeriesClass.METRIC, "")
@@ -116,6 +146,10 @@ class HeldVectors:
         self._held: OrderedDict[Key, Vector] = OrderedDict()
         self._points = 0
         self._locks: WeakValueDictionary[tuple[tuple[str, ...], ...], asyncio.Lock] = WeakValueDictionary()
+
+    def holds(self, run_id: str, name: str) -> bool:
+        """Whether a metric is held, be it as it is now or as it was."""
+        return (run_id, name) in self._held
 
     async def get(self, run_ids: Sequence[str], names: Sequence[str]) -> dict[Key, Vector]:
         """Metrics of runs as they are stored now; those that do not exist are absent.

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 CHART = "application/vnd.runstream.chart"
 MOST_NAMES = 1000
+MANY = 500
+"""Series of a run from which their list is made beside the event loop."""
+LONG, FIRST_CHARTS = 500_000, 6
+"""Points of a metric, and how many such metrics, that are read as soon as a page asks for a run's series."""
 MOST_ROWS = 1000
 MOST_COMMON = 20
 MOST_LOOKED_AT = 20
@@ -141,9 +145,15 @@ async def series(request: Request) -> Response:
         key = await connection.fetchval(queries.RUN_KEY, run_id)
         if key is None:
             return problem(404, "Not Found", f"no run {run_id!r}")
-        found = await get_summaries(connection, [key], cls=None)
-    records = [{"name": one.name, "column": one.column, **one.record()} for one in found.get(key, [])]
-    return json_answer(request, {"series": records})
+        found = (await get_summaries(connection, [key], cls=None)).get(key, [])
+    metrics = [one.name for one in found if one.cls == SeriesClass.METRIC and one.count >= LONG]
+    server.charts.expect(run_id, metrics[:FIRST_CHARTS])
+
+    def make() -> Response:
+        records = [{"name": one.name, "column": one.column, **one.record()} for one in found]
+        return json_answer(request, {"series": records})
+
+    return make() if len(found) < MANY else await asyncio.to_thread(make)
 
 
 async def table(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,7 @@ class Query:
         wanted = None if names is None else frozenset(names)
         snapshot = await take_snapshot(self.pool, find, names=wanted, layouts=layouts)
         parts = await read_points(snapshot, self.files, names=wanted, cls=cls)
-        return assemble(run_ids, parts)
+        return await asyncio.to_thread(assemble, run_ids, parts)
 
     async def vectors_of_name(self, name: str, *, cls: int = SeriesClass.METRIC) -> Vectors:
         """One metric over every run that has it, in order of the runs' creation.
@@ -113,7 +114,7 @@ class Query:
         layouts = (TABLES,) if cls == SeriesClass.TABLE else (METRICS,)
         snapshot = await take_snapshot(self.pool, find, names=wanted, layouts=layouts)
         parts = await read_points(snapshot, self.files, names=wanted, cls=(cls,))
-        return assemble(snapshot.runs.values(), parts)
+        return await asyncio.to_thread(assemble, snapshot.runs.values(), parts)
 
     async def series(self, run_id: str, name: str, *, cls: int = SeriesClass.METRIC) -> Series | None:
         """One series of one run; None: the run is unknown, or has no such series.

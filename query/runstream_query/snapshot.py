@@ -114,8 +114,9 @@ async def read_points(
         for number in range(part.first_group, part.last_group + 1):
             groups.setdefault(number, set()).add(snapshot.runs[part.run_key])
     cold = [
-        loop.run_in_executor(_executor, files.read, path, layout, groups, names)
+        loop.run_in_executor(_executor, files.read, path, layout, portion, names)
         for (_, path), (layout, groups) in by_file.items()
+        for portion in _portions(groups, DECODERS // len(by_file))
     ]
     result: dict[str, dict[SeriesKey, list[Segment]]] = {}
     for found in await asyncio.gather(*cold):
@@ -129,6 +130,13 @@ async def read_points(
             if cls is None or key.cls in cls:
                 result.setdefault(snapshot.runs[run_key], {}).setdefault(key, []).append(segment)
     return result
+
+
+def _portions(groups: dict[int, set[str]], most: int) -> list[dict[int, set[str]]]:
+    """Row groups of a file, in order, in at most so many portions: one long series in one file is read by all threads."""
+    items = sorted(groups.items())
+    size = -(-len(items) // max(most, 1))
+    return [dict(items[at : at + size]) for at in range(0, len(items), size)]
 
 
 async def decoding(

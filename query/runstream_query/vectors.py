@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import polars
 
 I8 = NDArray[np.int64]
+_LONG = 1 << 20  # points from which columns are joined in threads
 Value = float | int | bool | str | None
 
 ARROW_SCHEMA = pa.schema(
@@ -94,11 +96,22 @@ def join(segments: Sequence[Segment]) -> Segment:
     kind: Kind | None = segments[0].kind if segments else Kind.NULL
     if any(segment.kind != kind or segment.kind is None for segment in segments):
         kind = None
+    columns: list[tuple[list[NDArray[Any]], Any]] = [
+        ([segment.steps for segment in segments], np.int64),
+        ([segment.times for segment in segments], np.int64),
+        (values, np.uint64),
+    ]
+    if sum(len(segment.steps) for segment in segments) < _LONG:
+        joined = [_concatenate(*column) for column in columns]
+    else:  # numpy copies without the GIL
+        with ThreadPoolExecutor(len(columns)) as threads:
+            joined = list(threads.map(lambda column: _concatenate(*column), columns))
+    steps, times, raw = joined
     return Segment(
         kind,
-        _concatenate([segment.steps for segment in segments], np.int64),
-        _concatenate([segment.times for segment in segments], np.int64),
-        _concatenate(values, np.uint64),
+        steps,
+        times,
+        raw,
         texts,
         None if kind is not None else np.concatenate([segment.kind_array() for segment in segments]),
     )

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_query.charts import Charts, pack_charts, reduce_line, smoothed
+from runstream_query.charts import Charts, _reduce_long, pack_charts, reduce_line, smoothed
+from runstream_query.extremes import Extremes
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
@@ -29,6 +30,29 @@ def test_no_spike_is_lost(values: list[float], shift: int) -> None:
     assert (low.min(), high.max()) == (array.min(), array.max())
     assert (x[-1], last[-1]) == (len(array) - 1, array[-1])
     assert not marks.any()
+
+
+STRANGE = st.sampled_from([np.nan, np.inf, -np.inf])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(1, 900), st.integers(0, 9), st.integers(0, 3))
+def test_a_long_vector_is_reduced_as_a_short_one(data: st.DataObject, n: int, shift: int, gap: int) -> None:
+    chance = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    values = chance.standard_normal(n)
+    # Single spikes, and runs of what is no number that cover blocks and buckets.
+    for _ in range(data.draw(st.integers(0, 4))):
+        at, length = data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, 200))
+        values[at : at + length] = data.draw(STRANGE | st.floats(-1e300, 1e300).map(float))
+    x = np.cumsum(chance.integers(0, gap + 2, n)) - data.draw(st.integers(0, 1000))
+    start = data.draw(st.integers(0, n - 1))
+    part = slice(start, data.draw(st.integers(start + 1, n)))
+    known = data.draw(st.integers(0, n))
+    extremes = Extremes.of(values[:known]).extended(values)
+    expected = reduce_line(x[part], values[part], None, 1 << shift)
+    found = _reduce_long(x, values, None, 1 << shift, part, extremes)
+    for name, a, b in zip(("x", "last", "low", "high", "smooth", "marks"), found, expected, strict=True):
+        assert a is b is None or np.array_equal(a, b, equal_nan=name != "marks"), name
 
 
 def test_what_is_no_number_is_marked_beside_the_numbers() -> None:
@@ -90,6 +114,29 @@ async def test_each_metric_has_its_own_range_and_time_is_an_axis(database: Any) 
     assert line.high.tolist() == [15, 31, 47, 63, 79, 95, 99]
     [by_time] = await charts.read(["r"], ["loss"], axis="relative", start=0, stop=3_000_000)
     assert by_time.lines[0].x.tolist()[:4] == [0, 1_000_000, 2_000_000, 3_000_000]
+
+
+async def test_what_is_expected_is_read_once(database: Any) -> None:
+    key = await database.add_run("r")
+    await database.add_chunk(key, SOURCE, loss([(step, float(step)) for step in range(100)]))
+    await database.add_summary(key, "loss", count=100)
+    reads = 0
+    fetch = database.query.vectors
+
+    async def counted(*args: Any, **options: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await fetch(*args, **options)
+
+    database.query.vectors = counted
+    charts = Charts(database.query)
+    charts.expect("r", ["loss", "unknown"])
+    charts.expect("r", ["loss"])
+    [chart] = await charts.read(["r"], ["loss"])
+    assert (chart.lines[0].total, reads) == (100, 1)
+    charts.expect("r", ["loss"])
+    await charts.read(["r"], ["loss"])
+    assert reads == 1
 
 
 async def test_new_points_are_seen(database: Any) -> None:
