@@ -314,6 +314,13 @@ STATUSES = (
 )  # fmt: skip
 
 
+def _expression(text: str) -> str:
+    """A JMESPath expression without `--query`, as the original's documentation writes it."""
+    if not text.startswith("["):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no option; an experiment is named with -e")
+    return text
+
+
 def _run_commands(group: _Group) -> None:
     run = _Group(
         group.add("run", None, "list, show, tag, submit and cancel runs", epilog=RUN_EXAMPLES),
@@ -323,6 +330,8 @@ def _run_commands(group: _Group) -> None:
         "list", _lazily("run_commands", "run_list"), "list runs, newest first",
         "Only top-level runs, and those of the attached folder's experiment if there is one.",
     )  # fmt: skip
+    listed.add_argument("expression", nargs="?", type=_expression, metavar="[JMESPATH]",
+                        help="the same as --query, for what begins with a bracket")  # fmt: skip
     _experiment_option(listed, "only of this experiment")
     listed.add_argument(
         "--all-experiments", action="store_true", help="also when the folder is attached to one"

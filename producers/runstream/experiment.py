@@ -236,7 +236,8 @@ class Experiment:
             The run, in status Running.
 
         Raises:
-            TypeError: tags that are not a mapping, or another argument of a wrong type.
+            NotADictionary: tags that are no dictionary.
+            TypeError: an unknown keyword.
         """
         from .run import Run
 

@@ -10,6 +10,7 @@ from runstream_schemas.limits import check_name, check_text
 
 from .exceptions import ServiceException
 from .run_handle import RunHandle
+from .values import NotADictionary
 
 _log = logging.getLogger("runstream")
 
@@ -163,9 +164,13 @@ def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:
     """Names and values of tags or properties as texts, with a warning for a value that was none.
 
     Raises:
-        AttributeError: not a mapping.
+        NotADictionary: not a mapping.
         LimitExceeded: a name or text that cannot be held.
     """
+    if not isinstance(pairs, Mapping):
+        raise NotADictionary(
+            f"expected a dictionary of {what} names and values, got {type(pairs).__name__}: {pairs!r:.60}"
+        )
     result: dict[str, str | None] = {}
     for key, value in pairs.items():
         if value is not None and not isinstance(value, str):

@@ -21,6 +21,7 @@ _PAGE = 500
 
 def run_list(options: argparse.Namespace) -> int:
     """`runstream run list`."""
+    options.query = options.query or options.expression
     if options.last < 1:
         raise UserErrorException(f"--last {options.last}: expected a number from 1")
     client = client_for(settings_of(options))

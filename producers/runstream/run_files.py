@@ -114,14 +114,16 @@ class RunFiles(RunHandle):
 
         Args:
             name: its path among the run's files.
-            output_file_path: where to; a directory, or default the current one: under the last part of its name.
+            output_file_path: where to; a directory (one that is there, or a path that ends with a slash), or default the
+                current one: under the last part of its name.
 
         Raises:
             UserErrorException: the run has no such file; the message lists those it has.
             ServiceException: the service is away.
         """
         target = Path(output_file_path) if output_file_path is not None else Path()
-        if target.is_dir():
+        folder = output_file_path is not None and os.fspath(output_file_path).endswith(("/", os.sep))
+        if folder or target.is_dir():
             target = target / files.normalised(name).rsplit("/", 1)[-1]
         self._wait_delivered()
         files.download(self._client, self._id, name, target, _validate_checksum)

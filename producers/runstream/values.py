@@ -69,8 +69,8 @@ def convert_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-class NotATable(AzureMLException, AttributeError):
-    """What was given as a table has no columns; also an `AttributeError`, which the reproduced API raises then."""
+class NotADictionary(AzureMLException, AttributeError):
+    """What was given as a table, tags or properties is no dictionary; also an `AttributeError`, as in the original."""
 
 
 def convert_table(name: str, columns: Any) -> dict[str, list[Any]]:
@@ -79,13 +79,14 @@ def convert_table(name: str, columns: Any) -> dict[str, list[Any]]:
     A column is a list or a numpy array of one dimension; a bare scalar is a column of one value.
 
     Raises:
-        NotATable: not a mapping, or an empty one.
+        NotADictionary: not a mapping, or an empty one.
         AzureMLException: columns of different lengths or without values, of another type, or a value that is no scalar.
     """
     where = f"log_table({name!r})"
     if not isinstance(columns, Mapping) or not columns:
         given = "an empty one" if isinstance(columns, Mapping) else type(columns).__name__
-        raise NotATable(f"{where}: expected a dictionary of column name to list, got {given}")
+        remedy = "; pass frame.to_dict('list')" if hasattr(columns, "to_dict") else ""
+        raise NotADictionary(f"{where}: expected a dictionary of column name to list, got {given}{remedy}")
     table: dict[str, list[Any]] = {}
     for column, values in columns.items():
         check_name(f"column of {name!r}", column)

@@ -156,6 +156,7 @@ def test_minimal(cli: Cli, runs: list[Run]) -> None:
 def test_the_known_queries(cli: Cli, runs: list[Run], expression: str, numbers: list[int]) -> None:
     found = cli.json("run", "list", "--query", expression, "--include-children")
     assert [run["run_id"] for run in found] == [runs[one].id for one in numbers]
+    assert found == cli.json("run", "list", "--experiment-name", "test", "--include-children", expression)
 
 
 def test_wrong_query(cli: Cli, runs: list[Run]) -> None:
@@ -375,6 +376,7 @@ def test_wrong_command_lines(cli: Cli, capsys: pytest.CaptureFixture[str]) -> No
     for words in (
         ("run", "list", "--status", "Done"),
         ("run", "list", "--last", "x"),
+        ("run", "list", "ridge"),
         ("run", "cancel"),
         ("run", "download-logs", "-r", "x"),
         ("run", "show", "-o", "xml"),

@@ -118,9 +118,11 @@ def test_download_into_a_directory_and_over_a_file(module_run: Run, tmp_path: Pa
     assert (tmp_path / "file").read_bytes() == b"one"
     (tmp_path / "file").write_bytes(b"longer than before")
     module_run.download_file("folder/file", tmp_path / "file")
+    module_run.download_file("folder/file", f"{tmp_path}/new folder/")
+    assert (tmp_path / "new folder" / "file").is_file()
     assert (tmp_path / "file").read_bytes() == b"one"
     module_run.download_files("folder", tmp_path / "x", append_prefix=False)
     module_run.download_files("fold", tmp_path / "y")
     module_run.download_files(output_paths=[str(tmp_path / "1"), str(tmp_path / "2")])
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert found == ["1", "2", "file", "x/file"]
+    assert found == ["1", "2", "file", "new folder/file", "x/file"]
