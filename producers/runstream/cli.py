@@ -330,7 +330,7 @@ def _run_commands(group: _Group) -> None:
         "list", _lazily("run_commands", "run_list"), "list runs, newest first",
         "Only top-level runs, and those of the attached folder's experiment if there is one.",
     )  # fmt: skip
-    listed.add_argument("expression", nargs="?", type=_expression, metavar="[JMESPATH]",
+    listed.add_argument("expression", nargs="?", type=_expression, metavar="JMESPATH",
                         help="the same as --query, for what begins with a bracket")  # fmt: skip
     _experiment_option(listed, "only of this experiment")
     listed.add_argument(
