@@ -4,7 +4,7 @@ import { fileTree, filesOf, firstLog, sizeOf } from "../src/run/tree";
 
 test("arguments are read as parameters", () => {
   const details = { runDefinition: { arguments: ["--lr", 0.1, "--fast", "--data=a=b", "--shift", "-3", "x.csv", "--verbose"] } };
-  expect(parametersOf({ details })).toEqual([
+  expect(parametersOf({ details, properties: {} })).toEqual([
     ["lr", "0.1"],
     ["fast", "yes"],
     ["data", "a=b"],
@@ -12,7 +12,13 @@ test("arguments are read as parameters", () => {
     ["argument 1", "x.csv"],
     ["verbose", "yes"],
   ]);
-  expect(parametersOf({ details: {} })).toEqual([]);
+  expect(parametersOf({ details: {}, properties: { sweep_parameters: "no JSON" } })).toEqual([]);
+  const swept = { sweep_parameters: '{"lr": 0.5, "net": "deep", "none": null}' };
+  expect(parametersOf({ details: { runDefinition: { arguments: ["--lr", "0.5", "--seed", "1"] } }, properties: swept })).toEqual([
+    ["lr", "0.5"],
+    ["net", "deep"],
+    ["seed", "1"],
+  ]);
 });
 
 test("a commit is linked only where its host has pages of commits", () => {

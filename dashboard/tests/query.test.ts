@@ -10,6 +10,7 @@ const KNOWN: Known = {
     ["my key", ["1"]],
   ]),
   properties: new Map(),
+  parameters: new Map([["batch-size", ["8", "16"]]]),
   metrics: ["val/loss", "epoch time"],
 };
 
@@ -33,12 +34,16 @@ test.each([
   ['tag:"open', 'tag:: something is missing after the colon'],
   ['a "open', '"open: this quote is not closed'],
   ["http://odd", ""],
+  ["-status:odd", "-status:odd: 'odd' is no status; use running, completed, failed, canceled, queued, notresponding …"],
+  ["tag:lr<=0.1 -tag:model=a<b param:lr!=x longer:1.5h - -ridge", ""],
+  ["tag:lr<x", "tag:lr<x: 'x' is no number"],
+  ["longer:soon", "longer:soon: 'soon' is no duration; use e.g. 90s, 30m, 2h, 1d"],
 ])("%s has the mistake %j", (text, mistake) => expect(firstMistake(text)).toBe(mistake));
 
 describe("completion", () => {
   test("fields, metrics and tags for a word", () => {
-    expect(complete("lo")).toEqual(["val/loss<"]);
-    expect(complete("t")).toEqual(["tag:", "target:", "type:", '"epoch time"<']);
+    expect(complete("lo")).toEqual(["longer:", "val/loss<"]);
+    expect(complete("t")).toEqual(["tag:", "target:", "type:", '"epoch time"<', "param:batch-size"]);
     expect(complete("mod")).toEqual(["tag:model"]);
   });
   test("values of a field, also after a comma", () => {
@@ -49,6 +54,7 @@ describe("completion", () => {
   test("keys and values of tags", () => {
     expect(complete("tag:my")).toEqual(['tag:"my key"']);
     expect(complete("tag:model=de")).toEqual(['tag:model="deep net"']);
+    expect(complete("-param:batch-size=1")).toEqual(["param:batch-size=16"]);
   });
   test("statistics of a metric", () => {
     expect(complete("val/loss.m")).toEqual(["val/loss.min<", "val/loss.max<", "val/loss.mean<"]);

@@ -65,7 +65,7 @@ async def attach_summaries(connection: Connection, runs: list[Run], names: list[
 
 
 async def common_metrics(connection: Connection, runs: list[Run], most: int) -> list[str]:
-    """Names of the metrics that most of the first of these runs, or some of their children, have; the commonest first."""
+    """Names of the metrics that the first of these runs, or some of their children, have; the commonest first."""
     keys = [run.key for run in runs[:MOST_LOOKED_AT]]
     rows = await connection.fetch(page_queries.COMMON_METRICS, keys, most)
     return [row["name"] for row in rows]

@@ -13,15 +13,20 @@ where s.cls = 0 and s.name = any($2::text[]) and m.run_key = any($1::int8[])
 order by m.run_key, m.series_id
 """
 
-# Of these runs and their children; names as common as another in the order they were first logged anywhere.
+# Of these runs and some of their children. The first runs count more; else in the order first logged anywhere.
 COMMON_METRICS: Final = """
+with given as (select key, 1.0 / (place + 1) as weight from unnest($1::int8[]) with ordinality g (key, place)),
+looked_at as (
+    select key, weight from given
+    union all
+    (select child.key, given.weight / 20
+    from given join runs parent using (key) join runs child on child.parent_run_id = parent.run_id limit 20)
+)
 select s.name
-from summaries m join series s on s.id = m.series_id
-where s.cls = 0 and m.kind <> 3 and (m.run_key = any($1::int8[]) or m.run_key in (
-    select child.key from runs parent join runs child on child.parent_run_id = parent.run_id
-    where parent.key = any($1::int8[]) limit 20))
+from looked_at l join summaries m on m.run_key = l.key join series s on s.id = m.series_id
+where s.cls = 0 and m.kind <> 3
 group by s.id, s.name
-order by count(*) desc, s.id
+order by sum(l.weight) desc, s.id
 limit $2
 """
 

@@ -94,6 +94,18 @@ function stop(): void {
   release = null;
 }
 
+/** Call `load` when a run came or its status changed, at most once in `pause` milliseconds; returns how to stop. */
+export function onStatus(load: () => void, pause = 300): () => void {
+  let waiting: ReturnType<typeof setTimeout> | undefined;
+  const stop = onChange((change) => {
+    if (change.reset || change.status !== undefined) waiting ??= setTimeout(() => ((waiting = undefined), load()), pause);
+  });
+  return () => {
+    stop();
+    clearTimeout(waiting);
+  };
+}
+
 /** Whether a change concerns one of these runs. */
 export function concerns(change: Change, topic: "metrics" | "tags" | "status", runs: ReadonlySet<string>): boolean {
   if (change.reset) return true;

@@ -27,6 +27,14 @@ export function statusLook(status: string): StatusLook {
   return LOOKS[status] ?? { icon: "•", word: status, tone: "idle" };
 }
 
+const PLACES = ["Running", "Queued", "Completed", "Failed", "Canceled"];
+
+/** Counts by status: what runs, what waits, what ended well, and the rest. */
+export function inOrder(counts: Readonly<Record<string, number>>): [status: string, n: number][] {
+  const place = (status: string) => (PLACES.includes(status) ? PLACES.indexOf(status) : 1.5);
+  return Object.entries(counts).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b));
+}
+
 const ENDED = new Set(["Completed", "Failed", "Canceled"]);
 
 export function hasEnded(status: string): boolean {

@@ -54,6 +54,7 @@ export interface Run {
 export interface RunPage {
   runs: Run[];
   next: string | null;
+  metrics?: string[];
   count?: Record<string, number>;
 }
 

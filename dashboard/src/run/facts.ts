@@ -20,8 +20,27 @@ function definitionOf(run: Pick<Run, "details">): Definition {
   return found && typeof found === "object" ? (found as Definition) : {};
 }
 
-/** `--lr 0.1 --fast data.csv` as pairs of name and value; what has no name is numbered. */
-export function parametersOf(run: Pick<Run, "details">): Fact[] {
+/** What a sweep gave a run, as its property says. */
+function sweepParameters(run: Pick<Run, "properties">): Fact[] {
+  try {
+    const given: unknown = JSON.parse(run.properties.sweep_parameters ?? "null");
+    if (!given || typeof given !== "object" || Array.isArray(given)) return [];
+    return Object.entries(given).flatMap(([name, value]): Fact[] =>
+      value === null ? [] : [[name, typeof value === "string" ? value : JSON.stringify(value)]],
+    );
+  } catch {
+    return [];
+  }
+}
+
+/** `--lr 0.1 --fast data.csv` as pairs of name and value, and what a sweep gave; what has no name is numbered. */
+export function parametersOf(run: Pick<Run, "details" | "properties">): Fact[] {
+  const swept = sweepParameters(run);
+  const names = new Set(swept.map(([name]) => name));
+  return [...swept, ...argumentsOf(run).filter(([name]) => !names.has(name))];
+}
+
+function argumentsOf(run: Pick<Run, "details">): Fact[] {
   const given = definitionOf(run).arguments;
   const words = Array.isArray(given) ? given.map((word) => (typeof word === "string" ? word : JSON.stringify(word))) : [];
   const facts: Fact[] = [];

@@ -2,6 +2,7 @@
 import type { RunChanges } from "../lib/edits";
 import { bestPlaces, goalOfStat } from "../lib/goal";
 import { formatAgo, formatDuration, formatNumber, runSeconds } from "../lib/format";
+import { parametersOf } from "../run/facts";
 import { toNumber, type Run, type Stat, Kind } from "../lib/types";
 
 export interface Column {
@@ -39,9 +40,9 @@ export const DEFAULT_COLUMNS = ["status", "experiment", "started", "duration"];
 export function columnOf(id: string): Column | null {
   const fixed = FIXED[id];
   if (fixed) return { id, metric: "", sub: "", ...fixed };
-  if (id.startsWith("tag:") || id.startsWith("property:")) {
+  if (/^(tag|property|param):./s.test(id)) {
     const at = id.indexOf(":");
-    return { id, title: id.slice(at + 1), sub: id.slice(0, at), order: "", metric: "", numeric: false, width: 120 };
+    return { id, title: id.slice(at + 1), sub: id.slice(0, at), order: id, metric: "", numeric: false, width: 120 };
   }
   const at = id.lastIndexOf(".");
   const stat = id.slice(at + 1) as Stat;
@@ -112,6 +113,7 @@ export function cellText(run: Run, column: Column, now: number): string {
   }
   if (column.sub === "tag") return text(run.tags, column.title);
   if (column.sub === "property") return text(run.properties, column.title);
+  if (column.sub === "param") return text(Object.fromEntries(parametersOf(run)), column.title);
   switch (column.id) {
     case "experiment":
       return run.experiment ?? "–";

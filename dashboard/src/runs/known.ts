@@ -1,5 +1,6 @@
 /** What the loaded runs and experiments have, for completing a search. */
 import { naturalOrder } from "../lib/names";
+import { parametersOf } from "../run/facts";
 import type { Experiment, Run } from "../lib/types";
 import type { Known } from "./query";
 
@@ -9,10 +10,10 @@ const MOST_VALUES = 50;
 export function knownOf(runs: readonly Run[], experiments: readonly Experiment[]): Omit<Known, "metrics"> {
   const some = runs.slice(0, MOST_RUNS);
   const distinct = (values: (string | null)[]) => [...new Set(values.filter((value) => value !== null))].sort(naturalOrder);
-  const values = (kind: "tags" | "properties") => {
+  const values = (of: (run: Run) => Record<string, string | null>) => {
     const found = new Map<string, Set<string>>();
     for (const run of some) {
-      for (const [key, value] of Object.entries(run[kind])) {
+      for (const [key, value] of Object.entries(of(run))) {
         const held = found.get(key) ?? new Set<string>();
         if (value && held.size < MOST_VALUES) held.add(value);
         found.set(key, held);
@@ -24,7 +25,8 @@ export function knownOf(runs: readonly Run[], experiments: readonly Experiment[]
     experiments: experiments.map((one) => one.name),
     targets: distinct(some.map((run) => run.target)),
     types: distinct(some.map((run) => run.type)),
-    tags: values("tags"),
-    properties: values("properties"),
+    tags: values((run) => run.tags),
+    properties: values((run) => run.properties),
+    parameters: values((run) => Object.fromEntries(parametersOf(run))),
   };
 }

@@ -16,11 +16,15 @@ export class RunList {
   loaded = $state(false);
   branches = $state.raw<ReadonlyMap<string, Branch>>(new Map());
   childCounts = $state.raw<ReadonlyMap<string, number>>(new Map());
+  /** Metrics that most of the first runs have, where the query asked for those (`summary_common`). */
+  common = $state.raw<readonly string[] | null>(null);
   readonly rows = $derived(treeRows(this.runs, this.branches, this.childCounts));
   /** How far its table was scrolled. */
   top = 0;
   #next: string | null = null;
   #query: Params = {};
+  /** The query as it was asked for, while fewer metrics than wanted are known of. */
+  #lacking: Params | null = null;
   #generation = 0;
   #abort: AbortController | null = null;
 
@@ -41,6 +45,7 @@ export class RunList {
   /** Start anew with these parameters; what is shown stays until the answer is there. */
   async load(query: Params): Promise<void> {
     this.#query = query;
+    this.#lacking = null;
     const generation = ++this.#generation;
     this.#abort?.abort();
     this.#abort = new AbortController();
@@ -50,6 +55,12 @@ export class RunList {
       const page = await getJson<RunPage>("/api/v1/runs", { ...query, limit: PAGE }, signal);
       if (generation !== this.#generation) return;
       this.runs = page.runs;
+      if (page.metrics) {
+        // From here on by their names, so that all pages have the same.
+        this.common = page.metrics;
+        this.#query = { ...query, summary_common: null, summary: page.metrics };
+        this.#lacking = page.metrics.length < Number(query.summary_common) ? query : null;
+      }
       this.#next = page.next;
       this.loaded = true;
       this.error = "";
@@ -113,12 +124,19 @@ export class RunList {
   /** Fetch some runs again where they stand, and those that came in front. */
   async refresh(shown: readonly string[], front: boolean): Promise<void> {
     const generation = this.#generation;
+    const lacking = this.#lacking;
+    front ||= lacking !== null;
     try {
       const again = shown.length
         ? await getJson<RunPage>("/api/v1/runs", { summary: this.#query.summary, archived: "all", run: shown, limit: Math.min(shown.length, 1000) })
         : { runs: [], next: null };
-      const first = front ? await getJson<RunPage>("/api/v1/runs", { ...this.#query, limit: 50 }) : { runs: [], next: null };
+      const first: RunPage = front ? await getJson<RunPage>("/api/v1/runs", { ...(lacking ?? this.#query), limit: 50 }) : { runs: [], next: null };
       if (generation !== this.#generation) return;
+      if (lacking && first.metrics && first.metrics.length > (this.common?.length ?? 0)) {
+        this.common = first.metrics;
+        this.#query = { ...this.#query, summary: first.metrics };
+        if (first.metrics.length >= Number(lacking.summary_common)) this.#lacking = null;
+      }
       const fresh = new Map([...again.runs, ...first.runs].map((run) => [run.run_id, run]));
       const known = new Set(this.runs.map((run) => run.run_id));
       const added = first.runs.filter((run) => !known.has(run.run_id));

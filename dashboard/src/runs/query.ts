@@ -18,13 +18,16 @@ export const STATS = ["last", "min", "max", "mean", "first", "count"] as const;
 /** Fields before a colon, and what stands behind it. */
 export const FIELDS: readonly (readonly [name: string, hint: string])[] = [
   ["status", "running, failed …"],
-  ["tag", "key or key=value"],
+  ["tag", "key, key=value or key<0.1"],
   ["since", "started within 7d, or since 2026-01-31"],
   ["before", "started before that"],
   ["experiment", "its name"],
   ["target", "a compute target"],
   ["type", "a type of run"],
   ["property", "key or key=value"],
+  ["param", "an argument of the script"],
+  ["longer", "took longer than 1h"],
+  ["shorter", "took less than 90s"],
   ["parent", "a run id, or none"],
   ["run", "run ids"],
   ["is", "archived or any"],
@@ -39,12 +42,17 @@ export const EXAMPLES: readonly (readonly [text: string, meaning: string])[] = [
   ["val/loss.min<=0.2", "its min, max, mean, first or count"],
   ['"epoch time".max>5', "a metric whose name has spaces"],
   ["tag:model=ridge", "a tag with that value; tag:model: has the tag"],
-  ["property:commit=1a2b", "the same for properties"],
+  ["tag:lr<=0.01", "a tag that is such a number"],
+  ["property:commit=1a2b", "the same for properties; param: for arguments of the script"],
   ["since:7d", "started within 7 days; m, h, d, w, or a date"],
+  ["longer:1h", "took longer, or does so by now; shorter: likewise"],
+  ["-status:failed", "a minus: what must not hold"],
   ["parent:none", "no child runs; parent:RUN_ID the children of one"],
   ["is:archived", "from the archive; is:any both"],
 ];
 
+const LABELS = new Set(["tag", "property", "param"]);
+const LABEL = /^((?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))+)(<=|>=|!=|==|<|>|=)(.*)$/s;
 const PART = /(?:[^\s"]|"(?:[^"\\]|\\.)*")+/g;
 const COMPARISON = /^(.+?)(<=|>=|!=|==|<|>)([^<>=!]+)$/s;
 
@@ -68,6 +76,7 @@ export function firstMistake(text: string): string {
 }
 
 function mistake(part: string): string {
+  if (part.length > 1 && part.startsWith("-")) return mistake(part.slice(1));
   if (part.startsWith('"') && part.endsWith('"')) return "";
   const colon = part.indexOf(":");
   const field = part.slice(0, colon);
@@ -82,6 +91,9 @@ function mistake(part: string): string {
       if (/^\d+[mhdw]$/.test(value) || (/^\d{4}-?(\d\d|W)/.test(value) && !Number.isNaN(Date.parse(value)))) return "";
       return `'${value}' is no time; use e.g. 30m, 12h, 7d, 2w or 2026-01-31`;
     }
+    if ((field === "longer" || field === "shorter") && !/^\d+(\.\d*)?[smhdw]$/.test(value)) return `'${value}' is no duration; use e.g. 90s, 30m, 2h, 1d`;
+    const compared = LABELS.has(field) ? LABEL.exec(part.slice(colon + 1)) : null;
+    if (compared && !["=", "!="].includes(compared[2]!) && !isNumber(plain(compared[3]!))) return `'${plain(compared[3]!)}' is no number`;
     if (field === "is" && !["archived", "any", "active"].includes(value)) return "use is:archived or is:any";
     return "";
   }
@@ -99,13 +111,13 @@ function plain(text: string): string {
   return text.replace(/"((?:[^"\\]|\\.)*)"/g, (_, inner: string) => inner.replace(/\\(.)/g, "$1"));
 }
 
-/** A name as it is typed: in quotes when it has spaces. */
+/** A name as it is typed: in quotes when it has spaces, or what would be taken for a comparison. */
 export function quoted(name: string): string {
-  return /[\s"]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name;
+  return /[\s"<>=]|!=|^-/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name;
 }
 
 /** A term for a tag or property with a value. */
-export function keyTerm(kind: "tag" | "property", key: string, value: string | null): string {
+export function keyTerm(kind: "tag" | "property" | "param", key: string, value: string | null): string {
   return value === null ? `${kind}:${quoted(key)}` : `${kind}:${quoted(key)}=${quoted(value)}`;
 }
 
@@ -132,15 +144,17 @@ export interface Place {
 
 export function placeAt(text: string, cursor: number): Place {
   const part = parts(text).find((one) => one.start <= cursor && cursor <= one.end);
-  const start = part?.start ?? cursor;
+  let start = part?.start ?? cursor;
   const end = part?.end ?? cursor;
+  const minus = text[start] === "-" && start < cursor ? 1 : 0;
+  start += minus;
   const before = text.slice(start, cursor);
   const none = { start, end, field: "", key: "" };
   const colon = before.indexOf(":");
   const field = before.slice(0, colon);
   if (colon > 0 && FIELD_NAMES.has(field)) {
     const rest = before.slice(colon + 1);
-    if (field === "tag" || field === "property") {
+    if (LABELS.has(field)) {
       const equals = rest.indexOf("=");
       if (equals >= 0) return { ...none, field, kind: "keyValue", key: plain(rest.slice(0, equals)), typed: rest.slice(equals + 1).replaceAll('"', "") };
       return { ...none, field, kind: "key", typed: rest.replaceAll('"', "") };
@@ -167,10 +181,15 @@ export interface Known {
   types: readonly string[];
   tags: ReadonlyMap<string, readonly string[]>;
   properties: ReadonlyMap<string, readonly string[]>;
+  parameters: ReadonlyMap<string, readonly string[]>;
   metrics: readonly string[];
 }
 
 const MOST = 12;
+
+function keysOf(field: string, known: Known): ReadonlyMap<string, readonly string[]> {
+  return field === "tag" ? known.tags : field === "param" ? known.parameters : known.properties;
+}
 
 /** What may stand at that place, best first. */
 export function suggestions(place: Place, known: Known): Suggestion[] {
@@ -181,11 +200,11 @@ export function suggestions(place: Place, known: Known): Suggestion[] {
   const values = (names: readonly string[]) => first(names).map((name) => ({ text: `${field}:${place.key}${quoted(name)}`, hint: "", done: true }));
   switch (place.kind) {
     case "key": {
-      const keys = field === "tag" ? known.tags : known.properties;
+      const keys = keysOf(field, known);
       return first([...keys.keys()]).map((key) => ({ text: `${field}:${quoted(key)}`, hint: `${keys.get(key)!.slice(0, 3).join(", ")}`, done: false }));
     }
     case "keyValue": {
-      const keys = field === "tag" ? known.tags : known.properties;
+      const keys = keysOf(field, known);
       return first(keys.get(place.key) ?? []).map((value) => ({ text: `${field}:${quoted(place.key)}=${quoted(value)}`, hint: "", done: true }));
     }
     case "stat":
@@ -203,6 +222,9 @@ export function suggestions(place: Place, known: Known): Suggestion[] {
         case "since":
         case "before":
           return values(["1h", "24h", "7d", "30d"]);
+        case "longer":
+        case "shorter":
+          return values(["1m", "10m", "1h", "1d"]);
         case "is":
           return values(["archived", "any"]);
         case "parent":
@@ -215,7 +237,8 @@ export function suggestions(place: Place, known: Known): Suggestion[] {
       if (!typed) return fields.slice(0, 6);
       const metrics = first(known.metrics).map((name) => ({ text: `${quoted(name)}<`, hint: "metric", done: false }));
       const tags = first([...known.tags.keys()]).map((key) => ({ text: `tag:${quoted(key)}`, hint: "tag", done: false }));
-      return [...fields, ...metrics, ...tags].slice(0, MOST);
+      const given = first([...known.parameters.keys()]).map((key) => ({ text: `param:${quoted(key)}`, hint: "parameter", done: false }));
+      return [...fields, ...metrics, ...tags, ...given].slice(0, MOST);
     }
   }
 }

@@ -1,6 +1,7 @@
-/** Axes of sweep charts: parameters (tags whose values differ) and metrics of runs, as numbers or as categories. */
+/** Axes of sweep charts: parameters and tags whose values differ, and metrics of runs, as numbers or as categories. */
 import { formatDuration, formatTime, runSeconds } from "../lib/format";
 import { toNumber, type Run, Kind } from "../lib/types";
+import { parametersOf } from "../run/facts";
 import type { Column } from "./columns";
 
 export interface SweepAxis {
@@ -43,6 +44,12 @@ export function sweepAxes(runs: readonly Run[], columns: readonly Column[]): Swe
   const keys = [...new Set(runs.flatMap((run) => Object.keys(run.tags)))].sort();
   for (const key of keys) {
     const axis = axisOf(`tag:${key}`, key, runs.map((run) => run.tags[key] ?? null));
+    if (axis) axes.push(axis);
+  }
+  const given = runs.map((run) => new Map(parametersOf(run)));
+  for (const key of [...new Set(given.flatMap((one) => [...one.keys()]))].sort()) {
+    if (keys.includes(key)) continue; // a tag of that name says it already
+    const axis = axisOf(`param:${key}`, key, given.map((one) => one.get(key) ?? null));
     if (axis) axes.push(axis);
   }
   for (const column of columns) {
