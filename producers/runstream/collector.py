@@ -42,6 +42,7 @@ stored whole, settles and moves to Parquet while the rest of a backlog is still 
 _MOST_SPARES = 1024
 """Directories of closed sources that are kept for new ones: 32 MiB."""
 _SPARE_SECONDS = 300.0  # they are kept
+_UNBEGUN_SECONDS = 60.0  # a writer has to put the first segment into its directory
 _SOURCES_A_SECOND = 1500  # batches a second when many runs log: their number sets the interval
 
 
@@ -277,6 +278,9 @@ class Collector:
                     reader = SourceReader(Path(entry.path), self._tidier)
                 except FileNotFoundError:  # the writer has made the directory and not yet the segment
                     self._listed_mtime = -1
+                    with suppress(FileNotFoundError):
+                        if time.time() - entry.stat().st_ctime > _UNBEGUN_SECONDS:  # nor will it
+                            shutil.rmtree(entry.path, ignore_errors=True)
                     continue
                 except (SpoolError, OSError) as error:
                     logger.error(
@@ -363,7 +367,8 @@ class Collector:
             if (source.dead or source.reader.state & seg.CLOSED) and not source.reader.has_more():
                 yield from self._finish(source)
             elif (
-                not source.dead
+                header.owner  # another's would contradict the owner's death: of a submitted run, whoever submitted it
+                and not source.dead
                 and not source.reader.state & seg.ENDED
                 and clock - source.last_heartbeat >= self.settings.heartbeat_interval
             ):

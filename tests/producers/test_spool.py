@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runstream import collector as collector_module
 from runstream import segment, spool, spool_reader
 from runstream.collector import Collector
 from runstream.exceptions import AzureMLException, UserErrorException
@@ -736,8 +737,10 @@ def test_a_clock_that_goes_backwards_makes_no_tag_an_older_one(
 def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.open_run(settings_for(directory), "run", owner=True)
     writer.log("x", 1)
+    other = spool.open_run(settings_for(directory), "run")  # does not speak for the run: its owner may have died
+    other.log("y", 1)
     slots = []
     for now in (10**18, 10**15):
         monkeypatch.setattr(time, "time_ns", lambda now=now: now)
@@ -747,6 +750,20 @@ def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
         slots += [op.seq for item in items for e in item.events if isinstance(e, StatusEvent) for op in e.ops]
     assert len(slots) == 2
     assert slots[1] > slots[0]
+
+
+def test_what_a_writer_left_that_died_before_its_first_segment_is_cleared(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbegun = directory / ("ab" * 16)
+    unbegun.mkdir(parents=True)
+    (unbegun / "00000000.free").write_bytes(bytes(100))
+    collector = Collector(settings_for(directory))
+    assert drain(collector) == []
+    assert unbegun.exists(), "it may be about to begin"
+    monkeypatch.setattr(collector_module, "_UNBEGUN_SECONDS", 0.0)
+    assert drain(collector) == []
+    assert not unbegun.exists()
 
 
 def test_logging_after_close_starts_a_new_source(directory: Path) -> None:
