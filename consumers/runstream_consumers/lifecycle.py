@@ -17,6 +17,8 @@ from runstream_schemas.status import RunState, Step, fold
 from . import queries
 
 DEFAULT_WORKSPACE, DEFAULT_EXPERIMENT = "default", "Default"
+MOST_LEVELS = 64
+"""Levels of nested details that are kept: JSON is encoded and decoded by recursion, here and at each reader."""
 CREATE_SEQ = -1
 """Slot given to the tags a run was created with: at equal times a tag set explicitly wins."""
 
@@ -209,7 +211,10 @@ def storable(text: str) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON that Postgres takes: no U+0000, no NaN or infinity (they become strings)."""
+    """JSON that Postgres and every reader take: no U+0000, no NaN or infinity (they become strings), and what lies deeper than
+    `MOST_LEVELS` becomes `"..."`."""
+    if _nested_too_deeply(value):
+        return json.dumps(_jsonable(value))
     try:
         text = json.dumps(value, allow_nan=False)
     except (ValueError, TypeError):
@@ -217,11 +222,26 @@ def to_json(value: Any) -> str:
     return json.dumps(_jsonable(value)) if "\\u0000" in text else text
 
 
-def _jsonable(value: Any) -> Any:
+def _nested_too_deeply(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [inner for one in level for inner in _inner(one)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+
+
+def _jsonable(value: Any, levels: int = MOST_LEVELS) -> Any:
+    if isinstance(value, (dict, list, tuple)) and not levels:
+        return "..."
     if isinstance(value, dict):
-        return {storable(str(key)): _jsonable(item) for key, item in value.items()}
+        return {storable(str(key)): _jsonable(item, levels - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
+        return [_jsonable(item, levels - 1) for item in value]
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):

@@ -49,7 +49,7 @@ _TRANSIENT = (
 # What an event itself can be guilty of. Any other refusal (a full disk, a missing table) is the database's, and waited out.
 _REFUSED = (
     asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.NotNullViolationError, asyncpg.CheckViolationError,
-    CorruptEvent, ValueError, TypeError, KeyError, OverflowError, AttributeError,
+    CorruptEvent, ValueError, TypeError, KeyError, OverflowError, AttributeError, RecursionError,
 )  # fmt: skip
 
 K = TypeVar("K", bound=Hashable)

@@ -298,7 +298,7 @@ async def _sql(request: Request) -> Response:
             return problem(413, "Content Too Large", f"a query has at most {MAX_SQL_BYTES} bytes")
     try:
         statement = json.loads(body)["query"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise QueryError('expected a JSON object {"query": "SELECT ..."}') from None
     if not isinstance(statement, str):
         raise QueryError('"query" is not a string')

@@ -109,6 +109,14 @@ def _same_origin(request: Request) -> bool:
     return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
 
 
+def from_another_page(request: Request) -> bool:
+    """Whether a browser sends a change for a page of another origin, by what the browser says."""
+    if request.method in ("GET", "HEAD"):
+        return False
+    said = "sec-fetch-site" in request.headers or "origin" in request.headers
+    return said and request.headers.get("sec-fetch-site") != "none" and not _same_origin(request)
+
+
 def _access(request: Request) -> BrowserAccess | None:
     access: BrowserAccess | None = request.app.browsers
     return access
@@ -136,7 +144,7 @@ async def login(request: Request) -> Response:
                 return problem(413, "Content Too Large", "that is no token")
         try:
             token = str(json.loads(body)["token"]).strip()
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return problem(400, "Bad Request", 'expected {"token": "..."}')
         answer = Response(status_code=204)
         if access is None:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name, check_text
 
-from . import models, registry
+from . import access, models, registry
 from .file_api import send_file
 from .parameters import json_body
 from .registry import ExperimentChange, NotThere
@@ -190,6 +190,8 @@ async def _models(request: Request) -> Response:
         details = document.get("details") or {}
         if not isinstance(details, dict):
             raise QueryError("details: expected an object")
+        run_id = _text(document, "run_id")
+        await access.check_runs(request, [run_id] if run_id else [])  # its files can be read by the model's name
         record = await models.register(
             server.pool,
             server.store,
@@ -197,7 +199,7 @@ async def _models(request: Request) -> Response:
                 workspace=_workspace(request),
                 name=_needed(document, "name"),
                 token=token,
-                run_id=_text(document, "run_id"),
+                run_id=run_id,
                 path=_text(document, "path"),
                 files=pairs,
                 description=_text(document, "description"),

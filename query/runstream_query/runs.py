@@ -224,7 +224,7 @@ class Run:
                 found.setdefault(named[1], named[2] if named[2] is not None else "yes" if bare else following)
         try:
             sweep = json.loads(self.properties.get("sweep_parameters") or "null")
-        except ValueError:
+        except (ValueError, RecursionError):
             sweep = None
         if isinstance(sweep, dict):
             found |= {
@@ -675,7 +675,7 @@ def _read_cursor(text: str, order: Order) -> tuple[Any, int]:
                 ]
                 value = read(value)  # type: ignore[operator]
             return value, int(key)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise QueryError(
             f"after={text!r:.80} is no cursor; pass `next` of the page before, unchanged"
         ) from None

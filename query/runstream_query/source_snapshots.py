@@ -54,7 +54,7 @@ def parse_files(body: bytes) -> list[SourceFile]:
             )
             for one in json.loads(body)["files"]
         ]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise QueryError(
             f'expected {{"files": [{{"path", "size", "sha256", "executable"}}]}} ({type(error).__name__}: {error})'
         ) from None

@@ -93,6 +93,8 @@ class SqlProcess:
             self.kill()
             raise QueryError(memory)  # what else ends it: the system, for want of memory
         answer = json.loads(answered)
+        if answer.get("last"):
+            self.kill()
         if answer.get("error") == "file":
             raise FileGone(answer["detail"])
         if "error" in answer:

@@ -2,8 +2,8 @@
 
 It is a process and not a thread because not everything DuckDB does can be interrupted, nor does all it takes count as its
 memory: this one is limited by the system, killed when it is late, and knows no secret but those of an object store. It reads
-one JSON object a line and answers with one: `{"ok": ...}`, or `{"error": kind, "detail": text}`. An empty line says that it
-is ready.
+one JSON object a line and answers with one: `{"ok": ...}`, or `{"error": kind, "detail": text}`, with `"last": true`
+when it should not be asked again. An empty line says that it is ready.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ GRACE = 2.0
 """Seconds after the end of its time at which the process ends itself, if nobody did before."""
 ANSWER = "answer.arrow"
 """File of the folder with the answer."""
+_DATA = 512 << 20  # what the libraries take themselves
 _ADDRESSES = 4 << 30  # what the libraries and their threads map without using it
 _NESTING = 20_000  # of a parsed statement
 
@@ -57,15 +58,16 @@ def main() -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         if request["do"] == "check":
-            return {"ok": sorted(check_statement(request["statement"]).views)}
+            return {"ok": sorted(check_statement(request["statement"]).views), "last": False}
         _run(request)
-        return {"ok": None}
+        # What it has taken it may not give back, and the next statement would want for it.
+        return {"ok": None, "last": _peak() > byte_count(request["memory"]) // 2 + _DATA}
     except QueryError as error:
         return {"error": "query", "detail": str(error)}
     except duckdb.InterruptException:
         return {"error": "late", "detail": ""}
     except (duckdb.OutOfMemoryException, MemoryError, pa.ArrowMemoryError):
-        return {"error": "memory", "detail": ""}
+        return {"error": "memory", "detail": "", "last": True}
     except (duckdb.IOException, OSError) as error:
         return {"error": "file", "detail": str(error)}
     except duckdb.Error as error:
@@ -76,12 +78,11 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def _run(request: dict[str, Any]) -> None:
     folder, most = Path(request["folder"]), byte_count(request["memory"])
-    with contextlib.suppress(OSError, ValueError):
-        _limit(most)
     connection = _open(request, folder)
     timer = threading.Timer(request["seconds"], connection.interrupt)
     timer.start()
     try:
+        _limit(most)
         statement = check_statement(request["statement"]).text
         reader: Any = connection.sql(statement).to_arrow_reader(100_000)
         size = 0
@@ -98,13 +99,21 @@ def _run(request: dict[str, Any]) -> None:
         connection.close()
 
 
+def _peak() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def _limit(most: int) -> None:
-    addresses = 2 * most + _ADDRESSES
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if hard == resource.RLIM_INFINITY or hard > addresses:
-        resource.setrlimit(resource.RLIMIT_AS, (addresses, hard))
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * most + (64 << 20), hard))
+    """Hold the process to the memory a statement may take, which DuckDB counts in part only, and files to a size."""
+    for kind, limit in (
+        (resource.RLIMIT_DATA, most + most // 2 + _DATA),
+        (resource.RLIMIT_AS, 2 * most + _ADDRESSES),
+        (resource.RLIMIT_FSIZE, 2 * most + _DATA),
+    ):
+        _, hard = resource.getrlimit(kind)
+        with contextlib.suppress(OSError, ValueError):  # not every system knows each of them
+            resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _open(request: dict[str, Any], folder: Path) -> duckdb.DuckDBPyConnection:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import zlib
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runstream_consumers.kafka_source import read_event
+from runstream_consumers.lifecycle import MOST_LEVELS
 from runstream_consumers.source import DeadLetter, Fetched, Missing, Partition
 from runstream_consumers.transaction import FenceLost
 from runstream_consumers.writer import Writer
-from runstream_schemas.events import Event, TagOp, TagsEvent
+from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent, encode_event
 from runstream_schemas.settings import Settings
 
 from .logged import T0, LoggingSource, assert_stored, stored_points
@@ -293,6 +297,23 @@ async def test_an_event_the_database_refuses_becomes_a_dead_letter(pool: asyncpg
     assert [letter.partition for letter in letters] == [log.partition]
     assert "ProgramLimitExceeded" in letters[0].reason
     assert await writer.load_offsets([log.partition]) == {log.partition: 10}
+
+
+async def test_details_nested_beyond_all_sense_stop_nobody(pool: asyncpg.Pool, writer: Writer) -> None:
+    """As deep as an event can hold them: whatever goes down them by recursion would fail, here and at each reader."""
+    packed = encode_event(
+        StatusEvent("run", source().id, 0, 1, [StatusOp(0, T0, "create", {"x": "here", "y": {"z": [1]}})])
+    )
+    version, kind, _, body = msgpack.unpackb(packed)
+    body = body.replace(b"\xa4here", b"\x91" * 1000 + b"\x90")
+    event = read_event(msgpack.packb([version, kind, zlib.crc32(body, zlib.crc32(kind.encode())), body]))
+    good = source("good", points=10)
+    await writer.store([Log().fetched(event, good.event(0, 10))])
+    await assert_stored(pool, [good])
+    (data,) = [row["data"] for row in await pool.fetch("select data from transitions")]
+    assert json.loads(data)["y"] == {"z": [1]}
+    assert data.count("[") == MOST_LEVELS
+    assert writer.counters.dead_letters == 0
 
 
 async def test_lost_offsets_are_recorded(pool: asyncpg.Pool, writer: Writer) -> None:
