@@ -79,4 +79,4 @@ def not_modified(request: Request, headers: dict[str, str]) -> Response | None:
     held = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
     if headers["ETag"] not in held:
         return None
-    return Response(status_code=304, headers={**headers, "Vary": "Accept-Encoding"})
+    return Response(status_code=304, headers={**headers, "Vary": "Accept, Accept-Encoding"})

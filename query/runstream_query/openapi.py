@@ -181,8 +181,9 @@ OPERATIONS: Final = (
         f"run! name! width:int from:int to:int x {WAIT}", answer=_CHART_POINTS, also=(ARROW,),
     ),
     Operation(
-        "GET", "/api/v1/charts", "Metrics of runs as the pages draw them",
+        "GET", "/api/v1/charts", "Metrics of one or many runs, downsampled over a range of steps or times",
         "run!* name!* x width:int from:number to:number smooth:number", answer="application/vnd.runstream.chart",
+        also=(ARROW, "application/json"),
     ),
     Operation(
         "GET", "/api/v1/metric-names", "Names of metrics, the most used first", "q experiment workspace run* limit:int",

@@ -15,9 +15,10 @@ from runstream_schemas.series import SeriesClass
 
 from . import counts_api, metric_axis, page_queries, queries
 from .caching import not_modified, points_headers
+from .chart_tables import charts_arrow, charts_json
 from .charts import pack_charts
 from .parameters import number
-from .responses import answer, json_answer, json_value, problem
+from .responses import ARROW, answer, json_answer, json_value, problem, wants_arrow
 from .runs import Connection, Run, Summary, get_summaries
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ async def common_metrics(connection: Connection, runs: list[Run], most: int) -> 
 
 
 async def chart(request: Request) -> Response:
-    """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative|metric:NAME&width=&from=&to=&smooth=]`; see
-    `charts.pack_charts`."""
+    """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative|metric:NAME&width=&from=&to=&smooth=]`: Arrow, JSON, or what
+    `charts.pack_charts` makes for the pages."""
     server = _server(request)
     parameters = request.query_params
     runs, names = parameters.getlist("run"), parameters.getlist("name")
@@ -87,6 +88,11 @@ async def chart(request: Request) -> Response:
     headers = await points_headers(request, server.pool, runs)
     if (same := not_modified(request, headers)) is not None:
         return same
+    pack, media = pack_charts, CHART
+    if wants_arrow(request):
+        pack, media = charts_arrow, ARROW
+    elif "application/json" in request.headers.get("accept", ""):
+        pack, media = charts_json, "application/json"
 
     async def make() -> bytes:
         async with asyncio.timeout(server.settings.query_timeout):
@@ -100,12 +106,12 @@ async def chart(request: Request) -> Response:
                 smoothing=smoothing,
             )
         server.counters.points += sum(len(line.x) for one in drawn for line in one.lines)
-        return await asyncio.to_thread(pack_charts, drawn)
+        return await asyncio.to_thread(pack, drawn)
 
     body = await server.shared.get(headers["ETag"], make)
     if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
-        return Response(body, 200, headers, CHART)  # packing takes longer than the way through the loopback
-    return await asyncio.to_thread(answer, request, body, CHART, headers)
+        return Response(body, 200, headers, media)  # packing takes longer than the way through the loopback
+    return await asyncio.to_thread(answer, request, body, media, headers)
 
 
 def _edge(request: Request, name: str, axis: str) -> float | None:

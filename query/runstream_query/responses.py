@@ -44,7 +44,7 @@ def answer(
             part.partition(";") for part in request.headers.get("accept-encoding", "").split(",")
         )
     }
-    sent = {**(headers or {}), "Vary": "Accept-Encoding"}
+    sent = {**(headers or {}), "Vary": "Accept, Accept-Encoding"}
     if len(body) >= _COMPRESSED_FROM:
         for name in ("zstd", "gzip"):
             if name in accepted and accepted[name] not in ("q=0", "q=0.0"):

@@ -117,6 +117,32 @@ async def test_series_is_downsampled(http: httpx.AsyncClient, database: Any) -> 
     assert (await http.get("/api/v1/series?run=r&name=loss&width=0")).status_code == 400
 
 
+async def test_many_series_over_time_as_arrow_and_json(http: httpx.AsyncClient, database: Any) -> None:
+    for number, name in enumerate(("a", "b")):
+        run = await database.add_run(name)
+        rows = [
+            (LOSS, Kind.FLOAT, i, i, 1_000_000 * i, float("nan") if i == 70 else float(i)) for i in range(100)
+        ]
+        await database.add_chunk(run, bytes([number + 1]) * 16, rows)
+        await database.add_summary(run, "loss", count=100)
+    query = "/api/v1/charts?run=a&run=b&name=loss&width=16"
+    answer = await http.get(query + "&x=time&from=50000000&to=60000000", headers={"Accept": ARROW})
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert set(table.column("run_id").to_pylist()) == {"a", "b"}
+    times = [time.timestamp() for time in table.column("x").to_pylist()]
+    assert min(times) >= 49
+    assert max(times) <= 61
+    assert json.loads(table.schema.metadata[b"charts"])[0]["name"] == "loss"
+    answer = await http.get(query, headers={"Accept": "application/json"})
+    [chart] = answer.json()["charts"]
+    assert [line["run_id"] for line in chart["lines"]] == ["a", "b"]
+    for line in chart["lines"]:
+        assert line["points"] == 100
+        assert (line["low"][0], line["last"][-1], max(line["marks"])) == (0.0, 99.0, 1)
+        assert len(line["x"]) == len(line["last"]) <= 17
+    assert (await http.get(query)).headers["content-type"] == "application/vnd.runstream.chart"
+
+
 async def test_points_that_did_not_change_are_not_sent_again(http: httpx.AsyncClient, database: Any) -> None:
     key = await database.add_run("r")
     await database.source_key(key, SOURCE, next=2)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runstream_query.runs import ANY, LabelFilter, MetricFilter, RunFilter, list_runs
-from runstream_query.search import search
+from runstream_query.search import _FIELDS, search
 from runstream_schemas.errors import QueryError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -63,6 +65,15 @@ def test_language(text: str, expected: dict[str, Any]) -> None:
 def test_what_cannot_be_understood_says_what_was_expected(text: str) -> None:
     with pytest.raises(QueryError, match=r"use|no number|missing|long ago"):
         search(text)
+
+
+def test_every_term_of_its_page_is_understood_and_every_field_is_on_it() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "search.md").read_text()
+    terms = re.findall(r"`([^`]+)`", page.split("## Terms")[1].split("## Order")[0])
+    assert len(terms) > 30
+    for term in [*terms, page.split("```text")[1].split("```")[0]]:
+        search(term)
+    assert {field for field in _FIELDS if not re.search(rf"`-?{field}:", page)} == set()
 
 
 async def test_words_are_found_in_names_experiments_and_tags(database: Any) -> None:
