@@ -238,3 +238,28 @@ def test_flush_returns_when_stored(experiment: Experiment) -> None:
     run.flush(30)
     assert run._live().unconfirmed() == {}
     run.complete()
+
+
+def test_a_class_of_your_own_stands_for_runs_of_a_type(experiment: Experiment, workspace: Workspace) -> None:
+    class Tuned(Run):
+        """Has a method that others lack."""
+
+        def best(self) -> Any:
+            return min(self.get_metrics()["loss"])
+
+    Run.add_type_provider("tuned", lambda experiment, record: Tuned(experiment, record.run_id))
+    parent = experiment.start_logging(outputs=False)
+    child = parent.child_run("inner")
+    child._live().writer.set_field("type", "tuned")
+    child.log_list("loss", [3, 1, 2])
+    child.complete()
+    parent.complete()
+    for found in (
+        next(parent.get_children(type="tuned")),
+        next(experiment.get_runs(type="tuned", include_children=True)),
+        get_run(experiment, child.id),
+        workspace.get_run(child.id),
+    ):
+        assert isinstance(found, Tuned)
+        assert found.best() == 1
+    assert type(Run(experiment, child.id)) is Run

@@ -185,20 +185,25 @@ def test_a_run_goes_to_other_processes_by_pickle(
     ends: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = Experiment(ends, "ends").start_logging(outputs=False, snapshot_directory=None)
+    parent = Experiment(ends, "ends").start_logging(outputs=False, snapshot_directory=None)
+    run = parent.child_run("worker")
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         list(pool.map(_log_there, [(run, number) for number in range(4)]))
-    assert run.get_status() == "Running"
+    assert (run.get_status(), parent.get_status()) == ("Running", "Running")
     run.complete()
-    deadline = time.monotonic() + 20
-    while len(run.get_metrics().get("there", [])) < 4 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert sorted(run.get_metrics()["there"]) == [0, 1, 2, 3]
+    parent.complete()
+    for one, name in ((run, "there"), (parent, "below")):
+        deadline = time.monotonic() + 60
+        while len(one.get_metrics().get(name, [])) < 4 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert sorted(one.get_metrics()[name]) == [0, 1, 2, 3]
 
 
 def _log_there(task: tuple[Run, int]) -> None:
     run, number = task
     run.log("there", number)
+    assert run.parent is not None
+    run.parent.log("below", number)
 
 
 def test_a_run_in_a_cycle_of_garbage_is_closed_not_a_crash(

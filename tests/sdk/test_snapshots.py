@@ -247,6 +247,9 @@ def test_a_submitted_run_has_one(workspace: Workspace, experiment: Experiment, p
     assert run.get_snapshot_id() == interactive.get_snapshot_id()
     interactive.complete()
     assert run.get_snapshot_id() in run.get_details_with_logs()["logFiles"]["azureml-logs/70_driver_log.txt"]
+    assert any(path.endswith("code/train.py") for path in run.clean())
+    assert run.clean() == interactive.clean() == []
+    assert "azureml-logs/70_driver_log.txt" in run.get_file_names()
 
 
 def test_the_home_is_no_source(

@@ -89,6 +89,27 @@ def test_environments_have_versions_and_labels(workspace: Workspace) -> None:
     assert fetched.clone("other").register(workspace).version == "1"
 
 
+def test_an_environment_like_one_of_conda(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert Environment.from_existing_conda_environment("mine", "work") is None
+    assert "conda environment work cannot be exported" in caplog.text
+    conda = tmp_path / "conda"
+    conda.write_text(
+        "#!/bin/sh\n[ $5 = work ] && "
+        """echo '{"dependencies": ["python=3.11", "gcc", {"pip": ["numpy"]}]}'\n"""
+    )
+    conda.chmod(0o755)
+    found = Environment.from_existing_conda_environment("mine", "work")
+    assert found is not None
+    assert found.name == "mine"
+    assert found.python.conda_dependencies is not None
+    assert set(found.python.conda_dependencies.conda_packages) >= {"gcc"}
+    assert list(found.python.conda_dependencies.pip_packages) == ["numpy"]
+    assert Environment.from_existing_conda_environment("mine", "none such") is None
+
+
 def test_environments_in_directories(tmp_path: Path) -> None:
     made = Environment("net")
     made.python.conda_dependencies = CondaDependencies.create(pip_packages=["numpy"], conda_packages=["gcc"])
