@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runstream.compute.backend import GROUP
+from runstream.client import client_for
+from runstream.compute import runner as runner_module
+from runstream.compute.backend import GROUP, Report, TargetAway, Work
 from runstream.compute.places import places_taken
 from runstream.compute.queue import Entry, enqueue, entries, remove, runner_alive
 from runstream.compute.registry import TargetRecord, attach, detach, kinds, opener, targets
@@ -190,6 +192,33 @@ def test_compute_targets_by_name(
     (tmp_path / "go").touch()
     assert run.wait_for_completion()["target"] == "narrow"
     assert list(narrow.get_active_runs()) == []
+
+
+def test_a_target_that_never_comes_back_keeps_no_run_that_has_ended(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone:
+        concurrency = None
+
+        def report(self, work: Work) -> Report:
+            raise TargetAway("the cluster is gone")
+
+    ended, going_on = experiment.start_logging(outputs=False), experiment.start_logging(outputs=False)
+    address = client_for(experiment.workspace._settings).address()
+    elsewhere = Settings(home=str(tmp_path / "h"), url=address.url, token=address.token)
+    for run in (ended, going_on):
+        directory = run_directory(elsewhere, run.id)
+        directory.mkdir(parents=True)
+        write_job(directory, Job(run.id, "e", "w", "s", "g", [], False, {}, "python"), {})
+        enqueue(elsewhere, Entry(run.id, "", directory.name, "w", "t"))
+    attach(elsewhere, "w", TargetRecord("t", "local"))
+    monkeypatch.setattr(runner_module, "open_backend", lambda record: Gone())
+    at_work = Runner(elsewhere)
+    ended.fail("lost with the cluster")
+    ended.flush()
+    at_work.look()
+    assert [entry.run_id for entry in entries(elsewhere).values()] == [going_on.id]
+    going_on.complete()
 
 
 def test_a_package_brings_a_kind_of_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from runstream_schemas.settings import Settings
@@ -47,6 +49,7 @@ class _Lane:
     ended: dict[str, Report] = field(default_factory=dict)  # of those handed over: how, until it is recorded
     unknown: set[str] = field(default_factory=set)  # an earlier runner may have handed them over
     retry_at: float = 0.0
+    away: bool = False
 
     @property
     def places(self) -> int | None:
@@ -120,8 +123,23 @@ class Runner:
             self._settle(lane)
             self._begin(lane, [name for name in names if name in self.queue and name not in lane.handed_over])
         except TargetAway as away:
-            _log.warning("target %s: %s; trying again", lane.record.name, away)
-            lane.retry_at = time.monotonic() + _AWAY_SECONDS
+            if not lane.away:
+                _log.warning("target %s: %s; trying again until it answers", lane.record.name, away)
+            lane.away, lane.retry_at = True, time.monotonic() + _AWAY_SECONDS
+            self._let_go(lane)
+            return
+        if lane.away:
+            _log.warning("target %s answers again", lane.record.name)
+            lane.away = False
+
+    def _let_go(self, lane: _Lane) -> None:
+        """Take runs that have ended out of the queue of a target that is away: it may never come back to say so."""
+        for name in self._in_status([*lane.handed_over, *lane.unknown], TERMINAL):
+            lane.handed_over.pop(name, None)
+            lane.ended.pop(name, None)
+            lane.begun.discard(name)
+            lane.unknown.discard(name)
+            self._remove(name)
 
     def _open(self, key: tuple[str, str]) -> _Lane:
         record = self._record(key)
@@ -219,7 +237,7 @@ class Runner:
         waiting = {name: entry for name, entry in self.queue.items() if name not in begun}
         if waiting and time.monotonic() - self._asked_at >= _ASK_SECONDS:
             self._asked_at = time.monotonic()
-            self._note_canceled_elsewhere(list(waiting)[:_ASK_MOST])
+            self._note_canceled_elsewhere(waiting)
         handed_over = {name for lane in self._lanes.values() for name in lane.handed_over}
         for name, entry in waiting.items():
             if name in handed_over:
@@ -227,18 +245,23 @@ class Runner:
             if (self._directory(entry) / "cancel").exists() and (work := self._work(name)):
                 self._cancel(name, work)
 
-    def _note_canceled_elsewhere(self, names: list[str]) -> None:
-        by_id = {self.queue[name].run_id: self.queue[name] for name in names}
-        params = [("run", run_id) for run_id in by_id]
-        params += [("status", "Canceled"), ("status", "CancelRequested"), ("limit", str(_ASK_MOST))]
+    def _note_canceled_elsewhere(self, names: Iterable[str]) -> None:
+        for name in self._in_status(names, {"Canceled", "CancelRequested"}):
+            (self._directory(self.queue[name]) / "cancel").touch()
+
+    def _in_status(self, names: Iterable[str], statuses: Iterable[str]) -> list[str]:
+        """Those of the runs that have one of the statuses; none, while the service is away."""
+        by_id = {self.queue[name].run_id: name for name in islice(names, _ASK_MOST) if name in self.queue}
+        if not by_id:
+            return []
+        params = [("run", run_id) for run_id in by_id] + [("status", status) for status in sorted(statuses)]
         try:
             client = client_for(self.settings)
             client.address(0.0)
-            answer = client.get_json("/api/v1/runs", params)
+            answer = client.get_json("/api/v1/runs", [*params, ("limit", str(_ASK_MOST))])
         except ServiceException:
-            return  # away: nobody cancels a run through it now
-        for run in answer["runs"]:
-            (self._directory(by_id[run["run_id"]]) / "cancel").touch()
+            return []
+        return [by_id[run["run_id"]] for run in answer["runs"]]
 
     def _cancel(self, name: str, work: Work) -> None:
         live = open_live(work.settings, work.run_id)
