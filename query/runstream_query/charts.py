@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 from runstream_schemas.errors import QueryError
 
 from . import metric_axis
+from .buckets import Reduced, reduce_line
 from .downsample import MAX_WIDTH, bucket_size
-from .extremes import MINUS, NAN, PLUS, Extremes
-from .held_vectors import HeldVectors, Vector
+from .extremes import Extremes
+from .held_vectors import HeldVectors, Key, Vector
+from .overview import Overview, Overviews, clip
 from .reader import Query
 
 log = logging.getLogger("runstream.server")
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-Along = dict[str, tuple[I8 | F8, F8]]  # x and values of each run, in order of x
 
 AXES: Final = ("step", "time", "relative")
 """What x can be: the step, the wall time, the time since the series' first point; or `metric:NAME`."""
@@ -87,25 +88,23 @@ class Charts:
 
     def __init__(self, query: Query) -> None:
         self._vectors = HeldVectors(query)
-        self._expected: dict[str, tuple[frozenset[str], asyncio.Task[None]]] = {}
+        self._overviews = Overviews(query)
+        self._expected: set[asyncio.Task[None]] = set()
 
     def expect(self, run_id: str, names: Sequence[str]) -> None:
-        """Begin to read metrics of a run: a page asks for its charts in a moment, when it is laid out."""
-        names = [name for name in names if not self._vectors.holds(run_id, name)]
-        if (
-            not names or self._expected
-        ):  # one run at a time: whoever walks through a list must not fill the memory
+        """Begin to read long metrics of a run: a page asks for its charts in a moment, when it is laid out."""
+        if not names or self._expected:  # one run at a time
             return
 
         async def read() -> None:
             try:
-                await self._vectors.get([run_id], names)
+                await self._overviews.get([run_id], names, self._vectors.holds)
             except Exception as error:  # whoever asks for them gets the error
                 log.debug("could not read ahead of %s: %s", run_id, error)
-            finally:
-                del self._expected[run_id]
 
-        self._expected[run_id] = frozenset(names), asyncio.create_task(read())
+        task = asyncio.create_task(read())
+        self._expected.add(task)
+        task.add_done_callback(self._expected.discard)
 
     async def read(
         self,
@@ -145,48 +144,102 @@ class Charts:
         if start is not None and stop is not None and start > stop:
             raise QueryError(f"from={start} lies after to={stop}")
         needed = [*names, *([other] if other and other not in names else [])]
-        for run_id in run_ids:
-            known, task = self._expected.get(run_id, (frozenset(), None))
-            if task is not None and not known.isdisjoint(needed):
-                await asyncio.wait([task])
-        vectors = await self._vectors.get(run_ids, needed)
-        by_name: dict[str, dict[str, Vector]] = {name: {} for name in names}
-        for (run_id, name), vector in vectors.items():
-            if name in by_name:
-                by_name[name][run_id] = vector
+        plain = axis == "step" and not smoothing
+        overviews = await self._overviews.get(run_ids, names, self._vectors.holds) if plain else {}
+        vectors = await self._read_vectors(run_ids, needed, overviews)
 
-        def draw_one(name: str, runs: dict[str, Vector]) -> Chart:
+        def source(run_id: str, name: str) -> _Points | Overview | None:
+            overview, vector = overviews.get((run_id, name)), vectors.get((run_id, name))
+            if overview is not None or vector is None:
+                return overview
             if not other:
-                along: Along = {run_id: vector.along(axis) for run_id, vector in runs.items()}
-                return _draw(name, axis, runs, along, width, start, stop, smoothing)
-            along = {
-                run_id: metric_axis.along(vector.steps, vector.values, x.steps, x.values)
-                for run_id, vector in runs.items()
-                if (x := vectors.get((run_id, other))) is not None
-            }
-            return _draw(name, axis, runs, along, width, start, stop, smoothing)
+                return _Points(vector, axis, *vector.along(axis), smoothing)
+            if (x := vectors.get((run_id, other))) is None:
+                return None
+            along = metric_axis.along(vector.steps, vector.values, x.steps, x.values)
+            return _Points(vector, axis, *along, smoothing)
 
         def draw() -> list[Chart]:
-            return [draw_one(name, runs) for name, runs in by_name.items()]
+            charts = []
+            for name in names:
+                found = {run_id: source(run_id, name) for run_id in run_ids}
+                sources = {run_id: one for run_id, one in found.items() if one is not None}
+                charts.append(_draw(name, axis, sources, width, start, stop))
+            return charts
 
         return await asyncio.to_thread(draw)
+
+    async def _read_vectors(
+        self, run_ids: Sequence[str], names: Sequence[str], known: Collection[Key]
+    ) -> dict[Key, Vector]:
+        """The vectors of all that is not `known`."""
+        by_runs: dict[tuple[str, ...], list[str]] = {}
+        for name in names:
+            missing = tuple(run_id for run_id in run_ids if (run_id, name) not in known)
+            by_runs.setdefault(missing, []).append(name)
+        found: dict[Key, Vector] = {}
+        for missing, wanted in by_runs.items():
+            if missing:
+                found |= await self._vectors.get(missing, wanted)
+        return found
+
+
+@dataclass(slots=True)
+class _Points:
+    """A vector in order of x, to be reduced."""
+
+    vector: Vector
+    axis: str
+    x: I8 | F8
+    values: F8
+    smoothing: float
+
+    @property
+    def first(self) -> float:
+        return float(self.x[0].item()) if self.x.dtype != np.int64 else self.x[0].item()
+
+    @property
+    def last(self) -> float:
+        return float(self.x[-1].item()) if self.x.dtype != np.int64 else self.x[-1].item()
+
+    @property
+    def total(self) -> int:
+        return len(self.x)
+
+    @property
+    def origin(self) -> int:
+        return self.vector.origin
+
+    def reduce(self, begin: float, end: float, size: float) -> tuple[Reduced, int]:
+        """The buckets in sight, one more on each side, and how many points lie in the range."""
+        x, values = self.x, self.values
+        whole = not self.axis.startswith(metric_axis.PREFIX)
+        edge = clip if whole else float
+        smooth = smoothed(x, values, self.smoothing) if self.smoothing else None
+        low = int(np.searchsorted(x, edge((begin // size - 1) * size)))
+        high = int(np.searchsorted(x, edge((end // size + 2) * size)))
+        part = slice(low, high)
+        if whole and high - low >= _LONG:
+            chosen = _reduce_long(x, values, smooth, int(size), part, self.vector.extremes(self.axis))
+        else:
+            chosen = reduce_line(x[part], values[part], None if smooth is None else smooth[part], size)
+        inside = int(np.searchsorted(x, edge(end), "right")) - int(np.searchsorted(x, edge(begin)))
+        return chosen, inside
 
 
 def _draw(
     name: str,
     axis: str,
-    vectors: dict[str, Vector],
-    along: Along,
+    sources: Mapping[str, _Points | Overview],
     width: int,
     start: float | None,
     stop: float | None,
-    smoothing: float,
 ) -> Chart:
-    along = {run_id: line for run_id, line in along.items() if len(line[0])}
-    if not along:
+    sources = {run_id: source for run_id, source in sources.items() if source.total}
+    if not sources:
         return Chart(name, axis, 1, 0, 0, [])
-    first = min(x[0].item() for x, _ in along.values())
-    last = max(x[-1].item() for x, _ in along.values())
+    first = min(source.first for source in sources.values())
+    last = max(source.last for source in sources.values())
     begin, end = first if start is None else start, last if stop is None else stop
     whole = not axis.startswith(metric_axis.PREFIX)
     size: float = 1
@@ -194,61 +247,16 @@ def _draw(
         size = (
             bucket_size(int(begin), int(end), width) if whole else metric_axis.bucket_width(begin, end, width)
         )
-    edge = _clip if whole else float
     lines = []
-    for run_id, (x, values) in along.items():
-        vector = vectors[run_id]
-        smooth = smoothed(x, values, smoothing) if smoothing else None
-        # Whole buckets, and one more on each side so that the line leaves the picture.
-        low = int(np.searchsorted(x, edge((begin // size - 1) * size)))
-        high = int(np.searchsorted(x, edge((end // size + 2) * size)))
-        part = slice(low, high)
-        if whole and high - low >= _LONG:
-            chosen = _reduce_long(x, values, smooth, int(size), part, vector.extremes(axis))
-        else:
-            chosen = reduce_line(x[part], values[part], None if smooth is None else smooth[part], size)
-        inside = int(np.searchsorted(x, edge(end), "right")) - int(np.searchsorted(x, edge(begin)))
-        lines.append(Line(run_id, *chosen, inside, len(x), vector.origin))
+    for run_id, source in sources.items():
+        chosen, inside = source.reduce(begin, end, size)
+        lines.append(Line(run_id, *chosen, inside, source.total, source.origin))
     return Chart(name, axis, size, first, last, lines)
-
-
-def _clip(x: float) -> int:
-    """`x`, a whole number, within what an array of them can hold."""
-    return max(-(1 << 63), min(int(x), (1 << 63) - 1))
-
-
-def reduce_line(
-    x: I8 | F8, values: F8, smooth: F8 | None, size: float
-) -> tuple[I8 | F8, F8, F8, F8, F8 | None, NDArray[np.uint8]]:
-    """The buckets of a vector that is sorted by x: x, last, low, high, smooth, marks as in `Line`."""
-    n = len(x)
-    if n == 0:
-        empty = np.zeros(0)
-        return x, empty, empty, empty, None if smooth is None else empty, np.zeros(0, dtype=np.uint8)
-    bucket = np.right_shift(x, int(size).bit_length() - 1) if x.dtype == np.int64 else np.floor(x / size)
-    starts = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
-    ends = np.append(starts[1:], n) - 1
-    finite = np.isfinite(values)
-    marks = np.zeros(len(starts), dtype=np.uint8)
-    if bool(finite.all()):
-        last, low, high = (
-            values[ends],
-            np.minimum.reduceat(values, starts),
-            np.maximum.reduceat(values, starts),
-        )
-    else:
-        for mask, bit in ((np.isnan(values), NAN), (values == np.inf, PLUS), (values == -np.inf, MINUS)):
-            marks |= np.where(np.logical_or.reduceat(mask, starts), bit, 0).astype(np.uint8)
-        clean = np.where(finite, values, np.nan)
-        low, high = np.fmin.reduceat(clean, starts), np.fmax.reduceat(clean, starts)
-        place = np.maximum.accumulate(np.where(finite, np.arange(n), -1))[ends]
-        last = np.where(place >= starts, clean[np.maximum(place, 0)], np.nan)
-    return x[ends], last, low, high, None if smooth is None else smooth[ends], marks
 
 
 def _reduce_long(
     x: I8 | F8, values: F8, smooth: F8 | None, size: int, part: slice, extremes: Extremes
-) -> tuple[I8 | F8, F8, F8, F8, F8 | None, NDArray[np.uint8]]:
+) -> Reduced:
     """As `reduce_line` of a part of a vector; only the ends of the buckets are read."""
     shift = size.bit_length() - 1
     buckets = np.arange(int(x[part.start]) >> shift, (int(x[part.stop - 1]) >> shift) + 1)

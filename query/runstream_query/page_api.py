@@ -17,6 +17,7 @@ from . import counts_api, metric_axis, page_queries, queries
 from .caching import not_modified, points_headers
 from .chart_tables import charts_arrow, charts_json
 from .charts import pack_charts
+from .overview import LONG
 from .parameters import number
 from .responses import ARROW, answer, json_answer, json_value, problem, wants_arrow
 from .runs import Connection, Run, Summary, get_summaries
@@ -28,8 +29,8 @@ CHART = "application/vnd.runstream.chart"
 MOST_NAMES = 1000
 MANY = 500
 """Series of a run from which their list is made beside the event loop."""
-LONG, FIRST_CHARTS = 500_000, 6
-"""Points of a metric, and how many such metrics, that are read as soon as a page asks for a run's series."""
+FIRST_CHARTS = 6
+"""How many long metrics are read as soon as a page asks for a run's series."""
 MOST_ROWS = 1000
 MOST_COMMON = 20
 MOST_LOOKED_AT = 20

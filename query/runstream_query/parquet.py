@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +51,16 @@ TABLES = Layout("tables", "row", "column", ["run_id", "name", "column"])
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A row group as its statistics tell: smallest and largest run, name and second key; whether every value is a float."""
+    """A row group as its statistics tell: smallest and largest run, name, second key and step; whether every value is a
+    float; the first time, microseconds since the epoch."""
 
     rows: int
     runs: tuple[str, str] | None
     names: tuple[str, str] | None
     seconds: tuple[Any, Any] | None
     all_float: bool
+    steps: tuple[int, int] | None
+    first_time: int | None
 
     def pure(self) -> bool:
         return all(span is not None and span[0] == span[1] for span in (self.runs, self.names, self.seconds))
@@ -67,6 +71,20 @@ class _Group:
             or self.names is None
             or any(self.names[0] <= name <= self.names[1] for name in names)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is known of a metric's points in a row group: how many, their least and greatest step, the first time.
+
+    `rows` is 0 where the group holds other series too, so that it has to be read to know.
+    """
+
+    number: int
+    rows: int = 0
+    first: int = 0
+    last: int = 0
+    first_time: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +127,51 @@ class ParquetFiles:
             StoreError: the file is missing or damaged.
         """
         result: dict[str, dict[SeriesKey, list[Segment]]] = {}
+        with self._opened(path, layout) as (file, footer):
+            for number, runs in sorted(groups.items()):
+                group = _numbered(footer, number, path)
+                if not group.rows or not group.holds(names):
+                    continue
+                for run_id, key, segment in _read_group(file, number, group, layout, runs, names):
+                    result.setdefault(run_id, {}).setdefault(key, []).append(segment)
+        return result
+
+    def spans(self, path: str, numbers: Iterable[int], run_id: str, name: str) -> list[Span]:
+        """What row groups of a file of metrics say of one metric; those that cannot hold it are left out.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        with self._opened(path, METRICS) as (_, footer):
+            found = [_span(_numbered(footer, number, path), number, run_id, name) for number in numbers]
+        return [span for span in found if span is not None]
+
+    def points(self, path: str, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Steps and values (NaN: texts and None) of a row group that holds one series.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        with self._opened(path, METRICS) as (file, _):
+            table = file.read_row_groups([number], columns=["step", "value"])
+            return _integers(table.column("step")), _floats(table.column("value"))
+
+    @contextmanager
+    def _opened(self, path: str, layout: Layout) -> Iterator[tuple[pq.ParquetFile, _Footer]]:
         try:
             # A file replaced since the snapshot lies in the trash longer than any query takes; the store looks there too.
             source = self._store.open_input(path)
             try:
                 footer = self._footer(path, source, layout)
-                file = pq.ParquetFile(
-                    source,
-                    metadata=footer.metadata,
-                    read_dictionary=layout.names,
-                    page_checksum_verification=True,  # a sixth more of the time to read, for no wrong number ever
+                yield (
+                    pq.ParquetFile(
+                        source,
+                        metadata=footer.metadata,
+                        read_dictionary=layout.names,
+                        page_checksum_verification=True,  # a sixth more of the time to read, for no wrong number ever
+                    ),
+                    footer,
                 )
-                for number, runs in sorted(groups.items()):
-                    if number >= len(footer.groups):
-                        raise StoreError(
-                            f"{path}: the manifest names row group {number}, the file has {len(footer.groups)}; "
-                            "another file lies under that name: restore it from a backup"
-                        )
-                    group = footer.groups[number]
-                    if not group.rows or not group.holds(names):
-                        continue
-                    for run_id, key, segment in _read_group(file, number, group, layout, runs, names):
-                        result.setdefault(run_id, {}).setdefault(key, []).append(segment)
             finally:
                 source.close()
         except StoreError:
@@ -141,7 +182,6 @@ class ParquetFiles:
             raise StoreError(
                 f"{path}: damaged or not Parquet ({type(error).__name__}: {error}); restore the file from a backup"
             ) from None
-        return result
 
     def _footer(self, path: str, source: Any, layout: Layout) -> _Footer:
         with self._lock:
@@ -180,7 +220,30 @@ def _group(metadata: pq.FileMetaData, number: int, layout: Layout) -> _Group:
         span("name"),
         span(layout.second),
         nulls("value") == 0 and nulls("int_value") == group.num_rows,
+        span(layout.step),
+        None if (time := columns.get("time")) is None or not time.has_min_max else int(time.min_raw),
     )
+
+
+def _numbered(footer: _Footer, number: int, path: str) -> _Group:
+    if number >= len(footer.groups):
+        raise StoreError(
+            f"{path}: the manifest names row group {number}, the file has {len(footer.groups)}; "
+            "another file lies under that name: restore it from a backup"
+        )
+    return footer.groups[number]
+
+
+def _span(group: _Group, number: int, run_id: str, name: str) -> Span | None:
+    if not group.rows or not group.holds([name]):
+        return None
+    if not group.pure() or group.steps is None or group.first_time is None:
+        return Span(number)
+    assert group.runs is not None
+    assert group.seconds is not None
+    if group.runs[0] != run_id or group.seconds[0] != SeriesClass.METRIC:
+        return None
+    return Span(number, group.rows, *group.steps, group.first_time)
 
 
 def _read_group(

@@ -27,7 +27,7 @@ Decoded = tuple[Chunk, dict[SeriesKey, Segment]]
 DECODERS = 4
 """Threads that decode; the codecs release the GIL."""
 
-_executor = ThreadPoolExecutor(max_workers=DECODERS, thread_name_prefix="runstream-query")
+executor = ThreadPoolExecutor(max_workers=DECODERS, thread_name_prefix="runstream-query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ async def take_snapshot(
             for row in await connection.fetch(queries.LIVE_FILES, keys, layout.kind)
         ]
         hot = [
-            asyncio.get_running_loop().run_in_executor(_executor, _decode, chunks, names)
+            asyncio.get_running_loop().run_in_executor(executor, _decode, chunks, names)
             async for chunks in fetch_chunks(connection, keys, names)
         ]
         return Snapshot(runs, parts, hot)
@@ -114,7 +114,7 @@ async def read_points(
         for number in range(part.first_group, part.last_group + 1):
             groups.setdefault(number, set()).add(snapshot.runs[part.run_key])
     cold = [
-        loop.run_in_executor(_executor, files.read, path, layout, portion, names)
+        loop.run_in_executor(executor, files.read, path, layout, portion, names)
         for (_, path), (layout, groups) in by_file.items()
         for portion in _portions(groups, DECODERS // len(by_file))
     ]
@@ -144,7 +144,7 @@ async def decoding(
 ) -> AsyncIterator[asyncio.Future[list[Decoded]]]:
     """What the chunks of sources hold from a slot on, being decoded in threads. Call it in a snapshot."""
     async for chunks in fetch_tails(connection, since, names):
-        yield asyncio.get_running_loop().run_in_executor(_executor, _decode, chunks, names)
+        yield asyncio.get_running_loop().run_in_executor(executor, _decode, chunks, names)
 
 
 def _decode(chunks: Sequence[Chunk], names: Collection[str] | None) -> list[Decoded]:

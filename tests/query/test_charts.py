@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_query.charts import Charts, _reduce_long, pack_charts, reduce_line, smoothed
+from runstream_query.buckets import reduce_line
+from runstream_query.charts import Charts, _reduce_long, pack_charts, smoothed
 from runstream_query.extremes import Extremes
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
@@ -114,29 +115,6 @@ async def test_each_metric_has_its_own_range_and_time_is_an_axis(database: Any) 
     assert line.high.tolist() == [15, 31, 47, 63, 79, 95, 99]
     [by_time] = await charts.read(["r"], ["loss"], axis="relative", start=0, stop=3_000_000)
     assert by_time.lines[0].x.tolist()[:4] == [0, 1_000_000, 2_000_000, 3_000_000]
-
-
-async def test_what_is_expected_is_read_once(database: Any) -> None:
-    key = await database.add_run("r")
-    await database.add_chunk(key, SOURCE, loss([(step, float(step)) for step in range(100)]))
-    await database.add_summary(key, "loss", count=100)
-    reads = 0
-    fetch = database.query.vectors
-
-    async def counted(*args: Any, **options: Any) -> Any:
-        nonlocal reads
-        reads += 1
-        return await fetch(*args, **options)
-
-    database.query.vectors = counted
-    charts = Charts(database.query)
-    charts.expect("r", ["loss", "unknown"])
-    charts.expect("r", ["loss"])
-    [chart] = await charts.read(["r"], ["loss"])
-    assert (chart.lines[0].total, reads) == (100, 1)
-    charts.expect("r", ["loss"])
-    await charts.read(["r"], ["loss"])
-    assert reads == 1
 
 
 async def test_new_points_are_seen(database: Any) -> None:
