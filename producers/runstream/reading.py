@@ -15,6 +15,7 @@ from .record import RunRecord
 _log = logging.getLogger("runstream")
 _SOURCES_A_REQUEST = 400  # about 20 KB of a URL
 _STALE = "x-runstream-stale"
+_LONGEST_WAIT = 30.0  # seconds the service waits in one request
 
 
 def fetch_record(client: ServiceClient, run_id: str) -> RunRecord:
@@ -95,17 +96,20 @@ def settle(client: ServiceClient, run_id: str | None = None, timeout: float = 30
         waits = live.unconfirmed() if live else {}
     deadline = time.monotonic() + timeout
     for part in _split(waits):
-        while part and run_id and not _wait(client, run_id, part):
+        while part and run_id and not _wait(client, run_id, part, deadline - time.monotonic()):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
     return True
 
 
-def _wait(client: ServiceClient, run_id: str, waits: Mapping[str, int]) -> bool:
+def _wait(
+    client: ServiceClient, run_id: str, waits: Mapping[str, int], seconds: float = _LONGEST_WAIT
+) -> bool:
     """One request that waits; the run it asks for is of no interest."""
+    params = [("wait", _text(waits)), ("timeout", str(min(max(seconds, 0.0), _LONGEST_WAIT)))]
     try:
-        answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}", [("wait", _text(waits))])
+        answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}", params)
     except ServiceException as error:
         if error.status_code != 404:
             raise

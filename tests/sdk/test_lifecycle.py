@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runstream.core import Experiment, Run, Workspace, get_run
-from runstream.exceptions import ActivityFailedException, ServiceException
+from runstream.exceptions import ActivityFailedException, AzureMLException, ServiceException
 
 
 def test_details_of_a_completed_run(experiment: Experiment) -> None:
@@ -237,7 +237,15 @@ def test_flush_returns_when_stored(experiment: Experiment) -> None:
     run.log("a", 1)
     run.flush(30)
     assert run._live().unconfirmed() == {}
+    with pytest.raises(AzureMLException, match="Failed to flush task queue within 0 seconds"):
+        for _ in range(100):  # nobody stores a point in no time, a hundred times
+            _log_and_flush(run)
     run.complete()
+
+
+def _log_and_flush(run: Run) -> None:
+    run.log("a", 1)
+    run.flush(timeout_seconds=0)
 
 
 def test_a_class_of_your_own_stands_for_runs_of_a_type(experiment: Experiment, workspace: Workspace) -> None:
