@@ -238,14 +238,15 @@ def test_flush_returns_when_stored(experiment: Experiment) -> None:
     run.flush(30)
     assert run._live().unconfirmed() == {}
     with pytest.raises(AzureMLException, match="Failed to flush task queue within 0 seconds"):
-        for _ in range(100):  # nobody stores a point in no time, a hundred times
-            _log_and_flush(run)
+        _log_and_flush(run, 100)
     run.complete()
 
 
-def _log_and_flush(run: Run) -> None:
-    run.log("a", 1)
-    run.flush(timeout_seconds=0)
+def _log_and_flush(run: Run, times: int) -> None:
+    """Nobody stores a point in no time, so many times."""
+    for _ in range(times):
+        run.log("a", 1)
+        run.flush(timeout_seconds=0)
 
 
 def test_a_class_of_your_own_stands_for_runs_of_a_type(experiment: Experiment, workspace: Workspace) -> None:
