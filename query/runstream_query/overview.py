@@ -9,6 +9,7 @@ as vectors.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ FINE: Final = 1 << 16
 """Most of its buckets."""
 KEPT: Final = 2_000_000
 """Most buckets of all overviews together."""
+GROUPS: Final = 4
+"""Row groups kept, of at most a million points each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,28 @@ class _Part:
     first_time: int
     held: tuple[I8, F8] | None = None
 
-    def read(self, files: ParquetFiles) -> tuple[I8, F8]:
+    def read(self, files: ParquetFiles | _Recent) -> tuple[I8, F8]:
         return files.points(self.path, self.number) if self.held is None else self.held
+
+
+class _Recent:
+    """Row groups read lately: whoever zooms in looks at the same one again. Safe to use from several threads."""
+
+    def __init__(self, files: ParquetFiles) -> None:
+        self._files = files
+        self._groups: OrderedDict[tuple[str, int], tuple[I8, F8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def points(self, path: str, number: int) -> tuple[I8, F8]:
+        with self._lock:
+            found = self._groups.pop((path, number), None)
+        if found is None:
+            found = self._files.points(path, number)
+        with self._lock:
+            self._groups[path, number] = found
+            while len(self._groups) > GROUPS:
+                self._groups.popitem(last=False)
+        return found
 
 
 @dataclass(slots=True)
@@ -74,7 +97,7 @@ class Overview:
     buckets: Buckets
     each_step: bool
     _parts: list[_Part]
-    _files: ParquetFiles
+    _recent: _Recent
 
     @property
     def first(self) -> int:
@@ -114,7 +137,7 @@ class Overview:
 
     def _points(self, low: int, high: int) -> tuple[I8, F8]:
         """The points of `low` to before `high`."""
-        read = [part.read(self._files) for part in self._parts if part.first < high and part.last >= low]
+        read = [part.read(self._recent) for part in self._parts if part.first < high and part.last >= low]
         if not read:
             return np.zeros(0, dtype=np.int64), np.zeros(0)
         steps, values = (np.concatenate(column) for column in zip(*read, strict=True))
@@ -130,7 +153,7 @@ class Overview:
             if part.last < step:
                 count += part.rows
             elif part.first < step:
-                count += int(np.searchsorted(part.read(self._files)[0], step))
+                count += int(np.searchsorted(part.read(self._recent)[0], step))
         return count
 
 
@@ -148,6 +171,7 @@ class Overviews:
 
     def __init__(self, query: Query) -> None:
         self._query = query
+        self._recent = _Recent(query.files)
         self._held: OrderedDict[Key, Overview] = OrderedDict()
         self._buckets = 0
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -235,7 +259,7 @@ class Overviews:
                 return None
             buckets.append(one[0])
             each_step = each_step and one[1]
-        return Overview(made_of, size, Buckets.joined(buckets, size), each_step, parts, source)
+        return Overview(made_of, size, Buckets.joined(buckets, size), each_step, parts, self._recent)
 
 
 def _parts(files: ParquetFiles, file: FilePart, run_id: str, name: str) -> list[_Part]:
