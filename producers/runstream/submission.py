@@ -55,6 +55,7 @@ def submit(
     *,
     parent: Run | None = None,
     run_id: str | None = None,
+    properties: Mapping[str, str] | None = None,
 ) -> ScriptRun:
     """Submit a configuration; returns when the run is in the queue of its compute target.
 
@@ -64,6 +65,7 @@ def submit(
         tags: first tags.
         parent: the run it is a child of.
         run_id: its id; default `<experiment>_<unix seconds>_<8 hex digits>`.
+        properties: more properties of the run.
 
     Raises:
         AzureMLException: another kind of configuration.
@@ -88,6 +90,7 @@ def submit(
     run_id = run_id or f"{experiment.name}_{int(time.time())}_{secrets.token_hex(4)}"
     directory = run_directory(settings, run_id)
     record = _record(experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
+    record.properties.update(properties or {})
     wake_service(settings)
     if wish.history.snapshot_project:
         record.properties.update(_source_properties(experiment.workspace._client, source))

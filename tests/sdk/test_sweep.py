@@ -180,6 +180,82 @@ def test_a_killed_driver_goes_on(served_home: Path, workspace: Workspace, tmp_pa
     assert killed.get_details()["error"]["error"]["code"] == "ProcessDied"
 
 
+def test_trials_that_were_killed_as_they_began_are_not_forgotten(experiment: Experiment) -> None:
+    def again(**more: Any) -> sweep.Sweep:
+        return sweep.run(
+            experiment,
+            lambda run, x: x,
+            {"x": [5, 6, 7, 8]},
+            metric="y",
+            method="grid",
+            concurrency=1,
+            **more,
+        )
+
+    begun = again(trials=1).run
+    child = begun.child_run(run_id=f"{begun.id}_2")  # number 1 has written nothing, number 2 no parameters
+    child.fail("its process is gone", "ProcessDied")
+    found = again(run_id=begun.id)
+    assert [(trial.parameters["x"], trial.value, trial.status) for trial in found.trials] == [
+        (x, x, "Completed") for x in (5, 6, 7, 8)
+    ]
+    assert [trial.run_id.removeprefix(begun.id) for trial in found.trials] == ["_0", "_1_1", "_2_1", "_3_1"]
+
+
+SCRIPTS = """
+import sys
+from runstream import ScriptRunConfig, sweep
+from runstream.core import Experiment, Workspace
+found = sweep.run(
+    Experiment(Workspace(workspace_name=sys.argv[1]), "e"), ScriptRunConfig(sys.argv[2], "train.py"), {"x": [0, 1, 2]},
+    metric="y", method="grid", concurrency=2, run_id=sys.argv[3],
+)
+print([(trial.value, trial.status) for trial in found.trials])
+"""
+
+
+def test_scripts_outlive_a_killed_driver(served_home: Path, workspace: Workspace, tmp_path: Path) -> None:
+    project, begun = tmp_path / "project", tmp_path / "begun"
+    project.mkdir()
+    (project / "train.py").write_text(
+        "import os, sys, time\nfrom runstream.core import Run\nrun = Run.get_context()\nx = int(sys.argv[2])\n"
+        f"open({str(begun)!r}, 'a').write(f'{{x}}\\n')\n"
+        f"while x < 2 and not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)\nrun.log('y', x)\n"
+    )
+    (tmp_path / "driver.py").write_text(SCRIPTS)
+    command = [sys.executable, "driver.py", workspace.name, str(project), f"s-{workspace.name}"]
+    with subprocess.Popen(command, env=environment(served_home), cwd=tmp_path) as driver:
+        until(lambda: begun.exists() and len(begun.read_text()) == 4)
+        driver.send_signal(signal.SIGKILL)
+    (tmp_path / "go").touch()
+    done = subprocess.run(
+        command, env=environment(served_home), cwd=tmp_path, capture_output=True, text=True, timeout=90
+    )
+    assert done.stdout == f"{[(float(x), 'Completed') for x in range(3)]}\n", done.stderr
+    assert sorted(begun.read_text().split()) == ["0", "1", "2"]  # none was submitted again
+    assert workspace.get_run(f"s-{workspace.name}").status == "Completed"
+
+
+def test_a_script_that_never_got_into_the_queue_is_submitted_again(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "train.py").write_text(
+        "import sys\nfrom runstream.core import Run\nRun.get_context().log('y', int(sys.argv[2]))\n"
+    )
+    config, name = ScriptRunConfig(str(tmp_path / "project"), "train.py"), f"s-{experiment.workspace.name}"
+    options: dict[str, Any] = {"metric": "y", "method": "grid", "concurrency": 1, "run_id": name}
+    with monkeypatch.context() as patch:
+        patch.setattr("runstream.submission.enqueue", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            sweep.run(experiment, config, {"x": [3]}, **options)
+    found = sweep.run(experiment, config, {"x": [3]}, **options)
+    assert [(trial.run_id, trial.value, trial.status) for trial in found.trials] == [
+        (f"{name}_0_1", 3, "Completed")
+    ]
+    assert experiment.workspace.get_run(f"{name}_0").get_status() == "Canceled"
+
+
 def test_a_killed_worker_costs_its_trial_one_more_attempt(experiment: Experiment, tmp_path: Path) -> None:
     once = tmp_path / "once"
 
@@ -198,9 +274,7 @@ def test_a_killed_worker_costs_its_trial_one_more_attempt(experiment: Experiment
     assert found.trials[1].run_id.endswith("_1_1")
 
 
-def test_scripts_are_stopped_and_their_sweep_goes_on_elsewhere(
-    experiment: Experiment, tmp_path: Path
-) -> None:
+def test_scripts_are_stopped_by_the_median(experiment: Experiment, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text(
@@ -291,6 +365,11 @@ def test_spaces() -> None:
         ({"x": [1]}, {"goal": "min"}, "goal 'min': expected 'minimize'"),
         ({"x": [1]}, {"concurrency": 0}, "have to be 1 or more"),
         ({"x": [1]}, {"stop": "early"}, "expected Median or Halving"),
+        (
+            {"x": [1]},
+            {"compute_target": "dask"},
+            "compute_target 'dask': a function is carried out by processes",
+        ),
         ({"x": [1]}, {"objective": "train.py"}, "expected a function or a ScriptRunConfig, got str"),
     ],
 )

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from ..client import quoted
@@ -115,6 +116,11 @@ def run(
     if not callable(objective) and not isinstance(objective, ScriptRunConfig):
         raise UserErrorException(
             f"objective: expected a function or a ScriptRunConfig, got {type(objective).__name__}"
+        )
+    if compute_target is not None and callable(objective):
+        raise UserErrorException(
+            f"compute_target {getattr(compute_target, 'name', compute_target)!r:.80}: a function is carried out by "
+            "processes of this machine; for a compute target put it into a script, and pass a ScriptRunConfig"
         )
     pruner = stop if stop is not None and not isinstance(stop, (Median, Halving)) else None
     if pruner is not None and (not hasattr(pruner, "prune") or method in ("grid", "random")):
@@ -259,13 +265,20 @@ class Driver:
                 self._ended[trial.number] = trial
                 self.search.tell(trial, self._curves.get(trial.number, []))
                 continue
-            self.search.adopt(trial)
-            assignment = Assignment(trial.number, trial.run_id, trial.parameters)
-            if trial.active and isinstance(self.crew, ScriptCrew):
-                self._active[trial.number] = assignment
-                self.crew.adopt(trial.number, trial.run_id)
+            if trial.parameters:
+                self.search.adopt(trial)
+            else:  # killed before it had noted them
+                trial = replace(trial, parameters=self.search.ask(trial.number) or {})
+            if trial.active and isinstance(self.crew, ScriptCrew) and self.crew.adopt(trial):
+                self._active[trial.number] = Assignment(trial.number, trial.run_id, trial.parameters)
             else:
-                self._run_again(assignment)
+                self._run_again(Assignment(trial.number, trial.run_id, trial.parameters))
+        known = {trial.number for trial in found}
+        for number in range(self._next):  # begun, and killed before anything of it was written
+            if number not in known and (parameters := self.search.ask(number)) is not None:
+                self._again.append(
+                    Assignment(number, run_id_of(self.parent.id, number, self._session), parameters)
+                )
         self.best = best_of(self.trials, self.aim)
         if found:
             _log.warning(

@@ -7,15 +7,19 @@ import math
 import time
 from typing import Any
 
+from ..compute.queue import entries
 from ..exceptions import ServiceException
+from ..job import STARTED, run_directory
 from ..reading import fetch_metrics
 from ..record import TERMINAL, RunRecord, list_records
 from ..run import Run
 from ..script_run_config import ScriptRunConfig
+from ..submission import submit
 from .messages import Assignment, End, Point
-from .trial import STOPPED, Aim, properties_of, tags_of, trial_of
+from .trial import STOPPED, Aim, Trial, properties_of, tags_of, trial_of
 
 _LOOK_SECONDS = 0.5
+_UNBEGUN = ("NotStarted", "Queued", "Starting")
 _SETTLE_SECONDS = 30.0  # an ended run whose last points are still missing after that counts as it is
 
 
@@ -52,13 +56,31 @@ class ScriptCrew:
         config.arguments = (
             f"{given} {' '.join(map(str, words))}" if isinstance(given, str) else [*given, *words]
         )
-        run = self._parent.submit_child(config, tags_of(assignment.parameters), run_id=assignment.run_id)
-        run.add_properties(properties_of(assignment.parameters))
+        submit(
+            self._parent.experiment,
+            config,
+            tags_of(assignment.parameters),
+            parent=self._parent,
+            run_id=assignment.run_id,
+            properties=properties_of(assignment.parameters),
+        )
         self._active[assignment.number] = assignment.run_id
 
-    def adopt(self, number: int, run_id: str) -> None:
-        """Follow a trial an earlier driver submitted."""
-        self._active[number] = run_id
+    def adopt(self, trial: Trial) -> bool:
+        """Follow a trial an earlier driver submitted. False: it was killed meanwhile, and the trial will never begin."""
+        settings = self._parent._settings
+        directory = run_directory(settings, trial.run_id)
+        queued = any(entry.run_id == trial.run_id for entry in entries(settings).values())
+        if (
+            trial.status in _UNBEGUN
+            and not queued
+            and directory.is_dir()
+            and not (directory / STARTED).exists()
+        ):
+            Run.get(self._parent.experiment.workspace, trial.run_id).cancel()
+            return False
+        self._active[trial.number] = trial.run_id
+        return True
 
     def wait(self, seconds: float) -> list[Point | End]:
         """See `Crew`."""
