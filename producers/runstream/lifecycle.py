@@ -145,7 +145,8 @@ class Lifecycle(RunLogs):
         self._capture = OutputCapture(logs)
         self._capture.start()
         self._collection = OutputCollection(self._client, self._id, self._outputs, self._where, [logs])
-        self._shipping = LogShipping(self._client, self._id, {logs: "logs"}, self._collection.look)
+        begins = {self._capture.file: self._capture.begin}  # earlier runs have printed there too
+        self._shipping = LogShipping(self._client, self._id, {logs: "logs"}, self._collection.look, begins)
         self._shipping.start()
         return self
 

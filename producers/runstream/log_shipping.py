@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from . import files
@@ -34,6 +34,7 @@ class LogShipping:
         run_id: the run.
         folders: directory to the name of its files among the run's.
         look: called at each look.
+        begins: files of which the run has no more than what follows after so many bytes.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class LogShipping:
         run_id: str,
         folders: dict[Path, str],
         look: Callable[[], None] = lambda: None,
+        begins: Mapping[Path, int] | None = None,
     ) -> None:
+        self._begins = dict(begins or {})
         self._client, self._run_id, self._folders, self._look = client, run_id, folders, look
         self._sent: dict[Path, int] = {}
         self._next: dict[Path, float] = {}
@@ -89,8 +92,10 @@ class LogShipping:
             if not is_away(error):
                 raise
             for name, path in self._files():
-                if self._sent.get(path, -1) < path.stat().st_size:
+                begin = self._begins.get(path, 0)
+                if self._sent.get(path, -1) < path.stat().st_size - begin:
                     with path.open("rb") as stream:
+                        stream.seek(begin)
                         store_file(self._client, self._run_id, name, stream, captured=True)
 
     def _files(self) -> Iterator[tuple[str, Path]]:
@@ -103,9 +108,9 @@ class LogShipping:
                     yield f"{name}/{'/'.join(parts)}", path
 
     def _send_file(self, path: Path, name: str, wait: float) -> None:
-        sent = self._sent.get(path, 0)
+        sent, begin = self._sent.get(path, 0), self._begins.get(path, 0)
         with path.open("rb") as stream:
-            stream.seek(sent)
+            stream.seek(begin + sent)
             while (piece := stream.read(PIECE)) or (sent == 0 and path not in self._sent):
                 try:
                     sent = files.append(self._client, self._run_id, name, sent, piece, wait)
@@ -116,7 +121,7 @@ class LogShipping:
                     _log.warning("run %s: %s is not collected: %s", self._run_id, name, error.message)
                     self._refused.add(path)
                     return
-                stream.seek(sent)
+                stream.seek(begin + sent)
                 self._sent[path] = sent
         self._next[path] = time.monotonic() + sent / _BYTES_A_SECOND
 

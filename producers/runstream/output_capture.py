@@ -11,7 +11,11 @@ class _Tee:
     """A text stream that also writes to a log; everything else is the stream's own."""
 
     def __init__(self, stream: TextIO, log: TextIO) -> None:
-        self._stream, self._log = stream, log
+        self._log: TextIO = log
+        self._stream: TextIO = stream
+        if isinstance(stream, _Tee) and stream._log.name == log.name:
+            # In a block within a block both logs are one file, which is to have each line once.
+            self._stream = stream._stream
 
     def write(self, text: str) -> int:
         """Write to both; a full disk only costs the copy."""
@@ -34,10 +38,16 @@ class _Tee:
 
 
 class OutputCapture:
-    """Tees stdout and stderr from `start` to `stop`, appending to `<folder>/user_log.txt`."""
+    """Tees stdout and stderr from `start` to `stop`, appending to `<folder>/user_log.txt`.
+
+    Attributes:
+        file: where to.
+        begin: bytes the file held before.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "user_log.txt"
+        self.begin = 0
         self._log: TextIO | None = None
         self._replaced: list[tuple[str, TextIO, _Tee]] = []
 
@@ -46,6 +56,7 @@ class OutputCapture:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._log = self.file.open("a", encoding="utf-8", buffering=1)
+            self.begin = self.file.stat().st_size
         except OSError as error:
             print(f"runstream: {self.file}: output is not copied there ({error})", file=sys.stderr)
             return

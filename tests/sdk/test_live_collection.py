@@ -62,6 +62,19 @@ def test_a_with_block(experiment: Experiment, tmp_path: Path, monkeypatch: pytes
     assert not run.get_details().get("warnings")
 
 
+def test_a_run_has_what_was_printed_during_it(experiment: Experiment, tmp_path: Path) -> None:
+    with experiment.start_logging(snapshot_directory=None, outputs=False):
+        print("of another run")
+    with experiment.start_logging(snapshot_directory=None, outputs=False) as run:
+        print("before")
+        with run.child_run() as child:
+            print("during")
+        print("after")
+    assert content(run, "logs/user_log.txt") == "before\nduring\nafter\n"
+    assert content(child, "logs/user_log.txt") == "during\n"
+    assert (tmp_path / "logs/user_log.txt").read_text() == "of another run\nbefore\nduring\nafter\n"
+
+
 def test_the_last_state_of_a_submitted_script_that_fails(experiment: Experiment, tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "train.py").write_text(
