@@ -211,8 +211,8 @@ def storable(text: str) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON that Postgres and every reader take: no U+0000, no NaN or infinity (they become strings), and what lies deeper than
-    `MOST_LEVELS` becomes `"..."`."""
+    """JSON that Postgres and every reader take: no U+0000, no NaN or infinity (they become strings), nothing below
+    `MOST_LEVELS` (it becomes `"..."`)."""
     if _nested_too_deeply(value):
         return json.dumps(_jsonable(value))
     try:

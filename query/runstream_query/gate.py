@@ -155,6 +155,9 @@ class Gate:
                 "Forbidden",
                 f"Host {host!r:.80} is not this machine; use 127.0.0.1, or set RUNSTREAM_HOST to serve others",
             )
+        if "transfer-encoding" in request.headers and "content-length" in request.headers:
+            # A proxy in front may believe the other of the two, and take the rest of one request for the next one.
+            return problem(400, "Bad Request", "two lengths of one body", {"Connection": "close"})
         path = request.scope["path"]
         if path.endswith("\n"):
             # Routes end in `$`, which is also before a last line break: one would get past what is held against paths.

@@ -191,7 +191,8 @@ async def _models(request: Request) -> Response:
         if not isinstance(details, dict):
             raise QueryError("details: expected an object")
         run_id = _text(document, "run_id")
-        await access.check_runs(request, [run_id] if run_id else [])  # its files can be read by the model's name
+        # Its files can be read by the model's name.
+        await access.check_runs(request, [run_id] if run_id else [])
         record = await models.register(
             server.pool,
             server.store,
