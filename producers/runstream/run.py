@@ -20,7 +20,7 @@ from .recording import as_texts
 from .run_snapshots import RunSnapshots
 from .run_surroundings import RunSurroundings
 from .run_types import RunFactory, add_type, rehydrated
-from .starting import creation, origin, output_folders, wake_service
+from .starting import checked_run_id, creation, origin, output_folders, wake_service
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         parent: Run | None = None,
     ) -> _RunType:
         """Create and start a run: two records in the spool, and a nudge to the service that it should come up."""
-        run_id = _checked(run_id) if run_id else str(uuid.uuid4())
+        run_id = checked_run_id(run_id) if run_id else str(uuid.uuid4())
         record = RunRecord(
             run_id,
             experiment.name,
@@ -450,14 +450,6 @@ def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record:
     return kind._of(
         Experiment(workspace, experiment, _skip_name_validation=True, _create_in_cloud=False), record
     )
-
-
-def _checked(run_id: Any) -> str:
-    if not isinstance(run_id, str) or "/" in run_id or not run_id.isprintable():
-        raise UserErrorException(
-            f"run id {run_id!r:.60}: expected a string of printable characters without slashes"
-        )
-    return run_id
 
 
 def _depth_first(records: list[RunRecord], root: str) -> Iterator[RunRecord]:

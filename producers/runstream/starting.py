@@ -10,10 +10,24 @@ from typing import Any
 
 from runstream_schemas.settings import Settings
 
+from .exceptions import UserErrorException
 from .record import RunRecord
 
 _WAKE_SECONDS = 5.0
 _woken: dict[Settings, float] = {}
+
+
+def checked_run_id(run_id: Any) -> str:
+    """A run id as somebody chose it.
+
+    Raises:
+        UserErrorException: no text, or one that cannot be part of an address or a path.
+    """
+    if not isinstance(run_id, str) or "/" in run_id or not run_id.isprintable() or run_id in (".", ".."):
+        raise UserErrorException(
+            f"run id {run_id!r:.60}: expected a string of printable characters without slashes, and neither . nor .."
+        )
+    return run_id
 
 
 def creation(record: RunRecord) -> dict[str, Any]:

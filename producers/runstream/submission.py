@@ -39,7 +39,7 @@ from .script_run import ScriptRun
 from .script_run_config import ScriptRunConfig
 from .snapshot_taking import source_properties
 from .source_folder import copy_source
-from .starting import creation, origin, wake_service
+from .starting import checked_run_id, creation, origin, wake_service
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -87,7 +87,9 @@ def submit(
     target = _target(experiment, wish)
     if target.type == LOCAL:  # elsewhere there may be other tools
         check_buildable(wish.environment)
-    run_id = run_id or f"{experiment.name}_{int(time.time())}_{secrets.token_hex(4)}"
+    run_id = (
+        checked_run_id(run_id) if run_id else f"{experiment.name}_{int(time.time())}_{secrets.token_hex(4)}"
+    )
     directory = run_directory(settings, run_id)
     record = _record(experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
     record.properties.update(properties or {})

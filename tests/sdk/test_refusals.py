@@ -367,6 +367,12 @@ LIFE: list[Row] = [
         UserErrorException,
         ["run id 'a/b'"],
     ),
+    (
+        "start_logging id ..",
+        lambda p: p.experiment.start_logging(run_id=".."),
+        UserErrorException,
+        ["run id '..'"],
+    ),
     ("fail with a number", lambda p: p.run.fail(5), TypeError, ["error_details"]),
     (
         "wait for a failed run",
@@ -537,6 +543,12 @@ SUBMITTING: list[Row] = [
         lambda p: p.experiment.submit(ScriptRunConfig("."), show_output=True),
         TypeError,
         ["show_output"],
+    ),
+    (
+        "submit id",
+        lambda p: p.experiment.submit(ScriptRunConfig(str(p.folder), "train.py"), run_id="a/b"),
+        UserErrorException,
+        ["run id 'a/b'"],
     ),
     ("unknown target", lambda p: submit(p, compute_target="gpu"), ServiceException, ["gpu"]),
     ("arguments", lambda p: submit(p, arguments=5), UserErrorException, ["arguments"]),
