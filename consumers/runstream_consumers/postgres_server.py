@@ -45,7 +45,7 @@ SERVER_OPTIONS = {
     "max_wal_senders": "0",
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
-    "checkpoint_timeout": "15min",
+    "checkpoint_timeout": "5min",
     "max_connections": "60",
     "max_worker_processes": "4",
     "max_parallel_workers_per_gather": "0",
@@ -156,13 +156,17 @@ class PostgresServer:
             )  # fmt: skip
 
     def wait_ready(self, timeout: float = 120.0) -> None:
-        """Wait until the spawned server takes connections.
+        """Wait until the spawned server takes connections. After a crash it reads its log again, and says so while it does.
+
+        Args:
+            timeout: seconds it may be silent.
 
         Raises:
-            DatabaseError: it ended instead, or needs longer than `timeout` seconds.
+            DatabaseError: it ended instead, or said nothing for `timeout` seconds.
         """
         assert self._process is not None
         deadline = time.monotonic() + timeout
+        said = self._log_size()
         while self._state() != "ready":
             status = self._process.poll()
             if status is not None:
@@ -170,6 +174,9 @@ class PostgresServer:
                     f"the embedded Postgres in {self.data_dir} ended with status {status}: {self._last_log()}"
                 )
             if time.monotonic() > deadline:
+                if self._log_size() != said:
+                    said, deadline = self._log_size(), time.monotonic() + timeout
+                    continue
                 self.kill()
                 raise DatabaseError(
                     f"the embedded Postgres in {self.data_dir} was not ready after {timeout:.0f} s: {self._last_log()}"
@@ -427,6 +434,9 @@ class PostgresServer:
             return
         if "postgres" in command and str(self.data) in command:
             yield pid
+
+    def _log_size(self) -> int:
+        return self.log_file.stat().st_size if self.log_file.exists() else 0
 
     def _last_log(self) -> str:
         try:

@@ -34,7 +34,7 @@ from .home import (
     open_home,
     write_service,
 )
-from .service import FIRST_PAUSE, LONGEST_PAUSE, STOP_SECONDS, stop_at_signals
+from .service import FIRST_PAUSE, LONGEST_PAUSE, STOP_SECONDS, stop_at_signals, watch_postgres
 from .service_commands import answers
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class _Cluster:
             )
             places = [(role, number) for role, count in ROLES.items() for number in range(count)]
             watches = [asyncio.create_task(self._keep(role, number, stop)) for role, number in places]
-            watches.append(asyncio.create_task(self._keep_servers(stop)))
+            if self.postgres is not None:
+                watches.append(asyncio.create_task(watch_postgres(self.postgres, stop)))
+            watches.append(asyncio.create_task(self._keep_kafka(stop)))
             try:
                 await self._announce(stop, on_ready)
                 await stop.wait()
@@ -185,22 +187,18 @@ class _Cluster:
         logger.info("%s is process %d", name, process.pid)
         return process
 
-    async def _keep_servers(self, stop: asyncio.Event) -> None:
-        """Start Kafka and Postgres again when they ended; the roles reconnect by themselves."""
-        while not stop.is_set():
+    async def _keep_kafka(self, stop: asyncio.Event) -> None:
+        """Start the broker again when it ended; the roles reconnect by themselves."""
+        while self.kafka is not None and not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 0.25)
                 return
-            if self.postgres is not None and not self.postgres.running:
-                logger.error("Postgres ended by itself (see %s); starting it again", self.postgres.log_file)
-                self.postgres.spawn()
-                await asyncio.to_thread(self.postgres.wait_ready)
-            if self.kafka is not None and not self.kafka.running:
+            if not self.kafka.running:
                 logger.error("Kafka ended by itself (see %s); starting it again", self.kafka.log_path)
                 # Blocks, some seconds, and must: the broker ends with the thread that starts it.
                 try:
                     self.kafka.start()
-                except ServiceError as error:
+                except (ServiceError, OSError) as error:
                     logger.error("%s", error)
 
 

@@ -57,6 +57,7 @@ class Collected:
     end: int
     tags: int
     status: int
+    latest: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -248,7 +249,7 @@ class Collector:
             last = source.waiting.popleft()
             source.done.discard(id(last))
         if last is not None and last.end >= 0:
-            source.reader.note_stored(last.end, last.tags, last.status)
+            source.reader.note_stored(last.end, last.tags, last.status, last.latest)
         if source.buried and not source.waiting:
             self._remove(source)
 
@@ -335,7 +336,7 @@ class Collector:
         self, source: CollectedSource, events: list[Event], points: int, end: int, tags: int, status: int
     ) -> Collected:
         size = sum(len(e.payload) + 200 if isinstance(e, MetricsEvent) else 500 for e in events)
-        item = Collected(source, events, points, size, end, tags, status)
+        item = Collected(source, events, points, size, end, tags, status, source.progress.latest)
         source.waiting.append(item)
         return item
 

@@ -14,6 +14,7 @@ from runstream_schemas.events import (
     MetricsEvent,
     StatusEvent,
     StatusOp,
+    Summary,
     TagOp,
     TagsEvent,
     metrics_event,
@@ -48,16 +49,21 @@ class Encoded:
 
 @dataclass(slots=True)
 class Progress:
-    """Ends of the last events made of a source, per topic: where the next one begins."""
+    """Ends of the last events made of a source, per topic: where the next one begins.
+
+    Attributes:
+        latest: time of the latest point so far, in microseconds since the epoch.
+    """
 
     metrics: int
     tags: int
     status: int
+    latest: int = 0
 
     @classmethod
     def of(cls, reader: SourceReader) -> Progress:
         """Where a reader that was just opened stands."""
-        return cls(reader.position, reader.stored["tags"], reader.stored["status"])
+        return cls(reader.position, reader.stored["tags"], reader.stored["status"], reader.latest)
 
 
 def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
@@ -91,6 +97,7 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
             reader.dropped,
         )
         progress.metrics = part.end
+        _keep_order(metrics.summary, points.times, progress)
     tags_event = None
     if tag_ops:
         end = tag_ops[-1].seq + 1
@@ -104,6 +111,15 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
         )
         progress.status = end
     return Encoded(metrics, tags_event, status_event, part.end, progress.tags, progress.status, n_points)
+
+
+def _keep_order(summary: Summary, times: NDArray[np.int64], progress: Progress) -> None:
+    """A clock that was set back must not make the last value an older one: summaries are merged by their times."""
+    if len(times):
+        if min(int(summary.first_time.min()), int(summary.last_time.min())) < progress.latest:
+            summary.first_time = np.maximum(summary.first_time, progress.latest)
+            summary.last_time = np.maximum(summary.last_time, progress.latest)
+        progress.latest = max(progress.latest, int(times.max()))
 
 
 def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) -> Points:

@@ -182,7 +182,7 @@ class _Service:
         parts["outbox"] = lambda: run_outbox(replace(settings, database=""), stop)
         parts["queue"] = lambda: _carry_on_queue(replace(settings, database=""), stop)
         if postgres is not None:
-            parts["postgres"] = lambda: _watch_postgres(postgres, stop)
+            parts["postgres"] = lambda: watch_postgres(postgres, stop)
         if started_by_itself:
             parts["idle watch"] = lambda: self._end_when_idle(stop)
         # What lives for good is not looked at again by every collection.
@@ -283,20 +283,33 @@ async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def _watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
-    """Start Postgres again when it ended; the parts reconnect by themselves."""
+async def watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
+    """Start Postgres again when it ended, also when it ends while it recovers; everybody else reconnects by themselves.
+
+    Raises:
+        DatabaseError: its port was taken meanwhile (where it has one).
+    """
+    pause = FIRST_PAUSE
     while not await _wait(stop, 0.25):
-        if not postgres.running:
-            logger.error("Postgres ended by itself (see %s); starting it again", postgres.log_file)
-            address = postgres.dsn
+        if postgres.running:
+            continue
+        logger.error("Postgres ended by itself (see %s); starting it again", postgres.log_file)
+        address = postgres.dsn
+        try:
             postgres.spawn()
             await asyncio.to_thread(postgres.wait_ready)
-            if postgres.dsn != address:
-                raise DatabaseError(
-                    f"the port of the database in {postgres.data_dir} was taken while it was down; the service ends, "
-                    "and the next use starts it with another one"
-                )
-            logger.info("Postgres is back")
+        except (DatabaseError, OSError) as error:
+            logger.error("%s; trying again in %.1f s", error, pause)
+            await _wait(stop, pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            continue
+        if postgres.dsn != address:
+            raise DatabaseError(
+                f"the port of the database in {postgres.data_dir} was taken while it was down; the service ends, "
+                "and the next use starts it with another one"
+            )
+        pause = FIRST_PAUSE
+        logger.info("Postgres is back")
 
 
 async def _carry_on_queue(settings: Settings, stop: asyncio.Event) -> None:

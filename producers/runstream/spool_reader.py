@@ -86,6 +86,7 @@ class SourceReader:
         stored: per topic, the seq up to which its events are stored (tags and status: the end of the last event).
         skipped: slots that could not be read (damaged), or whose series is not known.
         spoken: slot after the last one a reader used to speak for the source.
+        latest: the latest time of all that is stored, in microseconds since the epoch; 0: nothing is.
     """
 
     def __init__(self, directory: Path, tidier: Executor | None = None) -> None:
@@ -116,6 +117,7 @@ class SourceReader:
             for topic, at in seg.ACKED_AT.items():
                 self.stored[topic] = max(self.stored[topic], _COUNTER.unpack_from(segment.mapped, at)[0])
         self.spoken = max(_COUNTER.unpack_from(s.mapped, seg.SPOKEN_AT)[0] for s in self._segments)
+        self.latest: int = max(_COUNTER.unpack_from(s.mapped, seg.LATEST_AT)[0] for s in self._segments)
         self.position = self._segments[0].header.first
         begin = max(self.stored["metrics"], self.position)
         while self.position < begin:  # what was stored is read once more for the names it defines
@@ -197,6 +199,7 @@ class SourceReader:
                         _COUNTER.pack_into(segment.mapped, at, self.stored[topic])
                 if hasattr(self, "header"):
                     _COUNTER.pack_into(segment.mapped, seg.SPOKEN_AT, self.spoken)
+                    _COUNTER.pack_into(segment.mapped, seg.LATEST_AT, self.latest)
             self._segments.append(segment)
         return bool(found)
 
@@ -352,12 +355,14 @@ class SourceReader:
 
     # --- what was stored ---
 
-    def note_stored(self, end: int, tags: int, status: int) -> None:
+    def note_stored(self, end: int, tags: int, status: int, latest: int) -> None:
         """All events made of slots below `end` are stored: note it, and give back the segments before it.
 
         Args:
             tags, status: end of the last event on those topics.
+            latest: the latest time in the slots below `end`.
         """
+        self.latest = latest
         self.stored = {"metrics": end, "tags": tags, "status": status}
         while len(self._segments) > 1:
             segment = self._segments[0]
@@ -373,6 +378,7 @@ class SourceReader:
         for segment in self._segments:
             for topic, at in seg.ACKED_AT.items():
                 _COUNTER.pack_into(segment.mapped, at, self.stored[topic])
+            _COUNTER.pack_into(segment.mapped, seg.LATEST_AT, latest)
 
     def note_spoken(self, next_: int) -> None:
         """Slots below `next_` were used to speak for the source (see `encoder.agent_source`)."""

@@ -157,8 +157,8 @@ async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[
             f"{name}: {series} has {len(values)} values, its summary {row['count']}"
         )
         if isinstance(values[0], (int, float)):
-            facts = [values[0], min(values), max(values), math.fsum(values)]
-            shown = [row["first"], row["min"], row["max"], row["sum"]]
+            facts = [values[0], values[-1], min(values), max(values), math.fsum(values)]
+            shown = [row["first"], row["last"], row["min"], row["max"], row["sum"]]
             assert all(map(math.isclose, facts, shown)), (
                 f"{name}: summary of {series} {shown}, values say {facts}"
             )

@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from runstream.service import watch_postgres
 from runstream_consumers.postgres_server import PostgresServer, binaries
 from runstream_schemas.errors import DatabaseError
 
@@ -88,6 +89,31 @@ def test_what_was_committed_survives_a_crash(server: PostgresServer) -> None:
     server.kill()
     server.start()
     assert ask(server, "select count(*) from t") == 1000
+
+
+async def test_killed_again_while_it_recovers_it_is_started_again(server: PostgresServer) -> None:
+    server.start()
+    stop = asyncio.Event()
+    watching = asyncio.create_task(watch_postgres(server, stop))
+    killed = set()
+    for _ in range(3):  # each before it can take a connection
+        async with asyncio.timeout(60):
+            while not server.running or server.pid in killed:
+                await asyncio.sleep(0.001)
+        killed.add(server.pid)
+        os.kill(server.pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                connection = await asyncpg.connect(server.dsn)
+                break
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(0.05)
+    assert server.pid not in killed
+    await connection.close()
+    assert not watching.done()
+    stop.set()
+    await watching
 
 
 def test_nobody_else_can_enter_the_directory(server: PostgresServer) -> None:

@@ -721,6 +721,22 @@ def test_a_clock_that_goes_backwards_changes_no_order(
     assert values_of(directory, "x") == list(range(50))
 
 
+def test_a_clock_that_goes_backwards_makes_no_last_value_an_older_one(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log_array("x", np.arange(20_000.0), steps=None, times=np.full(20_000, 2000.0))
+    events = drain(Collector(settings_for(directory)))
+    writer.log_array("x", np.arange(20_000.0) + 20_000, steps=None, times=np.linspace(3000.0, 1000.0, 20_000))
+    # Another reader, which knows only what the spool says.
+    events += drain(Collector(settings_for(directory)))
+    writer.log_array("x", np.arange(20_000.0) + 40_000, steps=None, times=np.full(20_000, 1000.0))
+    events += drain(Collector(settings_for(directory)))
+    said = [e.summary for e in events if isinstance(e, MetricsEvent) and e.points]
+    assert [float(s.last[0]) for s in said][-1] == 59_999
+    ends = [int(s.last_time[0]) for s in said]
+    assert ends == sorted(ends), "merged by time, the last one logged is the last"
+    assert min(int(s.first_time[0]) for s in said) == int(said[0].first_time[0])
+
+
 def test_a_clock_that_goes_backwards_makes_no_tag_an_older_one(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -739,7 +755,9 @@ def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
 ) -> None:
     writer = spool.open_run(settings_for(directory), "run", owner=True)
     writer.log("x", 1)
-    other = spool.open_run(settings_for(directory), "run")  # does not speak for the run: its owner may have died
+    other = spool.open_run(
+        settings_for(directory), "run"
+    )  # does not speak for the run: its owner may have died
     other.log("y", 1)
     slots = []
     for now in (10**18, 10**15):
