@@ -132,6 +132,7 @@ def test_a_study_learns_prunes_and_comes_back_from_its_runs(experiment: Experime
     assert again.best.value < 3
     with pytest.raises(UserErrorException, match=r"is a sweep with space .* go on with the same"):
         sweep.run(experiment, objective, {"x": [1]}, trials=3, run_id=first.run.id, **options)
+    assert first.run.get_status() == "Completed"  # as it was
 
 
 DRIVER = """
@@ -307,18 +308,24 @@ def test_a_sweep_canceled_from_the_page(experiment: Experiment, workspace: Works
         (tmp_path / f"at-{x}").touch()
         time.sleep(90)
 
+    options: dict[str, Any] = {"metric": "y", "method": "grid", "concurrency": 1, "run_id": "to-cancel"}
+    refused: list[str] = []
+
     def cancel() -> None:
         until((tmp_path / "at-1").exists)
+        try:
+            sweep.run(experiment, objective, {"x": [1, 2]}, **options)  # a second driver
+        except UserErrorException as error:
+            refused.append(error.message)
         until(lambda: workspace.get_run("to-cancel").status == "Running")
         workspace._client.request("POST", "/api/v1/runs/to-cancel/cancel")
         workspace._client.close()  # this thread's connection
 
     canceler = threading.Thread(target=cancel)
     canceler.start()
-    found = sweep.run(
-        experiment, objective, {"x": [1, 2]}, metric="y", method="grid", concurrency=1, run_id="to-cancel"
-    )
+    found = sweep.run(experiment, objective, {"x": [1, 2]}, **options)
     canceler.join()
+    assert f"is at work in process {os.getpid()};" in refused[0]
     assert (found.trials, found.run.get_status()) == ([], "Canceled")
     until(lambda: workspace.get_run("to-cancel_0").status == "Canceled")
     assert not (tmp_path / "at-2").exists()

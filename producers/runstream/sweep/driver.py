@@ -6,8 +6,8 @@ import json
 import logging
 import math
 import os
-import random
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -20,17 +20,17 @@ from ..reading import fetch_metrics, settle
 from ..record import TERMINAL
 from ..run import Run
 from ..script_run_config import ScriptRunConfig
+from .description import check_known, describe
 from .local import LocalCrew
 from .messages import Assignment, Crew, End, Point
 from .scripts import ScriptCrew
 from .search import OptunaSearch, search_of
+from .sole_driver import sole_driver
 from .space import document_of, space_of
 from .stopping import Halving, Median
 from .trial import (
     BEST_RUN,
     BEST_VALUE,
-    GOAL,
-    SPEC,
     Aim,
     Sweep,
     Trial,
@@ -39,9 +39,6 @@ from .trial import (
     run_id_of,
     stored_trials,
 )
-
-PARENT_TYPE = "hyperdrive"
-"""Type of a sweep's run: the reproduced API's word for it. Such a run is asked to cancel, and its driver answers."""
 
 _ASK_SECONDS = 2.0  # between two questions whether the sweep was canceled
 _WAIT_SECONDS = 0.5
@@ -129,67 +126,52 @@ def run(
         )
     aim = Aim(metric, goal, scope)
     search = search_of(method, kinds, aim, seed or 0, pruner)  # refuses before there is a run
-    own = isinstance(where, Experiment)
-    parent = where.start_logging(
-        name=name, run_id=run_id, outputs=False, snapshot_directory=None, tags=tags
-    ) if isinstance(where, Experiment) else where  # fmt: skip
-    try:
-        seed = _describe(parent, document_of(kinds), aim, method, seed, started=own)
-        search = search_of(method, kinds, aim, seed, pruner)
-        crew: Crew
-        if isinstance(objective, ScriptRunConfig):
-            crew = ScriptCrew(parent, objective, aim, stop is not None, compute_target)
-        else:
-            crew = LocalCrew(parent, objective, aim, stop is not None, size)
-        driver = Driver(parent, aim, search, crew, trials, size, stop, show_output)
-        try:
-            driver.resume()
-            canceled = driver.drive()
-        except BaseException:
-            crew.dismiss()
-            raise
-        crew.close()
-    except KeyboardInterrupt:
-        if own:
-            parent.cancel()
-        raise
-    except BaseException as error:
-        if own:
-            parent.fail(error)
-        raise
-    _await_stored(parent, len(driver.trials))
-    sweep = Sweep(parent, aim, driver.trials, driver.best)
-    if own:
-        _end(parent, sweep, canceled)
-    return sweep
-
-
-def _describe(
-    parent: Run, space: dict[str, Any], aim: Aim, method: Any, seed: int | None, *, started: bool
-) -> int:
-    """Note what the sweep is, or compare it with what is noted; returns its seed."""
-    if started:
-        parent._live().writer.set_field("type", PARENT_TYPE)
     document = {
-        "space": space, "metric": aim.metric, "goal": aim.goal, "scope": aim.scope,
+        "space": document_of(kinds), "metric": metric, "goal": goal, "scope": scope,
         "method": method if isinstance(method, str) else type(method).__name__,
     }  # fmt: skip
-    properties = parent.get_properties()
-    if (stored := properties.get(SPEC)) is None:
-        seed = random.SystemRandom().getrandbits(32) if seed is None else seed
-        goal = {"name": aim.metric, "goal": aim.goal}
-        parent._live().writer.add_property(SPEC, json.dumps({**document, "seed": seed}, ensure_ascii=False))
-        parent._live().writer.add_property(GOAL, json.dumps(goal, ensure_ascii=False))
-        return seed
-    known = json.loads(stored)
-    wanted = {**document, "seed": known["seed"] if seed is None else seed}
-    for key, value in wanted.items():
-        if known.get(key) != value:
-            raise UserErrorException(
-                f"run {parent.id} is a sweep with {key} {known.get(key)!r:.200}, not {value!r:.200}; go on with the same, "
-                "or choose another run_id"
+    own = isinstance(where, Experiment)
+    sweep_id = (run_id or str(uuid.uuid4())) if isinstance(where, Experiment) else where.id
+    with sole_driver(
+        where.workspace._settings if isinstance(where, Experiment) else where._settings, sweep_id
+    ):
+        if isinstance(where, Experiment):
+            if run_id is not None:
+                check_known(where, run_id, document, seed)
+            parent = where.start_logging(
+                name=name, run_id=sweep_id, outputs=False, snapshot_directory=None, tags=tags
             )
-    return int(known["seed"])
+        else:
+            parent = where
+        try:
+            seed = describe(parent, document, seed, started=own)
+            search = search_of(method, kinds, aim, seed, pruner)
+            crew: Crew
+            if isinstance(objective, ScriptRunConfig):
+                crew = ScriptCrew(parent, objective, aim, stop is not None, compute_target)
+            else:
+                crew = LocalCrew(parent, objective, aim, stop is not None, size)
+            driver = Driver(parent, aim, search, crew, trials, size, stop, show_output)
+            try:
+                driver.resume()
+                canceled = driver.drive()
+            except BaseException:
+                crew.dismiss()
+                raise
+            crew.close()
+        except KeyboardInterrupt:
+            if own:
+                parent.cancel()
+            raise
+        except BaseException as error:
+            if own:
+                parent.fail(error)
+            raise
+        _await_stored(parent, len(driver.trials))
+        sweep = Sweep(parent, aim, driver.trials, driver.best)
+        if own:
+            _end(parent, sweep, canceled)
+        return sweep
 
 
 def _await_stored(parent: Run, trials: int) -> None:
