@@ -14,6 +14,7 @@ from runstream_schemas.errors import RunstreamError, SettingsError
 from runstream_schemas.settings import PREFIX, Settings, read_config
 
 from . import __version__
+from .printable import printable
 from .submit_commands import add_commands
 
 DESCRIPTION = (
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, "debug", False):
             raise
         # Errors of the reproduced API have their class and details in str().
-        print(f"error: {getattr(error, 'message', error)}", file=sys.stderr)
+        print(f"error: {printable(str(getattr(error, 'message', error)))}", file=sys.stderr)
         return INTERRUPTED if isinstance(error.__context__, KeyboardInterrupt) else 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("runstream", "runstream_schemas"):

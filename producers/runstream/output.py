@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from runstream_schemas.errors import QueryError
 
+from .printable import printable, printable_json
+
 if TYPE_CHECKING:
     import argparse
 
@@ -78,7 +80,7 @@ def select(value: Any, expression: str) -> Any:
 
 def as_json(value: Any) -> str:
     """Indented JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return printable_json(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def as_yaml(value: Any) -> str:
@@ -126,7 +128,9 @@ def _yaml_scalar(value: Any) -> str:
             "nan",
             "inf",
         )
-        return value if plain and not reserved and value.isascii() else json.dumps(value, ensure_ascii=False)
+        if plain and not reserved and value.isascii():
+            return value
+        return printable_json(json.dumps(value, ensure_ascii=False))
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -136,14 +140,14 @@ def as_tsv(value: Any) -> str:
     lines = []
     for row in rows:
         cells = list(row.values()) if isinstance(row, dict) else row if isinstance(row, list) else [row]
-        lines.append("\t".join(_cell(cell).translate(_ESCAPES) for cell in cells))
+        lines.append("\t".join(printable(_plain(cell).translate(_ESCAPES)) for cell in cells))
     return "\n".join(lines)
 
 
 def as_table(value: Any) -> str:
     """Columns under headings; a single record stands upright."""
     if isinstance(value, dict):
-        return _columns([[str(key), _cell(item)] for key, item in value.items()], None)
+        return _columns([[_cell(str(key)), _cell(item)] for key, item in value.items()], None)
     if not isinstance(value, list):
         return _cell(value)
     if value and all(isinstance(row, dict) for row in value):
@@ -160,6 +164,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _columns(rows: list[list[str]], heads: list[str] | None) -> str:
+    heads = None if heads is None else [printable(head) for head in heads]
     if sys.stdout.isatty() and (drawn := _drawn(rows, heads)) is not None:
         return drawn
     rows = [[_cut(cell) for cell in row] for row in rows]
@@ -257,6 +262,10 @@ def _cut(cell: str) -> str:
 
 
 def _cell(value: Any) -> str:
+    return printable(_plain(value))
+
+
+def _plain(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -13,6 +13,7 @@ from .cli import settings_of
 from .client import ServiceClient, client_for, quoted
 from .exceptions import UserErrorException
 from .output import show, table
+from .printable import printable
 from .run_documents import experiment_document, listed_run, minimal, run_document, updated_run
 
 RUN_COLUMNS = ("run_id", "status", "experiment", "display_name", "started", "duration", "tags")
@@ -178,7 +179,7 @@ def run_delete(options: argparse.Namespace) -> int:
             print("nothing was deleted", file=sys.stderr)
             return 1
     answer = _post(client, "/api/v1/runs/delete", body)
-    show(options, answer, lambda: "\n".join(answer["deleted"]))
+    show(options, answer, lambda: "\n".join(map(printable, answer["deleted"])))
     return 0
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+import sys
+import unicodedata
 from typing import Any
 
 import pytest
 import yaml
 
-from runstream.output import as_table, as_tsv, as_yaml, emit
+from runstream.output import FORMATS, as_json, as_table, as_tsv, as_yaml, emit
 from runstream_schemas.errors import QueryError
 
 RECORDS: list[dict[str, Any]] = [
@@ -40,6 +44,26 @@ def test_table_has_headings_and_cuts_long_cells() -> None:
     assert lines[2].startswith("x" * 59 + "…")
     assert lines[3].split() == ["y", "22", "true"]
     assert as_table([]) == ""
+
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202eb\u2028"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_do_not_steer_the_terminal(form: str, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stdout", out)
+    for value in ([{HOSTILE: HOSTILE}], {HOSTILE: HOSTILE}, [HOSTILE], [[HOSTILE, {HOSTILE: [HOSTILE]}]]):
+        emit(value, form)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()) if terminal else out.getvalue()  # our own colours
+    assert text
+    assert not [
+        c for c in text if c != "\n" and c != "\t" and unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")
+    ]
+    if form == "json":
+        assert json.loads(as_json({HOSTILE: HOSTILE})) == {HOSTILE: HOSTILE}
 
 
 def test_one_record_stands_upright() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runstream.printable import printable
 from runstream.record import TERMINAL
 
 from .data import duration
@@ -31,9 +32,9 @@ def show_text(run: Run) -> None:
         "Error": ((record.error or {}).get("error", record.error) or {}).get("message"),
         "Web View": run.get_portal_url(),
     }
-    print("\n".join(f"{name}: {value}" for name, value in lines.items() if value), flush=True)
+    print(printable("\n".join(f"{name}: {value}" for name, value in lines.items() if value)), flush=True)
     for name, value in run.get_metrics().items():
-        print(f"  {name}: {_short(value)}", flush=True)
+        print(printable(f"  {name}: {_short(value)}"), flush=True)
 
 
 def _short(value: object) -> str:

@@ -1,0 +1,29 @@
+"""Text from elsewhere on a terminal: what would steer it, or turn the order of letters around, is shown as an escape.
+
+Names, tags and errors are whatever a run was given; printed as they are, they could clear the screen, set the title of the
+window, write over lines above, or make one name look like another.
+"""
+
+from __future__ import annotations
+
+_KEPT = "\n\t"
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
+_ORDER = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]  # of letters
+_LINE_ENDS = [0x2028, 0x2029]
+
+_SHOWN = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (*_CONTROLS, *_ORDER, *_LINE_ENDS)
+    if chr(code) not in _KEPT
+}
+_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_ORDER, *_LINE_ENDS)}
+
+
+def printable(text: str) -> str:
+    """The text with controls as escapes; line ends and tabs stay."""
+    return text if text.isascii() and text.isprintable() else text.translate(_SHOWN)
+
+
+def printable_json(text: str) -> str:
+    """The same document: JSON has escapes of its own, of which encoders use those below U+0020 only."""
+    return text if text.isascii() and "\x7f" not in text else text.translate(_IN_JSON)
