@@ -93,8 +93,9 @@ def main() -> int:
 
 def soak(made: Cluster, minutes: float, rate: float, chance: random.Random) -> str:
     """The report."""
-    stored = 0
+    stored, half = 0, ""
     if not rate:
+        half = ", half of what was stored at most just before"
         writers = start_writers(made, WRITERS, "--runs", "32", "--steps", "10000")
         start = go(writers)
         stored = finish(writers)
@@ -134,10 +135,9 @@ def soak(made: Cluster, minutes: float, rate: float, chance: random.Random) -> s
         raise RuntimeError(f"{found} points are stored, {stored + logged} were logged")
     happened = ", ".join(f"{name} {count}" for name, count in kills.items() if count)
     text = (
-        f"{logged / 1e6:,.0f} M points in {minutes:.0f} minutes, {rate / 1e6:.2f} M a second: half of what is stored at "
-        f"most. Killed with -9: {happened}. {reads.done:,} charts of a series read beside it, "
-        f"{1e3 * median(reads.seconds):.0f} ms at the median; {reads.refused} met a service that was just being started. "
-        "In the end every point was stored, once.\n"
+        f"{logged / 1e6:,.0f} M points in {minutes:.0f} minutes, {rate / 1e6:.2f} M a second{half}. Killed with -9: "
+        f"{happened}. {reads.done:,} charts of a series read beside it, {1e3 * median(reads.seconds):.0f} ms at the "
+        f"median; {reads.refused} met a service that was just being started. In the end every point was stored, once.\n"
     )
     return f"{text}\n{table(samples, minutes)}"
 
