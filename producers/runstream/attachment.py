@@ -22,7 +22,7 @@ def attach(
         What the command prints.
 
     Raises:
-        UserErrorException: the experiment's name is not valid, or the config cannot be read.
+        UserErrorException: a name is not valid, or the config cannot be read.
     """
     from .exceptions import UserErrorException
     from .experiment import _valid
@@ -35,6 +35,11 @@ def attach(
             f"Experiment name {experiment!r} is not valid: 1 to 255 letters, digits, underscores or dashes, the first a "
             "letter or a digit; choose one with --experiment-name"
         )
+    for option, name in (("-w", workspace), ("-g", group), ("--subscription-id", subscription)):
+        if not name or "/" in name:
+            raise UserErrorException(
+                f"{option} {name!r:.80}: expected a name without slashes, of one character at least"
+            )
     (folder / CONFIG.parent).mkdir(parents=True, exist_ok=True)
     scope = (
         f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices"

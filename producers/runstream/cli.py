@@ -79,6 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Errors of the reproduced API have their class and details in str().
         print(f"error: {printable(str(getattr(error, 'message', error)))}", file=sys.stderr)
         return INTERRUPTED if isinstance(error.__context__, KeyboardInterrupt) else 1
+    except OSError as error:
+        if getattr(options, "debug", False):
+            raise
+        print(
+            f"error: {error.filename or ''}: {error.strerror}" if error.strerror else f"error: {error}",
+            file=sys.stderr,
+        )
+        return 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("runstream", "runstream_schemas"):
             raise
@@ -91,6 +99,8 @@ def _prepare(options: argparse.Namespace) -> None:
     file = getattr(options, "output_metadata_file", None)
     if file and os.path.lexists(file):
         raise SettingsError(f"--output-metadata-file {file}: there is such a file already; name a new one")
+    if file and not os.path.isdir(os.path.dirname(file) or "."):
+        raise SettingsError(f"--output-metadata-file {file}: there is no such directory; make it first")
     if getattr(options, "debug", False):
         import logging
 

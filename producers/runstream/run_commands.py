@@ -78,6 +78,8 @@ def _filters(options: argparse.Namespace, workspace: str) -> list[tuple[str, str
     if options.parent == "any" or options.pipeline_run_id:
         params = [pair for pair in params if pair[0] != "parent"]
     params += [("status", status) for status in options.status]
+    for tag in options.tags:
+        _pair(tag, "--tags")
     return params + [("tag", tag) for tag in options.tags]
 
 
@@ -99,6 +101,8 @@ def run_show(options: argparse.Namespace) -> int:
     run_id = options.run or options.run_id
     if not run_id:
         raise UserErrorException("which run? name it: `runstream run show -r RUN_ID`")
+    if "/" in run_id:
+        raise UserErrorException(f"no run {run_id!r}: ids have no slash")
     client = client_for(settings_of(options))
     record = client.get_json(f"/api/v1/runs/{quoted(run_id)}", [("summaries", "1")])
     document = run_document(record)
@@ -151,11 +155,11 @@ def run_update(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pair(text: str) -> tuple[str, str | None]:
+def _pair(text: str, option: str = "--add-tag") -> tuple[str, str | None]:
     """`key=value`, where the value may hold further `=`; `key` alone has no value."""
     key, equals, value = text.partition("=")
     if not key:
-        raise UserErrorException(f"--add-tag {text!r}: expected KEY or KEY=VALUE")
+        raise UserErrorException(f"{option} {text!r}: expected KEY or KEY=VALUE")
     return key, value if equals else None
 
 

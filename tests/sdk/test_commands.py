@@ -302,6 +302,10 @@ def test_folder_attach(
     monkeypatch.chdir(tmp_path)
     cli("folder", "attach", "-w", "w", "--path", "not a name", exit_code=1)
     assert "choose one with --experiment-name" in cli.stderr
+    for name in ("", "a/b"):
+        cli("folder", "attach", "-w", name, "-e", "e", "--path", "none", exit_code=1)
+        assert f"-w {name!r}: expected a name without slashes" in cli.stderr
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.fixture
@@ -385,7 +389,16 @@ def test_wrong_command_lines(cli: Cli, capsys: pytest.CaptureFixture[str]) -> No
             main(words)
         assert ended.value.code == 2
         assert "usage: runstream" in capsys.readouterr().err
-    cli("run", "list", "--last", "0", exit_code=1)
+    for words, text in (
+        (("run", "list", "--last", "0"), "--last 0: expected a number"),
+        (("run", "list", "--tags", "=x"), "--tags '=x': expected KEY"),
+        (("run", "list", "-t", "nowhere/x.json"), "nowhere/x.json: there is no such directory"),
+        (("run", "show", "-r", "a/b"), "no run 'a/b'"),
+        (("run", "download-logs", "-r", "a/b", "-d", "x"), "no run 'a/b'"),
+        (("run", "submit-script", "-d", "nowhere.yml", "x.py"), "nowhere.yml: No such file or directory"),
+    ):
+        cli(*words, exit_code=1)
+        assert text in cli.stderr
 
 
 def on_terminal(words: tuple[str, ...], cwd: Path, env: dict[str, str], **more: str) -> Iterator[str]:
