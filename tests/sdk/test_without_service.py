@@ -14,6 +14,7 @@ import pytest
 
 from runstream.core import Experiment, Run, Workspace
 from runstream.exceptions import AzureMLException, ServiceException, UserErrorException
+from runstream.output_capture import OutputCapture
 
 
 @pytest.fixture
@@ -186,6 +187,20 @@ def test_output_of_a_with_block_is_copied(
     assert "hello\n" in copied
     assert "ValueError: bad" in copied
     assert "hello" in capsys.readouterr().out
+
+
+def test_blocks_that_end_in_any_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout, sys.stderr
+    captures = [OutputCapture(tmp_path) for _ in range(3)]
+    for capture in captures:
+        capture.start()
+    for capture, line in zip((captures[1], captures[2], captures[0]), ("one", "two", "three"), strict=True):
+        print(line)
+        capture.stop()
+    print("not copied")
+    assert (sys.stdout, sys.stderr) == before
+    assert (tmp_path / "user_log.txt").read_text() == "one\ntwo\nthree\n"
+    assert capsys.readouterr().out == "one\ntwo\nthree\nnot copied\n"
 
 
 def test_run_ids_that_cannot_be(workspace: Workspace) -> None:
