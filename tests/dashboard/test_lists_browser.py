@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +63,54 @@ def test_children_stand_below_their_parent_and_the_best_is_marked(
     for key in ("j", "ArrowLeft"):
         page.keyboard.press(key)
     page.get_by_role("link", name="trial-2", exact=True).wait_for(state="detached")
+
+
+def test_columns_fit_the_runs_found_and_tags_are_sorted_by(open_page: Open, sweep: str) -> None:
+    page = open_page("/?q=experiment:grouped%20tag:depth")
+    page.get_by_role("columnheader", name="score last").wait_for()
+    assert page.get_by_role("columnheader", name="loss").count() == 0  # other runs have it
+    page.goto("/?q=experiment:grouped%20tag:depth%3E0&cols=status,tag:depth")
+    header = page.get_by_role("columnheader", name="depth tag")
+    header.get_by_role("button").click()
+    page.get_by_role("columnheader", name="depth tag ↑").wait_for()
+    header.get_by_role("button").click()
+    page.get_by_role("columnheader", name="depth tag ↓").wait_for()
+    page.get_by_role("row").nth(1).get_by_role("link", name="trial-2").wait_for()
+    assert names(page) == ["trial-2", "trial-1"]
+    edge = page.get_by_role("separator", name="Width of Name")
+    edge.press("ArrowRight")
+    wide = edge.get_attribute("aria-valuetext")
+    assert wide.endswith("pixels")
+    page.reload()
+    assert edge.get_attribute("aria-valuetext") == wide
+    edge.dblclick()
+    assert not edge.get_attribute("aria-valuetext").endswith("pixels")
+
+
+def test_who_may_only_read_is_offered_no_change(open_page: Open, site: Site, sweep: str) -> None:
+    owner = (site.shell.root / "token").read_text().strip()
+    request = urllib.request.Request(
+        site.url + "/api/v1/tokens",
+        json.dumps({"name": "reader", "role": "read"}).encode(),
+        {"Authorization": f"Bearer {owner}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        token = json.load(answer)["token"]
+    page = open_page("/?q=experiment:grouped%20trial-2", login=False)
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Open").click()
+    page.get_by_text("read-only").wait_for()
+    page.get_by_role("button", name="Actions of trial-2").click()
+    menu = page.get_by_role("menu", name="Actions")
+    assert menu.get_by_role("menuitem").all_inner_texts()[0].startswith("Open")
+    assert menu.get_by_role("menuitem", name=re.compile("Edit|Archive|Delete")).count() == 0
+    page.keyboard.press("Escape")
+    page.get_by_role("checkbox", name="Select trial-2").check()
+    bar = page.get_by_role("toolbar", name="Selected runs")
+    assert bar.get_by_role("button").all_inner_texts() == ["Compare", "Clear"]
+    page.goto("/experiments?q=grouped")
+    page.get_by_role("link", name="grouped", exact=True).wait_for()
+    assert page.get_by_role("button", name=re.compile("Edit|Archive")).count() == 0
 
 
 def test_names_and_tags_are_edited_in_place(open_page: Open, site: Site, sweep: str) -> None:
