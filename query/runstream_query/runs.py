@@ -220,8 +220,11 @@ class Run:
         ]
         for word, following in zip(words, [*words[1:], None], strict=True):
             if named := _ARGUMENT.fullmatch(word):
-                bare = following is None or _OPTION.match(following) is not None
-                found.setdefault(named[1], named[2] if named[2] is not None else "yes" if bare else following)
+                if named[2] is not None:
+                    value = named[2]
+                else:
+                    value = "yes" if following is None or _OPTION.match(following) else following
+                found.setdefault(named[1], value)
         try:
             sweep = json.loads(self.properties.get("sweep_parameters") or "null")
         except (ValueError, RecursionError):
