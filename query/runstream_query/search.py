@@ -32,7 +32,9 @@ _COMPARISON = re.compile(r"(?P<left>.+?)(?P<operator><=|>=|!=|==|<|>)(?P<value>[
 _AGO = re.compile(r"(\d+)([mhdw])")
 _LABEL = re.compile(
     r'(?P<key>(?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))+)'
-    r"(?P<operator><=|>=|!=|==|<|>|=)(?P<value>.*)", re.DOTALL)
+    r"(?P<operator><=|>=|!=|==|<|>|=)(?P<value>.*)",
+    re.DOTALL,
+)
 _LENGTH = re.compile(r"(\d+(?:\.\d*)?)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
