@@ -19,7 +19,18 @@ _NOUNS = """
 """.split()  # noqa: SIM905 - words, not syntax
 
 
+_LETTERS = "bcdfghjkmnpqrstvwxz0123456789"
+_LENGTH = 6
+
+
 def make_display_name() -> str:
     """A new name such as `quiet_heron_k3v9x2`."""
-    code = "".join(secrets.choice("bcdfghjkmnpqrstvwxz0123456789") for _ in range(6))
-    return f"{secrets.choice(_ADJECTIVES)}_{secrets.choice(_NOUNS)}_{code}"
+    # One number for all of it: each random choice of its own would ask the system again.
+    number = secrets.randbelow(len(_ADJECTIVES) * len(_NOUNS) * len(_LETTERS) ** _LENGTH)
+    number, adjective = divmod(number, len(_ADJECTIVES))
+    number, noun = divmod(number, len(_NOUNS))
+    code = ""
+    for _ in range(_LENGTH):
+        number, letter = divmod(number, len(_LETTERS))
+        code += _LETTERS[letter]
+    return f"{_ADJECTIVES[adjective]}_{_NOUNS[noun]}_{code}"

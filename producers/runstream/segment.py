@@ -251,16 +251,19 @@ def give_back_source(spool: Path, directory: Path, *, keep: bool) -> Path | None
     Returns:
         where it lies now, to be deleted; None: it is kept.
     """
-    spare = spool / SPARE / directory.name
-    spare.parent.mkdir(mode=0o700, exist_ok=True)
+    here, spare = str(directory), f"{spool}/{SPARE}/{directory.name}"
     first = segment_name(0)
-    if keep and os.listdir(directory) == [first]:
-        os.rename(directory / first, (directory / first).with_suffix(".free"))
-        os.rename(directory, spare)
-        return None
-    gone = spare.with_suffix(GONE)
-    os.rename(directory, gone)
-    return gone
+    keep = keep and os.listdir(here) == [first]
+    if keep:
+        os.rename(f"{here}/{first}", f"{here}/{first.removesuffix('.seg')}.free")
+    else:
+        spare += GONE
+    try:
+        os.rename(here, spare)
+    except FileNotFoundError:
+        os.mkdir(f"{spool}/{SPARE}", 0o700)
+        os.rename(here, spare)
+    return None if keep else Path(spare)
 
 
 def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.Array[ctypes.c_char]:

@@ -149,6 +149,8 @@ class SourceReader:
         slot = self.position - segment.header.first
         if slot < segment.header.slots:
             return bool(segment.words[slot]) or self._hole_before_more(segment, slot)
+        if self.state & seg.CLOSED:  # it is the last segment that says so
+            return False
         return self._look_for_segments() and self._current().header.first <= self.position
 
     def segment_full(self) -> bool:
@@ -218,7 +220,7 @@ class SourceReader:
             segment = self._current()
             if self.position < segment.header.first + segment.header.slots:
                 return None
-            if not self._look_for_segments():
+            if self.state & seg.CLOSED or not self._look_for_segments():
                 return None
             following = self._current().header.first
             if following > self.position:  # a segment is missing: the consumer will record the gap
@@ -428,10 +430,9 @@ class SourceReader:
             pass
 
     def _load_names(self) -> None:
-        try:
-            data = (self.directory / "names").read_bytes()
-        except FileNotFoundError:
+        if not os.path.exists(f"{self.directory}/names"):  # most often
             return
+        data = (self.directory / "names").read_bytes()
         at = 0
         while at + _NAMES_ENTRY.size <= len(data):
             size, crc = _NAMES_ENTRY.unpack_from(data, at)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from runstream_schemas.settings import Settings
@@ -14,6 +13,7 @@ from .exceptions import UserErrorException
 from .record import RunRecord
 
 _WAKE_SECONDS = 5.0
+_PYTHON = sys.version.split()[0]
 _woken: dict[Settings, float] = {}
 
 
@@ -49,14 +49,12 @@ def creation(record: RunRecord) -> dict[str, Any]:
 
 def origin(snapshot_directory: str | None) -> dict[str, Any]:
     """Where a run comes from, for its page."""
-    import socket
-
     return {
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "pid": os.getpid(),
-        "python": sys.version.split()[0],
+        "python": _PYTHON,
         "script": sys.argv[0] if sys.argv else "",
-        "directory": str(Path(snapshot_directory or ".").absolute()),
+        "directory": os.path.abspath(snapshot_directory or "."),
     }
 
 
