@@ -46,7 +46,8 @@ def run(quick: bool) -> list[Result]:
 
 async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
     from runstream_consumers.ranking import rank_runs
-    from runstream_query.runs import MetricFilter, Order, RunFilter, count_runs, list_runs
+    from runstream_query.run_filter import MetricFilter, Order, RunFilter
+    from runstream_query.runs import count_runs, list_runs
     from runstream_schemas.database import create_pool, migrate
     from runstream_schemas.settings import Settings
 

@@ -41,7 +41,8 @@ from .responses import (
     table_answer,
     wants_arrow,
 )
-from .runs import Order, count_runs, descendants, get_run, list_runs
+from .run_filter import Order
+from .runs import count_runs, descendants, get_run, list_runs
 from .sql import run_sql
 from .vectors import Vectors
 from .watermark import Notifications, wait_stored

@@ -16,7 +16,7 @@ from runstream_schemas.errors import QueryError
 from . import exports
 from .parameters import run_filter
 from .responses import problem
-from .runs import Order
+from .run_filter import Order
 
 if TYPE_CHECKING:
     from .api import Server

@@ -20,7 +20,8 @@ from runstream_schemas.series import SeriesClass
 
 from .page_api import attach_summaries
 from .reader import Query
-from .runs import STATS, Order, Run, RunFilter, list_runs
+from .run_filter import STATS, Order, RunFilter
+from .runs import Run, list_runs
 from .vectors import Vectors
 
 FORMATS: Final = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from runstream_schemas.errors import QueryError
 
-from .runs import ANY, KeyFilter, MetricFilter, RunFilter
+from .run_filter import ANY, KeyFilter, MetricFilter, RunFilter
 from .search import search
 
 MAX_BODY_BYTES = 2 << 20

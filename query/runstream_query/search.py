@@ -24,7 +24,7 @@ from typing import Any
 from runstream_schemas.errors import QueryError
 
 from .queries import LABELS
-from .runs import ANY, STATS, LabelFilter, MetricFilter, RunFilter
+from .run_filter import ANY, STATS, LabelFilter, MetricFilter, RunFilter
 
 _PART = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*")+')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')

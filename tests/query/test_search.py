@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from runstream_query.runs import ANY, LabelFilter, MetricFilter, RunFilter, list_runs
+from runstream_query.run_filter import ANY, LabelFilter, MetricFilter, RunFilter
+from runstream_query.runs import list_runs
 from runstream_query.search import _FIELDS, search
 from runstream_schemas.errors import QueryError
 
