@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { cutMiddle, formatAgo, formatBytes, formatDuration, formatNumber, formatStep, runSeconds } from "../src/lib/format";
+import { cutMiddle, formatAgo, formatBytes, formatDuration, formatNumber, formatStep, formatValue, runSeconds } from "../src/lib/format";
+import { Kind } from "../src/lib/types";
 
 describe("numbers", () => {
   test.each([
@@ -17,6 +18,15 @@ describe("numbers", () => {
   ])("%s is shown as %s", (value, text) => expect(formatNumber(value)).toBe(text));
 
   test("three digits of a four digit number are no exponent", () => expect(formatNumber(4404.7, 3)).toBe("4405"));
+  test.each([
+    [25557032, Kind.int, "25,557,032"],
+    [-1200, Kind.int, "−1,200"],
+    [1, Kind.bool, "true"],
+    [0, Kind.bool, "false"],
+    [25557032, Kind.float, "2.5557e7"],
+    [null, Kind.int, "–"],
+  ])("%s of kind %s is shown as %s", (value, kind, text) => expect(formatValue(value, kind)).toBe(text));
+
   test("steps", () => expect([999, 12_000, 1_250_000].map(formatStep)).toEqual(["999", "12k", "1.25M"]));
   test("bytes", () => expect([12, 1234, 5_600_000].map(formatBytes)).toEqual(["12 B", "1.23 kB", "5.6 MB"]));
 });

@@ -3,6 +3,7 @@ import { bestOf, delta, differences, differencesCsv } from "../src/compare/diffe
 import { strokeOf } from "../src/lib/colours";
 import type { Run, Summary } from "../src/lib/types";
 import { artifactPath } from "../src/run/artifact";
+import { lineOf } from "../src/run/pairs";
 import { rates } from "../src/run/rates";
 import { fileTree } from "../src/run/tree";
 import { cellText, columnOf, readColumns, writeColumns } from "../src/runs/columns";
@@ -23,6 +24,18 @@ function run(id: string, tags: Record<string, string>, metrics: Record<string, n
 }
 
 const RUNS = [run("a", { lr: "0.001", opt: "adam" }, { "val/loss": 0.5 }), run("b", { lr: "0.1", opt: "sgd" }, { "val/loss": 0.25 }), run("c", { lr: "0.9", opt: "sgd" }, {})];
+
+describe("the line of a table", () => {
+  const columns = [["row", "int64"], ["time", "timestamp[us, tz=UTC]"], ["who", "string"], ["a", "int64"], ["b", "double"], ["c", "double"]].map(([name, type]) => ({ name: name!, type: type! }));
+  test("is its second column of numbers over its first", () => {
+    const rows = [[0, "", "x", 1, 0.5, 9], [1, "", "y", 2, null, 9]];
+    expect(lineOf({ columns, rows })).toEqual({ x: "a", y: "b", points: [{ x: 1, y: 0.5 }, { x: 2, y: NaN }] });
+  });
+  test("takes two columns of numbers and two rows", () => {
+    expect(lineOf({ columns, rows: [[0, "", "x", 1, 0.5, 9]] })).toBeNull();
+    expect(lineOf({ columns: columns.slice(0, 4), rows: [[0, "", "x", 1], [1, "", "y", 2]] })).toBeNull();
+  });
+});
 
 describe("columns", () => {
   test("names with commas and dots survive the address", () => {
@@ -51,6 +64,12 @@ describe("differences", () => {
   test("what is the same is told from what differs", () => {
     expect(rows.find((row) => row.name === "experiment")!.differs).toBe(false);
     expect(rows.find((row) => row.name === "lr")!.differs).toBe(true);
+  });
+  test("what a script was given is a row each", () => {
+    const given = (lr: string) => ({ ...run("x", {}, {}), details: { runDefinition: { arguments: ["--lr", lr, "--fast"] } } });
+    const found = differences([given("0.1"), given("0.2")]);
+    expect(found.find((row) => row.name === "lr")).toEqual({ kind: "parameter", name: "lr", values: ["0.1", "0.2"], differs: true });
+    expect(found.find((row) => row.name === "fast")!.differs).toBe(false);
   });
   test("the best minimum, and deltas", () => {
     expect([...bestOf(rows.find((row) => row.kind === "metric min")!)]).toEqual([1]);

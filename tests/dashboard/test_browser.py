@@ -86,6 +86,28 @@ def test_columns_sort_and_the_best_run(open_page: Open, picture: Picture) -> Non
     picture(page, "runs-sweep-wide-light")
 
 
+SWEEP = """
+from runstream import sweep
+from runstream.core import Experiment, Workspace
+found = sweep.run(
+    Experiment(Workspace.from_config(), "swept"), lambda run, x: x, {"x": [1, 3, 2]}, metric="y", goal="maximize",
+    method="grid", concurrency=1,
+)
+print(found.run.id)
+"""
+
+
+def test_the_page_of_a_sweep_shows_its_best_trial(open_page: Open, site: Site) -> None:
+    sweep = site.shell.python(SWEEP).stdout.split()[-1]
+    page = open_page(f"/runs/{sweep}")
+    page.get_by_role("tab", name="Child runs").click()
+    best = page.get_by_role("row").filter(has=page.get_by_role("img", name="best"))
+    best.get_by_role("cell", name="best 3").wait_for()
+    assert best.count() == 1
+    page.get_by_text("Best child:").get_by_role("link", name=f"{sweep}_1").click()
+    page.wait_for_url(f"**/runs/{sweep}_1")
+
+
 def test_keys_select_and_compare(open_page: Open, picture: Picture) -> None:
     page = open_page("/")
     page.get_by_role("link", name="run-0").wait_for()
@@ -126,6 +148,9 @@ def test_a_run_and_its_charts(open_page: Open, site: Site, picture: Picture) -> 
     drawn(page, 2)
     assert page.get_by_role("heading", level=1).inner_text() == "run-0"
     assert "25,557,032" in page.inner_text("main")  # an int stays one
+    page.get_by_label(
+        re.compile("^curve: (precision over recall|recall over precision), 20 points")
+    ).wait_for()
     picture(page, "run-wide-light")
     for tab in ("Overview", "Tables", "Images", "Outputs", "Snapshot", "Child runs"):
         page.get_by_role("tab", name=re.compile(tab)).click()

@@ -97,6 +97,27 @@ def test_a_held_tooltip_hides_its_run(open_page: Open, site: Site) -> None:
     until(page, "location.search.includes('hide=')")
 
 
+def test_shift_and_drag_pan_all_charts_and_back_undoes_it(open_page: Open, site: Site) -> None:
+    page = open_page(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+    box = page.get_by_label(re.compile("^Chart of train/loss")).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.keyboard.down("Shift")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 20, y, steps=4)
+    with page.expect_response(re.compile("/api/v1/charts.*from=")) as answer:
+        page.mouse.move(x - 90, y, steps=8)
+        page.mouse.up()
+    page.keyboard.up("Shift")
+    assert answer.value.ok
+    until(page, "Number(new URLSearchParams(location.search).get('from')) > 100")
+    view = page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
+    assert int(view["to"]) - int(view["from"]) == 4999  # as many steps as before
+    page.go_back()
+    until(page, "!location.search.includes('from=')")
+
+
 def test_tabs_share_one_stream_and_the_next_takes_over(open_page: Open, site: Site) -> None:
     first = open_page("/")
     first.get_by_role("status").get_by_text("live", exact=True).wait_for()

@@ -104,6 +104,8 @@ def test_curves_and_the_best_child(open_page: Open, written: str, picture: Pictu
     page.get_by_role("img", name=re.compile("^residuals: count over residual, 4 points")).wait_for()
     page.get_by_role("img", name=re.compile("^predictions: mean prediction over true value, 3")).wait_for()
     picture(page, "run-curves-wide-light")
+    page.get_by_role("tab", name="Charts").click()
+    page.get_by_role("img", name=re.compile("^residuals: count over residual, 4 points")).wait_for()
     page.get_by_role("tab", name="Child runs").click()
     best = page.get_by_role("row").filter(has=page.get_by_role("img", name="best"))
     best.get_by_role("link", name="lr 0.1").wait_for()

@@ -1,6 +1,7 @@
-/** What tells runs apart: tags, properties, arguments and metrics, row by row. */
+/** What tells runs apart: parameters, tags, properties and metrics, row by row. */
 import { bestPlaces, goalOfStat } from "../lib/goal";
 import { toNumber, type Run, Kind } from "../lib/types";
+import { parametersOf } from "../run/facts";
 
 export interface Row {
   /** Where it comes from: tag, property, run, metric. */
@@ -14,10 +15,12 @@ function valuesOf(run: Run): Map<string, [kind: string, name: string, value: str
   const found = new Map<string, [string, string, string | number | null]>();
   const put = (kind: string, name: string, value: string | number | null) => found.set(`${kind}\n${name}`, [kind, name, value]);
   for (const name of ["status", "type", "target", "experiment", "description"] as const) put("run", name, run[name]);
+  for (const [key, value] of parametersOf(run)) put("parameter", key, value);
   for (const [key, value] of Object.entries(run.tags)) put("tag", key, value ?? "✓");
   for (const [key, value] of Object.entries(run.properties)) put("property", key, value ?? "✓");
   for (const [name, summary] of Object.entries(run.summaries ?? {})) {
     if (summary.kind === Kind.text) put("metric last", name, summary.text);
+    else if (summary.kind === Kind.bool && summary.count === 1) put("metric last", name, toNumber(summary.last) ? "true" : "false");
     else {
       put("metric last", name, toNumber(summary.last));
       if (summary.count > 1) {
@@ -29,7 +32,7 @@ function valuesOf(run: Run): Map<string, [kind: string, name: string, value: str
   return found;
 }
 
-const ORDER = ["run", "tag", "property", "metric last", "metric min", "metric max"];
+const ORDER = ["run", "parameter", "tag", "property", "metric last", "metric min", "metric max"];
 
 /** A row for each thing any of the runs has; a run without it has null there. */
 export function differences(runs: readonly Run[]): Row[] {

@@ -1,4 +1,5 @@
 /** Numbers, times and names as people read them. */
+import { Kind } from "./types";
 
 const MISSING = "–";
 
@@ -23,6 +24,14 @@ function trimZeros(text: string): string {
 
 function sign(text: string): string {
   return text.replace(/^-/, "−").replace("e-", "e−");
+}
+
+/** A value as its kind has it: an int in full, a bool as its word. */
+export function formatValue(value: number | null, kind: number, digits = 6): string {
+  if (value === null) return MISSING;
+  if (kind === Kind.bool && (value === 0 || value === 1)) return value ? "true" : "false";
+  if (kind === Kind.int && Number.isInteger(value)) return sign(value.toLocaleString("en"));
+  return formatNumber(value, digits);
 }
 
 /** A step: 1.25M. */
