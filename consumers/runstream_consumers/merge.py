@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from runstream_schemas.arrow import SCHEMAS, plain
 from runstream_schemas.errors import StoreError
+from runstream_schemas.footer_seal import check_footer
 from runstream_schemas.payload import I8
 from runstream_schemas.store import Store
 
@@ -200,6 +201,7 @@ class Merger:
         try:
             for item, source in zip(self._inputs, sources, strict=True):
                 try:
+                    check_footer(source, item.path)
                     self._files.append(pq.ParquetFile(source, page_checksum_verification=True))
                 except (pa.ArrowException, OSError) as error:
                     raise self._damaged(item.path, error) from None

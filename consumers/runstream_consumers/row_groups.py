@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from runstream_schemas.arrow import parquet_writer, plain
+from runstream_schemas.footer_seal import SealingSink
 from runstream_schemas.payload import I8
 
 MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
@@ -49,6 +50,7 @@ class RowGroups:
     _groups: int = 0
 
     def __post_init__(self) -> None:
+        self.sink = SealingSink(self.sink)
         self._writer = parquet_writer(self.sink, self.schema)
 
     def add(self, run_key: int, table: pa.Table, ends: I8) -> None:
@@ -110,7 +112,9 @@ class RowGroups:
     def close(self) -> None:
         """Write what is held back, and the file's footer."""
         self._flush()
+        self.sink.hold()
         self._writer.close()
+        self.sink.seal()
 
 
 def _trim_dictionary(table: pa.Table, name: str) -> pa.Table:

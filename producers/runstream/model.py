@@ -253,6 +253,8 @@ class Model:
             WebserviceException: it is there already and `exist_ok` is False.
             ServiceException: the service is away.
         """
+        from .files import inside
+
         target = Path(target_dir)
         names = [str(file["path"]) for file in self._record["files"]]
         top = target / names[0].split("/", 1)[0]
@@ -261,7 +263,7 @@ class Model:
                 f"File already exists. {top} is there; pass exist_ok=True to replace it"
             )
         for name in names:
-            place = target / name
+            place = inside(target, name)
             place.parent.mkdir(parents=True, exist_ok=True)
             part = place.with_name(f".{place.name[:100]}.{uuid.uuid4().hex}")
             path = f"{self._address()}/files/{quoted(name)}?{_workspace_text(self._workspace)}"

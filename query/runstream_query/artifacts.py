@@ -71,9 +71,9 @@ def check_path(path: str) -> str:
     """
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
     whole = "/".join(parts)
-    if not parts or ".." in parts or re.search(r"[\0-\x1f]", path):
+    if not parts or ".." in parts or re.search(r"[\0-\x1f\ud800-\udfff]", path):
         raise QueryError(
-            f"file path {path!r:.80} is empty, leads out of the run's folder or has control characters"
+            f"file path {path!r:.80} is empty, leads out of the run's folder, has control characters or is not valid unicode"
         )
     if len(whole.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > _MAX_PART_BYTES for part in parts):
         raise QueryError(

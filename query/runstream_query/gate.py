@@ -263,6 +263,11 @@ def error_answer(request: Request, error: Exception) -> Response:
         )
     if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
         return problem(400, "Bad Request", "a parameter holds a character the database cannot hold (NUL)")
+    if isinstance(error, (asyncpg.DataError, UnicodeEncodeError)):
+        log.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+        return problem(
+            400, "Bad Request", "a value is out of range or not valid unicode, so it cannot be stored"
+        )
     if isinstance(error, StoreFull):
         log.error("%s", error)
         return problem(HTTPStatus.INSUFFICIENT_STORAGE, "Insufficient Storage", str(error))

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from runstream_schemas.arrow import numbers, plain, restore_kinds
 from runstream_schemas.errors import StoreError
+from runstream_schemas.footer_seal import check_footer
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import Store
 
@@ -189,6 +190,7 @@ class ParquetFiles:
             if footer is not None:
                 self._footers.move_to_end(path)
                 return footer
+        check_footer(source, path)
         metadata = pq.read_metadata(source)
         footer = _Footer(
             metadata, [_group(metadata, number, layout) for number in range(metadata.num_row_groups)]

@@ -59,7 +59,7 @@ def path_problem(path: str) -> str | None:
     parts = path.split("/")
     if not path or any(part in ("", ".", "..") for part in parts):
         return "it is empty, absolute, or leads out of its folder"
-    if "\\" in path or re.search(r"[\0-\x1f\x7f]", path) or re.match(r"[A-Za-z]:", path):
+    if "\\" in path or re.search(r"[\0-\x1f\x7f]", path) or re.match(r".:", path):
         return "it has a backslash, a drive letter or control characters"
     try:
         size = len(path.encode())

@@ -28,6 +28,8 @@ from runstream_schemas.events import (
 from runstream_schemas.payload import build_points, decode_points, encode_points, read_index
 from runstream_schemas.series import Kind, SeriesKey
 
+from . import TIMES
+
 SOURCE = bytes(range(16))
 MEMORY = 256 << 20
 """Most bytes the refusal of a few hundred damaged bytes may take."""
@@ -82,14 +84,14 @@ def _damage(data: bytes, chance: random.Random) -> bytes:
     return bytes(damaged)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 * TIMES, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_event_or_refused(data: bytes) -> None:
     with contextlib.suppress(EventError):
         read_event(data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400 * TIMES, deadline=None)
 @given(st.sampled_from(EVENTS), st.integers(0, 2**32))
 def test_a_damaged_event_is_refused_or_the_same(event: bytes, seed: int) -> None:
     damaged = _damage(event, random.Random(seed))
@@ -97,7 +99,7 @@ def test_a_damaged_event_is_refused_or_the_same(event: bytes, seed: int) -> None
         assert encode_event(decode_event(damaged)) == event  # never another one
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800 * TIMES, deadline=None)
 @given(st.sampled_from(EVENTS), st.integers(0, 2**32))
 def test_a_body_that_is_wrong_under_a_right_checksum_is_read_or_refused(event: bytes, seed: int) -> None:
     version, kind, _, packed = msgpack.unpackb(event)
@@ -107,7 +109,7 @@ def test_a_body_that_is_wrong_under_a_right_checksum_is_read_or_refused(event: b
         read_event(envelope)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000 * TIMES, deadline=None)
 @given(st.sampled_from(PAYLOADS), st.integers(0, 2**32))
 def test_a_damaged_payload_is_read_or_refused(payload: bytes, seed: int) -> None:
     with contextlib.suppress(CorruptEvent):

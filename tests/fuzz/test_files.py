@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ntpath
 import os
+import posixpath
 import random
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runstream import segment, spool
 from runstream.collector import Collector
+from runstream.exceptions import UserErrorException
+from runstream.files import inside
 from runstream_consumers.row_groups import RowGroups
 from runstream_consumers.sorted_points import SourcePoints, sort_points
+from runstream_query.artifacts import check_path
 from runstream_query.parquet import METRICS, ParquetFiles
+from runstream_query.zip_stream import Member, zip_pieces
 from runstream_schemas.arrow import SCHEMAS
-from runstream_schemas.errors import StoreError
+from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.payload import build_points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
+from runstream_schemas.source_snapshot import path_problem
 from runstream_schemas.store import open_store
+from tests.fuzz import TIMES
 from tests.producers.reading import drain, logged, settings_for
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------
@@ -75,9 +86,9 @@ def test_damaged_pages_are_never_misread(place: tuple[ParquetFiles, Path, bytes]
         "note": 400,
     }
     footer = int.from_bytes(good[-8:-4], "little") + 8
-    chance = random.Random(5)
+    chance = random.Random(5 + TIMES)
     refused = 0
-    for number in range(300):
+    for number in range(300 * TIMES):
         damaged = bytearray(good)
         for _ in range(chance.randint(1, 3)):
             damaged[chance.randrange(4, len(good) - footer)] ^= 1 << chance.randrange(8)
@@ -87,24 +98,82 @@ def test_damaged_pages_are_never_misread(place: tuple[ParquetFiles, Path, bytes]
             assert _read(files, path) == whole  # the index of pages and the like is not read
         except StoreError:
             refused += 1
-    assert refused > 200
+    assert refused > 200 * TIMES
 
 
-def test_damaged_footers_and_cut_files_are_refused_or_read(place: tuple[ParquetFiles, Path, bytes]) -> None:
+def test_damaged_footers_and_cut_files_are_never_misread(place: tuple[ParquetFiles, Path, bytes]) -> None:
+    """Of a footer that is wrong pyarrow may end the process, and leave rows out whose range it says is another."""
     files, root, good = place
     (root / "metrics").mkdir(exist_ok=True)
+    (root / "metrics" / "whole.parquet").write_bytes(good)
+    whole = _read(files, "metrics/whole.parquet")
     footer = int.from_bytes(good[-8:-4], "little") + 8
-    chance = random.Random(6)
-    for number in range(300):
+    chance = random.Random(6 + TIMES)
+    refused = 0
+    for number in range(300 * TIMES):
         damaged = bytearray(good)
         if number % 3:
-            damaged[chance.randrange(len(good) - footer, len(good))] = chance.randrange(256)
+            damaged[chance.randrange(len(good) - footer - 8, len(good))] ^= 1 << chance.randrange(8)
         else:
             damaged = damaged[: chance.randrange(len(good))]
         path = f"metrics/footer-{number}.parquet"
         (root / path).write_bytes(bytes(damaged))
-        with contextlib.suppress(StoreError):
-            _read(files, path)
+        try:
+            assert _read(files, path) == whole  # only the mark of the checksum itself was hit
+        except StoreError:
+            refused += 1
+    assert refused > 280 * TIMES
+
+
+# --- names and zips --------------------------------------------------------------------------------------------------
+
+_NAMES = st.lists(
+    st.sampled_from(
+        ["..", ".", "/", "\\", "a", "C:", "~", "%2e", "\0", "\n", "\x1b", " ", "ü", "\ud800", "\u202e", "\u2215", ":x",
+         "con", "nul", ".part-", "x" * 239, "*", "-rf", "$(id)", "`id`", "'", '"', "<b>", "&"]
+    ),
+    max_size=8,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=500 * TIMES, deadline=None)
+@given(st.one_of(_NAMES, st.text(max_size=40)))
+def test_no_name_leads_out_of_its_folder(name: str) -> None:
+    root = "/root/of/all"
+    with contextlib.suppress(QueryError):
+        path = check_path(name)
+        assert posixpath.normpath(f"{root}/{path}").startswith(root + "/")
+        assert ntpath.normpath(f"C:\\store\\{path}").lower().startswith("c:\\store\\")
+        assert path == check_path(path)
+    if path_problem(name) is None:
+        assert posixpath.normpath(posixpath.join(root, name)).startswith(root + "/")
+        assert ntpath.normpath(ntpath.join("D:\\store", name)).lower().startswith("d:\\store\\")
+    with contextlib.suppress(UserErrorException):
+        assert posixpath.normpath(inside(Path(root), name)).startswith(root + "/")
+
+
+def test_any_names_in_a_zip_come_out_below_its_folder(tmp_path: Path) -> None:
+    store = open_store(Settings.load({}, store=str(tmp_path / "store"), home=str(tmp_path)))
+    with store.create("one") as file:
+        file.stream.write(b"content")
+    names: set[str] = set()
+
+    @settings(max_examples=100 * TIMES, deadline=None, database=None)
+    @given(_NAMES)
+    def collect(name: str) -> None:
+        with contextlib.suppress(QueryError):
+            names.add(check_path(name))
+
+    collect()
+    assert names
+    packed = b"".join(zip_pieces(store, [Member(name, "one", 7) for name in sorted(names)]))
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert set(archive.namelist()) == names
+        for member in archive.namelist():
+            assert os.path.realpath(tmp_path / "out" / member).startswith(
+                f"{os.path.realpath(tmp_path)}/out/"
+            )
+            assert archive.read(member) == b"content"
 
 
 # --- the spool -------------------------------------------------------------------------------------------------------
@@ -144,7 +213,7 @@ def _damaged_spool(
 def test_pages_lost_to_a_power_cut_leave_holes_and_no_wrong_value(
     written: tuple[Path, dict[Any, list[Any]]], tmp_path: Path
 ) -> None:
-    chance = random.Random(7)
+    chance = random.Random(7 + TIMES)
 
     def lose(segments: list[Path]) -> None:
         path = chance.choice(segments)
@@ -153,7 +222,7 @@ def test_pages_lost_to_a_power_cut_leave_holes_and_no_wrong_value(
             file.seek(at)
             file.write(b"\0" * min(4096, path.stat().st_size - at))
 
-    for number in range(25):
+    for number in range(25 * TIMES):
         found = _damaged_spool(written, tmp_path, number, lose)
         for series, values in found.items():
             whole = iter(written[1][series])
@@ -163,7 +232,7 @@ def test_pages_lost_to_a_power_cut_leave_holes_and_no_wrong_value(
 def test_garbage_in_segments_never_stops_the_reader(
     written: tuple[Path, dict[Any, list[Any]]], tmp_path: Path
 ) -> None:
-    chance = random.Random(8)
+    chance = random.Random(8 + TIMES)
 
     def spoil(segments: list[Path]) -> None:
         path = chance.choice(segments)
@@ -181,5 +250,5 @@ def test_garbage_in_segments_never_stops_the_reader(
                 file.seek(at)
                 file.write(os.urandom(1))
 
-    for number in range(25):
+    for number in range(25 * TIMES):
         _damaged_spool(written, tmp_path, number, spoil)

@@ -132,6 +132,70 @@ async def test_bodies_that_blow_up(http: httpx.AsyncClient) -> None:
         assert (path, status) == (path, 413)
 
 
+async def test_texts_that_are_none(http: httpx.AsyncClient, database: Any) -> None:
+    """JSON can hold halves of characters, NUL, numbers beyond all measure and the wrong kinds where a text is expected."""
+    key = await database.add_run("r")
+    await database.add_summary(key, "loss")
+    for value in ("\ud800", "a\0b", 10**400, {"a": "\ud800"}):
+        for method, path, body in (
+            ("PATCH", "/api/v1/runs/r", {"display_name": value}),
+            ("PATCH", "/api/v1/runs/r", {"description": value}),
+            ("PATCH", "/api/v1/runs/r", {"tags": {"set": {"k": value}}}),
+            ("PATCH", "/api/v1/runs/r", {"tags": {"set": {str(value): "v"}}}),
+            ("PATCH", "/api/v1/runs/r", {"tags": {"remove": [value]}}),
+            ("PATCH", "/api/v1/runs", {"runs": [value], "changes": {"archived": True}}),
+            ("POST", "/api/v1/runs/cancel", {"runs": [value]}),
+            ("POST", "/api/v1/runs/delete", {"runs": [value]}),
+            ("POST", "/api/v1/views", {"page": "runs", "name": value, "state": {}}),
+            ("POST", "/api/v1/views", {"page": value, "state": {"a": value}}),
+            ("POST", "/api/v1/tokens", {"name": value, "role": "read"}),
+            ("POST", "/api/v1/tokens", {"name": "n", "role": value, "days": value, "workspace": value}),
+            ("POST", "/api/v1/sql", {"query": value}),
+            ("PUT", "/api/v1/workspaces/w", {"description": value}),
+            ("PUT", "/api/v1/workspaces/w", {"tags": {"k": value}}),
+            ("PATCH", "/api/v1/experiments/e", {"description": value}),
+            ("PATCH", "/api/v1/experiments/e", {"tags": {"k": value}, "remove_tags": [value]}),
+            ("POST", "/api/v1/environments", {"name": value, "document": {}}),
+            ("POST", "/api/v1/environments", {"name": "e", "version": value, "document": {"x": value}}),
+            ("PUT", "/api/v1/environment-labels", {"name": "e", "version": "1", "labels": [value]}),
+            (
+                "POST",
+                "/api/v1/models",
+                {"name": "m", "token": str(uuid.uuid4()), "run_id": value, "path": "x"},
+            ),
+            (
+                "POST",
+                "/api/v1/models",
+                {"name": "m", "token": str(uuid.uuid4()), "run_id": "r", "path": value},
+            ),
+            (
+                "POST",
+                "/api/v1/models",
+                {"name": "m", "token": str(uuid.uuid4()), "files": [{"path": value, "sha256": "0" * 64}]},
+            ),
+            (
+                "POST",
+                "/api/v1/models",
+                {"name": "m", "token": value, "description": value, "details": {"x": value}},
+            ),
+            (
+                "PUT",
+                "/api/v1/snapshots/" + "0" * 64,
+                {"files": [{"path": value, "size": 1, "sha256": "0" * 64}]},
+            ),
+            (
+                "PUT",
+                "/api/v1/snapshots/" + "0" * 64,
+                {"files": [{"path": "a", "size": value, "sha256": value}]},
+            ),
+        ):
+            answer = await http.request(
+                method, path, content=json.dumps(body), headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code < 500, (method, path, str(body)[:100], answer.text[:300])
+        assert (await http.get("/api/v1/runs?limit=1")).status_code == 200
+
+
 async def test_sql_injection_through_every_parameter(http: httpx.AsyncClient, database: Any) -> None:
     key = await database.add_run("r")
     await database.add_summary(key, "loss")

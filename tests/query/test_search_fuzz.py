@@ -8,9 +8,12 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fuzz import TIMES
 
-from runstream_query.runs import Order, list_runs
+from runstream_query.run_filter import Order
+from runstream_query.runs import list_runs
 from runstream_query.search import search
+from runstream_query.sql_statement import VIEWS, check_statement
 from runstream_schemas.errors import QueryError
 
 PIECES = [
@@ -22,17 +25,17 @@ _QUERIES = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max
 
 
 @given(_QUERIES)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500 * TIMES, deadline=None)
 def test_any_text_is_understood_or_refused(text: str) -> None:
     with contextlib.suppress(QueryError):
         search(text)
 
 
 async def test_what_is_understood_can_be_asked(database: Any) -> None:
-    chance = random.Random(9)
+    chance = random.Random(9 + TIMES)
     asked = 0
     async with database.pool.acquire() as connection:
-        for _ in range(400):
+        for _ in range(400 * TIMES):
             text = "".join(chance.choice(PIECES) for _ in range(chance.randint(1, 8)))
             try:
                 wanted = search(text)
@@ -41,3 +44,18 @@ async def test_what_is_understood_can_be_asked(database: Any) -> None:
             await list_runs(connection, wanted, order=Order.parse("-start_time"), limit=5)
             asked += 1
     assert asked > 50
+
+
+SQL = [
+    "select", "from", "with", "a as", "(", ")", "copy", "to", "'x.csv'", "metrics", "runs", "explain", "analyze", "/*",
+    "*/", "--", "\n", ";", "insert into", "values (1)", "read_text", "('/etc/passwd')", "query", "union all", "recursive",
+    "*", ",", "1", "pivot", "on", "using", "describe", "summarize", "'", '"', "$$", "\0", "ü", "materialized", "lateral",
+    "set", "=", "[", "{", "::",
+]  # fmt: skip
+
+
+@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(SQL), max_size=14).map(" ".join)))
+@settings(max_examples=300 * TIMES, deadline=None)
+def test_any_statement_is_a_reading_one_or_refused(text: str) -> None:
+    with contextlib.suppress(QueryError):
+        assert check_statement(text).views <= set(VIEWS)
