@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .conda_dependencies import DEFAULT_FILE, CondaDependencies
+from .data.data_reference import reference_documents
 from .environment import Environment
 from .environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from .exceptions import UserErrorException
@@ -179,7 +180,7 @@ class RunConfiguration:
                 "workerCount": self.tensorflow.worker_count,
                 "parameterServerCount": self.tensorflow.parameter_server_count,
             },
-            "dataReferences": self.data_references,
+            "dataReferences": reference_documents(self.data_references),
             "data": self.data,
             "outputData": self.output_data,
         }

@@ -21,6 +21,7 @@ from .compute.local import LEAST_RUNS
 from .compute.places import places_taken
 from .compute.queue import Entry, enqueue, ensure_runner, entries
 from .compute.registry import LOCAL, TargetRecord, opener, targets
+from .data.data_reference import reference_variables
 from .data.dataset_consumption_config import input_variables
 from .environment_build import check_buildable
 from .exceptions import (
@@ -109,6 +110,7 @@ def submit(
         variables={
             **{str(key): str(value) for key, value in wish.environment_variables.items()},
             **input_variables(wish.arguments),
+            **reference_variables(experiment.workspace, wish.data_references),
         },
         framework=wish.framework,
         communicator=wish.communicator,

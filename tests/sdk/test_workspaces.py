@@ -13,6 +13,7 @@ from runstream.core import (
     Datastore,
     Environment,
     Experiment,
+    RunConfiguration,
     ScriptRunConfig,
     Workspace,
 )
@@ -185,13 +186,14 @@ def test_a_script_finds_its_datasets(experiment: Experiment, tmp_path: Path) -> 
     project.mkdir()
     (tmp_path / "rows.csv").write_text("x\n1\n2\n")
     (project / "train.py").write_text(
-        "import sys\n"
+        "import os, sys\n"
         "from runstream.core import Dataset, Run\n"
         "run = Run.get_context()\n"
         "found = run.input_datasets\n"
         "run.log('rows', len(found['rows'].to_pandas_dataframe()))\n"
         "run.log('text', open(found['files']).read())\n"
         "run.log('same', sys.argv[2] == found['files'])\n"
+        "run.log_list('data', os.listdir(os.environ['AZUREML_DATAREFERENCE_data']))\n"
         "run.log('name', Dataset.get_by_id(run.experiment.workspace, sys.argv[1]).name)\n"
     )
     table = Dataset.Tabular.from_delimited_files(tmp_path / "rows.csv").register(
@@ -199,9 +201,23 @@ def test_a_script_finds_its_datasets(experiment: Experiment, tmp_path: Path) -> 
     )
     files = Dataset.File.from_files(tmp_path / "rows.csv")
     arguments = [table.as_named_input("rows"), files.as_named_input("files").as_mount()]
-    run = experiment.submit(ScriptRunConfig(str(project), "train.py", arguments))
+    config = ScriptRunConfig(str(project), "train.py", arguments)
+    store = experiment.workspace.get_default_datastore()
+    store.upload_files([str(tmp_path / "rows.csv")], target_path="kept", show_progress=False)
+    config.run_config.data_references = {"data": store.path("kept").as_mount().to_config()}
+    config.run_config.save(tmp_path, "kept")
+    config.run_config = RunConfiguration.load(tmp_path, "kept")
+    run = experiment.submit(config)
     run.wait_for_completion()
-    assert run.get_metrics() == {"rows": 2, "text": "x\n1\n2\n", "same": True, "name": "table"}
+    assert run.get_metrics() == {
+        "rows": 2, "text": "x\n1\n2\n", "same": True, "data": "rows.csv", "name": "table",
+    }  # fmt: skip
+    assert run.get_details()["runDefinition"]["dataReferences"]["data"]["pathOnDataStore"] == "kept"
+    config.run_config.data_references = {"data": "kept"}
+    with pytest.raises(
+        UserErrorException, match=r"data_references\['data'\]: expected DataReference.to_config"
+    ):
+        experiment.submit(config)
 
 
 def test_a_cluster_a_script_creates_is_a_queue_here(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..cloud_services import ContainerRegistry
 from ..conda_dependencies import CondaDependencies
+from ..data.data_reference import DataReferenceConfiguration
 from ..environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from ..run_configuration import (
     DockerConfiguration,
@@ -19,6 +20,7 @@ __all__ = [
     "DEFAULT_GPU_IMAGE",
     "CondaDependencies",
     "ContainerRegistry",
+    "DataReferenceConfiguration",
     "DockerConfiguration",
     "HistoryConfiguration",
     "MpiConfiguration",

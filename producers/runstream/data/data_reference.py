@@ -3,13 +3,53 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..exceptions import UserErrorException
+
 if TYPE_CHECKING:
     from ..datastore import Datastore
+    from ..workspace import Workspace
 
-__all__ = ["DataReference"]
+__all__ = ["DataReference", "DataReferenceConfiguration"]
+
+_KEYS = {
+    "dataStoreName": "datastore_name",
+    "mode": "mode",
+    "pathOnDataStore": "path_on_datastore",
+    "pathOnCompute": "path_on_compute",
+    "overwrite": "overwrite",
+}
+
+
+@dataclass(slots=True)
+class DataReferenceConfiguration:
+    """Data of a datastore in a run configuration: `run_config.data_references[name]`.
+
+    The script finds its path in the variable `AZUREML_DATAREFERENCE_<name>`.
+
+    Attributes:
+        datastore_name: where it lies; None: the workspace's default datastore.
+        mode: `mount`, `download` or `upload`: kept; the data is on this machine already.
+        path_on_datastore: path in the datastore; None: all of it.
+        path_on_compute: kept.
+        overwrite: kept.
+
+    Source: `azureml.core.runconfig.DataReferenceConfiguration`.
+    """
+
+    datastore_name: str | None = None
+    mode: str = "mount"
+    path_on_datastore: str | None = None
+    path_on_compute: str | None = None
+    overwrite: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """As run configurations are written."""
+        return {key: getattr(self, name) for key, name in _KEYS.items()}
 
 
 class DataReference:
@@ -65,6 +105,12 @@ class DataReference:
         """The same, to be written; in place, for it is on this machine."""
         return self._changed(mode="upload", path_on_compute=path_on_compute, overwrite=overwrite)
 
+    def to_config(self) -> DataReferenceConfiguration:
+        """The same for `run_config.data_references`."""
+        return DataReferenceConfiguration(
+            self.datastore.name, self.mode, self.path_on_datastore, self.path_on_compute, self.overwrite
+        )
+
     def local_path(self) -> Path:
         """Where it is on this machine. Not in the reproduced API.
 
@@ -87,3 +133,40 @@ class DataReference:
 
     def __repr__(self) -> str:
         return f"DataReference({self.datastore.name!r}, {self.path_on_datastore!r}, mode={self.mode!r})"
+
+
+def reference_documents(references: Mapping[str, Any]) -> dict[str, Any]:
+    """The data references of a run configuration as they are written.
+
+    Raises:
+        UserErrorException: something else among them.
+    """
+    return {name: _configuration(name, value).document() for name, value in references.items()}
+
+
+def reference_variables(workspace: Workspace, references: Mapping[str, Any]) -> dict[str, str]:
+    """The variables that tell a script where the data of its run configuration lies.
+
+    Raises:
+        UserErrorException: something else among them, or a path that leads out of its datastore.
+    """
+    from ..datastore import Datastore
+
+    found = {}
+    for name, value in references.items():
+        config = _configuration(name, value)
+        store = Datastore(workspace, config.datastore_name)
+        found[f"AZUREML_DATAREFERENCE_{name}"] = str(store._inside(config.path_on_datastore))
+    return found
+
+
+def _configuration(name: str, value: Any) -> DataReferenceConfiguration:
+    if isinstance(value, DataReference):
+        return value.to_config()
+    if isinstance(value, Mapping):
+        return DataReferenceConfiguration(**{_KEYS[key]: value[key] for key in _KEYS if key in value})
+    if isinstance(value, DataReferenceConfiguration):
+        return value
+    raise UserErrorException(
+        f"data_references[{name!r}]: expected DataReference.to_config(), got {type(value).__name__}"
+    )
