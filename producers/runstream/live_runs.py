@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,8 @@ class LiveRun:
 
     def __del__(self) -> None:
         self.writer.close()
+        if sys.is_finalizing():  # nobody will ask, and modules are being taken apart
+            return
         if left := self.unconfirmed():
             _left.setdefault(self.settings, {}).update(left)
         for key in self.writer.positions():
