@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .unsupported import COMMANDS, ROOT, instead_of, offered, refusals, working_methods
+from .unsupported import COMMANDS, ROOT, curated, instead_of, offered, refusals, working_methods
 
 TARGET = "runstream"
 _MODULE_READERS = frozenset({"__import__", "import_module", "importorskip", "find_spec", "patch"})
@@ -263,6 +263,10 @@ class _Visitor(ast.NodeVisitor):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in _MODULE_READERS and node.args:
             self._string(node.args[0])
+        if name == "get":
+            for given in (*node.args, *(keyword.value for keyword in node.keywords)):
+                if isinstance(given, ast.Constant) and (instead := curated(given.value)):
+                    self._report(str(given.value), instead, given.lineno)
         self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> None:
@@ -363,7 +367,7 @@ def _notebook(found: Migration) -> None:
     )
     for number, cell, source in sources:
         found.findings += _of_cell(found.path, _text(cell), number)
-        if ROOT not in source:
+        if ROOT not in source and _parsed(source) is None:
             continue
         try:
             # A script that a cell writes to a file is a program of its own.

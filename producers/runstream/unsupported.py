@@ -58,6 +58,20 @@ COMMANDS: dict[str, str] = {
 """Commands in shell scripts; the longest that fits counts."""
 
 
+CURATED = 'Environment.get(workspace, "AzureML-...")'
+"""How scripts ask for the environments Azure keeps ready."""
+
+_CURATED_INSTEAD = (
+    "Azure's ready-made environments are not here: Environment.from_pip_requirements or from_conda_specification describes "
+    "one; without any the script runs with the Python that submits it"
+)
+
+
+def curated(name: object) -> str | None:
+    """What to do instead of an environment of Azure, asked for by its name; None for other names."""
+    return _CURATED_INSTEAD if isinstance(name, str) and name.startswith("AzureML-") else None
+
+
 def offered(module: str) -> bool:
     """Whether runstream has a module of the original, by its original name."""
     if module == ROOT:
@@ -140,4 +154,5 @@ def _modules() -> Iterator[str]:
 
 def table() -> dict[str, str]:
     """All of it, for people: what it is called, and what to do instead."""
-    return {**{f"{module}.*": text for module, text in MODULES.items()}, **refusals(), **COMMANDS}
+    modules = {f"{module}.*": text for module, text in MODULES.items()}
+    return {**modules, **refusals(), CURATED: _CURATED_INSTEAD, **COMMANDS}

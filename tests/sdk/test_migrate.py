@@ -73,6 +73,7 @@ def test_all_else_stays(source: str) -> None:
         ("from azureml.train.automl import AutoMLConfig", "azureml.train.automl.AutoMLConfig", (1,)),
         ("import azureml.core\nazureml.core.Webservice", "azureml.core.Webservice", (2,)),
         ("data.to_spark_dataframe()", "TabularDataset.to_spark_dataframe", (1,)),
+        ("e = Environment.get(\n  ws, name='AzureML-Minimal')", "AzureML-Minimal", (2,)),
         ("from azureml.core import NoSuchThing", "azureml.core.NoSuchThing", (1,)),
     ],
 )
@@ -163,6 +164,8 @@ def test_what_a_notebook_writes_is_a_file_of_its_own(tmp_path: Path) -> None:
         "%%writefile notes.md\nimport azureml.core",
         "%%file conda_env.yml\n- pip:\n  - azureml-sdk",
         "%%bash\npip install -q azureml-core\naz ml run list",
+        "data.to_spark_dataframe()",
+        "1 +",
     ]
     path = tmp_path / "a.ipynb"
     path.write_text(json.dumps(notebook(*cells)))
@@ -170,12 +173,13 @@ def test_what_a_notebook_writes_is_a_file_of_its_own(tmp_path: Path) -> None:
     after = ["".join(cell["source"]) for cell in json.loads(found.after)["cells"][1:]]
     assert after[1] == "%%writefile $folder/train.py\n\nimport runstream.core\nprint(runstream.core.VERSION)"
     assert after[2] == "%%writefile -a 'more train.py'\nfrom runstream.core import Webservice\n"
-    assert [after[n] for n in (0, 3, 4, 5, 6)] == [cells[n] for n in (0, 3, 4, 5, 6)]
+    assert [after[n] for n in (0, 3, 4, 5, 6, 7, 8)] == [cells[n] for n in (0, 3, 4, 5, 6, 7, 8)]
     assert [(one.cell, one.lines, one.name) for one in found.findings] == [
         (4, (2,), "azureml.core.Webservice"),
         (7, (3,), "azureml-sdk"),
         (8, (2,), "azureml-core"),
         (8, (3,), "az ml"),
+        (9, (1,), "TabularDataset.to_spark_dataframe"),
     ]
 
 
