@@ -367,7 +367,7 @@ def _notebook(found: Migration) -> None:
     )
     for number, cell, source in sources:
         found.findings += _of_cell(found.path, _text(cell), number)
-        if ROOT not in source and _parsed(source) is None:
+        if not source.strip() or (ROOT not in source and _parsed(source) is None):
             continue
         try:
             # A script that a cell writes to a file is a program of its own.
