@@ -10,6 +10,7 @@ from typing import Any
 _TAIL_BYTES = 64 << 10
 _MOST_MESSAGE = 3000
 _RAISED = re.compile(r"([A-Za-z_][\w.]*)(?:: (.*))?")
+_UNREADABLE = re.compile(r"(SyntaxError|IndentationError|TabError): (.*)")
 
 
 def error_of(status: int, log: Path) -> dict[str, Any]:
@@ -25,7 +26,8 @@ def error_of(status: int, log: Path) -> dict[str, Any]:
         except ValueError:
             name = "signal"
         return _body(f"User program was killed by {name} ({-status})")
-    if raised := _last_traceback(log):
+    # Python ends with 1 after an exception; with another status the script said so itself, whatever it printed before.
+    if status == 1 and (raised := _last_traceback(log)):
         return _body(f"User program failed with {raised[0]}: {raised[1]}")
     return _body(f"User program failed with SystemExit: {status}")
 
@@ -45,8 +47,9 @@ def _last_traceback(log: Path) -> tuple[str, str] | None:
     heads = [
         place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last):")
     ]
-    if not heads:
-        return None
+    if not heads:  # of a script that cannot even be compiled there is none
+        found = _UNREADABLE.fullmatch(lines[-1]) if lines else None
+        return (found[1], found[2]) if found else None
     for place in range(heads[-1] + 1, len(lines)):
         line = lines[place]
         if line and not line[0].isspace():

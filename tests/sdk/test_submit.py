@@ -31,6 +31,7 @@ from runstream.exceptions import (
 )
 from runstream.job import run_directory
 from runstream.requirements_file import content_of, read_requirements
+from runstream.script_outcome import error_of
 from runstream.source_folder import IgnoreRules, copy_source
 
 from .conftest import environment
@@ -174,6 +175,24 @@ def test_a_failing_script_keeps_its_files_and_metrics(
     assert details["error"] == {"error": {"code": "UserError", "message": message}}
     assert text(run, "outputs/part", tmp_path) == "half"
     until(lambda: run.get_metrics() == {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("status", "log", "message"),
+    [
+        (
+            1,
+            '  File "train.py", line 1\n    def (:\nSyntaxError: invalid syntax\n',
+            "SyntaxError: invalid syntax",
+        ),
+        (3, "Traceback (most recent call last):\nValueError: dealt with\ngoing on\n", "SystemExit: 3"),
+        (1, "SyntaxError is a word\nno more\n", "SystemExit: 1"),
+        (1, "", "SystemExit: 1"),
+    ],
+)
+def test_why_a_script_failed(tmp_path: Path, status: int, log: str, message: str) -> None:
+    (tmp_path / "log").write_text(log)
+    assert error_of(status, tmp_path / "log")["message"] == f"User program failed with {message}"
 
 
 def test_fail_and_with_inside_the_script_leave_the_outcome_to_its_end(
