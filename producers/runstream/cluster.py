@@ -128,8 +128,9 @@ class _Cluster:
 
     async def _announce(self, stop: asyncio.Event, on_ready: Callable[[ServiceInfo], None] | None) -> None:
         host = self.settings.host
-        shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104
-        url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.settings.port}"
+        shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - shown, not bound
+        scheme = "https" if self.settings.tls_cert_file else "http"
+        url = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{self.settings.port}"
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         while not await asyncio.to_thread(answers, url, "/readyz", 1.0):
             if stop.is_set():

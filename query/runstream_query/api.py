@@ -376,9 +376,6 @@ async def _serve(
     on_ready: Callable[[str], None] | None,
 ) -> None:
     host, port = listener.getsockname()[:2]
-    if not server.settings.database_pgbouncer:
-        server.notifications = Notifications(server.settings)
-        await server.notifications.start()
     app = create_app(server, token=token, local_only=ip_address(host).is_loopback)
     config = uvicorn.Config(
         app,
@@ -389,7 +386,18 @@ async def _serve(
         timeout_graceful_shutdown=3,
         timeout_keep_alive=75,
         server_header=False,
+        ssl_certfile=server.settings.tls_cert_file or None,
+        ssl_keyfile=server.settings.tls_key_file or None,
     )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        raise ServiceError(
+            f"RUNSTREAM_TLS_CERT_FILE={server.settings.tls_cert_file!r} and its key cannot be used ({error})"
+        ) from None
+    if not server.settings.database_pgbouncer:
+        server.notifications = Notifications(server.settings)
+        await server.notifications.start()
     http = _QuietServer(config)
     serving = asyncio.create_task(http.serve(sockets=[listener]), name="runstream-http")
     stopping = asyncio.create_task(stop.wait())
@@ -397,7 +405,7 @@ async def _serve(
         while not http.started and not serving.done():
             await asyncio.sleep(0.005)
         if http.started and on_ready is not None:
-            on_ready(f"http://{_shown(host)}:{port}")
+            on_ready(f"{'https' if config.is_ssl else 'http'}://{_shown(host)}:{port}")
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()

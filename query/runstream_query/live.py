@@ -29,6 +29,9 @@ HEARTBEAT = 15.0
 FIRST_PAUSE, PAUSE_PER_STREAM, LONGEST_PAUSE = 0.03, 0.001, 0.25
 """Seconds in which changes are put together into one event: more of them the more streams there are."""
 
+MOST_STREAMS = 5000
+"""Open streams of one server."""
+
 _open_streams: set[int] = set()
 
 Changes = dict[str, list[str] | None]
@@ -93,6 +96,8 @@ async def events(request: Request) -> Response:
         return problem(
             503, "Service Unavailable", "this server cannot listen to the database (PgBouncer); poll instead"
         )
+    if len(_open_streams) >= MOST_STREAMS:
+        return problem(503, "Service Unavailable", f"{MOST_STREAMS} streams are open already; poll instead")
     only = frozenset(request.query_params.getlist("run"))
     after = request.headers.get("last-event-id") or request.query_params.get("after") or ""
     workspace = grant_of(request).workspace

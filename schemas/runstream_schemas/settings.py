@@ -83,6 +83,8 @@ class Settings:
 
     host: str = _doc("Address the HTTP server listens on", "127.0.0.1")
     port: int = _doc("Port of the HTTP server; 0: a free one, written to service.json", 0)
+    tls_cert_file: str = _doc("Certificate of the HTTP server, with its chain (PEM); empty: plain HTTP", "")
+    tls_key_file: str = _doc("Key of that certificate (PEM)", "")
     rate_limit: float = _doc(
         "Requests a second one token, or one address, may send to the HTTP server on average; 0: any number",
         0.0,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime
-import ipaddress
 import os
 import signal
 import socket
@@ -18,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from tests.certificates import certificate_of_localhost
 
 from runstream_consumers import kafka_server
 from runstream_consumers.kafka_server import KafkaServer, Security
@@ -183,38 +182,6 @@ def test_runs_in_the_foreground_until_terminated(tmp_path: Path) -> None:
         started = time.monotonic()
         assert process.wait(20) == 0
         assert time.monotonic() - started < 15
-
-
-def certificate_of_localhost(directory: Path) -> tuple[Path, Path]:
-    """A self-signed certificate: (the broker's key and chain, what a client trusts)."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    chain = certificate.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (directory / "broker.pem").write_bytes(private + chain)
-    (directory / "ca.pem").write_bytes(chain)
-    return directory / "broker.pem", directory / "ca.pem"
 
 
 async def test_users_and_tls_reach_the_client(tmp_path: Path) -> None:

@@ -6,16 +6,23 @@ import asyncio
 import gzip
 import io
 import json
+import ssl
 import urllib.parse
 import uuid
 import zipfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.certificates import certificate_of_localhost
 
+from runstream_query import live
+from runstream_query.api import run_server
 from runstream_query.openapi import document
+from runstream_schemas.errors import ServiceError
 
 from .test_api import serving
 from .test_openapi import TIMES
@@ -271,6 +278,13 @@ async def test_a_run_of_another_workspace_is_not_reached_by_a_detour(
     assert dict(record) == {"status": "Running", "display_name": None}
 
 
+async def test_streams_are_bounded(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST_STREAMS", 1)
+    async with http.stream("GET", "/api/v1/events") as first:
+        await anext(first.aiter_bytes())
+        assert (await http.get("/api/v1/events")).status_code == 503
+
+
 async def test_a_page_of_another_origin_changes_nothing_even_without_a_token(database: Any) -> None:
     async with serving(database) as client:
         new = "/api/v1/experiments/new"
@@ -322,3 +336,26 @@ async def test_names_in_a_zip_stay_in_its_folder(http: httpx.AsyncClient) -> Non
     for file in files:
         answer = await http.put("/api/v1/snapshots/" + "0" * 64, content=json.dumps({"files": [file]}))
         assert answer.status_code == 400
+
+
+async def test_what_goes_over_the_wire_is_encrypted(database: Any, tmp_path: Path) -> None:
+    certificate, authority = certificate_of_localhost(tmp_path)
+    encrypted = replace(database.settings, tls_cert_file=str(certificate), tls_key_file=str(certificate))
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(run_server(encrypted, stop, token=OWNER, on_ready=ready.set_result))
+    try:
+        url = await asyncio.wait_for(ready, 60)
+        assert url.startswith("https://")
+        context = ssl.create_default_context(cafile=str(authority))
+        async with httpx.AsyncClient(base_url=url, verify=context, timeout=60) as client:
+            answer = await client.get("/api/v1/runs", headers={"Authorization": f"Bearer {OWNER}"})
+            assert answer.status_code == 200
+        async with httpx.AsyncClient(base_url=url, timeout=60) as stranger:
+            with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                await stranger.get("/healthz")
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 60)
+    wrong = replace(encrypted, tls_cert_file="/nowhere.pem")
+    with pytest.raises(ServiceError, match=r"RUNSTREAM_TLS_CERT_FILE='/nowhere.pem'"):
+        await run_server(wrong, asyncio.Event())

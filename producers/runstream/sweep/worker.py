@@ -57,7 +57,7 @@ def main(descriptor: int, driver: int) -> None:
     try:
         sys.path[:], sys.argv[:], pickled = connection.recv()
         task: Task = pickle.loads(pickled)  # noqa: S301 - from our own driver
-        objective = pickle.loads(task.objective)  # noqa: S301
+        objective = pickle.loads(task.objective)  # noqa: S301 - as above
         while True:
             connection.send(_Trial(task, connection, connection.recv()).carry_out(objective))
     except (EOFError, ConnectionError, _Dismissed):
