@@ -25,8 +25,7 @@ from runstream_schemas.store import Store
 from . import queries
 from .hot import Chunk, fetch_chunks
 from .runs import Connection, from_json
-from .sql_processes import FileGone, SqlProcess, borrowed
-from .sql_worker import ANSWER
+from .sql_processes import ANSWER, FileGone, SqlProcess, borrowed
 from .vectors import Series, Vectors
 
 _TRIES = 3

@@ -20,8 +20,10 @@ from typing import Any
 from runstream_schemas.errors import QueryError, ServiceError
 from runstream_schemas.settings import Settings
 
-from .sql_worker import GRACE
-
+GRACE = 2.0
+"""Seconds after the end of its time at which a process ends itself, if nobody did before."""
+ANSWER = "answer.arrow"
+"""File of a statement's folder with its answer."""
 MOST_AT_ONCE = 4
 """Statements carried out at once; further ones wait, as long as a query may take."""
 IDLE_SECONDS = 60.0

@@ -27,12 +27,9 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
+from .sql_processes import ANSWER, GRACE
 from .sql_statement import check_statement, error_text
 
-GRACE = 2.0
-"""Seconds after the end of its time at which the process ends itself, if nobody did before."""
-ANSWER = "answer.arrow"
-"""File of the folder with the answer."""
 _DATA = 512 << 20  # what the libraries take themselves
 _ADDRESSES = 4 << 30  # what the libraries and their threads map without using it
 _NESTING = 20_000  # of a parsed statement
