@@ -79,14 +79,14 @@ export function setOwn(key: string, changes: { [K in keyof Own]: Own[K] | undefi
   for (const [name, value] of Object.entries(own)) if (value === undefined) delete own[name];
   if (Object.keys(own).length) all[key] = own as Own;
   else delete all[key];
-  setParams({ own: Object.keys(all).length ? JSON.stringify(all) : null }, push);
+  setParams({ own: Object.keys(all).length ? JSON.stringify(all) : null }, push || "drag");
 }
 
 const digits = (value: number) => String(Number(value.toPrecision(12)));
 
 /** Zoom; null: everything, and follow what comes. */
 export function setRange(from: number | null, to: number | null, push = true): void {
-  setParams({ from: from === null ? null : digits(from), to: to === null ? null : digits(to) }, push);
+  setParams({ from: from === null ? null : digits(from), to: to === null ? null : digits(to) }, push || (from !== null && "drag"));
 }
 
 export function setAxis(axis: Axis): void {
@@ -94,7 +94,7 @@ export function setAxis(axis: Axis): void {
 }
 
 export function setSmoothing(value: number, push = false): void {
-  setParams({ smooth: value > 0 ? String(Math.min(value, MOST_SMOOTHING)) : null }, push);
+  setParams({ smooth: value > 0 ? String(Math.min(value, MOST_SMOOTHING)) : null }, push || "drag");
 }
 
 export function toggleLog(): void {

@@ -68,8 +68,11 @@ export function stepView(back: boolean): boolean {
 
 export type Changes = Record<string, string | null>;
 
-/** Change parameters; null removes one (a bare address means defaults). `push`: a step that "back" undoes. */
-export function setParams(changes: Changes, push = false): void {
+/**
+ * Change parameters; null removes one (a bare address means defaults). `how`: true, a step that "back" undoes; "drag", one of
+ * many that follow one another, of which the address gets the last.
+ */
+export function setParams(changes: Changes, how: boolean | "drag" = false): void {
   const params = new URLSearchParams(untrack(() => route.params));
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === "") params.delete(name);
@@ -80,12 +83,13 @@ export function setParams(changes: Changes, push = false): void {
   if (address === here()) return;
   remember(Object.keys(changes).join());
   clearTimeout(writing);
-  if (push) {
-    unwritten = null; // "back" leads to what was shown before the drag
-    history.pushState(null, "", address);
-  } else {
+  if (how === "drag") {
     unwritten = address;
     writing = setTimeout(write, REST);
+  } else {
+    unwritten = null; // "back" leads to what was shown before the drag
+    if (how) history.pushState(null, "", address);
+    else history.replaceState(null, "", address);
   }
   route.params = params;
 }
