@@ -28,7 +28,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 @pytest.fixture
 def run(workspace: Workspace) -> Run:
-    return Experiment(workspace, "offline").start_logging()
+    return Experiment(workspace, "offline").start_logging(snapshot_directory=None)
 
 
 def test_a_run_starts_logs_and_ends(run: Run, tmp_path: Path) -> None:
