@@ -161,7 +161,7 @@ def open_home(settings: Settings, *, create: bool = True, mounts: str | None = N
     _check_layout(home, create=create)
     if create:
         for path in (home.spool, home.log):
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return home
 
 

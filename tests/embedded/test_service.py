@@ -8,11 +8,13 @@ import os
 import pwd
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +43,11 @@ def test_up_status_down(shell: Shell) -> None:
     assert status["status"] == "up"
     assert status["home"] == str(shell.root)
     assert "already up" in shell.run("up").stdout
+    address = urllib.parse.urlsplit(status["url"])
+    assert address.hostname == "127.0.0.1"
+    with pytest.raises(OSError):  # not even another address of loopback is listened on
+        socket.create_connection(("127.0.0.2", address.port or 0), timeout=60)
+    assert stat.S_IMODE((shell.root / "spool").stat().st_mode) == 0o700
     postgres = postgres_of(shell)
     assert shell.lives(postgres)
     assert "down" in shell.run("down").stdout
