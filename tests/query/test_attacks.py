@@ -31,6 +31,8 @@ OWNER = "the-token-of-this-server"
 DEEP = b'{"query":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
 INJECTIONS = (
     "'; drop table runs; --",
+    "\0",
+    "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
     "' or '1'='1",
     '" or 1=1 --',
     "\\'; select pg_sleep(60); --",
@@ -38,8 +40,6 @@ INJECTIONS = (
     "%",
     "../../../../etc/passwd",
     "..%2f..%2fetc%2fpasswd",
-    "\0",
-    "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
     "<script>alert(1)</script>",
     "x" * 5000,
     "-1",
@@ -207,7 +207,7 @@ async def test_sql_injection_through_every_parameter(http: httpx.AsyncClient, da
     key = await database.add_run("r")
     await database.add_summary(key, "loss")
     tried = 0
-    injections = INJECTIONS[:: 1 if TIMES > 1 else 5]
+    injections = INJECTIONS if TIMES > 1 else INJECTIONS[:3]
     for template, operations in document()["paths"].items():
         for method, operation in operations.items():
             if template in QUIET or not isinstance(operation, dict):
