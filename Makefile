@@ -54,7 +54,7 @@ bench-quick:  ## Compare ratios to plain reference work with the committed ones 
 	@$(DEV)
 	$(PY) -m bench.quick $(ARGS)
 
-chaos:  ## Kill and stop everything at random, then count what is there (SECONDS=60 SEED=1 KAFKA=1 NETWORK=1 TOPICS=1 DISK=1)
+chaos:  ## Kill and stop everything at random, then count what is there (SECONDS=60 SEED=1; one kind: KAFKA=1, NETWORK=1 ...)
 	@$(DEV)
 	$(PY) -m tests.chaos.nemesis --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(KAFKA),--kafka) $(if $(NETWORK),--network) $(if $(TOPICS),--topics) $(if $(DISK),--disk)
 

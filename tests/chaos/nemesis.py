@@ -1,6 +1,7 @@
 """Kills, stops and hinders the processes of a home at random, by a seed; then checks that all that was logged is there once.
 
-`python -m tests.chaos.nemesis --seconds 60 --seed 1 [--kafka] [--network] [--disk] [--topics]` runs it by hand:
+`python -m tests.chaos.nemesis --seconds 60 --seed 1 [--kafka] [--network] [--disk] [--topics]` runs it by hand; without a
+kind, one trial of each:
 
 - always: kill -9, stop and continue every process, all at once too; clocks that jump; a reader at random moments;
 - kafka: also the broker and each role, more consumers, records delivered again in another order;
@@ -434,13 +435,27 @@ def run_trial(seconds: float, seed: int, faults: AbstractSet[str] = frozenset())
         trial.end()
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=60)
+def main() -> None:
+    """One trial with the faults that are asked for, or one of each kind."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.nemesis")
+    parser.add_argument("--seconds", type=float, default=60, help="of harm, in each trial")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     for fault in FAULTS:
         parser.add_argument(f"--{fault}", action="store_true")
     options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    counts = run_trial(options.seconds, options.seed, {fault for fault in FAULTS if getattr(options, fault)})
-    print(f"{len(counts)} runs, {sum(counts.values())} values of each series, each there exactly once")
+    asked = {fault for fault in FAULTS if getattr(options, fault)}
+    trials = [asked] if asked else [set(), {"kafka"}, {"network"}, {"topics"}, {"disk"}]
+    for faults in trials:
+        name = " ".join(sorted(faults)) or "embedded"
+        if "disk" in faults and os.geteuid() != 0:
+            print(f"{name}: left out, only root can mount a small disk")
+            continue
+        print(f"{name}: seed {options.seed}", flush=True)
+        counts = run_trial(options.seconds, options.seed, faults)
+        print(
+            f"{name}: {len(counts)} runs, {sum(counts.values())} values of each series, each there exactly once"
+        )
+
+
+if __name__ == "__main__":
+    main()

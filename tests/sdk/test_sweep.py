@@ -67,6 +67,28 @@ def test_a_grid_in_processes(experiment: Experiment) -> None:
     assert failed.get_details()["error"]["error"]["message"] == "User program failed with ValueError: three"
 
 
+def test_so_many_trials_run_at_once_and_no_more(experiment: Experiment, tmp_path: Path) -> None:
+    def objective(run: Run, x: int) -> float:
+        mine = tmp_path / f"running-{x}"
+        mine.touch()
+        others = 0
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            others = max(others, len(list(tmp_path.glob("running-*"))))
+            if (
+                others >= 2 and time.monotonic() > deadline - 19.7
+            ):  # a third one would have had the time to begin
+                break
+            time.sleep(0.01)
+        mine.unlink()
+        return float(others)
+
+    found = sweep.run(
+        experiment, objective, {"x": [1, 2, 3, 4]}, metric="at_once", method="grid", concurrency=2
+    )
+    assert max(trial.value or 0.0 for trial in found.trials) == 2.0
+
+
 def test_a_trial_is_stopped_by_the_median(experiment: Experiment) -> None:
     def objective(run: Run, level: float) -> None:
         for step in range(20):
