@@ -23,7 +23,7 @@ from .result import Measured, Result, comparison
 RUNS = (1, 10, 100, 1_000, 10_000)
 SERIES = (1, 10, 100, 1_000, 10_000)
 POINTS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
-SECONDS = {"runs": 110.0, "series": 60.0, "points": 130.0}
+SECONDS = {"runs": 110.0, "series": 60.0, "points": 420.0}
 """Bound of each of the three; no level begins that would probably end later."""
 
 POINTS_A_RUN = 100
