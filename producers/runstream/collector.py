@@ -426,7 +426,14 @@ class Collector:
         first = source.spoken
         for kind, data in steps:
             seq = max(source.spoken, source.reader.spoken, time.time_ns() // 1_000_000)
-            ops.append(StatusOp(seq, time.time_ns() // 1000, kind, dict(data)))
+            # A run's life is told by its times: a clock that was set back must not put an end before the beginning.
+            known = (
+                max(one.progress.latest, one.progress.latest_step)
+                for one in (source, *self._of_run(source.run_id))
+            )
+            when = max(time.time_ns() // 1000, 1 + max(known))
+            source.progress.latest_step = when
+            ops.append(StatusOp(seq, when, kind, dict(data)))
             source.spoken = seq + 1
         source.reader.note_spoken(source.spoken)
         event = StatusEvent(

@@ -53,12 +53,14 @@ class Progress:
 
     Attributes:
         latest: time of the latest point so far, in microseconds since the epoch.
+        latest_step: time of the latest status so far.
     """
 
     metrics: int
     tags: int
     status: int
     latest: int = 0
+    latest_step: int = 0
 
     @classmethod
     def of(cls, reader: SourceReader) -> Progress:
@@ -110,6 +112,7 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
             header.run_id, header.source, progress.status, end - progress.status, status_ops
         )
         progress.status = end
+        progress.latest_step = max(progress.latest_step, status_ops[-1].time_us)
     return Encoded(metrics, tags_event, status_event, part.end, progress.tags, progress.status, n_points)
 
 

@@ -342,9 +342,14 @@ def trim_event(event: MetricsEvent, received: Sequence[tuple[int, int]]) -> Metr
         return None
     if not old.any():
         return event
-    return metrics_event(
-        event.run_id, event.source, event.first, event.count, select_points(points, ~old), event.dropped
-    )
+    rest = select_points(points, ~old)
+    trimmed = metrics_event(event.run_id, event.source, event.first, event.count, rest, event.dropped)
+    # The reader may have counted the points as later than their clock said: it was set back.
+    floor = dict(zip(event.series, event.summary.first_time.tolist(), strict=True))
+    least = np.array([floor.get(series, 0) for series in rest.series], dtype=np.int64)
+    trimmed.summary.first_time = np.maximum(trimmed.summary.first_time, least)
+    trimmed.summary.last_time = np.maximum(trimmed.summary.last_time, least)
+    return trimmed
 
 
 def select_points(points: Points, keep: NDArray[np.bool_]) -> Points:

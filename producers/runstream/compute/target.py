@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LEAVING_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +211,12 @@ class ComputeTarget:
             ComputeTargetException: runs are queued or running there, or it is the `local` every workspace has.
         """
         settings, place = self.workspace._settings, (self.workspace.name, self.name)
-        busy = sum((entry.workspace, entry.target) == place for entry in entries(settings).values())
-        if busy:
+        # A run that has just ended leaves the queue a moment later.
+        deadline = time.monotonic() + _LEAVING_SECONDS
+        while busy := sum((entry.workspace, entry.target) == place for entry in entries(settings).values()):
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             raise ComputeTargetException(
                 f"compute target {self.name} has {busy} runs that are queued or running; cancel them, or wait for them"
             )
