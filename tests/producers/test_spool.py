@@ -737,6 +737,20 @@ def test_a_clock_that_goes_backwards_makes_no_last_value_an_older_one(directory:
     assert min(int(s.first_time[0]) for s in said) == int(said[0].first_time[0])
 
 
+def test_a_clock_that_goes_backwards_puts_no_end_before_the_beginning(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = spool.open_run(settings_for(directory), "run", owner=True)
+    writer.status("start")
+    writer.log("x", 1)
+    drain(collector := Collector(settings_for(directory)))
+    monkeypatch.setattr(segment, "process_alive", lambda *_: False)
+    monkeypatch.setattr(time, "time_ns", lambda: 10**15)  # 1970
+    steps = [op for e in drain(collector) if isinstance(e, StatusEvent) for op in e.ops]
+    assert [op.kind for op in steps] == ["fail"]
+    assert steps[0].time_us > 10**15
+
+
 def test_a_clock_that_goes_backwards_makes_no_tag_an_older_one(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

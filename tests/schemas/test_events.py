@@ -186,6 +186,17 @@ def test_trimming_keeps_exactly_the_points_whose_slots_are_new(
     assert same(unpack(decode_points(trimmed.payload)) if trimmed else [], wanted)
 
 
+def test_what_is_left_of_an_event_is_no_older_than_its_reader_counted_it() -> None:
+    event = golden_events()["metrics"]
+    assert isinstance(event, MetricsEvent)
+    later = int(event.summary.last_time.max()) + 10**9
+    event.summary.first_time = event.summary.last_time = np.full(len(event.series), later)
+    slots = sorted(decode_points(event.payload).seqs.tolist())
+    left = trim_event(event, [(event.first, slots[0] + 1)])
+    assert left is not None
+    assert set(left.summary.first_time.tolist()) == set(left.summary.last_time.tolist()) == {later}
+
+
 def test_a_payload_inside_an_event_that_lies_is_corrupt_not_a_crash() -> None:
     event = golden_events()["metrics"]
     event.payload = encode_points(build_points([]))[:-1]
