@@ -1,12 +1,11 @@
 """Every process is killed, stopped or hindered at random moments; nothing is lost, doubled or impossible to a reader.
 
-`CHAOS_SECONDS` and `CHAOS_SEED` change the length and repeat a trial.
+`CHAOS_SECONDS` and `CHAOS_SEED` choose others; `make chaos` takes a new seed each time.
 """
 
 from __future__ import annotations
 
 import os
-import random
 
 import pytest
 
@@ -34,7 +33,7 @@ ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 def test_every_acknowledged_value_is_there_exactly_once(
     faults: str, share: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
+    seed = int(os.environ.get("CHAOS_SEED", "6"))
     with capsys.disabled():
         print(f" [CHAOS_SEED={seed}]", end="", flush=True)
     counts = run_trial(SECONDS * share, seed, set(faults.split()))
