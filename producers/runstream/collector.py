@@ -58,6 +58,7 @@ class Collected:
     tags: int
     status: int
     latest: int = 0
+    latest_step: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -249,7 +250,7 @@ class Collector:
             last = source.waiting.popleft()
             source.done.discard(id(last))
         if last is not None and last.end >= 0:
-            source.reader.note_stored(last.end, last.tags, last.status, last.latest)
+            source.reader.note_stored(last.end, last.tags, last.status, last.latest, last.latest_step)
         if source.buried and not source.waiting:
             self._remove(source)
 
@@ -336,7 +337,8 @@ class Collector:
         self, source: CollectedSource, events: list[Event], points: int, end: int, tags: int, status: int
     ) -> Collected:
         size = sum(len(e.payload) + 200 if isinstance(e, MetricsEvent) else 500 for e in events)
-        item = Collected(source, events, points, size, end, tags, status, source.progress.latest)
+        done = source.progress
+        item = Collected(source, events, points, size, end, tags, status, done.latest, done.latest_step)
         source.waiting.append(item)
         return item
 
@@ -427,15 +429,12 @@ class Collector:
         for kind, data in steps:
             seq = max(source.spoken, source.reader.spoken, time.time_ns() // 1_000_000)
             # A run's life is told by its times: a clock that was set back must not put an end before the beginning.
-            known = (
-                max(one.progress.latest, one.progress.latest_step)
-                for one in (source, *self._of_run(source.run_id))
-            )
-            when = max(time.time_ns() // 1000, 1 + max(known))
+            known = max(one.progress.latest_step for one in (source, *self._of_run(source.run_id)))
+            when = max(time.time_ns() // 1000, known + 1)
             source.progress.latest_step = when
             ops.append(StatusOp(seq, when, kind, dict(data)))
             source.spoken = seq + 1
-        source.reader.note_spoken(source.spoken)
+        source.reader.note_spoken(source.spoken, source.progress.latest_step)
         event = StatusEvent(
             source.run_id, agent_source(source.reader.header.source), first, source.spoken - first, ops
         )

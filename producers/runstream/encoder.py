@@ -53,7 +53,7 @@ class Progress:
 
     Attributes:
         latest: time of the latest point so far, in microseconds since the epoch.
-        latest_step: time of the latest status so far.
+        latest_step: time of the latest status so far, spoken for the source too.
     """
 
     metrics: int
@@ -65,7 +65,9 @@ class Progress:
     @classmethod
     def of(cls, reader: SourceReader) -> Progress:
         """Where a reader that was just opened stands."""
-        return cls(reader.position, reader.stored["tags"], reader.stored["status"], reader.latest)
+        return cls(
+            reader.position, reader.stored["tags"], reader.stored["status"], reader.latest, reader.latest_step
+        )
 
 
 def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:

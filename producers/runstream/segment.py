@@ -66,8 +66,8 @@ DROPPED_AT, DROP_REASON_AT, STATE_AT = 440, 448, 456
 ACKED_AT = {"metrics": 464, "tags": 472, "status": 480}
 SPOKEN_AT = 488
 """Until which slot a reader has spoken for the source: the next one goes on there, whatever its clock says."""
-LATEST_AT = 496
-"""The latest time of all that is stored, in microseconds: what follows in the source counts as no older."""
+LATEST_AT, LATEST_STEP_AT = 496, 504
+"""The latest times of the points and of the statuses that are stored, in microseconds: what follows counts as no older."""
 ENDED, CLOSED, FAILED, CANCELED, ENDING_LOST = 1, 2, 4, 8, 16
 """Flags. Without room for the run's last status, ENDING_LOST says so, and it was complete, or FAILED or CANCELED."""
 DROP_REASONS = (

@@ -86,7 +86,8 @@ class SourceReader:
         stored: per topic, the seq up to which its events are stored (tags and status: the end of the last event).
         skipped: slots that could not be read (damaged), or whose series is not known.
         spoken: slot after the last one a reader used to speak for the source.
-        latest: the latest time of all that is stored, in microseconds since the epoch; 0: nothing is.
+        latest: the latest time of the points that are stored, in microseconds since the epoch; 0: none is.
+        latest_step: the same of the statuses, those spoken for the source too.
     """
 
     def __init__(self, directory: Path, tidier: Executor | None = None) -> None:
@@ -118,6 +119,9 @@ class SourceReader:
                 self.stored[topic] = max(self.stored[topic], _COUNTER.unpack_from(segment.mapped, at)[0])
         self.spoken = max(_COUNTER.unpack_from(s.mapped, seg.SPOKEN_AT)[0] for s in self._segments)
         self.latest: int = max(_COUNTER.unpack_from(s.mapped, seg.LATEST_AT)[0] for s in self._segments)
+        self.latest_step: int = max(
+            _COUNTER.unpack_from(s.mapped, seg.LATEST_STEP_AT)[0] for s in self._segments
+        )
         self.position = self._segments[0].header.first
         begin = max(self.stored["metrics"], self.position)
         while self.position < begin:  # what was stored is read once more for the names it defines
@@ -202,6 +206,7 @@ class SourceReader:
                 if hasattr(self, "header"):
                     _COUNTER.pack_into(segment.mapped, seg.SPOKEN_AT, self.spoken)
                     _COUNTER.pack_into(segment.mapped, seg.LATEST_AT, self.latest)
+                    _COUNTER.pack_into(segment.mapped, seg.LATEST_STEP_AT, self.latest_step)
             self._segments.append(segment)
         return bool(found)
 
@@ -357,14 +362,15 @@ class SourceReader:
 
     # --- what was stored ---
 
-    def note_stored(self, end: int, tags: int, status: int, latest: int) -> None:
+    def note_stored(self, end: int, tags: int, status: int, latest: int, latest_step: int) -> None:
         """All events made of slots below `end` are stored: note it, and give back the segments before it.
 
         Args:
             tags, status: end of the last event on those topics.
-            latest: the latest time in the slots below `end`.
+            latest: the latest time of a point in the slots below `end`, in microseconds since the epoch.
+            latest_step: the same of a status.
         """
-        self.latest = latest
+        self.latest, self.latest_step = latest, max(self.latest_step, latest_step)
         self.stored = {"metrics": end, "tags": tags, "status": status}
         while len(self._segments) > 1:
             segment = self._segments[0]
@@ -380,13 +386,19 @@ class SourceReader:
         for segment in self._segments:
             for topic, at in seg.ACKED_AT.items():
                 _COUNTER.pack_into(segment.mapped, at, self.stored[topic])
-            _COUNTER.pack_into(segment.mapped, seg.LATEST_AT, latest)
+            _COUNTER.pack_into(segment.mapped, seg.LATEST_AT, self.latest)
+            _COUNTER.pack_into(segment.mapped, seg.LATEST_STEP_AT, self.latest_step)
 
-    def note_spoken(self, next_: int) -> None:
-        """Slots below `next_` were used to speak for the source (see `encoder.agent_source`)."""
-        self.spoken = next_
+    def note_spoken(self, next_: int, latest_step: int) -> None:
+        """Slots below `next_` were used to speak for the source (see `encoder.agent_source`).
+
+        Args:
+            latest_step: the latest time of a status, in microseconds since the epoch.
+        """
+        self.spoken, self.latest_step = next_, latest_step
         for segment in self._segments:
             _COUNTER.pack_into(segment.mapped, seg.SPOKEN_AT, next_)
+            _COUNTER.pack_into(segment.mapped, seg.LATEST_STEP_AT, latest_step)
 
     def remove(self, *, keep: bool = False) -> bool:
         """Take the source's directory out of the spool: the writer is done with it and everything is stored.
