@@ -21,12 +21,18 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from runstream_consumers.kafka_server import KafkaServer
 from runstream_consumers.postgres_server import PostgresServer
 from runstream_schemas.database import migrate
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
+from tests.fuzz import TIMES
+
+# The same examples each time, new ones when more of them are asked for: what is found is then looked for on purpose.
+hypothesis_settings.register_profile("runstream", derandomize=TIMES == 1, database=None)
+hypothesis_settings.load_profile("runstream")
 
 TEMPLATE = "migrated"
 _databases = itertools.count()

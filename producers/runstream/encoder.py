@@ -173,7 +173,11 @@ def _known(
         not names or next(reversed(names)) == len(names) - 1
     )  # no definition was lost with a damaged segment
     if not len(numbers) or (
-        whole and int(numbers.max()) < len(names) and int(numbers.min()) >= 0 and int(kinds.max()) < KINDS
+        whole
+        and int(numbers.max()) < len(names)
+        and int(numbers.min()) >= 0
+        and int(kinds.max()) < KINDS
+        and not (kinds == Kind.TEXT).any()
     ):
         return None
     known: NDArray[np.bool_] = (

@@ -51,9 +51,10 @@ SERIES, TEXT, ROWS, ARRAY, TAG, STATUS = 1, 2, 3, 4, 5, 6
 CONTROL_FRAMES = frozenset((TAG, STATUS))
 
 WORD = struct.Struct("<Q")
-FRAME_HEAD = struct.Struct("<IIdQ")  # bytes, crc32 of them, time, kind; the word that publishes follows
+FRAME_HEAD = struct.Struct("<IIdQ")  # bytes, checksum, time, kind; the word that publishes follows
+_TIME_KIND = struct.Struct("<dQ")
 
-_MAGIC = b"RSSEG\x01\r\n"
+_MAGIC = b"RSSEG\x02\r\n"
 _FIXED = struct.Struct(
     "<8sI16sQQIIdI48sH"
 )  # magic, index, source, first seq, slots, pid, flags, created, reserved, token, run id
@@ -136,6 +137,11 @@ def read_header(data: bytes, path: str) -> Header:
     return Header(
         source, index, first, slots, run_id, bool(flags & _OWNER), pid, created, token.rstrip(b"\0").decode()
     )
+
+
+def frame_crc(body: bytes, when: float, kind: int) -> int:
+    """The checksum in a frame's head: of its time, its kind and its body."""
+    return zlib.crc32(body, zlib.crc32(_TIME_KIND.pack(when, kind)))
 
 
 def segment_name(index: int) -> str:

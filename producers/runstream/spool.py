@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 import weakref
-import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -470,7 +469,8 @@ class RunWriter:
                 if kind in seg.CONTROL_FRAMES:
                     # The latest write of a tag holds, by time: a clock that is set back must not make it an older one.
                     when = self._control_time = max(when, self._control_time)
-                _FRAME.pack_into(mapped, at, len(body), zlib.crc32(body), when, kind, seg.FRAME | n << 32)
+                crc = seg.frame_crc(body, when, kind)
+                _FRAME.pack_into(mapped, at, len(body), crc, when, kind, seg.FRAME | n << 32)
             except BaseException:
                 seg.WORD.pack_into(mapped, at + 24, seg.PAD | n << 32)
                 raise

@@ -347,7 +347,7 @@ class SourceReader:
                 body = bytes(segment.mapped[offset : offset + size])
             else:
                 body = data[first + 1 : first + n].tobytes()[:size]
-            if len(body) != size or zlib.crc32(body) != crc:
+            if len(body) != size or seg.frame_crc(body, when, kind) != crc:
                 self.skipped += n
                 logger.error("runstream: %s: the record at slot %d is damaged and left out", segment.path, at)
                 continue

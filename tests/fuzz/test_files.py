@@ -244,11 +244,11 @@ def test_garbage_in_segments_never_stops_the_reader(
                 return
             for _ in range(chance.randint(1, 20)):
                 at = chance.randrange(segment.HEADER_BYTES)
-                if what == 2:  # the words that say what a slot is
+                if what == 2:  # the words that say what a slot or a record is
                     slot = chance.randrange((size - segment.HEADER_BYTES) // segment.SLOT)
-                    at = segment.HEADER_BYTES + segment.SLOT * slot + 24 + chance.randrange(8)
+                    at = segment.HEADER_BYTES + segment.SLOT * slot + 16 + chance.randrange(16)
                 file.seek(at)
-                file.write(os.urandom(1))
+                file.write(bytes([chance.choice((chance.randrange(256), chance.randrange(8)))]))
 
-    for number in range(25 * TIMES):
+    for number in range(50 * TIMES):
         _damaged_spool(written, tmp_path, number, spoil)
