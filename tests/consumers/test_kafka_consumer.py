@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -115,26 +116,31 @@ async def until_stored(pool: asyncpg.Pool, points: int, timeout: float = 40.0) -
 
 async def test_the_whole_role(settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
     sources = runs(8)
+    now = time.time_ns() // 1000  # runs of long ago count as silent
     created = [
         StatusEvent(one.run_id, one.id, 0, 2, [
-            StatusOp(0, T0, "create", {"workspace": "w", "experiment": "e"}), StatusOp(1, T0 + 1, "start")
+            StatusOp(0, now, "create", {"workspace": "w", "experiment": "e"}), StatusOp(1, now + 1, "start")
         ])
         for one in sources
     ]  # fmt: skip
     stop, state = asyncio.Event(), ConsumerState()
     task = asyncio.create_task(run_consumer(settings, stop, source="kafka", state=state))
-    await send(
-        producer, settings, [*created, *(one.event(i, i + 20) for i in range(0, 100, 20) for one in sources)]
-    )
-    await until_stored(pool, 800)
-    async with asyncio.timeout(20):
-        while await pool.fetchval("select count(*) from runs where status = 'Running'") < 8:
-            await asyncio.sleep(0.05)
-    await assert_stored(pool, sources)
-    assert state.counters["metrics"].points == 800
-    stop.set()
-    async with asyncio.timeout(15):
-        await task
+    try:
+        await send(
+            producer,
+            settings,
+            [*created, *(one.event(i, i + 20) for i in range(0, 100, 20) for one in sources)],
+        )
+        await until_stored(pool, 800)
+        async with asyncio.timeout(20):
+            while await pool.fetchval("select count(*) from runs where status = 'Running'") < 8:
+                await asyncio.sleep(0.05)
+        await assert_stored(pool, sources)
+        assert state.counters["metrics"].points == 800
+    finally:
+        stop.set()
+        async with asyncio.timeout(15):
+            await task
 
 
 async def test_duplicates_reorder_and_other_borders(
