@@ -26,7 +26,7 @@ from runstream_schemas.events import Event, StatusEvent, StatusOp, encode_event,
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics, kafka_client_options
 
-from .logged import T0, LoggingSource, assert_stored
+from .logged import LoggingSource, assert_stored
 
 pytestmark = pytest.mark.kafka
 
