@@ -26,7 +26,9 @@ from runstream_consumers.sorted_points import SourcePoints, sort_points
 from runstream_consumers.worker import Worker
 from runstream_schemas.arrow import METRICS
 from runstream_schemas.database import create_pool, migrate
-from runstream_schemas.payload import Points, decode_points, encode_points
+from runstream_schemas.payload import encode_points
+from runstream_schemas.payload_reading import decode_points
+from runstream_schemas.points import Points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import open_store

@@ -25,7 +25,8 @@ async def add_run(pool: Any, run_id: str, names: list[str], points: int, seed: i
         pool: connections to the database.
         points: of each metric.
     """
-    from runstream_schemas.payload import Points, encode_points
+    from runstream_schemas.payload import encode_points
+    from runstream_schemas.points import Points
     from runstream_schemas.series import Kind, SeriesKey
 
     rng = np.random.default_rng(seed)

@@ -93,7 +93,8 @@ async def _time(read: Callable[[], Awaitable[Any]], points: int, rounds: int) ->
 
 async def _fill(pool: Any, points: int) -> None:
     """Ten noisy series interleaved, in events as the agent sends them."""
-    from runstream_schemas.payload import Points, encode_points
+    from runstream_schemas.payload import encode_points
+    from runstream_schemas.points import Points
     from runstream_schemas.series import Kind, SeriesKey
 
     rng = np.random.default_rng(0)

@@ -121,7 +121,9 @@ def ratios() -> Iterator[list[Ratio]]:
     from runstream.collector import Collector
     from runstream.core import Experiment, Workspace
     from runstream_query.downsample import downsample
-    from runstream_schemas.payload import Points, decode_points, encode_points
+    from runstream_schemas.payload import encode_points
+    from runstream_schemas.payload_reading import decode_points
+    from runstream_schemas.points import Points
     from runstream_schemas.series import Kind, SeriesKey
     from runstream_schemas.settings import Settings
 
@@ -230,7 +232,7 @@ def _parquet(rng: Any) -> Ratio:
     import pyarrow.parquet as pq
 
     from runstream_consumers.sorted_points import SourcePoints, sort_points
-    from runstream_schemas.payload import decode_points
+    from runstream_schemas.payload_reading import decode_points
 
     from .compaction import DATA, encode_only, make_chunks
 

@@ -25,7 +25,7 @@ import asyncpg
 
 from runstream_schemas.arrow import SCHEMAS
 from runstream_schemas.errors import CorruptEvent
-from runstream_schemas.payload import decode_points
+from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import NewFile, Store

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from runstream_schemas.arrow import SCHEMAS, plain
 from runstream_schemas.errors import StoreError
 from runstream_schemas.footer_seal import check_footer
-from runstream_schemas.payload import I8
+from runstream_schemas.points import I8
 from runstream_schemas.store import Store
 
 from . import manifest

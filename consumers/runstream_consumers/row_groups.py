@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from runstream_schemas.arrow import parquet_writer, plain
 from runstream_schemas.footer_seal import SealingSink
-from runstream_schemas.payload import I8
+from runstream_schemas.points import I8
 
 MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
 """A row group is closed at the first border after MIN_ROWS; a longer series is cut at MAX_ROWS."""

@@ -20,7 +20,7 @@ from runstream_schemas.arrow import (
     time_column,
     value_columns,
 )
-from runstream_schemas.payload import I8, U8, Points, first_places
+from runstream_schemas.points import I8, U8, Points, first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 _LONG_PIECE = 256  # points on average from which stretches are copied whole

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from runstream_schemas.errors import SpoolError
 from runstream_schemas.events import Event, MetricsEvent, StatusEvent, StatusOp, summarize
-from runstream_schemas.payload import build_points, encode_points
+from runstream_schemas.payload import encode_points
+from runstream_schemas.points import build_points
 from runstream_schemas.settings import Settings
 
 from . import segment as seg

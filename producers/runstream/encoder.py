@@ -19,7 +19,7 @@ from runstream_schemas.events import (
     TagsEvent,
     metrics_event,
 )
-from runstream_schemas.payload import Points, order_dtype
+from runstream_schemas.points import Points, order_dtype
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from . import segment as seg

@@ -10,16 +10,16 @@ import numpy as np
 
 from runstream_schemas.arrow import ROW_BITS
 from runstream_schemas.errors import CorruptEvent, QueryError
-from runstream_schemas.payload import (
+from runstream_schemas.payload_reading import (
     PREFIX_BYTES,
     BlockPoints,
     Index,
     decode_block,
     decode_order,
-    first_places,
     index_size,
     read_index,
 )
+from runstream_schemas.points import first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from . import queries

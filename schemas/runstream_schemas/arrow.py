@@ -219,7 +219,7 @@ def value_columns(
     """The columns value, int_value and text.
 
     Args:
-        bits: 64 raw bits a value, as in `runstream_schemas.payload.Points`; TEXT: index into `texts`.
+        bits: 64 raw bits a value, as in `runstream_schemas.points.Points`; TEXT: index into `texts`.
         kinds: `Kind` of each value, or the one that all have.
         texts: the texts that TEXT values point at.
     """

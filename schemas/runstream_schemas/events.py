@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from .errors import CorruptEvent, LimitExceeded, UnsupportedVersion
 from .limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS
-from .payload import Points, decode_points, encode_points, order_dtype
+from .payload import encode_points
+from .payload_reading import decode_points
+from .points import Points, order_dtype
 from .series import Kind, SeriesKey
 
 VERSION = 1

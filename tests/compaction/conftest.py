@@ -15,7 +15,9 @@ import pytest
 
 from runstream_consumers.compaction import compact_once
 from runstream_consumers.hot_to_parquet import Report
-from runstream_schemas.payload import build_points, decode_points, encode_points
+from runstream_schemas.payload import encode_points
+from runstream_schemas.payload_reading import decode_points
+from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store

@@ -18,7 +18,8 @@ from runstream_query.deletion import StillActive, contents, delete_runs
 from runstream_query.sql import run_sql
 from runstream_schemas.deletion import run_folder
 from runstream_schemas.events import MetricsEvent, StatusEvent, StatusOp, TagOp, TagsEvent, summarize
-from runstream_schemas.payload import build_points, encode_points
+from runstream_schemas.payload import encode_points
+from runstream_schemas.points import build_points
 
 from .conftest import START, Pipeline, floats
 from .test_crash import STRIDE, _let_die, mortal

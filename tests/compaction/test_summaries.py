@@ -11,7 +11,7 @@ import pytest
 from runstream_consumers.hot_to_parquet import Compactor
 from runstream_consumers.worker import Worker
 from runstream_schemas.events import summarize
-from runstream_schemas.payload import build_points
+from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .conftest import START, Pipeline, Row, floats

@@ -11,7 +11,8 @@ from typing import Any
 import asyncpg
 
 from runstream_schemas.events import MetricsEvent, metrics_event
-from runstream_schemas.payload import build_points, decode_points
+from runstream_schemas.payload_reading import decode_points
+from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
 
 T0 = 1_790_000_000_000_000

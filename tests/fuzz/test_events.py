@@ -25,7 +25,9 @@ from runstream_schemas.events import (
     encode_event,
     metrics_event,
 )
-from runstream_schemas.payload import build_points, decode_points, encode_points, read_index
+from runstream_schemas.payload import encode_points
+from runstream_schemas.payload_reading import decode_points, read_index
+from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
 
 from . import TIMES

@@ -29,7 +29,7 @@ from runstream_query.parquet import METRICS, ParquetFiles
 from runstream_query.zip_stream import Member, zip_pieces
 from runstream_schemas.arrow import SCHEMAS
 from runstream_schemas.errors import QueryError, StoreError
-from runstream_schemas.payload import build_points
+from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.source_snapshot import path_problem

@@ -7,7 +7,7 @@ from typing import Any
 
 from runstream.collector import Collector
 from runstream_schemas.events import Event, MetricsEvent, StatusEvent, TagsEvent
-from runstream_schemas.payload import decode_points
+from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.settings import Settings
 
 

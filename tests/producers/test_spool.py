@@ -25,7 +25,7 @@ from runstream.collector import Collector
 from runstream.exceptions import AzureMLException, UserErrorException
 from runstream_schemas.errors import LimitExceeded
 from runstream_schemas.events import MetricsEvent, StatusEvent, TagsEvent
-from runstream_schemas.payload import decode_points
+from runstream_schemas.payload_reading import decode_points
 
 from .reading import drain, logged, settings_for, steps_of_life, tags_of
 

@@ -15,7 +15,8 @@ import pytest
 from runstream_consumers.compaction import compact_once
 from runstream_query.reader import Query
 from runstream_schemas.database import create_pool
-from runstream_schemas.payload import build_points, encode_points
+from runstream_schemas.payload import encode_points
+from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import LocalStore

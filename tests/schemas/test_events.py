@@ -26,7 +26,9 @@ from runstream_schemas.events import (
     topic_of,
     trim_event,
 )
-from runstream_schemas.payload import build_points, decode_points, encode_points
+from runstream_schemas.payload import encode_points
+from runstream_schemas.payload_reading import decode_points
+from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
 
 from .test_payload import logged_rows, same, unpack

@@ -11,16 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstream_schemas.errors import CorruptEvent
-from runstream_schemas.payload import (
-    BLOCK_POINTS,
-    Points,
-    build_points,
-    decode_block,
-    decode_points,
-    encode_points,
-    index_size,
-    read_index,
-)
+from runstream_schemas.payload import BLOCK_POINTS, encode_points
+from runstream_schemas.payload_reading import decode_block, decode_points, index_size, read_index
+from runstream_schemas.points import Points, build_points
 from runstream_schemas.series import Kind, SeriesKey
 
 INT64 = st.integers(-(2**63), 2**63 - 1)

@@ -1,0 +1,351 @@
+"""Reads payloads: whole, or of some series only. Whatever the bytes are, they are refused or give well-formed points."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from .errors import CorruptEvent
+from .limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS
+from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
+from .points import I8, U8, Points, count_below, order_dtype
+from .series import Kind, SeriesKey
+
+PREFIX_BYTES = 4096
+"""How much of a payload to fetch for `read_index`: holds the header of all but very wide batches."""
+
+_local = threading.local()  # zstd contexts are costly to make and not thread-safe
+
+
+@dataclass(slots=True)
+class Index:
+    """What the header of a payload says.
+
+    Attributes:
+        blocks: (first series, series, offset in the payload, bytes) of each block.
+        order_at: (offset, bytes) of the order section.
+    """
+
+    series: list[tuple[SeriesKey, Kind]]
+    counts: I8
+    blocks: list[tuple[int, int, int, int]]
+    order_at: tuple[int, int]
+    size: int
+    _first_seq: int
+    _heads: list[tuple[int, int]]
+    _zstd: bool
+
+    def wanted(self, only: Collection[SeriesKey]) -> list[int]:
+        """Numbers of the blocks that hold points of the series `only`."""
+        return [
+            number
+            for number, (first, n, _, _) in enumerate(self.blocks)
+            if any(key in only for key, _ in self.series[first : first + n])
+        ]
+
+
+def index_size(prefix: bytes) -> int:
+    """Bytes from the start of a payload that `read_index` needs, told by its first 8 bytes.
+
+    Raises:
+        CorruptEvent: not a payload.
+    """
+    if len(prefix) < PREFIX.size:
+        raise CorruptEvent(f"payload of {len(prefix)} bytes is shorter than its prefix of {PREFIX.size}")
+    magic, version, _, header = PREFIX.unpack_from(prefix)
+    if magic != b"RP" or version != VERSION or header > MAX_EVENT_BYTES:
+        raise CorruptEvent(f"not a payload: starts with {prefix[:4]!r}")
+    return int(PREFIX.size + header)
+
+
+def read_index(prefix: bytes) -> Index:
+    """Read the header of a payload from at least its first `index_size(prefix)` bytes.
+
+    Raises:
+        CorruptEvent: truncated, or the header contradicts itself.
+    """
+    end = index_size(prefix)
+    if len(prefix) < end:
+        raise CorruptEvent(f"payload header of {end} bytes is cut at {len(prefix)}")
+    flags = prefix[3]
+    try:
+        raw_series, raw_counts, raw_blocks, (order_size, first_seq), heads = msgpack.unpackb(
+            prefix[PREFIX.size : end], strict_map_key=False
+        )
+        series = [
+            (SeriesKey(int(cls), str(name), str(column)), Kind(kind))
+            for cls, name, column, kind in raw_series
+        ]
+        counts = np.array(raw_counts, dtype=np.int64)
+        heads = [(int(width), int(low)) for width, low in heads]
+        if (
+            len(counts) != len(series)
+            or (len(counts) and counts.min() < 0)
+            or int(counts.sum()) > MAX_EVENT_POINTS
+        ):
+            raise ValueError("counts")
+        if len(heads) != 4 or any(width and width not in WIDTHS for width, _ in heads):
+            raise ValueError("column heads")
+        if not (
+            -(1 << 63) <= int(first_seq) < 1 << 63 and 0 <= order_size <= MAX_EVENT_BYTES
+        ) or flags not in (0, 1):
+            raise ValueError("order section")
+        blocks = []
+        first, at = 0, end
+        for n, size in raw_blocks:
+            if (
+                n < 1
+                or size < 0
+                or first + n > len(series)
+                or len({kind for _, kind in series[first : first + n]}) != 1
+            ):
+                raise ValueError("blocks")
+            blocks.append((first, int(n), at, int(size)))
+            first, at = first + n, at + size
+        if first != len(series):
+            raise ValueError("blocks")
+    except CorruptEvent:
+        raise
+    except Exception as error:
+        raise CorruptEvent(f"payload header is damaged ({type(error).__name__}: {error})") from None
+    return Index(
+        series,
+        counts,
+        blocks,
+        (at, int(order_size)),
+        at + int(order_size),
+        int(first_seq),
+        heads,
+        bool(flags & FLAG_ZSTD),
+    )
+
+
+@dataclass(slots=True)
+class BlockPoints:
+    """Points of the series of one block, grouped by series; attributes as in `Points`."""
+
+    first_series: int
+    steps: I8
+    times: I8
+    values: U8
+    texts: list[str]
+
+
+def decode_block(index: Index, number: int, data: bytes | memoryview) -> BlockPoints:
+    """Decode block `number` from its bytes (`index.blocks[number]` says where they lie).
+
+    Raises:
+        CorruptEvent: the bytes are not that block.
+    """
+    first, n, _, size = index.blocks[number]
+    if len(data) != size:
+        raise CorruptEvent(f"block {number} has {len(data)} bytes, its header says {size}")
+    counts = index.counts[first : first + n]
+    total = int(counts.sum())
+    kind = index.series[first][1]
+    (step_width, _), (time_width, _), (int_width, _), _ = index._heads
+    expected = (16 * n) + total * (step_width + time_width)
+    if kind == Kind.FLOAT:
+        expected += 8 * total
+    elif kind != Kind.NULL:
+        expected += 8 * n + total * int_width
+    raw = _inflate(index, data, expected, exact=kind != Kind.TEXT)
+    at = 0
+    columns = []
+    for head in index._heads[: 3 if kind in (Kind.INT, Kind.BOOL, Kind.TEXT) else 2]:
+        column, at = _widen(raw, at, head, counts, n, total)
+        columns.append(column)
+    steps, times = columns[:2]
+    texts: list[str] = []
+    if kind == Kind.FLOAT:
+        planes = np.frombuffer(raw, dtype=np.uint8, count=8 * total, offset=at).reshape(8, total)
+        values = np.ascontiguousarray(planes.T).view(np.uint64).reshape(-1)
+    elif kind == Kind.NULL:
+        values = np.zeros(total, dtype=np.uint64)
+    elif kind == Kind.TEXT:
+        lengths = columns[2]
+        ends = np.cumsum(lengths)
+        if (total and lengths.min() < 0) or at + (int(ends[-1]) if total else 0) != len(raw):
+            raise CorruptEvent(f"block {number}: text lengths do not add up")
+        blob = bytes(raw[at:])
+        try:
+            texts = [
+                blob[end - length : end].decode()
+                for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+            ]
+        except UnicodeDecodeError as error:
+            raise CorruptEvent(f"block {number}: text is not UTF-8 ({error})") from None
+        values = np.arange(total, dtype=np.uint64)
+    else:
+        values = columns[2].view(np.uint64)
+    return BlockPoints(first, steps, times, values, texts)
+
+
+def decode_order(index: Index, data: bytes | memoryview) -> tuple[NDArray[Any], I8]:
+    """Decode the order section: (`order`, `seqs`) as in `Points`.
+
+    Raises:
+        CorruptEvent: the bytes are not that section.
+    """
+    total = int(index.counts.sum())
+    if len(data) != index.order_at[1]:
+        raise CorruptEvent(f"order section has {len(data)} bytes, its header says {index.order_at[1]}")
+    dtype = order_dtype(len(index.series))
+    order_bytes = total * dtype.itemsize if len(index.series) > 1 else 0
+    head = index._heads[3]
+    raw = _inflate(index, data, order_bytes + total * head[0], exact=True)
+    if order_bytes:
+        order: NDArray[Any] = np.frombuffer(raw, dtype=dtype, count=total)
+        if not np.array_equal(np.bincount(order, minlength=len(index.series)), index.counts):
+            raise CorruptEvent("order section contradicts the counts of the series")
+    else:
+        order = np.zeros(total, dtype=dtype)
+    delta = _unplane(raw, order_bytes, head, total)
+    if total:
+        delta[0] = index._first_seq
+    return order, np.cumsum(delta)
+
+
+def decode_points(payload: bytes, only: Collection[SeriesKey] | None = None) -> Points:
+    """Unpack a payload.
+
+    Args:
+        payload: what `encode_points` returned.
+        only: decode just these series; `order` and `seqs` then hold only their points.
+
+    Raises:
+        CorruptEvent: the bytes are not a payload.
+    """
+    index = read_index(payload)
+    if index.size != len(payload):
+        raise CorruptEvent(f"payload has {len(payload)} bytes, its header says {index.size}")
+    view = memoryview(payload)
+    at, size = index.order_at
+    order, seqs = decode_order(index, view[at : at + size])
+    numbers = range(len(index.blocks)) if only is None else index.wanted(only)
+    blocks = []
+    for number in numbers:
+        _, _, at, size = index.blocks[number]
+        blocks.append((number, decode_block(index, number, view[at : at + size])))
+    if only is None:
+        texts = [text for _, block in blocks for text in block.texts]
+        values = _join([block.values for _, block in blocks], np.uint64)
+        if texts:  # each block counts its texts from 0
+            n = int(index.counts[: count_below([kind for _, kind in index.series], Kind.TEXT)].sum())
+            values[n : n + len(texts)] = np.arange(len(texts), dtype=np.uint64)
+        return Points(
+            index.series,
+            order,
+            seqs,
+            _join([block.steps for _, block in blocks], np.int64),
+            _join([block.times for _, block in blocks], np.int64),
+            values,
+            texts,
+            index.counts,
+        )
+    return _select(index, order, seqs, blocks, only)
+
+
+def _select(
+    index: Index,
+    order: NDArray[Any],
+    seqs: I8,
+    blocks: list[tuple[int, BlockPoints]],
+    only: Collection[SeriesKey],
+) -> Points:
+    chosen: list[int] = []
+    steps, times, values = [], [], []
+    texts: list[str] = []
+    for number, block in blocks:
+        first, n, _, _ = index.blocks[number]
+        at = 0
+        for i in range(first, first + n):
+            end = at + int(index.counts[i])
+            key, kind = index.series[i]
+            if key in only:
+                chosen.append(i)
+                steps.append(block.steps[at:end])
+                times.append(block.times[at:end])
+                if kind == Kind.TEXT:
+                    values.append(np.arange(len(texts), len(texts) + end - at, dtype=np.uint64))
+                    texts.extend(block.texts[at:end])
+                else:
+                    values.append(block.values[at:end])
+            at = end
+    lookup = np.full(len(index.series), -1, dtype=np.int64)
+    lookup[chosen] = np.arange(len(chosen))
+    mapped = lookup[order]
+    kept = mapped >= 0
+    return Points(
+        [index.series[i] for i in chosen],
+        mapped[kept].astype(order_dtype(len(chosen))),
+        seqs[kept],
+        _join(steps, np.int64),
+        _join(times, np.int64),
+        _join(values, np.uint64),
+        texts,
+        index.counts[chosen],
+    )
+
+
+def _join(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+
+
+def _inflate(index: Index, data: bytes | memoryview, expected: int, *, exact: bool) -> bytes:
+    if not index._zstd:
+        raw = bytes(data)
+    else:
+        try:
+            size = zstandard.frame_content_size(bytes(data[:32]))
+            if size < 0 or size > MAX_EVENT_BYTES * 16:
+                raise CorruptEvent(f"compressed section claims {size} bytes")
+            raw = _decompressor().decompress(data, max_output_size=max(size, 1))
+        except zstandard.ZstdError as error:
+            raise CorruptEvent(f"compressed section is damaged ({error})") from None
+    if (len(raw) != expected) if exact else (len(raw) < expected):
+        raise CorruptEvent(f"section has {len(raw)} bytes, expected {expected}")
+    return raw
+
+
+def _unplane(raw: bytes, at: int, head: tuple[int, int], total: int) -> I8:
+    """The differences of a column, as written by `_planes`."""
+    width, low = head
+    if width == 0:
+        return np.full(total, low, dtype=np.int64)
+    dtype = WIDTHS[width]
+    if width == 1:
+        return np.frombuffer(raw, dtype=np.uint8, count=total, offset=at).astype(np.int64) + low
+    planes = np.frombuffer(raw, dtype=np.uint8, count=width * total, offset=at).reshape(width, total)
+    narrow = np.ascontiguousarray(planes.T).view(dtype).reshape(-1)
+    return narrow.astype(np.int64) + low if width < 8 else narrow.view(np.int64) + low
+
+
+def _widen(raw: bytes, at: int, head: tuple[int, int], counts: I8, n: int, total: int) -> tuple[I8, int]:
+    firsts = np.frombuffer(raw, dtype=np.int64, count=n, offset=at)
+    at += 8 * n
+    delta = _unplane(raw, at, head, total)
+    at += head[0] * total
+    column = np.cumsum(delta)
+    held = counts > 0
+    starts = (np.cumsum(counts) - counts)[held]
+    if len(starts) == 1:
+        column += firsts[held][:1] - column[:1]  # arrays, not scalars: these wrap without a warning
+    elif total:
+        column += np.repeat(firsts[held] - column[starts], counts[held])
+    return column, at
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    try:
+        return _local.decompressor  # type: ignore[no-any-return]
+    except AttributeError:
+        _local.decompressor = zstandard.ZstdDecompressor()
+        return _local.decompressor  # type: ignore[no-any-return]
