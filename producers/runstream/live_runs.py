@@ -30,7 +30,6 @@ _left: dict[
     Settings, dict[str, int]
 ] = {}  # positions of writers that are gone, until the service has stored them
 _stored: dict[str, int] = {}
-_last_opened: dict[Settings, str] = {}
 _watching = False
 
 
@@ -95,7 +94,6 @@ def open_live(settings: Settings, run_id: str, *, owner: bool = False) -> LiveRu
             _watch_exit()
         live = _live.get(key)
         if live is None:
-            _last_opened[settings] = run_id
             live = _live[key] = LiveRun(settings, run_id, open_run(settings, run_id, owner=owner))
         elif owner and key not in _open:
             # Whether a process owns a run is fixed when a writer begins: starting a run again takes a new one.
@@ -108,11 +106,6 @@ def open_live(settings: Settings, run_id: str, *, owner: bool = False) -> LiveRu
 def find_live(settings: Settings, run_id: str) -> LiveRun | None:
     """The process's writer of a run, if there is one."""
     return _live.get((settings, run_id))
-
-
-def last_opened(settings: Settings) -> str | None:
-    """Some run this process wrote to."""
-    return _last_opened.get(settings)
 
 
 def unconfirmed(settings: Settings) -> dict[str, int]:
@@ -133,6 +126,13 @@ def confirm(settings: Settings, positions: Mapping[str, int]) -> None:
             left.pop(key)
         else:
             _stored[key] = position
+
+
+def give_up(settings: Settings, positions: Mapping[str, int]) -> None:
+    """Wait for these no longer, unless their writers still write: the run may have been deleted meanwhile."""
+    left = _left.get(settings, {})
+    for key in positions:
+        left.pop(key, None)
 
 
 def failure_of(error: BaseException) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 
 from .client import ServiceClient, quoted
 from .exceptions import ServiceException
-from .live_runs import confirm, find_live, last_opened, unconfirmed
+from .live_runs import confirm, find_live, give_up, unconfirmed
 from .metrics import Series, decode_series
 from .record import RunRecord
 
 _log = logging.getLogger("runstream")
 _SOURCES_A_REQUEST = 400  # about 20 KB of a URL
 _STALE = "x-runstream-stale"
+_IN_VAIN = "the service has not stored all of this process's writes within its time; what is read may lack the newest"
 _LONGEST_WAIT = 30.0  # seconds the service waits in one request
 
 
@@ -29,7 +30,7 @@ def fetch_record(client: ServiceClient, run_id: str) -> RunRecord:
     live = find_live(client.settings, run_id)
     parts = _split(live.unconfirmed() if live else {})
     for part in parts[:-1]:
-        _wait(client, run_id, part)
+        _wait(client, part)
     params = [("wait", _text(parts[-1]))] if parts[-1] else []
     answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}", params)
     _note(client, answer.headers, parts[-1])
@@ -58,7 +59,7 @@ def fetch_metrics(
 
     parts = _split(waits or {})
     for part in parts[:-1]:
-        _wait(client, run_ids[0], part)
+        _wait(client, part)
     found: dict[str, list[Series]] = {}
     for first in range(0, len(run_ids), 200):
         params = [("run", run_id) for run_id in run_ids[first : first + 200]]
@@ -92,31 +93,23 @@ def settle(client: ServiceClient, run_id: str | None = None, timeout: float = 30
     """
     if run_id is None:
         waits = unconfirmed(client.settings)
-        run_id = last_opened(client.settings)
     else:
         live = find_live(client.settings, run_id)
         waits = live.unconfirmed() if live else {}
     deadline = time.monotonic() + timeout
     for part in _split(waits):
-        while part and run_id and not _wait(client, run_id, part, deadline - time.monotonic()):
-            if time.monotonic() > deadline:
+        while part and not _wait(client, part, deadline - time.monotonic()):
+            if time.monotonic() >= deadline:
+                if timeout >= _LONGEST_WAIT:
+                    _log.warning(_IN_VAIN)
+                    give_up(client.settings, part)
                 return False
-            time.sleep(0.05)
     return True
 
 
-def _wait(
-    client: ServiceClient, run_id: str, waits: Mapping[str, int], seconds: float = _LONGEST_WAIT
-) -> bool:
-    """One request that waits; the run it asks for is of no interest."""
+def _wait(client: ServiceClient, waits: Mapping[str, int], seconds: float = _LONGEST_WAIT) -> bool:
     params = [("wait", _text(waits)), ("timeout", str(min(max(seconds, 0.0), _LONGEST_WAIT)))]
-    try:
-        answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}", params)
-    except ServiceException as error:
-        if error.status_code != 404:
-            raise
-        return False
-    if answer.headers.get(_STALE) == "1":
+    if not client.get_json("/api/v1/stored", params)["stored"]:
         return False
     confirm(client.settings, waits)
     return True
@@ -136,8 +129,6 @@ def _text(waits: Mapping[str, int]) -> str:
 
 def _note(client: ServiceClient, headers: Mapping[str, str], waits: Mapping[str, int]) -> None:
     if headers.get(_STALE) == "1":
-        _log.warning(
-            "the service has not stored all of this process's writes within its time; what is read may lack the newest"
-        )
+        _log.warning(_IN_VAIN)
     else:
         confirm(client.settings, waits)

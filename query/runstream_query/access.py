@@ -207,7 +207,7 @@ _BY_RUNS = frozenset(
 )
 _NARROWED = frozenset(
     {
-        *("/api/v1/access", "/api/v1/events", "/api/v1/sql"),
+        *("/api/v1/access", "/api/v1/events", "/api/v1/sql", "/api/v1/stored"),
         *("/api/v1/runs/cancel", "/api/v1/runs/delete"),
     }
 )

@@ -89,6 +89,7 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         Route("/api/v1/runs/{run_id}", _run),
         Route("/api/v1/metrics", _metrics),
         Route("/api/v1/series", _series),
+        Route("/api/v1/stored", _stored),
         Route("/api/v1/sql", _sql, methods=["POST"]),
         Route("/api/v1/experiments", _experiments),
         Route("/api/v1/experiments/{name:path}", _experiment, methods=["PUT"]),
@@ -183,6 +184,10 @@ async def _run(request: Request) -> Response:
             404, "Not Found", f"no run {run_id!r}; its first record may not have arrived yet", headers
         )
     return json_answer(request, plain(run.record()), headers)
+
+
+async def _stored(request: Request) -> Response:
+    return json_answer(request, {"stored": not await _wait(request)})
 
 
 async def _wait(request: Request) -> dict[str, str]:

@@ -314,6 +314,9 @@ OPERATIONS: Final = (
         "PUT", "/api/v1/model-content/{sha256}", "Send content of a model", body=BINARY,
         answer=_object("sha256 size", sha256=TEXT, size=WHOLE),
     ),
+    Operation(
+        "GET", "/api/v1/stored", "Wait until one's own writes are stored", WAIT, answer=_object("stored", stored=BOOLEAN)
+    ),
     Operation("GET", "/api/v1/events", "Changes as server-sent events", "run* after", answer="text/event-stream"),
     Operation(
         "GET", "/api/v1/access", "What the caller's token allows",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 import time
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from runstream import reading
 from runstream.core import Experiment, Run, Workspace, get_run
 from runstream.exceptions import ActivityFailedException, AzureMLException, ServiceException
+from runstream.reading import settle
 
 
 def test_details_of_a_completed_run(experiment: Experiment) -> None:
@@ -272,3 +275,37 @@ def test_a_class_of_your_own_stands_for_runs_of_a_type(experiment: Experiment, w
         assert isinstance(found, Tuned)
         assert found.best() == 1
     assert type(Run(experiment, child.id)) is Run
+
+
+def test_runs_deleted_meanwhile_do_not_hold_up_what_is_read(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = experiment.workspace._client
+    kept = experiment.start_logging(outputs=False, snapshot_directory=None)
+    deleted = experiment.start_logging(outputs=False, snapshot_directory=None)
+    address = f"/api/v1/runs/{deleted.id}"
+    kept.complete()
+    deleted.complete()
+    assert settle(client)
+    deleted.tag("one", "more")
+    client.request("DELETE", address)
+    # Nobody will ever say that the tag is stored: the wait for it is long, but there is only one.
+    monkeypatch.setattr(reading, "_LONGEST_WAIT", 0.2)
+    del deleted
+    gc.collect()
+    assert not settle(client, timeout=0.2)
+    assert "has not stored all of this process's writes" in caplog.text
+    assert settle(client, timeout=0.2)
+    assert [run.id for run in experiment.get_runs()] == [kept.id]
+
+
+def test_what_is_read_is_waited_for_whatever_became_of_the_last_run(experiment: Experiment) -> None:
+    client = experiment.workspace._client
+    kept = experiment.start_logging(outputs=False, snapshot_directory=None)
+    deleted = experiment.start_logging(outputs=False, snapshot_directory=None)
+    deleted.complete()
+    assert settle(client)
+    client.request("DELETE", f"/api/v1/runs/{deleted.id}")
+    kept.log("loss", 0.5)
+    assert settle(client, timeout=5.0)
+    kept.complete()
