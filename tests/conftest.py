@@ -51,6 +51,13 @@ def no_settings_of_the_developer() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works() -> None:
+    """Shells start what runs in the background with the signal ignored; tests send it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One embedded Postgres for the session, with a migrated template."""
