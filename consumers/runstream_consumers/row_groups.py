@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from runstream_schemas.arrow import parquet_writer, plain
+from runstream_schemas.arrow import numbers, parquet_writer, plain
 from runstream_schemas.footer_seal import SealingSink
+from runstream_schemas.overviews import LEAST_POINTS, GroupOverview, pack_overviews
 from runstream_schemas.points import I8
 
 MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
@@ -48,6 +49,7 @@ class RowGroups:
     _held_rows: int = 0
     _held_text: int = 0
     _groups: int = 0
+    _overviews: dict[int, GroupOverview] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sink = SealingSink(self.sink)
@@ -104,6 +106,8 @@ class RowGroups:
                 self.runs[run_key] = RunRows(self._groups, self._groups, rows)
             else:
                 known.last, known.rows = self._groups, known.rows + rows
+        if overview := _overview(table):
+            self._overviews[self._groups] = overview
         self._groups += 1
         self.rows += self._held_rows
         self._held, self._held_runs = [], {}
@@ -114,7 +118,20 @@ class RowGroups:
         self._flush()
         self.sink.hold()
         self._writer.close()
-        self.sink.seal()
+        self.sink.seal(pack_overviews(self._overviews))
+
+
+def _overview(table: pa.Table) -> GroupOverview | None:
+    """Of a row group that holds one long metric."""
+    if len(table) < LEAST_POINTS or "step" not in table.column_names:
+        return None
+    for name in ("run_id", "cls", "name"):  # rows are sorted
+        column = table.column(name)
+        if column[0] != column[len(table) - 1]:
+            return None
+    return GroupOverview.of(
+        numbers(table.column("step"), np.int64), numbers(table.column("value"), np.float64, np.nan)
+    )
 
 
 def _trim_dictionary(table: pa.Table, name: str) -> pa.Table:

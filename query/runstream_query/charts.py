@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_schemas.buckets import Reduced, bucket_size, reduce_line
 from runstream_schemas.errors import QueryError
 
 from . import metric_axis
-from .buckets import Reduced, reduce_line
-from .downsample import MAX_WIDTH, bucket_size
+from .downsample import MAX_WIDTH
 from .extremes import Extremes
 from .held_vectors import HeldVectors, Key, Vector
 from .overview import Overview, Overviews, clip

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_schemas.buckets import bucket_size
+
 MAX_WIDTH = 16384
 """Most buckets of one answer; wider than any screen."""
 
@@ -31,15 +33,6 @@ class Downsampled:
     index: NDArray[np.int64]
     bucket: int
     points: int
-
-
-def bucket_size(first: int, last: int, width: int) -> int:
-    """The smallest power of two of steps by which `first..last` takes at most `width` (or 2) aligned buckets."""
-    shift = 0
-    most = max(width, 2)  # steps below and above 0 never share a bucket
-    while (last >> shift) - (first >> shift) >= most:
-        shift += 1
-    return 1 << shift
 
 
 def downsample(

@@ -6,30 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-F8 = NDArray[np.float64]
-I8 = NDArray[np.int64]
-Marks = NDArray[np.uint8]
+from runstream_schemas.buckets import F8, I8, Marks, finite, marks_of
 
-NAN, PLUS, MINUS = 1, 2, 4
-"""Bits of marks: a NaN, +infinity, -infinity."""
 BLOCK: Final = 64
 """Values a block spans: 10 million values have some 150,000 blocks, and a range leaves at most two of them unfinished."""
-
-
-def marks_of(values: F8) -> Marks:
-    """The bit of each value; 0: finite."""
-    marks: Marks = np.where(np.isnan(values), NAN, 0).astype(np.uint8)
-    marks[values == np.inf] = PLUS
-    marks[values == -np.inf] = MINUS
-    return marks
-
-
-def finite(values: F8) -> F8:
-    """The values, NaN in place of infinities."""
-    cleaned: F8 = np.where(np.isfinite(values), values, np.nan)
-    return cleaned
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Long series as charts show them: buckets of a fixed fineness, kept, and the row groups behind them.
 
 Whoever looks at ten million points sees a thousand buckets of them. These are made of some ten thousand finer ones, which
-are kept, while the points are read once, row group by row group, and let go. A range so narrow that it needs more is read
-from the row groups that overlap it. Only for series that lie in Parquet as a whole, in order of step; all others are held
-as vectors.
+lie in the Parquet files; where they do not, the points are read once, row group by row group, and let go. A range so narrow
+that it needs more is read from the row groups that overlap it. Only for series that lie in Parquet as a whole, in order of
+step; all others are held as vectors.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_schemas.buckets import Buckets, Reduced, bucket_size
+from runstream_schemas.errors import StoreError
+from runstream_schemas.overviews import LEAST_POINTS, GroupOverview
 from runstream_schemas.series import SeriesClass, SeriesKey
 
 from . import page_queries
-from .buckets import Buckets, Reduced
-from .downsample import bucket_size
 from .parquet import METRICS, ParquetFiles
 from .reader import Query
 from .runs import Connection
@@ -48,7 +49,11 @@ GROUPS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A row group: its points' first and last step, and the points themselves where the group holds other series too."""
+    """A row group: its points' first and last step, and the points themselves where the group holds other series too.
+
+    Attributes:
+        kept: the overview in the file.
+    """
 
     path: str
     number: int
@@ -57,6 +62,7 @@ class _Part:
     last: int
     first_time: int
     held: tuple[I8, F8] | None = None
+    kept: GroupOverview | None = None
 
     def read(self, files: ParquetFiles | _Recent) -> tuple[I8, F8]:
         return files.points(self.path, self.number) if self.held is None else self.held
@@ -247,6 +253,7 @@ class Overviews:
         if any(after.first < before.last for before, after in pairwise(parts)):
             return None
         size = bucket_size(parts[0].first, parts[-1].last, FINE)
+        size = max(size, *(part.kept.size for part in parts if part.kept is not None), 0)
         reduced = await asyncio.gather(
             *(loop.run_in_executor(executor, _reduce, source, part, size) for part in parts)
         )
@@ -265,9 +272,18 @@ class Overviews:
 def _parts(files: ParquetFiles, file: FilePart, run_id: str, name: str) -> list[_Part]:
     """What a file holds of a metric."""
     found = []
-    for span in files.spans(file.path, range(file.first_group, file.last_group + 1), run_id, name):
+    spans = files.spans(file.path, range(file.first_group, file.last_group + 1), run_id, name)
+    overviews = files.overviews(file.path) if any(span.rows >= LEAST_POINTS for span in spans) else {}
+    for span in spans:
         if span.rows:
-            found.append(_Part(file.path, span.number, span.rows, span.first, span.last, span.first_time))
+            kept = overviews.get(span.number)
+            if kept is not None and (kept.points, kept.last) != (span.rows, span.last):
+                raise StoreError(
+                    f"{file.path}: the overviews in it are of other points; restore it from a backup"
+                )
+            found.append(
+                _Part(file.path, span.number, span.rows, span.first, span.last, span.first_time, kept=kept)
+            )
             continue
         key = SeriesKey(SeriesClass.METRIC, name)
         series: Mapping[SeriesKey, list[Series]] = {
@@ -289,7 +305,7 @@ def _parts(files: ParquetFiles, file: FilePart, run_id: str, name: str) -> list[
 
 def _reduce(files: ParquetFiles, part: _Part, size: int) -> tuple[Buckets, bool] | None:
     """A row group's buckets, and whether no step occurs in it twice; None: its steps fall."""
-    steps, values = part.read(files)
-    if bool(np.any(steps[1:] < steps[:-1])):
-        return None
-    return Buckets.of(steps, values, size), bool(np.all(steps[1:] > steps[:-1]))
+    if part.kept is not None:
+        return part.kept.buckets.coarser(size), part.kept.distinct
+    made = GroupOverview.of(*part.read(files), size)
+    return None if made is None else (made.buckets, made.distinct)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from runstream_schemas.arrow import numbers, plain, restore_kinds
 from runstream_schemas.errors import StoreError
 from runstream_schemas.footer_seal import check_footer
+from runstream_schemas.overviews import GroupOverview, read_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import Store
 
@@ -157,22 +158,36 @@ class ParquetFiles:
             table = file.read_row_groups([number], columns=["step", "value"])
             return _integers(table.column("step")), _floats(table.column("value"))
 
+    def overviews(self, path: str) -> dict[int, GroupOverview]:
+        """The overviews a file of metrics keeps of its row groups.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        with self._source(path) as source:
+            return read_overviews(source, path)
+
     @contextmanager
     def _opened(self, path: str, layout: Layout) -> Iterator[tuple[pq.ParquetFile, _Footer]]:
+        with self._source(path) as source:
+            footer = self._footer(path, source, layout)
+            yield (
+                pq.ParquetFile(
+                    source,
+                    metadata=footer.metadata,
+                    read_dictionary=layout.names,
+                    page_checksum_verification=True,  # a sixth more of the time to read, for no wrong number ever
+                ),
+                footer,
+            )
+
+    @contextmanager
+    def _source(self, path: str) -> Iterator[Any]:
         try:
             # A file replaced since the snapshot lies in the trash longer than any query takes; the store looks there too.
             source = self._store.open_input(path)
             try:
-                footer = self._footer(path, source, layout)
-                yield (
-                    pq.ParquetFile(
-                        source,
-                        metadata=footer.metadata,
-                        read_dictionary=layout.names,
-                        page_checksum_verification=True,  # a sixth more of the time to read, for no wrong number ever
-                    ),
-                    footer,
-                )
+                yield source
             finally:
                 source.close()
         except StoreError:

@@ -61,13 +61,17 @@ class SealingSink:
         """What comes from now on is the end of the file: to be called before the Parquet writer is closed."""
         self._held = bytearray()
 
-    def seal(self) -> None:
-        """Write the end with its checksum: to be called after the Parquet writer was closed."""
+    def seal(self, before: bytes = b"") -> None:
+        """Write the end with its checksum: to be called after the Parquet writer was closed.
+
+        Args:
+            before: what is to lie in front of the checksum, where readers of Parquet look at nothing.
+        """
         assert self._held is not None
         end = bytes(self._held)
         length, _ = _TAIL.unpack(end[-_TAIL.size :])
         footer = end[-_TAIL.size - length :]
-        self._sink.write(end[: -len(footer)] + _SEAL.pack(MAGIC, zlib.crc32(footer)) + footer)
+        self._sink.write(end[: -len(footer)] + before + _SEAL.pack(MAGIC, zlib.crc32(footer)) + footer)
         self._held = None
 
 
@@ -81,15 +85,21 @@ def check_footer(source: Any, path: str) -> None:
     Raises:
         StoreError: they differ.
     """
+    start = seal_start(source)
+    if start >= 0:
+        source.seek(start)
+        seal, wanted = _SEAL.unpack(source.read(_SEAL.size))
+        if seal == MAGIC and zlib.crc32(source.read()) != wanted:
+            raise StoreError(f"{path}: its footer is damaged; restore the file from a backup")
+    source.seek(0)
+
+
+def seal_start(source: Any) -> int:
+    """Where the checksum of a file's footer begins, if it has one; -1: not a Parquet file."""
     size = source.size()
     source.seek(max(0, size - _TAIL.size))
     tail = source.read(_TAIL.size)
-    if len(tail) == _TAIL.size:
-        length, magic = _TAIL.unpack(tail)
-        start = size - _TAIL.size - length - _SEAL.size
-        if magic == _PARQUET and start >= 0:
-            source.seek(start)
-            seal, wanted = _SEAL.unpack(source.read(_SEAL.size))
-            if seal == MAGIC and zlib.crc32(source.read(length) + tail) != wanted:
-                raise StoreError(f"{path}: its footer is damaged; restore the file from a backup")
-    source.seek(0)
+    if len(tail) < _TAIL.size:
+        return -1
+    length, magic = _TAIL.unpack(tail)
+    return max(size - _TAIL.size - length - _SEAL.size, -1) if magic == _PARQUET else -1

@@ -11,6 +11,8 @@ from runstream_consumers import row_groups
 from runstream_query import overview
 from runstream_query.charts import Charts, pack_charts
 from runstream_query.overview import Overviews
+from runstream_query.parquet import ParquetFiles
+from runstream_schemas import overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 
@@ -28,18 +30,22 @@ async def store(database: Any, run: int, source: bytes, name: str, parts: list[l
     await database.add_summary(run, name, count=sum(len(part) for part in parts))
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row groups, and series that are long, as small as a test wants them."""
+@pytest.fixture(params=[True, False], ids=["in the file", "made by the reader"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Row groups, and series that are long, as small as a test wants them; whether files keep overviews."""
+    kept = bool(request.param)
+    for module in (row_groups, overview):
+        monkeypatch.setattr(module, "LEAST_POINTS", 120 if kept else 1 << 60)
+    monkeypatch.setattr(overviews, "FINENESS", 16)
     monkeypatch.setattr(row_groups, "MIN_ROWS", 150)
     monkeypatch.setattr(row_groups, "MAX_ROWS", 400)
     monkeypatch.setattr(overview, "LONG", 300)
     monkeypatch.setattr(overview, "FINE", 64)
+    return kept
 
 
-@pytest.mark.usefixtures("small")
 async def test_an_overview_draws_what_the_whole_vector_draws(
-    database: Any, monkeypatch: pytest.MonkeyPatch
+    database: Any, small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = np.random.default_rng(3)
 
@@ -72,6 +78,7 @@ async def test_an_overview_draws_what_the_whole_vector_draws(
     }  # fmt: skip
     groups = [part for one in found.values() for part in one._parts]
     assert {part.held is None for part in groups} == {True, False}  # of one series, and of several
+    assert any(part.kept is not None for part in groups) == small
     assert not found["a", "gaps"].each_step
     assert found["a", "even"].each_step
     assert found["b", "even"].each_step
@@ -106,3 +113,21 @@ async def test_an_overview_is_made_anew_when_files_or_points_changed(database: A
     charts = Charts(database.query)
     [chart] = await charts.read(["r"], ["loss"])
     assert (chart.lines[0].total, chart.lines[0].high.max(), chart.last) == (700, 1, 699)
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_first_look_reads_no_points_where_the_files_keep_overviews(
+    database: Any, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await database.add_run("r")
+    await store(database, key, b"1" * 16, "loss", [rows("loss", range(1200), np.sin(range(1200)), first=0)])
+    await database.compact()
+    read: list[int] = []
+    points = ParquetFiles.points
+    monkeypatch.setattr(
+        ParquetFiles,
+        "points",
+        lambda self, path, number: (read.append(number), points(self, path, number))[1],
+    )
+    [chart] = await Charts(database.query).read(["r"], ["loss"], width=20)
+    assert (chart.lines[0].total, bool(read)) == (1200, not small)

@@ -8,12 +8,38 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .extremes import Marks, finite, marks_of
-
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
+Marks = NDArray[np.uint8]
+
+NAN, PLUS, MINUS = 1, 2, 4
+"""Bits of marks: a NaN, +infinity, -infinity."""
+
 Reduced = tuple[I8 | F8, F8, F8, F8, F8 | None, Marks]
-"""x of the last point of each bucket; last, lowest, highest finite value; the smoothed value; marks (`extremes.NAN` ...)."""
+"""x of the last point of each bucket; last, lowest, highest finite value; the smoothed value; marks."""
+
+
+def bucket_size(first: int, last: int, width: int) -> int:
+    """The smallest power of two of steps by which `first..last` takes at most `width` (or 2) aligned buckets."""
+    shift = 0
+    most = max(width, 2)  # steps below and above 0 never share a bucket
+    while (last >> shift) - (first >> shift) >= most:
+        shift += 1
+    return 1 << shift
+
+
+def marks_of(values: F8) -> Marks:
+    """The bit of each value; 0: finite."""
+    marks: Marks = np.where(np.isnan(values), NAN, 0).astype(np.uint8)
+    marks[values == np.inf] = PLUS
+    marks[values == -np.inf] = MINUS
+    return marks
+
+
+def finite(values: F8) -> F8:
+    """The values, NaN in place of infinities."""
+    cleaned: F8 = np.where(np.isfinite(values), values, np.nan)
+    return cleaned
 
 
 @dataclass(slots=True)

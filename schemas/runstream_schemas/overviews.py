@@ -1,0 +1,128 @@
+"""Overviews of long series, in the Parquet file that holds their points.
+
+A chart of ten million points is made of a thousand buckets of them. Of each row group that holds one series, `FINENESS`
+buckets are kept in the file, so that nobody has to read the points to draw it: a hundredth of the file's bytes. They lie
+between the last page and the footer's seal, where readers look at nothing::
+
+    pages | page index | overviews, zstd of msgpack | bytes:u4 crc32:u4 "RSO1" | seal | footer
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+import zstandard
+
+from .buckets import F8, I8, Buckets, bucket_size
+from .errors import StoreError
+from .footer_seal import seal_start
+
+LEAST_POINTS: Final = 1 << 16
+"""Points of a row group from which it has an overview: fewer are read as quickly."""
+FINENESS: Final = 1024
+"""Most buckets of a row group, which has a million points at most."""
+
+_MAGIC = b"RSO1"
+_TRAILER = struct.Struct("<II4s")
+_COLUMNS = {"x": "<i8", "last": "<f8", "low": "<f8", "high": "<f8", "marks": "u1", "n": "<i8"}  # of `Buckets`
+_MOST_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOverview:
+    """Of a row group's only series.
+
+    Attributes:
+        size: steps a bucket spans, a power of two.
+        distinct: whether no step occurs twice.
+    """
+
+    size: int
+    distinct: bool
+    buckets: Buckets
+
+    @property
+    def points(self) -> int:
+        """How many points it stands for."""
+        return int(self.buckets.n.sum())
+
+    @property
+    def last(self) -> int:
+        """The last step."""
+        return int(self.buckets.x[-1])
+
+    @classmethod
+    def of(cls, steps: I8, values: F8, size: int | None = None) -> GroupOverview | None:
+        """Of the points in their order; None: their steps fall somewhere, or there are none.
+
+        Args:
+            size: steps a bucket spans; None: what gives `FINENESS` buckets.
+        """
+        if not len(steps):
+            return None
+        rising = steps[1:] > steps[:-1]
+        distinct = bool(rising.all())
+        if not distinct and bool(np.any(steps[1:] < steps[:-1])):
+            return None
+        size = size or bucket_size(int(steps[0]), int(steps[-1]), FINENESS)
+        return cls(size, distinct, Buckets.of(steps, values, size))
+
+
+def pack_overviews(overviews: Mapping[int, GroupOverview]) -> bytes:
+    """What to write in front of the seal, by number of the row group."""
+    if not overviews:
+        return b""
+    content = [
+        [
+            number,
+            one.size,
+            one.distinct,
+            *(
+                getattr(one.buckets, column).astype(dtype, copy=False).tobytes()
+                for column, dtype in _COLUMNS.items()
+            ),
+        ]
+        for number, one in overviews.items()
+    ]
+    packed = zstandard.ZstdCompressor(level=3).compress(msgpack.packb(content))
+    return packed + _TRAILER.pack(len(packed), zlib.crc32(packed), _MAGIC)
+
+
+def read_overviews(source: Any, path: str) -> dict[int, GroupOverview]:
+    """The overviews a file has, by number of the row group.
+
+    Args:
+        source: the file, open for random access.
+        path: what to call it.
+
+    Raises:
+        StoreError: they are damaged.
+    """
+    end = seal_start(source)
+    if end < _TRAILER.size:
+        return {}
+    source.seek(end - _TRAILER.size)
+    size, crc, magic = _TRAILER.unpack(source.read(_TRAILER.size))
+    if magic != _MAGIC:
+        return {}
+    start = end - _TRAILER.size - size
+    if start >= 0:
+        source.seek(start)
+        packed = source.read(size)
+    if start < 0 or zlib.crc32(packed) != crc or zstandard.frame_content_size(packed) > _MOST_BYTES:
+        raise StoreError(f"{path}: the overviews in it are damaged; restore the file from a backup")
+    content = zstandard.ZstdDecompressor().decompress(packed)
+    return {
+        number: GroupOverview(
+            size,
+            distinct,
+            Buckets(*(np.frombuffer(c, dtype) for c, dtype in zip(columns, _COLUMNS.values(), strict=True))),
+        )
+        for number, size, distinct, *columns in msgpack.unpackb(content)
+    }

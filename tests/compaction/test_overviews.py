@@ -1,0 +1,116 @@
+"""Overviews in Parquet files: of row groups that hold one long series, equal to what its points say, never misread."""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from runstream_consumers.row_groups import RowGroups
+from runstream_consumers.sorted_points import SortedPoints
+from runstream_schemas.arrow import METRICS
+from runstream_schemas.errors import StoreError
+from runstream_schemas.footer_seal import check_footer
+from runstream_schemas.overviews import FINENESS, LEAST_POINTS, GroupOverview, read_overviews
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+
+LONG = LEAST_POINTS + 5000
+
+
+def parquet(lengths: dict[str, int], steps: Any) -> bytes:
+    """A run with these series, all of the same values and steps."""
+    n = sum(lengths.values())
+    values = np.tile(series_values(max(lengths.values())), len(lengths))[:n]
+    series = [SeriesKey(SeriesClass.METRIC, name) for name in lengths]
+    points = SortedPoints(
+        "run",
+        series,
+        np.array(list(lengths.values())),
+        steps,
+        np.arange(n),
+        values.view(np.uint64),
+        Kind.FLOAT,
+        [],
+    )
+    sink = io.BytesIO()
+    groups = RowGroups(sink, METRICS)
+    groups.add(1, points.metrics_table(), points.ends)
+    groups.close()
+    return sink.getvalue()
+
+
+def series_values(n: int) -> Any:
+    values = np.random.default_rng(1).standard_normal(n)
+    values[[100, 2000, 60_000]] = [np.nan, np.inf, 1e9]
+    return values
+
+
+def same(a: GroupOverview, b: GroupOverview) -> bool:
+    columns = ("x", "last", "low", "high", "marks", "n")
+    return (a.size, a.distinct) == (b.size, b.distinct) and all(
+        np.array_equal(getattr(a.buckets, name), getattr(b.buckets, name), equal_nan=name != "marks")
+        for name in columns
+    )
+
+
+def test_a_long_series_has_one() -> None:
+    data = parquet({"loss": LONG}, np.arange(LONG) * 3)
+    [(number, overview)] = read_overviews(pa.BufferReader(data), "file").items()
+    expected = GroupOverview.of(np.arange(LONG) * 3, series_values(LONG))
+    assert number == 0
+    assert expected is not None
+    assert same(overview, expected)
+    assert FINENESS / 2 < len(overview.buckets.x) <= FINENESS
+    assert (overview.points, overview.last, overview.distinct) == (LONG, 3 * LONG - 3, True)
+    assert overview.buckets.high.max() == 1e9
+    assert pq.read_table(pa.BufferReader(data)).num_rows == LONG
+    check_footer(pa.BufferReader(data), "file")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "steps"),
+    [
+        pytest.param({"loss": LEAST_POINTS - 1}, np.arange(LEAST_POINTS - 1), id="short"),
+        pytest.param({"a": 90_000, "b": 30_000}, np.arange(120_000), id="two series in a group"),
+        pytest.param({"loss": LONG}, np.arange(LONG)[::-1].copy(), id="steps fall"),
+    ],
+)
+def test_others_have_none(lengths: dict[str, int], steps: Any) -> None:
+    assert read_overviews(pa.BufferReader(parquet(lengths, steps)), "file") == {}
+
+
+def test_files_without_any() -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"x": [1]}), sink)
+    for data in (sink.getvalue(), b"", b"PAR1"):
+        assert read_overviews(pa.BufferReader(data), "file") == {}
+
+
+def test_damaged_ones_are_refused() -> None:
+    data = parquet({"loss": LONG}, np.arange(LONG))
+    footer = int.from_bytes(data[-8:-4], "little") + 8 + 8  # and the seal
+    end = len(data) - footer
+    size = int.from_bytes(data[end - 12 : end - 8], "little") + 12
+    good = read_overviews(pa.BufferReader(data), "file")[0]
+    chance, refused = random.Random(4), 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[end - size + chance.choice((chance.randrange(size), size - 1 - chance.randrange(12)))] ^= (
+            1 << chance.randrange(8)
+        )
+        try:
+            found = read_overviews(pa.BufferReader(bytes(damaged)), "file")
+        except StoreError:
+            refused += 1
+        else:  # only the mark was hit: the points are read instead
+            assert not found or same(found[0], good)
+    assert refused > 200
+    damaged = bytearray(data)
+    damaged[end - 20] ^= 1
+    with pytest.raises(StoreError, match="file: the overviews in it are damaged"):
+        read_overviews(pa.BufferReader(bytes(damaged)), "file")
