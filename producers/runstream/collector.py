@@ -414,7 +414,12 @@ class Collector:
                 "code": "ProcessDied", "message": message, "pid": header.pid, "host": host, "last_record": last,
                 "exit": "unknown: only its parent can tell",
             }  # fmt: skip
-            yield self._speak(source, [("fail", {"error": body, **self._ends(source.run_id)})])
+            steps: list[tuple[str, dict[str, object]]] = [
+                ("fail", {"error": body, **self._ends(source.run_id)})
+            ]
+            if self._goes_on(source):
+                steps = [("warning", {"message": message}), ("source_done", _ends_of([source]))]
+            yield self._speak(source, steps)
         elif not state & seg.ENDED and (source.progress.metrics or source.progress.tags):
             # It is gone from the spool when the run ends, so the run's ending cannot speak for it.
             yield self._speak(source, [("source_done", _ends_of([source]))])
@@ -422,6 +427,14 @@ class Collector:
         source.buried = True
         if not source.waiting:
             self._remove(source)
+
+    def _goes_on(self, source: CollectedSource) -> bool:
+        """Whether another process that has started the run lives: a sweep gone on with, a rank of several."""
+        return any(
+            other.reader.header.owner and not other.dead and not other.reader.state & (seg.ENDED | seg.CLOSED)
+            for other in self._of_run(source.run_id)
+            if other is not source
+        )
 
     def _speak(self, source: CollectedSource, steps: list[tuple[str, dict[str, object]]]) -> Collected:
         """A status event of our own, not the source's. Its slots are milliseconds, so that they never repeat."""

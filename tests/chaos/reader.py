@@ -1,8 +1,8 @@
 """A reader beside the nemesis: at random moments it reads a run, and what it sees must be possible.
 
 A run's values are a prefix 0, 1, 2 ... of what was logged, never shorter than what this reader saw before, never more than
-the trainer logged. Reading may fail while services are down, with an error of ours. The first thing that may not be is
-written into a file; that file stays empty in a good trial.
+the trainer logged. A run that has ended stays as it ended. Reading may fail while services are down, with an error of ours.
+The first thing that may not be is written into a file; that file stays empty in a good trial.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from runstream_schemas.errors import RunstreamError
+from runstream_schemas.status import TERMINAL
 
 LOGGED_BEFORE_NOTED = 100
 """A trainer notes its progress after so many values."""
+
+
+STATUSES = TERMINAL | {"NotStarted", "Running", "NotResponding"}
 
 
 def main() -> None:
@@ -26,6 +30,7 @@ def main() -> None:
     home, wrong, stop = (Path(word) for word in sys.argv[1:4])
     chance, gaps = random.Random(int(sys.argv[4])), sys.argv[5] == "1"
     seen: dict[str, int] = {}
+    ended: dict[str, str] = {}
     reads = failed = 0
     while not stop.exists():
         time.sleep(chance.uniform(0.05, 0.6))
@@ -34,7 +39,7 @@ def main() -> None:
             continue
         run_id = chance.choice(runs)
         try:
-            metrics = _metrics(run_id)
+            status, metrics = _read(run_id)
         except RunstreamError as error:
             failed += 1
             if not str(error).strip():
@@ -47,18 +52,22 @@ def main() -> None:
         reads += 1
         logged = int((home / f"{run_id}.progress").read_text()[:12] or 0) + LOGGED_BEFORE_NOTED
         problem = impossible(metrics, seen.get(run_id, 0), logged, gaps=gaps)
+        if status not in STATUSES or ended.get(run_id, status) != status:
+            problem = f"status {status} after {ended.get(run_id, 'none')}"
+        if status in TERMINAL:
+            ended[run_id] = status
         if problem:
             wrong.write_text(f"{run_id}: {problem}\n")
             return
         seen[run_id] = len(listed(metrics.get("int")))
-    print(f"{reads} reads, {failed} refused with a clear error", flush=True)
+    print(f"{reads} reads, {len(ended)} runs seen ended, {failed} refused with a clear error", flush=True)
 
 
-def _metrics(run_id: str) -> dict[str, Any]:
+def _read(run_id: str) -> tuple[str, dict[str, Any]]:
     from runstream.core import Workspace
 
-    found: dict[str, Any] = Workspace.get("default").get_run(run_id).get_metrics()
-    return found
+    run = Workspace.get("default").get_run(run_id)
+    return run.status, run.get_metrics()
 
 
 def listed(value: Any) -> list[Any]:

@@ -391,6 +391,24 @@ def test_a_run_that_ended_is_not_failed_when_its_process_dies(directory: Path) -
     assert kinds == ["complete"]
 
 
+def test_a_run_that_another_process_goes_on_with_is_not_failed(directory: Path) -> None:
+    collector = Collector(settings_for(directory))
+    first = run_script(directory, "writer.log('x', 1)\nwriter.status('start')\nos.kill(os.getpid(), 9)\n")
+    first.wait(20)
+    second = spool.open_run(settings_for(directory), "run", owner=True)  # before anybody has noticed
+    second.status("start")
+    second.log("x", 2)
+    events = drain(collector)
+    assert [kind for _, kind, _ in steps_of_life(events)] == ["start", "start", "warning", "source_done"]
+    warning = next(data for _, kind, data in steps_of_life(events) if kind == "warning")
+    assert f"pid {first.pid} on" in warning["message"]
+    second.status("complete")
+    second.close()
+    assert [kind for _, kind, _ in steps_of_life(drain(collector))] == ["complete"]
+    assert first.stdout
+    first.stdout.close()
+
+
 def test_the_ending_status_says_how_far_every_source_of_the_run_goes(directory: Path) -> None:
     settings = settings_for(directory)
     first, second = spool.open_run(settings, "run"), spool.open_run(settings, "run")

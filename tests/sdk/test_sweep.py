@@ -193,8 +193,8 @@ def test_a_killed_driver_goes_on(served_home: Path, workspace: Workspace, tmp_pa
     assert done.stdout == f"{[(float(x), 'Completed') for x in range(5)]}\n", done.stderr
     assert "3 of its trials are finished" in done.stderr
     assert begun.read_text().split() == ["0", "1", "2", "3", "3", "4"]
+    until(lambda: workspace.get_run(f"s-{workspace.name}").status == "Completed")  # another process wrote it
     parent = workspace.get_run(f"s-{workspace.name}")
-    assert parent.status == "Completed"
     assert [trial.run_id for trial in sweep.load(parent).trials][3:] == [
         f"{parent.id}_3_1",
         f"{parent.id}_4_1",
