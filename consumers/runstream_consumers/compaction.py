@@ -23,7 +23,7 @@ from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
 from .purge import purge_runs, purge_snapshots
 from .ranking import RANK_EVERY, rank_runs
-from .runs_snapshot import runs_changed, write_runs
+from .runs_snapshot import PATH, runs_changed, write_runs
 from .sweep import sweep_files, sweep_rows
 from .worker import Worker
 
@@ -146,6 +146,9 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
 
 
 async def _snapshot_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker, due: _Due) -> None:
+    if not due.runs and await worker.run(store.exists, PATH):
+        due.runs = time.monotonic() + RUNS_EVERY  # at the start others have more urgent work, and it has hardly changed
+        return
     changed = await runs_changed(pool)
     if changed == due.runs_shown:
         return
