@@ -147,7 +147,8 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
 
 async def _snapshot_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker, due: _Due) -> None:
     if not due.runs and await worker.run(store.exists, PATH):
-        due.runs = time.monotonic() + RUNS_EVERY  # at the start others have more urgent work, and it has hardly changed
+        # It has hardly changed, and at the start others have more urgent work.
+        due.runs = time.monotonic() + RUNS_EVERY
         return
     changed = await runs_changed(pool)
     if changed == due.runs_shown:

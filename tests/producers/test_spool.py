@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from runstream import collector as collector_module
-from runstream import segment, spool, spool_reader
+from runstream import segment, source_writer, spool, spool_reader
 from runstream.collector import Collector
 from runstream.exceptions import AzureMLException, UserErrorException
 from runstream_schemas.errors import LimitExceeded
@@ -634,7 +634,7 @@ def test_drops_are_told_even_if_nothing_is_logged_after_them(directory: Path) ->
 def test_a_run_that_ends_while_the_spool_is_full_is_ended(
     directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(spool, "_patience", 0.0)
+    monkeypatch.setattr(source_writer, "_patience", 0.0)
     writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run")
     writer.status("create")
     for i in range(20_000):
