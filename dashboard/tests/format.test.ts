@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { cutMiddle, formatAgo, formatBytes, formatDuration, formatNumber, formatStep, formatValue, runSeconds } from "../src/lib/format";
+import { cutMiddle, formatAgo, formatBytes, formatDuration, formatFull, formatNumber, formatStep, formatValue, runSeconds } from "../src/lib/format";
 import { Kind } from "../src/lib/types";
 
 describe("numbers", () => {
@@ -26,6 +26,13 @@ describe("numbers", () => {
     [25557032, Kind.float, "2.5557e7"],
     [null, Kind.int, "–"],
   ])("%s of kind %s is shown as %s", (value, kind, text) => expect(formatValue(value, kind)).toBe(text));
+
+  test.each([
+    [25557032, "25,557,032"],
+    [-1200, "−1,200"],
+    [0.1234567, "0.123457"],
+    [1e300, "1e300"],
+  ])("%s in full is %s", (value, text) => expect(formatFull(value, 6)).toBe(text));
 
   test("steps", () => expect([999, 12_000, 1_250_000].map(formatStep)).toEqual(["999", "12k", "1.25M"]));
   test("bytes", () => expect([12, 1234, 5_600_000].map(formatBytes)).toEqual(["12 B", "1.23 kB", "5.6 MB"]));

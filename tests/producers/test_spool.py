@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -692,8 +693,8 @@ def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
         "assert kept == list(range(len(kept))) and len(kept) + writer.dropped == 60000, (len(kept), writer.dropped)\n"
         "print('dropped', writer.dropped)\n"
     )
-    run = f"{sys.executable} {script} {mount} {Path(__file__).parents[2]}"
-    command = f"mount -t tmpfs -o size=600k tmpfs {mount} && exec {run}"
+    run = shlex.join([sys.executable, str(script), str(mount), str(Path(__file__).parents[2])])
+    command = f"mount -t tmpfs -o size=600k tmpfs {shlex.quote(str(mount))} && exec {run}"
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     done = subprocess.run(
         [*IN_SMALL_TMPFS, command], capture_output=True, text=True, env=environment, timeout=60, check=False

@@ -26,6 +26,11 @@ function sign(text: string): string {
   return text.replace(/^-/, "−").replace("e-", "e−");
 }
 
+/** A value whose kind is not known: an integer in full, else with `digits` significant digits. */
+export function formatFull(value: number, digits: number): string {
+  return Number.isSafeInteger(value) ? sign(value.toLocaleString("en")) : formatNumber(value, digits);
+}
+
 /** A value as its kind has it: an int in full, a bool as its word. */
 export function formatValue(value: number | null, kind: number, digits = 6): string {
   if (value === null) return MISSING;
