@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +48,8 @@ class Chunk:
     pieces: Pieces
     index: Index | None = None
     missing: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes) still to fetch
-    blocks: list[int] = field(default_factory=list)  # those that hold wanted series
+    wanted: list[int] = field(default_factory=list)  # places of the wanted series in the index
+    blocks: list[int] = field(default_factory=list)  # those that hold them
 
     @property
     def position(self) -> tuple[int, int, int]:
@@ -93,19 +95,15 @@ class Chunk:
         )
 
     def _wanted_parts(self, names: Collection[str] | None) -> list[tuple[int, int]]:
-        """(offset, bytes) of the sections to decode, neighbours joined; notes the blocks among them."""
+        """(offset, bytes) of the sections to decode, neighbours joined; notes the series and blocks among them."""
         index = self.index
         assert index is not None
-        wanted = [_wanted(key, names) for key, _ in index.series]
-        self.blocks = [
-            number for number, (first, n, _, _) in enumerate(index.blocks) if any(wanted[first : first + n])
-        ]
+        self.wanted = [i for i, (key, _) in enumerate(index.series) if names is None or key.name in names]
+        ends = [first + n for first, n, _, _ in index.blocks]
+        self.blocks = sorted({bisect_right(ends, i) for i in self.wanted})
         parts = [index.blocks[number][2:] for number in self.blocks]
-        keys = [key for (key, _), is_wanted in zip(index.series, wanted, strict=True) if is_wanted]
-        if len(set(keys)) < len(keys) or self._mixed_table(wanted):
-            parts.append(
-                index.order_at
-            )  # series lie by kind: only then has the order of logging to be looked up
+        if self._in_pieces():
+            parts.append(index.order_at)
         joined: list[tuple[int, int]] = []
         for at, size in parts:
             if joined and sum(joined[-1]) == at:
@@ -114,16 +112,13 @@ class Chunk:
                 joined.append((at, size))
         return joined
 
-    def _mixed_table(self, wanted: Sequence[bool]) -> bool:
-        """Whether columns of tables that are wanted are of several kinds, so that they do not lie in the order logged."""
-        index = self.index
-        assert index is not None
-        found = {
-            kind
-            for (key, kind), is_wanted in zip(index.series, wanted, strict=True)
-            if is_wanted and key.cls == SeriesClass.TABLE
-        }
-        return len(found) > 1
+    def _in_pieces(self) -> bool:
+        """Whether what is wanted lies in another order than it was logged: series lie by kind, and one of them, or the
+        columns of tables, are of several."""
+        assert self.index is not None
+        wanted = [self.index.series[i] for i in self.wanted]
+        kinds = {kind for key, kind in wanted if key.cls == SeriesClass.TABLE}
+        return len(kinds) > 1 or len({key for key, _ in wanted}) < len(wanted)
 
     def _bytes(self, at: int, size: int) -> memoryview:
         for start, data in self.pieces:
@@ -131,8 +126,8 @@ class Chunk:
                 return memoryview(data)[at - start : at - start + size]
         raise self.damaged(CorruptEvent(f"{size} bytes at {at} lie outside of its {self.size}"))
 
-    def decode(self, names: Collection[str] | None) -> dict[SeriesKey, Segment]:
-        """The wanted series of this chunk.
+    def decode(self) -> dict[SeriesKey, Segment]:
+        """The series of this chunk that were wanted when it was planned.
 
         Raises:
             QueryError: the payload is damaged.
@@ -144,18 +139,14 @@ class Chunk:
             for number in self.blocks:
                 first, n, at, size = index.blocks[number]
                 block = decode_block(index, number, self._bytes(at, size))
-                start = text = 0
-                for i in range(first, first + n):
-                    count = int(index.counts[i])
+                ends = np.cumsum(index.counts[first : first + n]).tolist()
+                for i in self.wanted[bisect_left(self.wanted, first) : bisect_left(self.wanted, first + n)]:
+                    count, end = int(index.counts[i]), ends[i - first]
                     key, kind = index.series[i]
-                    if count and _wanted(key, names):
-                        found.setdefault(key, []).append(
-                            (i, self._segment(key, kind, block, start, count, text))
-                        )
-                    start += count
-                    text += count if kind == Kind.TEXT else 0
-            mixed = self._mixed_table([key in found for key, _ in index.series])
-            if not mixed and all(len(parts) == 1 for parts in found.values()):
+                    if count:
+                        segment = self._segment(key, kind, block, end - count, end)
+                        found.setdefault(key, []).append((i, segment))
+            if not self._in_pieces():
                 return {key: parts[0][1] for key, parts in found.items()}
             order, _ = decode_order(index, self._bytes(*index.order_at))
         except CorruptEvent as error:
@@ -168,22 +159,15 @@ class Chunk:
             result[key] = whole.take(np.argsort(places, kind="stable")) if len(parts) > 1 else whole
         return result
 
-    def _segment(
-        self, key: SeriesKey, kind: Kind, block: BlockPoints, start: int, count: int, text: int
-    ) -> Segment:
-        end = start + count
+    def _segment(self, key: SeriesKey, kind: Kind, block: BlockPoints, start: int, end: int) -> Segment:
         steps = block.steps[start:end]
         if key.cls == SeriesClass.TABLE:
             steps = steps + (self.ordinal << ROW_BITS)
         if kind == Kind.TEXT:
-            values, texts = np.arange(count, dtype=np.uint64), block.texts[text : text + count]
+            values, texts = np.arange(end - start, dtype=np.uint64), block.texts[start:end]
         else:
             values, texts = block.values[start:end], []
         return Segment(kind, steps, block.times[start:end], values, texts)
-
-
-def _wanted(key: SeriesKey, names: Collection[str] | None) -> bool:
-    return names is None or key.name in names
 
 
 async def fetch_chunks(

@@ -88,7 +88,7 @@ async def take_snapshot(
             for row in await connection.fetch(queries.LIVE_FILES, keys, layout.kind)
         ]
         hot = [
-            asyncio.get_running_loop().run_in_executor(executor, _decode, chunks, names)
+            asyncio.get_running_loop().run_in_executor(executor, _decode, chunks)
             async for chunks in fetch_chunks(connection, keys, names)
         ]
         return Snapshot(runs, parts, hot)
@@ -144,8 +144,8 @@ async def decoding(
 ) -> AsyncIterator[asyncio.Future[list[Decoded]]]:
     """What the chunks of sources hold from a slot on, being decoded in threads. Call it in a snapshot."""
     async for chunks in fetch_tails(connection, since, names):
-        yield asyncio.get_running_loop().run_in_executor(executor, _decode, chunks, names)
+        yield asyncio.get_running_loop().run_in_executor(executor, _decode, chunks)
 
 
-def _decode(chunks: Sequence[Chunk], names: Collection[str] | None) -> list[Decoded]:
-    return [(chunk, chunk.decode(names)) for chunk in chunks]
+def _decode(chunks: Sequence[Chunk]) -> list[Decoded]:
+    return [(chunk, chunk.decode()) for chunk in chunks]

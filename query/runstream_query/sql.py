@@ -157,7 +157,7 @@ def _write_hot(
 ) -> None:
     for chunk in chunks:
         run_id, experiment = known[chunk.run_key]
-        found = [Series(run_id, key, segment) for key, segment in chunk.decode(None).items()]
+        found = [Series(run_id, key, segment) for key, segment in chunk.decode().items()]
         for kind, schema in (("metrics", _METRICS), ("tables", _ROWS)):
             part = [series for series in found if (series.key.cls == SeriesClass.TABLE) == (kind == "tables")]
             if kind not in kinds or not part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -79,10 +80,7 @@ def read_index(prefix: bytes) -> Index:
         raw_series, raw_counts, raw_blocks, (order_size, first_seq), heads = msgpack.unpackb(
             prefix[PREFIX.size : end], strict_map_key=False
         )
-        series = [
-            (SeriesKey(int(cls), str(name), str(column)), Kind(kind))
-            for cls, name, column, kind in raw_series
-        ]
+        series = [_series(cls, name, column, kind) for cls, name, column, kind in raw_series]
         counts = np.array(raw_counts, dtype=np.int64)
         heads = [(int(width), int(low)) for width, low in heads]
         if (
@@ -125,6 +123,12 @@ def read_index(prefix: bytes) -> Index:
         heads,
         bool(flags & FLAG_ZSTD),
     )
+
+
+@lru_cache(maxsize=1 << 15)
+def _series(cls: Any, name: Any, column: Any, kind: Any) -> tuple[SeriesKey, Kind]:
+    """Payloads of a run name the same series again and again: making these took most of the time of reading wide ones."""
+    return SeriesKey(int(cls), str(name), str(column)), Kind(kind)
 
 
 @dataclass(slots=True)
