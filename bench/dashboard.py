@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def run(quick: bool) -> Measured:
         made.up()
         asyncio.run(_fill(made, part))
         made.command("compact", timeout=600)
-        results = _bundle()
+        results = _bundle() + _lists(made, 10_000 // part, rounds)
         from playwright.sync_api import sync_playwright
 
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -146,13 +147,41 @@ def _bundle() -> list[Result]:
     return [Result("bundle, gzipped", [size / 1e3], "kB", 120)]
 
 
+def _lists(made: Cluster, runs: int, rounds: int) -> list[Result]:
+    """The list's requests over HTTP, with the summaries the page shows; connections are made anew."""
+    service, token = _service(made)
+    of = f"{runs:,} runs, 20 metrics, at the API".replace(",", " ")
+    filtered = urllib.parse.urlencode([("tag", "group=g7"), ("metric", "metric/3:last<0.5")])
+    results = []
+    for what, query, must in (
+        ("newest 50", "", 50),
+        ("50 by a metric's min", "&order=metric:metric/7:min", 100),
+        ("50 by metric and tag", f"&{filtered}", 100),
+    ):
+        url = f"{service['url']}/api/v1/runs?limit=50&summaries=1{query}"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+        times = []
+        for _ in range(3 + 3 * rounds):
+            began = time.perf_counter()
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                found = len(json.load(answer)["runs"])
+            times.append((time.perf_counter() - began) * 1e3)
+            assert found, url
+        results.append(Result(f"{what} of {of}", times[3:], "ms", must))
+    return results
+
+
+def _service(made: Cluster) -> tuple[dict[str, Any], str]:
+    """Where the service is, and the token it wants."""
+    return json.loads((made.home / "service.json").read_text()), (made.home / "token").read_text().strip()
+
+
 def _open(made: Cluster, browser: Any) -> Any:
     """A page that was let in, with our watch on it."""
-    service = json.loads((made.home / "service.json").read_text())
+    service, token = _service(made)
     context = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=service["url"])
     page = context.new_page()
     page.set_default_timeout(120_000)
-    token = (made.home / "token").read_text().strip()
     request = urllib.request.Request(
         f"{service['url']}/api/v1/tickets", b"", {"Authorization": f"Bearer {token}"}
     )

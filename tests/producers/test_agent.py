@@ -21,7 +21,7 @@ from runstream import spool
 from runstream.agent import run_agent
 from runstream_consumers.kafka_server import KafkaServer
 from runstream_schemas.errors import SpoolError
-from runstream_schemas.events import Event, MetricsEvent, decode_event
+from runstream_schemas.events import Event, MetricsEvent, decode_event, trim_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, kafka_client_options
 
@@ -88,10 +88,12 @@ async def arrived(settings: Settings, until: Any, seconds: float = 60.0) -> list
                     assert record.key == event.run_id.encode()
                     end = seen.get((type(event), event.source), 0)
                     assert event.first <= end, "a gap: events of a source arrive in order"
-                    if (
-                        event.first == end and event.count
-                    ):  # a resend after a restart has the same borders here
-                        seen[type(event), event.source] = event.first + event.count
+                    if event.first + event.count <= end:
+                        continue
+                    seen[type(event), event.source] = event.first + event.count
+                    if isinstance(event, MetricsEvent):  # what is sent again may be cut in another place
+                        event = trim_event(event, [(0, end)])
+                    if event is not None:
                         events.append(event)
             if until(events):
                 return events
