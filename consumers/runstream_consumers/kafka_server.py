@@ -397,7 +397,7 @@ def _free_ports(host: str, count: int) -> list[int]:
     """Ports nobody listens on, from below the range that outgoing connections take theirs from: else one of those may sit on
     a port of ours while the broker is down, and keep it from coming back."""
     ports: list[int] = []
-    for port in random.sample(range(15000, 32000), 1000):
+    for port in random.SystemRandom().sample(range(15000, 32000), 1000):  # whatever has seeded `random`
         with socket.socket() as probe:
             try:
                 probe.bind((host, port))
