@@ -50,6 +50,7 @@ class Chunk:
     missing: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes) still to fetch
     wanted: list[int] = field(default_factory=list)  # places of the wanted series in the index
     blocks: list[int] = field(default_factory=list)  # those that hold them
+    in_pieces: bool = False  # what is wanted lies in another order than it was logged
 
     @property
     def position(self) -> tuple[int, int, int]:
@@ -102,7 +103,8 @@ class Chunk:
         ends = [first + n for first, n, _, _ in index.blocks]
         self.blocks = sorted({bisect_right(ends, i) for i in self.wanted})
         parts = [index.blocks[number][2:] for number in self.blocks]
-        if self._in_pieces():
+        self.in_pieces = self._in_pieces()
+        if self.in_pieces:
             parts.append(index.order_at)
         joined: list[tuple[int, int]] = []
         for at, size in parts:
@@ -113,8 +115,7 @@ class Chunk:
         return joined
 
     def _in_pieces(self) -> bool:
-        """Whether what is wanted lies in another order than it was logged: series lie by kind, and one of them, or the
-        columns of tables, are of several."""
+        """Series lie by kind: is one of those that are wanted, or are the columns of tables, of several?"""
         assert self.index is not None
         wanted = [self.index.series[i] for i in self.wanted]
         kinds = {kind for key, kind in wanted if key.cls == SeriesClass.TABLE}
@@ -146,7 +147,7 @@ class Chunk:
                     if count:
                         segment = self._segment(key, kind, block, end - count, end)
                         found.setdefault(key, []).append((i, segment))
-            if not self._in_pieces():
+            if not self.in_pieces:
                 return {key: parts[0][1] for key, parts in found.items()}
             order, _ = decode_order(index, self._bytes(*index.order_at))
         except CorruptEvent as error:
