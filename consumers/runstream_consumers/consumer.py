@@ -22,7 +22,7 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics
 
 from .dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
-from .source import Fetched, LoadOffsets, Source
+from .source import Fetched, LoadOffsets, Partition, Source
 from .transaction import FenceLost
 from .writer import Counters, Writer
 
@@ -183,15 +183,19 @@ async def _loop(
     source: Source, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
 ) -> None:
     await source.start()
-    storing: asyncio.Task[None] | None = None
+    storing: asyncio.Task[list[Partition]] | None = None
     sweep_due = time.monotonic()
     try:
         while not stop.is_set():
             batch = await source.fetch(max_bytes, FETCH_TIMEOUT)
             state.lags[name] = source.lag()
             if storing is not None and (batch or storing.done()):
-                await storing
-                storing = None
+                lost, storing = await storing, None
+                # What is in hand follows what was not stored. It must not meet the moved fence by chance, so it is let go
+                # before the source hears of it: whatever the source hands out from then on follows what is stored.
+                batch = [fetched for fetched in batch if fetched.partition not in lost]
+                for partition in lost:
+                    await source.lost(partition)
             if batch:
                 storing = asyncio.create_task(_store(source, writer, batch))
             elif name in ("status", "spool") and time.monotonic() >= sweep_due:
@@ -205,17 +209,17 @@ async def _loop(
             await asyncio.wait([storing])
 
 
-async def _store(source: Source, writer: Writer, batch: Sequence[Fetched]) -> None:
-    """Store a batch, but for the partitions another writer has taken."""
-    remaining = list(batch)
+async def _store(source: Source, writer: Writer, batch: Sequence[Fetched]) -> list[Partition]:
+    """Store a batch, but for the partitions another writer has taken; returns these."""
+    remaining, gone = list(batch), []
     while remaining:
         try:
             await writer.store(remaining)
             break
         except FenceLost as lost:
             log.info("%s", lost)
-            for partition in lost.partitions:
-                await source.lost(partition)
-            remaining = [fetched for fetched in remaining if fetched.partition not in lost.partitions]
+            gone += lost.partitions
+            remaining = [fetched for fetched in remaining if fetched.partition not in gone]
     for fetched in remaining:
         await source.stored(fetched)
+    return gone

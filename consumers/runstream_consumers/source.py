@@ -83,7 +83,7 @@ LoadOffsets = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int | No
 class Source(Protocol):
     """A log of events.
 
-    Only one `fetch` runs at a time; the other methods may be called while it does.
+    Only one of `fetch` and `lost` runs at a time; the other methods may be called while it does.
     """
 
     async def start(self) -> None:
@@ -101,7 +101,10 @@ class Source(Protocol):
         """The batch is committed: its place in the log may be freed. A hint, losing it costs nothing."""
 
     async def lost(self, partition: Partition) -> None:
-        """Somebody else moved the partition's offset: forget what was read ahead and continue from the stored one."""
+        """Somebody else moved the partition's offset: forget what was read ahead and continue from the stored one.
+
+        The consumer has let go of whatever it was handed of the partition before it says so (see `consumer.consume`).
+        """
 
     def lag(self) -> int:
         """How many offsets of the log are known to be there and were not fetched yet."""

@@ -1,13 +1,15 @@
 """The embedded mode's source: the spool itself, without a broker between.
 
-A spool directory is one partition, which carries all three kinds of events. Its offset counts commits: it is there for the
-fence, so that of two services on one spool only one gets anything stored. What is stored of each source is noted in the
-spool and, as with Kafka, in the table `sources`; a batch read again after a crash changes nothing.
+A spool directory is one partition, which carries all three kinds of events. Its offset is there for the fence, so that of
+two services on one spool only one stores anything. It says nothing of what the spool holds, and moves by a random distance:
+a count could be met by chance by a batch that was forgotten, which would leave a hole. What is stored of each source
+is noted in the spool and, as with Kafka, in the table `sources`; a batch read again after a crash changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 
@@ -15,6 +17,9 @@ from runstream.collector import Collected, Collector
 from runstream_schemas.settings import Settings
 
 from .source import Fetched, LoadOffsets, Partition
+
+LONGEST_MOVE = 1 << 31
+"""Of the offset: there is room for 2^33 commits or so."""
 
 
 class SpoolSource:
@@ -29,9 +34,7 @@ class SpoolSource:
         self._load_offsets = load_offsets
         self._next = 0
         self._noted: deque[Collected] = deque()
-        # By the batch itself: after `lost` a new batch may begin at the offset of one that is still being stored.
-        self._out: dict[int, tuple[Fetched, list[Collected]]] = {}
-        self._reading = asyncio.Lock()
+        self._out: dict[int, list[Collected]] = {}  # by the batch's end
         self.partition = Partition("", "spool", str(settings.spool_path), 0)
 
     async def start(self) -> None:
@@ -48,10 +51,13 @@ class SpoolSource:
         """What is due in the spool; see `source.Source.fetch`."""
         deadline = time.monotonic() + timeout
         while True:
-            async with self._reading:
-                items = await asyncio.to_thread(self._work, max_bytes)
-                if items:
-                    return [self._fetched(items)]
+            looking = asyncio.create_task(asyncio.to_thread(self._work, max_bytes))
+            try:
+                items = await asyncio.shield(looking)
+            finally:
+                await asyncio.wait([looking])  # before that nobody else may touch the collector
+            if items:
+                return [self._fetched(items)]
             rest = deadline - time.monotonic()
             if rest <= 0:
                 return []
@@ -59,30 +65,31 @@ class SpoolSource:
 
     def _work(self, max_bytes: int) -> list[Collected]:
         """In a thread, because encoding takes a while; what was stored is noted here too: only one touches the spool."""
+        self._note()
+        return self.collector.collect(max_bytes)
+
+    def _note(self) -> None:
         while self._noted:
             self.collector.stored(self._noted.popleft())
-        return self.collector.collect(max_bytes)
 
     def _fetched(self, items: list[Collected]) -> Fetched:
         start = self._next
-        self._next += 1
+        self._next += 1 + secrets.randbelow(LONGEST_MOVE)
         events = [event for item in items for event in item.events]
         fetched = Fetched(self.partition, start, self._next, events, size=sum(item.size for item in items))
-        self._out[id(fetched)] = fetched, items
+        self._out[fetched.next] = items
         return fetched
 
     async def stored(self, fetched: Fetched) -> None:
         """Give the segments back; see `source.Source.stored`."""
-        _, items = self._out.pop(id(fetched), (fetched, []))
-        self._noted.extend(items)
+        self._noted.extend(self._out.pop(fetched.next, ()))
 
     async def lost(self, partition: Partition) -> None:
         """Read again what was not stored; see `source.Source.lost`."""
-        async with self._reading:
-            self._out.clear()
-            self._noted.clear()
-            self.collector.forget()
-            await self._reload()
+        self._note()
+        self._out.clear()
+        self.collector.forget()
+        await self._reload()
 
     def lag(self) -> int:
         """Sources with something that is not stored; see `source.Source.lag`."""
@@ -90,8 +97,7 @@ class SpoolSource:
 
     async def stop(self) -> None:
         """Note what was stored and let another process read the spool."""
-        while self._noted:
-            self.collector.stored(self._noted.popleft())
+        self._note()
         self.collector.unlock()
 
     async def _reload(self) -> None:

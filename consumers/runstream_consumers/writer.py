@@ -113,9 +113,13 @@ class Writer:
         self._sources: Bounded[tuple[str, bytes], SourceState] = Bounded(CACHED_SOURCES)
         self._runs: Bounded[str, int] = Bounded(CACHED_RUNS)
         self._series: Bounded[SeriesKey, int] = Bounded(CACHED_SERIES)
+        self._at_rest = asyncio.Lock()
 
     async def load_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
-        """How far partitions are stored; None: never seen. Waits for a database that is away."""
+        """How far partitions are stored; None: never seen. Waits for a database that is away.
+
+        Waits for a batch under way too: a source that continued from before it would lose the fence to its own writer.
+        """
         columns = (
             [p.cluster for p in partitions],
             [p.topic_id for p in partitions],
@@ -127,7 +131,8 @@ class Writer:
             stored = {(row["cluster"], row["topic"], row["partition"]): row["next"] for row in rows}
             return {p: stored.get((p.cluster, p.topic_id, p.index)) for p in partitions}
 
-        return await self._persist("offsets cannot be read", load)
+        async with self._at_rest:
+            return await self._persist("offsets cannot be read", load)
 
     async def store(self, batch: Sequence[Fetched]) -> None:
         """Commit everything in `batch`, in one transaction. Waits, as long as it takes, for a database that is away.
@@ -140,6 +145,10 @@ class Writer:
         """
         if not batch:
             return
+        async with self._at_rest:
+            await self._store(batch)
+
+    async def _store(self, batch: Sequence[Fetched]) -> None:
         dead = [letter for fetched in batch for letter in fetched.dead]
         await self._bury(dead)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from runstream.spool import RunWriter
+from runstream_consumers.consumer import ConsumerState, consume
 from runstream_consumers.kafka_source import KafkaSource
-from runstream_consumers.source import Fetched, Source
+from runstream_consumers.source import Fetched, Partition, Source
 from runstream_consumers.spool_source import SpoolSource
 from runstream_consumers.transaction import FenceLost
 from runstream_consumers.writer import Writer
@@ -39,6 +40,9 @@ class LogUnderTest:
     async def write(self, points: int) -> None:
         """Log `points` to each run."""
         raise NotImplementedError
+
+    def source_for(self, writer: Writer) -> Source:
+        return self._open(writer)
 
     async def open(self) -> tuple[Source, Writer]:
         writer = Writer(self.pool, self.settings)
@@ -181,6 +185,70 @@ async def test_after_a_lost_fence_it_goes_on_from_what_is_stored(log: LogUnderTe
     assert await log.stored() == 600
     assert writer.counters.fences_lost == len(batches)
     await source.stop()
+
+
+class ForgetfulWriter(Writer):
+    """Its first commits succeed, and their answers are lost: the next attempt finds the fence moved, by nobody else.
+
+    A batch is stored only when the consumer has the next one in hand, or knows that there is none.
+    """
+
+    def __init__(self, log: LogUnderTest, unanswered: int) -> None:
+        super().__init__(log.pool, log.settings)
+        self.unanswered = unanswered
+        self.fetched_on = asyncio.Event()
+        self.given: list[Fetched] = []
+        self.holes = 0
+
+    async def store(self, batch: Sequence[Fetched]) -> None:
+        self.given += batch
+        await self.fetched_on.wait()
+        self.fetched_on.clear()
+        if self.unanswered:
+            self.unanswered -= 1
+            await super().store(batch)
+        await super().store(batch)
+        self.holes += await self.pool.fetchval("select count(*) from sources where ahead <> '{}'")
+
+
+async def test_what_was_handed_out_before_a_lost_fence_is_not_stored_after_it(log: LogUnderTest) -> None:
+    writer, writes = ForgetfulWriter(log, unanswered=2), 8
+    source = log.source_for(writer)
+    batches: list[list[Fetched]] = []
+    let_go: list[Fetched] = []
+    fetch, lost = source.fetch, source.lost
+
+    async def write_and_fetch(max_bytes: int, timeout: float) -> list[Fetched]:
+        if len(batches) < writes:
+            await log.write(10)
+            batches.append([])
+            while not batches[-1]:
+                batches[-1] = await fetch(max_bytes, timeout)
+        else:
+            batches.append(await fetch(max_bytes, timeout))
+        if len(batches) > 1:
+            writer.fetched_on.set()
+        return batches[-1]
+
+    async def note_lost(partition: Partition) -> None:
+        let_go.extend(fetched for fetched in batches[-1] if fetched.partition == partition)
+        await lost(partition)
+
+    source.fetch, source.lost = write_and_fetch, note_lost  # type: ignore[method-assign]
+    stop = asyncio.Event()
+    consuming = asyncio.create_task(consume(source, writer, "metrics", 1 << 20, stop, ConsumerState()))
+    try:
+        async with asyncio.timeout(60):
+            while len(batches) < writes or await log.stored() < writes * 10 * len(RUNS):
+                await asyncio.sleep(0.01)
+    finally:
+        stop.set()
+        writer.fetched_on.set()
+        await consuming
+    assert let_go, "nothing was in hand"
+    assert not [fetched for fetched in let_go if any(fetched is given for given in writer.given)]
+    assert writer.counters.fences_lost == 2, "the writer has lost the fence to itself"
+    assert writer.holes == 0, "a batch was stored whose predecessor was not"
 
 
 async def test_an_empty_log_is_waited_for_no_longer_than_asked(log: LogUnderTest) -> None:

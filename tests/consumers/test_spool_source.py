@@ -1,15 +1,19 @@
-"""The spool as a source: what is told stored is what was stored, whatever was lost and read again meanwhile."""
+"""The spool as a source: what is told stored was stored, and what was lost and read again is not stored by chance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
+import pytest
 from tests.producers.reading import settings_for
 
 from runstream import spool
 from runstream_consumers.source import Fetched, Partition
 from runstream_consumers.spool_source import SpoolSource
+from runstream_consumers.transaction import FenceLost
+from runstream_consumers.writer import Writer
 from runstream_schemas.events import MetricsEvent
 
 
@@ -38,12 +42,37 @@ async def test_a_batch_stored_after_a_lost_fence_frees_nothing_of_the_next(tmp_p
         await source.lost(source.partition)
         writer.log("x", 2)
         again = await source.fetch(1 << 20, 10)
-        assert again[0].start == second[0].start
+        assert again[0].start == second[0].start != again[0].next != second[0].next
         await source.stored(second[0])  # it was being stored meanwhile
         await source.fetch(1 << 20, 0)  # what was told stored is noted with the next look
         await source.lost(source.partition)  # `again` meets the fence
         read = await source.fetch(1 << 20, 10)
         assert set(_slots(read)) >= set(_slots(again))
+    finally:
+        await source.stop()
+        writer.close()
+
+
+async def test_a_batch_that_was_forgotten_cannot_meet_the_fence_by_chance(
+    tmp_path: Path, pool: asyncpg.Pool
+) -> None:
+    settings = settings_for(tmp_path / "spool", flush_interval=0.0)
+    writer, storing = spool.open_run(settings, "run"), Writer(pool, settings)
+    source = SpoolSource(settings, storing.load_offsets)
+    await source.start()
+    try:
+        writer.log("x", 0)
+        await storing.store(await source.fetch(1 << 20, 10))
+        writer.log("x", 1)
+        forgotten = await source.fetch(1 << 20, 10)
+        writer.log("x", 2)
+        in_hand = await source.fetch(1 << 20, 10)
+        await source.lost(source.partition)
+        await storing.store(await source.fetch(1 << 20, 10))  # begins where `forgotten` does
+        writer.log("x", 3)
+        for batch in (forgotten, in_hand):
+            with pytest.raises(FenceLost):
+                await storing.store(batch)
     finally:
         await source.stop()
         writer.close()
