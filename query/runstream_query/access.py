@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
 from starlette.exceptions import HTTPException
@@ -30,6 +28,7 @@ from runstream_schemas.limits import check_name
 from .parameters import json_body
 from .registry import InTheWay, NotThere
 from .responses import json_answer, problem
+from .routing import Asked
 from .runs import iso
 
 if TYPE_CHECKING:
@@ -188,73 +187,108 @@ class Rate:
 # --- what a grant allows ---------------------------------------------------------------------------------------------
 
 _READING_POSTS = frozenset({"/api/v1/sql", "/api/v1/tickets"})
-_ADMIN_PATHS = ("/api/v1/tokens", "/api/v1/runs/delete")
+_ADMIN_ROUTES = ("/api/v1/tokens", "/api/v1/runs/delete", "/api/v1/workspaces/")
 _OWN_DELETES = ("/api/v1/views/",)
-# What can be held to one workspace: by the parameter `workspace`, by the run in the path, or by the parameters `run`.
-_BY_PARAMETER = re.compile(
-    r"/api/v1/(runs|export/runs|workspaces|experiments(/.+)?|models(/[^/]+/[^/]+(/files/.+)?)?|environments|environment-labels|experiment-counts|target-counts|metric-names)"
-)
-_BY_RUN = re.compile(r"/api/v1/runs/([^/]+)(/.*)?")
-_BY_RUNS = frozenset(
-    {
-        "/api/v1/metrics",
-        "/api/v1/series",
-        "/api/v1/charts",
-        "/api/v1/child-counts",
-        "/api/v1/export/points",
-        "/api/v1/export/table",
-    }
-)
-_NARROWED = frozenset(
-    {
-        *("/api/v1/access", "/api/v1/events", "/api/v1/sql", "/api/v1/stored"),
-        *("/api/v1/runs/cancel", "/api/v1/runs/delete"),
-    }
-)
-"""What is held to the workspace of the grant where it is answered, see `grant_of` and `check_runs`."""
+
+
+class Reach(Enum):
+    """How a route is held to the workspace of a token that is for one only."""
+
+    WORKSPACE = auto()
+    """By the parameter `workspace`, which is given where it is not."""
+    RUN = auto()
+    """By the run in the path."""
+    RUNS = auto()
+    """By the parameters `run`, of which there has to be one."""
+    HANDLER = auto()
+    """Where it is answered, see `grant_of` and `check_runs`."""
+    CONTENT = auto()
+    """What is sent is named by its digest, and is nobody's before a run or a model names it."""
+
+
+_REACH = {
+    **dict.fromkeys(
+        (
+            "/api/v1/runs", "/api/v1/export/runs", "/api/v1/workspaces", "/api/v1/experiments",
+            "/api/v1/experiments/{name:path}", "/api/v1/models", "/api/v1/models/{name}/{version}",
+            "/api/v1/models/{name}/{version}/files/{path:path}", "/api/v1/environments", "/api/v1/environment-labels",
+            "/api/v1/experiment-counts", "/api/v1/target-counts", "/api/v1/metric-names",
+        ),
+        Reach.WORKSPACE,
+    ),
+    **dict.fromkeys(
+        (
+            "/api/v1/runs/{run_id}", "/api/v1/runs/{run_id}/cancel", "/api/v1/runs/{run_id}/files",
+            "/api/v1/runs/{run_id}/files/{path:path}", "/api/v1/runs/{run_id}/zip", "/api/v1/runs/{run_id}/series",
+            "/api/v1/runs/{run_id}/values", "/api/v1/runs/{run_id}/tables/{name:path}",
+        ),
+        Reach.RUN,
+    ),
+    **dict.fromkeys(
+        (
+            "/api/v1/metrics", "/api/v1/series", "/api/v1/charts", "/api/v1/child-counts", "/api/v1/export/points",
+            "/api/v1/export/table",
+        ),
+        Reach.RUNS,
+    ),
+    **dict.fromkeys(
+        (
+            "/api/v1/access", "/api/v1/events", "/api/v1/sql", "/api/v1/stored", "/api/v1/tickets",
+            "PATCH /api/v1/runs", "/api/v1/runs/cancel", "/api/v1/runs/delete",
+        ),
+        Reach.HANDLER,
+    ),
+    **dict.fromkeys(
+        ("/api/v1/blobs/{sha256}", "/api/v1/uploads/{sha256}", "/api/v1/model-content/{sha256}"), Reach.CONTENT
+    ),
+}  # fmt: skip
+"""By route, or method and route. A route that is not here shows what is of others too, and is refused."""
 _RUN_PARAMETERS = frozenset({"run", "parent"})
-_UPLOADS = re.compile(r"/api/v1/(blobs|uploads|model-content)/[0-9a-f]+|/api/v1/tickets")
 
 
-def needed(method: str, path: str) -> Role:
-    """The role a request needs: reading, changing, or (deleting and giving out tokens) everything."""
-    if path.startswith(_ADMIN_PATHS) or path.startswith("/api/v1/workspaces/"):
+def needed(method: str, route: str) -> Role:
+    """The role a request needs: reading, changing, or (deleting and giving out tokens) everything.
+
+    Args:
+        method: of HTTP.
+        route: the pattern that matched, e.g. `/api/v1/runs/{run_id}`.
+    """
+    if route.startswith(_ADMIN_ROUTES):
         return Role.ADMIN
-    if method in ("GET", "HEAD", "OPTIONS") or path in _READING_POSTS:
+    if method in ("GET", "HEAD", "OPTIONS") or route in _READING_POSTS:
         return Role.READ
-    if method == "DELETE" and not path.startswith(_OWN_DELETES):
+    if method == "DELETE" and not route.startswith(_OWN_DELETES):
         return Role.ADMIN
     return Role.WRITE
 
 
-async def refusal(grant: Grant, request: Request, pool: asyncpg.Pool[Any]) -> Response | None:
+async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Response | None:
     """Why a grant does not allow a request; None: it does. A request of one workspace's token is narrowed to that one."""
-    path = request.scope["path"]  # decoded, as the router reads it
-    wanted = needed(request.method, path)
+    assert asked.route is not None
+    route = asked.route.path
+    wanted = needed(asked.method, route)
     if grant.role < wanted:
         return _forbidden(
-            f"the token {grant.name!r} may {grant.role.name.lower()}; {request.method} {path} needs {wanted.name.lower()}"
+            f"the token {grant.name!r} may {grant.role.name.lower()}; {asked.method} {asked.path} needs "
+            f"{wanted.name.lower()}"
         )
     if grant.workspace is None:
         return None
     elsewhere = f"the token {grant.name!r} is for the workspace {grant.workspace!r} only"
-    parameters = parse_qsl(request.url.query, keep_blank_values=True)
-    run = _BY_RUN.fullmatch(path)
-    runs = [value for key, value in parameters if key in _RUN_PARAMETERS and value != "none"]
-    if run is not None and path not in ("/api/v1/runs/cancel", "/api/v1/runs/delete"):
-        runs.append(run[1])
-    elif path == "/api/v1/runs" and request.method == "PATCH":
-        pass  # its body names the runs: `check_runs`
-    elif _BY_PARAMETER.fullmatch(path):
-        named = [value for key, value in parameters if key == "workspace"]
+    reach = _REACH.get(f"{asked.method} {route}") or _REACH.get(route)
+    runs = [
+        value for key, value in asked.query_params.multi_items() if key in _RUN_PARAMETERS and value != "none"
+    ]
+    if reach is None or (reach is Reach.RUNS and not runs):
+        return _forbidden(f"{elsewhere}; {asked.path} shows those of others too")
+    if reach is Reach.RUN:
+        runs.append(asked.path_params["run_id"])
+    if reach is Reach.WORKSPACE:
+        named = asked.query_params.getlist("workspace")
         if any(value != grant.workspace for value in named):
             return _forbidden(f"{elsewhere}, not for {named[0]!r:.80}")
         if not named:
-            request.scope["query_string"] = urlencode([*parameters, ("workspace", grant.workspace)]).encode()
-    elif path in _NARROWED or (path in _BY_RUNS and runs):
-        pass
-    elif not (_UPLOADS.fullmatch(path) and request.method != "GET"):
-        return _forbidden(f"{elsewhere}; {path} shows those of others too")
+            asked.narrow(grant.workspace)
     if runs and await pool.fetchval(_RUNS_ELSEWHERE, runs, grant.workspace) is not None:
         return _forbidden(f"{elsewhere}; a run asked for is in another one")
     return None

@@ -16,7 +16,7 @@ import pyarrow as pa
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import QueryError, ServiceError
@@ -103,9 +103,8 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         *page_api.routes(),
         *pages.routes(),
     ]
-    # The bare router: Starlette's own application would answer errors with pages of its own.
     return Gate(
-        Router(routes),
+        routes,
         server,
         token=token,
         tokens=server.tokens,
@@ -390,6 +389,8 @@ async def _serve(
         ws="none",
         timeout_graceful_shutdown=3,
         timeout_keep_alive=75,
+        http="h11",  # whichever else is installed: the attacks are tried with this one
+        proxy_headers=False,
         server_header=False,
         ssl_certfile=server.settings.tls_cert_file or None,
         ssl_keyfile=server.settings.tls_key_file or None,

@@ -25,6 +25,22 @@ TICKET_SECONDS = 60
 COOKIE_SECONDS = 30 * 24 * 3600
 MAX_LOGIN_BYTES = 4096
 
+PAGES = frozenset(
+    {
+        *(
+            "/",
+            "/login",
+            "/docs",
+            "/experiments",
+            "/experiments/id/{id}",
+            "/runs/{run_id:path}",
+            "/compare",
+            "/compute",
+        ),
+        *("/compute/{target:path}", "/assets/{path:path}", "/favicon.svg"),
+    }
+)
+"""Routes of the pages: they hold no data, and need no token."""
 OPEN_PAGES = ("/", "/login", "/docs", "/experiments", "/compare", "/compute", "/favicon.svg")
 OPEN_FOLDERS = ("/assets/", "/runs/", "/experiments/", "/compute/")
 """Paths of the pages: no data is under them."""
@@ -133,7 +149,7 @@ async def new_ticket(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """`GET /login?ticket=...&next=/...`, or `POST /login` with `{"token": ...}` from the page that asks for it."""
     access = _access(request)
-    secure = request.url.scheme == "https"
+    secure = request.scope["scheme"] == "https"
     if request.method == "POST":
         if not _same_origin(request):
             return problem(403, "Forbidden", "only this server's own page may log in")

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from math import ceil
@@ -15,7 +16,8 @@ import asyncpg
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from runstream_schemas.errors import (
     DatabaseError,
@@ -28,10 +30,11 @@ from runstream_schemas.errors import (
 
 from .access import FAILURES_SECONDS, GRANT, OWNER, Grant, Rate, Tokens, TooManyFailures, refusal
 from .artifacts import PathTaken, RunDeleted
-from .browser_access import BrowserAccess, from_another_page, is_page
+from .browser_access import PAGES, BrowserAccess, from_another_page
 from .deletion import StillActive
 from .registry import InTheWay, NotThere
 from .responses import problem
+from .routing import METHODS, Asked, BadTarget, find_route
 
 log = logging.getLogger("runstream.server")
 
@@ -82,7 +85,7 @@ class Gate:
     """ASGI middleware around the whole application.
 
     Args:
-        app: what it guards.
+        routes: what it guards; each handler is given the very request that was looked at.
         state: what handlers find as `request.app.state`.
         token: what a client must send, unless it has one of `tokens`; None: nothing.
         tokens: those given out.
@@ -94,7 +97,7 @@ class Gate:
 
     def __init__(
         self,
-        app: ASGIApp,
+        routes: Sequence[Route],
         state: object,
         *,
         token: str | None,
@@ -107,14 +110,12 @@ class Gate:
         self.tokens = tokens
         self.browsers = BrowserAccess(token) if token else None
         self._rate = rate
-        self._app, self._local_only, self._counters = app, local_only, counters
+        self.routes, self._local_only, self._counters = tuple(routes), local_only, counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+            return  # the server speaks nothing else
         scope["app"] = self
-        request = Request(scope)
         status = 500
         began = time.perf_counter()
         answering = False
@@ -125,28 +126,53 @@ class Gate:
                 status, answering = message["status"], True
             await send(message)
 
+        asked: Asked | None = None
         self._counters.in_flight += 1
         try:
-            refused = await self._refusal(request)
-            if refused is not None:
-                await refused(scope, receive, noting_send)
+            try:
+                asked = Asked(scope, receive, noting_send)
+            except BadTarget as error:
+                answer = problem(400, "Bad Request", str(error), {"Connection": "close"})
             else:
-                await self._app(scope, receive, noting_send)
+                answer = await self._answer(asked)
+            await answer(scope, receive, noting_send)
         except ClientDisconnect:
             status = 499
         except Exception as error:
             if answering:  # too late for another status: the broken connection tells the client
                 raise
-            await error_answer(request, error)(scope, receive, noting_send)
+            await error_answer(f"{scope['method']:.20} {scope['path']:.200}", error)(
+                scope, receive, noting_send
+            )
         finally:
             self._counters.in_flight -= 1
             # The route's pattern, not the path: names of runs must not make a series of their own each.
-            route = str(getattr(scope.get("route"), "path", "other"))
-            self._counters.requests[request.method, route, status] += 1
+            route = "other" if asked is None or asked.route is None else asked.route.path
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._counters.requests[method, route, status] += 1
             spent = self._counters.seconds.get(route, 0.0) + time.perf_counter() - began
             self._counters.seconds[route] = spent
 
-    async def _refusal(self, request: Request) -> Response | None:
+    async def _answer(self, asked: Asked) -> Response:
+        asked.route, values, others = find_route(self.routes, asked.method, asked.path)
+        asked.scope["path_params"] = values
+        refused = await self._refusal(asked)
+        if refused is not None:
+            return refused
+        if asked.route is None:
+            if others:
+                allowed = ", ".join(sorted(others))
+                return problem(
+                    405,
+                    "Method Not Allowed",
+                    f"{asked.path!r:.200} takes {allowed}, not {asked.method:.20}",
+                    {"Allow": allowed},
+                )
+            return problem(404, "Not Found", f"there is nothing at {asked.path!r:.200}")
+        found: Response = await asked.route.endpoint(asked)
+        return found
+
+    async def _refusal(self, request: Asked) -> Response | None:
         host = request.headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if self._local_only and name.lower() not in _LOCAL_NAMES and not _is_loopback(name):
@@ -158,11 +184,8 @@ class Gate:
         if "transfer-encoding" in request.headers and "content-length" in request.headers:
             # A proxy in front may believe the other of the two, and take the rest of one request for the next one.
             return problem(400, "Bad Request", "two lengths of one body", {"Connection": "close"})
-        path = request.scope["path"]
-        if path.endswith("\n"):
-            # Routes end in `$`, which is also before a last line break: one would get past what is held against paths.
-            return problem(404, "Not Found", f"{path!r:.80} ends with a line break")
-        if path in OPEN_PATHS:
+        route = "" if request.route is None else request.route.path
+        if route in OPEN_PATHS:
             return None
         if self.browsers is None and from_another_page(request):
             return problem(403, "Forbidden", "a page of another origin may not change anything here")
@@ -174,7 +197,7 @@ class Gate:
         wait = self._rate.wait(grant.id if grant is not None and grant.id else address)
         if wait:
             return _slow_down("too many requests (RUNSTREAM_RATE_LIMIT)", wait)
-        if is_page(path):
+        if route in PAGES:
             return None
         if grant is None:
             return problem(
@@ -184,7 +207,9 @@ class Gate:
                 {"WWW-Authenticate": "Bearer"},
             )
         request.scope[GRANT] = grant
-        return await refusal(grant, request, self.tokens.pool) if grant is not OWNER else None
+        if grant is OWNER or request.route is None:
+            return None
+        return await refusal(grant, request, self.tokens.pool)
 
     async def _grant(self, request: Request, address: str) -> Grant | None:
         """What a request may do, by its token or its cookie."""
@@ -220,8 +245,8 @@ def _is_loopback(name: str) -> bool:
         return False
 
 
-def error_answer(request: Request, error: Exception) -> Response:
-    """The answer to a request that raised `error`."""
+def error_answer(what: str, error: Exception) -> Response:
+    """The answer to a request that raised `error`; `what`: its method and path."""
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase
         return problem(error.status_code, title, error.detail, error.headers)
@@ -236,9 +261,7 @@ def error_answer(request: Request, error: Exception) -> Response:
     if isinstance(error, (QueryError, LimitExceeded)):
         return problem(400, "Bad Request", str(error))
     if isinstance(error, (TimeoutError, asyncio.TimeoutError, asyncpg.QueryCanceledError)):
-        return problem(
-            504, "Timeout", f"{request.url.path} took too long; narrow it, or raise RUNSTREAM_QUERY_TIMEOUT"
-        )
+        return problem(504, "Timeout", f"{what} took too long; narrow it, or raise RUNSTREAM_QUERY_TIMEOUT")
     if isinstance(error, asyncpg.DiskFullError):
         log.error("the database has no room left: %s", error)
         return problem(
@@ -264,7 +287,7 @@ def error_answer(request: Request, error: Exception) -> Response:
     if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
         return problem(400, "Bad Request", "a parameter holds a character the database cannot hold (NUL)")
     if isinstance(error, (asyncpg.DataError, UnicodeEncodeError)):
-        log.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+        log.warning("%r: %s: %s", what, type(error).__name__, error)
         return problem(
             400, "Bad Request", "a value is out of range or not valid unicode, so it cannot be stored"
         )
@@ -277,5 +300,5 @@ def error_answer(request: Request, error: Exception) -> Response:
     if isinstance(error, RunstreamError):
         log.error("%s", error)
         return problem(500, "Error", str(error))
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    log.error("%r failed", what, exc_info=error)
     return problem(500, "Internal Error", f"{type(error).__name__}; see the server's log")

@@ -103,7 +103,7 @@ async def page(request: Request) -> Response:
 
 async def asset(request: Request) -> Response:
     """A file whose name holds its hash, or the icon."""
-    path = request.url.path.lstrip("/")
+    path = str(request.scope["path"]).lstrip("/")
     file = await asyncio.to_thread(_bundle.get, path)
     if file is None:
         return Response("no such file\n", 404, {"Cache-Control": "no-store"}, "text/plain; charset=utf-8")

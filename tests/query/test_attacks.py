@@ -82,7 +82,7 @@ async def test_hosts_paths_and_headers_that_no_client_sends(http: httpx.AsyncCli
         status, rest = await raw(http, b"GET /api/v1/runs HTTP/1.1\r\nHost: " + host + b"\r\n" + bearer)
         assert (host, status in (400, 403), b"runs" in rest) == (host, True, False)
     absolute = b"GET http://evil.example/api/v1/runs HTTP/1.1\r\nHost: evil.example\r\n" + bearer
-    assert (await raw(http, absolute))[0] == 403
+    assert (await raw(http, absolute))[0] in (400, 403)
     twice = b"GET /api/v1/runs HTTP/1.1\r\nHost: evil.example\r\nHost: 127.0.0.1\r\n" + bearer
     assert (await raw(http, twice))[0] in (400, 403)
     assert (await raw(http, b"GET /api/v1/runs HTTP/1.0\r\n" + bearer))[0] in (400, 403)
@@ -270,7 +270,7 @@ async def test_a_run_of_another_workspace_is_not_reached_by_a_detour(
         ("GET", "/metrics", None),
     ):
         answer = await http.request(method, path, json=body, headers=narrow)
-        assert (path, answer.status_code in (401, 403, 404)) == (path, True), answer.text
+        assert (path, answer.status_code in (401, 403, 404, 405)) == (path, True), answer.text
         assert b"secret" not in answer.content
     answer = await http.post("/api/v1/sql", json={"query": "FROM runs SELECT run_id"}, headers=narrow)
     assert answer.json()["rows"] == [["here-run"]]
