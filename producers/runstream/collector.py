@@ -43,7 +43,11 @@ stored whole, settles and moves to Parquet while the rest of a backlog is still 
 _MOST_SPARES = 1024
 """Directories of closed sources that are kept for new ones: 32 MiB."""
 _SPARE_SECONDS = 300.0  # they are kept
-_UNBEGUN_SECONDS = 60.0  # a writer has to put the first segment into its directory
+_TOKEN_SECONDS = 60.0
+"""A lock file nobody holds and no source names is left alone so long: older runstreams make theirs before they lock it."""
+_LIST_AGAIN = (
+    0.05  # seconds: an entry made so soon after the last one may leave the directory's time as it is
+)
 _SOURCES_A_SECOND = 1500  # batches a second when many runs log: their number sets the interval
 
 
@@ -104,7 +108,12 @@ class Collector:
         self._by_run: dict[str, list[CollectedSource]] = {}
         self.points = 0
         self._listed_mtime = -1
+        self._list_again = 0.0
         self._unreadable: set[str] = set()
+        # Directories without a segment yet, and the processes that may be making one; None: not looked for yet.
+        self._unbegun: dict[str, list[str] | None] = {}
+        self._spare_since: dict[str, float] = {}
+        self._token_since: dict[str, float] = {}
         self._last_slow_look = 0.0
         self._started = time.monotonic()
         self._turn = 0
@@ -208,7 +217,7 @@ class Collector:
             now: everything is due (a flush, a shutdown).
         """
         clock = time.monotonic()
-        self._find_sources()
+        self._find_sources(clock)
         collected: list[Collected] = []
         if clock - self._last_slow_look >= _SLOW_LOOK or now:
             self._last_slow_look = clock
@@ -264,36 +273,59 @@ class Collector:
 
     # --- sources ---
 
-    def _find_sources(self) -> None:
+    def _find_sources(self, clock: float) -> None:
+        for name in [*self._listed(clock), *self._unbegun]:
+            if name not in self.sources and name not in self._unreadable:
+                self._open(name)
+
+    def _listed(self, clock: float) -> list[str]:
+        """Directories of sources, when some may have come since the last look."""
         try:
             mtime = os.stat(self.spool).st_mtime_ns
         except FileNotFoundError:
+            return []
+        if mtime != self._listed_mtime:
+            self._listed_mtime, self._list_again = mtime, clock + _LIST_AGAIN
+        elif self._list_again and clock >= self._list_again:
+            self._list_again = 0.0
+        else:
+            return []
+        return [name for name in os.listdir(self.spool) if len(name) == 32]
+
+    def _open(self, name: str) -> None:
+        path = self.spool / name
+        try:
+            reader = SourceReader(path, self._tidier)
+        except FileNotFoundError:  # the writer has made the directory and not yet the segment
+            self._unbegun.setdefault(name, None)
             return
-        if mtime == self._listed_mtime:
-            return
-        # An entry made within the clock's granularity of this look would not move the mtime again: look once more then.
-        self._listed_mtime = mtime if time.time_ns() - mtime > 50_000_000 else -1
-        with os.scandir(self.spool) as entries:
-            for entry in entries:
-                if entry.name in self.sources or entry.name in self._unreadable or len(entry.name) != 32:
-                    continue
-                try:
-                    reader = SourceReader(Path(entry.path), self._tidier)
-                except FileNotFoundError:  # the writer has made the directory and not yet the segment
-                    self._listed_mtime = -1
-                    with suppress(FileNotFoundError):
-                        if time.time() - entry.stat().st_ctime > _UNBEGUN_SECONDS:  # nor will it
-                            shutil.rmtree(entry.path, ignore_errors=True)
-                    continue
-                except (SpoolError, OSError) as error:
-                    logger.error(
-                        "runstream: %s cannot be read and is left where it is: %s", entry.path, error
-                    )
-                    self._unreadable.add(entry.name)
-                    continue
-                source = CollectedSource(reader, Progress.of(reader), last_heartbeat=time.monotonic())
-                self.sources[entry.name] = source
-                self._by_run.setdefault(source.run_id, []).append(source)
+        except (SpoolError, OSError) as error:
+            logger.error("runstream: %s cannot be read and is left where it is: %s", path, error)
+            self._unreadable.add(name)
+            reader = None
+        self._unbegun.pop(name, None)
+        if reader is not None:
+            source = CollectedSource(reader, Progress.of(reader), last_heartbeat=time.monotonic())
+            self.sources[name] = source
+            self._by_run.setdefault(source.run_id, []).append(source)
+
+    def _remove_unbegun(self) -> None:
+        """Directories whose writer died before it made a segment. However long it takes, it lives until its lock is free."""
+        for name, makers in list(self._unbegun.items()):
+            if makers is None:
+                makers = self._tokens()
+            self._unbegun[name] = makers = [token for token in makers if seg.process_alive(self.spool, token)]
+            if not makers:
+                self._open(name)  # its last deed may have been the segment
+                if name in self._unbegun:
+                    del self._unbegun[name]
+                    shutil.rmtree(self.spool / name, ignore_errors=True)
+
+    def _tokens(self) -> list[str]:
+        try:
+            return os.listdir(self.spool / "procs")
+        except FileNotFoundError:
+            return []
 
     def _full(self, source: CollectedSource) -> bool:
         """Whether the source's current segment is written to its end: waiting longer makes no larger batch."""
@@ -378,10 +410,11 @@ class Collector:
             ):
                 source.last_heartbeat = clock
                 yield self._speak(source, [("heartbeat", {})])
-        self._count_spares()
+        self._remove_unbegun()
+        self._count_spares(clock)
         _write_usage(self.spool, total + self._spares * seg.SMALLEST)
         if len(alive) == 0 or int(clock) % 60 == 0:
-            self._sweep_tokens()
+            self._sweep_tokens(clock)
 
     def _finish(self, source: CollectedSource) -> Iterator[Collected]:
         """A source that will write no more: read what is left, say so if its process died, remove it when all is stored."""
@@ -482,34 +515,32 @@ class Collector:
         if source.reader.remove(keep=known and self._spares < _MOST_SPARES):
             self._spares += 1
 
-    def _count_spares(self) -> None:
+    def _count_spares(self, clock: float) -> None:
         """Count the directories that are kept, and delete those that nobody took for a while."""
-        self._spares = 0
-        before = time.time() - _SPARE_SECONDS
+        before, self._spare_since = self._spare_since, {}
         with suppress(FileNotFoundError), os.scandir(self.spool / seg.SPARE) as entries:
             for entry in entries:
+                path = Path(entry.path)
+                since = before.get(entry.name, clock)
+                if not path.suffix and clock - since < _SPARE_SECONDS:
+                    self._spare_since[entry.name] = since
+                    continue
                 with suppress(FileNotFoundError):  # a writer was quicker
-                    path = Path(entry.path)
-                    if not path.suffix and entry.stat().st_mtime >= before:
-                        self._spares += 1
-                        continue
                     if not path.suffix:
                         path = path.rename(path.with_suffix(seg.GONE))
                     self._tidier.submit(shutil.rmtree, path, ignore_errors=True)
+        self._spares = len(self._spare_since)
 
-    def _sweep_tokens(self) -> None:
+    def _sweep_tokens(self, clock: float) -> None:
         used = {source.reader.header.token for source in self.sources.values()}
-        try:
-            entries = list(os.scandir(self.spool / "procs"))
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            try:
-                old = time.time() - entry.stat().st_mtime > 60
-                if entry.name not in used and old and not seg.process_alive(self.spool, entry.name):
-                    os.unlink(entry.path)
-            except FileNotFoundError:
+        before, self._token_since = self._token_since, {}
+        for token in self._tokens():
+            if token in used or seg.process_alive(self.spool, token):
                 continue
+            since = self._token_since[token] = before.get(token, clock)
+            if clock - since >= _TOKEN_SECONDS:
+                with suppress(FileNotFoundError):
+                    os.unlink(self.spool / "procs" / token)
 
 
 def _ends_of(sources: Sequence[CollectedSource]) -> dict[str, object]:

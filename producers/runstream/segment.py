@@ -328,19 +328,26 @@ def _take_spare(directory: Path | str, size: int) -> str | None:
 def process_token(spool: Path | str) -> str:
     """Make and lock this process's file in `procs`; the system frees the lock when the process ends, however it ends.
 
-    A POSIX lock, because it is not inherited by a forked child: a lock the child holds too would outlive its parent.
+    The file gets its name once it is locked: one that nobody holds belongs to a process that is gone. A POSIX lock, because
+    it is not inherited by a forked child: a lock the child holds too would outlive its parent.
     """
     import fcntl
 
     directory = os.path.join(spool, "procs")
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    token = f"{os.getpid()}-{os.urandom(6).hex()}"
-    descriptor = os.open(os.path.join(directory, token), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.lockf(descriptor, fcntl.LOCK_EX)
-    _own_tokens[token] = descriptor
-    return token
+    while True:
+        token = f"{os.getpid()}-{os.urandom(6).hex()}"
+        unlocked = os.path.join(directory, token + _UNLOCKED)
+        descriptor = _own_tokens[token] = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        try:
+            os.rename(unlocked, os.path.join(directory, token))
+            return token
+        except FileNotFoundError:  # it was taken for what a dead process left
+            os.close(_own_tokens.pop(token))
 
 
+_UNLOCKED = ".new"
 _own_tokens: dict[str, int] = {}
 
 
@@ -355,7 +362,7 @@ def process_alive(spool: Path | str, token: str) -> bool:
     """Whether the process that made `token` still runs (on this machine, in whatever container)."""
     import fcntl
 
-    if token in _own_tokens:
+    if token.removesuffix(_UNLOCKED) in _own_tokens:
         return True
     try:
         descriptor = os.open(os.path.join(spool, "procs", token), os.O_RDWR | os.O_CLOEXEC)

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runstream import collector as collector_module
 from runstream import segment, source_writer, spool, spool_reader
 from runstream.collector import Collector
 from runstream.exceptions import AzureMLException, UserErrorException
@@ -256,6 +255,23 @@ def test_a_closed_source_leaves_its_directory_to_the_next_one(
         assert logged(drain(collector)) == {(f"run-{number}", f"x{number}", ""): [number]}
         assert len(list((directory / segment.SPARE).iterdir())) == (number != 2)
         assert [entry for entry in directory.iterdir() if len(entry.name) == 32] == []
+
+
+def test_a_directory_kept_for_the_next_source_outlives_a_clock_that_is_set_forward(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, collector = settings_for(directory), Collector(settings_for(directory))
+    writer = spool.open_run(settings, "run")
+    writer.log("x", 1)
+    writer.close()
+    drain(collector)
+    real, monotonic = time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: real() + 1e6)
+    drain(collector)
+    assert len(list((directory / segment.SPARE).iterdir())) == 1
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 1e6)
+    drain(collector)
+    assert list((directory / segment.SPARE).iterdir()) == []
 
 
 # --- threads, forks, processes ---
@@ -804,18 +820,74 @@ def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
     assert slots[1] > slots[0]
 
 
-def test_what_a_writer_left_that_died_before_its_first_segment_is_cleared(
+UNBEGUN = """
+import os, sys
+from runstream import segment
+
+spool, name = sys.argv[1:]
+segment.process_token(spool)
+os.mkdir(os.path.join(spool, name))
+print("made", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_directory_without_a_segment_goes_when_its_writer_is_dead_and_not_before(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    directory.mkdir()
     unbegun = directory / ("ab" * 16)
-    unbegun.mkdir(parents=True)
-    (unbegun / "00000000.free").write_bytes(bytes(100))
+    command = [sys.executable, "-c", UNBEGUN, str(directory), unbegun.name]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"made\n"
     collector = Collector(settings_for(directory))
-    assert drain(collector) == []
-    assert unbegun.exists(), "it may be about to begin"
-    monkeypatch.setattr(collector_module, "_UNBEGUN_SECONDS", 0.0)
+    real, monotonic = time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: real() + 1e6)  # set forward
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 1e6)  # or it was stopped for long
+    for _ in range(3):
+        assert collector.collect(1 << 20, now=True) == []
+    assert unbegun.exists(), "it is about to begin"
+    writer.kill()
+    writer.communicate()
     assert drain(collector) == []
     assert not unbegun.exists()
+
+
+def test_what_is_logged_into_a_directory_that_was_seen_empty_is_read(directory: Path) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    collector = Collector(settings_for(directory))
+    make = segment.create_segment
+
+    def look_first(path: Any, header: Any, size: int) -> Any:
+        assert collector.collect(1 << 20, now=True) == []
+        return make(path, header, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment, "create_segment", look_first)
+        writer.log("x", 1)
+    assert logged(drain(collector)) == {("run", "x", ""): [1]}
+    assert writer.dropped == 0
+
+
+def test_a_lock_file_of_a_process_has_its_name_only_when_it_is_held(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+    rename = os.rename
+
+    def look(source: str, target: str) -> None:
+        assert Path(source).exists()
+        assert not Path(target).exists()
+        command = "from runstream import segment; import sys; print(segment.process_alive(*sys.argv[1:]))"
+        where = [str(directory), Path(source).name]
+        held.append(subprocess.check_output([sys.executable, "-c", command, *where]) == b"True\n")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", look)
+    token = segment.process_token(directory)
+    assert held == [True]
+    assert os.listdir(directory / "procs") == [token]
 
 
 def test_logging_after_close_starts_a_new_source(directory: Path) -> None:
