@@ -65,7 +65,7 @@ docs:  ## Write the generated pages of docs/reference anew, and hold all pages t
 
 kafka:  ## Run a real Kafka in the foreground (ARGS="--port 9092 --data DIR")
 	@$(DEV)
-	$(PY) -m runstream_consumers.kafka_server $(ARGS)
+	$(PY) -m runstream_service.servers.kafka $(ARGS)
 
 constraints:  ## Pin the newest versions anew (needs uv)
 	@head -1 constraints.txt > constraints.new

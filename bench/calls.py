@@ -16,8 +16,8 @@ from .result import Result, repeat
 
 def run(quick: bool) -> list[Result]:
     """Costs by the public methods of a `Run`, with default settings but for the place of the home."""
-    from runstream.collector import Collector
     from runstream.core import Experiment, Workspace
+    from runstream.spool.collector import Collector
     from runstream_schemas.settings import Settings
 
     home = Path(tempfile.mkdtemp(prefix="rsb"))

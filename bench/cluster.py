@@ -53,7 +53,7 @@ class Cluster:
 
     def dsn(self) -> str:
         """Address of the embedded Postgres."""
-        from runstream_consumers.postgres_server import PostgresServer
+        from runstream_service.servers.postgres import PostgresServer
 
         return PostgresServer(self.home / "postgres").dsn
 

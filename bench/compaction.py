@@ -17,13 +17,13 @@ from pathlib import Path
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
+from runstream_service.servers.postgres import PostgresServer
 
-from runstream_consumers.compaction import compact_once
-from runstream_consumers.merge import merge_small_files
-from runstream_consumers.postgres_server import PostgresServer
-from runstream_consumers.row_groups import RowGroups
-from runstream_consumers.sorted_points import SourcePoints, sort_points
-from runstream_consumers.worker import Worker
+from runstream_consumers.compaction.merge import merge_small_files
+from runstream_consumers.compaction.role import compact_once
+from runstream_consumers.compaction.row_groups import RowGroups
+from runstream_consumers.compaction.sorted_points import SourcePoints, sort_points
+from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.arrow import METRICS
 from runstream_schemas.database import create_pool, migrate
 from runstream_schemas.payload import encode_points

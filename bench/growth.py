@@ -186,7 +186,7 @@ def series_level(growth: Growth, made: Cluster, level: int) -> None:
 def points_level(growth: Growth, made: Cluster, level: int) -> None:
     """One run of ten series and that many points in all, in blocks; then its compaction, a chart, and one series whole."""
     import runstream.query
-    from runstream.client import client_for
+    from runstream.client.http import client_for
     from runstream_schemas.settings import Settings
 
     noise = np.random.default_rng(0).normal(size=4_000_000)

@@ -20,7 +20,7 @@ EVENT_POINTS = 65_536
 
 def run(quick: bool) -> list[Result]:
     """Read one series of 1 M points (of 10 such in the run) in process, to numpy; a Postgres and a store of its own."""
-    from runstream_consumers.postgres_server import PostgresServer
+    from runstream_service.servers.postgres import PostgresServer
 
     points = 200_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory(prefix="rsb", ignore_cleanup_errors=True) as place:
@@ -33,9 +33,9 @@ def run(quick: bool) -> list[Result]:
 
 
 async def _measure(dsn: str, place: Path, points: int, rounds: int) -> list[Result]:
-    from runstream_consumers.compaction import compact_once
-    from runstream_query.downsample import downsample
-    from runstream_query.reader import Query
+    from runstream_consumers.compaction.role import compact_once
+    from runstream_query.charts.downsample import downsample
+    from runstream_query.points.reader import Query
     from runstream_schemas.database import create_pool, migrate
     from runstream_schemas.settings import Settings
     from runstream_schemas.store import open_store

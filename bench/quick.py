@@ -118,9 +118,9 @@ def ratios() -> Iterator[list[Ratio]]:
     import msgpack
     import numpy as np
 
-    from runstream.collector import Collector
     from runstream.core import Experiment, Workspace
-    from runstream_query.downsample import downsample
+    from runstream.spool.collector import Collector
+    from runstream_query.charts.downsample import downsample
     from runstream_schemas.payload import encode_points
     from runstream_schemas.payload_reading import decode_points
     from runstream_schemas.points import Points
@@ -231,7 +231,7 @@ def _parquet(rng: Any) -> Ratio:
     """From the payloads in Postgres to a file as compaction writes it, beside pyarrow's defaults with the rows at hand."""
     import pyarrow.parquet as pq
 
-    from runstream_consumers.sorted_points import SourcePoints, sort_points
+    from runstream_consumers.compaction.sorted_points import SourcePoints, sort_points
     from runstream_schemas.payload_reading import decode_points
 
     from .compaction import DATA, encode_only, make_chunks

@@ -32,7 +32,7 @@ select key, 'commit', md5(key::text), 0, gen_random_uuid(), 2 from runs;
 
 def run(quick: bool) -> list[Result]:
     """Pages of 50 runs out of 10,000 (quick: 2,000), on a Postgres of its own."""
-    from runstream_consumers.postgres_server import PostgresServer
+    from runstream_service.servers.postgres import PostgresServer
 
     runs = 2_000 if quick else 10_000
     with tempfile.TemporaryDirectory(prefix="rsb", ignore_cleanup_errors=True) as place:
@@ -45,9 +45,9 @@ def run(quick: bool) -> list[Result]:
 
 
 async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
-    from runstream_consumers.ranking import rank_runs
-    from runstream_query.run_filter import MetricFilter, Order, RunFilter
-    from runstream_query.runs import count_runs, list_runs
+    from runstream_consumers.compaction.ranking import rank_runs
+    from runstream_query.runs.run_filter import MetricFilter, Order, RunFilter
+    from runstream_query.runs.runs import count_runs, list_runs
     from runstream_schemas.database import create_pool, migrate
     from runstream_schemas.settings import Settings
 

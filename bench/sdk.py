@@ -75,7 +75,7 @@ for number in range(count):
 logged = clock() - begin
 parent.complete()
 parent.flush()
-from runstream.reading import settle
+from runstream.client.reading import settle
 assert settle(parent._client, None, 300)
 samples = [logged, clock() - begin]
 """

@@ -32,7 +32,7 @@ CLICKHOUSE_SECONDS = 120.0
 
 def run(quick: bool) -> Measured:
     """Bytes a point, and milliseconds to read into numpy or Arrow arrays; medians over different runs."""
-    from runstream_consumers.postgres_server import PostgresServer
+    from runstream_service.servers.postgres import PostgresServer
 
     runs, rounds = (20, 3) if quick else (200, 15)
     with tempfile.TemporaryDirectory(prefix="rsb", ignore_cleanup_errors=True) as place:
@@ -73,8 +73,8 @@ async def _measure(place: Path, dsn: str, runs: int, rounds: int) -> tuple[list[
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from runstream_consumers.compaction import compact_once
-    from runstream_query.reader import Query
+    from runstream_consumers.compaction.role import compact_once
+    from runstream_query.points.reader import Query
     from runstream_schemas.database import create_pool, migrate
     from runstream_schemas.settings import Settings
     from runstream_schemas.store import open_store

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from runstream.unsupported import table
+from runstream_service.migrate.unsupported import table
+
 from runstream_schemas.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parent / "reference"

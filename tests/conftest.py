@@ -22,9 +22,9 @@ from typing import Any
 import asyncpg
 import pytest
 from hypothesis import settings as hypothesis_settings
+from runstream_service.servers.kafka import KafkaServer
+from runstream_service.servers.postgres import PostgresServer
 
-from runstream_consumers.kafka_server import KafkaServer
-from runstream_consumers.postgres_server import PostgresServer
 from runstream_schemas.database import migrate
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options

@@ -10,7 +10,7 @@ from typing import Any
 
 import measure
 
-IMPORTS = ("runstream.workspace", "runstream.experiment", "runstream.run")
+IMPORTS = ("runstream.core.workspace", "runstream.core.experiment", "runstream.core.run")
 """What `from runstream import Experiment, Workspace` and a first run load: the package alone loads next to nothing."""
 PACKAGES = ("runstream",)
 

@@ -37,38 +37,38 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import query
-    from .compute.target import ComputeTarget
-    from .conda_dependencies import CondaDependencies
-    from .dataset import Dataset
-    from .datastore import Datastore
-    from .environment import Environment
-    from .experiment import Experiment
-    from .keyvault import Keyvault
-    from .model import Model
+    from .core.compute import ComputeTarget
+    from .core.conda_dependencies import CondaDependencies
+    from .core.dataset import Dataset
+    from .core.environment import Environment
+    from .core.experiment import Experiment
+    from .core.keyvault import Keyvault
+    from .core.model import Model
+    from .core.run import Run, get_run
+    from .core.runconfig import RunConfiguration
+    from .core.script_run import ScriptRun
+    from .core.script_run_config import ScriptRunConfig
+    from .core.workspace import Workspace
+    from .data._datastore import Datastore
     from .query import sql
-    from .run import Run, get_run
-    from .run_configuration import RunConfiguration
-    from .script_run import ScriptRun
-    from .script_run_config import ScriptRunConfig
-    from .workspace import Workspace
 else:
     # `import runstream` loads nothing: a script that only reads __version__, or a command that never logs, pays nothing.
     __getattr__, __dir__ = attributes(
         __name__,
         {
-            "ComputeTarget": "runstream.compute.target",
-            "CondaDependencies": "runstream.conda_dependencies",
-            "Dataset": "runstream.dataset",
-            "Datastore": "runstream.datastore",
-            "Environment": "runstream.environment",
-            "Experiment": "runstream.experiment",
-            "Keyvault": "runstream.keyvault",
-            "Model": "runstream.model",
-            "Run": "runstream.run",
-            "RunConfiguration": "runstream.run_configuration",
-            "ScriptRun": "runstream.script_run",
-            "ScriptRunConfig": "runstream.script_run_config",
-            "Workspace": "runstream.workspace",
+            "ComputeTarget": "runstream.core.compute",
+            "CondaDependencies": "runstream.core.conda_dependencies",
+            "Dataset": "runstream.core.dataset",
+            "Datastore": "runstream.data._datastore",
+            "Environment": "runstream.core.environment",
+            "Experiment": "runstream.core.experiment",
+            "Keyvault": "runstream.core.keyvault",
+            "Model": "runstream.core.model",
+            "Run": "runstream.core.run",
+            "RunConfiguration": "runstream.core.runconfig",
+            "ScriptRun": "runstream.core.script_run",
+            "ScriptRunConfig": "runstream.core.script_run_config",
+            "Workspace": "runstream.core.workspace",
             # Scripts write `import runstream` and then `runstream.core.VERSION`.
             "core": "runstream.core",
             "data": "runstream.data",
@@ -76,7 +76,7 @@ else:
             "sweep": "runstream.sweep",
             "train": "runstream.train",
             "widgets": "runstream.widgets",
-            "get_run": "runstream.run",
+            "get_run": "runstream.core.run",
             "query": "runstream.query",
             "sql": "runstream.query",
         },

@@ -6,7 +6,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from .cli import main
+        from runstream_service.cli.main import main
 
         sys.exit(main())
     except KeyboardInterrupt:  # while modules were loaded

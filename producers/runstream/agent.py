@@ -21,7 +21,7 @@ from runstream_schemas.events import METRICS, STATUS, TAGS, encode_event, topic_
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 
-from .collector import Collected, Collector
+from .spool.collector import Collected, Collector
 
 logger = logging.getLogger("runstream.agent")
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
 
-from .client import ServiceClient, client_for
+from .client.http import ServiceClient, client_for
+from .client.metrics import Series
+from .client.reading import fetch_metrics, settle
+from .client.records import Filter, RunRecord, check_filter, filter_params, list_records, matches
 from .exceptions import UserErrorException
-from .home import with_local_spool
-from .live_runs import unconfirmed
-from .metrics import Series
-from .reading import fetch_metrics, settle
-from .record import Filter, RunRecord, check_filter, filter_params, list_records, matches
+from .home.layout import with_local_spool
+from .spool.live_runs import unconfirmed
 
 if TYPE_CHECKING:
     import numpy
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-    from .run import Run
-    from .workspace import Workspace
+    from .core.run import Run
+    from .core.workspace import Workspace
 
 ARROW = "application/vnd.apache.arrow.stream"
 

@@ -1,6 +1,6 @@
 """Carries out one submitted run on this machine: `python -m runstream.wrapper DIRECTORY [WORKER [PID]]`.
 
-See `runstream.job` for the directory. The process owns the run: were it killed, the run would be marked Failed. It prepares
+See `runstream.compute.job` for the directory. The process owns the run: were it killed, the run would be marked Failed. It prepares
 the environment, runs the script in a session of its own, sends its log while it runs, keeps its time limit, ends it when
 asked to, and collects its files.
 
@@ -27,19 +27,28 @@ from typing import Any
 
 from runstream_schemas.settings import Settings
 
-from .client import client_for, quoted
+from .client.http import client_for, quoted
+from .client.outbox import store_file
+from .compute.job import (
+    BUILD_LOG,
+    DRIVER_LOG,
+    PROCESS_INFO,
+    PROCESS_STATUS,
+    RUN_FILE,
+    STARTED,
+    STD_LOG,
+    read_job,
+)
+from .compute.process_tree import end_tree
 from .compute.queue import ensure_runner
-from .environment import Environment
-from .environment_build import BuildCanceled, interpreter_of, needs_build
+from .compute.script_outcome import error_of
+from .core._environment_build import BuildCanceled, interpreter_of, needs_build
+from .core._run.log_shipping import LogShipping
+from .core._run.output_collection import OutputCollection
+from .core._run.starting import wake_service
+from .core.environment import Environment
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
-from .job import BUILD_LOG, DRIVER_LOG, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, STARTED, STD_LOG, read_job
-from .live_runs import ENDINGS, open_live
-from .log_shipping import LogShipping
-from .outbox import store_file
-from .output_collection import OutputCollection
-from .process_tree import end_tree
-from .script_outcome import error_of
-from .starting import wake_service
+from .spool.live_runs import ENDINGS, open_live
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 2.0  # between two questions whether somebody canceled the run elsewhere

@@ -1,7 +1,7 @@
 """Deleting runs: what has to happen in one transaction, and where what is left of them lies.
 
 The row of a run goes, and with it everything that refers to it; its id stays in `deleted_runs`, so that nothing late brings
-it back. Points and files are purged by the compactor afterwards (`runstream_consumers.purge`).
+it back. Points and files are purged by the compactor afterwards (`runstream_consumers.compaction.purge`).
 """
 
 from __future__ import annotations

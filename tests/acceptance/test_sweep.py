@@ -110,8 +110,8 @@ def test_the_sweep_is_stored_whole_and_in_open_files(home: Home, mode: list[str]
 
 SWEEP = """
 import sys
-from runstream import demo
-from runstream.workspace import Workspace
+from runstream_service import demo
+from runstream.core.workspace import Workspace
 demo.ALPHAS = tuple(float(i) for i in range(1, 2000))
 demo.sweep(Workspace.get("default"))
 """

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from runstream_consumers.sweep import sweep_files
+from runstream_consumers.compaction.orphans import sweep_files
 from runstream_schemas.database import connect, create_pool
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store

@@ -29,7 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runstream_consumers.postgres_server import PostgresServer
+from runstream_service.servers.postgres import PostgresServer
+
 from runstream_schemas.settings import Settings
 
 from .broker import delete_topic, deliver_again, make_missing_topics

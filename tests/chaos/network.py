@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runstream_consumers.kafka_server import KafkaServer
-from runstream_consumers.postgres_server import SOCKET_PORT, PostgresServer
+from runstream_service.servers.kafka import KafkaServer
+from runstream_service.servers.postgres import SOCKET_PORT, PostgresServer
 
 from .proxy import Proxy
 

@@ -13,8 +13,8 @@ import asyncpg
 import duckdb
 import pytest
 
-from runstream_consumers.compaction import compact_once
-from runstream_consumers.hot_to_parquet import Report
+from runstream_consumers.compaction.hot_to_parquet import Report
+from runstream_consumers.compaction.role import compact_once
 from runstream_schemas.payload import encode_points
 from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.points import build_points

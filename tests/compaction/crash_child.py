@@ -16,9 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from runstream_consumers import hot_to_parquet, merge, purge, runs_snapshot, sweep
-from runstream_consumers.compaction import compact_once
-from runstream_consumers.worker import Worker
+from runstream_consumers.compaction import hot_to_parquet, merge, purge, runs_snapshot
+from runstream_consumers.compaction import orphans as sweep
+from runstream_consumers.compaction.role import compact_once
+from runstream_consumers.compaction.worker import Worker
 from runstream_schemas import store as store_module
 from runstream_schemas.database import create_pool
 from runstream_schemas.settings import Settings

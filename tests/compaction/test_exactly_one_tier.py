@@ -11,7 +11,7 @@ import pandas
 import polars
 import pyarrow.parquet as pq
 
-from runstream_consumers.compaction import compact_once
+from runstream_consumers.compaction.role import compact_once
 from runstream_schemas.arrow import restore_kinds
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
@@ -135,8 +135,8 @@ async def test_compactors_that_ignore_each_others_claims_publish_only_once(pipel
     """Without the soft claim both write the same points; the transaction lets one of them through."""
     await pipeline.add_run("run")
     await pipeline.add_chunk("run", floats("x", range(100)))
-    from runstream_consumers.hot_to_parquet import Compactor
-    from runstream_consumers.worker import Worker
+    from runstream_consumers.compaction.hot_to_parquet import Compactor
+    from runstream_consumers.compaction.worker import Worker
 
     workers = [Worker(), Worker()]
     # Different installations name their files differently, and a grace of nothing sees no claim.

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runstream_consumers import manifest, merge, row_groups
-from runstream_consumers.merge import MergeReport, merge_small_files
-from runstream_consumers.row_groups import MAX_ROWS, MIN_ROWS, RowGroups
-from runstream_consumers.sorted_points import SortedPoints
-from runstream_consumers.sweep import MARKER, sweep_files, sweep_rows
-from runstream_consumers.worker import Worker
+from runstream_consumers.compaction import manifest, merge, row_groups
+from runstream_consumers.compaction.merge import MergeReport, merge_small_files
+from runstream_consumers.compaction.orphans import MARKER, sweep_files, sweep_rows
+from runstream_consumers.compaction.row_groups import MAX_ROWS, MIN_ROWS, RowGroups
+from runstream_consumers.compaction.sorted_points import SortedPoints
+from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.arrow import METRICS
 from runstream_schemas.errors import StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey

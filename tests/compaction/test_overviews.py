@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runstream_consumers.row_groups import RowGroups
-from runstream_consumers.sorted_points import SortedPoints
+from runstream_consumers.compaction.row_groups import RowGroups
+from runstream_consumers.compaction.sorted_points import SortedPoints
 from runstream_schemas.arrow import METRICS
 from runstream_schemas.errors import StoreError
 from runstream_schemas.footer_seal import check_footer

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from runstream_consumers.merge import merge_small_files
-from runstream_consumers.purge import purge_runs, purge_snapshots
-from runstream_consumers.source import Fetched, Partition
-from runstream_consumers.worker import Worker
-from runstream_consumers.writer import Writer
-from runstream_query.deletion import StillActive, contents, delete_runs
-from runstream_query.sql import run_sql
+from runstream_consumers.compaction.merge import merge_small_files
+from runstream_consumers.compaction.purge import purge_runs, purge_snapshots
+from runstream_consumers.compaction.worker import Worker
+from runstream_consumers.sources.source import Fetched, Partition
+from runstream_consumers.storing.writer import Writer
+from runstream_query.runs.deletion import StillActive, contents, delete_runs
+from runstream_query.sql.sql import run_sql
 from runstream_schemas.deletion import run_folder
 from runstream_schemas.events import MetricsEvent, StatusEvent, StatusOp, TagOp, TagsEvent, summarize
 from runstream_schemas.payload import encode_points
@@ -112,7 +112,7 @@ async def test_a_run_that_has_not_ended_needs_force(pipeline: Pipeline) -> None:
 async def test_files_that_still_hold_deleted_runs_can_be_merged(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstream_consumers.merge.FANOUT", 2)
+    monkeypatch.setattr("runstream_consumers.compaction.merge.FANOUT", 2)
     await filled(pipeline)
     await delete_runs(pipeline.pool, ["b"])
     worker = Worker()

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from runstream_consumers import compaction
-from runstream_consumers.compaction import run_compactor
-from runstream_consumers.hot_to_parquet import is_due
-from runstream_consumers.runs_snapshot import PATH
+from runstream_consumers.compaction import role as compaction
+from runstream_consumers.compaction.hot_to_parquet import is_due
+from runstream_consumers.compaction.role import run_compactor
+from runstream_consumers.compaction.runs_snapshot import PATH
 from runstream_schemas.errors import StoreError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import LocalStore

@@ -8,8 +8,8 @@ import duckdb
 import pandas
 import polars
 
-from runstream_consumers.runs_snapshot import PATH, runs_changed, write_runs
-from runstream_consumers.worker import Worker
+from runstream_consumers.compaction.runs_snapshot import PATH, runs_changed, write_runs
+from runstream_consumers.compaction.worker import Worker
 
 from .conftest import START, Pipeline, floats
 

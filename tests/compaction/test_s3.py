@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from runstream_consumers.merge import merge_small_files
-from runstream_consumers.sweep import sweep_files, sweep_rows
-from runstream_consumers.worker import Worker
+from runstream_consumers.compaction.merge import merge_small_files
+from runstream_consumers.compaction.orphans import sweep_files, sweep_rows
+from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.store import open_store
 
 from .conftest import Pipeline, rounds

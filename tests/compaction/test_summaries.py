@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runstream_consumers.hot_to_parquet import Compactor
-from runstream_consumers.worker import Worker
+from runstream_consumers.compaction.hot_to_parquet import Compactor
+from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.events import summarize
 from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey

@@ -19,9 +19,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from runstream_consumers.consumer import ConsumerState, consume, run_consumer
-from runstream_consumers.kafka_source import KafkaSource
-from runstream_consumers.writer import Writer
+from runstream_consumers.sources.kafka_source import KafkaSource
+from runstream_consumers.storing.consumer import ConsumerState, consume, run_consumer
+from runstream_consumers.storing.writer import Writer
 from runstream_schemas.events import Event, StatusEvent, StatusOp, encode_event, topic_of
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics, kafka_client_options
@@ -227,7 +227,7 @@ async def test_a_zombie_is_fenced(
 
 _CONSUMER = """
 import asyncio, json, sys
-from runstream_consumers.consumer import run_consumer
+from runstream_consumers.storing.consumer import run_consumer
 from runstream_schemas.settings import Settings
 asyncio.run(run_consumer(Settings(**json.loads(sys.argv[1])), asyncio.Event(), source="kafka"))
 """

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from runstream_service.servers import kafka as kafka_server
+from runstream_service.servers.kafka import KafkaServer, Security
 from tests.certificates import certificate_of_localhost
 
-from runstream_consumers import kafka_server
-from runstream_consumers.kafka_server import KafkaServer, Security
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import describe_topics, ensure_topics, kafka_client_options
@@ -157,7 +157,7 @@ def test_jars_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
 def test_ends_with_its_parent(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from runstream_consumers.kafka_server import KafkaServer\n"
+        "import sys, time; from runstream_service.servers.kafka import KafkaServer\n"
         "server = KafkaServer(sys.argv[1]); server.start(); print(server.pid, flush=True); time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -173,7 +173,7 @@ def test_ends_with_its_parent(tmp_path: Path) -> None:
 
 def test_runs_in_the_foreground_until_terminated(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "runstream_consumers.kafka_server", "--data", str(tmp_path / "kafka")]
+    command = [sys.executable, "-m", "runstream_service.servers.kafka", "--data", str(tmp_path / "kafka")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

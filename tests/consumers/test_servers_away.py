@@ -12,12 +12,12 @@ from typing import Literal
 
 import asyncpg
 import pytest
+from runstream_service.servers.kafka import KafkaServer
+from runstream_service.servers.postgres import PostgresServer
 
-from runstream import spool
 from runstream.agent import run_agent
-from runstream_consumers.consumer import run_consumer
-from runstream_consumers.kafka_server import KafkaServer
-from runstream_consumers.postgres_server import PostgresServer
+from runstream.spool import writer as spool
+from runstream_consumers.storing.consumer import run_consumer
 from runstream_schemas.settings import Settings
 
 POINTS = 5000

@@ -11,13 +11,13 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from runstream.spool import RunWriter
-from runstream_consumers.consumer import ConsumerState, consume
-from runstream_consumers.kafka_source import KafkaSource
-from runstream_consumers.source import Fetched, Partition, Source
-from runstream_consumers.spool_source import SpoolSource
-from runstream_consumers.transaction import FenceLost
-from runstream_consumers.writer import Writer
+from runstream.spool.writer import RunWriter
+from runstream_consumers.sources.kafka_source import KafkaSource
+from runstream_consumers.sources.source import Fetched, Partition, Source
+from runstream_consumers.sources.spool_source import SpoolSource
+from runstream_consumers.storing.consumer import ConsumerState, consume
+from runstream_consumers.storing.transaction import FenceLost
+from runstream_consumers.storing.writer import Writer
 from runstream_schemas.events import MetricsEvent, encode_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import kafka_client_options

@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 from tests.producers.reading import settings_for
 
-from runstream import spool
-from runstream_consumers.source import Fetched, Partition
-from runstream_consumers.spool_source import SpoolSource
-from runstream_consumers.transaction import FenceLost
-from runstream_consumers.writer import Writer
+from runstream.spool import writer as spool
+from runstream_consumers.sources.source import Fetched, Partition
+from runstream_consumers.sources.spool_source import SpoolSource
+from runstream_consumers.storing.transaction import FenceLost
+from runstream_consumers.storing.writer import Writer
 from runstream_schemas.events import MetricsEvent
 
 

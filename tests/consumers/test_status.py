@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_consumers.source import Fetched, Partition
-from runstream_consumers.writer import Writer
+from runstream_consumers.sources.source import Fetched, Partition
+from runstream_consumers.storing.writer import Writer
 from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import RunState, Step, fold

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream_consumers.kafka_source import read_event
-from runstream_consumers.lifecycle import MOST_LEVELS
-from runstream_consumers.source import DeadLetter, Fetched, Missing, Partition
-from runstream_consumers.transaction import FenceLost
-from runstream_consumers.writer import Writer
+from runstream_consumers.sources.kafka_source import read_event
+from runstream_consumers.sources.source import DeadLetter, Fetched, Missing, Partition
+from runstream_consumers.storing.run_states import MOST_LEVELS
+from runstream_consumers.storing.transaction import FenceLost
+from runstream_consumers.storing.writer import Writer
 from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent, encode_event
 from runstream_schemas.settings import Settings
 

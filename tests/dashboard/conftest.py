@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from runstream.home import lock_held, lock_owner
+from runstream.home.layout import lock_held, lock_owner
 from tests.embedded.conftest import Shell
 
 REPOSITORY = Path(__file__).parents[2]

@@ -13,14 +13,14 @@ from pkgutil import iter_modules
 
 import pyarrow as pa
 import pytest
+from runstream_service.cli.main import build_parser
 
 from runstream import core, data, query
-from runstream.cli import build_parser
 from runstream.cloud import CloudCall
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.data.data_reference import DataReference
 from runstream.data.dataset_factory import FileDatasetFactory, TabularDatasetFactory
-from runstream_query import sql, sql_statement
+from runstream_query.sql import sql, sql_statement
 from runstream_schemas import arrow, errors, events, limits, status
 from runstream_schemas.settings import PREFIX, Settings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runstream_query.sql_statement import check_statement
+from runstream_query.sql.sql_statement import check_statement
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from runstream.home import Home, lock_held, lock_owner, running_service
+from runstream.home.layout import Home, lock_held, lock_owner, running_service
 
 REPOSITORY = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runstream import autostart
-from runstream.autostart import ensure_service
-from runstream.home import (
+from runstream.home import autostart
+from runstream.home.autostart import ensure_service
+from runstream.home.layout import (
     ServiceInfo,
     ServiceLock,
     create_token,
@@ -96,7 +96,7 @@ def test_home_that_cannot_be_used_is_said_and_not_raised(
 def test_start_leaves_no_child_and_no_open_file_behind(shell: Shell) -> None:
     code = (
         "import os, time\n"
-        "from runstream.autostart import ensure_service\n"
+        "from runstream.home.autostart import ensure_service\n"
         "from runstream_schemas.settings import Settings\n"
         "read, write = os.pipe(); os.set_inheritable(write, True)\n"
         "began = time.perf_counter(); ensure_service(Settings.load()); spent = time.perf_counter() - began\n"
@@ -118,7 +118,7 @@ def test_service_that_fails_is_not_started_again_and_again(shell: Shell) -> None
         taken.listen()
         shell.variables["RUNSTREAM_PORT"] = str(taken.getsockname()[1])
         code = (
-            "import time\nfrom runstream.autostart import ensure_service\n"
+            "import time\nfrom runstream.home.autostart import ensure_service\n"
             "from runstream_schemas.settings import Settings\n"
             "for _ in range(40): assert ensure_service(Settings.load()) is None; time.sleep(0.05)\n"
         )

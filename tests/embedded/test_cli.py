@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from runstream_service.cli.main import build_parser, main, settings_of
 
-from runstream.cli import build_parser, main, settings_of
 from runstream_schemas.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_no_command_shows_the_help(words: list[str], capsys: pytest.CaptureFixtu
 
 def test_help_loads_nothing_heavy(shell: Shell) -> None:
     code = (
-        "import sys; from runstream.cli import build_parser; build_parser().format_help(); "
+        "import sys; from runstream_service.cli.main import build_parser; build_parser().format_help(); "
         "print([m for m in ('asyncio', 'numpy', 'aiokafka', 'uvloop', 'http.client', 'msgpack', "
         "'rich', 'jmespath', 'argcomplete') if m in sys.modules])"
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runstream.autostart import agent_running
-from runstream.home import lock_held, lock_owner, open_home, running_service
+from runstream.home.autostart import agent_running
+from runstream.home.layout import lock_held, lock_owner, open_home, running_service
 from runstream_schemas.settings import Settings
 
 if TYPE_CHECKING:

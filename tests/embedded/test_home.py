@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runstream.home import (
+from runstream.home.layout import (
     ServiceInfo,
     ServiceLock,
     claim_database,
@@ -133,7 +133,7 @@ def test_lock_has_one_owner_and_dies_with_it(tmp_path: Path) -> None:
     home = open_home(settings_for(tmp_path))
     assert not lock_held(home)
     code = (
-        "import time; from runstream.home import *; from runstream_schemas.settings import Settings\n"
+        "import time; from runstream.home.layout import *; from runstream_schemas.settings import Settings\n"
         "lock = ServiceLock(open_home(Settings.load())); print(lock.acquire(), flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RUNSTREAM_HOME": str(tmp_path)}
@@ -225,7 +225,7 @@ def test_new_sources_in_the_spool_are_noticed(tmp_path: Path) -> None:
 
 def test_the_home_imports_nothing_heavy() -> None:
     code = (
-        "import sys; import runstream.home, runstream.autostart; "
+        "import sys; import runstream.home.layout, runstream.home.autostart; "
         "print([m for m in ('numpy', 'asyncio', 'subprocess', 'msgpack', 'socketserver') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

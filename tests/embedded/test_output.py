@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from runstream_service.cli.output import FORMATS, as_json, as_table, as_tsv, as_yaml, emit
 
-from runstream.output import FORMATS, as_json, as_table, as_tsv, as_yaml, emit
 from runstream_schemas.errors import QueryError
 
 RECORDS: list[dict[str, Any]] = [

@@ -6,9 +6,9 @@ import asyncio
 import logging
 
 import pytest
+from runstream_service import embedded as service
+from runstream_service.embedded import run_parts
 
-from runstream import service
-from runstream.service import run_parts
 from runstream_schemas.errors import DatabaseError, ServiceError
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import asyncpg
 import pytest
+from runstream_service.embedded import watch_postgres
+from runstream_service.servers.postgres import PostgresServer, binaries
 
-from runstream.service import watch_postgres
-from runstream_consumers.postgres_server import PostgresServer, binaries
 from runstream_schemas.errors import DatabaseError
 
 ROOT = os.geteuid() == 0
@@ -48,14 +48,14 @@ def run_python(
 ) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own, as another user if asked to (who then may search our closed directories)."""
     lines = (
-        [f"from runstream_consumers.postgres_child import drop_to; drop_to({user[0]}, {user[1]})"]
+        [f"from runstream_service.servers.postgres_child import drop_to; drop_to({user[0]}, {user[1]})"]
         if user
         else []
     )
     lines += [
         "import sys",
         "from pathlib import Path",
-        "from runstream_consumers.postgres_server import PostgresServer",
+        "from runstream_service.servers.postgres import PostgresServer",
     ]
     return subprocess.run(
         [sys.executable, "-c", "\n".join(lines) + "\n" + textwrap.dedent(code), *map(str, arguments)],

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from runstream.home import lock_held, lock_owner, read_token, running_service
+from runstream.home.layout import lock_held, lock_owner, read_token, running_service
 
 if TYPE_CHECKING:
+    from runstream_service.servers.postgres import PostgresServer
+
     from conftest import Shell
-    from runstream_consumers.postgres_server import PostgresServer
 
 ROOT = os.geteuid() == 0
 
@@ -289,7 +290,7 @@ def test_database_of_a_newer_runstream_is_refused(shell: Shell) -> None:
     shell.run("up")
     code = (
         "import asyncio, os\nfrom pathlib import Path\n"
-        "from runstream_consumers.postgres_server import PostgresServer\nimport asyncpg\n"
+        "from runstream_service.servers.postgres import PostgresServer\nimport asyncpg\n"
         "async def go():\n"
         "    c = await asyncpg.connect(PostgresServer(Path(os.environ['RUNSTREAM_HOME'], 'postgres')).dsn)\n"
         "    await c.execute(\"insert into schema_migrations values (999, 'future', 'x')\")\n"
@@ -349,8 +350,8 @@ def test_sync_stores_a_spool_from_elsewhere(shells: Callable[[str], Shell]) -> N
 def test_as_a_normal_user() -> None:
     nobody = pwd.getpwnam("nobody")
     code = (
-        f"from runstream_consumers.postgres_child import drop_to; drop_to({nobody.pw_uid}, {nobody.pw_gid})\n"
-        "import sys, json; from runstream.cli import main\n"
+        f"from runstream_service.servers.postgres_child import drop_to; drop_to({nobody.pw_uid}, {nobody.pw_gid})\n"
+        "import sys, json; from runstream_service.cli.main import main\n"
         "assert main(['up']) == 0\n"
         "from runstream import Experiment, Workspace\n"
         "run = Experiment(Workspace.from_config(), 'x').start_logging(outputs=False, snapshot_directory=None)\n"

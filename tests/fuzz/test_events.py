@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_consumers.kafka_source import read_event
+from runstream_consumers.sources.kafka_source import read_event
 from runstream_schemas.errors import CorruptEvent, EventError
 from runstream_schemas.events import (
     StatusEvent,

@@ -18,15 +18,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream import segment, spool
-from runstream.collector import Collector
+from runstream.client.files import inside
 from runstream.exceptions import UserErrorException
-from runstream.files import inside
-from runstream_consumers.row_groups import RowGroups
-from runstream_consumers.sorted_points import SourcePoints, sort_points
-from runstream_query.artifacts import check_path
-from runstream_query.parquet import METRICS, ParquetFiles
-from runstream_query.zip_stream import Member, zip_pieces
+from runstream.spool import segment
+from runstream.spool import writer as spool
+from runstream.spool.collector import Collector
+from runstream_consumers.compaction.row_groups import RowGroups
+from runstream_consumers.compaction.sorted_points import SourcePoints, sort_points
+from runstream_query.files.artifacts import check_path
+from runstream_query.files.zip_stream import Member, zip_pieces
+from runstream_query.points.parquet import METRICS, ParquetFiles
 from runstream_schemas.arrow import SCHEMAS
 from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.points import build_points

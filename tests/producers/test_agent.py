@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from runstream_service.servers.kafka import KafkaServer
 
 from runstream import agent as agent_module
-from runstream import spool
 from runstream.agent import run_agent
-from runstream_consumers.kafka_server import KafkaServer
+from runstream.spool import writer as spool
 from runstream_schemas.errors import SpoolError
 from runstream_schemas.events import Event, MetricsEvent, decode_event, trim_event
 from runstream_schemas.settings import Settings
@@ -218,7 +218,7 @@ async def test_an_agent_killed_at_random_moments_loses_and_skips_nothing(
 async def test_one_agent_a_spool(
     settings: Settings, broker: KafkaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runstream.collector import Collector
+    from runstream.spool.collector import Collector
 
     first = Collector(settings)
     await first.lock()

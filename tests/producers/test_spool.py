@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runstream import segment, source_writer, spool, spool_reader
-from runstream.collector import Collector
 from runstream.exceptions import AzureMLException, UserErrorException
+from runstream.spool import reader as spool_reader
+from runstream.spool import segment, source_writer
+from runstream.spool import writer as spool
+from runstream.spool.collector import Collector
 from runstream_schemas.errors import LimitExceeded
 from runstream_schemas.events import MetricsEvent, StatusEvent, TagsEvent
 from runstream_schemas.payload_reading import decode_points
@@ -343,7 +345,7 @@ def test_a_forked_child_writes_a_source_of_its_own(directory: Path) -> None:
 
 def run_script(directory: Path, body: str, *more: str, **options: Any) -> subprocess.Popen[str]:
     code = (
-        "import os, signal, sys, time\nfrom runstream import spool\nfrom runstream_schemas.settings import Settings\n"
+        "import os, signal, sys, time\nfrom runstream.spool import writer as spool\nfrom runstream_schemas.settings import Settings\n"
         f"writer = spool.open_run(Settings.load({{}}, spool={str(directory)!r}), 'run', owner=True)\n" + body
     )
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
@@ -544,7 +546,7 @@ def test_a_frame_killed_half_way_is_left_out_and_what_others_wrote_is_not(direct
     body = (
         "writer.log('x', 1)\n"
         "at = writer._take(20)\n"
-        "from runstream import segment\n"
+        "from runstream.spool import segment\n"
         "segment.WORD.pack_into(writer._map, at + 24, segment.OPEN | 20 << 32)\n"
         "memoryview(writer._map).cast('B')[at + 32:at + 320] = b'\\x02' * 288\n"
         "writer.log('x', 2)\n"
@@ -695,8 +697,8 @@ def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
         "import sys, logging\n"
-        "from runstream import spool\nfrom runstream_schemas.settings import Settings\n"
-        "from runstream.collector import Collector\n"
+        "from runstream.spool import writer as spool\nfrom runstream_schemas.settings import Settings\n"
+        "from runstream.spool.collector import Collector\n"
         "sys.path.insert(0, sys.argv[2])\n"
         "from tests.producers.reading import drain, logged, settings_for\n"
         "from pathlib import Path\n"
@@ -822,7 +824,7 @@ def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
 
 UNBEGUN = """
 import os, sys
-from runstream import segment
+from runstream.spool import segment
 
 spool, name = sys.argv[1:]
 segment.process_token(spool)
@@ -879,7 +881,9 @@ def test_a_lock_file_of_a_process_has_its_name_only_when_it_is_held(
     def look(source: str, target: str) -> None:
         assert Path(source).exists()
         assert not Path(target).exists()
-        command = "from runstream import segment; import sys; print(segment.process_alive(*sys.argv[1:]))"
+        command = (
+            "from runstream.spool import segment; import sys; print(segment.process_alive(*sys.argv[1:]))"
+        )
         where = [str(directory), Path(source).name]
         held.append(subprocess.check_output([sys.executable, "-c", command, *where]) == b"True\n")
         rename(source, target)

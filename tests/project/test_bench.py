@@ -249,8 +249,8 @@ def test_stacks_become_shares_without_paths() -> None:
     )
     profile = profiles.parse("agent", stacks)
     assert profile.samples == 40
-    assert profile.own["runstream.collector.collect"] == 10
-    assert profile.total["runstream.collector.collect"] == 40
+    assert profile.own["runstream.spool.collector.collect"] == 10
+    assert profile.total["runstream.spool.collector.collect"] == 40
     text = profiles.table(profile, 1.0)
     assert "busy for 20% of the time" in text
     assert "| `x.dumps` | 75.0 % | 75.0 % |" in text

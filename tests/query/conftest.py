@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from runstream_consumers.compaction import compact_once
-from runstream_query.reader import Query
+from runstream_consumers.compaction.role import compact_once
+from runstream_query.points.reader import Query
 from runstream_schemas.database import create_pool
 from runstream_schemas.payload import encode_points
 from runstream_schemas.points import build_points

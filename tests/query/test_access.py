@@ -13,10 +13,10 @@ import httpx
 import pytest
 from tests.query.test_api import serving
 
-from runstream_query import access
-from runstream_query.access import Role, needed
-from runstream_query.api import Server, create_app
-from runstream_query.live import Changes, changes_of
+from runstream_query.http import access
+from runstream_query.http.access import Role, needed
+from runstream_query.http.app import Server, create_app
+from runstream_query.http.live import Changes, changes_of
 from runstream_schemas.series import Kind, SeriesKey
 
 OWNER = "the-token-of-this-server"

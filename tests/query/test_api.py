@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from runstream_query.api import run_server
-from runstream_query.live import open_pages
-from runstream_query.responses import ARROW
+from runstream_query.http.app import run_server
+from runstream_query.http.live import open_pages
+from runstream_query.http.responses import ARROW
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 

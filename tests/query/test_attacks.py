@@ -19,9 +19,9 @@ import httpx
 import pytest
 from tests.certificates import certificate_of_localhost
 
-from runstream_query import live
-from runstream_query.api import run_server
-from runstream_query.openapi import document
+from runstream_query.http import live
+from runstream_query.http.app import run_server
+from runstream_query.http.openapi import document
 from runstream_schemas.errors import ServiceError
 
 from .test_api import serving

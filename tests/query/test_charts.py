@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_query.charts import Charts, _reduce_long, pack_charts, smoothed
-from runstream_query.extremes import Extremes
+from runstream_query.charts.charts import Charts, _reduce_long, pack_charts, smoothed
+from runstream_query.charts.extremes import Extremes
 from runstream_schemas.buckets import reduce_line
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.query.test_api import serving
 
-from runstream_consumers.lifecycle import Changes, store_changes
+from runstream_consumers.storing.run_states import Changes, store_changes
 from runstream_schemas.events import TagOp
 
 

@@ -54,7 +54,7 @@ async def read(http: httpx.AsyncClient, path: str) -> tuple[pd.DataFrame, Any]:
 
 
 async def test_runs_with_chosen_columns(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runstream_query.exports._PAGE", 1)  # several pages
+    monkeypatch.setattr("runstream_query.points.exports._PAGE", 1)  # several pages
     asked = [
         "run_id",
         "display_name",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from runstream_query.caching import Shared
-from runstream_query.held_vectors import HeldVectors
-from runstream_query.reader import Query
+from runstream_query.charts.held_vectors import HeldVectors
+from runstream_query.http.caching import Shared
+from runstream_query.points.reader import Query
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 NAMES = ["loss", "val", "rare"]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from runstream_query import live, watermark
-from runstream_query.live import merge_changes
-from runstream_query.watermark import Notifications
+from runstream_query.http import live
+from runstream_query.http.live import merge_changes
+from runstream_query.points import watermark
+from runstream_query.points.watermark import Notifications
 from runstream_schemas.settings import Settings
 
 

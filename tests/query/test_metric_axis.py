@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_query.charts import Charts
-from runstream_query.metric_axis import along, bucket_width, values_by_step
+from runstream_query.charts.charts import Charts
+from runstream_query.charts.metric_axis import along, bucket_width, values_by_step
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from runstream_query import artifacts
-from runstream_query.reader import Query
-from runstream_query.sql import run_sql
+from runstream_query.files import artifacts
+from runstream_query.points.reader import Query
+from runstream_query.sql.sql import run_sql
 from runstream_schemas.errors import StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import open_store

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 import runstream_query
-from runstream_query.openapi import document
+from runstream_query.http.openapi import document
 
 from .test_api import serving
 from .test_openapi import TIMES

@@ -24,8 +24,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.routing import Route
 
-from runstream_query.api import Server, create_app
-from runstream_query.openapi import described_paths, document, page
+from runstream_query.http.app import Server, create_app
+from runstream_query.http.openapi import described_paths, document, page
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .test_api import LOSS, SOURCE, serving

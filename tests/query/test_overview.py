@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runstream_consumers import row_groups
-from runstream_query import overview
-from runstream_query.charts import Charts, pack_charts
-from runstream_query.overview import Overviews
-from runstream_query.parquet import ParquetFiles
+from runstream_consumers.compaction import row_groups
+from runstream_query.charts import overview
+from runstream_query.charts.charts import Charts, pack_charts
+from runstream_query.charts.overview import Overviews
+from runstream_query.points.parquet import ParquetFiles
 from runstream_schemas import overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 

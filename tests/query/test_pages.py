@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.query.test_api import serving
 
-from runstream_query import browser_access, pages
-from runstream_query.browser_access import BrowserAccess
+from runstream_query.http import browser_access, pages
+from runstream_query.http.browser_access import BrowserAccess
 
 TOKEN = "secret-token"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from runstream_consumers.ranking import rank_runs
-from runstream_query.run_filter import MetricFilter, Order, RunFilter
-from runstream_query.runs import list_runs
+from runstream_consumers.compaction.ranking import rank_runs
+from runstream_query.runs.run_filter import MetricFilter, Order, RunFilter
+from runstream_query.runs.runs import list_runs
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .conftest import utc

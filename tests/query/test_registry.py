@@ -12,7 +12,7 @@ import httpx
 import pytest
 from tests.query.test_api import serving
 
-from runstream_query.models import place
+from runstream_query.runs.models import place
 
 W = {"workspace": "w"}
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from runstream_query.run_filter import ANY, LabelFilter, MetricFilter, Order, RunFilter
-from runstream_query.runs import count_runs, descendants, get_run, list_runs
+from runstream_query.runs.run_filter import ANY, LabelFilter, MetricFilter, Order, RunFilter
+from runstream_query.runs.runs import count_runs, descendants, get_run, list_runs
 from runstream_schemas.errors import QueryError
 
 from .conftest import utc

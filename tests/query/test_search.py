@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from runstream_query.run_filter import ANY, LabelFilter, MetricFilter, RunFilter
-from runstream_query.runs import list_runs
-from runstream_query.search import _FIELDS, search
+from runstream_query.runs.run_filter import ANY, LabelFilter, MetricFilter, RunFilter
+from runstream_query.runs.runs import list_runs
+from runstream_query.runs.search import _FIELDS, search
 from runstream_schemas.errors import QueryError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

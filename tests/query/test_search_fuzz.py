@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fuzz import TIMES
 
-from runstream_query.run_filter import Order
-from runstream_query.runs import list_runs
-from runstream_query.search import search
-from runstream_query.sql_statement import VIEWS, check_statement
+from runstream_query.runs.run_filter import Order
+from runstream_query.runs.runs import list_runs
+from runstream_query.runs.search import search
+from runstream_query.sql.sql_statement import VIEWS, check_statement
 from runstream_schemas.errors import QueryError
 
 PIECES = [

@@ -12,10 +12,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from runstream_query import sql_processes, sql_worker
-from runstream_query.sql import run_sql
-from runstream_query.sql_processes import MOST_AT_ONCE, SqlProcess
-from runstream_query.sql_statement import check_statement
+from runstream_query.sql import sql_processes, sql_worker
+from runstream_query.sql.sql import run_sql
+from runstream_query.sql.sql_processes import MOST_AT_ONCE, SqlProcess
+from runstream_query.sql.sql_statement import check_statement
 from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 

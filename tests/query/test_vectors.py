@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream_query.vectors import Segment, join, merge_by_time
+from runstream_query.points.vectors import Segment, join, merge_by_time
 from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runstream_query.watermark import Notifications, wait_stored
+from runstream_query.points.watermark import Notifications, wait_stored
 from runstream_schemas.errors import QueryError
 
 SOURCE = b"s" * 16

@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from runstream_service.servers.postgres import PostgresServer
 
-from runstream_consumers.postgres_server import PostgresServer
 from runstream_schemas.database import (
     Migration,
     connect,

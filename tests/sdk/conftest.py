@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from runstream.core import Experiment, Workspace
-from runstream.home import open_home, running_service
+from runstream.home.layout import open_home, running_service
 from runstream_schemas.settings import Settings
 
 SCRIPT_TIMEOUT = 60

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runstream.client.metrics import ArtifactMetric
 from runstream.core import Experiment, Run
 from runstream.exceptions import AzureMLAggregatedException, AzureMLException, UserErrorException
-from runstream.metrics import ArtifactMetric
 
 MATRIX = {
     "schema_type": "confusion_matrix",

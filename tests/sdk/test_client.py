@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from runstream.client import ServiceClient
+from runstream.client.http import ServiceClient
 from runstream.exceptions import AuthenticationException, ServiceException
 from runstream_schemas.settings import Settings
 
@@ -45,7 +45,7 @@ def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes, length: in
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[Handler], ServiceClient]]:
-    monkeypatch.setattr("runstream.client.AWAY_TIMEOUT", 2.0)
+    monkeypatch.setattr("runstream.client.http.AWAY_TIMEOUT", 2.0)
     kind = type("ThisHandler", (Handler,), {"seen": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     server.daemon_threads = True
@@ -137,7 +137,7 @@ def test_an_empty_download(served: tuple[type[Handler], ServiceClient]) -> None:
 
 
 def test_nobody_there_is_503_after_a_bounded_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runstream.client.AWAY_TIMEOUT", 0.5)
+    monkeypatch.setattr("runstream.client.http.AWAY_TIMEOUT", 0.5)
     client = ServiceClient(Settings(url="http://127.0.0.1:9"))
     began = time.monotonic()
     with pytest.raises(ServiceException, match=r"127\.0\.0\.1:9 is away") as away:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runstream_service.cli.main import main
 
-from runstream.cli import main
 from runstream.core import Experiment, Run, Workspace
 
 from .conftest import environment
@@ -444,7 +444,7 @@ def complete(line: str, env: dict[str, str], cwd: Path) -> list[str]:
     """What bash would offer after a line."""
     read, write = os.pipe()
     done = subprocess.run(
-        [sys.executable, "-c", f"import os; os.dup2({write}, 8); from runstream.cli import main; main()"],
+        [sys.executable, "-c", f"import os; os.dup2({write}, 8); from runstream_service.cli.main import main; main()"],
         env=env | {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"},
         pass_fds=(write,), cwd=cwd, capture_output=True, timeout=60, check=False,
     )  # fmt: skip

@@ -15,11 +15,11 @@ import pytest
 
 from runstream.compute.backend import Work
 from runstream.compute.dask_worker import _lay_out, _variables
+from runstream.compute.job import Job, read_job, write_job
 from runstream.compute.queue import entries
-from runstream.compute.target import AttachConfiguration, ComputeTarget, DaskCompute
 from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
+from runstream.core.compute import AttachConfiguration, ComputeTarget, DaskCompute
 from runstream.exceptions import ComputeTargetException
-from runstream.job import Job, read_job, write_job
 
 from .conftest import environment
 from .test_compute_queue import runner, until

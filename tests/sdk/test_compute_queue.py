@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from runstream.client import client_for
+from runstream.client.http import client_for
 from runstream.compute import runner as runner_module
 from runstream.compute.backend import GROUP, Report, TargetAway, Work
+from runstream.compute.job import Job, run_directory, write_job
 from runstream.compute.places import places_taken
 from runstream.compute.queue import Entry, enqueue, entries, remove, runner_alive
 from runstream.compute.registry import TargetRecord, attach, detach, kinds, opener, targets
@@ -20,7 +21,6 @@ from runstream.compute.runner import Runner
 from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.core.compute import ComputeTarget, LocalCompute
 from runstream.exceptions import ComputeTargetException, UserErrorException
-from runstream.job import Job, run_directory, write_job
 from runstream_schemas.settings import Settings
 
 from .conftest import serve

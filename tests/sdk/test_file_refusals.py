@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runstream import files
+from runstream.client import files
 from runstream.core import Experiment, Run
 from runstream.exceptions import (
     AzureMLAggregatedException,

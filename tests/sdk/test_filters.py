@@ -129,7 +129,7 @@ def test_only_runs_without_a_parent_unless_children_are_asked_for(parent: Run) -
 
 
 def test_pages_are_fetched_as_they_are_asked_for(parent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runstream.record.list_records.__defaults__", (2,))
+    monkeypatch.setattr("runstream.client.records.list_records.__defaults__", (2,))
     asked: list[str] = []
     get = parent._client.get_json
     monkeypatch.setattr(

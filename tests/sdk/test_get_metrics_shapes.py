@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runstream.metrics import Series, decode_series, shape_metrics
+from runstream.client.metrics import Series, decode_series, shape_metrics
 from runstream_schemas.series import Kind, SeriesClass
 
 METRIC, TABLE, IMAGE = SeriesClass.METRIC, SeriesClass.TABLE, SeriesClass.IMAGE

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from runstream import reading
+from runstream.client import reading
+from runstream.client.reading import settle
 from runstream.core import Experiment, Run, Workspace, get_run
 from runstream.exceptions import ActivityFailedException, AzureMLException, ServiceException
-from runstream.reading import settle
 
 
 def test_details_of_a_completed_run(experiment: Experiment) -> None:

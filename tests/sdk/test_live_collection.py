@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from runstream import output_collection
-from runstream.client import quoted
+from runstream.client.files import list_files
+from runstream.client.http import quoted
 from runstream.core import Experiment, Run, ScriptRunConfig
-from runstream.files import list_files
+from runstream.core._run import output_collection
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from runstream import unsupported
-from runstream.cli import main
-from runstream.migration import migrate, migrate_source
+from runstream_service.cli.main import main
+from runstream_service.migrate import unsupported
+from runstream_service.migrate.files import migrate, migrate_source
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
-from runstream import outbox, query
+from runstream import query
+from runstream.client import outbox
 from runstream.core import Experiment, Workspace
 
 from .conftest import environment

@@ -6,9 +6,9 @@ import math
 import re
 
 import pytest
+from runstream_service import demo
 
 import runstream
-from runstream import demo
 from runstream.core import Experiment, Run, Workspace
 from runstream.exceptions import ServiceException
 from runstream_schemas.settings import Settings

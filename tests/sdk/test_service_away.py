@@ -16,7 +16,7 @@ from .conftest import serve
 
 def test_killed_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("runstream.client.AWAY_TIMEOUT", 1.0)
+    monkeypatch.setattr("runstream.client.http.AWAY_TIMEOUT", 1.0)
     with tempfile.TemporaryDirectory(prefix="rs-sdk-", ignore_cleanup_errors=True) as directory:
         home = Path(directory)
         monkeypatch.setenv("RUNSTREAM_HOME", directory)
@@ -44,7 +44,7 @@ def test_killed_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
                 run.get_metrics()
             assert away.value.status_code == 503
         with serve(home):
-            monkeypatch.setattr("runstream.client.AWAY_TIMEOUT", 30.0)
+            monkeypatch.setattr("runstream.client.http.AWAY_TIMEOUT", 30.0)
             assert run.get_metrics()["loss"] == list(range(2000))
             assert run.get_tags() == {"during": "the outage"}
             assert during.get_details()["error"]["error"]["message"] == "not its fault"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from runstream import snapshots
+from runstream.client import code_snapshots as snapshots
 from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
+from runstream.core._run.snapshot_taking import SNAPSHOT_ID
 from runstream.exceptions import SnapshotException, UserErrorException
-from runstream.snapshot_taking import SNAPSHOT_ID
 from runstream_schemas.settings import Settings
 
 from .conftest import environment

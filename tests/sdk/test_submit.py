@@ -15,12 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from runstream import files
+from runstream.client import files
+from runstream.client.source_folder import IgnoreRules, copy_source
+from runstream.compute.job import run_directory
+from runstream.compute.script_outcome import error_of
 from runstream.core import Experiment, Run, ScriptRun, ScriptRunConfig, Workspace
+from runstream.core._environment_build import BuildCanceled, _run
+from runstream.core._requirements_file import content_of, read_requirements
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.core.environment import Environment
 from runstream.core.runconfig import RunConfiguration
-from runstream.environment_build import BuildCanceled, _run
 from runstream.exceptions import (
     ActivityFailedException,
     AzureMLException,
@@ -29,10 +33,6 @@ from runstream.exceptions import (
     ServiceException,
     UserErrorException,
 )
-from runstream.job import run_directory
-from runstream.requirements_file import content_of, read_requirements
-from runstream.script_outcome import error_of
-from runstream.source_folder import IgnoreRules, copy_source
 
 from .conftest import environment
 

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runstream_service.doctor import _outbox
 
-from runstream import files
-from runstream.client import ServiceClient, client_for
+from runstream.client import files
+from runstream.client.http import ServiceClient, client_for
+from runstream.client.outbox import deliver, items, put_file
 from runstream.core import Experiment, Run, Workspace
-from runstream.doctor import _outbox
 from runstream.exceptions import AzureMLAggregatedException, AzureMLException, ServiceException
-from runstream.home import open_home, running_service
-from runstream.outbox import deliver, items, put_file
+from runstream.home.layout import open_home, running_service
 from runstream_schemas.settings import Settings
 
 from .conftest import environment, serve

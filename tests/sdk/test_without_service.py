@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from runstream.core import Experiment, Run, Workspace
+from runstream.core._run.output_capture import OutputCapture
 from runstream.exceptions import AzureMLException, ServiceException, UserErrorException
-from runstream.output_capture import OutputCapture
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("RUNSTREAM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RUNSTREAM_AUTOSTART", "0")
-    monkeypatch.setattr("runstream.client.AWAY_TIMEOUT", 0.3)
+    monkeypatch.setattr("runstream.client.http.AWAY_TIMEOUT", 0.3)
     monkeypatch.chdir(tmp_path)
     return Workspace(workspace_name="w")
 

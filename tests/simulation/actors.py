@@ -9,7 +9,7 @@ from operator import setitem
 from random import Random
 from typing import TYPE_CHECKING
 
-from runstream_consumers.slots import Slots
+from runstream_consumers.storing.slots import Slots
 
 from .state import (
     ORPHAN_GRACE,

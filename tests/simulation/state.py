@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from runstream_consumers.slots import Slots
+from runstream_consumers.storing.slots import Slots
 
 PENDING_GRACE, TRASH_GRACE, ORPHAN_GRACE = 60, 150, 120
 """Steps of the simulation after which a claim counts as abandoned, a replaced file and an orphan may go."""

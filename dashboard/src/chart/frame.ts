@@ -1,4 +1,4 @@
-/** Charts as the server packs them (runstream_query.charts.pack_charts): columns are views of the received bytes, never copied. */
+/** Charts as the server packs them (runstream_query.charts.charts.pack_charts): columns are views of the received bytes, never copied. */
 
 /** What x is: the step, a time, or what another metric (`metric:NAME`) was by then. */
 export type Axis = "step" | "time" | "relative" | `metric:${string}`;

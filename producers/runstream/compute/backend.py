@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from runstream_schemas.settings import PREFIX, Settings
 
-from ..job import Job, read_job
+from .job import Job, read_job
 
 GROUP = "runstream.compute_targets"
 """Entry point group of kinds of compute targets."""
@@ -61,7 +61,7 @@ class Work:
 
     Attributes:
         run_id: its id.
-        directory: its directory on the machine that submitted (see `runstream.job`).
+        directory: its directory on the machine that submitted (see `runstream.compute.job`).
         job: what to run, and how.
     """
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from runstream_schemas.settings import PREFIX, Settings
 
-from ..job import CHILDREN, read_job, run_directory
 from .backend import unpack
+from .job import CHILDREN, read_job, run_directory
 
 _LOOK_SECONDS = 0.2
 _TAIL = 2000

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..home import flocked
-from ..job import STARTED
+from ..home.layout import flocked
 from .backend import Report, State, Work
+from .job import STARTED
 
 LEAST_RUNS = 4
 """Runs carried out at once also on a machine of fewer processors."""

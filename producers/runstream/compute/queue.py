@@ -20,8 +20,8 @@ from pathlib import Path
 
 from runstream_schemas.settings import Settings
 
-from ..autostart import environment, log_file
-from ..home import flocked, open_home
+from ..home.autostart import environment, log_file
+from ..home.layout import flocked, open_home
 
 _IN_BACKGROUND = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &'
 

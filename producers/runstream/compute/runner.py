@@ -17,10 +17,10 @@ from pathlib import Path
 
 from runstream_schemas.settings import Settings
 
-from ..client import client_for, quoted
+from ..client.http import client_for, quoted
+from ..client.records import TERMINAL
 from ..exceptions import AzureMLException, ComputeTargetException, ServiceException
-from ..live_runs import open_live
-from ..record import TERMINAL
+from ..spool.live_runs import open_live
 from .backend import Backend, Report, State, TargetAway, Work
 from .places import places_taken
 from .queue import Entry, compute_directory, entries, remove, sole_runner

@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from ..cloud_services import (
+    from ..data._datastore import Datastore
+    from ._cloud_services import (
         ContainerRegistry,
         Image,
         LinkedService,
@@ -42,42 +43,41 @@ if TYPE_CHECKING:
         SynapseWorkspaceLinkedServiceConfiguration,
         Webservice,
     )
-    from ..compute.target import ComputeTarget
-    from ..dataset import Dataset
-    from ..datastore import Datastore
-    from ..environment import Environment
-    from ..experiment import Experiment
-    from ..keyvault import Keyvault
-    from ..model import Model
-    from ..run import Run, get_run
-    from ..run_configuration import RunConfiguration
-    from ..script_run import ScriptRun
-    from ..script_run_config import ScriptRunConfig
-    from ..workspace import Workspace
+    from .compute import ComputeTarget
+    from .dataset import Dataset
+    from .environment import Environment
+    from .experiment import Experiment
+    from .keyvault import Keyvault
+    from .model import Model
+    from .run import Run, get_run
+    from .runconfig import RunConfiguration
+    from .script_run import ScriptRun
+    from .script_run_config import ScriptRunConfig
+    from .workspace import Workspace
 else:
-    _CLOUD = "runstream.cloud_services"
+    _CLOUD = "runstream.core._cloud_services"
     __getattr__, __dir__ = attributes(
         __name__,
         {
-            "ComputeTarget": "runstream.compute.target",
+            "ComputeTarget": "runstream.core.compute",
             "ContainerRegistry": _CLOUD,
-            "Dataset": "runstream.dataset",
-            "Datastore": "runstream.datastore",
-            "Environment": "runstream.environment",
-            "Experiment": "runstream.experiment",
+            "Dataset": "runstream.core.dataset",
+            "Datastore": "runstream.data._datastore",
+            "Environment": "runstream.core.environment",
+            "Experiment": "runstream.core.experiment",
             "Image": _CLOUD,
-            "Keyvault": "runstream.keyvault",
+            "Keyvault": "runstream.core.keyvault",
             "LinkedService": _CLOUD,
-            "Model": "runstream.model",
+            "Model": "runstream.core.model",
             "PrivateEndPoint": _CLOUD,
             "PrivateEndPointConfig": _CLOUD,
-            "Run": "runstream.run",
-            "RunConfiguration": "runstream.run_configuration",
-            "ScriptRun": "runstream.script_run",
-            "ScriptRunConfig": "runstream.script_run_config",
+            "Run": "runstream.core.run",
+            "RunConfiguration": "runstream.core.runconfig",
+            "ScriptRun": "runstream.core.script_run",
+            "ScriptRunConfig": "runstream.core.script_run_config",
             "SynapseWorkspaceLinkedServiceConfiguration": _CLOUD,
             "Webservice": _CLOUD,
-            "Workspace": "runstream.workspace",
-            "get_run": "runstream.run",
+            "Workspace": "runstream.core.workspace",
+            "get_run": "runstream.core.run",
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..compute.target import ComputeTarget
 from ..exceptions import ComputeTargetException
+from .compute import ComputeTarget
 
 __all__ = ["ComputeTarget", "ComputeTargetException"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..cloud_services import ContainerRegistry
+from ._cloud_services import ContainerRegistry
 
 __all__ = ["ContainerRegistry"]

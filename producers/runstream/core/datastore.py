@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..datastore import Datastore
+from ..data._datastore import Datastore
 
 __all__ = ["Datastore"]

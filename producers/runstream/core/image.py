@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..cloud_services import ContainerImage, Image
+from ._cloud_services import ContainerImage, Image
 
 __all__ = ["ContainerImage", "Image"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..cloud_services import LinkedService, SynapseWorkspaceLinkedServiceConfiguration
+from ._cloud_services import LinkedService, SynapseWorkspaceLinkedServiceConfiguration
 
 __all__ = ["LinkedService", "SynapseWorkspaceLinkedServiceConfiguration"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..cloud_services import PrivateEndPoint, PrivateEndPointConfig
+from ._cloud_services import PrivateEndPoint, PrivateEndPointConfig
 
 __all__ = ["PrivateEndPoint", "PrivateEndPointConfig"]

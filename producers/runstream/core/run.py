@@ -1,9 +1,472 @@
-"""`azureml.core.run` with its root replaced."""
+"""Runs: what is recorded under one id, from its start to its end, and what can be asked about it later."""
 
 from __future__ import annotations
 
-from ..offline_run import _OfflineRun
-from ..run import Run, get_run
-from ..submitted_run import _SubmittedRun
+import builtins
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["Run", "_OfflineRun", "_SubmittedRun", "get_run"]
+from ..client.reading import fetch_record, settle
+from ..client.records import (
+    Filter,
+    Moment,
+    RunRecord,
+    Statuses,
+    check_filters,
+    fits,
+    list_records,
+    run_params,
+)
+from ..exceptions import ServiceException, UserErrorException
+from ..spool.live_runs import open_live
+from ._run.artifact_metrics import ArtifactMetrics
+from ._run.code_snapshot import RunSnapshots
+from ._run.display_names import make_display_name
+from ._run.lifecycle import Lifecycle
+from ._run.recording import as_texts
+from ._run.starting import checked_run_id, creation, origin, output_folders, wake_service
+from ._run.surroundings import RunSurroundings
+from ._run.types import RunFactory, add_type, rehydrated
+from .experiment import Experiment, submit_options
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .compute import ComputeTarget
+    from .model import Model
+    from .script_run import ScriptRun
+    from .script_run_config import ScriptRunConfig
+
+_RunType = TypeVar("_RunType", bound="Run")
+_MOST_CHILDREN = 10_000
+
+
+class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
+    """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
+
+    Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
+    (`get_metrics`, `get_status` ...) asks the service, after it has stored what this process recorded.
+
+    Args:
+        experiment: the run's experiment.
+        run_id: its id.
+        outputs: directories collected when the run ends; None for none.
+
+    Raises:
+        ServiceException: the experiment has no such run (status_code 404), or the service is away.
+
+    Source: `azureml.core.Run`.
+    """
+
+    _parent: Run | None = None
+
+    def __init__(self, experiment: Experiment, run_id: str, outputs: Any = None, **kwargs: Any) -> None:
+        del kwargs
+        client = experiment.workspace._client
+        record = fetch_record(client, run_id)
+        if record.experiment != experiment.name:
+            raise ServiceException(f"experiment {experiment.name} has no run {run_id}", 404)
+        self._become(experiment, record, output_folders(outputs, default=[]))
+
+    @classmethod
+    def _of(cls: type[_RunType], experiment: Experiment, record: RunRecord) -> _RunType:
+        run = cls.__new__(cls)
+        run._become(experiment, record, [])
+        return run
+
+    @classmethod
+    def _start(
+        cls: type[_RunType],
+        experiment: Experiment,
+        *,
+        name: str | None = None,
+        run_id: str | None = None,
+        outputs: Any = None,
+        snapshot_directory: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        display_name: str | None = None,
+        description: str | None = None,
+        parent: Run | None = None,
+    ) -> _RunType:
+        """Create and start a run: two records in the spool, and a nudge to the service that it should come up."""
+        run_id = checked_run_id(run_id) if run_id else str(uuid.uuid4())
+        record = RunRecord(
+            run_id,
+            experiment.name,
+            experiment.workspace.name,
+            status="Running",
+            parent_run_id=parent._id if parent else None,
+            root_run_id=(parent._record.root_run_id or parent._id) if parent else run_id,
+            name=name or f"run_{run_id}",
+            display_name=display_name or make_display_name(),
+            description=description,
+            target=(parent._record.target if parent else None) or "local",
+            tags=as_texts("tag", tags or {}),
+            details=origin(snapshot_directory),
+        )
+        run = cls._of(experiment, record)
+        run._outputs = output_folders(outputs, default=[] if parent else ["./outputs"])
+        for folder in run._outputs:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        settings = experiment.workspace._settings
+        live = open_live(settings, run_id, owner=True)
+        run._attach(live)
+        run._started_here = True
+        live.start(creation(record))
+        for key, value in record.tags.items():
+            live.writer.tag(key, value)
+        wake_service(settings)
+        if snapshot_directory is not None:
+            run._snapshot_later(snapshot_directory, live)
+        return run
+
+    @property
+    def parent(self) -> Run | None:
+        """The run this one is a child of, or None.
+
+        Raises:
+            ServiceException: it was not started here and the service is away.
+        """
+        if self._parent is None and self._record.parent_run_id:
+            self._parent = Run.get(self._experiment.workspace, self._record.parent_run_id)
+        return self._parent
+
+    # --- children ---
+
+    def child_run(self, name: str | None = None, run_id: str | None = None, outputs: Any = None) -> Run:
+        """Start a run below this one, whatever this one's status.
+
+        Args:
+            name: appended to this run's name, and its name for people; default three words made up.
+            run_id: its id; default a new uuid4.
+            outputs: directories collected when it ends; default none.
+        """
+        child = Run._start(
+            self._experiment,
+            name=f"{self._record.name or 'run_' + self._id}>{name or ''}",
+            display_name=name,
+            run_id=run_id,
+            outputs=outputs,
+            parent=self,
+        )
+        child._parent = self
+        return child
+
+    def create_children(
+        self, count: int | None = None, tag_key: str | None = None, tag_values: Sequence[Any] | None = None
+    ) -> builtins.list[Run]:
+        """Start several runs below this one.
+
+        Args:
+            count: how many, 0 to 10,000; each gets its number from 0 as tag `azureml.batch_child_number`.
+            tag_key: instead of `count`: a tag each gets,
+            tag_values: with these values, one child a value.
+
+        Raises:
+            UserErrorException: both or neither way, half of the second, or more than 10,000 (the original: 100).
+        """
+        if (count is None) == (tag_key is None and tag_values is None) or (tag_key is None) != (
+            tag_values is None
+        ):
+            raise UserErrorException("create_children takes either count, or tag_key and tag_values together")
+        if count is not None:
+            tag_key, tag_values = "azureml.batch_child_number", [str(number) for number in range(count)]
+        assert tag_key is not None
+        assert tag_values is not None
+        if len(tag_values) > _MOST_CHILDREN or (count is not None and count < 0):
+            wanted = len(tag_values) if count is None else count
+            raise UserErrorException(
+                f"create_children makes 0 to {_MOST_CHILDREN:,} children at once, not {wanted:,}; call it several times"
+            )
+        children = []
+        for value in tag_values:
+            child = Run._start(
+                self._experiment,
+                name=f"{self._record.name or 'run_' + self._id}>",
+                parent=self,
+                tags={tag_key: value},
+            )
+            child._parent = self
+            children.append(child)
+        return children
+
+    def submit_child(
+        self, config: ScriptRunConfig, tags: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> ScriptRun:
+        """Submit a script as a run below this one; as `Experiment.submit`."""
+        from ._submission import submit
+
+        return submit(self._experiment, config, tags, parent=self, run_id=submit_options(kwargs))
+
+    def get_children(
+        self,
+        recursive: bool = False,
+        tags: Filter = None,
+        properties: Filter = None,
+        type: str | None = None,
+        status: Statuses = None,
+        _rehydrate_runs: bool = True,
+        *,
+        started_from: Moment = None,
+        started_to: Moment = None,
+    ) -> Iterator[Run]:
+        """The runs below this one, newest start first, fetched as they are asked for.
+
+        Args:
+            recursive: all descendants; below a run that has a parent itself they come depth first.
+            tags: a tag's name, or a dictionary of names and values that must all match.
+            properties: the same for properties.
+            type: only of this type, or with it as property `azureml.runsource`.
+            status: only in this status, or in one of these.
+            started_from: started at this time or later: a datetime or ISO 8601 text; one without a zone is UTC.
+            started_to: started before this time.
+
+        Raises:
+            ValueError: a filter of another type, or an unknown status (at the call).
+            ServiceException: a time that cannot be read (status_code 400), or the service is away (when iterating).
+        """
+        check_filters(tags, properties, status)
+        wanted = run_params(tags, properties, type, status, started_from, started_to)
+        inner = recursive and self._record.parent_run_id is not None
+
+        def found() -> Iterator[Run]:
+            settle(self._client)
+            records = list_records(self._client, [("ancestor" if recursive else "parent", self._id), *wanted])
+            if inner:  # depth first: the way to a run that fits may lead over others
+                chosen = {record.run_id for record in records}
+                everyone = list(list_records(self._client, [("ancestor", self._id)]))
+                records = (record for record in _depth_first(everyone, self._id) if record.run_id in chosen)
+            for record in records:
+                if fits(record, tags, properties, type, status):
+                    yield rehydrated(self._experiment, record)
+
+        return found()
+
+    def register_model(
+        self,
+        model_name: str,
+        model_path: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
+        description: str | None = None,
+        datasets: Any = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
+        **kwargs: Any,
+    ) -> Model:
+        """Register a file or folder of this run as the next version of a model.
+
+        Args:
+            model_name: letters, digits, `-`, `.` and `_`, at most 255, the first a letter or digit.
+            model_path: the file or folder among the run's files; default: `model_name`.
+
+        Raises:
+            ModelPathNotFoundException: the run has no such file; the message lists those it has.
+            WebserviceException: the name is not of that form.
+            ServiceException: the service is away.
+        """
+        from ._model_registration import register_from_run
+
+        return register_from_run(
+            self, model_name, model_path or model_name, tags, properties, description, model_framework,
+            model_framework_version,
+        )  # fmt: skip
+
+    # --- finding runs ---
+
+    @staticmethod
+    def add_type_provider(runtype: str, run_factory: RunFactory) -> None:
+        """Have runs of a type, wherever they are looked up in this process, be objects of a class of yours.
+
+        Args:
+            runtype: the type.
+            run_factory: called with the experiment and the run's record, returns a `Run`.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        add_type(runtype, run_factory)
+
+    @classmethod
+    def get_context(
+        cls, allow_offline: bool = True, used_for_context_manager: bool = False, **kwargs: Any
+    ) -> Any:
+        """The run this script was submitted as; the same object at every call.
+
+        Args:
+            allow_offline: outside of any run return a new offline run, which prints what it is told. It is no `Run`, and
+                its id begins with `OfflineRun`.
+            used_for_context_manager: accepted.
+
+        Raises:
+            RunEnvironmentException: outside of any run, with `allow_offline=False`.
+        """
+        from ._run.submitted_run import context_run
+
+        return context_run(allow_offline)
+
+    @classmethod
+    def get_submitted_run(cls, **kwargs: Any) -> Any:
+        """Deprecated: `get_context(allow_offline=False)`."""
+        return cls.get_context(allow_offline=False)
+
+    @staticmethod
+    def get(workspace: Workspace, run_id: str) -> Run:
+        """A run by its id, whatever its experiment.
+
+        Raises:
+            ServiceException: there is none (status_code 404), or the service is away.
+        """
+        record = fetch_record(workspace._client, run_id)
+        found: Run = rehydrated(
+            Experiment(workspace, record.experiment, _skip_name_validation=True, _create_in_cloud=False),
+            record,
+        )
+        return found
+
+    @staticmethod
+    def list(
+        experiment: Experiment,
+        type: str | None = None,
+        tags: Filter = None,
+        properties: Filter = None,
+        status: Statuses = None,
+        include_children: bool = False,
+        _rehydrate_runs: bool = True,
+        *,
+        started_from: Moment = None,
+        started_to: Moment = None,
+    ) -> Iterator[Run]:
+        """An experiment's runs, newest start first, fetched in pages as they are asked for.
+
+        Args:
+            experiment: the experiment.
+            type: only of this type, or with it as property `azureml.runsource`.
+            tags: a tag's name, or a dictionary of names and values that must all match.
+            properties: the same for properties.
+            status: only in this status, or in one of these.
+            include_children: also runs that have a parent.
+            started_from: started at this time or later: a datetime or ISO 8601 text; one without a zone is UTC.
+            started_to: started before this time.
+
+        Raises:
+            ValueError: a filter of another type, or an unknown status (at the call).
+            ServiceException: a time that cannot be read (status_code 400), or the service is away (when iterating).
+        """
+        check_filters(tags, properties, status)
+        wanted = run_params(tags, properties, type, status, started_from, started_to)
+
+        def found() -> Iterator[Run]:
+            workspace = experiment.workspace
+            settle(workspace._client)
+            params = [("workspace", workspace.name), ("experiment", experiment.name)]
+            if not include_children:
+                params.append(("parent", "none"))
+            for record in list_records(workspace._client, [*params, *wanted]):
+                if fits(record, tags, properties, type, status):
+                    yield rehydrated(experiment, record)
+
+        return found()
+
+    @staticmethod
+    def list_by_compute(
+        compute: ComputeTarget,
+        type: str | None = None,
+        tags: Filter = None,
+        properties: Filter = None,
+        status: str | None = None,
+    ) -> Iterator[RunRecord]:
+        """The records of runs that are queued or at work at a compute target; as `ComputeTarget.get_active_runs`."""
+        return compute.get_active_runs(type, tags, properties, status)
+
+    # --- for people ---
+
+    def plot(
+        self,
+        *names: str,
+        x: str = "step",
+        ax: Axes | None = None,
+        subplots: bool = False,
+        log: bool = False,
+        **kwargs: Any,
+    ) -> Axes | builtins.list[Axes]:
+        """Draw metrics with matplotlib (extra `plot`). Long ones are thinned out by the service: no spike is lost.
+
+        Args:
+            names: metrics; none: every numeric one, at most 30.
+            x: `step`, `time` (UTC), or `relative` (seconds since the metric's first point).
+            ax: where to draw; default a new figure.
+            subplots: one chart a metric, below one another.
+            log: a logarithmic y axis.
+            kwargs: passed on to `Axes.plot`.
+
+        Returns:
+            The axes; a list of them with `subplots`. Their figure is `axes.figure`.
+
+        Raises:
+            ImportError: there is no matplotlib; says how to get it.
+            UserErrorException: no such metric, nothing to draw, or arguments that make no sense.
+            ServiceException: the service is away.
+        """
+        from ._run.plotting import plot
+
+        return plot(self, names, x=x, ax=ax, subplots=subplots, log=log, **kwargs)
+
+    def __str__(self) -> str:
+        return (
+            f"Run(Experiment: {self._experiment.name},\nId: {self._id},\nType: {self._record.type},\n"
+            f"Status: {self._record.status})"
+        )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from ._html_reprs import one_row, page_or_none
+
+        record = self._record
+        cells = {
+            "Experiment": record.experiment,
+            "Id": self._id,
+            "Type": record.type,
+            "Status": record.status,
+        }
+        page = page_or_none(self._client.address, self.get_portal_url)
+        return one_row(cells, {"Details Page": ("Link to the run", page)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For joblib and multiprocessing: the other process opens a writer of its own on the same run.
+        return _reopen, (type(self), self._experiment.workspace, self._experiment.name, self._record)
+
+
+def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_up: bool = True) -> Run:
+    """A run of an experiment by its id.
+
+    Raises:
+        ServiceException: the experiment has no such run (status_code 404), or the service is away.
+    """
+    run = Run(experiment, run_id)
+    found: Run = rehydrated(experiment, run._record) if rehydrate else run
+    return found
+
+
+def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record: RunRecord) -> _RunType:
+    return kind._of(
+        Experiment(workspace, experiment, _skip_name_validation=True, _create_in_cloud=False), record
+    )
+
+
+def _depth_first(records: list[RunRecord], root: str) -> Iterator[RunRecord]:
+    children: dict[str | None, list[RunRecord]] = {}
+    for record in records:
+        children.setdefault(record.parent_run_id, []).append(record)
+    waiting = children.get(root, [])[::-1]
+    while waiting:
+        record = waiting.pop()
+        yield record
+        waiting.extend(reversed(children.get(record.run_id, [])))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..cloud_services import AciWebservice, AksEndpoint, AksWebservice, LocalWebservice, Webservice
+from ._cloud_services import AciWebservice, AksEndpoint, AksWebservice, LocalWebservice, Webservice
 
 __all__ = ["AciWebservice", "AksEndpoint", "AksWebservice", "LocalWebservice", "Webservice"]

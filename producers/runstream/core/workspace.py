@@ -1,7 +1,475 @@
-"""`azureml.core.workspace` with its root replaced."""
+"""Workspaces: the names experiments are grouped by, and where their service is."""
 
 from __future__ import annotations
 
-from ..workspace import Workspace
+import builtins
+import json
+import os
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Workspace"]
+from runstream_schemas.limits import check_name
+from runstream_schemas.settings import PREFIX, Settings, read_config
+
+from ..client.http import ServiceClient, client_for, quoted
+from ..cloud import CloudCall, refusal
+from ..exceptions import UserErrorException, WorkspaceException
+from ..home.layout import with_local_spool
+from ..home.workspace_config import CONFIG_FILES, read_workspace, search
+
+if TYPE_CHECKING:
+    from ..data._datastore import Datastore
+    from ..data.file_dataset import FileDataset
+    from ..data.tabular_dataset import TabularDataset
+    from .compute import ComputeTarget
+    from .environment import Environment
+    from .experiment import Experiment
+    from .keyvault import Keyvault
+    from .model import Model
+    from .run import Run
+
+_PATH = "/api/v1/workspaces"
+_NO_ACCOUNT = "there is no cloud account behind a workspace, so there is nothing to set up; take the call out"
+
+
+class Workspace:
+    """A workspace: a name that groups experiments. It exists as soon as something is in it.
+
+    Args:
+        subscription_id: kept and given back; nothing is looked up by it.
+        resource_group: the same.
+        workspace_name: the workspace's name.
+        auth: accepted and ignored, as are the remaining arguments.
+
+    Source: `azureml.core.Workspace`.
+    """
+
+    def __init__(
+        self,
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        workspace_name: str | None = None,
+        auth: Any = None,
+        _location: str | None = None,
+        _disable_service_check: bool = False,
+        _workspace_id: str | None = None,
+        sku: str = "basic",
+        tags: Mapping[str, str] | None = None,
+        _cloud: str = "AzureCloud",
+        *,
+        _settings: Settings | None = None,
+    ) -> None:
+        self._settings = with_local_spool(_settings or Settings.load())
+        self.subscription_id: str = subscription_id or "local"
+        self.resource_group: str = resource_group or "local"
+        self.location: str = _location or "local"
+        self.sku = sku
+        self._tags: dict[str, str | None] | None = None if tags is None else dict(tags)
+        name: Any = workspace_name or self._settings.workspace
+        if not isinstance(name, str) or "\0" in name:
+            raise UserErrorException(
+                f"workspace name {name!r:.60}: expected a string without the character NUL"
+            )
+        self.name: str = check_name("workspace name", name)
+
+    @classmethod
+    def from_config(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        auth: Any = None,
+        _logger: Any = None,
+        _file_name: str | None = None,
+    ) -> Workspace:
+        """The workspace a config file names.
+
+        The file may have the shape `{"subscription_id", "resource_group", "workspace_name"}`, or `{"Id", "Scope"}`, or hold
+        runstream's settings (`{"workspace": ..., "home": ...}`) beside or
+        instead of them. Environment variables win over it.
+
+        Args:
+            path: a file, or the directory to start from; default: the current directory. Searched for are `config.json` and
+                `project.json` in `.runstream`, `.azureml`, `aml_config` and the directory itself, each up to the root before
+                the next one: a parent's `.azureml/config.json` wins over a plain `config.json` here.
+
+        Raises:
+            UserErrorException: `path` was given and leads to no such file, or the file is not of these shapes.
+                Without `path` the local default workspace is taken, with a line on stderr.
+        """
+        start = Path(path) if path is not None else Path.cwd()
+        if start.is_file():
+            found: tuple[Path, dict[str, Any]] | None = (start, read_workspace(start))
+        else:
+            found = search(start, (_file_name,) if _file_name else CONFIG_FILES)
+        if found is None:
+            if path is not None:
+                raise UserErrorException(
+                    f"The workspace configuration file config.json, could not be found in {start} or its "
+                    "parent directories. "
+                    "Write one with Workspace.write_config() or `runstream folder attach`, or call from_config() "
+                    "without a path for the local default workspace."
+                )
+            workspace = cls()
+            print(
+                f"runstream: no config.json here or above; using the local workspace {workspace.name!r} "
+                f"({workspace._settings.url or workspace._settings.home_path})",
+                file=sys.stderr,
+            )
+            return workspace
+        file, named = found
+        settings = {
+            key: value for key, value in read_config(file).items() if not os.environ.get(PREFIX + key.upper())
+        }
+        return cls(
+            named.get("subscription_id"),
+            named.get("resource_group"),
+            named.get("workspace_name"),
+            auth,
+            _settings=Settings.load(**settings),
+        )
+
+    @classmethod
+    def get(
+        cls,
+        name: str,
+        auth: Any = None,
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        location: str | None = None,
+        cloud: str = "AzureCloud",
+        id: str | None = None,
+    ) -> Workspace:
+        """The workspace of that name."""
+        return cls(
+            subscription_id, resource_group, name, auth, _location=location, _workspace_id=id, _cloud=cloud
+        )
+
+    @classmethod
+    def list(
+        cls, subscription_id: str | None = None, auth: Any = None, resource_group: str | None = None
+    ) -> dict[str, builtins.list[Workspace]]:
+        """All workspaces that were created or hold something, by name.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        found = client_for(with_local_spool(Settings.load())).get_json(_PATH)["workspaces"]
+        return {
+            one["name"]: [cls(subscription_id, resource_group, one["name"], auth, tags=one["tags"])]
+            for one in found
+        }
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        auth: Any = None,
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        location: str | None = None,
+        create_resource_group: bool = True,
+        sku: str = "basic",
+        tags: Mapping[str, str] | None = None,
+        friendly_name: str | None = None,
+        storage_account: Any = None,
+        key_vault: Any = None,
+        app_insights: Any = None,
+        container_registry: Any = None,
+        adb_workspace: Any = None,
+        primary_user_assigned_identity: Any = None,
+        cmk_keyvault: Any = None,
+        resource_cmk_uri: Any = None,
+        hbi_workspace: bool = False,
+        default_cpu_compute_target: Any = None,
+        default_gpu_compute_target: Any = None,
+        private_endpoint_config: Any = None,
+        private_endpoint_auto_approval: bool = True,
+        exist_ok: bool = False,
+        show_output: bool = True,
+        **kwargs: Any,
+    ) -> Workspace:
+        """A new workspace. Of the many arguments, which Azure needs, only these matter here.
+
+        Args:
+            name: its name.
+            tags: its tags, name to value.
+            exist_ok: take an existing one instead of raising.
+            show_output: accepted.
+
+        Raises:
+            WorkspaceException: it was created or holds something already, and `exist_ok` is False.
+            ServiceException: the service is away, and `exist_ok` is False or there are tags.
+        """
+        del friendly_name, storage_account, key_vault, app_insights, container_registry, adb_workspace
+        del primary_user_assigned_identity, cmk_keyvault, resource_cmk_uri, hbi_workspace, kwargs, show_output
+        del default_cpu_compute_target, default_gpu_compute_target, create_resource_group
+        del private_endpoint_config, private_endpoint_auto_approval
+        workspace = cls(subscription_id, resource_group, name, auth, _location=location, sku=sku)
+        if not exist_ok and workspace._facts() is not None:
+            raise WorkspaceException(
+                f"Workspace {name} already exists; pass exist_ok=True to use it, or choose another name"
+            )
+        if not exist_ok or tags is not None:
+            workspace.update(tags=tags)
+        return workspace
+
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        """The experiments by name, archived ones left out.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from .experiment import Experiment
+
+        return {experiment.name: experiment for experiment in Experiment.list(self)}
+
+    @property
+    def tags(self) -> dict[str, str | None]:
+        """The workspace's tags, as first fetched.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        if self._tags is None:
+            self._tags = dict((self._facts() or {}).get("tags", {}))
+        return dict(self._tags)
+
+    @property
+    def environments(self) -> dict[str, Environment]:
+        """The newest version of every registered environment, by name.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from .environment import Environment
+
+        return Environment.list(self)
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The newest version of every registered model, by name.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from .model import Model
+
+        return {model.name: model for model in Model.list(self, latest=True)}
+
+    @property
+    def compute_targets(self) -> dict[str, ComputeTarget]:
+        """Where scripts can be submitted to, by name; `local` is always there."""
+        from .compute import ComputeTarget
+
+        return {target.name: target for target in ComputeTarget.list(self)}
+
+    @property
+    def datastores(self) -> dict[str, Datastore]:
+        """The datastores by name."""
+        from ..data._datastore import datastores
+
+        return datastores(self)
+
+    @property
+    def datasets(self) -> dict[str, TabularDataset | FileDataset]:
+        """The newest version of every registered dataset, by name."""
+        from .dataset import Dataset
+
+        return Dataset.get_all(self)
+
+    @property
+    def webservices(self) -> dict[str, Any]:
+        """Models served in Azure: there are none."""
+        return {}
+
+    images = private_endpoints = linked_services = webservices
+
+    def get_default_compute_target(self, type: str) -> ComputeTarget:
+        """The target `local`, whatever the type asked for."""
+        from .compute import ComputeTarget
+
+        del type
+        return ComputeTarget(self, "local")
+
+    def get_default_datastore(self) -> Datastore:
+        """The datastore scripts use when they name none."""
+        from ..data._datastore import Datastore
+
+        return Datastore(self)
+
+    def set_default_datastore(self, name: str) -> None:
+        """Make a datastore the default one.
+
+        Raises:
+            UserErrorException: there is none of that name.
+        """
+        from ..data._datastore import Datastore
+
+        Datastore(self, name).set_as_default()
+
+    def get_default_keyvault(self) -> Keyvault:
+        """The workspace's secrets, in a file of this machine only its owner may read."""
+        from .keyvault import Keyvault
+
+        return Keyvault(self)
+
+    def update(
+        self,
+        friendly_name: str | None = None,
+        description: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Change the workspace; what is None stays.
+
+        Args:
+            friendly_name: accepted, not kept: a workspace is known by its name.
+            description: free text.
+            tags: the new tags, all of them.
+            **kwargs: accepted: they are about Azure.
+
+        Returns:
+            What `get_details` returns.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        from ._run.recording import as_texts
+
+        del friendly_name, kwargs
+        changes: dict[str, Any] = {} if description is None else {"description": description}
+        if tags is not None:
+            changes["tags"] = as_texts("tag", tags)
+        record = self._send_json("PUT", f"{_PATH}/{quoted(self.name)}", changes)
+        self._tags = dict(record["tags"])
+        return self._details(record)
+
+    def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:
+        """Delete the workspace with its environments. One that holds runs or models stays.
+
+        Raises:
+            ServiceException: it holds runs or models (status_code 409), there is no such workspace (404), or the service
+                is away.
+        """
+        del delete_dependent_resources, no_wait
+        self._client.request("DELETE", f"{_PATH}/{quoted(self.name)}")
+
+    def get_mlflow_tracking_uri(self, _with_auth: bool = False) -> str:
+        """Refused: there is no MLflow server behind runstream.
+
+        Raises:
+            UserErrorException: always.
+        """
+        raise refusal(
+            "Workspace.get_mlflow_tracking_uri",
+            "log with Run.log and its like, or start an MLflow server of your own",
+        )
+
+    setup = CloudCall("Workspace.create makes a workspace")
+    sync_keys = CloudCall(_NO_ACCOUNT)
+    list_keys = CloudCall(_NO_ACCOUNT)
+    list_connections = CloudCall(_NO_ACCOUNT)
+    get_connection = CloudCall(_NO_ACCOUNT)
+    set_connection = CloudCall(_NO_ACCOUNT)
+    delete_connection = CloudCall(_NO_ACCOUNT)
+    add_private_endpoint = CloudCall(_NO_ACCOUNT)
+    delete_private_endpoint_connection = CloudCall(_NO_ACCOUNT)
+    update_dependencies = CloudCall(_NO_ACCOUNT)
+    diagnose_workspace = CloudCall("`runstream doctor` says what is wrong with this installation")
+
+    def get_run(self, run_id: str) -> Run:
+        """A run of this workspace, whatever its experiment.
+
+        Raises:
+            ServiceException: there is none of that id (status_code 404), or the service is away.
+        """
+        from .run import Run
+
+        return Run.get(self, run_id)
+
+    def get_details(self) -> dict[str, Any]:
+        """What is known of the workspace, under the reproduced API's keys.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        return self._details(self._facts() or {})
+
+    def _details(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "id": self._scope(),
+            "name": self.name,
+            "location": self.location,
+            "type": "Microsoft.MachineLearningServices/workspaces",
+            "tags": dict(record.get("tags", {})),
+            "sku": self.sku,
+            "workspaceid": self.name,
+            "description": record.get("description") or "",
+            "friendlyName": self.name,
+            "creationTime": record.get("created_utc"),
+        }
+
+    def _facts(self) -> dict[str, Any] | None:
+        """The service's record; None for a workspace that was not created and holds nothing."""
+        found: list[dict[str, Any]] = self._client.get_json(_PATH, [("name", self.name)])["workspaces"]
+        return found[0] if found else None
+
+    def _send_json(self, method: str, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a JSON object about something of this workspace; returns the answer, {} for none."""
+        answer = self._client.request(
+            method,
+            path,
+            [("workspace", self.name)],
+            body=json.dumps(document).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        body: dict[str, Any] = answer.json() if answer.body else {}
+        return body
+
+    def write_config(self, path: str | os.PathLike[str] | None = None, file_name: str | None = None) -> None:
+        """Write `.runstream/config.json`, which `from_config` finds again.
+
+        Args:
+            path: directory to write into; default: the current one.
+            file_name: another name of the file.
+        """
+        folder = Path(path or ".") / ".runstream"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / (file_name or "config.json")).write_text(
+            json.dumps({"Id": None, "Scope": self._scope()}, indent=4, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
+
+    def _scope(self) -> str:
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.name}"
+        )
+
+    @cached_property
+    def _client(self) -> ServiceClient:
+        return client_for(self._settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_client"}
+
+    def __repr__(self) -> str:
+        return (
+            f"Workspace.create(name={self.name!r}, subscription_id={self.subscription_id!r}, "
+            f"resource_group={self.resource_group!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        from ._html_reprs import one_row, page_or_none
+
+        cells = {
+            "Name": self.name,
+            "Subscription": self.subscription_id,
+            "Resource Group": self.resource_group,
+            "Location": self.location,
+        }
+        page = page_or_none(self._client.address, lambda: f"{self._client.address().url}/")
+        return one_row(cells, {"Runs Page": ("Link to the runs", page)})

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from ..core._run.recording import as_texts
 from ..exceptions import UserErrorException
-from ..recording import as_texts
 from . import dataset_registry
 from .data_reference import DataReference
 from .dataset_consumption_config import DatasetConsumptionConfig
 from .dataset_registry import DatasetRecord
 
 if TYPE_CHECKING:
-    from ..workspace import Workspace
+    from ..core.workspace import Workspace
 
 _Self = TypeVar("_Self", bound="AbstractDataset")
 
@@ -196,6 +196,6 @@ def files_of(paths: Iterable[str]) -> list[tuple[Path, Path]]:
 
 
 def _is_pair(path: Any) -> bool:
-    from ..datastore import Datastore
+    from ._datastore import Datastore
 
     return isinstance(path, tuple) and len(path) == 2 and isinstance(path[0], Datastore)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import UserErrorException
 
 if TYPE_CHECKING:
-    from ..datastore import Datastore
-    from ..workspace import Workspace
+    from ..core.workspace import Workspace
+    from ._datastore import Datastore
 
 __all__ = ["DataReference", "DataReferenceConfiguration"]
 
@@ -150,7 +150,7 @@ def reference_variables(workspace: Workspace, references: Mapping[str, Any]) -> 
     Raises:
         UserErrorException: something else among them, or a path that leads out of its datastore.
     """
-    from ..datastore import Datastore
+    from ._datastore import Datastore
 
     found = {}
     for name, value in references.items():

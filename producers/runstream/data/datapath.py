@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .data_reference import DataReference
 
 if TYPE_CHECKING:
-    from ..datastore import Datastore
+    from ._datastore import Datastore
 
 __all__ = ["DataPath"]
 

@@ -18,7 +18,7 @@ from .tabular_dataset import TabularDataset
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..datastore import Datastore
+    from ._datastore import Datastore
 
 __all__ = ["DataType", "FileDatasetFactory", "TabularDatasetFactory"]
 
@@ -269,7 +269,7 @@ def _no_partitions(partition_format: str | None) -> None:
 
 
 def _target(target: Any) -> tuple[Datastore, str | None]:
-    from ..datastore import Datastore
+    from ._datastore import Datastore
 
     if isinstance(target, Datastore):
         return target, None

@@ -6,9 +6,9 @@ import json
 import random
 from typing import Any
 
+from ..core.experiment import Experiment
+from ..core.run import Run
 from ..exceptions import ServiceException, UserErrorException
-from ..experiment import Experiment
-from ..run import Run
 from .trial import GOAL, SPEC
 
 PARENT_TYPE = "hyperdrive"

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from ..client import quoted
+from ..client.http import quoted
+from ..client.reading import fetch_metrics, settle
+from ..client.records import TERMINAL
+from ..core._run.lifecycle import Lifecycle
+from ..core.experiment import Experiment
+from ..core.run import Run
+from ..core.script_run_config import ScriptRunConfig
 from ..exceptions import ServiceException, UserErrorException
-from ..experiment import Experiment
-from ..lifecycle import Lifecycle
-from ..reading import fetch_metrics, settle
-from ..record import TERMINAL
-from ..run import Run
-from ..script_run_config import ScriptRunConfig
 from .description import check_known, describe
 from .local import LocalCrew
 from .messages import Assignment, Crew, End, Point

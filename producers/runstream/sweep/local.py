@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from ..core.run import Run
 from ..exceptions import UserErrorException
-from ..run import Run
 from .messages import Assignment, End, Point
 from .trial import Aim
 from .worker import Task

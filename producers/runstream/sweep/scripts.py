@@ -7,14 +7,14 @@ import math
 import time
 from typing import Any
 
+from ..client.reading import fetch_metrics
+from ..client.records import TERMINAL, RunRecord, list_records
+from ..compute.job import STARTED, run_directory
 from ..compute.queue import entries
+from ..core._submission import submit
+from ..core.run import Run
+from ..core.script_run_config import ScriptRunConfig
 from ..exceptions import ServiceException
-from ..job import STARTED, run_directory
-from ..reading import fetch_metrics
-from ..record import TERMINAL, RunRecord, list_records
-from ..run import Run
-from ..script_run_config import ScriptRunConfig
-from ..submission import submit
 from .messages import Assignment, End, Point
 from .trial import STOPPED, Aim, Trial, properties_of, tags_of, trial_of
 

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..client.records import TERMINAL, RunRecord, list_records
+from ..core.run import Run
 from ..exceptions import UserErrorException
-from ..record import TERMINAL, RunRecord, list_records
-from ..run import Run
 
 PARAMETERS = "sweep_parameters"
 SPEC, GOAL = "sweep", "primary_metric_config"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ..live_runs import failure_of
-from ..run import Run
+from ..core.run import Run
+from ..spool.live_runs import failure_of
 from .messages import Assignment, End, Point
 from .trial import STOPPED, Aim, properties_of, tags_of
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from runstream.widgets import RunDetails
+from ..widgets import RunDetails
 
 __all__ = ["RunDetails"]

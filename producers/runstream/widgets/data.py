@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .logs import choose_log, log_note
 
 if TYPE_CHECKING:
-    from runstream.record import RunRecord
-    from runstream.run import Run
+    from ..client.records import RunRecord
+    from ..core.run import Run
 
 
 def widget_data(run: Run, settings: Mapping[str, Any]) -> dict[str, Any]:

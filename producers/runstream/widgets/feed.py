@@ -17,10 +17,10 @@ from typing import Any
 
 from runstream_schemas.series import Kind, SeriesClass
 
-from ..client import Params, Response, ServiceClient, quoted
+from ..client.http import Params, Response, ServiceClient, quoted
+from ..client.records import TERMINAL
+from ..core._run.facts import is_log
 from ..exceptions import AzureMLException, ServiceException
-from ..record import TERMINAL
-from ..run_facts import is_log
 from .logs import choose_log, log_note
 
 OVERRIDE = "AZUREML_OVERRIDE_ALL_WIDGET_REFRESH_TIME"

@@ -11,7 +11,7 @@ from typing import Any, Final
 import anywidget
 import traitlets
 
-from ..client import ServiceClient
+from ..client.http import ServiceClient
 from ..exceptions import AzureMLException, ServiceException
 from .feed import Feed
 from .frontend import SCRIPT, STYLES, text_of

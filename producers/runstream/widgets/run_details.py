@@ -11,7 +11,7 @@ from .frontend import missing, surroundings
 from .text import show_text
 
 if TYPE_CHECKING:
-    from ..run import Run
+    from ..core.run import Run
 
 DEFAULTS = {"childWidgetDisplay": "popup"}
 
@@ -29,7 +29,7 @@ class RunDetails:
     """
 
     def __init__(self, run_instance: Run) -> None:
-        from ..run import Run
+        from ..core.run import Run
 
         if not isinstance(run_instance, Run):
             raise UserErrorException(

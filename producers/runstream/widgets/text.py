@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runstream.printable import printable
-from runstream.record import TERMINAL
-
+from ..client.records import TERMINAL
+from ..printable import printable
 from .data import duration
 
 if TYPE_CHECKING:
-    from runstream.run import Run
+    from ..core.run import Run
 
 
 def show_text(run: Run) -> None:

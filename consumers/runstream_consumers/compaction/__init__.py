@@ -1,0 +1,1 @@
+"""From the hot tier to Parquet files, and what keeps the store in order."""

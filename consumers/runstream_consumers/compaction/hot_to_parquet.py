@@ -1,0 +1,358 @@
+"""From the hot tier to Parquet: points of runs that ended move to sorted files.
+
+One file is made in five steps, and may be broken off after any of them:
+
+1. claim: pending rows in the manifest name the file (by what it will hold) and its runs;
+2. the chunks are read, sorted and written to the store, where nobody looks yet;
+3. the summaries are checked against the points;
+4. ONE transaction makes the file live and deletes exactly the chunks it was made of;
+5. on a local store the file is renamed to where plain globs find it.
+
+Until 4 every point is in the hot tier and the file is an orphan that `sweep` removes; from 4 on every point is in the file,
+and `sweep` completes 5. Late points of a run become another file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from runstream_schemas.arrow import SCHEMAS
+from runstream_schemas.errors import CorruptEvent
+from runstream_schemas.payload_reading import decode_points
+from runstream_schemas.settings import Settings
+from runstream_schemas.status import TERMINAL
+from runstream_schemas.store import NewFile, Store
+
+from . import manifest, verification
+from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
+from .orphans import release
+from .ranking import unrank
+from .row_groups import RowGroups
+from .sorted_points import SourcePoints, sort_points
+from .verification import Found, find_summaries
+from .worker import Worker
+
+log = logging.getLogger("runstream.compaction")
+
+FILE_POINTS = 4 << 20
+"""Points a compaction puts into one file at most; a longer run gets several."""
+
+FILE_BYTES = 64 << 20
+"""Bytes of chunks in one file at most: texts make few points large."""
+
+RUN_CHUNKS = 8192
+"""Chunks of a running run from which it is compacted: readers would have to open them one by one."""
+
+ENDED_GRACE, IDLE_GRACE, ORPHAN_GRACE = 600.0, 3600.0, 86400.0
+"""Seconds without a new point until a run is compacted that: ended but never settled; never ended; has no experiment."""
+
+_READ_BYTES = 32 << 20  # chunks held in memory at once
+_CLAIM_CHUNKS = 20_000
+_QUARANTINE = 3600.0  # seconds until a run with a corrupt chunk is tried again
+_RUNNING_EVERY = 30.0  # seconds between looks at runs that have not ended: those are many, and rarely due
+
+
+@dataclass(slots=True)
+class Report:
+    """What a compaction did."""
+
+    files: int = 0
+    runs: int = 0
+    points: int = 0
+    bytes: int = 0
+    summaries_corrected: int = 0
+    lost_claims: int = 0
+    corrupt_runs: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def is_due(run: Mapping[str, Any], settings: Settings, *, now: bool = False) -> bool:
+    """Whether the hot points of a run should move to a file.
+
+    Args:
+        run: a row of `manifest.HOT_RUNS`.
+        now: do not wait for runs that ended.
+    """
+    quiet, after = run["newest_ago"], settings.compact_after
+    if run["experiment_id"] is None:  # the run's creation may still be on its way
+        return bool(quiet > ORPHAN_GRACE)
+    if run["bytes"] > settings.compact_bytes or run["chunks"] > RUN_CHUNKS:
+        return True
+    if run["settled_at"] is not None:
+        # Late points wait for more of their kind, but not for ever.
+        return bool(now or (run["settled_ago"] > after and (quiet > after or run["oldest_ago"] > 10 * after)))
+    if run["status"] in TERMINAL:
+        return bool(now or quiet > max(ENDED_GRACE, after))
+    return bool(quiet > max(IDLE_GRACE, after))
+
+
+class _Encoder:
+    """Writes the files of one claim; lives in the worker's thread."""
+
+    def __init__(self, store: Store, files: Sequence[ClaimedFile]) -> None:
+        self._store = store
+        self._claims = {claimed.kind: claimed for claimed in files}
+        self._open: dict[str, tuple[NewFile, RowGroups]] = {}
+        self.found: dict[int, list[Found]] = {}
+        self.corrupt: dict[int, str] = {}
+        self.points = 0
+
+    def add_runs(self, run_ids: Mapping[int, str], payloads: dict[int, list[tuple[int, int, bytes]]]) -> None:
+        """Add the points of some runs, by key; takes them out of `payloads`."""
+        for run_key in list(payloads):
+            self._add_run(run_key, run_ids[run_key], payloads.pop(run_key))
+
+    def _add_run(self, run_key: int, run_id: str, chunks: Sequence[tuple[int, int, bytes]]) -> None:
+        """Add the points of a run: (ordinal of its source, first slot, payload) of each chunk."""
+        try:
+            decoded = [
+                SourcePoints(ordinal, first, decode_points(payload)) for ordinal, first, payload in chunks
+            ]
+        except CorruptEvent as error:
+            self.corrupt[run_key] = str(error)
+            return
+        metrics, cells = sort_points(run_id, decoded)
+        if len(metrics):
+            self._groups("metrics").add(run_key, metrics.metrics_table(), metrics.ends)
+        if len(cells):
+            self._groups("tables").add(run_key, cells.tables_table(), cells.ends)
+        one_source = len({ordinal for ordinal, _, _ in chunks}) == 1
+        self.found[run_key] = [*find_summaries(metrics, one_source), *find_summaries(cells, one_source)]
+        self.points += len(metrics) + len(cells)
+
+    def _groups(self, kind: str) -> RowGroups:
+        if kind not in self._open:
+            new = self._store.stage(self._claims[kind].path)
+            self._open[kind] = (new, RowGroups(new.stream, SCHEMAS[kind]))
+        return self._open[kind][1]
+
+    def finish(self) -> list[WrittenFile]:
+        """Make the files durable."""
+        written = []
+        for kind, claimed in self._claims.items():
+            if kind not in self._open:
+                written.append(WrittenFile(claimed, 0, 0))
+                continue
+            new, groups = self._open[kind]
+            groups.close()
+            written.append(WrittenFile(claimed, groups.rows, new.commit(), groups.runs))
+        return written
+
+    def abort(self) -> None:
+        """Throw away what is not finished."""
+        for new, _ in self._open.values():
+            new.abort()
+
+
+@dataclass(slots=True)
+class _Work:
+    """A claim: the chunks to move, by run, and the files they go to."""
+
+    runs: dict[int, str]
+    chunks: dict[int, list[ChunkId]]
+    bytes: dict[int, int]
+    whole: set[int]
+    files: list[ClaimedFile]
+
+
+class _Taken(Exception):
+    """The file's name is taken: by a compactor that died, until the sweep."""
+
+
+@dataclass(slots=True)
+class Compactor:
+    """Compacts; remembers which runs to leave alone for a while.
+
+    Attributes:
+        avoided: run keys and until when (monotonic seconds) they are left alone.
+    """
+
+    pool: asyncpg.Pool[Any]
+    store: Store
+    settings: Settings
+    worker: Worker
+    avoided: dict[int, float] = field(default_factory=dict)
+    installation: str = ""
+
+    async def compact(
+        self, *, now: bool = False, running: bool = True, stop: asyncio.Event | None = None
+    ) -> Report:
+        """Move everything that is due, file by file.
+
+        Args:
+            now: do not wait for `compact_after` and the like with runs that ended.
+            running: look at runs that have not ended, too.
+            stop: set: no further file is begun.
+        """
+        report, began = Report(), time.monotonic()
+        if not self.installation:
+            self.installation = await self.pool.fetchval(manifest.INSTALLATION)
+        while not (stop is not None and stop.is_set()):
+            try:
+                work = await self._claim(now=now, running=running)
+                if work is None:
+                    break
+                if work.files:
+                    await self._move(work, report)
+            except ClaimLost as lost:
+                log.info("compaction: %s; nothing is lost", lost)
+                report.lost_claims += 1
+        report.seconds = time.monotonic() - began
+        return report
+
+    def _avoid(self, run_keys: Sequence[int], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        self.avoided.update(dict.fromkeys(run_keys, until))
+
+    async def _claim(self, *, now: bool, running: bool) -> _Work | None:
+        present = time.monotonic()
+        self.avoided = {key: until for key, until in self.avoided.items() if until > present}
+        async with self.pool.acquire() as connection:
+            chosen: list[asyncpg.Record] = []
+            try:
+                async with connection.transaction():
+                    await manifest.claim_lock(connection)
+                    rows = await connection.fetch(
+                        manifest.HOT_RUNS,
+                        running,
+                        sorted(TERMINAL),
+                        self.settings.compact_claim_grace,
+                        list(self.avoided),
+                    )
+                    chosen = _first_file([row for row in rows if is_due(row, self.settings, now=now)])
+                    if not chosen:
+                        return None
+                    return await self._claim_runs(connection, chosen)
+            except _Taken as taken:
+                log.info("compaction: %s is being made by another compactor, or waits for the sweep", taken)
+                self._avoid([row["key"] for row in chosen], self.settings.compact_claim_grace)
+                return _Work({}, {}, {}, set(), [])
+
+    async def _claim_runs(self, connection: asyncpg.Connection[Any], runs: Sequence[asyncpg.Record]) -> _Work:
+        run_ids = {row["key"]: row["run_id"] for row in runs}
+        rows = await connection.fetch(manifest.CHUNKS_OF_RUNS, list(run_ids), _CLAIM_CHUNKS)
+        work = _Work({}, {}, {}, set(), [])
+        points = size = 0
+        contents: list[str] = []
+        for row in rows:
+            if contents and (points + row["points"] > FILE_POINTS or size + row["bytes"] > FILE_BYTES):
+                break
+            points, size = points + row["points"], size + row["bytes"]
+            run_key = row["run_key"]
+            work.chunks.setdefault(run_key, []).append(ChunkId(run_key, row["source_key"], row["first"]))
+            work.bytes[run_key] = work.bytes.get(run_key, 0) + row["bytes"]
+            contents.append(
+                f"{self.installation}/{run_ids[run_key]}/{row['source_key']}/{row['first']}/{row['points']}"
+            )
+        work.runs = {key: run_ids[key] for key in work.chunks}
+        work.whole = {row["key"] for row in runs if len(work.chunks.get(row["key"], ())) == row["chunks"]}
+        for kind in ("metrics", "tables"):
+            path = manifest.file_path(kind, runs[0]["experiment"], contents)
+            claimed = await manifest.claim(connection, kind, path, runs[0]["experiment_id"], work.runs)
+            if claimed is None:
+                raise _Taken(path)
+            work.files.append(claimed)
+        return work
+
+    async def _move(self, work: _Work, report: Report) -> None:
+        encoder = _Encoder(self.store, work.files)
+        try:
+            await self._encode(work, encoder)
+            written = await self.worker.run(encoder.finish)
+            corrections = await self._verify(work, encoder)
+            chunks = [chunk for key in encoder.found for chunk in work.chunks[key]]
+            async with self.pool.acquire() as connection, connection.transaction():
+                for file in written:
+                    await manifest.publish(connection, file)
+                await manifest.delete_chunks(connection, chunks)
+                report.summaries_corrected += await verification.correct(connection, corrections)
+                await unrank(connection, list(encoder.found))
+        except BaseException as error:
+            # Not awaited: this may be a cancellation. The thread does it next.
+            self.worker.submit(encoder.abort)
+            if isinstance(error, Exception):  # else the sweep does it
+                for claimed in work.files:
+                    await release(self.pool, self.store, claimed.id)
+            raise
+        for file in written:
+            if file.rows:
+                await self.worker.run(self.store.publish, file.claim.path)
+        for run_key, reason in encoder.corrupt.items():
+            log.error(
+                "compaction: run %s has a damaged chunk (%s); its points stay in the hot tier",
+                work.runs[run_key],
+                reason,
+            )
+            report.corrupt_runs.append(work.runs[run_key])
+        self._avoid(list(encoder.corrupt), _QUARANTINE)
+        report.files += sum(1 for file in written if file.rows)
+        report.bytes += sum(file.bytes for file in written)
+        report.runs += len(encoder.found)
+        report.points += encoder.points
+
+    async def _encode(self, work: _Work, encoder: _Encoder) -> None:
+        ordinals = {
+            row["key"]: row["ordinal"] for row in await self.pool.fetch(manifest.ORDINALS, list(work.runs))
+        }
+        for run_keys in _batches(work):
+            wanted = [chunk for key in run_keys for chunk in work.chunks[key]]
+            rows = await self.pool.fetch(manifest.PAYLOADS, *manifest.columns(wanted))
+            if len(rows) != len(wanted):
+                raise ClaimLost(
+                    f"{len(wanted) - len(rows)} of {len(wanted)} chunks were moved by another compactor"
+                )
+            payloads: dict[int, list[tuple[int, int, bytes]]] = {key: [] for key in run_keys}
+            for row in rows:
+                payloads[row["run_key"]].append(
+                    (ordinals.get(row["source_key"], 0), row["first"], row["payload"])
+                )
+            del rows
+            await self.worker.run(encoder.add_runs, work.runs, payloads)
+            still = await self.pool.execute(manifest.STILL_CLAIMED, [file.id for file in work.files])
+            if still != f"UPDATE {len(work.files)}":
+                raise ClaimLost("the claim was swept while its file was written")
+
+    async def _verify(self, work: _Work, encoder: _Encoder) -> list[verification.Correction]:
+        """What the stored summaries should say, for runs all of whose points are in this claim."""
+        whole = [key for key in encoder.found if key in work.whole]
+        rows = await self.pool.fetch(
+            verification.SUMMARIES_OF_WHOLE_RUNS, whole, [len(work.chunks[k]) for k in whole]
+        )
+        found = {key: encoder.found[key] for key in whole}
+        return await self.worker.run(verification.compare, found, rows, work.runs)
+
+
+def _first_file(due: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
+    """Runs of one experiment that fill a file."""
+    chosen: list[asyncpg.Record] = []
+    points = size = 0
+    for row in due:
+        if chosen and (
+            row["experiment_id"] != chosen[0]["experiment_id"] or points + row["points"] > FILE_POINTS
+        ):
+            break
+        if chosen and size + row["bytes"] > FILE_BYTES:
+            break
+        chosen.append(row)
+        points, size = points + row["points"], size + row["bytes"]
+    return chosen
+
+
+def _batches(work: _Work) -> list[list[int]]:
+    """Runs to read together: many small ones, or one large one."""
+    batches: list[list[int]] = []
+    size = _READ_BYTES
+    for key in work.runs:
+        if size + work.bytes[key] > _READ_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(key)
+        size += work.bytes[key]
+    return batches

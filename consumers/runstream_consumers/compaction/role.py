@@ -1,0 +1,159 @@
+"""The role `compactor`: compaction, merging, the sweep and the snapshot of the runs, one after another, for ever.
+
+Any number of compactors may run. What fails is logged and tried again; the points stay where they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from runstream_schemas.database import create_pool
+from runstream_schemas.errors import RunstreamError
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import Store, open_store
+
+from .hot_to_parquet import Compactor, Report
+from .merge import merge_small_files
+from .orphans import sweep_files, sweep_rows
+from .purge import purge_runs, purge_snapshots
+from .ranking import RANK_EVERY, rank_runs
+from .runs_snapshot import PATH, runs_changed, write_runs
+from .worker import Worker
+
+log = logging.getLogger("runstream.compactor")
+
+RUNNING_EVERY = 30.0
+"""Seconds between looks at runs that have not ended: they are many, and rarely due."""
+
+SWEEP_EVERY, WALK_EVERY = 15.0, 900.0
+"""Seconds between sweeps of the manifest, and between walks through the store."""
+
+RUNS_EVERY, RUNS_SHARE = 10.0, 0.05
+"""Seconds between two snapshots of the runs, at least; and the share of the time they may take."""
+
+_RETRY = 5.0
+
+
+@dataclass(slots=True)
+class _Due:
+    """When the rarer jobs are next due, in monotonic seconds; and what the last snapshot of the runs showed."""
+
+    running: float = 0.0
+    rank: float = 0.0
+    sweep: float = 0.0
+    walk: float = 0.0
+    runs: float = 0.0
+    runs_shown: int = -1
+
+
+async def compact_once(
+    pool: asyncpg.Pool[Any],
+    store: Store,
+    settings: Settings,
+    *,
+    now: bool = False,
+    stop: asyncio.Event | None = None,
+) -> Report:
+    """Compact everything that is due, and return what was done.
+
+    Args:
+        now: runs that ended are due at once, settled or not.
+        stop: set: no further file is begun.
+
+    Raises:
+        StoreError: the store cannot be written; the points stay in the hot tier.
+    """
+    worker = Worker()
+    try:
+        return await Compactor(pool, store, settings, worker).compact(now=now, stop=stop)
+    finally:
+        worker.close()
+
+
+async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool = False) -> None:
+    """Compact until `stop` is set.
+
+    Args:
+        settings: `database`, `store` and the `compact_*` settings.
+        stop: ends the loop; a file begun is finished first.
+        alone: nobody else compacts this database, so that claims found at the start are those of a process that died:
+            they are not waited for.
+
+    Raises:
+        SettingsError, DatabaseError: the store or database cannot be opened at all.
+    """
+    store = await asyncio.to_thread(open_store, settings)
+    pool = await create_pool(settings, max_size=2)
+    worker = Worker()
+    due = _Due()
+    compactor = Compactor(pool, store, settings, worker)
+    try:
+        if alone:
+            await sweep_rows(pool, store, pending_grace=0.0, trash_grace=settings.trash_grace)
+        while not stop.is_set():
+            pause = settings.compact_interval
+            try:
+                await _round(compactor, due, stop)
+            except (RunstreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                log.error("compactor: %s: %s; trying again, no point is lost", type(error).__name__, error)
+                pause = max(pause, _RETRY)
+                due.walk = min(due.walk, time.monotonic() + SWEEP_EVERY)  # a move may be left to complete
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+    finally:
+        worker.close()
+        await pool.close()
+
+
+async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
+    pool, store, worker, settings = compactor.pool, compactor.store, compactor.worker, compactor.settings
+    if time.monotonic() >= due.walk:  # first of all: it completes what a crash interrupted
+        await sweep_files(pool, store)
+        await purge_snapshots(pool, store)
+        due.walk = time.monotonic() + WALK_EVERY
+    if time.monotonic() >= due.sweep:
+        await sweep_rows(
+            pool, store, pending_grace=settings.compact_claim_grace, trash_grace=settings.trash_grace
+        )
+        await purge_runs(pool, store, worker, stop=stop)
+        due.sweep = time.monotonic() + SWEEP_EVERY
+    running = time.monotonic() >= due.running
+    report = await compactor.compact(running=running, stop=stop)
+    if running:
+        due.running = time.monotonic() + RUNNING_EVERY
+    if report.files:
+        log.info(
+            "compacted %d points of %d runs into %d files, %.1f bytes a point, %.2f s",
+            report.points,
+            report.runs,
+            report.files,
+            report.bytes / max(report.points, 1),
+            report.seconds,
+        )
+    await merge_small_files(pool, store, worker, stop=stop)
+    if time.monotonic() >= due.rank:
+        await rank_runs(pool)
+        due.rank = time.monotonic() + RANK_EVERY
+    if time.monotonic() >= due.runs:
+        await _snapshot_runs(pool, store, worker, due)
+
+
+async def _snapshot_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker, due: _Due) -> None:
+    if not due.runs and await worker.run(store.exists, PATH):
+        # It has hardly changed, and at the start others have more urgent work.
+        due.runs = time.monotonic() + RUNS_EVERY
+        return
+    changed = await runs_changed(pool)
+    if changed == due.runs_shown:
+        return
+    began = time.monotonic()
+    await write_runs(pool, store, worker)
+    due.runs_shown = changed
+    due.runs = time.monotonic() + max(RUNS_EVERY, (time.monotonic() - began) / RUNS_SHARE)

@@ -1,0 +1,225 @@
+"""The consumer role: loops of `fetch -> store`, with the next batch fetched while one is stored.
+
+One loop a topic, so that a status never waits behind a backlog of metrics. A spool has them in one log, in the order of
+writing, and gets one loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import asyncpg
+
+from runstream_schemas.database import connect, create_pool, migrate, wait_for_database
+from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError
+from runstream_schemas.settings import Settings
+from runstream_schemas.topics import ensure_topics
+
+from ..sources.dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
+from ..sources.source import Fetched, LoadOffsets, Partition, Source
+from .transaction import FenceLost
+from .writer import Counters, Writer
+
+log = logging.getLogger(__name__)
+
+FETCH_TIMEOUT = 0.25
+"""Seconds a loop waits for events before it looks whether it should stop."""
+STOP_TIMEOUT = 5.0
+"""Seconds the batches under way may take when the consumer is asked to stop."""
+SWEEP_INTERVAL = 30.0
+"""Seconds between two looks for runs that fell silent."""
+
+
+@dataclass(slots=True)
+class ConsumerState:
+    """What a consumer did and how far it is behind, by loop (`metrics`, `tags`, `status`, or `spool`); read by /metrics."""
+
+    counters: dict[str, Counters] = field(default_factory=dict)
+    lags: dict[str, int] = field(default_factory=dict)
+
+
+async def run_consumer(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    source: Literal["spool", "kafka"],
+    state: ConsumerState | None = None,
+) -> None:
+    """Store events until told to stop. Waits for a database or a broker that is away.
+
+    Args:
+        settings: of the database, the broker or the spool, and the memory.
+        stop: set it to end the consumer; the batches under way are finished.
+        source: where events come from.
+        state: filled with counters while it runs.
+
+    Raises:
+        DatabaseError: the database is not ours, or newer than this runstream.
+        SettingsError: settings that cannot be.
+    """
+    state = ConsumerState() if state is None else state
+    if not await _prepare(settings, stop, source):
+        return
+    pool = await create_pool(settings)
+    letters: DeadLetters = (
+        TopicDeadLetters(settings)
+        if source == "kafka"
+        else DirectoryDeadLetters(settings.home_path / "dead-letters")
+    )
+    tasks = []
+    try:
+        # The metrics have nearly all the bytes; the other two are small.
+        shares = {"metrics": 0.8, "tags": 0.1, "status": 0.1} if source == "kafka" else {"spool": 1.0}
+        for name, share in shares.items():
+            max_bytes = max(int(settings.consumer_memory * share / 3), 1 << 16)
+            tasks.append(
+                asyncio.create_task(_keep_consuming(settings, pool, letters, name, max_bytes, stop, state))
+            )
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await letters.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5.0):
+                await pool.close()
+        pool.terminate()
+
+
+async def _keep_consuming(
+    settings: Settings,
+    pool: asyncpg.Pool[Any],
+    letters: DeadLetters,
+    name: str,
+    max_bytes: int,
+    stop: asyncio.Event,
+    state: ConsumerState,
+) -> None:
+    """A loop, begun anew when it fails for a reason nobody thought of: what is stored tells where."""
+    counters = state.counters.setdefault(name, Counters())
+    while not stop.is_set():
+        writer = Writer(pool, settings, letters.publish, counters)
+        source = make_source(settings, name, writer.load_offsets)
+        try:
+            await consume(source, writer, name, max_bytes, stop, state)
+        except RunstreamError:
+            raise
+        except Exception:
+            log.exception("consuming %s failed, beginning anew", name)
+            await asyncio.sleep(1.0)
+
+
+def make_source(settings: Settings, name: str, load: LoadOffsets) -> Source:
+    """The source of a loop: a topic, or the spool."""
+    # Each only where it is used: the Kafka client takes a sixth of the embedded service's start.
+    if name != "spool":
+        from ..sources.kafka_source import KafkaSource
+
+        return KafkaSource(settings, name, load)
+    from ..sources.spool_source import SpoolSource
+
+    return SpoolSource(settings, load)
+
+
+async def _prepare(settings: Settings, stop: asyncio.Event, source: str) -> bool:
+    """Wait for the servers, bring the schema up to date, make the topics. False: told to stop meanwhile."""
+    while not stop.is_set():
+        try:
+            await wait_for_database(settings, timeout=5.0)
+            connection = await connect(settings)
+        except DatabaseError as error:
+            if "took no connection" not in str(error):
+                raise
+            log.warning("%s", error)
+            continue
+        except OSError:
+            continue
+        try:
+            await migrate(connection)
+        finally:
+            await connection.close()
+        break
+    while source == "kafka" and not stop.is_set():
+        try:
+            await ensure_topics(settings, timeout=5.0)
+            break
+        except ServiceError as error:
+            log.warning("%s", error)
+            await asyncio.sleep(0.5)
+    return not stop.is_set()
+
+
+async def consume(
+    source: Source, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
+) -> None:
+    """Fetch and store until told to stop.
+
+    Args:
+        max_bytes: of events in a batch. Two batches are held at once, beside what the source reads ahead.
+    """
+    looping = asyncio.create_task(_loop(source, writer, name, max_bytes, stop, state))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([looping, stopping], return_when=asyncio.FIRST_COMPLETED)
+        # What is under way is finished, unless it waits for a database or a broker that is away.
+        await asyncio.wait([looping], timeout=STOP_TIMEOUT)
+    finally:
+        stopping.cancel()
+        looping.cancel()
+        await asyncio.wait([looping, stopping])
+        await source.stop()
+    if not looping.cancelled():
+        looping.result()
+
+
+async def _loop(
+    source: Source, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
+) -> None:
+    await source.start()
+    storing: asyncio.Task[list[Partition]] | None = None
+    sweep_due = time.monotonic()
+    try:
+        while not stop.is_set():
+            batch = await source.fetch(max_bytes, FETCH_TIMEOUT)
+            state.lags[name] = source.lag()
+            if storing is not None and (batch or storing.done()):
+                lost, storing = await storing, None
+                # What is in hand follows what was not stored. It must not meet the moved fence by chance, so it is let go
+                # before the source hears of it: whatever the source hands out from then on follows what is stored.
+                batch = [fetched for fetched in batch if fetched.partition not in lost]
+                for partition in lost:
+                    await source.lost(partition)
+            if batch:
+                storing = asyncio.create_task(_store(source, writer, batch))
+            elif name in ("status", "spool") and time.monotonic() >= sweep_due:
+                sweep_due = time.monotonic() + SWEEP_INTERVAL
+                await writer.sweep()
+        if storing is not None:
+            await storing
+    finally:
+        if storing is not None and not storing.done():
+            storing.cancel()
+            await asyncio.wait([storing])
+
+
+async def _store(source: Source, writer: Writer, batch: Sequence[Fetched]) -> list[Partition]:
+    """Store a batch, but for the partitions another writer has taken; returns these."""
+    remaining, gone = list(batch), []
+    while remaining:
+        try:
+            await writer.store(remaining)
+            break
+        except FenceLost as lost:
+            log.info("%s", lost)
+            gone += lost.partitions
+            remaining = [fetched for fetched in remaining if fetched.partition not in gone]
+    for fetched in remaining:
+        await source.stored(fetched)
+    return gone

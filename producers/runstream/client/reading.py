@@ -1,0 +1,134 @@
+"""Reads of a run over HTTP that see this process's own writes: a watermark goes with the request, never a sleep."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from ..exceptions import ServiceException
+from ..spool.live_runs import confirm, find_live, give_up, unconfirmed
+from .http import ServiceClient, quoted
+from .metrics import Series, decode_series
+from .records import RunRecord
+
+_log = logging.getLogger("runstream")
+_SOURCES_A_REQUEST = 400  # about 20 KB of a URL
+_STALE = "x-runstream-stale"
+_IN_VAIN = "the service has not stored all of this process's writes within its time; what is read may lack the newest"
+_LONGEST_WAIT = 30.0  # seconds the service waits in one request
+
+
+def fetch_record(client: ServiceClient, run_id: str) -> RunRecord:
+    """A run's record, after the service has stored what this process wrote to the run.
+
+    Raises:
+        ServiceException: no such run (status_code 404), or the service is away.
+    """
+    if "/" in run_id:  # in an address it would be two parts
+        raise ServiceException(f"no run {run_id!r}: ids have no slash", 404)
+    live = find_live(client.settings, run_id)
+    parts = _split(live.unconfirmed() if live else {})
+    for part in parts[:-1]:
+        _wait(client, part)
+    params = [("wait", _text(parts[-1]))] if parts[-1] else []
+    answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}", params)
+    _note(client, answer.headers, parts[-1])
+    return RunRecord.from_json(answer.json())
+
+
+def fetch_metrics(
+    client: ServiceClient,
+    run_ids: Sequence[str],
+    *,
+    name: str | None = None,
+    recursive: bool = False,
+    run_type: str | None = None,
+    waits: Mapping[str, int] | None = None,
+) -> dict[str, list[Series]]:
+    """Series of several runs, in the service's order of runs and the order first logged, in one request per 200 runs.
+
+    Args:
+        run_ids: the runs.
+        name: only series of this name.
+        recursive: also the runs' descendants.
+        run_type: only descendants of this type.
+        waits: positions the service has to have stored first.
+    """
+    import msgpack
+
+    parts = _split(waits or {})
+    for part in parts[:-1]:
+        _wait(client, part)
+    found: dict[str, list[Series]] = {}
+    for first in range(0, len(run_ids), 200):
+        params = [("run", run_id) for run_id in run_ids[first : first + 200]]
+        if name is not None:
+            params.append(("name", name))
+        if recursive:
+            params.append(("recursive", "1"))
+        if run_type is not None:
+            params.append(("type", run_type))
+        if parts[-1]:
+            params.append(("wait", _text(parts[-1])))
+        answer = client.request("GET", "/api/v1/metrics", params)
+        _note(client, answer.headers, parts[-1])
+        for run in msgpack.unpackb(answer.body, strict_map_key=False)["runs"]:
+            found[run["run_id"]] = [decode_series(series) for series in run["series"]]
+    return found
+
+
+def settle(client: ServiceClient, run_id: str | None = None, timeout: float = 30.0) -> bool:
+    """Wait until the service has stored what this process wrote.
+
+    Args:
+        run_id: to one run; None: to all.
+        timeout: seconds to wait.
+
+    Returns:
+        Whether it has.
+
+    Raises:
+        ServiceException: the service is away.
+    """
+    if run_id is None:
+        waits = unconfirmed(client.settings)
+    else:
+        live = find_live(client.settings, run_id)
+        waits = live.unconfirmed() if live else {}
+    deadline = time.monotonic() + timeout
+    for part in _split(waits):
+        while part and not _wait(client, part, deadline - time.monotonic()):
+            if time.monotonic() >= deadline:
+                if timeout >= _LONGEST_WAIT:
+                    _log.warning(_IN_VAIN)
+                    give_up(client.settings, part)
+                return False
+    return True
+
+
+def _wait(client: ServiceClient, waits: Mapping[str, int], seconds: float = _LONGEST_WAIT) -> bool:
+    params = [("wait", _text(waits)), ("timeout", str(min(max(seconds, 0.0), _LONGEST_WAIT)))]
+    if not client.get_json("/api/v1/stored", params)["stored"]:
+        return False
+    confirm(client.settings, waits)
+    return True
+
+
+def _split(waits: Mapping[str, int]) -> list[dict[str, int]]:
+    pairs = sorted(waits.items())
+    return [
+        dict(pairs[first : first + _SOURCES_A_REQUEST])
+        for first in range(0, max(len(pairs), 1), _SOURCES_A_REQUEST)
+    ]
+
+
+def _text(waits: Mapping[str, int]) -> str:
+    return ",".join(f"{source}:{position}" for source, position in waits.items())
+
+
+def _note(client: ServiceClient, headers: Mapping[str, str], waits: Mapping[str, int]) -> None:
+    if headers.get(_STALE) == "1":
+        _log.warning(_IN_VAIN)
+    else:
+        confirm(client.settings, waits)

@@ -1,0 +1,175 @@
+"""What the service knows of a run, and the filters its lists take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .http import Params, ServiceClient
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+"""Statuses after which a run is over."""
+
+ACTIVE = (
+    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding",
+    "Pausing", "Paused", "CancelRequested", "Finalizing",
+)  # fmt: skip
+"""Statuses before the end of a run."""
+
+SCRIPT_RUN = "azureml.scriptrun"
+"""Type of submitted runs."""
+
+PAGE = 500
+"""Runs fetched in one request of a list."""
+
+Filter = Mapping[str, Any] | str | None
+Statuses = str | Sequence[str] | None
+Moment: TypeAlias = "datetime | str | None"
+
+STATUSES = (*ACTIVE, "Completed", "Failed", "Canceled")
+"""Every status of a run."""
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """A run as last heard of. Times are ISO 8601 UTC with `Z`."""
+
+    run_id: str
+    experiment: str
+    workspace: str
+    status: str = "NotStarted"
+    number: int | None = None
+    parent_run_id: str | None = None
+    root_run_id: str | None = None
+    name: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    type: str | None = None
+    target: str | None = None
+    created_utc: str | None = None
+    start_time_utc: str | None = None
+    end_time_utc: str | None = None
+    error: dict[str, Any] | None = None
+    warnings: list[Any] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str | None] = field(default_factory=dict)
+    properties: dict[str, str | None] = field(default_factory=dict)
+    dropped: int = 0
+    gaps: Any = 0
+    settled: bool = False
+    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RunRecord:
+        """Read a record of the HTTP API; unknown fields are ignored, absent ones take their defaults."""
+        names = cls.__dataclass_fields__
+        known = {key: value for key, value in document.items() if key in names and value is not None}
+        known.setdefault("experiment", "")
+        known.setdefault("workspace", "")
+        return cls(**known)
+
+
+def check_filter(what: str, value: Filter) -> None:
+    """Refuse a filter of tags or properties that is neither a name nor a mapping.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if value is not None and not isinstance(value, (str, Mapping)):
+        raise ValueError(
+            f"Unknown filter type for run {what}: {type(value).__name__}; pass a name or a dictionary"
+        )
+
+
+def filter_params(kind: str, value: Filter) -> list[tuple[str, str]]:
+    """The part of a filter the service evaluates; `matches` does the rest (an exact None, names that contain `=`)."""
+    if value is None:
+        return []
+    wanted: Mapping[str, Any] = {value: None} if isinstance(value, str) else value
+    return [
+        (kind, str(key) if content is None else f"{key}={content}")
+        for key, content in wanted.items()
+        if "=" not in str(key)
+    ]
+
+
+def matches(filter_: Filter, have: Mapping[str, str | None]) -> bool:
+    """Whether tags or properties satisfy a filter: a name is present, or every pair is equal as text."""
+    if filter_ is None:
+        return True
+    if isinstance(filter_, str):
+        return filter_ in have
+    for key, wanted in filter_.items():
+        name = str(key)
+        if name not in have or have[name] != (None if wanted is None else str(wanted)):
+            return False
+    return True
+
+
+def check_filters(tags: Filter, properties: Filter, status: Statuses) -> None:
+    """Refuse filters of runs that can match none.
+
+    Raises:
+        ValueError: a filter of tags or properties of another type, or a status there is not.
+    """
+    check_filter("tags", tags)
+    check_filter("properties", properties)
+    for one in statuses(status):
+        if one not in STATUSES:
+            raise ValueError(f"Unknown run status {one!r:.60}; the statuses are {', '.join(STATUSES)}")
+
+
+def statuses(status: Statuses) -> tuple[str, ...]:
+    """One status, several, or none, as a tuple."""
+    return () if status is None else (status,) if isinstance(status, str) else tuple(status)
+
+
+def run_params(
+    tags: Filter,
+    properties: Filter,
+    type: str | None,
+    status: Statuses,
+    started_from: Moment = None,
+    started_to: Moment = None,
+) -> list[tuple[str, str]]:
+    """The part of a filter of runs the service evaluates; `fits` does the rest."""
+    params = [*filter_params("tag", tags), *filter_params("property", properties)]
+    params += [("status", one) for one in statuses(status)]
+    params += [("type", type)] if type else []
+    bounds = (("started_from", started_from), ("started_to", started_to))
+    return [*params, *((name, _iso(moment)) for name, moment in bounds if moment is not None)]
+
+
+def fits(record: RunRecord, tags: Filter, properties: Filter, type: str | None, status: Statuses) -> bool:
+    """Whether a run passes what `run_params` cannot say."""
+    return (
+        (type is None or type in (record.type, record.properties.get("azureml.runsource")))
+        and (status is None or record.status in statuses(status))
+        and matches(tags, record.tags)
+        and matches(properties, record.properties)
+    )
+
+
+def _iso(moment: datetime | str) -> str:
+    from datetime import UTC
+
+    if isinstance(moment, str):
+        return moment
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+
+
+def list_records(client: ServiceClient, params: Params, page: int = PAGE) -> Iterator[RunRecord]:
+    """Records of a list, fetched page by page (of `page` runs) as they are asked for."""
+    cursor: str | None = None
+    while True:
+        answer = client.get_json(
+            "/api/v1/runs", [*params, ("limit", str(page)), *([("after", cursor)] if cursor else [])]
+        )
+        yield from map(RunRecord.from_json, answer["runs"])
+        cursor = answer.get("next")
+        if not cursor:
+            return

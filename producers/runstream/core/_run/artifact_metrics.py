@@ -1,0 +1,173 @@
+"""Metrics that are files: images, confusion matrices and the like. The file is uploaded, its address is logged."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import struct
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runstream_schemas.series import SeriesClass
+
+from ...exceptions import AzureMLAggregatedException, AzureMLException, UserErrorException
+from .files import RunFiles
+from .recording import Recording
+
+_number = itertools.count(1)
+
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+
+
+class ArtifactMetrics(Recording, RunFiles):
+    """The half of `Run` that logs images and JSON metrics. Unlike other metrics they need the service at the call."""
+
+    def log_image(self, name: str, path: Any = None, plot: Any = None, description: str = "") -> None:
+        """Log an image.
+
+        Args:
+            name: of the metric.
+            path: an image file (png, jpeg, gif, bmp, tiff, webp), kept under its own path, or beside it when another image
+                has that; or what `plot` takes.
+            plot: a matplotlib figure or module, a PIL image, or a numpy array (height, width[, 1, 3 or 4]); kept as PNG.
+            description: what it is, as of `log`.
+
+        Raises:
+            AzureMLException: both or neither of path and plot, a file that is no image, or another type.
+            FileNotFoundError: there is no such file.
+            ServiceException: the service is away.
+        """
+        if (path is None) == (plot is None):
+            raise AzureMLException("log_image takes either path or plot, and exactly one of them")
+        if isinstance(path, (str, os.PathLike)):
+            file = Path(path)
+            with file.open("rb") as stream:
+                head = stream.read(16)
+            if not (head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
+                raise AzureMLException(
+                    f"Argument [path] is malformed: {file} is no png, jpeg, gif, bmp, tiff or webp image"
+                )
+            try:
+                stored = self.upload_file(file.as_posix(), file)
+            except AzureMLAggregatedException:
+                # A script that writes each epoch's picture to one file logs several pictures.
+                stored = self.upload_file(_unique(file.with_suffix("").as_posix(), file.suffix), file)
+        else:
+            content = _png(plot if path is None else path, "plot" if path is None else "path")
+            stored = self.upload_file(_unique(name, ".png"), io.BytesIO(content))
+        self._log_artifact(SeriesClass.IMAGE, name, next(iter(stored.artifacts)), description)
+
+    def log_confusion_matrix(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
+        """Log a confusion matrix.
+
+        Args:
+            name: of the metric, and path of its file among the run's.
+            value: `{"schema_type": "confusion_matrix", "schema_version", "data": {"class_labels", "matrix"}}`, or
+                that as JSON text; kept as it is.
+            description: what it is, as of `log`.
+
+        Raises:
+            UserErrorException: text that is not JSON.
+            AzureMLException: neither text nor a dictionary; or the name is taken by another file.
+            ServiceException: the service is away.
+        """
+        self._log_json(SeriesClass.CONFUSION_MATRIX, name, value, description)
+
+    def log_accuracy_table(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
+        """Log an accuracy table (`probability_tables`, `percentile_tables` ...); as `log_confusion_matrix`."""
+        self._log_json(SeriesClass.ACCURACY_TABLE, name, value, description)
+
+    def log_residuals(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
+        """Log a histogram of residuals (`bin_edges`, `bin_counts`); as `log_confusion_matrix`."""
+        self._log_json(SeriesClass.RESIDUALS, name, value, description)
+
+    def log_predictions(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
+        """Log binned predictions (`bin_averages`, `bin_errors`, `bin_counts`, `bin_edges`); as `log_confusion_matrix`."""
+        self._log_json(SeriesClass.PREDICTIONS, name, value, description)
+
+    def _log_json(self, kind: SeriesClass, name: str, value: Any, description: str) -> None:
+        stored = self.upload_file(name, io.BytesIO(_json(value)))
+        self._log_artifact(kind, name, next(iter(stored.artifacts)), description)
+
+    def _log_artifact(self, kind: SeriesClass, name: str, path: str, description: str) -> None:
+        writer = self._live().writer
+        writer.artifact(kind, name, f"aml://artifactId/ExperimentRun/dcid.{self._id}/{path}")
+        writer.describe(name, description)
+
+
+def _json(value: Any) -> bytes:
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError as error:
+            raise UserErrorException(f"Invalid JSON provided: {error}") from None
+        return value.encode()
+    if not isinstance(value, Mapping):
+        raise AzureMLException(
+            f"Value of type {type(value).__name__} is not supported; pass a dictionary or JSON text"
+        )
+    return json.dumps(value, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's arrays and scalars as JSON can hold them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise AzureMLException(
+        f"Value of type {type(value).__name__} is not supported in a JSON metric: {value!r:.60}; "
+        "convert it to a text or number"
+    )
+
+
+def _unique(name: str, suffix: str) -> str:
+    """A name no other image has: the seconds alone would not tell two of one second apart."""
+    return f"{name}_{int(time.time())}_{os.getpid()}_{next(_number)}{suffix}"
+
+
+def _png(image: Any, argument: str) -> bytes:
+    buffer = io.BytesIO()
+    if hasattr(image, "savefig"):
+        image.savefig(buffer, format="png")
+    elif hasattr(image, "save"):
+        image.save(buffer, format="PNG")
+    elif hasattr(image, "__array__"):
+        return _encode_png(image, argument)
+    else:
+        raise AzureMLException(
+            f"Argument [{argument}] is of invalid type {type(image).__name__}: expected a matplotlib figure, a PIL image "
+            "or a numpy array"
+        )
+    return buffer.getvalue()
+
+
+def _encode_png(image: Any, argument: str) -> bytes:
+    """An array as PNG: grey, grey and alpha, RGB or RGBA. Floats are taken as 0 to 1."""
+    import numpy as np
+
+    pixels = np.asarray(image)
+    if pixels.dtype.kind == "f":
+        pixels = np.nan_to_num(np.clip(pixels, 0.0, 1.0)) * 255.0 + 0.5
+    if pixels.dtype == bool:
+        pixels = pixels * 255
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or not pixels.size or pixels.dtype.kind not in "iuf":
+        raise AzureMLException(
+            f"Argument [{argument}] is malformed: an array of shape {np.shape(image)} and type {pixels.dtype} is no image; "
+            "expected numbers of shape (height, width) or (height, width, 1 to 4)"
+        )
+    height, width, channels = pixels.shape
+    rows = np.clip(pixels, 0, 255).astype(np.uint8).reshape(height, width * channels)
+    lines = np.hstack(
+        [np.zeros((height, 1), np.uint8), rows]
+    ).tobytes()  # each line begins with its filter: none
+    header = struct.pack(">IIBBBBB", width, height, 8, (0, 4, 2, 6)[channels - 1], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    return _SIGNATURES[0] + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )

@@ -1,0 +1,153 @@
+"""What can be asked about a run. Every answer comes from the service and knows what this process recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...client import files
+from ...client.http import quoted
+from ...client.metrics import ArtifactMetric, Metrics, Series, shape_metrics
+from ...client.reading import fetch_metrics
+from ...client.records import TERMINAL
+from ...spool.live_runs import unconfirmed
+from .handle import RunHandle
+
+_ARTIFACT_TYPES = ("image", "confusion_matrix", "accuracy_table", "residuals", "predictions")
+
+
+class RunFacts(RunHandle):
+    """The half of `Run` that asks: status, details, metrics."""
+
+    def get_status(self) -> str:
+        """The status now; a run that has ended is not asked about again.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        if self._record.status not in TERMINAL:
+            self._refresh()
+        return self._record.status
+
+    def get_detailed_status(self) -> dict[str, str | None]:
+        """The status now, and what it is waiting for: `{"status", "details"}`."""
+        status = self.get_status()
+        waits = f"The run waits for a place at the compute target {self._record.target}."
+        return {"status": status, "details": waits if status == "Queued" else None}
+
+    def get_tags(self) -> dict[str, str | None]:
+        """The tags now.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        return dict(self._refresh().tags)
+
+    def get_properties(self) -> dict[str, str | None]:
+        """The properties now.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        self._await_snapshot()
+        return dict(self._refresh().properties)
+
+    def get_details(self) -> dict[str, Any]:
+        """The run under the original's keys: `runId`, `target`, `status`, `startTimeUtc`, `endTimeUtc`, `error` ...
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        self._await_snapshot()
+        record = self._refresh()
+        details: dict[str, Any] = {
+            "runId": self._id,
+            "target": record.target,
+            "status": record.status,
+            "startTimeUtc": record.start_time_utc,
+            "endTimeUtc": record.end_time_utc,
+            "error": {"error": record.error} if record.error else None,
+            "warnings": record.warnings or None,
+            "runDefinition": record.details.get("runDefinition"),
+            "services": {},
+            "properties": dict(record.properties),
+            "inputDatasets": [],
+            "outputDatasets": [],
+            "logFiles": {},
+            "submittedBy": record.details.get("user"),
+        }
+        log_files = [
+            file["path"] for file in files.list_files(self._client, self._id) if is_log(file["path"])
+        ]
+        base = f"{self._client.address().url}/api/v1/runs/{quoted(self._id)}/files/"
+        details["logFiles"] = {path: base + quoted(path) for path in log_files}
+        return {key: value for key, value in details.items() if value is not None}
+
+    def get_metrics(
+        self,
+        name: str | None = None,
+        recursive: bool = False,
+        run_type: str | None = None,
+        populate: bool = False,
+    ) -> dict[str, Any]:
+        """What was logged, all of it in one request.
+
+        One value is the value, several are a list in order of logging, a table is a dictionary of columns, an image is its
+        address. Integers among floats are floats. A single None is left out.
+
+        Args:
+            name: only this series.
+            recursive: also of all descendants: `{run id: {name: value}}`, descendants newest start first,
+                then this run; runs without metrics are left out.
+            run_type: with `recursive`, only descendants of this type.
+            populate: images and other files as `ArtifactMetric`, with their content.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        waits = (
+            unconfirmed(self._settings)
+            if recursive
+            else self._live_run.unconfirmed()
+            if self._live_run
+            else {}
+        )
+        found = fetch_metrics(
+            self._client,
+            [self._id],
+            name=name,
+            recursive=recursive,
+            run_type=run_type if recursive else None,
+            waits=waits,
+        )
+        shaped = {run_id: self._shape(run_id, series, populate) for run_id, series in found.items()}
+        if not recursive:
+            return dict(shaped.get(self._id, {}))
+        if self._id in shaped:
+            shaped[self._id] = shaped.pop(self._id)
+        return {run_id: metrics for run_id, metrics in shaped.items() if metrics}
+
+    def _shape(self, run_id: str, series: list[Series], populate: bool) -> Metrics:
+        def content(one: Series) -> ArtifactMetric:
+            uri = str(one.values[0])
+            path = uri.partition(f"dcid.{run_id}/")[2]
+            body = self._client.request("GET", f"/api/v1/runs/{quoted(run_id)}/files/{quoted(path)}").body
+            return ArtifactMetric(
+                body, path.rsplit("/", 1)[-1], uri, f"azureml.v2.{_ARTIFACT_TYPES[one.cls - 2]}"
+            )
+
+        return shape_metrics(series, content if populate else None)
+
+    def get_portal_url(self) -> str:
+        """Address of the run's page.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        return (
+            f"{self._client.address().url}/runs/{quoted(self._id)}?wsid={self._experiment.workspace._scope()}"
+        )
+
+
+def is_log(path: str) -> bool:
+    """Whether a file of a run is one of its logs."""
+    return path.startswith(("logs/", "azureml-logs/", "user_logs/", "system_logs/"))

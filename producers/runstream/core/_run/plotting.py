@@ -1,0 +1,88 @@
+"""`Run.plot`: metrics of a run with matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from runstream_schemas.series import Kind, SeriesClass
+
+from ...client.http import quoted
+from ...client.reading import settle
+from ...exceptions import ServiceException, UserErrorException
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..run import Run
+
+WIDTH = 2000
+"""Buckets a metric is thinned out to, each by its first, last, lowest and highest point."""
+MOST = 30
+AXES = ("step", "time", "relative")
+
+
+def plot(
+    run: Run, names: Sequence[str], *, x: str, ax: Axes | None, subplots: bool, log: bool, **kwargs: Any
+) -> Axes | list[Axes]:
+    """Draw metrics of a run; see `Run.plot`."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("Run.plot needs matplotlib: pip install 'runstream[plot]'") from error
+    if x not in AXES:
+        raise UserErrorException(f"plot: x={x!r:.60}: expected one of {', '.join(AXES)}")
+    if ax is not None and subplots:
+        raise UserErrorException("plot: pass ax= or subplots=True, not both")
+    settle(run._client, run.id)
+    names = list(names) or _numeric(run)
+    if not names:
+        raise UserErrorException(f"plot: run {run.id} has no numeric metric yet")
+    if len(names) > MOST:
+        raise UserErrorException(
+            f"plot: {len(names)} metrics are too many for one figure; name at most {MOST}"
+        )
+    lines = [_points(run, name, x) for name in names]
+    if subplots:
+        _, grid = plt.subplots(len(names), 1, sharex=True, squeeze=False, figsize=(6.4, 2.4 * len(names)))
+        axes = list(grid[:, 0])
+    else:
+        axes = [ax if ax is not None else plt.subplots()[1]] * len(names)
+    for axis, name, (xs, values) in zip(axes, names, lines, strict=True):
+        axis.plot(xs, values, **{"label": name, "marker": "" if len(xs) > 1 else "o", **kwargs})
+        if log:
+            axis.set_yscale("log")
+        if subplots or len(names) == 1:
+            axis.set_ylabel(name)
+    axes[-1].set_xlabel({"step": "step", "time": "time (UTC)", "relative": "seconds"}[x])
+    if not subplots and len(names) > 1:
+        axes[0].legend()
+    return axes if subplots else axes[0]
+
+
+def _numeric(run: Run) -> list[str]:
+    series = run._client.get_json(f"/api/v1/runs/{quoted(run.id)}/series")["series"]
+    return [
+        one["name"]
+        for one in series
+        if one["cls"] == SeriesClass.METRIC and one["kind"] not in (Kind.TEXT, Kind.NULL)
+    ]
+
+
+def _points(run: Run, name: str, x: str) -> tuple[list[Any], list[float]]:
+    try:
+        found = run._client.get_json(
+            "/api/v1/series", [("run", run.id), ("name", name), ("width", str(WIDTH))]
+        )
+    except ServiceException as error:
+        if error.status_code != 404:
+            raise
+        raise UserErrorException(f"plot: run {run.id} has no metric {name!r}") from None
+    values = [float(value) for value in found["values"]]  # NaN and infinities come as text
+    times = found["times"]
+    if x == "step":
+        return found["steps"], values
+    if x == "relative":
+        return [(time - min(times)) / 1e6 for time in times], values
+    return [datetime.fromtimestamp(time / 1e6, UTC) for time in times], values

@@ -1,0 +1,181 @@
+"""What a run can record: metrics, tags, properties. Everything goes to the spool and returns at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from runstream_schemas.limits import check_name, check_text
+
+from ...exceptions import ServiceException
+from ...spool.values import NotADictionary
+from .handle import RunHandle
+
+_log = logging.getLogger("runstream")
+
+
+class Recording(RunHandle):
+    """The half of `Run` that records."""
+
+    def log(self, name: str, value: Any, description: str = "", step: int | None = None) -> None:
+        """Log one value; about 0.3 µs. Returns before anything is sent, and keeps the point through a `kill -9`.
+
+        Args:
+            name: of the series, any unicode up to 1,024 bytes of UTF-8, kept byte for byte.
+            value: int (64 bits), float, str, bool, None or the like of numpy; anything else is stored as `repr(value)`.
+            description: what the metric is. The first one a name comes with is kept; `run show` prints it.
+            step: place in the series; default: one more than the last.
+
+        Raises:
+            UserErrorException: a list, range or generator (use `log_list`), or a step that is no integer.
+            LimitExceeded: a name, text, integer or step that cannot be held.
+        """
+        # A run that was started here never comes by: its __dict__ holds the writer's own closure. One that was fetched
+        # opens its writer with the first point.
+        self._live()
+        self.log(name, value, description, step)
+
+    def log_list(self, name: str, value: Iterable[Any], description: str = "") -> None:
+        """Log several values of one series, in order. An empty list records nothing.
+
+        Args:
+            name: of the series.
+            value: any iterable, consumed once.
+            description: what it is, as of `log`.
+
+        Raises:
+            AzureMLException: an element that is no scalar.
+            TypeError: not an iterable.
+        """
+        self._live().writer.log_list(name, value)
+        self._live().writer.describe(name, description)
+
+    def log_row(self, name: str, description: str | None = None, **kwargs: Any) -> None:
+        """Append one row to the table `name`.
+
+        Args:
+            name: of the table.
+            description: what the table is, as of `log`; columns cannot be called `name` or `description`.
+            **kwargs: column to scalar.
+
+        Raises:
+            AzureMLException: a list, or another value that is no scalar.
+        """
+        self._live().writer.log_row(name, kwargs)
+        self._live().writer.describe(name, description)
+
+    def log_table(self, name: str, value: Mapping[str, Any], description: str = "") -> None:
+        """Append rows to the table `name`.
+
+        Args:
+            name: of the table.
+            value: column to list or numpy array; a bare scalar is a list of one.
+            description: what it is, as of `log`.
+
+        Raises:
+            AzureMLException: columns of different lengths or without values, tuples or ranges, or a value that is no
+                scalar. What is no dictionary, or an empty one, is an `AttributeError` too.
+        """
+        self._live().writer.log_table(name, value)
+        self._live().writer.describe(name, description)
+
+    def log_metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Log one value of each of several series; about 0.2 µs a point.
+
+        Args:
+            values: name to scalar.
+            step: the step of all of them; default: each series' next.
+        """
+        self._live().writer.log_metrics(values, step)
+
+    def log_array(self, name: str, values: Any, steps: Any = None, times: Any = None) -> None:
+        """Log a whole vector of one series, with no per-point Python.
+
+        Args:
+            name: of the series.
+            values: numpy array (or what converts to one) of floats, ints or bools, one dimension.
+            steps: integers of the same length; default: the series' next ones.
+            times: seconds since the epoch, of the same length; default: now for all.
+        """
+        self._live().writer.log_array(name, values, steps, times)
+
+    def tag(self, key: str, value: Any = None) -> None:
+        """Set one tag.
+
+        Args:
+            key: name; made a string if it is not.
+            value: text or None; another type becomes `str(value)`, with a warning.
+        """
+        self.set_tags({key: value})
+
+    def set_tags(self, tags: Mapping[str, Any] | str) -> None:
+        """Add or change tags; others stay.
+
+        Args:
+            tags: name to value; or one name, to have no value.
+        """
+        live = self._live()
+        for key, value in as_texts("tag", {tags: None} if isinstance(tags, str) else tags).items():
+            live.writer.tag(key, value)
+            self._record.tags[key] = value
+
+    def remove_tags(self, tags: Sequence[str] | str) -> None:
+        """Remove tags; names the run does not have are ignored.
+
+        Args:
+            tags: names, or one name.
+        """
+        live = self._live()
+        for key in [tags] if isinstance(tags, str) else tags:
+            live.writer.remove_tag(str(key))
+            self._record.tags.pop(str(key), None)
+
+    def add_properties(self, properties: Mapping[str, Any]) -> None:
+        """Add properties, which can be neither changed nor removed; the same value again is accepted.
+
+        Args:
+            properties: name to value, converted as those of tags.
+
+        Raises:
+            ServiceException: one of them has another value already (status_code 400); then none is added.
+        """
+        texts = as_texts("property", properties)
+        have = self._known_properties() if texts else {}
+        for key, value in texts.items():
+            if key in have and have[key] != value:
+                raise ServiceException(
+                    f"property {key!r} of run {self._id} is {have[key]!r} and properties cannot be changed; "
+                    f"use a tag instead of "
+                    f"setting it to {value!r}",
+                    400,
+                )
+        live = self._live()
+        for key, value in texts.items():
+            live.writer.add_property(key, value)
+            self._record.properties[key] = value
+
+    def _known_properties(self) -> dict[str, str | None]:
+        # Asking would make a training wait for the service: of a run started here, this process knows them itself.
+        return self._record.properties if self._started_here else self._refresh().properties
+
+
+def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:
+    """Names and values of tags or properties as texts, with a warning for a value that was none.
+
+    Raises:
+        NotADictionary: not a mapping.
+        LimitExceeded: a name or text that cannot be held.
+    """
+    if not isinstance(pairs, Mapping):
+        raise NotADictionary(
+            f"expected a dictionary of {what} names and values, got {type(pairs).__name__}: {pairs!r:.60}"
+        )
+    result: dict[str, str | None] = {}
+    for key, value in pairs.items():
+        if value is not None and not isinstance(value, str):
+            _log.warning("%s %r: value %r was converted to a string", what, key, value)
+            value = str(value)
+        name = check_name(what, str(key))
+        result[name] = None if value is None else check_text(f"{what} {name!r:.60}", value)
+    return result

@@ -1,0 +1,78 @@
+"""What a new run is created with, and the service it wakes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from runstream_schemas.settings import Settings
+
+from ...client.records import RunRecord
+from ...exceptions import UserErrorException
+
+_WAKE_SECONDS = 5.0
+_PYTHON = sys.version.split()[0]
+_woken: dict[Settings, float] = {}
+
+
+def checked_run_id(run_id: Any) -> str:
+    """A run id as somebody chose it.
+
+    Raises:
+        UserErrorException: no text, or one that cannot be part of an address or a path.
+    """
+    if not isinstance(run_id, str) or "/" in run_id or not run_id.isprintable() or run_id in (".", ".."):
+        raise UserErrorException(
+            f"run id {run_id!r:.60}: expected a string of printable characters without slashes, and neither . nor .."
+        )
+    return run_id
+
+
+def creation(record: RunRecord) -> dict[str, Any]:
+    """Data of the `create` status of a new run."""
+    wanted = {
+        "workspace": record.workspace,
+        "experiment": record.experiment,
+        "parent_run_id": record.parent_run_id,
+        "root_run_id": record.root_run_id,
+        "name": record.name,
+        "display_name": record.display_name,
+        "description": record.description,
+        "type": record.type,
+        "target": record.target,
+        "details": record.details,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def origin(snapshot_directory: str | None) -> dict[str, Any]:
+    """Where a run comes from, for its page."""
+    return {
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+        "python": _PYTHON,
+        "script": sys.argv[0] if sys.argv else "",
+        "directory": os.path.abspath(snapshot_directory or "."),
+    }
+
+
+def output_folders(outputs: Any, default: list[str]) -> list[str]:
+    """Directories meant by an `outputs` argument: None takes `default`, True `./outputs`, False none."""
+    if outputs is None:
+        return list(default)
+    if isinstance(outputs, bool):
+        return ["./outputs"] if outputs else []
+    return [outputs] if isinstance(outputs, str) else [str(folder) for folder in outputs]
+
+
+def wake_service(settings: Settings) -> None:
+    """Have the service of this machine started if need be; it never keeps a run from starting."""
+    now = time.monotonic()
+    if not settings.autostart or now - _woken.get(settings, -_WAKE_SECONDS) < _WAKE_SECONDS:
+        return
+    _woken[settings] = now
+    from ...home.autostart import ensure_service
+
+    ensure_service(settings)

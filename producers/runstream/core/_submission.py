@@ -1,0 +1,267 @@
+"""Submitting: a copy of the source directory, a run of type `azureml.scriptrun`, and its place in a target's queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runstream_schemas.settings import Settings
+
+from ..client.http import ServiceClient
+from ..client.records import SCRIPT_RUN, RunRecord
+from ..client.source_folder import copy_source
+from ..compute.job import CHILDREN, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, Job, run_directory, write_job
+from ..compute.local import LEAST_RUNS
+from ..compute.places import places_taken
+from ..compute.queue import Entry, enqueue, ensure_runner, entries
+from ..compute.registry import LOCAL, TargetRecord, opener, targets
+from ..data.data_reference import reference_variables
+from ..data.dataset_consumption_config import input_variables
+from ..exceptions import (
+    AuthenticationException,
+    AzureMLException,
+    ExperimentExecutionException,
+    ServiceException,
+    UserErrorException,
+)
+from ..home.autostart import environment as process_environment
+from ..spool.live_runs import open_live
+from ._environment_build import check_buildable
+from ._run.recording import as_texts
+from ._run.snapshot_taking import source_properties
+from ._run.starting import checked_run_id, creation, origin, wake_service
+from .runconfig import RunConfiguration, texts
+from .script_run import ScriptRun
+from .script_run_config import ScriptRunConfig
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+    from .run import Run
+
+_log = logging.getLogger("runstream")
+
+
+def submit(
+    experiment: Experiment,
+    config: Any,
+    tags: Mapping[str, Any] | None = None,
+    *,
+    parent: Run | None = None,
+    run_id: str | None = None,
+    properties: Mapping[str, str] | None = None,
+) -> ScriptRun:
+    """Submit a configuration; returns when the run is in the queue of its compute target.
+
+    Args:
+        experiment: the run's.
+        config: a `ScriptRunConfig`.
+        tags: first tags.
+        parent: the run it is a child of.
+        run_id: its id; default `<experiment>_<unix seconds>_<8 hex digits>`.
+        properties: more properties of the run.
+
+    Raises:
+        AzureMLException: another kind of configuration.
+        ExperimentExecutionException: the script is not in the source directory, or the process cannot be started.
+        RunEnvironmentException: the environment needs a tool this machine does not have.
+        ServiceException: the workspace has no such compute target (status_code 400).
+        SnapshotException: the directory is larger or has more files than a snapshot may.
+        ComputeTargetException: what the target's kind needs is not installed.
+        UserErrorException: arguments of a wrong kind, or a run id submitted before.
+    """
+    if not isinstance(config, ScriptRunConfig):
+        raise AzureMLException(
+            f"Method to be submitted has not been registered. Type: {type(config).__name__}; pass a ScriptRunConfig"
+        )
+    wish = config.resolved()
+    source = Path(config.source_directory).expanduser().absolute()
+    command, shell = _command(source, wish)
+    settings = experiment.workspace._settings
+    target = _target(experiment, wish)
+    if target.type == LOCAL:  # elsewhere there may be other tools
+        check_buildable(wish.environment)
+    run_id = (
+        checked_run_id(run_id) if run_id else f"{experiment.name}_{int(time.time())}_{secrets.token_hex(4)}"
+    )
+    directory = run_directory(settings, run_id)
+    record = _record(experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
+    record.properties.update(properties or {})
+    wake_service(settings)
+    if wish.history.snapshot_project:
+        record.properties.update(_source_properties(experiment.workspace._client, source))
+    job = Job(
+        run_id=run_id,
+        experiment=experiment.name,
+        workspace=experiment.workspace.name,
+        subscription_id=experiment.workspace.subscription_id,
+        resource_group=experiment.workspace.resource_group,
+        command=command,
+        shell=shell,
+        environment=wish.environment.document(),
+        interpreter=sys.executable or "python3",
+        variables={
+            **{str(key): str(value) for key, value in wish.environment_variables.items()},
+            **input_variables(wish.arguments),
+            **reference_variables(experiment.workspace, wish.data_references),
+        },
+        framework=wish.framework,
+        communicator=wish.communicator,
+        node_count=wish.node_count,
+        max_seconds=wish.max_run_duration_seconds,
+        collect=wish.history.output_collection,
+        target=target.name,
+        target_type=target.type,
+        submitter_environment={
+            key: value
+            for key, value in process_environment(settings).items()
+            if not key.startswith("AZUREML_")  # a script that submits is a run itself
+        },
+    )
+    entry = Entry(run_id, parent.id if parent else "", directory.name, experiment.workspace.name, target.name)
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise UserErrorException(f"run {run_id} was submitted before; choose another run id") from None
+    try:
+        copy_source(source, directory / "code", settings.home_path)
+        write_job(directory, job, asdict(record))
+    except OSError as error:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise ExperimentExecutionException(f"{source} cannot be copied to {directory}: {error}") from error
+    run = ScriptRun._of(experiment, record)
+    run._parent = parent
+    live = open_live(settings, run_id)
+    run._attach(live)
+    run._started_here = True
+    live.writer.status("create", creation(record))
+    for key, value in record.tags.items():
+        live.writer.tag(key, value)
+    for key, value in record.properties.items():
+        live.writer.add_property(key, value)
+    waits = _has_to_wait(settings, entry, target)
+    record.status = "Queued" if waits else "Starting"
+    live.writer.status(record.status.lower())
+    try:
+        enqueue(settings, entry)
+        _give_way(parent)
+        ensure_runner(settings)
+    except OSError as error:
+        live.writer.status("error", {"error": {"code": "SystemError", "message": str(error)}})
+        live.writer.status("fail")
+        raise ExperimentExecutionException(f"run {run_id} cannot be queued: {error}") from error
+    return run
+
+
+def _give_way(parent: Run | None) -> None:
+    """If this is the script of the parent, let its target know: it most likely waits for the child from now on."""
+    if (
+        parent is not None
+        and os.environ.get("AZUREML_RUN_ID") == parent.id
+        and (file := os.environ.get(RUN_FILE))
+    ):
+        Path(file).with_name(CHILDREN).touch()
+
+
+def _source_properties(client: ServiceClient, source: Path) -> dict[str, str]:
+    try:
+        return source_properties(client, source)
+    except (ServiceException, AuthenticationException, OSError) as error:
+        _log.warning("the run has no snapshot of %s: %s", source, getattr(error, "message", "") or error)
+        return {}
+
+
+def _has_to_wait(settings: Settings, entry: Entry, target: TargetRecord) -> bool:
+    """Whether a run about to be queued will not begin at once: for the status it has until then."""
+    if target.type != LOCAL:
+        return True
+    places = target.concurrency or settings.local_runs or max(os.cpu_count() or 1, LEAST_RUNS)
+    lane = {
+        name: other
+        for name, other in entries(settings).items()
+        if (other.workspace, other.target) == (entry.workspace, entry.target)
+    }
+    return places_taken({**lane, "": entry}, lane) >= places
+
+
+def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
+    """(words, whether they are one line for a shell)."""
+    if not source.is_dir():
+        raise UserErrorException(f"source_directory {source} is no directory")
+    if wish.script:
+        path = source / wish.script
+        if not path.is_file() or not path.resolve().is_relative_to(source.resolve()):
+            raise ExperimentExecutionException(
+                f"{path} script path doesn't exist. The script should be inside the project folder"
+            )
+        return ["python", wish.script, *texts(wish.arguments)], False
+    if wish.command:
+        line = wish.command if isinstance(wish.command, str) else " ".join(map(str, wish.command))
+        return [line], True
+    raise ExperimentExecutionException(
+        "nothing to run: the configuration names neither a script nor a command"
+    )
+
+
+def _target(experiment: Experiment, wish: RunConfiguration) -> TargetRecord:
+    """The compute target a configuration names, if it can carry out what is wanted."""
+    workspace = experiment.workspace
+    known = targets(workspace._settings, workspace.name)
+    target = known.get(wish.target or LOCAL)
+    if target is None:
+        raise ServiceException(
+            f"Unknown compute target '{wish.target}'; workspace {workspace.name} has: {', '.join(known)}. "
+            "ComputeTarget.attach adds one",
+            400,
+        )
+    opener(target.type)  # what it needs is there
+    if wish.docker.use_docker:
+        raise UserErrorException(
+            "docker.use_docker: runs take place outside of containers; set it to False and describe the packages "
+            "with Environment.from_pip_requirements or a conda specification"
+        )
+    if wish.node_count > 1 and target.type == LOCAL:
+        raise UserErrorException(
+            f"node_count {wish.node_count}: a run on the target {target.name} is one process tree on one node"
+        )
+    return target
+
+
+def _record(
+    experiment: Experiment,
+    wish: RunConfiguration,
+    target: TargetRecord,
+    run_id: str,
+    source: Path,
+    parent: Run | None,
+    tags: dict[str, str | None],
+) -> RunRecord:
+    from ._run.display_names import make_display_name
+
+    definition = wish.document()
+    definition["maxRunDurationSeconds"] = wish.max_run_duration_seconds
+    return RunRecord(
+        run_id,
+        experiment.name,
+        experiment.workspace.name,
+        parent_run_id=parent.id if parent else None,
+        root_run_id=(parent._record.root_run_id or parent.id) if parent else run_id,
+        name=f"run_{run_id}",
+        display_name=make_display_name(),
+        type=SCRIPT_RUN,
+        target=target.name,
+        tags=tags,
+        properties={
+            "_azureml.ComputeTargetType": target.type,
+            "ProcessInfoFile": PROCESS_INFO,
+            "ProcessStatusFile": PROCESS_STATUS,
+        },
+        details={**origin(str(source)), "script": wish.script or "", "runDefinition": definition},
+    )

@@ -1,0 +1,1 @@
+"""The home of the embedded mode, its places, and the service started there on first need."""

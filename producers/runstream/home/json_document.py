@@ -1,0 +1,54 @@
+"""A JSON object in a file of the home that several processes read and change: whole at every moment, for its owner only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..exceptions import UserErrorException
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The object in `path`; {} when there is no such file.
+
+    Raises:
+        UserErrorException: it cannot be read, or is no JSON object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserErrorException(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise UserErrorException(f"{path}: expected a JSON object")
+    return document
+
+
+@contextlib.contextmanager
+def change(path: Path) -> Iterator[dict[str, Any]]:
+    """The object in `path`, to be changed; written when the block ends well. One process at a time gets it.
+
+    Raises:
+        UserErrorException: it cannot be read, or is no JSON object.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The lock lies beside the file, which is replaced at every change.
+    descriptor = os.open(path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        document = read(path)
+        yield document
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        writing = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(writing, "w", encoding="utf-8") as stream:
+            json.dump(document, stream, indent=2, ensure_ascii=False)
+        draft.replace(path)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,312 @@
+"""The way of a point, step 3: from slots to columns. One slice of a source becomes at most one event a topic."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_schemas.events import (
+    MetricsEvent,
+    StatusEvent,
+    StatusOp,
+    Summary,
+    TagOp,
+    TagsEvent,
+    metrics_event,
+)
+from runstream_schemas.points import Points, order_dtype
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+
+from . import segment as seg
+from .reader import Frame, Slice, SourceReader
+from .writer import ARRAY_HEAD, GIVEN
+
+KINDS = len(Kind)
+
+
+@dataclass(slots=True)
+class Encoded:
+    """The events of one slice, and the positions to note once they are stored.
+
+    Attributes:
+        end: seq after the last slot of the slice.
+        tags, status: end of the last event on those topics.
+    """
+
+    metrics: MetricsEvent | None
+    tags_event: TagsEvent | None
+    status_event: StatusEvent | None
+    end: int
+    tags: int
+    status: int
+    points: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """Ends of the last events made of a source, per topic: where the next one begins.
+
+    Attributes:
+        latest: time of the latest point so far, in microseconds since the epoch.
+        latest_step: time of the latest status so far, spoken for the source too.
+    """
+
+    metrics: int
+    tags: int
+    status: int
+    latest: int = 0
+    latest_step: int = 0
+
+    @classmethod
+    def of(cls, reader: SourceReader) -> Progress:
+        """Where a reader that was just opened stands."""
+        return cls(
+            reader.position, reader.stored["tags"], reader.stored["status"], reader.latest, reader.latest_step
+        )
+
+
+def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
+    """The events of `part`; `progress` is moved on."""
+    header = reader.header
+    tag_ops: list[TagOp] = []
+    status_ops: list[StatusOp] = []
+    carrying: list[Frame] = []
+    for frame in part.frames:
+        if frame.kind == seg.TAG:
+            op, key, value = msgpack.unpackb(frame.body)
+            tag_ops.append(TagOp(part.first + frame.at, _micros(frame.time), op, key, value))
+        elif frame.kind == seg.STATUS:
+            kind, data = msgpack.unpackb(frame.body)
+            status_ops.append(StatusOp(part.first + frame.at, _micros(frame.time), kind, data))
+        else:
+            carrying.append(frame)
+    control = sum(1 + -(-len(f.body) // seg.SLOT) for f in part.frames if f.kind in seg.CONTROL_FRAMES)
+    metrics = None
+    n_points = 0
+    if control < part.end - part.first:
+        points = slice_points(part, carrying, reader.names)
+        reader.skipped += part.unknown
+        n_points = len(points.order)
+        metrics = metrics_event(
+            header.run_id,
+            header.source,
+            progress.metrics,
+            part.end - progress.metrics,
+            points,
+            reader.dropped,
+        )
+        progress.metrics = part.end
+        _keep_order(metrics.summary, points.times, progress)
+    tags_event = None
+    if tag_ops:
+        end = tag_ops[-1].seq + 1
+        tags_event = TagsEvent(header.run_id, header.source, progress.tags, end - progress.tags, tag_ops)
+        progress.tags = end
+    status_event = None
+    if status_ops:
+        end = status_ops[-1].seq + 1
+        status_event = StatusEvent(
+            header.run_id, header.source, progress.status, end - progress.status, status_ops
+        )
+        progress.status = end
+        progress.latest_step = max(progress.latest_step, status_ops[-1].time_us)
+    return Encoded(metrics, tags_event, status_event, part.end, progress.tags, progress.status, n_points)
+
+
+def _keep_order(summary: Summary, times: NDArray[np.int64], progress: Progress) -> None:
+    """A clock that was set back must not make the last value an older one: summaries are merged by their times."""
+    if len(times):
+        if min(int(summary.first_time.min()), int(summary.last_time.min())) < progress.latest:
+            summary.first_time = np.maximum(summary.first_time, progress.latest)
+            summary.last_time = np.maximum(summary.last_time, progress.latest)
+        progress.latest = max(progress.latest, int(times.max()))
+
+
+def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) -> Points:
+    """The points of a slice as columns, grouped by series."""
+    slots = part.slots if part.is_point is None else part.slots[part.is_point]
+    words = np.ascontiguousarray(slots[:, 3])
+    numbers = words >> 32
+    kinds = (words & 0xFF) - seg.KIND_BASE
+    known = _known(numbers, kinds, names)
+    if known is not None:
+        part.unknown += len(known) - int(np.count_nonzero(known))
+        slots, numbers, kinds = slots[known], numbers[known], kinds[known]
+    if not frames:
+        seqs = np.arange(part.first, part.end, dtype=np.int64)
+        if part.is_point is not None:
+            seqs = seqs[part.is_point]
+        if known is not None:
+            seqs = seqs[known]
+        width = int(numbers.max()) + 1 if len(numbers) else 0
+        identity = kinds * width + numbers  # by kind, then number, as Points wants it
+        counts = np.bincount(identity, minlength=1)
+        present = np.flatnonzero(counts)
+        series = [(names[i % width], Kind(i // width)) for i in present.tolist()]
+        rank = np.zeros(len(counts), dtype=order_dtype(len(series)))
+        rank[present] = np.arange(len(present))
+        order = rank[identity]
+        grouped = slots.take(np.argsort(order, kind="stable"), axis=0) if len(series) > 1 else slots
+        return Points(
+            series,
+            order,
+            seqs,
+            np.ascontiguousarray(grouped[:, 0]),
+            _micros_column(grouped[:, 1]),
+            np.ascontiguousarray(grouped[:, 2]).view(np.uint64),
+            [],
+            counts[present].astype(np.int64),
+        )
+    return _with_frames(part, frames, names, slots, numbers, kinds, known)
+
+
+def _known(
+    numbers: NDArray[np.int64], kinds: NDArray[np.int64], names: dict[int, SeriesKey]
+) -> NDArray[np.bool_] | None:
+    """Which slots name a series that was defined; None when all do. Others can only be damage."""
+    whole = (
+        not names or next(reversed(names)) == len(names) - 1
+    )  # no definition was lost with a damaged segment
+    if not len(numbers) or (
+        whole
+        and int(numbers.max()) < len(names)
+        and int(numbers.min()) >= 0
+        and int(kinds.max()) < KINDS
+        and not (kinds == Kind.TEXT).any()
+    ):
+        return None
+    known: NDArray[np.bool_] = (
+        np.isin(numbers, np.fromiter(names, dtype=np.int64)) & (kinds < KINDS) & (kinds != Kind.TEXT)
+    )
+    return known
+
+
+def _with_frames(
+    part: Slice,
+    frames: list[Frame],
+    names: dict[int, SeriesKey],
+    slots: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    kinds: NDArray[np.int64],
+    known: NDArray[np.bool_] | None,
+) -> Points:
+    """The general case: points in slots, and in frames of texts, rows and arrays."""
+    places: dict[tuple[SeriesKey, Kind], int] = {}
+
+    def place(key: SeriesKey, kind: Kind) -> int:
+        return places.setdefault((key, kind), len(places))
+
+    assert part.is_point is not None
+    slot_seqs = part.first + np.flatnonzero(part.is_point)
+    if known is not None:
+        slot_seqs = slot_seqs[known]
+    columns: list[tuple[Any, ...]] = []
+    if len(slots):
+        identity = numbers * KINDS + kinds
+        distinct, inverse = np.unique(identity, return_inverse=True)
+        local = np.array(
+            [place(names[i // KINDS], Kind(i % KINDS)) for i in distinct.tolist()], dtype=np.int64
+        )
+        columns.append((local[inverse], slot_seqs, slots[:, 0], _micros_column(slots[:, 1]), slots[:, 2]))
+    texts: list[str] = []
+    single: list[tuple[int, int, int, int, int]] = []
+    for frame in frames:
+        seq = part.first + frame.at
+        when = _micros(frame.time)
+        if frame.kind == seg.TEXT:
+            number = int.from_bytes(frame.body[:4], "little")
+            step = int.from_bytes(frame.body[4:12], "little", signed=True)
+            if number not in names:
+                part.unknown += 1
+                continue
+            single.append((place(names[number], Kind.TEXT), seq, step, when, len(texts)))
+            texts.append(frame.body[12:].decode())
+        elif frame.kind == seg.ROWS:
+            name, first, table = msgpack.unpackb(frame.body, strict_map_key=False)
+            for column, values in table.items():
+                key = SeriesKey(SeriesClass.TABLE, name, column)
+                for row, value in enumerate(values):
+                    kind, bits = _bits(value, texts)
+                    single.append((place(key, kind), seq, first + row, when, bits))
+        elif frame.kind == seg.ARRAY:
+            found = _array_columns(frame, seq, names, place)
+            part.unknown += not found
+            columns.extend(found)
+    if single:
+        columns.append(tuple(np.array(column, dtype=np.int64) for column in zip(*single, strict=True)))
+    order, seqs, steps, times, values = (
+        np.concatenate([column[i] for column in columns]) if columns else np.zeros(0, dtype=np.int64)
+        for i in range(5)
+    )
+    # Columns of a frame are in order; a row's cells keep theirs, because the sort is stable.
+    by_seq = np.argsort(seqs, kind="stable")
+    order, seqs, steps, times, values = (column[by_seq] for column in (order, seqs, steps, times, values))
+    listed = sorted(places, key=lambda item: item[1])
+    rank = np.zeros(max(len(places), 1), dtype=order_dtype(len(places)))
+    for position, item in enumerate(listed):
+        rank[places[item]] = position
+    order = rank[order]
+    grouped = np.argsort(order, kind="stable")
+    counts = np.bincount(order, minlength=len(listed)).astype(np.int64)[: len(listed)]
+    values = values[grouped].view(np.uint64)
+    if texts:
+        before = int(counts[: sum(1 for _, kind in listed if kind < Kind.TEXT)].sum())
+        chosen = values[before : before + len(texts)]
+        texts = [texts[i] for i in chosen.tolist()]
+        values[before : before + len(texts)] = np.arange(len(texts), dtype=np.uint64)
+    return Points(listed, order, seqs, steps[grouped], times[grouped], values, texts, counts)
+
+
+def _array_columns(frame: Frame, seq: int, names: dict[int, SeriesKey], place: Any) -> list[tuple[Any, ...]]:
+    number, n, kind, how_steps, how_times, step, stride, when, _ = ARRAY_HEAD.unpack_from(frame.body)
+    if number not in names:
+        return []
+    at = ARRAY_HEAD.size
+    values = np.frombuffer(frame.body, dtype=np.int64, count=n, offset=at)
+    at += 8 * n
+    if how_steps == GIVEN:
+        steps = np.frombuffer(frame.body, dtype=np.int64, count=n, offset=at)
+        at += 8 * n
+    else:
+        steps = np.arange(step, step + stride * n, stride, dtype=np.int64)
+    if how_times == GIVEN:
+        times = _micros_column(np.frombuffer(frame.body, dtype=np.int64, count=n, offset=at))
+    else:
+        times = np.full(n, _micros(when), dtype=np.int64)
+    return [
+        (np.full(n, place(names[number], Kind(kind)), dtype=np.int64), np.full(n, seq), steps, times, values)
+    ]
+
+
+def _bits(value: Any, texts: list[str]) -> tuple[Kind, int]:
+    if isinstance(value, bool):
+        return Kind.BOOL, int(value)
+    if isinstance(value, int):
+        return Kind.INT, value
+    if isinstance(value, float):
+        return Kind.FLOAT, int(np.float64(value).view(np.int64))
+    if value is None:
+        return Kind.NULL, 0
+    texts.append(str(value))
+    return Kind.TEXT, len(texts) - 1
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+def _micros_column(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Seconds as float bits to whole microseconds; exact to the microsecond until the year 2255."""
+    micros = np.ascontiguousarray(seconds).view(np.float64) * 1e6
+    micros += np.copysign(0.5, micros)
+    return micros.astype(np.int64)
+
+
+def agent_source(source: bytes) -> bytes:
+    """Id of the source under which the reader of `source` speaks for its dead process: the same for every reader."""
+    return hashlib.md5(source + b"reader", usedforsecurity=False).digest()

@@ -1,0 +1,171 @@
+"""The runs this process writes to: one spool writer for each, what of it is not yet known to be stored, and its end.
+
+All `Run` objects of one run share a writer, so their points keep one order. A run started here and never ended by the
+script is ended when the process ends: Completed, or Failed when an exception or a `sys.exit` other than 0 escaped. A
+process that cannot do even that (killed, crashed) leaves it to the agent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+from runstream_schemas.settings import Settings
+
+from . import program_end
+from .writer import RunWriter, open_run
+
+ENDINGS = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
+"""Kinds of status events that end a run, and the status they lead to."""
+
+_lock = threading.RLock()
+_live: WeakValueDictionary[tuple[Settings, str], LiveRun] = WeakValueDictionary()
+_open: dict[tuple[Settings, str], LiveRun] = {}  # started here and not ended: kept alive without a Run object
+_left: dict[
+    Settings, dict[str, int]
+] = {}  # positions of writers that are gone, until the service has stored them
+_stored: dict[str, int] = {}
+_watching = False
+
+
+class LiveRun:
+    """A run being written by this process.
+
+    Attributes:
+        settings: where its spool is.
+        run_id: its id.
+        writer: its spool writer.
+    """
+
+    __slots__ = ("__weakref__", "run_id", "settings", "writer")
+
+    def __init__(self, settings: Settings, run_id: str, writer: RunWriter) -> None:
+        self.settings, self.run_id, self.writer = settings, run_id, writer
+
+    def start(self, create: Mapping[str, Any] | None = None) -> None:
+        """Write the run's start, and its creation before it if given."""
+        with _lock:
+            _open[self.settings, self.run_id] = self
+        if create is not None:
+            self.writer.status("create", create)
+        self.writer.status("start")
+
+    def end(self, kind: str) -> None:
+        """Write an ending status (see `ENDINGS`) and give the writer's segment back; logging may still go on."""
+        with _lock:
+            _open.pop((self.settings, self.run_id), None)
+        self.writer.status(kind)
+        self.writer.close()
+
+    def unconfirmed(self) -> dict[str, int]:
+        """Positions of the writer that the service has not yet said to be stored."""
+        return {
+            key: position
+            for key, position in self.writer.positions().items()
+            if position > _stored.get(key, 0)
+        }
+
+    def __del__(self) -> None:
+        self.writer.close()
+        if sys.is_finalizing():  # nobody will ask, and modules are being taken apart
+            return
+        if left := self.unconfirmed():
+            _left.setdefault(self.settings, {}).update(left)
+        for key in self.writer.positions():
+            _stored.pop(key, None)
+
+
+def open_live(settings: Settings, run_id: str, *, owner: bool = False) -> LiveRun:
+    """The process's writer of a run, opened on first use.
+
+    Args:
+        settings: where the spool is.
+        run_id: the run.
+        owner: this process starts the run now, and so is the one whose death fails it.
+    """
+    key = (settings, run_id)
+    with _lock:
+        if owner:
+            _watch_exit()
+        live = _live.get(key)
+        if live is None:
+            live = _live[key] = LiveRun(settings, run_id, open_run(settings, run_id, owner=owner))
+        elif owner and key not in _open:
+            # Whether a process owns a run is fixed when a writer begins: starting a run again takes a new one.
+            live.writer.close()
+            _left.setdefault(settings, {}).update(live.unconfirmed())
+            live.writer = open_run(settings, run_id, owner=True)
+        return live
+
+
+def find_live(settings: Settings, run_id: str) -> LiveRun | None:
+    """The process's writer of a run, if there is one."""
+    return _live.get((settings, run_id))
+
+
+def unconfirmed(settings: Settings) -> dict[str, int]:
+    """Positions of all this process's writers that the service has not yet said to be stored."""
+    with _lock:
+        positions = dict(_left.get(settings, {}))
+        chosen = [live for live in _live.values() if live.settings == settings]
+    for live in chosen:
+        positions.update(live.unconfirmed())
+    return positions
+
+
+def confirm(settings: Settings, positions: Mapping[str, int]) -> None:
+    """Note that the service has stored everything below these positions."""
+    left = _left.get(settings, {})
+    for key, position in positions.items():
+        if left.get(key) == position:
+            left.pop(key)
+        else:
+            _stored[key] = position
+
+
+def give_up(settings: Settings, positions: Mapping[str, int]) -> None:
+    """Wait for these no longer, unless their writers still write: the run may have been deleted meanwhile."""
+    left = _left.get(settings, {})
+    for key in positions:
+        left.pop(key, None)
+
+
+def failure_of(error: BaseException) -> dict[str, Any]:
+    """The error body of a run that ended by an exception."""
+    return {"code": "UserError", "message": f"User program failed with {type(error).__name__}: {error}"}
+
+
+def _watch_exit() -> None:
+    global _watching
+    if _watching:
+        return
+    _watching = True
+    atexit.register(_end_open_runs)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_disown)
+    program_end.watch()
+
+
+def _disown() -> None:
+    """A forked child may log to its parent's runs, but must not end them."""
+    global _lock
+    _lock = threading.RLock()
+    _kept_for_their_writers.extend(_open.values())
+    _open.clear()
+
+
+_kept_for_their_writers: list[LiveRun] = []
+
+
+def _end_open_runs() -> None:
+    error = program_end.escaped()
+    for live in list(_open.values()):
+        if error is not None:
+            live.writer.status("error", {"error": failure_of(error)})
+        live.end("complete" if error is None else "fail")
+    program_end.keep_the_signal()

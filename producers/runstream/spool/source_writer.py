@@ -1,0 +1,390 @@
+"""A source: the slots of one run that one process writes, segment by segment, and what becomes of it without room.
+
+Threads: a slot is taken by one call into C (`next` of a range iterator, or a slice of it for a frame), which the GIL makes
+atomic; a build without the GIL takes a lock instead. Forks: a child starts a source of its own at its first record.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import struct
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from operator import length_hint
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from runstream_schemas.limits import MAX_RUN_ID_BYTES
+from runstream_schemas.settings import Settings
+
+from ..exceptions import UserErrorException
+from . import segment as seg
+
+if TYPE_CHECKING:
+    import ctypes
+
+logger = logging.getLogger("runstream")
+
+_RETRY_SECONDS = 1.0
+_MOST_HELD_BACK = 1000
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_patience = 5.0  # seconds this process may still wait for room when its runs end
+_FRAME = struct.Struct("<IIdQQ")
+_COUNTER = struct.Struct("<Q")
+
+EXHAUSTED = iter(()).__next__
+"""What takes a slot where there is no segment."""
+
+
+class SourceWriter:
+    """Takes slots and fills them with frames; `RunWriter` knows what they mean. From any thread, and after a fork.
+
+    Attributes:
+        run_id: the run.
+        dropped: points this process could not keep.
+    """
+
+    _set_current: Callable[..., None]
+    """Tells the hot path where slots are taken now, and the mapping they lie in."""
+
+    def __init__(self, settings: Settings, run_id: str, *, owner: bool) -> None:
+        if not 0 < len(run_id.encode()) <= MAX_RUN_ID_BYTES:
+            raise UserErrorException(
+                f"run id {run_id[:40]!r}: expected 1 to {MAX_RUN_ID_BYTES} bytes of UTF-8"
+            )
+        self.run_id = run_id
+        self.dropped = 0
+        self._spool = str(settings.spool_path)
+        self._quota = settings.spool_quota
+        self._owner = owner
+        self._lock = threading.RLock()
+        self._positions: dict[str, int] = {}
+        self._held_back: deque[tuple[int, bytes]] = deque()
+        self._control_time = 0.0  # of the latest tag or status; never goes back
+        self._dropped_before = 0  # told to readers through the header of an earlier source
+        self._map: ctypes.Array[ctypes.c_char] | None = None
+        self._forget_source()
+        self._retry_at = 0.0
+        self._reason = 0
+        _writers.add(self)
+
+    def _forget_source(self) -> None:
+        """As before the first record: no source, no segment."""
+        if self._map is not None:
+            self._dropped_before = self.dropped
+        self._source = b""
+        self._index = -1
+        self._end = 0  # seq after the current segment's last slot
+        self._slots: Iterable[int] = iter(())
+        self._map = None
+        self._path = ""
+        self._state = 0
+        self._control_end = 0
+        self._metrics_end = 0
+
+    # --- where we are ---
+
+    def positions(self) -> dict[str, int]:
+        """How far this process has written, as a watermark for readers: source id (hex) to the next seq for its metrics,
+        `<id>.tags` and `<id>.status` for the other two topics."""
+        with self._lock:
+            self._release_held_back()
+            self._note_position()
+            return dict(self._positions)
+
+    def close(self) -> None:
+        """End the source. A later record starts another one."""
+        with self._lock:
+            if self._map is None:
+                return
+            self._release_held_back()
+            self._wait_for_room()
+            self._note_position()
+            rest = tuple(self._slots)  # nobody can take them any more
+            if rest:
+                seg.WORD.pack_into(self._map, rest[0] + 24, seg.PAD | len(rest) << 32)
+            if not os.path.exists(self._path):
+                self._fail(self._vanished(), time.monotonic())
+            # The last store: from now on the segment may become another source's.
+            _COUNTER.pack_into(self._map, seg.STATE_AT, self._state | seg.CLOSED)
+            if self._state & seg.ENDED:
+                self._owner = False
+            self._set_current(EXHAUSTED, None)
+            self._forget_source()
+
+    def _note_position(self) -> None:
+        if self._map is not None:
+            now = self._end - length_hint(self._slots)
+            self._positions[self._source.hex()] = self._metrics_end if now == self._control_end else now
+
+    def _mark_control(self, kind: int, first: int, end: int) -> None:
+        """Metrics are written up to here, unless only tags and statuses follow: those are on topics of their own."""
+        if first != self._control_end:
+            self._metrics_end = first
+        self._control_end = end
+        self._positions[self._source.hex() + (".tags" if kind == seg.TAG else ".status")] = first + 1
+
+    # --- slots ---
+
+    def _take(self, n: int) -> int | None:
+        """Take `n` slots in a row; their offset, or None when nothing can be written. Call with the lock held."""
+        while True:
+            taken = tuple(islice(self._slots, n))
+            if len(taken) == n:
+                return taken[0]
+            if taken:
+                seg.WORD.pack_into(self._mapping(), taken[0] + 24, seg.PAD | len(taken) << 32)
+            if not self._roll(n):
+                return None
+
+    def _mapping(self) -> ctypes.Array[ctypes.c_char]:
+        assert self._map is not None, "a slot was taken, so there is a segment"
+        return self._map
+
+    def _frame(self, kind: int, body: bytes) -> bool:
+        """Write a frame; False when nothing can be written."""
+        with self._lock:
+            n = 1 - (-len(body) // seg.SLOT)
+            at = self._take(n)
+            if at is None:
+                return False
+            mapped = self._mapping()
+            seg.WORD.pack_into(mapped, at + 24, seg.OPEN | n << 32)
+            try:
+                view = memoryview(mapped).cast("B")
+                view[at + seg.SLOT : at + seg.SLOT + len(body)] = body
+                when = time.time()
+                if kind in seg.CONTROL_FRAMES:
+                    # The latest write of a tag holds, by time: a clock that is set back must not make it an older one.
+                    when = self._control_time = max(when, self._control_time)
+                crc = seg.frame_crc(body, when, kind)
+                _FRAME.pack_into(mapped, at, len(body), crc, when, kind, seg.FRAME | n << 32)
+            except BaseException:
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | n << 32)
+                raise
+            if kind in seg.CONTROL_FRAMES:
+                first = self._end - (len(mapped) - at) // seg.SLOT
+                self._mark_control(kind, first, first + n)
+            if self._state:
+                _COUNTER.pack_into(mapped, seg.STATE_AT, self._state)
+            return True
+
+    # --- tags and statuses ---
+
+    def _control(self, kind: int, content: list[Any]) -> None:
+        body = msgpack.packb(content, default=str)
+        with self._lock:
+            if self._held_back or not self._frame(kind, body):
+                if len(self._held_back) < _MOST_HELD_BACK:
+                    self._held_back.append((kind, body))
+                else:
+                    self._count_drop(1)
+
+    def _say_ending_is_lost(self, lost: bool) -> None:
+        """Tell the reader, in a word that is always there, that the last status had no room (or has found it since)."""
+        self._state = self._state | seg.ENDING_LOST if lost else self._state & ~seg.ENDING_LOST
+        if self._map is not None:
+            _COUNTER.pack_into(self._map, seg.STATE_AT, self._state)
+
+    def _release_held_back(self) -> None:
+        while self._held_back:
+            kind, body = self._held_back.popleft()
+            if not self._frame(kind, body):
+                self._held_back.appendleft((kind, body))
+                return
+        if self._state & seg.ENDING_LOST:
+            self._say_ending_is_lost(False)
+
+    def _wait_for_room(self) -> None:
+        """At the end of a run the spool may be full: tags and the last status are worth some seconds of a process."""
+        global _patience
+        while self._held_back and _patience > 0.0:
+            time.sleep(_RETRY_SECONDS)
+            _patience -= _RETRY_SECONDS
+            self._release_held_back()
+        if self._held_back:
+            self._count_drop(len(self._held_back))
+            self._held_back.clear()
+
+    # --- segments ---
+
+    def _roll(self, needed: int) -> bool:
+        """Go on in a new segment with room for `needed` slots; False when there is none to be had."""
+        with self._lock:
+            if self._map is not None and length_hint(self._slots) >= needed:
+                return True  # another thread was here before
+            now = time.monotonic()
+            if now < self._retry_at:
+                return False
+            try:
+                self._next_segment(needed)
+            except OSError as error:
+                self._fail(error, now)
+                return False
+            if self._retry_at:
+                self._retry_at = 0.0
+                logger.warning(
+                    "runstream: the spool %s can be written again; %d points were dropped",
+                    self._spool,
+                    self.dropped,
+                )
+            self._release_held_back()
+            return True
+
+    def _next_segment(self, needed: int) -> None:
+        if self._map is not None and not os.path.exists(self._path):
+            error = self._vanished()
+            self._forget_source()
+            raise error
+        least = seg.SMALLEST
+        while least < seg.HEADER_BYTES + seg.SLOT * (needed + 1):
+            least *= 2
+        size = max(least, min(seg.LARGEST, seg.SMALLEST << (self._index + 1)))
+        source = self._source or os.urandom(16)
+        while True:
+            try:
+                mapped, slots = self._create_segment(source, size)
+                break
+            except OSError as error:
+                if size == least or not (isinstance(error, _QuotaReached) or error.errno in _NO_ROOM):
+                    raise
+                size //= 2  # there may be room for less
+        _note_spooled(self._spool, size)
+        self._source = source
+        self._index += 1
+        self._end += slots
+        self._path = os.path.join(self._spool, source.hex(), seg.segment_name(self._index))
+        self._map = mapped
+        if self.dropped:
+            self._write_drops()
+        if self._state:
+            _COUNTER.pack_into(mapped, seg.STATE_AT, self._state)
+        self._slots = iter(range(seg.HEADER_BYTES, seg.HEADER_BYTES + slots * seg.SLOT, seg.SLOT))
+        self._set_current(self._slots.__next__, mapped)
+
+    def _create_segment(self, source: bytes, size: int) -> tuple[Any, int]:
+        """The mapping of a new segment, and its slots."""
+        if _bytes_spooled(self._spool) + size > self._quota:
+            raise _QuotaReached(f"the spool holds its quota of {self._quota} bytes")
+        directory = os.path.join(self._spool, source.hex())
+        token = _token(self._spool)
+        if not self._source and not os.path.exists(directory):
+            seg.make_source(self._spool, directory)
+        slots = (size - seg.HEADER_BYTES) // seg.SLOT
+        header = seg.Header(
+            source, self._index + 1, self._end, slots, self.run_id, self._owner, os.getpid(), time.time(), token
+        )  # fmt: skip
+        return seg.create_segment(directory, header, size), slots
+
+    def _vanished(self) -> _Vanished:
+        assert self._map is not None
+        self.dropped += (len(self._map) - seg.HEADER_BYTES) // seg.SLOT  # all of it: who knows what was read
+        return _Vanished(f"{self._path} is gone: was the spool directory removed?")
+
+    # --- without room, and after a fork ---
+
+    def _fail(self, error: OSError, now: float) -> None:
+        first_time = not self._retry_at
+        self._retry_at = now + _RETRY_SECONDS
+        if isinstance(error, _QuotaReached):
+            self._reason = 2
+        elif isinstance(error, _Vanished):
+            self._reason = 4
+            self._retry_at = now
+        else:
+            self._reason = 1 if error.errno in _NO_ROOM else 3
+        if first_time:
+            logger.warning(
+                "runstream: %s (%s). The training goes on; points are dropped and counted until there is room in %s.",
+                seg.DROP_REASONS[self._reason], error, self._spool,
+            )  # fmt: skip
+
+    def _count_drop(self, n: int) -> None:
+        """Note that `n` points could not be kept, where the reader sees it even if we are killed now."""
+        with self._lock:
+            self.dropped += n
+            self._write_drops()
+
+    def _write_drops(self) -> None:
+        if self._map is not None:
+            _COUNTER.pack_into(self._map, seg.DROPPED_AT, self.dropped - self._dropped_before)
+            _COUNTER.pack_into(self._map, seg.DROP_REASON_AT, self._reason)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._owner = False
+        self._positions.clear()
+        self._held_back.clear()
+        self._map = None
+        self.dropped = self._dropped_before = 0
+        self._set_current(EXHAUSTED, None)
+        self._forget_source()
+
+
+class _QuotaReached(OSError):
+    pass
+
+
+class _Vanished(OSError):
+    pass
+
+
+_writers: weakref.WeakSet[SourceWriter] = weakref.WeakSet()
+_tokens: dict[str, str] = {}
+_token_lock = threading.Lock()
+
+
+def _token(spool: str) -> str:
+    """This process's lock file in `spool`, made on first use, and again if it was removed."""
+    with _token_lock:
+        token = _tokens.get(spool)
+        if token is None or not os.path.exists(os.path.join(spool, "procs", token)):
+            os.makedirs(spool, mode=0o700, exist_ok=True)
+            token = _tokens[spool] = seg.process_token(spool)
+        return token
+
+
+_usage: dict[str, tuple[float, int, int]] = {}
+
+
+def _bytes_spooled(spool: str) -> int:
+    """Bytes in the spool: what the reader last counted (file `usage`), and what this process has added since."""
+    try:
+        status = os.stat(os.path.join(spool, "usage"))
+    except OSError:
+        return _usage.get(spool, (0.0, 0, 0))[2]
+    known = _usage.get(spool)
+    if known is None or known[0] != status.st_mtime:
+        try:
+            with open(os.path.join(spool, "usage")) as file:
+                counted = int(file.read() or 0)
+        except (OSError, ValueError):
+            counted = 0
+        known = _usage[spool] = (status.st_mtime, counted, 0)
+    return known[1] + known[2]
+
+
+def _note_spooled(spool: str, size: int) -> None:
+    when, counted, added = _usage.get(spool, (0.0, 0, 0))
+    _usage[spool] = (when, counted, added + size)
+
+
+def _after_fork_in_child() -> None:
+    global _token_lock
+    _token_lock = threading.Lock()
+    _tokens.clear()
+    _usage.clear()
+    seg.forget_tokens()
+    for writer in list(_writers):
+        writer._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

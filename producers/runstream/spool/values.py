@@ -1,0 +1,128 @@
+"""Which Python values can be logged, and as what: the table of B.1 of the Azure ML SDK, with its traps mended.
+
+Mended: numpy integers of every width are integers (the original logs `np.int64` as the text 'np.int64(5)');
+0-dimensional arrays and everything with `.item()` of a scalar (a torch tensor of one element) count as their value.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from runstream_schemas.limits import check_int, check_name, check_text
+from runstream_schemas.series import Kind
+
+from ..exceptions import AzureMLException, UserErrorException
+
+
+def convert(where: str, value: Any, *, fallback: bool) -> tuple[Kind, Any]:
+    """The kind of `value` and the value as float, int, bool, str or None.
+
+    Args:
+        where: the call, for errors.
+        fallback: log what is no scalar as its `repr`, as `Run.log` does; else refuse it.
+
+    Raises:
+        UserErrorException: a list, range or generator given to `log`.
+        AzureMLException: no scalar, and no fallback.
+        LimitExceeded: an integer beyond 64 bits, a text beyond the limit.
+    """
+    if type(value) is float:
+        return Kind.FLOAT, value
+    if isinstance(value, bool):
+        return Kind.BOOL, value
+    if isinstance(value, int):
+        return Kind.INT, check_int(where, int(value))
+    if isinstance(value, str):
+        return Kind.TEXT, check_text(where, str(value))
+    if value is None:
+        return Kind.NULL, None
+    if isinstance(value, float):
+        return Kind.FLOAT, float(value)
+    scalar = _item(value)
+    if scalar is not None:
+        return convert(where, scalar, fallback=fallback)
+    if not fallback:
+        raise AzureMLException(
+            f"{where}: Value of type {type(value).__name__} is not supported: {value!r:.60}"
+        )
+    if isinstance(value, (list, range)) or inspect.isgenerator(value) or inspect.isgeneratorfunction(value):
+        raise UserErrorException(f"{where}: a {type(value).__name__} is not a single value; use log_list()")
+    return Kind.TEXT, check_text(where, repr(value))
+
+
+def convert_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a row as float, int, bool, str or None.
+
+    Raises:
+        AzureMLException: a value that is no scalar.
+    """
+    row = {}
+    for column, value in columns.items():
+        check_name(f"column of {name!r}", column)
+        if isinstance(value, (list, tuple)):
+            raise AzureMLException(
+                f"row of {name!r}, column {column!r}: Rows cannot contain list values; use log_table()"
+            )
+        row[column] = convert(f"row of {name!r}, column {column!r}", value, fallback=False)[1]
+    return row
+
+
+class NotADictionary(AzureMLException, AttributeError):
+    """What was given as a table, tags or properties is no dictionary; also an `AttributeError`, as in the original."""
+
+
+def convert_table(name: str, columns: Any) -> dict[str, list[Any]]:
+    """The columns of a table, of equal length, with values as float, int, bool, str or None.
+
+    A column is a list or a numpy array of one dimension; a bare scalar is a column of one value.
+
+    Raises:
+        NotADictionary: not a mapping, or an empty one.
+        AzureMLException: columns of different lengths or without values, of another type, or a value that is no scalar.
+    """
+    where = f"log_table({name!r})"
+    if not isinstance(columns, Mapping) or not columns:
+        given = "an empty one" if isinstance(columns, Mapping) else type(columns).__name__
+        remedy = "; pass frame.to_dict('list')" if hasattr(columns, "to_dict") else ""
+        raise NotADictionary(f"{where}: expected a dictionary of column name to list, got {given}{remedy}")
+    table: dict[str, list[Any]] = {}
+    for column, values in columns.items():
+        check_name(f"column of {name!r}", column)
+        if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:
+            values = values.tolist()
+        elif isinstance(values, (tuple, range)) or getattr(values, "ndim", 0) > 0:
+            raise AzureMLException(
+                f"{where}, column {column!r}: Value of type {type(values).__name__} is not supported; pass list(...)"
+            )
+        place = f"{where}, column {column!r}"
+        table[column] = []
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, (list, tuple)):
+                raise AzureMLException(
+                    f"{place}: Rows cannot contain list values; make them columns of their own"
+                )
+            table[column].append(convert(place, value, fallback=False)[1])
+    sizes = {column: len(values) for column, values in table.items()}
+    if len(set(sizes.values())) > 1:
+        raise AzureMLException(f"{where}: Columns must have the same length, got {sizes}")
+    if not any(sizes.values()):
+        raise AzureMLException(
+            f"{where}: the columns {', '.join(table)} have no values; log at least one row"
+        )
+    return table
+
+
+def _item(value: Any) -> float | int | bool | str | None:
+    """The Python scalar in a numpy scalar, 0-d array or one-element tensor; None for anything else."""
+    if getattr(value, "shape", None) != () and type(value).__module__ != "numpy":
+        return None
+    if getattr(value, "ndim", 1) != 0 or not hasattr(value, "item"):
+        return None
+    scalar = value.item()
+    if isinstance(scalar, (float, int, bool, str)):
+        return scalar
+    if type(value).__name__ in ("float128", "longdouble"):
+        return float(value)
+    return None

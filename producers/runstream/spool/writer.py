@@ -1,0 +1,435 @@
+"""The way of a point, step 1: `log()` packs it into a slot of a memory-mapped segment and returns.
+
+What is in the mapping survives the death of the process. There is no thread, no socket and no lock on the way; the system is
+asked only when a segment is full. Somebody else (the agent, or the embedded service) reads the segments.
+Here is what a record means and the hot path; `source_writer` has the slots and segments it goes to.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import sys
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from runstream_schemas.limits import MAX_EVENT_BYTES, check_int, check_name, check_text
+from runstream_schemas.series import Kind, SeriesClass
+from runstream_schemas.settings import Settings
+
+from ..exceptions import UserErrorException
+from . import segment as seg
+from .source_writer import EXHAUSTED, SourceWriter
+from .values import convert, convert_row, convert_table
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+logger = logging.getLogger("runstream")
+
+ARRAY_POINTS = 16384
+"""Points in one frame of `log_array`: a few frames fill a segment, and a batch."""
+
+# Series, points, kind, how steps and times are given; first step, stride, first time, nothing.
+ARRAY_HEAD = struct.Struct("<IIBBBxxxxxqqdd")
+GIVEN, AFFINE = 1, 0
+
+_MOST_DESCRIBED = 1000  # each costs a row of the run's life
+_POINT = struct.Struct("<qddQ")
+_INTEGER = struct.Struct("<qdqQ")
+
+Log = Callable[..., None]
+LogMetrics = Callable[..., None]
+
+
+def open_run(settings: Settings, run_id: str, *, owner: bool = False) -> RunWriter:
+    """A writer for `run_id` in this process's spool. No file is made before the first record.
+
+    Args:
+        owner: this process started the run: if it dies without ending it, the run is marked Failed.
+    """
+    return RunWriter(settings, run_id, owner=owner)
+
+
+class RunWriter(SourceWriter):
+    """Writes one run's records from one process. All methods may be called from any thread, and after a fork.
+
+    Attributes:
+        log: `log(name, value, description='', step=None)`: the hot path, a closure. Without a step, the values of a
+            series are numbered 0, 1, ... in this process.
+        log_metrics: `log_metrics(values, step=None)`: one value of each of several series, at one time. A name or value
+            that cannot be logged raises `UserErrorException`; the ones before it are logged.
+        dropped: points this process could not keep.
+    """
+
+    log: Log
+    log_metrics: LogMetrics
+
+    def __init__(self, settings: Settings, run_id: str, *, owner: bool = False) -> None:
+        self._series: dict[str, tuple[int, int, Callable[[], int]]] = {}
+        self._ids: dict[tuple[int, str], int] = {}
+        self._rows: dict[str, int] = {}
+        self._described: set[str] = set()
+        self.log, self.log_metrics, self._set_current = _make_log(self, self._series)
+        if _needs_lock():
+            self.log, self.log_metrics = _locked(self.log, self), _locked(self.log_metrics, self)
+        super().__init__(settings, run_id, owner=owner)
+
+    def _forget_source(self) -> None:
+        super()._forget_source()
+        self._series.clear()
+        self._ids.clear()
+
+    # --- metrics ---
+
+    def log_list(self, name: str, values: Iterable[Any]) -> None:
+        """Extend a series by several values; integers among floats become floats. No values: nothing happens.
+
+        Raises:
+            AzureMLException: an element that is no scalar. Nothing is logged then.
+        """
+        if not hasattr(values, "__iter__") or getattr(values, "shape", None) == ():
+            raise TypeError(
+                f"log_list({name!r}): {type(values).__name__} is not iterable; log() takes a single value"
+            )
+        converted = [convert(f"log_list({name!r})", value, fallback=False) for value in values]
+        kinds = {kind for kind, _ in converted}
+        if kinds == {Kind.INT, Kind.FLOAT} or kinds == {Kind.FLOAT}:
+            self._array(
+                name, Kind.FLOAT, array("d", [value for _, value in converted]).tobytes(), len(converted)
+            )
+        elif kinds == {Kind.INT}:
+            self._array(
+                name, Kind.INT, array("q", [value for _, value in converted]).tobytes(), len(converted)
+            )
+        else:
+            for _, value in converted:
+                self.log(name, value)
+
+    def log_array(
+        self, name: str, values: ArrayLike, steps: ArrayLike | None = None, times: ArrayLike | None = None
+    ) -> None:
+        """Extend a series by a numpy array, without a Python step a point.
+
+        Args:
+            values: shape (n,), of any boolean, integer or float type; wider than 64 bits is refused.
+            steps: shape (n,), integers; default: numbered on.
+            times: shape (n,), seconds since the epoch; default: now.
+
+        Raises:
+            UserErrorException: shapes that differ, or a type that is not a number. Nothing is logged then.
+        """
+        import numpy as np
+
+        data = np.asarray(values)
+        if data.ndim != 1:
+            raise UserErrorException(
+                f"log_array({name!r}): values have shape {data.shape}, expected one dimension; use .ravel()"
+            )
+        if data.dtype.kind == "b":
+            kind, data = Kind.BOOL, data.astype(np.int64)
+        elif data.dtype.kind in "iu":
+            if data.dtype == np.uint64 and len(data) and int(data.max()) > 2**63 - 1:
+                check_int(f"log_array({name!r})", int(data.max()))
+            kind, data = Kind.INT, data.astype(np.int64, copy=False)
+        elif data.dtype.kind == "f" and data.dtype.itemsize <= 8:
+            kind, data = Kind.FLOAT, data.astype(np.float64, copy=False)
+        else:
+            raise UserErrorException(
+                f"log_array({name!r}): values of type {data.dtype} are no numbers of at most 64 bits"
+            )
+        given_steps = None if steps is None else np.ascontiguousarray(steps)
+        if given_steps is not None and given_steps.dtype.kind not in "iu" and len(given_steps):
+            raise UserErrorException(
+                f"log_array({name!r}): steps of type {given_steps.dtype} are no integers; use .astype(int)"
+            )
+        given_times = None if times is None else np.ascontiguousarray(times, dtype=np.float64)
+        for what, column in (("steps", given_steps), ("times", given_times)):
+            if column is not None and column.shape != data.shape:
+                raise UserErrorException(
+                    f"log_array({name!r}): {len(data)} values but {what} of shape {column.shape}"
+                )
+        if given_times is not None and not np.isfinite(given_times).all():
+            raise UserErrorException(
+                f"log_array({name!r}): times hold NaN or infinity; expected seconds since the epoch"
+            )
+        self._array(
+            name,
+            kind,
+            np.ascontiguousarray(data).data,
+            len(data),
+            None if given_steps is None else given_steps.astype(np.int64).data,
+            None if given_times is None else given_times.data,
+        )
+
+    def _array(
+        self, name: str, kind: Kind, values: Any, n: int, steps: Any | None = None, times: Any | None = None
+    ) -> None:
+        if not n:
+            return
+        values, steps, times = (
+            None if column is None else memoryview(column).cast("B") for column in (values, steps, times)
+        )
+        assert values is not None
+        now = time.time()
+        for first in range(0, n, ARRAY_POINTS):
+            m = min(ARRAY_POINTS, n - first)
+            cut = slice(8 * first, 8 * (first + m))
+            with self._lock:
+                words = self._define(name)
+                if words is None:
+                    self._count_drop(m)
+                    continue
+                start = 0
+                if steps is None:
+                    start = words[2]()
+                    deque(islice(words[2].__self__, m - 1), maxlen=0)  # type: ignore[attr-defined]
+                head = ARRAY_HEAD.pack(
+                    words[0] >> 32, m, kind, AFFINE if steps is None else GIVEN, AFFINE if times is None else GIVEN,
+                    start, 1, now, 0.0,
+                )  # fmt: skip
+                parts = [head, values[cut], *(column[cut] for column in (steps, times) if column is not None)]
+                if not self._frame(seg.ARRAY, b"".join(parts)):
+                    self._count_drop(m)
+
+    def text(self, name: str, value: str, step: int | None = None, cls: int = SeriesClass.METRIC) -> None:
+        """Log one text value."""
+        check_text(f"log({name!r})", value)
+        with self._lock:
+            words = self._define(name, cls)
+            if words is not None:
+                body = _TEXT_HEAD.pack(words[0] >> 32, words[2]() if step is None else step) + value.encode()
+                if self._frame(seg.TEXT, body):
+                    return
+            self._count_drop(1)
+
+    def artifact(self, cls: SeriesClass, name: str, uri: str) -> None:
+        """Log that an artifact (an image, a confusion matrix ...) belongs to the run under `name`."""
+        self.text(check_name("artifact name", name), uri, cls=cls)
+
+    def log_row(self, name: str, columns: Mapping[str, Any]) -> None:
+        """Append one row to the table `name`.
+
+        Raises:
+            AzureMLException: a value that is no scalar.
+        """
+        self._table(name, {column: [value] for column, value in convert_row(name, columns).items()}, 1)
+
+    def log_table(self, name: str, columns: Mapping[str, Any]) -> None:
+        """Append rows to the table `name`: column name to list of values; a bare scalar is a column of one.
+
+        Raises:
+            AzureMLException: what is no table; see `convert_table`. Nothing is logged then.
+        """
+        table = convert_table(name, columns)
+        n = len(next(iter(table.values())))
+        per_frame = max(1, 65536 // max(1, len(table)) // 8)
+        for first in range(0, n, per_frame):
+            part = {column: values[first : first + per_frame] for column, values in table.items()}
+            self._table(name, part, min(per_frame, n - first))
+
+    def _table(self, name: str, columns: dict[str, list[Any]], n: int) -> None:
+        check_name("table name", name)
+        with self._lock:
+            first = self._rows.get(name, 0)
+            body = msgpack.packb([name, first, columns], default=str)
+            if len(body) > MAX_EVENT_BYTES // 4 and n > 1:
+                half = n // 2
+                self._table(name, {column: values[:half] for column, values in columns.items()}, half)
+                self._table(name, {column: values[half:] for column, values in columns.items()}, n - half)
+                return
+            if self._frame(seg.ROWS, body):
+                self._rows[name] = first + n
+            else:
+                self._count_drop(n * len(columns))
+
+    # --- tags and status ---
+
+    def tag(self, key: str, value: str | None = None) -> None:
+        """Set a tag."""
+        self._control(
+            seg.TAG,
+            ["set", check_name("tag", key), None if value is None else check_text(f"tag {key!r}", value)],
+        )
+
+    def remove_tag(self, key: str) -> None:
+        """Remove a tag; an unknown one is ignored."""
+        self._control(seg.TAG, ["remove", key, None])
+
+    def add_property(self, key: str, value: str | None) -> None:
+        """Add a property. The first value of a key stays."""
+        self._control(
+            seg.TAG,
+            ["property", check_name("property", key), value if value is None else check_text(key, value)],
+        )
+
+    def set_field(self, name: str, value: str | None) -> None:
+        """Set `display_name` or `description`."""
+        self._control(seg.TAG, ["field", name, value if value is None else check_text(name, value)])
+
+    def status(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
+        """Note a step in the run's life: create, start, complete, fail, cancel, error ..."""
+        if kind in ("complete", "fail", "cancel"):
+            self._state |= seg.ENDED | {"fail": seg.FAILED, "cancel": seg.CANCELED}.get(kind, 0)
+        self._control(seg.STATUS, [kind, dict(data or {})])
+        if kind in ("complete", "fail", "cancel") and self._held_back:
+            self._say_ending_is_lost(True)
+
+    def describe(self, name: str, text: Any) -> None:
+        """Note what a metric is. The first text a name comes with stays; what is no text is passed over, with a warning."""
+        if not text or name in self._described or len(self._described) >= _MOST_DESCRIBED:
+            return
+        self._described.add(name)
+        if isinstance(text, str):
+            kept = check_text(f"description of {name!r:.60}", text)[:5000]
+            self.status("describe", {"name": name, "text": kept})
+        else:
+            logger.warning("the description of %r is %r, no text; a step is given as step=", name, text)
+
+    # --- series ---
+
+    def _define(self, name: str, cls: int = SeriesClass.METRIC) -> tuple[int, int, Callable[[], int]] | None:
+        """The publishing words (float, int) and the step counter of a series; None when nothing can be written."""
+        with self._lock:
+            check_name("metric name", name)
+            known = self._series.get(name) if cls == SeriesClass.METRIC else None
+            if known is not None:
+                return known
+            if self._map is None and not self._roll(0):
+                return None
+            number = self._ids.get((cls, name))
+            if number is None:
+                number = len(self._ids)
+                if not self._frame(seg.SERIES, msgpack.packb([number, int(cls), name, ""])):
+                    return None
+                self._ids[cls, name] = number
+            base = number << 32
+            words = (base | seg.KIND_BASE + Kind.FLOAT, base | seg.KIND_BASE + Kind.INT, count().__next__)
+            if cls == SeriesClass.METRIC:
+                self._series[name] = words
+            return words
+
+    def _scalar(self, name: str, value: Any, step: Any) -> None:
+        """`log` for everything but a float or int under a known name with an int step."""
+        if step is not None:
+            step = _convert_step(name, step)
+        kind, value = convert(f"log({name!r})", value, fallback=True)
+        if kind == Kind.TEXT:
+            self.text(name, value, step)
+            return
+        words = self._define(name)
+        if words is None:
+            self._count_drop(1)
+        elif kind in (Kind.FLOAT, Kind.INT):
+            self.log(name, value, "", step)
+        else:
+            word = (words[1] & ~0xFF) | seg.KIND_BASE + kind
+            with self._lock:
+                at = self._take(1)
+                if at is None:
+                    self._count_drop(1)
+                    return
+                number = words[2]() if step is None else step
+                _INTEGER.pack_into(self._mapping(), at, number, time.time(), int(value or 0), word)
+
+
+_TEXT_HEAD = struct.Struct("<Iq")
+
+
+def _make_log(
+    writer: RunWriter, series: dict[str, tuple[int, int, Callable[[], int]]]
+) -> tuple[Log, LogMetrics, Callable[..., None]]:
+    """The hot path. The slots and the mapping are taken in one read: a roll in another thread changes both at once."""
+    current: tuple[Callable[[], int], Any] = (EXHAUSTED, None)
+    pack_float, pack_int = _POINT.pack_into, _INTEGER.pack_into
+    now = time.time
+
+    def set_current(take: Callable[[], int], mapped: Any) -> None:
+        nonlocal current
+        current = (take, mapped)
+
+    def log(name: str, value: Any, description: str = "", step: int | None = None) -> None:
+        at = -1
+        mapped: Any = None
+        try:
+            as_float, as_int, next_step = series[name]
+            if type(value) is float:
+                take, mapped = current
+                at = take()
+                pack_float(mapped, at, next_step() if step is None else step, now(), value, as_float)
+                return
+            if type(value) is int:
+                take, mapped = current
+                at = take()
+                pack_int(mapped, at, next_step() if step is None else step, now(), value, as_int)
+                return
+        except StopIteration:
+            if writer._roll(1):
+                log(name, value, description, step)
+            else:
+                writer._count_drop(1)
+            return
+        except (KeyError, TypeError, struct.error):
+            if at >= 0:  # the slot was taken, but step or value did not fit into it
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            elif type(value) in (float, int) and type(name) is str and name not in series:
+                if writer._define(name) is None:
+                    writer._count_drop(1)
+                else:
+                    log(name, value, description, step)
+                writer.describe(name, description)
+                return
+        except BaseException:  # Ctrl-C between taking the slot and filling it
+            if at >= 0 and not seg.WORD.unpack_from(mapped, at + 24)[0]:
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            raise
+        writer._scalar(name, value, step)
+        if description:
+            writer.describe(name, description)
+
+    def log_metrics(values: Mapping[str, Any], step: int | None = None) -> None:
+        if step is not None and type(step) is not int:
+            step = _convert_step("log_metrics", step)
+        when = now()
+        for name, value in values.items():
+            if type(value) is float:
+                at = -1
+                try:
+                    as_float, _, next_step = series[name]
+                    take, mapped = current
+                    at = take()
+                    pack_float(mapped, at, next_step() if step is None else step, when, value, as_float)
+                    continue
+                except (KeyError, StopIteration, struct.error):
+                    if at >= 0:
+                        seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            log(name, value, "", step)
+
+    return log, log_metrics, set_current
+
+
+def _locked(log: Log, writer: RunWriter) -> Log:
+    def locked(*args: Any, **kwargs: Any) -> None:
+        with writer._lock:
+            log(*args, **kwargs)
+
+    return locked
+
+
+def _needs_lock() -> bool:
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    return enabled is not None and not enabled()
+
+
+def _convert_step(name: str, step: Any) -> int:
+    try:
+        number = int(step)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserErrorException(f"log({name!r}): step {step!r:.60} is no integer ({error})") from None
+    return check_int(f"log({name!r}): step", number)

@@ -1,0 +1,1 @@
+"""Charts: points reduced to what a screen shows."""

@@ -1,0 +1,311 @@
+"""Long series as charts show them: buckets of a fixed fineness, kept, and the row groups behind them.
+
+Whoever looks at ten million points sees a thousand buckets of them. These are made of some ten thousand finer ones, which
+lie in the Parquet files; where they do not, the points are read once, row group by row group, and let go. A range so narrow
+that it needs more is read from the row groups that overlap it. Only for series that lie in Parquet as a whole, in order of
+step; all others are held as vectors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_schemas.buckets import Buckets, Reduced, bucket_size
+from runstream_schemas.errors import StoreError
+from runstream_schemas.overviews import LEAST_POINTS, GroupOverview
+from runstream_schemas.series import SeriesClass, SeriesKey
+
+from ..points.parquet import METRICS, ParquetFiles
+from ..points.reader import Query
+from ..points.tiers import FilePart, executor, take_snapshot
+from ..points.vectors import Series
+from ..runs.runs import Connection
+from . import queries as page_queries
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+Key = tuple[str, str]
+"""Run id and name of a metric."""
+
+LONG: Final = 500_000
+"""Points from which a series has an overview."""
+FINE: Final = 1 << 16
+"""Most of its buckets."""
+KEPT: Final = 2_000_000
+"""Most buckets of all overviews together."""
+GROUPS: Final = 4
+"""Row groups kept, of at most a million points each."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A row group: its points' first and last step, and the points themselves where the group holds other series too.
+
+    Attributes:
+        kept: the overview in the file.
+    """
+
+    path: str
+    number: int
+    rows: int
+    first: int
+    last: int
+    first_time: int
+    held: tuple[I8, F8] | None = None
+    kept: GroupOverview | None = None
+
+    def read(self, files: ParquetFiles | _Recent) -> tuple[I8, F8]:
+        return files.points(self.path, self.number) if self.held is None else self.held
+
+
+class _Recent:
+    """Row groups read lately: whoever zooms in looks at the same one again. Safe to use from several threads."""
+
+    def __init__(self, files: ParquetFiles) -> None:
+        self._files = files
+        self._groups: OrderedDict[tuple[str, int], tuple[I8, F8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def points(self, path: str, number: int) -> tuple[I8, F8]:
+        with self._lock:
+            found = self._groups.pop((path, number), None)
+        if found is None:
+            found = self._files.points(path, number)
+        with self._lock:
+            self._groups[path, number] = found
+            while len(self._groups) > GROUPS:
+                self._groups.popitem(last=False)
+        return found
+
+
+@dataclass(slots=True)
+class Overview:
+    """A series of one run.
+
+    Attributes:
+        made_of: the files' ids and row groups.
+        size: steps a bucket spans, a power of two.
+        each_step: whether every step from the first to the last has one point.
+    """
+
+    made_of: tuple[tuple[int, int, int], ...]
+    size: int
+    buckets: Buckets
+    each_step: bool
+    _parts: list[_Part]
+    _recent: _Recent
+
+    @property
+    def first(self) -> int:
+        """First step."""
+        return self._parts[0].first
+
+    @property
+    def last(self) -> int:
+        """Last step."""
+        return self._parts[-1].last
+
+    @property
+    def total(self) -> int:
+        """Points."""
+        return sum(part.rows for part in self._parts)
+
+    @property
+    def origin(self) -> int:
+        """First time, microseconds since the epoch."""
+        return min(part.first_time for part in self._parts)
+
+    def reduce(self, begin: float, end: float, size: float) -> tuple[Reduced, int]:
+        """The buckets of that size in sight, one more on each side, and how many points lie in the range.
+
+        Raises:
+            StoreError: a Parquet file is missing or damaged.
+        """
+        low, high = clip((begin // size - 1) * size), clip((end // size + 2) * size)
+        if size >= self.size:
+            x = self.buckets.x
+            within = self.buckets.cut(int(np.searchsorted(x, low)), int(np.searchsorted(x, high)))
+            buckets = within.coarser(size)
+        else:
+            steps, values = self._points(low, high)
+            buckets = Buckets.of(steps, values, size)
+        return buckets.reduced(), self._below(clip(end) + 1) - self._below(clip(begin))
+
+    def _points(self, low: int, high: int) -> tuple[I8, F8]:
+        """The points of `low` to before `high`."""
+        read = [part.read(self._recent) for part in self._parts if part.first < high and part.last >= low]
+        if not read:
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
+        steps, values = (np.concatenate(column) for column in zip(*read, strict=True))
+        part = slice(int(np.searchsorted(steps, low)), int(np.searchsorted(steps, high)))
+        return steps[part], values[part]
+
+    def _below(self, step: int) -> int:
+        """How many points lie before a step."""
+        if self.each_step:
+            return min(max(step - self.first, 0), self.total)
+        count = 0
+        for part in self._parts:
+            if part.last < step:
+                count += part.rows
+            elif part.first < step:
+                count += int(np.searchsorted(part.read(self._recent)[0], step))
+        return count
+
+
+def clip(x: float) -> int:
+    """`x`, a whole number, within what an array of them can hold."""
+    return max(-(1 << 63), min(int(x), (1 << 63) - 1))
+
+
+class Overviews:
+    """Overviews that were asked for lately.
+
+    Args:
+        query: reads what they are made of.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._recent = _Recent(query.files)
+        self._held: OrderedDict[Key, Overview] = OrderedDict()
+        self._buckets = 0
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    async def get(
+        self, run_ids: Sequence[str], names: Collection[str], known: Callable[[str, str], bool]
+    ) -> dict[Key, Overview]:
+        """Overviews of those metrics that are long and lie in Parquet as they are now.
+
+        Args:
+            known: whether a metric of a run is held otherwise, and needs none.
+
+        Raises:
+            StoreError: a Parquet file is missing or damaged.
+        """
+        pool = self._query.pool
+        rows = await pool.fetch(page_queries.LONG_SERIES, list(run_ids), list(names), LONG)
+        counts = {
+            (row["run_id"], row["name"]): row["count"]
+            for row in rows
+            if not known(row["run_id"], row["name"])
+        }
+        if not counts:
+            return {}
+
+        async def find(connection: Connection) -> dict[int, str]:
+            runs = list(dict.fromkeys(run_id for run_id, _ in counts))
+            return {
+                row["key"]: row["run_id"] for row in await connection.fetch(page_queries.WITHOUT_CHUNKS, runs)
+            }
+
+        snapshot = await take_snapshot(pool, find, layouts=(METRICS,))
+        parts: dict[str, list[FilePart]] = {run_id: [] for run_id in snapshot.runs.values()}
+        for part in snapshot.parts:
+            parts[snapshot.runs[part.run_key]].append(part)
+        found: dict[Key, Overview] = {}
+        for key, count in counts.items():
+            if key[0] not in parts:
+                continue
+            # Of many who ask at the same time one reads.
+            async with self._locks.setdefault(key, asyncio.Lock()):
+                overview = await self._current(key, count, parts[key[0]])
+            if overview is not None:
+                found[key] = overview
+        return found
+
+    async def _current(self, key: Key, count: int, parts: Sequence[FilePart]) -> Overview | None:
+        made_of = tuple((part.file_id, part.first_group, part.last_group) for part in parts)
+        held = self._held.pop(key, None)
+        self._buckets -= len(held.buckets.x) if held is not None else 0
+        if held is None or held.made_of != made_of or held.total != count:
+            held = await self._make(key, count, made_of, parts)
+        if held is None:
+            return None
+        self._held[key] = held
+        self._buckets += len(held.buckets.x)
+        while self._buckets > KEPT and len(self._held) > 1:
+            self._buckets -= len(self._held.popitem(last=False)[1].buckets.x)
+        return held
+
+    async def _make(
+        self, key: Key, count: int, made_of: tuple[tuple[int, int, int], ...], files: Sequence[FilePart]
+    ) -> Overview | None:
+        """None: the points lie in another order than that of their steps, or not all of them are there."""
+        loop = asyncio.get_running_loop()
+        source = self._query.files
+        nested = await asyncio.gather(
+            *(loop.run_in_executor(executor, _parts, source, file, *key) for file in files)
+        )
+        parts = [part for found in nested for part in found]
+        if not parts or sum(part.rows for part in parts) != count:
+            return None
+        if any(after.first < before.last for before, after in pairwise(parts)):
+            return None
+        size = bucket_size(parts[0].first, parts[-1].last, FINE)
+        size = max(size, *(part.kept.size for part in parts if part.kept is not None), 0)
+        reduced = await asyncio.gather(
+            *(loop.run_in_executor(executor, _reduce, source, part, size) for part in parts)
+        )
+        each_step = parts[-1].last - parts[0].first + 1 == count and all(
+            after.first > before.last for before, after in pairwise(parts)
+        )
+        buckets = []
+        for one in reduced:
+            if one is None:
+                return None
+            buckets.append(one[0])
+            each_step = each_step and one[1]
+        return Overview(made_of, size, Buckets.joined(buckets, size), each_step, parts, self._recent)
+
+
+def _parts(files: ParquetFiles, file: FilePart, run_id: str, name: str) -> list[_Part]:
+    """What a file holds of a metric."""
+    found = []
+    spans = files.spans(file.path, range(file.first_group, file.last_group + 1), run_id, name)
+    overviews = files.overviews(file.path) if any(span.rows >= LEAST_POINTS for span in spans) else {}
+    for span in spans:
+        if span.rows:
+            kept = overviews.get(span.number)
+            if kept is not None and (kept.points, kept.last) != (span.rows, span.last):
+                raise StoreError(
+                    f"{file.path}: the overviews in it are of other points; restore it from a backup"
+                )
+            found.append(
+                _Part(file.path, span.number, span.rows, span.first, span.last, span.first_time, kept=kept)
+            )
+            continue
+        key = SeriesKey(SeriesClass.METRIC, name)
+        series: Mapping[SeriesKey, list[Series]] = {
+            each: [Series(run_id, each, segment) for segment in segments]
+            for each, segments in files.read(file.path, METRICS, {span.number: {run_id}}, {name})
+            .get(run_id, {})
+            .items()
+        }
+        for one in series.get(key, []):
+            steps, values = one.steps.copy(), one.floats().copy()  # not the whole group behind them
+            times = int(one.times.min())
+            found.append(
+                _Part(
+                    file.path, span.number, len(steps), int(steps[0]), int(steps[-1]), times, (steps, values)
+                )
+            )
+    return found
+
+
+def _reduce(files: ParquetFiles, part: _Part, size: int) -> tuple[Buckets, bool] | None:
+    """A row group's buckets, and whether no step occurs in it twice; None: its steps fall."""
+    if part.kept is not None:
+        return part.kept.buckets.coarser(size), part.kept.distinct
+    made = GroupOverview.of(*part.read(files), size)
+    return None if made is None else (made.buckets, made.distinct)

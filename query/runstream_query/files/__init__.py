@@ -1,0 +1,1 @@
+"""Files of runs and snapshots of their sources."""

@@ -1,0 +1,1 @@
+"""The HTTP API: who may do what, the endpoints, the pages."""

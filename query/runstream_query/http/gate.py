@@ -1,0 +1,304 @@
+"""What every request passes: the check of its Host and token, the count for /metrics, and errors as problem+json."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from math import ceil
+
+import asyncpg
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from runstream_schemas.errors import (
+    DatabaseError,
+    LimitExceeded,
+    QueryError,
+    RunstreamError,
+    StoreError,
+    StoreFull,
+)
+
+from ..files.artifacts import PathTaken, RunDeleted
+from ..routing import METHODS, Asked, BadTarget, find_route
+from ..runs.deletion import StillActive
+from ..runs.registry import InTheWay, NotThere
+from .access import FAILURES_SECONDS, GRANT, OWNER, Grant, Rate, Tokens, TooManyFailures, refusal
+from .browser_access import PAGES, BrowserAccess, from_another_page
+from .responses import problem
+
+log = logging.getLogger("runstream.server")
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""Answered without a token: a load balancer has none."""
+
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the server did since it started."""
+
+    started: float = field(default_factory=time.time)
+    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # method, route, status
+    seconds: dict[str, float] = field(default_factory=dict)  # by route
+    points: int = 0
+    uploaded_bytes: int = 0
+    stale_waits: int = 0
+    open_streams: int = 0
+    in_flight: int = 0
+
+    def text(self) -> str:
+        """Prometheus' text format."""
+        lines = ["# TYPE runstream_http_requests_total counter"]
+        for (method, route, status), n in sorted(self.requests.items()):
+            lines.append(
+                f'runstream_http_requests_total{{method="{method}",route="{route}",status="{status}"}} {n}'
+            )
+        lines.append("# TYPE runstream_http_request_seconds_total counter")
+        lines += [
+            f'runstream_http_request_seconds_total{{route="{route}"}} {value:.6f}'
+            for route, value in sorted(self.seconds.items())
+        ]
+        for name, kind, value in (
+            ("points_served_total", "counter", self.points),
+            ("uploaded_bytes_total", "counter", self.uploaded_bytes),
+            ("stale_waits_total", "counter", self.stale_waits),
+            ("open_streams", "gauge", self.open_streams),
+            ("http_requests_in_flight", "gauge", self.in_flight),
+            ("server_start_time_seconds", "gauge", self.started),
+        ):
+            lines += [f"# TYPE runstream_{name} {kind}", f"runstream_{name} {value}"]
+        return "\n".join(lines) + "\n"
+
+
+class Gate:
+    """ASGI middleware around the whole application.
+
+    Args:
+        routes: what it guards; each handler is given the very request that was looked at.
+        state: what handlers find as `request.app.state`.
+        token: what a client must send, unless it has one of `tokens`; None: nothing.
+        tokens: those given out.
+        rate: how many requests one client may send.
+        local_only: the server listens on loopback, so only names of this machine are accepted as Host: a page in the user's
+            browser whose name was rebound to 127.0.0.1 is refused.
+        counters: what to count in.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        state: object,
+        *,
+        token: str | None,
+        tokens: Tokens,
+        rate: Rate,
+        local_only: bool,
+        counters: Counters,
+    ) -> None:
+        self.state = state
+        self.tokens = tokens
+        self.browsers = BrowserAccess(token) if token else None
+        self._rate = rate
+        self.routes, self._local_only, self._counters = tuple(routes), local_only, counters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # the server speaks nothing else
+        scope["app"] = self
+        status = 500
+        began = time.perf_counter()
+        answering = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status, answering
+            if message["type"] == "http.response.start":
+                status, answering = message["status"], True
+            await send(message)
+
+        asked: Asked | None = None
+        self._counters.in_flight += 1
+        try:
+            try:
+                asked = Asked(scope, receive, noting_send)
+            except BadTarget as error:
+                answer = problem(400, "Bad Request", str(error), {"Connection": "close"})
+            else:
+                answer = await self._answer(asked)
+            await answer(scope, receive, noting_send)
+        except ClientDisconnect:
+            status = 499
+        except Exception as error:
+            if answering:  # too late for another status: the broken connection tells the client
+                raise
+            await error_answer(f"{scope['method']:.20} {scope['path']:.200}", error)(
+                scope, receive, noting_send
+            )
+        finally:
+            self._counters.in_flight -= 1
+            # The route's pattern, not the path: names of runs must not make a series of their own each.
+            route = "other" if asked is None or asked.route is None else asked.route.path
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._counters.requests[method, route, status] += 1
+            spent = self._counters.seconds.get(route, 0.0) + time.perf_counter() - began
+            self._counters.seconds[route] = spent
+
+    async def _answer(self, asked: Asked) -> Response:
+        asked.route, values, others = find_route(self.routes, asked.method, asked.path)
+        asked.scope["path_params"] = values
+        refused = await self._refusal(asked)
+        if refused is not None:
+            return refused
+        if asked.route is None:
+            if others:
+                allowed = ", ".join(sorted(others))
+                return problem(
+                    405,
+                    "Method Not Allowed",
+                    f"{asked.path!r:.200} takes {allowed}, not {asked.method:.20}",
+                    {"Allow": allowed},
+                )
+            return problem(404, "Not Found", f"there is nothing at {asked.path!r:.200}")
+        found: Response = await asked.route.endpoint(asked)
+        return found
+
+    async def _refusal(self, request: Asked) -> Response | None:
+        host = request.headers.get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if self._local_only and name.lower() not in _LOCAL_NAMES and not _is_loopback(name):
+            return problem(
+                403,
+                "Forbidden",
+                f"Host {host!r:.80} is not this machine; use 127.0.0.1, or set RUNSTREAM_HOST to serve others",
+            )
+        if "transfer-encoding" in request.headers and "content-length" in request.headers:
+            # A proxy in front may believe the other of the two, and take the rest of one request for the next one.
+            return problem(400, "Bad Request", "two lengths of one body", {"Connection": "close"})
+        route = "" if request.route is None else request.route.path
+        if route in OPEN_PATHS:
+            return None
+        if self.browsers is None and from_another_page(request):
+            return problem(403, "Forbidden", "a page of another origin may not change anything here")
+        address = request.client.host if request.client else ""
+        try:
+            grant = await self._grant(request, address)
+        except TooManyFailures:
+            return _wrong_tokens()
+        wait = self._rate.wait(grant.id if grant is not None and grant.id else address)
+        if wait:
+            return _slow_down("too many requests (RUNSTREAM_RATE_LIMIT)", wait)
+        if route in PAGES:
+            return None
+        if grant is None:
+            return problem(
+                401,
+                "Unauthorized",
+                "the bearer token is missing or wrong; set RUNSTREAM_TOKEN",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        request.scope[GRANT] = grant
+        if grant is OWNER or request.route is None:
+            return None
+        return await refusal(grant, request, self.tokens.pool)
+
+    async def _grant(self, request: Request, address: str) -> Grant | None:
+        """What a request may do, by its token or its cookie."""
+        if self.browsers is None:
+            return OWNER
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given = given.strip()
+            return OWNER if self.browsers.is_token(given) else await self.tokens.of_token(given, address)
+        number = self.browsers.number(request)
+        if number is None:
+            return None
+        return OWNER if number == OWNER.id else await self.tokens.of_id(number)
+
+
+def _wrong_tokens() -> Response:
+    return _slow_down("too many wrong tokens came from this address", FAILURES_SECONDS)
+
+
+def _slow_down(why: str, seconds: float) -> Response:
+    return problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too Many Requests",
+        f"{why}; try again later",
+        {"Retry-After": str(ceil(seconds))},
+    )
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def error_answer(what: str, error: Exception) -> Response:
+    """The answer to a request that raised `error`; `what`: its method and path."""
+    if isinstance(error, HTTPException):
+        title = HTTPStatus(error.status_code).phrase
+        return problem(error.status_code, title, error.detail, error.headers)
+    if isinstance(error, (PathTaken, InTheWay, StillActive)):
+        return problem(409, "Conflict", str(error))
+    if isinstance(error, TooManyFailures):
+        return _wrong_tokens()
+    if isinstance(error, RunDeleted):
+        return problem(410, "Gone", str(error))
+    if isinstance(error, NotThere):
+        return problem(404, "Not Found", str(error))
+    if isinstance(error, (QueryError, LimitExceeded)):
+        return problem(400, "Bad Request", str(error))
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError, asyncpg.QueryCanceledError)):
+        return problem(504, "Timeout", f"{what} took too long; narrow it, or raise RUNSTREAM_QUERY_TIMEOUT")
+    if isinstance(error, asyncpg.DiskFullError):
+        log.error("the database has no room left: %s", error)
+        return problem(
+            HTTPStatus.INSUFFICIENT_STORAGE,
+            "Insufficient Storage",
+            f"the database has no room left ({error}); nothing was stored. Free some room on its disk, and send it again",
+        )
+    away = (
+        OSError,
+        DatabaseError,
+        asyncpg.InterfaceError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.OperatorInterventionError,
+    )
+    if isinstance(error, (*away, asyncpg.TooManyConnectionsError)):
+        log.warning("the database is away: %s: %s", type(error).__name__, error)
+        return problem(
+            503,
+            "Service Unavailable",
+            f"the database is away ({type(error).__name__}); try again",
+            {"Retry-After": "1"},
+        )
+    if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
+        return problem(400, "Bad Request", "a parameter holds a character the database cannot hold (NUL)")
+    if isinstance(error, (asyncpg.DataError, UnicodeEncodeError)):
+        log.warning("%r: %s: %s", what, type(error).__name__, error)
+        return problem(
+            400, "Bad Request", "a value is out of range or not valid unicode, so it cannot be stored"
+        )
+    if isinstance(error, StoreFull):
+        log.error("%s", error)
+        return problem(HTTPStatus.INSUFFICIENT_STORAGE, "Insufficient Storage", str(error))
+    if isinstance(error, StoreError):
+        log.error("%s", error)
+        return problem(500, "Store Error", str(error))
+    if isinstance(error, RunstreamError):
+        log.error("%s", error)
+        return problem(500, "Error", str(error))
+    log.error("%r failed", what, exc_info=error)
+    return problem(500, "Internal Error", f"{type(error).__name__}; see the server's log")

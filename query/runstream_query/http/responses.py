@@ -1,0 +1,149 @@
+"""Answers of the HTTP API: JSON, msgpack and Arrow, compressed where the client says so; errors as problem+json."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgpack
+import numpy as np
+import pyarrow as pa
+import zstandard
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runstream_schemas.series import Kind
+
+from ..points.vectors import Series, Vectors
+from ..runs.runs import iso
+
+ARROW = "application/vnd.apache.arrow.stream"
+MSGPACK = "application/msgpack"
+_COMPRESSED_FROM = 4096  # bytes; below, a packet more or less does not matter
+
+
+def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error (RFC 9457)."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return Response(json.dumps(body), status, dict(headers or {}), "application/problem+json")
+
+
+def answer(
+    request: Request, body: bytes, media_type: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A whole document, compressed if the client accepts that."""
+    accepted = {
+        name.strip(): parameters.strip()
+        for name, _, parameters in (
+            part.partition(";") for part in request.headers.get("accept-encoding", "").split(",")
+        )
+    }
+    sent = {**(headers or {}), "Vary": "Accept, Accept-Encoding"}
+    if len(body) >= _COMPRESSED_FROM:
+        for name in ("zstd", "gzip"):
+            if name in accepted and accepted[name] not in ("q=0", "q=0.0"):
+                body = zstandard.compress(body, 3) if name == "zstd" else gzip.compress(body, 1)
+                sent["Content-Encoding"] = name
+                break
+    return Response(body, 200, sent, media_type)
+
+
+def json_answer(request: Request, document: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON document."""
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return answer(request, body, "application/json", headers)
+
+
+def wants_arrow(request: Request) -> bool:
+    """Whether the client asked for Arrow and not JSON."""
+    return ARROW in request.headers.get("accept", "")
+
+
+def table_answer(request: Request, table: pa.Table, headers: Mapping[str, str] | None = None) -> Response:
+    """A table, as an Arrow stream or as JSON `{"columns": [{"name", "type"}], "rows": [[...]]}`."""
+    if wants_arrow(request):
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return answer(request, sink.getvalue(), ARROW, headers)
+    columns = [column.to_pylist() for column in table.columns]
+    document = {
+        "columns": [{"name": item.name, "type": str(item.type)} for item in table.schema],
+        "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],
+    }
+    return json_answer(request, document, headers)
+
+
+def json_value(value: Any) -> Any:
+    """A value of a table as JSON has it; NaN and infinities are the strings NaN, Infinity and -Infinity."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, datetime):
+        return iso(value) if value.tzinfo else value.isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return json_value(float(value)) if value.as_tuple().exponent else int(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        # A map's entries come as pairs.
+        if value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+            return {str(key): json_value(item) for key, item in value}
+        return [json_value(item) for item in value]
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """The same document with NaN and infinities as JSON can have them (in users' details)."""
+    if isinstance(value, float):
+        return json_value(value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
+
+
+def pack_vectors(vectors: Vectors) -> bytes:
+    """Vectors as msgpack: numbers as little-endian bytes, so that a client reads them without a loop."""
+    runs = [
+        {"run_id": run_id, "series": [_series(one) for one in series]}
+        for run_id, series in vectors.by_run().items()
+    ]
+    packed: bytes = msgpack.packb({"runs": runs})
+    return packed
+
+
+def _series(series: Series) -> dict[str, Any]:
+    kind = series.kind
+    values: Any = (
+        _little(series.to_numpy(), "<f8" if kind == Kind.FLOAT else "<i8")
+        if kind in (Kind.FLOAT, Kind.INT)
+        else None
+    )
+    return {
+        "cls": series.key.cls,
+        "name": series.key.name,
+        "column": series.key.column,
+        "kind": -1 if kind is None else int(kind),
+        "values": series.python_values() if values is None else values,
+        "steps": _little(series.steps, "<i8"),
+        "times": _little(series.times, "<i8"),
+    }
+
+
+def _little(array: np.ndarray[Any, Any], dtype: str) -> bytes:
+    return np.ascontiguousarray(array, dtype=dtype).tobytes()

@@ -1,0 +1,1 @@
+"""Points of a run, from both tiers."""

@@ -1,0 +1,273 @@
+"""Lists of runs, points and tables as files: CSV or Parquet, made while they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from runstream_schemas.errors import QueryError
+from runstream_schemas.series import SeriesClass
+
+from ..http.charts_api import attach_summaries
+from ..runs.run_filter import STATS, Order, RunFilter
+from ..runs.runs import Run, list_runs
+from .reader import Query
+from .vectors import Vectors
+
+FORMATS: Final = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+"""Formats and their media types."""
+MOST_COLUMNS = 1000
+_PAGE = 1000
+_TIME = pa.timestamp("us", tz="UTC")
+_MAP = pa.map_(pa.string(), pa.string())
+_POINTS = ("run_id", "name", "step", "time", "value", "int_value", "text")
+"""Columns of points, as `vectors.ARROW_SCHEMA` has them."""
+
+METRIC_IS_TEXT: Final = """
+select s.name from series s join summaries m on m.series_id = s.id
+where s.cls = 0 and s.name = any($1::text[]) group by s.name having bool_and(m.kind = 3)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a list of runs: its name as asked for, its type, and how to get its value."""
+
+    name: str
+    type: pa.DataType
+    value: Callable[[Run], Any]
+    metric: str = ""
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _seconds(run: Run) -> float | None:
+    if run.start_time is None or run.end_time is None:
+        return None
+    return (run.end_time - run.start_time).total_seconds()
+
+
+_FIELDS: Final[dict[str, tuple[pa.DataType, Callable[[Run], Any]]]] = {
+    "run_id": (pa.string(), lambda run: run.run_id),
+    "number": (pa.int64(), lambda run: run.number),
+    "experiment": (pa.string(), lambda run: run.experiment),
+    "workspace": (pa.string(), lambda run: run.workspace),
+    "parent_run_id": (pa.string(), lambda run: run.parent_run_id),
+    "root_run_id": (pa.string(), lambda run: run.root_run_id),
+    "name": (pa.string(), lambda run: run.name),
+    "display_name": (pa.string(), lambda run: run.display_name),
+    "description": (pa.string(), lambda run: run.description),
+    "type": (pa.string(), lambda run: run.type),
+    "target": (pa.string(), lambda run: run.target),
+    "status": (pa.string(), lambda run: run.status),
+    "created": (_TIME, lambda run: run.created),
+    "start_time": (_TIME, lambda run: run.start_time),
+    "end_time": (_TIME, lambda run: run.end_time),
+    "duration": (pa.float64(), _seconds),
+    "archived": (_TIME, lambda run: run.archived),
+    "dropped": (pa.int64(), lambda run: run.dropped),
+    "gaps": (pa.int64(), lambda run: run.gaps),
+    "settled": (pa.bool_(), lambda run: run.settled),
+    "error": (pa.string(), lambda run: _json(run.error)),
+    "tags": (_MAP, lambda run: run.tags),
+    "properties": (_MAP, lambda run: run.properties),
+}
+DEFAULT_COLUMNS: Final = (
+    "run_id", "number", "experiment", "display_name", "type", "target", "status", "parent_run_id",
+    "start_time", "end_time", "duration", "tags", "properties",
+)  # fmt: skip
+
+
+async def columns(pool: asyncpg.Pool[Any], names: Sequence[str]) -> list[Column]:
+    """The columns a request names; none: the usual ones.
+
+    Raises:
+        QueryError: one that does not exist, twice the same, or too many.
+    """
+    if len(names) > MOST_COLUMNS:
+        raise QueryError(f"{len(names)} columns; at most {MOST_COLUMNS}")
+    if len(set(names)) < len(names):
+        raise QueryError("column=: the same column twice")
+    metrics = [
+        name.removeprefix("metric:").rpartition(":")[0] for name in names if name.startswith("metric:")
+    ]
+    texts = {row["name"] for row in await pool.fetch(METRIC_IS_TEXT, metrics)} if metrics else set()
+    return [_column(name, texts) for name in names or DEFAULT_COLUMNS]
+
+
+def _column(name: str, texts: set[str]) -> Column:
+    kind, colon, key = name.partition(":")
+    if not colon and name in _FIELDS:
+        return Column(name, *_FIELDS[name])
+    if kind == "tag" and key:
+        return Column(name, pa.string(), lambda run: run.tags.get(key))
+    if kind == "param" and key:
+        return Column(name, pa.string(), lambda run: run.parameters().get(key))
+    if kind == "property" and key:
+        return Column(name, pa.string(), lambda run: run.properties.get(key))
+    metric, _, stat = key.rpartition(":")
+    if kind == "metric" and metric and stat in STATS:
+        attribute, type_ = (stat, pa.float64()) if stat != "count" else (stat, pa.int64())
+        if stat == "last" and metric in texts:
+            attribute, type_ = "text", pa.string()
+        return Column(
+            name, type_, lambda run: getattr((run.summaries or {}).get(metric), attribute, None), metric
+        )
+    raise QueryError(
+        f"column={name!r:.80}: expected tag:KEY, property:KEY, param:KEY, metric:NAME:STAT with one of {', '.join(STATS)}, "
+        f"or one of {', '.join(_FIELDS)}"
+    )
+
+
+async def run_pages(
+    pool: asyncpg.Pool[Any], wanted: RunFilter, order: Order, chosen: Sequence[Column], timeout: float
+) -> AsyncIterator[pa.Table]:
+    """All runs that pass, a table a page."""
+    metrics = [column.metric for column in chosen if column.metric]
+    after: str | None = None
+    while True:
+        async with asyncio.timeout(timeout), pool.acquire() as connection:
+            page = await list_runs(connection, wanted, order=order, limit=_PAGE, after=after)
+            if metrics:
+                await attach_summaries(connection, page.runs, metrics)
+        yield await asyncio.to_thread(_run_table, chosen, page.runs)
+        after = page.next
+        if after is None:
+            return
+
+
+def _run_table(chosen: Sequence[Column], runs: Sequence[Run]) -> pa.Table:
+    arrays = []
+    for column in chosen:
+        values = [column.value(run) for run in runs]
+        if column.type == _MAP:
+            values = [list(value.items()) for value in values]
+        arrays.append(pa.array(values, column.type))
+    return pa.Table.from_arrays(arrays, schema=pa.schema([(column.name, column.type) for column in chosen]))
+
+
+async def point_tables(
+    query: Query, run_ids: Sequence[str], names: Sequence[str], timeout: float
+) -> AsyncIterator[pa.Table]:
+    """Points of metrics, a table a run, in order of logging."""
+    for run_id in run_ids:
+        async with asyncio.timeout(timeout):
+            vectors = await query.vectors([run_id], names=names or None, cls=(SeriesClass.METRIC,))
+        yield await asyncio.to_thread(_point_table, vectors)
+
+
+def _point_table(vectors: Vectors) -> pa.Table:
+    table = vectors.to_arrow().select(_POINTS)
+    for place in (0, 1):  # dictionaries differ from run to run
+        table = table.set_column(place, _POINTS[place], table.column(place).cast(pa.string()))
+    return table
+
+
+def one_value(table: pa.Table) -> pa.Table:
+    """Points with one column for the value: as text, unless all are floats, so that ints keep their digits."""
+    if not len(table.column("text").drop_null()) and not len(table.column("int_value").drop_null()):
+        return table.drop_columns(["int_value", "text"])
+    value = pc.coalesce(
+        table.column("text"),
+        table.column("int_value").cast(pa.string()),
+        table.column("value").cast(pa.string()),
+    )
+    return table.select(_POINTS[:4]).append_column("value", value)
+
+
+# --- formats ---------------------------------------------------------------------------------------------------------
+
+
+async def encode(tables: AsyncIterator[pa.Table], format: str) -> AsyncIterator[bytes]:
+    """The tables, all of one schema, as one file.
+
+    Args:
+        format: one of `FORMATS`.
+    """
+    encoder = _CsvEncoder() if format == "csv" else _ParquetEncoder()
+    async for table in tables:
+        yield await asyncio.to_thread(encoder.add, table)
+    yield await asyncio.to_thread(encoder.finish)
+
+
+class _ParquetEncoder:
+    def __init__(self) -> None:
+        self._sink = _Pieces()
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, table: pa.Table) -> bytes:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._sink, table.schema, compression="zstd")
+        self._writer.write_table(table)
+        return self._sink.take()
+
+    def finish(self) -> bytes:
+        if self._writer is not None:
+            self._writer.close()
+        return self._sink.take()
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is written from front to end, and handed on in pieces."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._held.append(bytes(data))
+        self._size += len(self._held[-1])
+        return len(self._held[-1])
+
+    def tell(self) -> int:
+        return self._size
+
+    def take(self) -> bytes:
+        pieces, self._held = self._held, []
+        return b"".join(pieces)
+
+
+class _CsvEncoder:
+    """RFC 4180. Times are ISO 8601 with Z, maps JSON, a missing value is empty; NaN and infinities are nan, inf and -inf."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def add(self, table: pa.Table) -> bytes:
+        shown = pa.table([_shown(column) for column in table.columns], names=table.column_names)
+        out = io.BytesIO()
+        options = pa_csv.WriteOptions(include_header=not self._begun, quoting_style="needed")
+        pa_csv.write_csv(shown, out, options)
+        self._begun = True
+        return out.getvalue()
+
+    def finish(self) -> bytes:
+        return b""
+
+
+def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as texts and numbers."""
+    if pa.types.is_timestamp(column.type):
+        return pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ")
+    if pa.types.is_map(column.type):
+        texts = [
+            None if entries is None else json.dumps(dict(entries), ensure_ascii=False)
+            for entries in column.to_pylist()
+        ]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    return column

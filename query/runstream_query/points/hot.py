@@ -1,0 +1,274 @@
+"""The hot tier read: chunks of points in Postgres, of which one series is fetched by substrings."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from runstream_schemas.arrow import ROW_BITS
+from runstream_schemas.errors import CorruptEvent, QueryError
+from runstream_schemas.payload_reading import (
+    PREFIX_BYTES,
+    BlockPoints,
+    Index,
+    decode_block,
+    decode_order,
+    index_size,
+    read_index,
+)
+from runstream_schemas.points import first_places
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+
+from .. import queries
+from ..runs.runs import Connection
+from .vectors import Segment, join, merge_by_time
+
+WHOLE_BYTES = 16 << 10
+"""Chunks up to this size are fetched whole: a second round trip costs more than the bytes."""
+
+PORTION_BYTES = 1 << 20
+"""Bytes fetched, and decoded, at a time."""
+
+Pieces = list[tuple[int, bytes]]  # (offset, bytes), ascending
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A row of the hot tier, with the parts of its payload that were fetched."""
+
+    run_key: int
+    source_key: int
+    ordinal: int
+    first: int
+    size: int
+    pieces: Pieces
+    index: Index | None = None
+    missing: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes) still to fetch
+    wanted: list[int] = field(default_factory=list)  # places of the wanted series in the index
+    blocks: list[int] = field(default_factory=list)  # those that hold them
+    in_pieces: bool = False  # what is wanted lies in another order than it was logged
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """Its primary key: run, source, first slot."""
+        return self.run_key, self.source_key, self.first
+
+    def plan(self, names: Collection[str] | None) -> bool:
+        """Work out which bytes are still needed for the wanted series; False: first of all the rest of the header.
+
+        Raises:
+            QueryError: the payload is damaged.
+        """
+        head = self.pieces[0][1]
+        try:
+            need = index_size(head)
+            if need > len(head):
+                self.missing = [(len(head), need - len(head))]  # a very wide batch; plan again with those
+                return False
+            self.index = read_index(head)
+            if self.index.size != self.size:
+                raise CorruptEvent(f"it has {self.size} bytes, its header says {self.index.size}")
+        except CorruptEvent as error:
+            raise self.damaged(error) from None
+        self.missing = [
+            (max(at, len(head)), at + size - max(at, len(head)))
+            for at, size in self._wanted_parts(names)
+            if at + size > len(head)
+        ]
+        return True
+
+    def extend(self, at: int, data: bytes) -> None:
+        """Add fetched bytes; those that continue the first piece are joined to it."""
+        start, first = self.pieces[0]
+        if at == start + len(first):
+            self.pieces[0] = (start, first + data)
+        else:
+            self.pieces.append((at, data))
+
+    def damaged(self, error: CorruptEvent) -> QueryError:
+        return QueryError(
+            f"chunk (run {self.run_key}, source {self.source_key}, slot {self.first}) of the hot tier is damaged: {error}; "
+            "restore the database, or delete that row of `chunks` to lose these points"
+        )
+
+    def _wanted_parts(self, names: Collection[str] | None) -> list[tuple[int, int]]:
+        """(offset, bytes) of the sections to decode, neighbours joined; notes the series and blocks among them."""
+        index = self.index
+        assert index is not None
+        self.wanted = [i for i, (key, _) in enumerate(index.series) if names is None or key.name in names]
+        ends = [first + n for first, n, _, _ in index.blocks]
+        self.blocks = sorted({bisect_right(ends, i) for i in self.wanted})
+        parts = [index.blocks[number][2:] for number in self.blocks]
+        self.in_pieces = self._in_pieces()
+        if self.in_pieces:
+            parts.append(index.order_at)
+        joined: list[tuple[int, int]] = []
+        for at, size in parts:
+            if joined and sum(joined[-1]) == at:
+                joined[-1] = (joined[-1][0], joined[-1][1] + size)
+            else:
+                joined.append((at, size))
+        return joined
+
+    def _in_pieces(self) -> bool:
+        """Series lie by kind: is one of those that are wanted, or are the columns of tables, of several?"""
+        assert self.index is not None
+        wanted = [self.index.series[i] for i in self.wanted]
+        kinds = {kind for key, kind in wanted if key.cls == SeriesClass.TABLE}
+        return len(kinds) > 1 or len({key for key, _ in wanted}) < len(wanted)
+
+    def _bytes(self, at: int, size: int) -> memoryview:
+        for start, data in self.pieces:
+            if start <= at and at + size <= start + len(data):
+                return memoryview(data)[at - start : at - start + size]
+        raise self.damaged(CorruptEvent(f"{size} bytes at {at} lie outside of its {self.size}"))
+
+    def decode(self) -> dict[SeriesKey, Segment]:
+        """The series of this chunk that were wanted when it was planned.
+
+        Raises:
+            QueryError: the payload is damaged.
+        """
+        index = self.index
+        assert index is not None
+        found: dict[SeriesKey, list[tuple[int, Segment]]] = {}
+        try:
+            for number in self.blocks:
+                first, n, at, size = index.blocks[number]
+                block = decode_block(index, number, self._bytes(at, size))
+                ends = np.cumsum(index.counts[first : first + n]).tolist()
+                for i in self.wanted[bisect_left(self.wanted, first) : bisect_left(self.wanted, first + n)]:
+                    count, end = int(index.counts[i]), ends[i - first]
+                    key, kind = index.series[i]
+                    if count:
+                        segment = self._segment(key, kind, block, end - count, end)
+                        found.setdefault(key, []).append((i, segment))
+            if not self.in_pieces:
+                return {key: parts[0][1] for key, parts in found.items()}
+            order, _ = decode_order(index, self._bytes(*index.order_at))
+        except CorruptEvent as error:
+            raise self.damaged(error) from None
+        result = {}
+        at_first = first_places(order, len(index.series))
+        for key, parts in sorted(found.items(), key=lambda item: min(at_first[i] for i, _ in item[1])):
+            whole = join([segment for _, segment in parts])
+            places = np.concatenate([np.flatnonzero(order == i) for i, _ in parts])
+            result[key] = whole.take(np.argsort(places, kind="stable")) if len(parts) > 1 else whole
+        return result
+
+    def _segment(self, key: SeriesKey, kind: Kind, block: BlockPoints, start: int, end: int) -> Segment:
+        steps = block.steps[start:end]
+        if key.cls == SeriesClass.TABLE:
+            steps = steps + (self.ordinal << ROW_BITS)
+        if kind == Kind.TEXT:
+            values, texts = np.arange(end - start, dtype=np.uint64), block.texts[start:end]
+        else:
+            values, texts = block.values[start:end], []
+        return Segment(kind, steps, block.times[start:end], values, texts)
+
+
+async def fetch_chunks(
+    connection: Connection, run_keys: Sequence[int], names: Collection[str] | None = None
+) -> AsyncIterator[list[Chunk]]:
+    """Fetch the hot chunks of runs, as far as needed for series called `names` (None: all). Call it in a snapshot.
+
+    They come in lists of some megabytes, so that one can be decoded while the database looks up the next; in no order.
+
+    Raises:
+        QueryError: a payload is damaged.
+    """
+    whole = 1 << 30 if names is None else WHOLE_BYTES
+    rows = await connection.fetch(queries.HOT_CHUNKS, list(run_keys), whole, PREFIX_BYTES)
+    async for part in _fetch(connection, rows, names):
+        yield part
+
+
+async def fetch_tails(
+    connection: Connection, since: Sequence[tuple[int, int, int]], names: Collection[str]
+) -> AsyncIterator[list[Chunk]]:
+    """The same for the chunks of sources from a slot on: (run, source, first slot)."""
+    columns = [list(column) for column in zip(*since, strict=True)] or [[], [], []]
+    rows = await connection.fetch(queries.HOT_TAILS, *columns, WHOLE_BYTES, PREFIX_BYTES)
+    async for part in _fetch(connection, rows, names):
+        yield part
+
+
+async def _fetch(
+    connection: Connection, rows: Sequence[Any], names: Collection[str] | None
+) -> AsyncIterator[list[Chunk]]:
+    waiting: list[Chunk] = []
+    complete: list[Chunk] = []
+    for row in rows:
+        chunk = Chunk(
+            row["run_key"], row["source_key"], row["ordinal"], row["first"], row["size"], [(0, row["head"])]
+        )
+        chunk.plan(names)
+        (waiting if chunk.missing else complete).append(chunk)
+    for part in _portions(complete):
+        yield part
+    while waiting:
+        unplanned: list[Chunk] = []
+        for part in _portions(waiting):
+            await _fetch_missing(connection, part)
+            for chunk in part:
+                if chunk.index is None:  # its header was longer than the first bytes; now it is whole
+                    if not chunk.plan(names):
+                        raise chunk.damaged(CorruptEvent(f"its header is longer than its {chunk.size} bytes"))
+                    unplanned += [chunk] if chunk.missing else []
+            if done := [chunk for chunk in part if not chunk.missing]:
+                yield done
+        waiting = unplanned
+
+
+async def _fetch_missing(connection: Connection, chunks: Sequence[Chunk]) -> None:
+    wanted = [(chunk, at, size) for chunk in chunks for at, size in chunk.missing]
+    data = await connection.fetch(
+        queries.CHUNK_PARTS,
+        list(range(len(wanted))),
+        [chunk.run_key for chunk, _, _ in wanted],
+        [chunk.source_key for chunk, _, _ in wanted],
+        [chunk.first for chunk, _, _ in wanted],
+        [at + 1 for _, at, _ in wanted],
+        [size for _, _, size in wanted],
+    )
+    for chunk in chunks:
+        chunk.missing = []
+    for row in sorted(data, key=lambda row: int(row["place"])):  # ascending offsets within each chunk
+        chunk, at, _ = wanted[row["place"]]
+        chunk.extend(at, row["data"])
+
+
+def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+    """Lists of chunks that hold, or lack, about `PORTION_BYTES`."""
+    portion: list[Chunk] = []
+    held = 0
+    for chunk in chunks:
+        portion.append(chunk)
+        held += sum(size for _, size in chunk.missing) if chunk.missing else chunk.size
+        if held >= PORTION_BYTES:
+            yield portion
+            portion, held = [], 0
+    if portion:
+        yield portion
+
+
+def merge_sources(
+    decoded: Sequence[tuple[Chunk, dict[SeriesKey, Segment]]],
+) -> dict[int, dict[SeriesKey, Segment]]:
+    """Points by run key and series: a writer's chunks one after the other, several writers' merged by time.
+
+    Args:
+        decoded: chunks with what they hold, in any order.
+    """
+    by_source: dict[tuple[int, SeriesKey], dict[int, list[Segment]]] = {}
+    for chunk, segments in sorted(decoded, key=lambda item: item[0].position):
+        for key, segment in segments.items():
+            by_source.setdefault((chunk.run_key, key), {}).setdefault(chunk.source_key, []).append(segment)
+    result: dict[int, dict[SeriesKey, Segment]] = {}
+    for (run_key, key), sources in by_source.items():
+        result.setdefault(run_key, {})[key] = merge_by_time([join(segments) for segments in sources.values()])
+    return result

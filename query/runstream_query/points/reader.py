@@ -1,0 +1,177 @@
+"""The query layer's front: vectors, tables and downsampled series of runs, whichever tier they lie in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import numpy as np
+from numpy.typing import NDArray
+
+from runstream_schemas.errors import QueryError
+from runstream_schemas.series import SeriesClass
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import Store
+
+from .. import queries
+from ..charts.downsample import Downsampled, downsample
+from ..charts.metric_axis import values_by_step
+from ..runs.runs import Connection
+from .parquet import METRICS, TABLES, ParquetFiles
+from .tables import NamedTable, build_table
+from .tiers import read_points, take_snapshot
+from .vectors import Series, Vectors, assemble
+
+_TABLE = (int(SeriesClass.TABLE),)
+
+
+@dataclass(slots=True)
+class Chart:
+    """A series at the width of a screen.
+
+    Attributes:
+        steps, times, values: the points to draw, in order of step.
+        bucket: steps a bucket spans; see `downsample.Downsampled`.
+        points: how many points the range has in all.
+        x: another metric's value by each of these points' steps, where one was asked for.
+    """
+
+    steps: NDArray[np.int64]
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+    bucket: int
+    points: int
+    x: NDArray[np.float64] | None = None
+
+
+class Query:
+    """Reads runs' points. Holds the footers of Parquet files; make one per process.
+
+    Args:
+        pool: connections to Postgres.
+        store: where the Parquet files lie.
+        settings: `query_timeout` bounds every statement.
+    """
+
+    def __init__(self, pool: asyncpg.Pool[Any], store: Store, settings: Settings) -> None:
+        self.pool = pool
+        self.store = store
+        self.settings = settings
+        self.files = ParquetFiles(store)
+
+    async def vectors(
+        self,
+        run_ids: Sequence[str],
+        *,
+        names: Collection[str] | None = None,
+        cls: Collection[int] | None = None,
+        look: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> Vectors:
+        """Series of runs, runs in the order given, series in the order first logged; unknown runs have none.
+
+        Args:
+            run_ids: which runs.
+            names: only series (or tables) of these names.
+            cls: only these classes of series, see `SeriesClass`; None: all.
+            look: called with the connection on which the snapshot is taken, to see more of the same moment.
+
+        Raises:
+            StoreError: a Parquet file is missing or damaged.
+        """
+
+        async def find(connection: Connection) -> dict[int, str]:
+            if look is not None:
+                await look(connection)
+            return {
+                row["key"]: row["run_id"] for row in await connection.fetch(queries.RUN_KEYS, list(run_ids))
+            }
+
+        layouts = (
+            (TABLES,)
+            if cls is not None and set(cls) == {SeriesClass.TABLE}
+            else ((METRICS, TABLES) if cls is None or SeriesClass.TABLE in cls else (METRICS,))
+        )
+        wanted = None if names is None else frozenset(names)
+        snapshot = await take_snapshot(self.pool, find, names=wanted, layouts=layouts)
+        parts = await read_points(snapshot, self.files, names=wanted, cls=cls)
+        return await asyncio.to_thread(assemble, run_ids, parts)
+
+    async def vectors_of_name(self, name: str, *, cls: int = SeriesClass.METRIC) -> Vectors:
+        """One metric over every run that has it, in order of the runs' creation.
+
+        Raises:
+            StoreError: a Parquet file is missing or damaged.
+        """
+
+        async def find(connection: Connection) -> dict[int, str]:
+            rows = await connection.fetch(queries.RUNS_OF_NAME, name, cls)
+            return {row["key"]: row["run_id"] for row in sorted(rows, key=lambda row: int(row["key"]))}
+
+        wanted = frozenset([name])
+        layouts = (TABLES,) if cls == SeriesClass.TABLE else (METRICS,)
+        snapshot = await take_snapshot(self.pool, find, names=wanted, layouts=layouts)
+        parts = await read_points(snapshot, self.files, names=wanted, cls=(cls,))
+        return await asyncio.to_thread(assemble, snapshot.runs.values(), parts)
+
+    async def series(self, run_id: str, name: str, *, cls: int = SeriesClass.METRIC) -> Series | None:
+        """One series of one run; None: the run is unknown, or has no such series.
+
+        Raises:
+            StoreError: a Parquet file is missing or damaged.
+        """
+        found = await self.vectors([run_id], names=(name,), cls=(cls,))
+        return found.series[0] if found.series else None
+
+    async def tables(self, run_id: str, name: str | None = None) -> dict[str, NamedTable]:
+        """The tables of a run by name, or just the one called `name`.
+
+        Raises:
+            StoreError: a Parquet file is missing or damaged.
+        """
+        cells = await self.vectors([run_id], names=None if name is None else (name,), cls=_TABLE)
+        columns: dict[str, list[Series]] = {}
+        for series in cells:
+            columns.setdefault(series.name, []).append(series)
+        return {table: build_table(run_id, table, parts) for table, parts in columns.items()}
+
+    async def chart(
+        self,
+        run_id: str,
+        name: str,
+        width: int,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        over: str | None = None,
+    ) -> Chart | None:
+        """A metric downsampled to `width` buckets; None: there is no such series.
+
+        Args:
+            start, stop: first and last step wanted; None: the series' own.
+            over: another metric of the run, whose values become `Chart.x`.
+
+        Raises:
+            QueryError: a width or range that makes no sense.
+            StoreError: a Parquet file is missing or damaged.
+        """
+        found = await self.vectors([run_id], names={name, over or name}, cls=(SeriesClass.METRIC,))
+        series = found.get(name)
+        if series is None:
+            return None
+        values = series.floats()
+        try:
+            chosen: Downsampled = downsample(series.steps, values, width, start=start, stop=stop)
+        except ValueError as error:
+            raise QueryError(str(error)) from None
+        index = chosen.index
+        x = None
+        if over is not None:
+            other = found.get(over)
+            steps, numbers = (
+                (series.steps[:0], values[:0]) if other is None else (other.steps, other.floats())
+            )
+            x = values_by_step(steps, numbers, series.steps[index])
+        return Chart(series.steps[index], series.times[index], values[index], chosen.bucket, chosen.points, x)

@@ -1,0 +1,1 @@
+"""Runs, experiments and what is registered: lists, search, edits, deletion."""

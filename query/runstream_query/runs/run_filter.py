@@ -1,0 +1,414 @@
+"""Which runs a list has and in which order, and the statements that find a page of them.
+
+Pages are cut by the last run's value and key, not by counting rows, so a page costs the same wherever it lies and runs that
+are created meanwhile shift nothing. A run without the ordering value comes last, whatever the direction; so a list is two
+lists, the runs with a value and those without, and each can follow an index.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from runstream_schemas.errors import QueryError
+
+from .. import queries
+
+STATS = ("first", "last", "min", "max", "mean", "count")
+"""Statistics of a metric that filters and orders know."""
+
+_RANKED = ("last", "min", "max", "mean")
+"""Those with an index (columns of `settled_metrics`)."""
+
+_COLUMNS = {
+    "start_time": ("r.start_time", "timestamptz"),
+    "end_time": ("r.end_time", "timestamptz"),
+    "created": ("r.created_at", "timestamptz"),
+    "number": ("r.number", "int8"),
+    "status": ("r.status", "text"),
+    "name": ("r.name", "text"),
+    "display_name": ("r.display_name", "text"),
+    "type": ("r.type", "text"),
+    "target": ("r.target", "text"),
+    "run_id": ("r.run_id", "text"),
+    "experiment": ("e.name", "text"),
+    "duration": ("extract(epoch from r.end_time - r.start_time)::float8", "float8"),
+}
+_OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "==": "=", "!=": "<>"}
+
+
+class _Unset:
+    """Stands for "has the key, whatever its value"."""
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY = _Unset()
+KeyFilter = tuple[str, "str | _Unset | None"]
+"""A tag or property to have: (key, value), (key, None) for one without a value, (key, ANY) for any value."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFilter:
+    """A comparison with a statistic of a metric, e.g. `MetricFilter("loss", "min", "<", 0.1)`. NaN compares as missing."""
+
+    name: str
+    stat: str
+    operator: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """A comparison with a tag, property or parameter: as a number, e.g. `LabelFilter("tag", "lr", "<", 0.1)`, as a text, or
+    `ANY`: to have it, whatever the operator. A run without it does not pass."""
+
+    kind: str
+    key: str
+    operator: str
+    value: float | str | _Unset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; everything given must hold.
+
+    Attributes:
+        parent: run id of the parent; `"none"`: only runs without one.
+        ancestor: run id of a run whose descendants, at any depth, are wanted.
+        started_from, started_to: `start_time` in [from, to).
+        archived: False: neither the run nor its experiment, unless `experiment` names it; True: only those; None: both.
+        words: each occurs in the name, id, experiment, description or the value of a tag, in any case.
+        longer, shorter: seconds between start and end, or until now for a run that has not ended.
+        without: none of these may hold.
+    """
+
+    workspace: str | None = None
+    experiment: str | None = None
+    run_ids: Sequence[str] | None = None
+    status: Sequence[str] = ()
+    type: str | None = None
+    target: str | None = None
+    tags: Sequence[KeyFilter] = ()
+    properties: Sequence[KeyFilter] = ()
+    parent: str | None = None
+    ancestor: str | None = None
+    started_from: datetime | None = None
+    started_to: datetime | None = None
+    archived: bool | None = False
+    metrics: Sequence[MetricFilter] = ()
+    words: Sequence[str] = ()
+    labels: Sequence[LabelFilter] = ()
+    longer: float | None = None
+    shorter: float | None = None
+    without: Sequence[RunFilter] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Order of a list: by a column of the runs, a statistic of a metric, or a tag, property or parameter (numbers by their
+    value, before texts); runs without the value come last.
+
+    `created` never changes, so paging by it sees every run exactly once whatever happens meanwhile.
+    """
+
+    column: str = "start_time"
+    metric: str | None = None
+    stat: str = "last"
+    descending: bool = True
+    label: tuple[str, str] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Order:
+        """Read `start_time`, `-start_time`, `metric:NAME:min`, `-metric:NAME:last` or `tag:KEY`; a minus is descending.
+
+        Raises:
+            QueryError: no such column or statistic.
+        """
+        descending = text.startswith("-")
+        body = text[1:] if descending else text
+        if body.startswith("metric:"):
+            name, _, stat = body[len("metric:") :].rpartition(":")
+            if not name or stat not in STATS:
+                raise QueryError(f"order={text!r}: expected metric:NAME:STAT with one of {', '.join(STATS)}")
+            return cls(metric=name, stat=stat, descending=descending)
+        kind, _, key = body.partition(":")
+        if kind in queries.LABELS and key:
+            return cls(label=(kind, key), descending=descending)
+        if body not in _COLUMNS:
+            raise QueryError(
+                f"order={text!r}: no such column; use one of {', '.join(_COLUMNS)}, metric:NAME:STAT, "
+                f"or one of {', '.join(queries.LABELS)} with :KEY"
+            )
+        return cls(column=body, descending=descending)
+
+    @property
+    def sql_type(self) -> str:
+        """Postgres' type of what is ordered by."""
+        if self.label is not None:
+            return "text"
+        return "float8" if self.metric is not None else _COLUMNS[self.column][1]
+
+    def __str__(self) -> str:
+        body = self.column if self.metric is None else f"metric:{self.metric}:{self.stat}"
+        if self.label is not None:
+            body = ":".join(self.label)
+        return ("-" if self.descending else "") + body
+
+
+# --- statements ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Statement:
+    """A statement under construction: its conditions and arguments."""
+
+    arguments: list[Any] = field(default_factory=list)
+    joins: list[str] = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
+
+    def bind(self, value: Any, kind: str) -> str:
+        self.arguments.append(value)
+        return f"${len(self.arguments)}::{kind}"
+
+
+def page_sql(
+    wanted: RunFilter, order: Order, with_value: bool, position: tuple[Any, int] | None, limit: int
+) -> tuple[str, list[Any]]:
+    """The statement of a page and its arguments.
+
+    Args:
+        with_value: of the list of runs with a value to order by, or of that of runs without one.
+        position: value and key of the last run of the page before.
+
+    Raises:
+        QueryError: a filter or order that makes no sense.
+    """
+    statement = Statement()
+    add_conditions(statement, wanted)
+    if with_value and order.metric is not None and order.stat in _RANKED and not _is_selective(wanted):
+        return _ranked_sql(statement, order, position, limit)
+    direction, beyond = ("desc nulls last", "<") if order.descending else ("asc", ">")
+    if order.label is not None:
+        name, key = order.label
+        label = queries.LABELS[name].format(key=statement.bind(key, "text"))
+        statement.joins.append(f'cross join lateral (select {label} collate "C" as value) l')
+        value = "l.value"
+    elif order.metric is None:
+        value, _ = _COLUMNS[order.column]
+    else:
+        value = _statistic("o", order.stat)
+        metric = queries.METRIC_ID.format(name=statement.bind(order.metric, "text"))
+        statement.joins.append(
+            f"{'' if with_value else 'left '}join summaries o on o.run_key = r.key and o.series_id = {metric}"
+        )
+    if with_value:
+        # Texts that are numbers come in the order of these, before the others.
+        by_number = queries.NUMBER if order.label is not None else "{text}"
+        ranks = [by_number.format(text=value), *([value] if order.label is not None else [])]
+        statement.where.append(f"{value} is not null")
+        if position is not None:
+            last, row = statement.bind(position[0], order.sql_type), statement.bind(position[1], "int8")
+            bounds = [by_number.format(text=last), *([last] if order.label is not None else [])]
+            statement.where.append(f"({', '.join(ranks)}, r.key) {beyond} ({', '.join(bounds)}, {row})")
+        by = ", ".join(f"{rank} {direction}" for rank in [*ranks, "r.key"])
+    else:
+        statement.where.append(f"{value} is null")
+        if position is not None:
+            statement.where.append(f"r.key {beyond} {statement.bind(position[1], 'int8')}")
+        by = f"r.key {direction}"
+    text = queries.RUN_PAGE.format(
+        value=value,
+        joins=" ".join(statement.joins),
+        where=" and ".join(statement.where),
+        order=by,
+        limit=statement.bind(limit, "int8"),
+    )
+    return text, statement.arguments
+
+
+def _ranked_sql(
+    statement: Statement, order: Order, position: tuple[Any, int] | None, limit: int
+) -> tuple[str, list[Any]]:
+    """A page in the order of a metric's statistic that has an index."""
+    value = _statistic("o", order.stat)
+    ranked = moving = ""
+    if position is not None:
+        last, key = statement.bind(position[0], "float8"), statement.bind(position[1], "int8")
+        beyond = "<" if order.descending else ">"
+        ranked = f"and (o.{order.stat}, o.run_key) {beyond} ({last}, {key})"
+        moving = f"and ({value}, o.run_key) {beyond} ({last}, {key})"
+    text = queries.RANKED_PAGE.format(
+        metric=queries.METRIC_ID.format(name=statement.bind(order.metric, "text")),
+        stat=order.stat,
+        value=value,
+        where=" and ".join(statement.where or ["true"]),
+        beyond_ranked=ranked,
+        beyond_moving=moving,
+        direction="desc" if order.descending else "asc",
+        limit=statement.bind(limit, "int8"),
+    )
+    return text, statement.arguments
+
+
+def _is_selective(wanted: RunFilter) -> bool:
+    """Whether few runs may pass: then those are found first, and the metric looked up for each."""
+    return wanted.run_ids is not None or any(
+        (
+            wanted.parent not in (None, "none"),
+            wanted.ancestor,
+            wanted.tags,
+            wanted.properties,
+            wanted.words,
+            wanted.labels,
+        )
+    )
+
+
+def _statistic(alias: str, stat: str) -> str:
+    if stat not in STATS:
+        raise QueryError(f"{stat!r} is no statistic of a metric; use one of {', '.join(STATS)}")
+    if stat == "mean":
+        return f"nullif({alias}.sum / nullif({alias}.finite, 0), 'NaN')"
+    if stat == "count":
+        return f"{alias}.count::float8"
+    # Postgres sorts NaN above every number; for us a run without a number has no value to sort by.
+    return f"nullif({alias}.{stat}, 'NaN')"
+
+
+def add_conditions(statement: Statement, wanted: RunFilter) -> None:
+    """Add what a filter says.
+
+    Raises:
+        QueryError: a comparison or statistic there is not.
+    """
+    where, bind = statement.where, statement.bind
+    if wanted.workspace is not None:
+        where.append(f"e.workspace = {bind(wanted.workspace, 'text')}")
+    if wanted.experiment is not None:
+        # By id, not by name: so the index on (experiment, start) is followed.
+        where.append(
+            "r.experiment_id in (select id from experiments where "
+            f"name = {bind(wanted.experiment, 'text')}"
+            + (f" and workspace = {bind(wanted.workspace, 'text')})" if wanted.workspace is not None else ")")
+        )
+    if wanted.run_ids is not None:
+        where.append(f"r.run_id = any({bind(list(wanted.run_ids), 'text[]')})")
+    if len(wanted.status) == 1:
+        where.append(f"r.status = {bind(wanted.status[0], 'text')}")
+    elif wanted.status:
+        where.append(f"r.status = any({bind(list(wanted.status), 'text[]')})")
+    if wanted.type is not None:
+        kind = bind(wanted.type, "text")
+        where.append(
+            f"(r.type = {kind} or exists (select from properties s where s.run_key = r.key "
+            f"and s.key = 'azureml.runsource' and s.value = {kind}))"
+        )
+    if wanted.target is not None:
+        where.append(f"r.target = {bind(wanted.target, 'text')}")
+    if wanted.parent == "none":
+        where.append("r.parent_run_id is null")
+    elif wanted.parent is not None:
+        where.append(f"r.parent_run_id = {bind(wanted.parent, 'text')}")
+    if wanted.ancestor is not None:
+        where.append(queries.IS_DESCENDANT.format(ancestor=bind(wanted.ancestor, "text")))
+    if wanted.started_from is not None:
+        where.append(f"r.start_time >= {bind(wanted.started_from, 'timestamptz')}")
+    if wanted.started_to is not None:
+        where.append(f"r.start_time < {bind(wanted.started_to, 'timestamptz')}")
+    if wanted.archived is not None:
+        # Who names an archived experiment means it.
+        where.append(
+            "r.archived_at is null" + ("" if wanted.experiment else " and e.archived_at is null")
+            if not wanted.archived
+            else "(r.archived_at is not null or e.archived_at is not null)"
+        )
+    for table, alive, pairs in (
+        ("tags", " and not k.removed", wanted.tags),
+        ("properties", "", wanted.properties),
+    ):
+        for key, value in pairs:
+            match = f"k.key = {bind(key, 'text')}{alive}"
+            if value is None:
+                match += " and k.value is null"
+            elif isinstance(value, str):
+                text = bind(value, "text")
+                match += f" and k.value = {text} and left(k.value, 200) = left({text}, 200)"  # the second is what is indexed
+            where.append(f"exists (select from {table} k where k.run_key = r.key and {match})")
+    for word in wanted.words:
+        where.append(queries.HOLDS_WORD.format(word=bind(word, "text")))
+    for metric in wanted.metrics:
+        operator = _OPERATORS.get(metric.operator)
+        if operator is None:
+            raise QueryError(f"{metric.operator!r} is no comparison; use one of {' '.join(_OPERATORS)}")
+        name = bind(metric.name, "text")
+        where.append(
+            "exists (select from summaries m where m.run_key = r.key "
+            f"and m.series_id = {queries.METRIC_ID.format(name=name)}"
+            f" and {_statistic('m', metric.stat)} {operator} {bind(float(metric.value), 'float8')})"
+        )
+    for label in wanted.labels:
+        held = queries.LABELS[label.kind].format(key=bind(label.key, "text"))
+        operator = _OPERATORS.get(label.operator, "=")
+        if isinstance(label.value, _Unset):
+            where.append(f"{held} is not null")
+        elif isinstance(label.value, str):
+            where.append(f"{held} {operator} {bind(label.value, 'text')}")
+        else:
+            number = f"nullif({queries.NUMBER.format(text='held.value')}, 'NaN')"
+            where.append(
+                f"exists (select from (select {held} as value) held "
+                f"where {number} {operator} {bind(label.value, 'float8')})"
+            )
+    seconds = "extract(epoch from coalesce(r.end_time, now()) - r.start_time)"
+    if wanted.longer is not None:
+        where.append(f"{seconds} > {bind(wanted.longer, 'float8')}")
+    if wanted.shorter is not None:
+        where.append(f"{seconds} < {bind(wanted.shorter, 'float8')}")
+    for unwanted in wanted.without:
+        inner = Statement(statement.arguments)
+        add_conditions(inner, unwanted)
+        where.append(f"({' and '.join(inner.where or ['true'])}) is not true")
+
+
+# --- cursors ---------------------------------------------------------------------------------------------------------
+
+
+def write_cursor(order: Order, value: Any, key: int) -> str:
+    """Where a page ended, for whoever asks for the next one."""
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    elif isinstance(value, float) and not math.isfinite(value):
+        value = repr(value)
+    data = json.dumps([str(order), value, key], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def read_cursor(text: str, order: Order) -> tuple[Any, int]:
+    """Value and key of the run a page ended with.
+
+    Raises:
+        QueryError: no cursor, or one of another order.
+    """
+    try:
+        made_for, value, key = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if made_for == str(order):
+            if value is not None:
+                read = {"timestamptz": datetime.fromisoformat, "float8": float, "int8": int, "text": str}[
+                    order.sql_type
+                ]
+                value = read(value)  # type: ignore[operator]
+            return value, int(key)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise QueryError(
+            f"after={text!r:.80} is no cursor; pass `next` of the page before, unchanged"
+        ) from None
+    raise QueryError(
+        f"the cursor belongs to order={made_for!r}, not {str(order)!r}; start again without `after`"
+    )

@@ -1,0 +1,326 @@
+"""Lists of runs: their records, pages, counts and summaries, all from Postgres. A run list never touches history."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from runstream_schemas.errors import QueryError
+from runstream_schemas.series import Kind, SeriesClass
+
+from .. import queries
+from .run_filter import Order, RunFilter, Statement, add_conditions, page_sql, read_cursor, write_cursor
+
+if TYPE_CHECKING:
+    import asyncpg
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
+"""What statements run on."""
+
+MAX_LIMIT = 1000
+"""Most runs of one page."""
+
+_OPTION = re.compile(r"--?[A-Za-z_]")
+_ARGUMENT = re.compile(r"--?([A-Za-z_][^=]*)(?:=(.*))?", re.DOTALL)
+
+
+@dataclass(slots=True)
+class Run:
+    """A run as stored; times in UTC, None where not set."""
+
+    key: int
+    run_id: str
+    number: int | None
+    experiment: str | None
+    workspace: str | None
+    parent_run_id: str | None
+    root_run_id: str | None
+    name: str | None
+    display_name: str | None
+    description: str | None
+    type: str | None
+    target: str | None
+    status: str
+    created: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+    last_seen: datetime | None
+    archived: datetime | None
+    error: dict[str, Any] | None
+    warnings: list[Any]
+    details: dict[str, Any]
+    tags: dict[str, str | None]
+    properties: dict[str, str | None]
+    dropped: int
+    gaps: int
+    settled: bool
+    summaries: dict[str, Summary] | None = None
+
+    def parameters(self) -> dict[str, str]:
+        """What a sweep gave the run, and the arguments of its script, as `queries.LABELS` has them."""
+        found: dict[str, str] = {}
+        definition = self.details.get("runDefinition")
+        given = definition.get("arguments") if isinstance(definition, dict) else None
+        words = [
+            one if isinstance(one, str) else json.dumps(one)
+            for one in (given if isinstance(given, list) else [])
+        ]
+        for word, following in zip(words, [*words[1:], None], strict=True):
+            if named := _ARGUMENT.fullmatch(word):
+                if named[2] is not None:
+                    value = named[2]
+                else:
+                    value = "yes" if following is None or _OPTION.match(following) else following
+                found.setdefault(named[1], value)
+        try:
+            sweep = json.loads(self.properties.get("sweep_parameters") or "null")
+        except (ValueError, RecursionError):
+            sweep = None
+        if isinstance(sweep, dict):
+            found |= {
+                key: value if isinstance(value, str) else json.dumps(value)
+                for key, value in sweep.items()
+                if value is not None
+            }
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """The run as the HTTP API shows it (snake_case, ISO 8601)."""
+        result: dict[str, Any] = {
+            "run_id": self.run_id,
+            "number": self.number,
+            "experiment": self.experiment,
+            "workspace": self.workspace,
+            "parent_run_id": self.parent_run_id,
+            "root_run_id": self.root_run_id,
+            "name": self.name,
+            "display_name": self.display_name,
+            "description": self.description,
+            "type": self.type,
+            "target": self.target,
+            "status": self.status,
+            "created_utc": iso(self.created),
+            "start_time_utc": iso(self.start_time),
+            "end_time_utc": iso(self.end_time),
+            "last_seen_utc": iso(self.last_seen),
+            "archived_utc": iso(self.archived),
+            "error": self.error,
+            "warnings": self.warnings,
+            "details": self.details,
+            "tags": self.tags,
+            "properties": self.properties,
+            "dropped": self.dropped,
+            "gaps": self.gaps,
+            "settled": self.settled,
+        }
+        if self.summaries is not None:
+            result["summaries"] = {name: summary.record() for name, summary in self.summaries.items()}
+        return result
+
+
+@dataclass(slots=True)
+class Summary:
+    """Statistics of one series of a run. `first`, `last`, `min`, `max`, `mean` are None for texts and where no value is
+    finite; `text` is the last text, cut to 256 characters."""
+
+    name: str
+    cls: int
+    column: str
+    kind: int
+    count: int
+    first: float | None
+    last: float | None
+    min: float | None
+    max: float | None
+    mean: float | None
+    last_step: int | None
+    last_time: int
+    text: str | None
+
+    @classmethod
+    def from_row(cls, row: Any) -> Summary:
+        """A row of `queries.SUMMARY_COLUMNS`. A page has thousands: unpacked by place, which takes half the time."""
+        _, name, cls_, column, kind, count, first, last, min_, max_, mean, step, time, text = row
+        if kind >= Kind.TEXT:
+            first = last = None
+        return cls(name, cls_, column, kind, count, first, last, min_, max_, mean, step, time, text)
+
+    def record(self) -> dict[str, Any]:
+        """The summary as the HTTP API shows it; JSON has no NaN and no infinity, so those are strings."""
+        numbers = {
+            name: _json_number(getattr(self, name)) for name in ("first", "last", "min", "max", "mean")
+        }
+        return {
+            "cls": self.cls,
+            "kind": self.kind,
+            "count": self.count,
+            **numbers,
+            "last_step": self.last_step,
+            "last_time": self.last_time,
+            "text": self.text,
+        }
+
+
+@dataclass(slots=True)
+class Page:
+    """Some runs, and where the next page starts (None: that was the last one)."""
+
+    runs: list[Run]
+    next: str | None
+
+
+async def list_runs(
+    connection: Connection,
+    wanted: RunFilter | None = None,
+    *,
+    order: Order | None = None,
+    limit: int = 50,
+    after: str | None = None,
+    summaries: bool = False,
+) -> Page:
+    """One page of the runs that pass `wanted`.
+
+    Args:
+        connection: a connection, in a transaction or not.
+        wanted: which runs; None: all that are not archived.
+        order: None: newest start first.
+        limit: most runs of the page, 1 to `MAX_LIMIT`.
+        after: `Page.next` of the page before.
+        summaries: also the summaries of each run's metrics.
+
+    Raises:
+        QueryError: a filter, order, limit or cursor that makes no sense.
+    """
+    wanted = wanted or RunFilter()
+    order = order or Order()
+    if not 1 <= limit <= MAX_LIMIT:
+        raise QueryError(f"limit={limit}: expected 1 to {MAX_LIMIT}")
+    position = read_cursor(after, order) if after else None
+    rows: list[Any] = []
+    for part in ("value", "null"):
+        if part == "value" and position is not None and position[0] is None:
+            continue
+        if part == "null" and str(order).lstrip("-") in ("created", "run_id", "status"):
+            continue  # never null
+        here = position if position is not None and (position[0] is None) == (part == "null") else None
+        text, arguments = page_sql(wanted, order, part == "value", here, limit + 1 - len(rows))
+        rows += await connection.fetch(text, *arguments)
+        if len(rows) > limit:
+            break
+    more = len(rows) > limit
+    rows = rows[:limit]
+    runs = await _load(connection, [row["key"] for row in rows])
+    if summaries:
+        await _attach_summaries(connection, runs)
+    return Page(runs, write_cursor(order, rows[-1]["value"], rows[-1]["key"]) if more else None)
+
+
+async def count_runs(connection: Connection, wanted: RunFilter | None = None) -> dict[str, int]:
+    """How many runs pass `wanted`, by status.
+
+    Raises:
+        QueryError: a filter that makes no sense.
+    """
+    statement = Statement()
+    add_conditions(statement, wanted or RunFilter())
+    rows = await connection.fetch(
+        queries.COUNT_RUNS.format(
+            joins=" ".join(statement.joins), where=" and ".join(statement.where or ["true"])
+        ),
+        *statement.arguments,
+    )
+    return {row["status"]: row["runs"] for row in rows}
+
+
+async def get_run(connection: Connection, run_id: str, *, summaries: bool = False) -> Run | None:
+    """One run, or None when there is no such run."""
+    key = await connection.fetchval(queries.RUN_KEY, run_id)
+    if key is None:
+        return None
+    runs = await _load(connection, [key])
+    if summaries:
+        await _attach_summaries(connection, runs)
+    return runs[0] if runs else None
+
+
+async def descendants(connection: Connection, run_id: str, *, type: str | None = None) -> list[str]:
+    """Run ids of all descendants of a run, newest start first, at any depth."""
+    return [row["run_id"] for row in await connection.fetch(queries.DESCENDANTS, run_id, type)]
+
+
+async def get_summaries(
+    connection: Connection, run_keys: Iterable[int], *, cls: int | None = SeriesClass.METRIC
+) -> dict[int, list[Summary]]:
+    """Summaries of the series of many runs in one query, by run key, in order first stored."""
+    result: dict[int, list[Summary]] = {}
+    for row in await connection.fetch(queries.SUMMARIES, list(run_keys), cls):
+        result.setdefault(row["run_key"], []).append(Summary.from_row(row))
+    return result
+
+
+async def _attach_summaries(connection: Connection, runs: list[Run]) -> None:
+    found = await get_summaries(connection, [run.key for run in runs])
+    for run in runs:
+        run.summaries = {summary.name: summary for summary in found.get(run.key, [])}
+
+
+async def _load(connection: Connection, keys: list[int]) -> list[Run]:
+    if not keys:
+        return []
+    rows = {row["key"]: row for row in await connection.fetch(queries.RUN_RECORDS, keys)}
+    return [_run(rows[key]) for key in keys if key in rows]
+
+
+def _run(row: Any) -> Run:
+    return Run(
+        key=row["key"],
+        run_id=row["run_id"],
+        number=row["number"],
+        experiment=row["experiment"],
+        workspace=row["workspace"],
+        parent_run_id=row["parent_run_id"],
+        root_run_id=row["root_run_id"],
+        name=row["name"],
+        display_name=row["display_name"],
+        description=row["description"],
+        type=row["type"],
+        target=row["target"],
+        status=row["status"],
+        created=row["created_at"],
+        start_time=row["start_time"],
+        end_time=row["end_time"],
+        last_seen=row["last_seen"],
+        archived=row["archived_at"],
+        error=from_json(row["error"]),
+        warnings=from_json(row["warnings"]) or [],
+        details=from_json(row["details"]) or {},
+        tags=from_json(row["tags"]) or {},
+        properties=from_json(row["properties"]) or {},
+        dropped=row["dropped"],
+        gaps=row["gaps"],
+        settled=row["settled_at"] is not None,
+    )
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def iso(time: datetime | None) -> str | None:
+    """ISO 8601 in UTC with `Z`, microseconds kept."""
+    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def from_json(value: Any) -> Any:
+    """A jsonb value: asyncpg gives it as text unless the connection has a codec."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _json_number(value: float | None) -> float | str | None:
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,171 @@
+"""The search box's language: words and comparisons, all of which must hold.
+
+ridge "two words"          in the name, id, experiment, description or a tag's value (any case)
+status:running,failed      one of these statuses (any case)
+experiment:NAME  type:NAME  target:NAME  parent:RUN_ID|none  run:ID,ID
+tag:key  tag:key=value     has the tag (with that value); property: the same
+tag:lr<=0.01               the tag is such a number; property: and param: (an argument of the script) likewise
+loss<0.1  val/loss.min<=2  comparison with a metric's last (default), min, max, mean, first or count
+"epoch time".max>5         a name with spaces in quotes
+since:7d  since:2026-01-31 started within that time, or since then; before: likewise
+longer:1h  shorter:90s     took longer or shorter than that, or takes so long already
+is:archived  is:any        archived runs only; archived ones too
+-status:failed  -ridge     a minus in front: what follows must not hold
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from runstream_schemas.errors import QueryError
+
+from ..queries import LABELS
+from .run_filter import ANY, STATS, LabelFilter, MetricFilter, RunFilter
+
+_PART = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*")+')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_COMPARISON = re.compile(r"(?P<left>.+?)(?P<operator><=|>=|!=|==|<|>)(?P<value>[^<>=!]+)", re.DOTALL)
+_AGO = re.compile(r"(\d+)([mhdw])")
+_LABEL = re.compile(
+    r'(?P<key>(?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))+)'
+    r"(?P<operator><=|>=|!=|==|<|>|=)(?P<value>.*)",
+    re.DOTALL,
+)
+_LENGTH = re.compile(r"(\d+(?:\.\d*)?)([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+STATUSES = (
+    "NotStarted", "Starting", "Provisioning", "Preparing", "Queued", "Running", "Finalizing", "CancelRequested",
+    "Completed", "Failed", "Canceled", "NotResponding", "Paused", "Unapproved",
+)  # fmt: skip
+_STATUS_BY_WORD = {name.lower(): name for name in STATUSES} | {"done": "Completed", "cancelled": "Canceled"}
+
+
+def search(text: str, wanted: RunFilter | None = None, *, now: datetime | None = None) -> RunFilter:
+    """Narrow a filter by what was typed.
+
+    Args:
+        text: see the module.
+        wanted: what has to hold besides.
+        now: what `since:7d` counts from; None: the present.
+
+    Raises:
+        QueryError: a part that cannot be understood, with what was expected.
+    """
+    result = wanted or RunFilter()
+    # What no text of Postgres can hold: NUL, and halves of surrogate pairs.
+    for part in _PART.findall(text.replace("\0", " ").encode(errors="replace").decode()):
+        result = _narrow(result, part, now or datetime.now(UTC))
+    return result
+
+
+def _narrow(wanted: RunFilter, part: str, now: datetime) -> RunFilter:
+    if len(part) > 1 and part.startswith("-"):
+        unwanted = _narrow(RunFilter(archived=None), part[1:], now)
+        return replace(wanted, without=[*wanted.without, unwanted])
+    if part.startswith('"') and _QUOTED.fullmatch(part):
+        return replace(wanted, words=[*wanted.words, _plain(part)])
+    key, colon, rest = part.partition(":")
+    if colon and key in _FIELDS:
+        if not rest:
+            raise QueryError(f"{part!r:.80}: something is missing after the colon")
+        if key in LABELS:
+            return _label(wanted, key, rest)
+        changed: RunFilter = _FIELDS[key](wanted, _plain(rest), now)
+        return changed
+    compared = _COMPARISON.fullmatch(part)
+    if compared is not None:
+        name, _, stat = compared["left"].rpartition(".")
+        if stat not in STATS or not name:
+            name, stat = compared["left"], "last"
+        try:
+            value = float(compared["value"])
+        except ValueError:
+            raise QueryError(f"{part!r:.80}: {compared['value']!r:.40} is no number") from None
+        metric = MetricFilter(_plain(name), stat, compared["operator"].replace("==", "="), value)
+        return replace(wanted, metrics=[*wanted.metrics, metric])
+    return replace(wanted, words=[*wanted.words, _plain(part)])
+
+
+def _plain(text: str) -> str:
+    return _QUOTED.sub(lambda match: re.sub(r"\\(.)", r"\1", match[1]), text)
+
+
+def _status(wanted: RunFilter, value: str, now: datetime) -> RunFilter:
+    found = []
+    for word in value.split(","):
+        name = _STATUS_BY_WORD.get(word.lower())
+        if name is None:
+            raise QueryError(f"status:{word:.40}: use one of {', '.join(STATUSES)}")
+        found.append(name)
+    return replace(wanted, status=found)
+
+
+def _label(wanted: RunFilter, kind: str, text: str) -> RunFilter:
+    found = _LABEL.fullmatch(text)
+    key = _plain(found["key"] if found else text)
+    operator = found["operator"] if found else ""
+    value = _plain(found["value"]) if found else ""
+    if kind == "tag" and operator in ("", "="):  # these have an index
+        return replace(wanted, tags=[*wanted.tags, (key, value if operator else ANY)])
+    if kind == "property" and operator in ("", "="):
+        return replace(wanted, properties=[*wanted.properties, (key, value if operator else ANY)])
+    compared: Any = value if operator else ANY
+    if operator not in ("", "=", "!="):
+        try:
+            compared = float(value)
+        except ValueError:
+            raise QueryError(f"{kind}:{text!r:.80}: {value!r:.40} is no number") from None
+        operator = operator.replace("==", "=")
+    return replace(wanted, labels=[*wanted.labels, LabelFilter(kind, key, operator, compared)])
+
+
+def _moment(value: str, now: datetime) -> datetime:
+    if ago := _AGO.fullmatch(value):
+        try:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            raise QueryError(f"{value!r:.40} is too long ago") from None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise QueryError(f"{value!r:.40} is no time; use e.g. 30m, 12h, 7d, 2w or 2026-01-31") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _length(text: str) -> float:
+    found = _LENGTH.fullmatch(text)
+    if found is None:
+        raise QueryError(f"{text!r:.40} is no duration; use e.g. 90s, 30m, 2h, 1d")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _is(wanted: RunFilter, value: str, now: datetime) -> RunFilter:
+    states: dict[str, bool | None] = {"archived": True, "any": None, "active": False}
+    if value not in states:
+        raise QueryError(f"is:{value:.40}: use is:archived or is:any")
+    return replace(wanted, archived=states[value])
+
+
+def _ids(text: str) -> Sequence[str]:
+    return [part for part in text.split(",") if part]
+
+
+_FIELDS: dict[str, Any] = {
+    "status": _status,
+    "experiment": lambda wanted, value, now: replace(wanted, experiment=value),
+    "type": lambda wanted, value, now: replace(wanted, type=value),
+    "target": lambda wanted, value, now: replace(wanted, target=value),
+    "parent": lambda wanted, value, now: replace(wanted, parent=value),
+    "run": lambda wanted, value, now: replace(wanted, run_ids=_ids(value)),
+    **dict.fromkeys(LABELS),
+    "longer": lambda wanted, value, now: replace(wanted, longer=_length(value)),
+    "shorter": lambda wanted, value, now: replace(wanted, shorter=_length(value)),
+    "since": lambda wanted, value, now: replace(wanted, started_from=_moment(value, now)),
+    "before": lambda wanted, value, now: replace(wanted, started_to=_moment(value, now)),
+    "is": _is,
+}

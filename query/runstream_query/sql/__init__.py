@@ -1,0 +1,1 @@
+"""SQL over everything, by DuckDB in a process of its own."""

@@ -1,0 +1,1 @@
+"""What puts the roles together: the embedded service, the cluster on one machine, the command line."""

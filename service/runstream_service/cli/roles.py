@@ -1,0 +1,169 @@
+"""Roles of a cluster as commands (agent, consumer, compactor, server), and a role's work done once (sync, compact)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from runstream.home.layout import open_home
+from runstream_schemas.errors import DatabaseError, ServiceError, SpoolError
+from runstream_schemas.settings import Settings
+
+from ..embedded import detach, do_without_pandas, log_to_stderr, run_blocking, stop_at_signals
+from .main import settings_of
+
+logger = logging.getLogger("runstream")
+
+Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+def agent(options: argparse.Namespace) -> int:
+    """`runstream agent`."""
+    from runstream.agent import run_agent
+    from runstream.client.outbox import run_outbox
+
+    settings = settings_of(options)
+    if not settings.kafka:
+        raise ServiceError(
+            "the agent sends spools to Kafka: set RUNSTREAM_KAFKA or --kafka host:port (without Kafka: `runstream up`)"
+        )
+    home = open_home(settings)
+    settings = replace(settings, spool=str(home.spool))
+    idle_timeout = None  # started by hand it stays, also when there is nothing to do
+    if options.started_by_itself:
+        idle_timeout = settings.agent_idle_timeout
+        detach()
+
+    async def role(settings: Settings, stop: asyncio.Event) -> None:
+        files = asyncio.create_task(run_outbox(settings, stop))
+        try:
+            await run_agent(settings, stop, idle_timeout=idle_timeout)
+        finally:
+            stop.set()
+            await files
+
+    return _run(options, settings, role)
+
+
+def consumer(options: argparse.Namespace) -> int:
+    """`runstream consumer`."""
+    from runstream_consumers.storing.consumer import run_consumer
+
+    async def role(settings: Settings, stop: asyncio.Event) -> None:
+        await _prepare_database(settings)
+        await run_consumer(settings, stop, source="kafka" if settings.kafka else "spool")
+
+    return _run(options, settings_of(options), role)
+
+
+def compactor(options: argparse.Namespace) -> int:
+    """`runstream compactor`."""
+    from runstream_consumers.compaction.role import run_compactor
+
+    async def role(settings: Settings, stop: asyncio.Event) -> None:
+        await _prepare_database(settings)
+        await run_compactor(settings, stop)
+
+    return _run(options, settings_of(options), role)
+
+
+def server(options: argparse.Namespace) -> int:
+    """`runstream server`."""
+    from runstream_query.http.app import run_server
+
+    async def role(settings: Settings, stop: asyncio.Event) -> None:
+        await _prepare_database(settings)
+        await run_server(
+            settings, stop, token=settings.token, on_ready=lambda url: logger.info("ready at %s", url)
+        )
+
+    return _run(options, settings_of(options), role)
+
+
+async def _prepare_database(settings: Settings) -> None:
+    from runstream_schemas.database import connect, migrate, wait_for_database
+
+    if not settings.database:
+        raise DatabaseError(
+            "this role needs a database: set RUNSTREAM_DATABASE=postgresql://user:password@host/name "
+            "(on one machine `runstream up` brings its own)"
+        )
+    await wait_for_database(settings)
+    connection = await connect(settings)
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
+
+
+def _run(options: argparse.Namespace, settings: Settings, role: Role) -> int:
+    log_to_stderr(settings.log_level)
+    do_without_pandas()
+    if options.parent:
+        end_with(options.parent)
+
+    async def whole() -> None:
+        stop = stop_at_signals()
+        await role(settings, stop)
+
+    run_blocking(whole())
+    return 0
+
+
+def end_with(parent: int) -> None:
+    """End this process (SIGTERM) when its parent ends, however that ends."""
+    import signal
+
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+    else:
+
+        def watch() -> None:
+            while os.getppid() == parent:
+                time.sleep(1.0)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=watch, daemon=True, name="parent watch").start()
+    if os.getppid() != parent:
+        raise ServiceError(f"the parent process {parent} is gone already")
+
+
+def sync(options: argparse.Namespace) -> int:
+    """`runstream sync DIR`."""
+    from ..sync import sync_directory, sync_outbox
+
+    settings = settings_of(options)
+    directory = Path(options.directory).expanduser().absolute()
+    outbox = directory / "outbox"
+    if (directory / "spool").is_dir():
+        directory = directory / "spool"
+    if not directory.is_dir():
+        raise SpoolError(f"{directory} is no directory; name a spool directory, or a home that has one")
+    log_to_stderr("WARNING")
+
+    async def whole() -> None:
+        await sync_directory(settings, directory)
+        await sync_outbox(settings, outbox)
+
+    run_blocking(whole())
+    return 0
+
+
+def compact(options: argparse.Namespace) -> int:
+    """`runstream compact`."""
+    from ..sync import compact_now
+
+    settings = settings_of(options)
+    log_to_stderr("WARNING")
+    run_blocking(compact_now(settings))
+    return 0

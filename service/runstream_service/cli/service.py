@@ -1,0 +1,244 @@
+"""Commands about the service of a home: up, down, status, open, demo."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from runstream.home.layout import (
+    Home,
+    ServiceInfo,
+    lock_held,
+    lock_owner,
+    open_home,
+    read_service,
+    running_service,
+)
+from runstream_schemas.errors import ServiceError
+from runstream_schemas.settings import Settings
+
+from .main import settings_of
+from .output import emit
+
+STOP_PATIENCE = 60.0
+NOT_RUNNING = 3
+
+
+def up(options: argparse.Namespace) -> int:
+    """`runstream up`: in the background, or with --foreground in this process."""
+    settings = settings_of(options)
+    if options.foreground or options.started_by_itself:
+        return _serve(settings, options.started_by_itself)
+    home = open_home(settings)
+    info = running_service(home)
+    if info is not None:
+        if info.ends_when_idle and info.host == socket.gethostname():
+            os.kill(info.pid, signal.SIGUSR1)  # it was started by itself; now somebody wants it to stay
+        print(f"already up: {info.url}  (process {info.pid}, home {home.root})")
+        return 0
+    if lock_held(home):
+        info = _await_ready(home, None, options.wait)
+    else:
+        info = _start(home, settings, options.wait)
+    print(f"up: {info.url}  (process {info.pid}, home {home.root})")
+    print("`runstream open` shows the dashboard, `runstream down` ends it")
+    return 0
+
+
+def _start(home: Home, settings: Settings, wait: float) -> ServiceInfo:
+    import subprocess
+
+    from runstream.home.autostart import command, environment, log_file, missing_modules
+
+    if missing := missing_modules(settings):
+        raise ServiceError(f"the service needs {', '.join(missing)}; `pip install 'runstream[server]'`")
+    descriptor = os.open(log_file(home, "service"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        process = subprocess.Popen(
+            command("up", "--foreground"), env=environment(settings), stdin=subprocess.DEVNULL,
+            stdout=descriptor, stderr=descriptor, start_new_session=True,
+        )  # fmt: skip
+    finally:
+        os.close(descriptor)
+    return _await_ready(home, process, wait)
+
+
+def _await_ready(home: Home, process: Any, wait: float) -> ServiceInfo:
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        info = running_service(home)
+        if info is not None:
+            return info
+        if process is not None and process.poll() is not None and not lock_held(home):
+            raise ServiceError(
+                f"the service did not start: {_last_line(home)} (more in {home.log / 'service.log'})"
+            )
+        time.sleep(0.01)
+    raise ServiceError(
+        f"the service was not ready after {wait:.0f} s; look into {home.log / 'service.log'}, or ask `runstream doctor`"
+    )
+
+
+def _last_line(home: Home) -> str:
+    try:
+        lines = (home.log / "service.log").read_text(errors="replace")[-8192:].splitlines()
+    except OSError:
+        return "no reason given"
+    said = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
+    return said[-1].removeprefix("error: ") if said else "no reason given"
+
+
+def _serve(settings: Settings, started_by_itself: bool) -> int:
+    from ..embedded import detach, do_without_pandas, log_to_stderr, run_blocking, run_service
+
+    if started_by_itself:
+        detach()
+    log_to_stderr(settings.log_level)
+    do_without_pandas()
+    shown = not started_by_itself and sys.stdout.isatty()
+
+    def ready(info: ServiceInfo) -> None:
+        if shown:
+            print(f"up: {info.url}  (Ctrl-C ends it)", flush=True)
+
+    if settings.kafka:
+        from ..cluster import run_cluster
+
+        run_blocking(run_cluster(settings, on_ready=ready))
+    else:
+        run_blocking(run_service(settings, started_by_itself=started_by_itself, on_ready=ready))
+    return 0
+
+
+def down(options: argparse.Namespace) -> int:
+    """`runstream down`."""
+    settings = settings_of(options)
+    home = open_home(settings, create=False)
+    if not lock_held(home):
+        print(f"nothing runs for the home {home.root}")
+        return 0
+    info = read_service(home)
+    if info is not None and info.host and info.host != socket.gethostname():
+        raise ServiceError(f"the service of {home.root} runs on the machine {info.host}; end it there")
+    pid = lock_owner(home)
+    if not pid:
+        raise ServiceError(
+            f"{home.lock_file} is held, but does not say by whom; `fuser {home.lock_file}` does"
+        )
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_PATIENCE
+    while lock_held(home):
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"process {pid} did not end within {STOP_PATIENCE:.0f} s; `kill -9 {pid}` loses nothing that was stored"
+            )
+        time.sleep(0.02)
+    print(f"down: process {pid}, home {home.root}")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """`runstream status`."""
+    settings = settings_of(options)
+    record = describe(settings)
+    emit(record, options.output, options.query)
+    return 0 if record["status"] == "up" else NOT_RUNNING
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """What runs where, for `status` and `doctor`."""
+    if settings.url:
+        return {"status": "up" if answers(settings.url, "/readyz") else "away", "url": settings.url}
+    home = open_home(settings, create=False)
+    info = running_service(home)
+    held = lock_held(home)
+    record: dict[str, Any] = {
+        "status": "up" if info else "starting" if held else "down",
+        "home": str(home.root),
+    }
+    if info is not None:
+        if not answers(info.url, "/readyz"):
+            record["status"] = "not answering"
+        record |= {
+            "url": info.url,
+            "pid": info.pid,
+            "host": info.host,
+            "started": info.started,
+            "version": info.version,
+        }
+        if info.kafka:
+            record["kafka"] = info.kafka
+    record["spool"] = str(home.spool)
+    record["spool_bytes"] = directory_size(home.spool)
+    record["store"] = settings.store_url
+    return record
+
+
+def answers(url: str, path: str, timeout: float = 3.0) -> bool:
+    """Whether a server says 200 to a GET."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        connection.request("GET", parts.path.rstrip("/") + path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def directory_size(path: Path) -> int:
+    """Bytes on disk below a directory; what vanishes meanwhile does not count."""
+    total = 0
+    for place, _, files in os.walk(path):
+        for name in files:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return total
+
+
+def open_page(options: argparse.Namespace) -> int:
+    """`runstream open`."""
+    import webbrowser
+
+    from runstream.home.autostart import ensure_service
+
+    settings = settings_of(options)
+    info = ensure_service(replace(settings, autostart=True), wait=30.0)
+    if info is None:
+        raise ServiceError("no service answers; see `runstream doctor`")
+    page = _with_ticket(settings, info)
+    if webbrowser.open(page):
+        print(info.url)
+    else:
+        print(
+            f"{page}\nno browser to be opened here; this address is good once, for a minute", file=sys.stderr
+        )
+    return 0
+
+
+def _with_ticket(settings: Settings, info: ServiceInfo) -> str:
+    """The dashboard's address with a one-time leave to read it; the token itself never stands in an address."""
+    from runstream.client.http import client_for, quoted
+
+    ticket = client_for(settings).request("POST", "/api/v1/tickets").json()["ticket"]
+    return f"{info.url}/login?ticket={quoted(ticket)}" if ticket else info.url
+
+
+def demo(options: argparse.Namespace) -> int:
+    """`runstream demo`."""
+    from .. import demo as sweep
+
+    return int(sweep.main(settings_of(options)) or 0)

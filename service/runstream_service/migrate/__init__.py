@@ -1,0 +1,1 @@
+"""Scripts, notebooks and shell files of the original SDK, rewritten for runstream."""

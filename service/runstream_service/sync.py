@@ -1,0 +1,146 @@
+"""Work of the roles done once, by hand: `runstream sync DIR` and `runstream compact`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from runstream.home.autostart import ensure_service
+from runstream.home.layout import open_home
+from runstream_schemas.errors import ServiceError
+from runstream_schemas.settings import Settings
+
+from .embedded import stop_at_signals
+
+START_SECONDS = 60.0
+QUIET_SECONDS = 2.5
+"""Nothing new for so long: a collector has by then looked whose processes are gone, and ended their runs."""
+
+
+async def sync_directory(settings: Settings, directory: Path) -> None:
+    """Deliver everything in a spool directory: to Kafka if that is set, else to the home's service.
+
+    Args:
+        settings: of the receiving side.
+        directory: the spool.
+
+    Raises:
+        SpoolError: another process reads it, and so delivers it.
+        ServiceError: there is no service to deliver to.
+    """
+    stop = stop_at_signals()
+    target = replace(settings, spool=str(directory))
+    if settings.kafka:
+        from runstream.agent import run_agent
+
+        await run_agent(target, stop, once=True)
+        print(f"{directory}: everything is with the broker {settings.kafka}")
+        return
+    target = replace(target, database=embedded_database(settings))
+    points = await _store_spool(target, stop)
+    print(
+        f"{directory}: {points} points stored; {'stopped before the end' if stop.is_set() else 'nothing is left'}"
+    )
+
+
+async def sync_outbox(settings: Settings, outbox: Path) -> None:
+    """Deliver the files and snapshots that wait in an outbox, to the server that is set or the home's service.
+
+    Args:
+        settings: of the receiving side.
+        outbox: the directory.
+
+    Raises:
+        ServiceError: the service is away; what is left stays there.
+    """
+    from runstream.client.outbox import deliver, items
+
+    if not items(outbox):
+        return
+    if not settings.url:
+        ensure_service(replace(settings, autostart=True), wait=START_SECONDS)
+    done = await asyncio.to_thread(deliver, settings, outbox)
+    print(f"{outbox}: {done.stored} files stored" + (f", {done.refused} refused" if done.refused else ""))
+    if done.left:
+        raise ServiceError(
+            f"{done.left} files are left in {outbox}: the service is away; set RUNSTREAM_URL, or see `runstream doctor`"
+        )
+
+
+async def _store_spool(settings: Settings, stop: asyncio.Event) -> int:
+    from runstream_consumers.sources.dead_letters import DirectoryDeadLetters
+    from runstream_consumers.sources.spool_source import SpoolSource
+    from runstream_consumers.storing.writer import Writer
+    from runstream_schemas.database import create_pool
+
+    pool = await create_pool(settings)
+    letters = DirectoryDeadLetters(settings.home_path / "dead-letters")
+    writer = Writer(pool, settings, letters.publish)
+    source = SpoolSource(settings, writer.load_offsets)
+    await source.start()
+    try:
+        quiet_since = time.monotonic()
+        while not stop.is_set() and time.monotonic() - quiet_since < QUIET_SECONDS:
+            batch = await source.fetch(settings.consumer_memory, 0.25)
+            if batch:
+                await writer.store(batch)
+                for fetched in batch:
+                    await source.stored(fetched)
+                _show(writer.counters.points)
+            if batch or source.lag():
+                quiet_since = time.monotonic()
+    finally:
+        await source.stop()
+        await letters.stop()
+        await pool.close()
+    return writer.counters.points
+
+
+def _show(points: int) -> None:
+    if sys.stderr.isatty():
+        print(f"{points} points", end="\r", file=sys.stderr, flush=True)
+
+
+def embedded_database(settings: Settings) -> str:
+    """Address of the database to work on: the one that is set, else that of the home's service, started if need be.
+
+    Raises:
+        ServiceError: there is no service, and none starts.
+    """
+    if settings.database:
+        return settings.database
+    info = ensure_service(replace(settings, autostart=True), wait=START_SECONDS)
+    if info is None:
+        raise ServiceError(
+            f"no service answers for the home {settings.home_path}; see `runstream doctor`, or set RUNSTREAM_DATABASE"
+        )
+    from .servers.postgres import PostgresServer
+
+    return PostgresServer(open_home(settings).postgres).dsn
+
+
+async def compact_now(settings: Settings) -> None:
+    """Write the points of every run that ended to Parquet, and print how much it was.
+
+    Raises:
+        ServiceError: there is no service whose database it would be.
+        StoreError: the store cannot be written; the points stay in the hot tier.
+    """
+    from runstream_consumers.compaction.role import compact_once
+    from runstream_schemas.database import create_pool
+    from runstream_schemas.store import open_store
+
+    stop = stop_at_signals()
+    settings = replace(settings, database=embedded_database(settings))
+    store = await asyncio.to_thread(open_store, settings)
+    pool = await create_pool(settings, max_size=2)
+    try:
+        report = await compact_once(pool, store, settings, now=True, stop=stop)
+    finally:
+        await pool.close()
+    print(
+        f"{report.points} points of {report.runs} runs: {report.files} files, {report.bytes} bytes, in {store.root}"
+    )
