@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 PY := $(BIN)/python
-SOURCES := schemas producers consumers query tests
+SOURCES := schemas producers consumers query service tests
 DEV := .ci/setup all,dev
 export PYTHON
 .DEFAULT_GOAL := help
@@ -75,4 +75,4 @@ constraints:  ## Pin the newest versions anew (needs uv)
 
 clean:  ## Remove .venv and everything built
 	rm -rf .venv .bench dist build dashboard/node_modules query/runstream_query/web producers/runstream/widgets/web artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .runstream
-	find schemas producers consumers query tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find schemas producers consumers query service tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

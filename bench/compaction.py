@@ -17,7 +17,6 @@ from pathlib import Path
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from runstream_service.servers.postgres import PostgresServer
 
 from runstream_consumers.compaction.merge import merge_small_files
 from runstream_consumers.compaction.role import compact_once
@@ -32,6 +31,7 @@ from runstream_schemas.points import Points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import open_store
+from runstream_service.servers.postgres import PostgresServer
 
 from .result import Result, table
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from runstream_service.migrate.unsupported import table
-
 from runstream_schemas.settings import PREFIX, Settings
+from runstream_service.migrate.unsupported import table
 
 REFERENCE = Path(__file__).parent / "reference"
 

@@ -22,12 +22,12 @@ from typing import Any
 import asyncpg
 import pytest
 from hypothesis import settings as hypothesis_settings
-from runstream_service.servers.kafka import KafkaServer
-from runstream_service.servers.postgres import PostgresServer
 
 from runstream_schemas.database import migrate
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
+from runstream_service.servers.kafka import KafkaServer
+from runstream_service.servers.postgres import PostgresServer
 from tests.fuzz import TIMES
 
 # The same examples each time, new ones when more of them are asked for: what is found is then looked for on purpose.

@@ -1,8 +1,8 @@
 """Carries out one submitted run on this machine: `python -m runstream.wrapper DIRECTORY [WORKER [PID]]`.
 
-See `runstream.compute.job` for the directory. The process owns the run: were it killed, the run would be marked Failed. It prepares
-the environment, runs the script in a session of its own, sends its log while it runs, keeps its time limit, ends it when
-asked to, and collects its files.
+See `runstream.compute.job` for the directory. The process owns the run: were it killed, the run would be marked Failed. It
+prepares the environment, runs the script in a session of its own, sends its log while it runs, keeps its time limit, ends
+it when asked to, and collects its files.
 
 With WORKER, the name of the process that started it, it ends the run as Failed when that process is gone: the target has
 lost the worker, and would take the run for lost too. PID is that process's: it may be gone before this one has begun.

@@ -18,7 +18,7 @@ import duckdb
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ("schemas", "producers", "consumers", "query")
+PARTS = ("schemas", "producers", "consumers", "query", "service")
 RUNS, STEPS, SERIES = 20, 112, 4
 MODES = [pytest.param([], id="embedded"), pytest.param(["--kafka"], id="kafka", marks=pytest.mark.kafka)]
 

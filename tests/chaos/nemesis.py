@@ -29,9 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runstream_service.servers.postgres import PostgresServer
-
 from runstream_schemas.settings import Settings
+from runstream_service.servers.postgres import PostgresServer
 
 from .broker import delete_topic, deliver_again, make_missing_topics
 from .checks import Expected, check_files, check_run, check_stored, is_settled, wait_for_rest
@@ -75,7 +74,10 @@ class Trial:
         """What every process of the trial gets."""
         root = Path(__file__).parents[2]
         clock = str(Path(__file__).parent / "clock")
-        paths = [clock, *(str(root / part) for part in ("schemas", "producers", "consumers", "query"))]
+        paths = [
+            clock,
+            *(str(root / part) for part in ("schemas", "producers", "consumers", "query", "service")),
+        ]
         reached = {"RUNSTREAM_DATABASE": self.network.dsn} if self.network else {}
         return {
             **os.environ,

@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from runstream_service.servers import kafka as kafka_server
-from runstream_service.servers.kafka import KafkaServer, Security
 from tests.certificates import certificate_of_localhost
 
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import describe_topics, ensure_topics, kafka_client_options
+from runstream_service.servers import kafka as kafka_server
+from runstream_service.servers.kafka import KafkaServer, Security
 
 
 @pytest.fixture

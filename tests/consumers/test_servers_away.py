@@ -12,13 +12,13 @@ from typing import Literal
 
 import asyncpg
 import pytest
-from runstream_service.servers.kafka import KafkaServer
-from runstream_service.servers.postgres import PostgresServer
 
 from runstream.agent import run_agent
 from runstream.spool import writer as spool
 from runstream_consumers.storing.consumer import run_consumer
 from runstream_schemas.settings import Settings
+from runstream_service.servers.kafka import KafkaServer
+from runstream_service.servers.postgres import PostgresServer
 
 POINTS = 5000
 STORED = "select coalesce(sum(count), 0)::bigint from summaries"

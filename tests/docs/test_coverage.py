@@ -13,7 +13,6 @@ from pkgutil import iter_modules
 
 import pyarrow as pa
 import pytest
-from runstream_service.cli.main import build_parser
 
 from runstream import core, data, query
 from runstream.cloud import CloudCall
@@ -23,6 +22,7 @@ from runstream.data.dataset_factory import FileDatasetFactory, TabularDatasetFac
 from runstream_query.sql import sql, sql_statement
 from runstream_schemas import arrow, errors, events, limits, status
 from runstream_schemas.settings import PREFIX, Settings
+from runstream_service.cli.main import build_parser
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -155,6 +155,7 @@ def test_every_module_scripts_import_is_named() -> None:
         f"{package}.{one.name}"
         for package in ("core", "data")
         for one in iter_modules(importlib.import_module(f"runstream.{package}").__path__)
+        if not one.name.startswith("_")
     ]
     internal = {"data.abstract_dataset", "data.dataset_registry"}
     assert {name for name in modules if f"`{name}`" not in text} - internal == set()
@@ -193,7 +194,7 @@ def test_every_column_of_a_file_is_described(kind: str) -> None:
 
 
 def routes() -> list[str]:
-    modules = (ROOT / "query" / "runstream_query").glob("*.py")
+    modules = (ROOT / "query" / "runstream_query").rglob("*.py")
     source = "".join(
         path.read_text(encoding="utf-8") for path in modules if path.name not in MODULES_OF_THE_PAGES
     )

@@ -20,7 +20,7 @@ from runstream.home.layout import Home, lock_held, lock_owner, running_service
 
 REPOSITORY = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join(
-    str(REPOSITORY / part) for part in ("schemas", "producers", "consumers", "query")
+    str(REPOSITORY / part) for part in ("schemas", "producers", "consumers", "query", "service")
 )
 
 

@@ -134,7 +134,7 @@ def test_service_finds_the_same_runstream(tmp_path: Path, monkeypatch: pytest.Mo
     made = autostart.environment(settings_for(tmp_path, port="2", log_level="DEBUG"))
     paths = made["PYTHONPATH"].split(os.pathsep)
     assert str(Path("relative").absolute()) in paths
-    assert any((Path(path) / "runstream" / "cli.py").exists() for path in [*paths, *sys.path])
+    assert any((Path(path) / "runstream" / "__main__.py").exists() for path in [*paths, *sys.path])
     assert made["RUNSTREAM_PORT"] == "2"
     assert made["RUNSTREAM_LOG_LEVEL"] == "DEBUG"
     assert made["RUNSTREAM_HOME"] == str(tmp_path)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from runstream_service.cli.main import build_parser, main, settings_of
 
 from runstream_schemas.settings import Settings
+from runstream_service.cli.main import build_parser, main, settings_of
 
 if TYPE_CHECKING:
     from conftest import Shell

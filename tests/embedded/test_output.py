@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from runstream_service.cli.output import FORMATS, as_json, as_table, as_tsv, as_yaml, emit
 
 from runstream_schemas.errors import QueryError
+from runstream_service.cli.output import FORMATS, as_json, as_table, as_tsv, as_yaml, emit
 
 RECORDS: list[dict[str, Any]] = [
     {"run_id": "a", "status": "Failed", "tags": {"k": "v"}, "n": 1, "x": 0.25, "none": None},

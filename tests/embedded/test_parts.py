@@ -6,10 +6,10 @@ import asyncio
 import logging
 
 import pytest
-from runstream_service import embedded as service
-from runstream_service.embedded import run_parts
 
 from runstream_schemas.errors import DatabaseError, ServiceError
+from runstream_service import embedded as service
+from runstream_service.embedded import run_parts
 
 
 async def until(stop: asyncio.Event) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from runstream_service.embedded import watch_postgres
-from runstream_service.servers.postgres import PostgresServer, binaries
 
 from runstream_schemas.errors import DatabaseError
+from runstream_service.embedded import watch_postgres
+from runstream_service.servers.postgres import PostgresServer, binaries
 
 ROOT = os.geteuid() == 0
 

@@ -26,9 +26,8 @@ import pytest
 from runstream.home.layout import lock_held, lock_owner, read_token, running_service
 
 if TYPE_CHECKING:
-    from runstream_service.servers.postgres import PostgresServer
-
     from conftest import Shell
+    from runstream_service.servers.postgres import PostgresServer
 
 ROOT = os.geteuid() == 0
 

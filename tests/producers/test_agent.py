@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from runstream_service.servers.kafka import KafkaServer
 
 from runstream import agent as agent_module
 from runstream.agent import run_agent
@@ -24,6 +23,7 @@ from runstream_schemas.errors import SpoolError
 from runstream_schemas.events import Event, MetricsEvent, decode_event, trim_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, kafka_client_options
+from runstream_service.servers.kafka import KafkaServer
 
 from .reading import logged, steps_of_life, tags_of
 

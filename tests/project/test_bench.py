@@ -244,8 +244,8 @@ def test_processes_are_told_apart(line: str, name: str) -> None:
 
 def test_stacks_become_shares_without_paths() -> None:
     stacks = (
-        "<module> (runstream/__main__.py:3);collect (/a/b/runstream/collector.py:10);dumps (/usr/lib/json/x.py:2) 30\n"
-        "<module> (runstream/__main__.py:3);collect (/a/b/runstream/collector.py:10) 10\nnot a stack\n"
+        "<module> (runstream/__main__.py:3);collect (/a/b/runstream/spool/collector.py:10);dumps (/usr/lib/json/x.py:2) 30\n"
+        "<module> (runstream/__main__.py:3);collect (/a/b/runstream/spool/collector.py:10) 10\nnot a stack\n"
     )
     profile = profiles.parse("agent", stacks)
     assert profile.samples == 40

@@ -90,7 +90,7 @@ def test_import_of_the_client_loads_nothing_heavy() -> None:
         "yaml",
     }
     assert not loaded & heavy
-    assert not loaded & {"runstream_consumers", "runstream_query"}
+    assert not loaded & {"runstream_consumers", "runstream_query", "runstream_service"}
 
 
 def _environment() -> dict[str, str]:

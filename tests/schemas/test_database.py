@@ -11,7 +11,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from runstream_service.servers.postgres import PostgresServer
 
 from runstream_schemas.database import (
     Migration,
@@ -26,6 +25,7 @@ from runstream_schemas.database import (
 )
 from runstream_schemas.errors import DatabaseError
 from runstream_schemas.settings import Settings
+from runstream_service.servers.postgres import PostgresServer
 
 DESCRIBE = """
 select 'column' as what, table_name || '.' || column_name as name,

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runstream_service.cli.main import main
 
 from runstream.core import Experiment, Run, Workspace
+from runstream_service.cli.main import main
 
 from .conftest import environment
 

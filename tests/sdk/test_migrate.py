@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from runstream_service.cli.main import main
 from runstream_service.migrate import unsupported
 from runstream_service.migrate.files import migrate, migrate_source

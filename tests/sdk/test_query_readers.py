@@ -6,12 +6,12 @@ import math
 import re
 
 import pytest
-from runstream_service import demo
 
 import runstream
 from runstream.core import Experiment, Run, Workspace
 from runstream.exceptions import ServiceException
 from runstream_schemas.settings import Settings
+from runstream_service import demo
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runstream_service.doctor import _outbox
 
 from runstream.client import files
 from runstream.client.http import ServiceClient, client_for
@@ -29,6 +28,7 @@ from runstream.core import Experiment, Run, Workspace
 from runstream.exceptions import AzureMLAggregatedException, AzureMLException, ServiceException
 from runstream.home.layout import open_home, running_service
 from runstream_schemas.settings import Settings
+from runstream_service.doctor import _outbox
 
 from .conftest import environment, serve
 
@@ -425,7 +425,7 @@ def test_a_full_disk_is_answered_507_and_nothing_is_half_written(
 
 BAR = """
 import io, sys
-from runstream import files, progress
+from runstream.client import files, progress
 from runstream.core import Experiment, Workspace
 progress.SHOWN_FROM = 9 << 20
 run = Experiment(Workspace(workspace_name="bar"), "e").start_logging(outputs=False, snapshot_directory=None)

@@ -11,6 +11,8 @@ from typing import Any
 from ..exceptions import UserErrorException
 from ._requirements_file import absolute_requirements
 
+__all__ = ["CondaDependencies"]
+
 DEFAULT_PYTHON = "3.10.18"
 """Version a specification is given when none is asked for; it is not taken for a wish."""
 

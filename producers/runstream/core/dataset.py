@@ -14,6 +14,8 @@ from ..data.tabular_dataset import TabularDataset
 if TYPE_CHECKING:
     from .workspace import Workspace
 
+__all__ = ["Dataset"]
+
 _TABULAR = (
     "Dataset.Tabular.from_delimited_files and its like read tables, Dataset.File.from_files names files"
 )

@@ -14,12 +14,30 @@ from typing import TYPE_CHECKING, Any
 
 from ..cloud import CloudCall
 from ..exceptions import ServiceException, UserErrorException
-from ._environment_sections import DockerSection, PythonSection, SparkSection
+from ._cloud_services import DockerBuildContext
+from ._environment_sections import (
+    DEFAULT_CPU_IMAGE,
+    DEFAULT_GPU_IMAGE,
+    DockerSection,
+    PythonSection,
+    SparkSection,
+)
 from ._requirements_file import read_requirements
 from .conda_dependencies import DEFAULT_FILE, DEFAULT_PYTHON, CondaDependencies
 
 if TYPE_CHECKING:
     from .workspace import Workspace
+
+__all__ = [
+    "DEFAULT_CPU_IMAGE",
+    "DEFAULT_GPU_IMAGE",
+    "CondaDependencies",
+    "DockerBuildContext",
+    "DockerSection",
+    "Environment",
+    "PythonSection",
+    "SparkSection",
+]
 
 _log = logging.getLogger("runstream")
 

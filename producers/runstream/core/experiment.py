@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .script_run import ScriptRun
     from .script_run_config import ScriptRunConfig
 
+__all__ = ["Experiment", "ViewType"]
+
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
 _new: set[tuple[str, str]] = set()  # (workspace, name) of experiments the service may not know yet
 _new_lock = threading.Lock()

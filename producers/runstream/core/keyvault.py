@@ -13,6 +13,8 @@ from ..home import json_document
 if TYPE_CHECKING:
     from .workspace import Workspace
 
+__all__ = ["Keyvault"]
+
 _NAME: Final = re.compile(r"[A-Za-z0-9-]{1,127}")
 
 

@@ -13,11 +13,14 @@ from ..client.http import quoted
 from ..client.records import Filter, matches
 from ..cloud import CloudCall
 from ..exceptions import ModelNotFoundException, UserErrorException, WebserviceException
+from ._cloud_services import InferenceConfig
 from ._run.recording import as_texts
 from .workspace import Workspace
 
 if TYPE_CHECKING:
     from .run import Run
+
+__all__ = ["InferenceConfig", "Model"]
 
 PATH = "/api/v1/models"
 """Where the service keeps models."""

@@ -20,6 +20,7 @@ from ..client.records import (
     run_params,
 )
 from ..exceptions import ServiceException, UserErrorException
+from ..lazy import attributes
 from ..spool.live_runs import open_live
 from ._run.artifact_metrics import ArtifactMetrics
 from ._run.code_snapshot import RunSnapshots
@@ -39,6 +40,21 @@ if TYPE_CHECKING:
     from .model import Model
     from .script_run import ScriptRun
     from .script_run_config import ScriptRunConfig
+
+__all__ = ["Run", "_OfflineRun", "_SubmittedRun", "get_run"]
+
+if TYPE_CHECKING:
+    from ._run.offline_run import _OfflineRun
+    from ._run.submitted_run import _SubmittedRun
+else:
+    # Both are runs themselves.
+    __getattr__, __dir__ = attributes(
+        __name__,
+        {
+            "_OfflineRun": "runstream.core._run.offline_run",
+            "_SubmittedRun": "runstream.core._run.submitted_run",
+        },
+    )
 
 _RunType = TypeVar("_RunType", bound="Run")
 _MOST_CHILDREN = 10_000

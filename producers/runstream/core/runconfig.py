@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..data.data_reference import reference_documents
+from ..data.data_reference import DataReferenceConfiguration, reference_documents
 from ..exceptions import UserErrorException
+from ._cloud_services import ContainerRegistry
 from ._environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from .conda_dependencies import DEFAULT_FILE, CondaDependencies
 from .environment import Environment
@@ -17,7 +18,9 @@ from .environment import Environment
 __all__ = [
     "DEFAULT_CPU_IMAGE",
     "DEFAULT_GPU_IMAGE",
-    "DEFAULT_MAX_SECONDS",
+    "CondaDependencies",
+    "ContainerRegistry",
+    "DataReferenceConfiguration",
     "DockerConfiguration",
     "HistoryConfiguration",
     "MpiConfiguration",
@@ -25,6 +28,7 @@ __all__ = [
     "RunConfiguration",
     "TensorflowConfiguration",
 ]
+
 
 DEFAULT_MAX_SECONDS = 2_592_000
 """Seconds after which a submitted run is canceled unless told otherwise: 30 days."""

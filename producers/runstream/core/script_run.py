@@ -7,6 +7,8 @@ from typing import Any
 from .experiment import Experiment
 from .run import Run
 
+__all__ = ["ScriptRun"]
+
 
 class ScriptRun(Run):
     """A run of a script, carried out by a process of its own.

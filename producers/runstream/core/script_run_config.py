@@ -19,6 +19,8 @@ from .runconfig import (
     TensorflowConfiguration,
 )
 
+__all__ = ["ScriptRunConfig"]
+
 _log = logging.getLogger("runstream")
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .model import Model
     from .run import Run
 
+__all__ = ["Workspace"]
+
 _PATH = "/api/v1/workspaces"
 _NO_ACCOUNT = "there is no cloud account behind a workspace, so there is nothing to set up; take the call out"
 

@@ -163,7 +163,7 @@ def environment(settings: Settings) -> dict[str, str]:
     result.update(settings.environment())
     result["RUNSTREAM_HOME"] = str(settings.home_path)
     # The same runstream as ours, also when it is found by a relative path or one a script added.
-    here = [str(Path(__file__).absolute().parents[1]), *_roots()]
+    here = [str(Path(__file__).absolute().parents[2]), *_roots()]
     found = [os.path.abspath(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     paths = list(dict.fromkeys([*(path for path in here if "site-packages" not in path), *found]))
     if paths:
@@ -173,7 +173,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def _roots() -> list[str]:
     roots = []
-    for name in ("runstream_schemas", "runstream_consumers", "runstream_query"):
+    for name in ("runstream_schemas", "runstream_consumers", "runstream_query", "runstream_service"):
         spec = find_spec(name)
         if spec is not None and spec.origin:
             roots.append(str(Path(spec.origin).absolute().parents[1]))

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from . import browser_access
 
-WEB = Path(__file__).parent / "web"
+WEB = Path(__file__).parents[1] / "web"
 """Where the built dashboard lies."""
 
 MEDIA_TYPES = {

@@ -213,7 +213,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _service_commands(group: _Group) -> None:
-    up = group.add("up", _lazily("service_commands", "up"), "start the service of a home; prints its address")
+    up = group.add("up", _lazily("service", "up"), "start the service of a home; prints its address")
     up.add_argument(
         "--foreground", action="store_true", help="stay in this terminal until Ctrl-C, logging to it"
     )
@@ -228,30 +228,28 @@ def _service_commands(group: _Group) -> None:
         "started from its jars, or the one at HOST:PORT",
     )  # fmt: skip
 
-    down = group.add("down", _lazily("service_commands", "down"), "end the service of a home, cleanly")
+    down = group.add("down", _lazily("service", "down"), "end the service of a home, cleanly")
     _settings_options(down, ("home",))
     status = group.add(
-        "status", _lazily("service_commands", "status"), "say what runs where; exit code 3 when nothing does"
+        "status", _lazily("service", "status"), "say what runs where; exit code 3 when nothing does"
     )
     _output_options(status)
     _settings_options(status, WHERE)
-    opened = group.add(
-        "open", _lazily("service_commands", "open_page"), "open the dashboard; prints its address"
-    )
+    opened = group.add("open", _lazily("service", "open_page"), "open the dashboard; prints its address")
     _settings_options(opened, WHERE)
     doctor = group.add(
-        "doctor", _lazily("doctor", "command"), "check everything runstream needs, and say what to do"
+        "doctor", _lazily(".doctor", "command"), "check everything runstream needs, and say what to do"
     )
     _output_options(doctor)
     _settings_options(doctor)
-    demo = group.add("demo", _lazily("service_commands", "demo"), "run a sweep of 20 Ridge regressions")
+    demo = group.add("demo", _lazily("service", "demo"), "run a sweep of 20 Ridge regressions")
     _settings_options(demo, WHERE)
 
 
 def _token_commands(group: _Group) -> None:
     tokens = _Group(group.add("token", None, "give out tokens of a server, and take them back"), "commands")
     create = tokens.add(
-        "create", _lazily("token_commands", "create"), "make a token and print it: it is shown once",
+        "create", _lazily("tokens", "create"), "make a token and print it: it is shown once",
         "read: look at everything; write: also create and change; admin: also delete, and give out tokens.",
     )  # fmt: skip
     create.add_argument("name", help="what to call it: who or what it is for")
@@ -260,16 +258,14 @@ def _token_commands(group: _Group) -> None:
     create.add_argument(
         "--days", type=float, metavar="N", help="good for so many days; default: until revoked"
     )
-    rotate = tokens.add(
-        "rotate", _lazily("token_commands", "rotate"), "replace a token by a new one, and print that"
-    )
+    rotate = tokens.add("rotate", _lazily("tokens", "rotate"), "replace a token by a new one, and print that")
     rotate.add_argument("name")
     rotate.add_argument(
         "--keep-minutes", type=float, default=0.0, metavar="N", help="how long the old one stays good [0]"
     )
-    revoke = tokens.add("revoke", _lazily("token_commands", "revoke"), "take a token back")
+    revoke = tokens.add("revoke", _lazily("tokens", "revoke"), "take a token back")
     revoke.add_argument("name")
-    listed = tokens.add("list", _lazily("token_commands", "list_"), "list tokens, without the secrets")
+    listed = tokens.add("list", _lazily("tokens", "list_"), "list tokens, without the secrets")
     for parser in (create, rotate, revoke, listed):
         if parser is not revoke:
             _output_options(parser)
@@ -278,7 +274,7 @@ def _token_commands(group: _Group) -> None:
 
 def _reading_commands(group: _Group) -> None:
     sql = group.add(
-        "sql", _lazily("reading_commands", "sql"), "answer a SQL query over all metrics, runs and tables",
+        "sql", _lazily("sql", "sql"), "answer a SQL query over all metrics, runs and tables",
         "Views: metrics(experiment, run_id, name, step, time, value, text), rows(...), runs(...), summaries(...).",
     )  # fmt: skip
     sql.add_argument(
@@ -338,7 +334,7 @@ def _run_commands(group: _Group) -> None:
         "commands about runs",
     )
     listed = run.add(
-        "list", _lazily("run_commands", "run_list"), "list runs, newest first",
+        "list", _lazily("runs", "run_list"), "list runs, newest first",
         "Only top-level runs, and those of the attached folder's experiment if there is one.",
     )  # fmt: skip
     listed.add_argument("expression", nargs="?", type=_expression, metavar="JMESPATH",
@@ -370,16 +366,12 @@ def _run_commands(group: _Group) -> None:
     )
     _azure_options(listed)
 
-    shown = run.add(
-        "show", _lazily("run_commands", "run_show"), "show a run, its tags and its metrics' summaries"
-    )
+    shown = run.add("show", _lazily("runs", "run_show"), "show a run, its tags and its metrics' summaries")
     shown.add_argument("run_id", nargs="?", help="the run")
     _run_option(shown, required=False)
     _azure_options(shown)
 
-    update = run.add(
-        "update", _lazily("run_commands", "run_update"), "change a run's tags, name or description"
-    )
+    update = run.add("update", _lazily("runs", "run_update"), "change a run's tags, name or description")
     _run_option(update)
     update.add_argument(
         "--add-tag", action="extend", nargs="+", default=[], metavar="KEY[=VALUE]", help="set tags"
@@ -391,18 +383,14 @@ def _run_commands(group: _Group) -> None:
     update.add_argument("--description", metavar="TEXT", help="Markdown")
     _azure_options(update)
 
-    delete = run.add(
-        "delete", _lazily("run_commands", "run_delete"), "delete runs with their descendants, for good"
-    )
+    delete = run.add("delete", _lazily("runs", "run_delete"), "delete runs with their descendants, for good")
     delete.add_argument("run_ids", nargs="+", metavar="RUN_ID", help="the runs")
     delete.add_argument("--force", action="store_true", help="also runs that have not ended")
     delete.add_argument("-y", "--yes", action="store_true", help="do not ask")
     _azure_options(delete)
 
-    files = run.add("files", _lazily("run_commands", "run_files"), "list a run's files")
-    download = run.add(
-        "download", _lazily("run_commands", "run_download"), "write a run's files to a directory"
-    )
+    files = run.add("files", _lazily("runs", "run_files"), "list a run's files")
+    download = run.add("download", _lazily("runs", "run_download"), "write a run's files to a directory")
     download.add_argument("-d", "--output-dir", required=True, metavar="DIR", help="where to")
     for command in (files, download):
         _run_option(command)
@@ -412,11 +400,11 @@ def _run_commands(group: _Group) -> None:
     add_commands(run.add, _run_option, _experiment_option, _azure_options)
 
     experiment = _Group(group.add("experiment", None, "list experiments"), "commands about experiments")
-    experiments = experiment.add("list", _lazily("run_commands", "experiment_list"), "list experiments")
+    experiments = experiment.add("list", _lazily("runs", "experiment_list"), "list experiments")
     _azure_options(experiments)
     folder = _Group(group.add("folder", None, "attach a folder to a workspace"), "commands about folders")
     attach = folder.add(
-        "attach", _lazily("run_commands", "folder_attach"), "attach a folder to a workspace and an experiment",
+        "attach", _lazily("runs", "folder_attach"), "attach a folder to a workspace and an experiment",
         "Commands and Workspace.from_config() below it then need no names. Makes the folder if there is none.",
     )  # fmt: skip
     _experiment_option(attach, "default: the folder's name")
@@ -449,7 +437,7 @@ def _completer(function: str) -> Callable[..., list[str]]:
 
 def _migrate_command(group: _Group) -> None:
     migrate = group.add(
-        "migrate", _lazily("migrate_command", "command"), "change the imports of Azure ML SDK v1 scripts and notebooks",
+        "migrate", _lazily("migrate", "command"), "change the imports of Azure ML SDK v1 scripts and notebooks",
         "Prints a diff and what is not supported, with its place and what to do instead; writes nothing without --write.",
     )  # fmt: skip
     migrate.add_argument(
@@ -461,12 +449,12 @@ def _migrate_command(group: _Group) -> None:
 
 def _role_commands(group: _Group) -> None:
     sync = group.add(
-        "sync", _lazily("role_commands", "sync"), "store what lies in a spool directory, then end",
+        "sync", _lazily("roles", "sync"), "store what lies in a spool directory, then end",
         "For a laptop that was offline, or a node without a network whose spool was copied here.",
     )  # fmt: skip
     sync.add_argument("directory", metavar="DIR", help="a spool directory, or a home that has one")
     _settings_options(sync)
-    compact = group.add("compact", _lazily("role_commands", "compact"), "write ended runs to Parquet now")
+    compact = group.add("compact", _lazily("roles", "compact"), "write ended runs to Parquet now")
     _settings_options(compact)
     for name, line in (
         ("agent", "role: send this node's spools to Kafka"),
@@ -474,7 +462,7 @@ def _role_commands(group: _Group) -> None:
         ("compactor", "role: move stored points to Parquet"),
         ("server", "role: answer HTTP: API and dashboard"),
     ):
-        role = group.add(name, _lazily("role_commands", name), line, "Runs until SIGTERM or Ctrl-C.")
+        role = group.add(name, _lazily("roles", name), line, "Runs until SIGTERM or Ctrl-C.")
         role.add_argument("--parent", type=int, help=argparse.SUPPRESS)
         role.add_argument("--started-by-itself", action="store_true", help=argparse.SUPPRESS)
         _settings_options(role)

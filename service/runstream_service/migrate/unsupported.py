@@ -79,6 +79,8 @@ def offered(module: str) -> bool:
     below = module.removeprefix(f"{ROOT}.")
     if below.partition(".")[0] not in _OFFERED:
         return False
+    if "._" in f".{below}":  # a part of runstream that has no counterpart
+        return False
     try:
         return find_spec(f"runstream.{below}") is not None
     except ModuleNotFoundError:  # of a parent
@@ -149,7 +151,7 @@ def _modules() -> Iterator[str]:
     for package in ("core", "data"):
         yield package
         found = iter_modules(import_module(f"runstream.{package}").__path__)
-        yield from sorted(f"{package}.{one.name}" for one in found)
+        yield from sorted(f"{package}.{one.name}" for one in found if not one.name.startswith("_"))
 
 
 def table() -> dict[str, str]:
