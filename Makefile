@@ -54,9 +54,9 @@ bench-quick:  ## Compare ratios to plain reference work with the committed ones 
 	@$(DEV)
 	$(PY) -m bench.quick $(ARGS)
 
-chaos:  ## Kill and stop everything at random, then count what is there (SECONDS=60 SEED=1; one kind: KAFKA=1, NETWORK=1 ...)
+chaos:  ## Kill and stop everything at random, then count what is there: TRIALS=10 of each kind, new seeds (ARGS=--help)
 	@$(DEV)
-	$(PY) -m tests.chaos.nemesis --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(KAFKA),--kafka) $(if $(NETWORK),--network) $(if $(TOPICS),--topics) $(if $(DISK),--disk)
+	$(PY) -m tests.chaos --trials $(or $(TRIALS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 docs:  ## Write the generated pages of docs/reference anew, and hold all pages to the code
 	@$(DEV)

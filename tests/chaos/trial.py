@@ -1,13 +1,6 @@
-"""Kills, stops and hinders the processes of a home at random, by a seed; then checks that all that was logged is there once.
+"""One home under attack: processes are killed, stopped and hindered by a seed; then all that was logged is there once.
 
-`python -m tests.chaos.nemesis --seconds 60 --seed 1 [--kafka] [--network] [--disk] [--topics]` runs it by hand; without a
-kind, one trial of each:
-
-- always: kill -9, stop and continue every process, all at once too; clocks that jump; a reader at random moments;
-- kafka: also the broker and each role, more consumers, records delivered again in another order;
-- network: broker and database are reached by proxies, which are slow, cut connections or let nobody in;
-- disk: the spool lies on a small tmpfs that is full now and then (root only);
-- topics: a topic is deleted with all it holds, and made again.
+`python -m tests.chaos` runs as many trials as you have time for (`make chaos TRIALS=10`).
 """
 
 from __future__ import annotations
@@ -19,12 +12,10 @@ import os
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,15 +23,15 @@ from typing import Any
 from runstream_schemas.settings import Settings
 from runstream_service.servers.postgres import PostgresServer
 
-from .broker import delete_topic, deliver_again, make_missing_topics
+from .broker import make_missing_topics
 from .checks import Expected, check_files, check_run, check_stored, is_settled, wait_for_rest
+from .evidence import keep
+from .harms import KINDS, WITH_BROKER, harms_of, send_signal, set_clock
 from .network import Network
 
 TRAINERS = 8
-MORE_CONSUMERS = 2
 SPOOL_BYTES = 12 << 20
 """Size of the small disk of a trial with `disk`."""
-FAULTS = ("kafka", "network", "disk", "topics")
 
 
 @dataclass(slots=True)
@@ -48,15 +39,18 @@ class Trial:
     """One home under attack.
 
     Attributes:
-        faults: which of FAULTS, besides those that are always there.
+        kind: one of KINDS.
+        seconds: of harm.
         trainers: run id to process.
         extra: consumers beside those of the home.
         done: what was done, second by second, to print when a check fails.
     """
 
     home: Path
-    faults: AbstractSet[str]
-    chance: random.Random
+    kind: str
+    seed: int
+    seconds: float
+    chance: random.Random = field(init=False)
     network: Network | None = None
     trainers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     extra: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -64,10 +58,13 @@ class Trial:
     done: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+
     @property
-    def kafka(self) -> bool:
-        """Whether there is a broker."""
-        return bool({"kafka", "network", "topics"} & self.faults)
+    def filler(self) -> Path:
+        """What takes the room in the spool."""
+        return self.home / "spool" / "filler"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -124,14 +121,14 @@ class Trial:
 
     def prepare(self) -> None:
         """What has to be there before anything starts."""
-        self.set_clock(0.0)
-        if "disk" in self.faults:
+        set_clock(self, 0.0)
+        if self.kind == "disk":
             (self.home / "spool").mkdir(mode=0o700)
             size = f"size={SPOOL_BYTES}"
             subprocess.run(
                 ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.home / "spool")], check=True
             )
-        if "network" in self.faults:
+        if self.kind == "network":
             self.network = Network(self.home)
 
     def up(self) -> None:
@@ -140,7 +137,7 @@ class Trial:
             self.network.repair()
             self.command("up", "--kafka", f"127.0.0.1:{self.network.broker.port}")
         else:
-            self.command("up", *(["--kafka"] if self.kafka else []))
+            self.command("up", *(["--kafka"] if self.kind in WITH_BROKER else []))
 
     def start_trainer(self) -> None:
         """One more trainer, on a run of its own."""
@@ -152,7 +149,7 @@ class Trial:
     def start_reader(self) -> None:
         """The reader at random moments."""
         files = [str(self.home / name) for name in ("wrong", "stop")]
-        seed, gaps = str(self.chance.randrange(10**6)), "1" if {"topics", "disk"} & self.faults else "0"
+        seed, gaps = str(self.chance.randrange(10**6)), "1" if self.kind in {"topics", "disk"} else "0"
         self.reader = self._python("reader", str(self.home), *files, seed, gaps)
 
     def _python(self, module: str, *words: str) -> subprocess.Popen[bytes]:
@@ -185,27 +182,15 @@ class Trial:
 
     # --- the attack ---
 
-    def attack(self, seconds: float) -> None:
+    def attack(self) -> None:
         """Do harm for so long, with pauses in which the services come up again."""
-        harms = [
-            self.kill,
-            self.kill,
-            self.kill,
-            self.stop,
-            self.stop,
-            self.kill_trainer,
-            self.kill_trainer,
-            self.jump,
-        ]
-        harms += [self.kill_all] if not self.kafka else [self.add_consumer, self.deliver_again]
-        harms += [self.cut, self.cut, self.slow, self.refuse] if self.network else []
-        harms += [self.fill_disk, self.fill_disk] if "disk" in self.faults else []
-        harms += [self.delete_topic] if "topics" in self.faults else []
-        deadline = time.monotonic() + seconds
+        harms = harms_of(self.kind)
+        weights = [harm.weight for harm in harms]
+        deadline = time.monotonic() + self.seconds
         while time.monotonic() < deadline:
             time.sleep(self.chance.uniform(0.2, 2.5))
             self.mend()
-            self.chance.choice(harms)()
+            self.chance.choices(harms, weights)[0].do(self)
             if "up" not in " ".join(self.victims().values()):
                 self.note("up")
                 self.up()
@@ -215,114 +200,17 @@ class Trial:
     def mend(self) -> None:
         """Let what was stopped, filled or shut go on; what was killed is started by its keeper, or by `up`."""
         for pid in self.victims():
-            _signal(pid, signal.SIGCONT)
-        (self.home / "spool" / "filler").unlink(missing_ok=True)
+            send_signal(pid, signal.SIGCONT)
+        self.filler.unlink(missing_ok=True)
         if self.network:
             self.network.repair()
-        if "topics" in self.faults:
+        if self.kind == "topics":
             make_missing_topics(self.settings)
 
     def look(self) -> None:
         """Raise what the reader found."""
         wrong = self.home / "wrong"
         assert not wrong.exists(), f"a reader saw: {wrong.read_text()}"
-
-    def kill(self) -> None:
-        """kill -9 one process."""
-        self._send(signal.SIGKILL, "kill -9")
-
-    def stop(self) -> None:
-        """SIGSTOP one process, until the next harm is done."""
-        self._send(signal.SIGSTOP, "stop")
-
-    def _send(self, number: int, name: str) -> None:
-        victims = self.victims()
-        if victims:
-            pid = self.chance.choice(sorted(victims))
-            _signal(pid, number)
-            self.note(f"{name} {victims[pid]} ({pid})")
-
-    def kill_all(self) -> None:
-        """kill -9 all services."""
-        for pid in self.victims():
-            _signal(pid, signal.SIGKILL)
-        self.note("kill -9 all services")
-
-    def kill_trainer(self) -> None:
-        """kill -9 a trainer, and start another run."""
-        alive = [run for run, process in self.trainers.items() if process.poll() is None]
-        run_id = self.chance.choice(alive)
-        self.trainers[run_id].kill()
-        self.trainers[run_id].wait()
-        self.note(f"kill -9 trainer {run_id}")
-        self.start_trainer()
-
-    def jump(self) -> None:
-        """Set the clock of all our processes, by up to an hour ahead or back."""
-        offset = self.chance.choice([-1, 1]) * 10 ** self.chance.uniform(-1, 3.5)
-        self.set_clock(offset)
-        self.note(f"clock {offset:+.1f} s")
-
-    def set_clock(self, offset: float) -> None:
-        """How many seconds our processes' clocks are ahead."""
-        descriptor = os.open(self.home / "clock", os.O_WRONLY | os.O_CREAT, 0o600)
-        os.pwrite(descriptor, struct.pack("d", offset), 0)
-        os.close(descriptor)
-
-    def add_consumer(self) -> None:
-        """A consumer more than the home has; with MORE_CONSUMERS there, one less."""
-        alive = [process for process in self.extra if process.poll() is None]
-        if len(alive) >= MORE_CONSUMERS:
-            alive[0].terminate()
-            alive[0].wait(60)
-            self.note(f"end consumer ({alive[0].pid})")
-            return
-        settings = self.settings
-        reached = {"RUNSTREAM_KAFKA": settings.kafka, "RUNSTREAM_DATABASE": settings.database}
-        if settings.kafka:
-            with (self.home / "log" / "consumer-more.log").open("ab") as log:
-                command = [sys.executable, "-P", "-m", "runstream", "consumer"]
-                environment = {**self.environment, **reached}
-                self.extra.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-            self.note(f"one more consumer ({self.extra[-1].pid})")
-
-    def deliver_again(self) -> None:
-        """Records a second time, out of order."""
-        if (settings := self.settings).kafka:
-            self.note(f"{deliver_again(settings, self.chance)} records delivered again")
-
-    def delete_topic(self) -> None:
-        """A topic goes, with what nobody has stored yet."""
-        if (settings := self.settings).kafka:
-            self.note(f"topic {delete_topic(settings, self.chance) or 'not'} deleted")
-
-    def fill_disk(self) -> None:
-        """No room in the spool, until the next harm is done."""
-        with contextlib.suppress(OSError), (self.home / "spool" / "filler").open("wb") as filler:
-            while True:
-                filler.write(bytes(1 << 16))
-                filler.flush()
-        self.note("disk full")
-
-    def _connections(self) -> str:
-        return self.chance.choice(["broker", "database"])
-
-    def cut(self) -> None:
-        """Break every connection to a server."""
-        getattr(self.network, name := self._connections()).cut()
-        self.note(f"cut connections to the {name}")
-
-    def slow(self) -> None:
-        """Every piece waits, until the next harm is done."""
-        getattr(self.network, name := self._connections()).delay = self.chance.uniform(0.05, 0.5)
-        self.note(f"slow connections to the {name}")
-
-    def refuse(self) -> None:
-        """Break every connection and let nobody in, until the next harm is done."""
-        proxy = getattr(self.network, name := self._connections())
-        proxy.closed = True
-        proxy.cut()
-        self.note(f"no connections to the {name}")
 
     # --- the check ---
 
@@ -341,7 +229,7 @@ class Trial:
         before = dict(os.environ)
         os.environ.update(self.environment)
         try:
-            if "topics" not in self.faults:
+            if self.kind != "topics":
                 return self._check_runs()
             # What a deleted topic has held up may come after a long rest: then all is looked at once more.
             deadline = time.monotonic() + 90
@@ -371,13 +259,13 @@ class Trial:
                 seen[expected.run_id] = check_run(run, expected)
         counts = {run_id: len(vectors.get("int", [])) for run_id, vectors in seen.items()}
         check_stored(self.settings, [expected for expected in runs if expected.run_id in seen], seen)
-        if "topics" not in self.faults:
+        if self.kind != "topics":
             check_files(self.home / "store", counts)
         return counts
 
     def _expected(self, run_id: str) -> Expected:
         text = (self.home / f"{run_id}.progress").read_text()
-        gaps, drops = "topics" in self.faults, "disk" in self.faults
+        gaps, drops = self.kind == "topics", self.kind == "disk"
         return Expected(run_id, int(text[:12] or 0), text.endswith("done"), gaps=gaps, drops=drops)
 
     def _settled(self, workspace: Any, expected: Expected) -> Any:
@@ -414,58 +302,59 @@ class Trial:
         if self.network:
             self.network.end()
         for pid in self.victims():
-            _signal(pid, signal.SIGKILL)
-        if "disk" in self.faults:
+            send_signal(pid, signal.SIGKILL)
+        if self.kind == "disk":
             subprocess.run(["umount", "--lazy", str(self.home / "spool")], check=False)
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def run_trial(seconds: float, seed: int, faults: AbstractSet[str] = frozenset()) -> dict[str, int]:
+def run_trial(seconds: float, seed: int, kind: str, evidence: Path | None = None) -> dict[str, int]:
     """A trial from start to end.
+
+    Args:
+        seconds: of harm.
+        seed: repeats what is done to whom; not the moments at which the operating system carries it out.
+        kind: one of KINDS.
+        evidence: directory to keep what is needed to find out why, if it does not hold.
+
+    Returns:
+        run id to values of one series.
 
     Raises:
         AssertionError: something is not as it must be; the text holds all that was done, and the end of the logs.
     """
-    trial = Trial(Path(tempfile.mkdtemp(prefix="rsc")), faults, random.Random(seed))
+    trial = Trial(Path(tempfile.mkdtemp(prefix="rsc")), kind, seed, seconds)
     try:
         trial.prepare()
         trial.up()
         for _ in range(TRAINERS):
             trial.start_trainer()
         trial.start_reader()
-        trial.attack(seconds)
+        trial.attack()
         return trial.check()
     except Exception as error:
+        if evidence:
+            keep(trial, error, evidence)
         raise AssertionError(f"{error}\n{trial.log()}") from error
     finally:
         trial.end()
 
 
 def main() -> None:
-    """One trial with the faults that are asked for, or one of each kind."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.nemesis")
-    parser.add_argument("--seconds", type=float, default=60, help="of harm, in each trial")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    for fault in FAULTS:
-        parser.add_argument(f"--{fault}", action="store_true")
+    """One trial; exit code 1 if it does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.trial")
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seconds", type=float, default=30, help="of harm")
+    parser.add_argument("--evidence", type=Path, help="where to keep what is found")
     options = parser.parse_args()
-    asked = {fault for fault in FAULTS if getattr(options, fault)}
-    trials = [asked] if asked else [set(), {"kafka"}, {"network"}, {"topics"}, {"disk"}]
-    for faults in trials:
-        name = " ".join(sorted(faults)) or "embedded"
-        if "disk" in faults and os.geteuid() != 0:
-            print(f"{name}: left out, only root can mount a small disk")
-            continue
-        print(f"{name}: seed {options.seed}", flush=True)
-        counts = run_trial(options.seconds, options.seed, faults)
-        print(
-            f"{name}: {len(counts)} runs, {sum(counts.values())} values of each series, each there exactly once"
-        )
+    # Told to end, it ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        counts = run_trial(options.seconds, options.seed, options.kind, options.evidence)
+    except AssertionError as error:
+        raise SystemExit(str(error)) from None
+    print(f"{len(counts)} runs, {sum(counts.values())} values of each series, each there exactly once")
 
 
 if __name__ == "__main__":
