@@ -76,3 +76,24 @@ async def test_a_batch_that_was_forgotten_cannot_meet_the_fence_by_chance(
     finally:
         await source.stop()
         writer.close()
+
+
+async def test_a_run_that_could_keep_no_point_is_settled_whoever_reads_its_end(
+    tmp_path: Path, pool: asyncpg.Pool
+) -> None:
+    settings = settings_for(tmp_path / "spool", flush_interval=0.0)
+    writer = spool.open_run(settings, "run")
+    for steps in (["create", "start"], ["fail"]):  # the service is another one then
+        for step in steps:
+            writer.status(step)
+        storing = Writer(pool, settings)
+        source = SpoolSource(settings, storing.load_offsets)
+        await source.start()
+        batch = await source.fetch(1 << 20, 10)
+        await storing.store(batch)
+        await source.stored(batch[0])
+        await source.stop()
+    run = await pool.fetchrow("select status, settled_at is not null as settled from runs")
+    assert dict(run) == {"status": "Failed", "settled": True}
+    assert await pool.fetchval("select count(*) from gaps") == 0
+    writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gc
 import math
 import os
@@ -615,7 +616,92 @@ def test_a_new_reader_goes_on_where_the_last_one_stored(directory: Path) -> None
     assert first + logged(drain(Collector(settings_for(directory))))["run", "x", ""] == list(range(6000))
 
 
+def test_tags_and_statuses_that_are_stored_leave_the_next_reader_no_slots_it_never_saw(
+    directory: Path,
+) -> None:
+    settings = settings_for(directory)
+    writer = spool.open_run(settings, "run")
+    writer.status("create")
+    writer.status("start")
+    events = drain(Collector(settings))
+    writer.tag("a", "1")
+    events += drain(Collector(settings))
+    writer.status("fail")
+    writer.close()
+    events += drain(Collector(settings))
+    life = steps_of_life(events)
+    assert [kind for _, kind, _ in life] == ["create", "start", "fail"]
+    assert tags_of(events) == [("set", "a", "1")]
+    metrics = [event for event in events if isinstance(event, MetricsEvent)]
+    assert [event.first for event in metrics][:1] == [0], "what is covered begins at the first slot"
+    assert list(life[-1][2]["ends"].values()) == [max(event.first + event.count for event in metrics)]
+
+
+def test_a_run_of_tags_alone_gives_its_segments_back(directory: Path) -> None:
+    settings = settings_for(directory)
+    writer = spool.open_run(settings, "run")
+    collector, events = Collector(settings), []
+    for number in range(6000):
+        writer.tag("a", str(number))
+        if number % 100 == 0:
+            events += drain(collector)
+    events += drain(collector)
+    assert len(tags_of(events)) == 6000
+    assert len(list(directory.glob("*/*.seg"))) <= 2
+
+
 # --- the disk ---
+
+
+def test_names_that_find_no_room_are_saved_later_and_hide_no_others(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(directory)
+    writer = spool.open_run(settings, "run")
+    sync, failed = os.fsync, []
+
+    def no_room(descriptor: int) -> None:
+        if len(failed) < 2:
+            failed.append(descriptor)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    collector, events = Collector(settings), []
+    for name in ("a", "b", "c", "d"):
+        for number in range(20_000):
+            writer.log(name, number)
+        events += drain(collector)
+    assert len(failed) == 2
+    assert len(list(directory.glob("*/*.seg"))) <= 2, "what was kept by a full disk is freed"
+    for name in ("a", "b", "c", "d"):
+        writer.log(name, -1)
+    events += drain(Collector(settings))
+    found = logged(events)
+    assert {name: found["run", name, ""] for name in "abcd"} == {
+        name: [*range(20_000), -1] for name in "abcd"
+    }
+    assert {event.dropped for event in events if isinstance(event, MetricsEvent)} == {0}
+
+
+def test_a_disk_that_stays_full_gets_one_directory_a_run(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_writer, "_RETRY_SECONDS", 0.0)
+    writer = spool.open_run(settings_for(directory), "run")
+    make = segment.create_segment
+
+    def no_room(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(segment, "create_segment", no_room)
+    for number in range(5):
+        writer.log("x", number)
+    assert len([entry for entry in directory.iterdir() if len(entry.name) == 32]) == 1
+    monkeypatch.setattr(segment, "create_segment", make)
+    writer.log("x", 5)
+    assert values_of(directory, "x") == [5]
+    assert writer.dropped == 5
 
 
 def test_the_quota_drops_points_and_counts_them_until_there_is_room(

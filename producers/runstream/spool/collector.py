@@ -257,9 +257,11 @@ class Collector:
         source.done.add(id(item))
         last = None
         while source.waiting and id(source.waiting[0]) in source.done:
-            last = source.waiting.popleft()
-            source.done.discard(id(last))
-        if last is not None and last.end >= 0:
+            first = source.waiting.popleft()
+            source.done.discard(id(first))
+            if first.end >= 0:
+                last = first
+        if last is not None:
             source.reader.note_stored(last.end, last.tags, last.status, last.latest, last.latest_step)
         if source.buried and not source.waiting:
             self._remove(source)

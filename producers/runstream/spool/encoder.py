@@ -27,6 +27,9 @@ from .reader import Frame, Slice, SourceReader
 from .writer import ARRAY_HEAD, GIVEN
 
 KINDS = len(Kind)
+MOST_UNCOVERED = 1024
+"""Slots of tags and statuses in a row that no event of the metrics covers: what is not covered is read again by the next
+reader, and its segments are kept."""
 
 
 @dataclass(slots=True)
@@ -34,7 +37,7 @@ class Encoded:
     """The events of one slice, and the positions to note once they are stored.
 
     Attributes:
-        end: seq after the last slot of the slice.
+        end: seq after the last slot that events of the metrics cover: there the next reader goes on.
         tags, status: end of the last event on those topics.
     """
 
@@ -71,24 +74,25 @@ class Progress:
 
 
 def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
-    """The events of `part`; `progress` is moved on."""
+    """The events of `part`; `progress` is moved on. Tags and statuses that it is past already are left out."""
     header = reader.header
     tag_ops: list[TagOp] = []
     status_ops: list[StatusOp] = []
     carrying: list[Frame] = []
     for frame in part.frames:
-        if frame.kind == seg.TAG:
+        seq = part.first + frame.at
+        if frame.kind == seg.TAG and seq >= progress.tags:
             op, key, value = msgpack.unpackb(frame.body)
-            tag_ops.append(TagOp(part.first + frame.at, _micros(frame.time), op, key, value))
-        elif frame.kind == seg.STATUS:
+            tag_ops.append(TagOp(seq, _micros(frame.time), op, key, value))
+        elif frame.kind == seg.STATUS and seq >= progress.status:
             kind, data = msgpack.unpackb(frame.body)
-            status_ops.append(StatusOp(part.first + frame.at, _micros(frame.time), kind, data))
-        else:
+            status_ops.append(StatusOp(seq, _micros(frame.time), kind, data))
+        elif frame.kind not in seg.CONTROL_FRAMES:
             carrying.append(frame)
     control = sum(1 + -(-len(f.body) // seg.SLOT) for f in part.frames if f.kind in seg.CONTROL_FRAMES)
     metrics = None
     n_points = 0
-    if control < part.end - part.first:
+    if control < part.end - part.first or part.end - progress.metrics > MOST_UNCOVERED:
         points = slice_points(part, carrying, reader.names)
         reader.skipped += part.unknown
         n_points = len(points.order)
@@ -115,7 +119,9 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
         )
         progress.status = end
         progress.latest_step = max(progress.latest_step, status_ops[-1].time_us)
-    return Encoded(metrics, tags_event, status_event, part.end, progress.tags, progress.status, n_points)
+    return Encoded(
+        metrics, tags_event, status_event, progress.metrics, progress.tags, progress.status, n_points
+    )
 
 
 def _keep_order(summary: Summary, times: NDArray[np.int64], progress: Progress) -> None:

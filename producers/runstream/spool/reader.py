@@ -6,11 +6,13 @@ the segments it gives back. It may be killed at any instant: what was not noted 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import struct
 import time
 import zlib
+from collections import deque
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +111,7 @@ class SourceReader:
         self._seen: set[str] = set()
         self._holes: dict[int, float] = {}
         self._gave_up = False  # on a slot, which its writer may still fill
-        self._listed = 0
+        self._to_free: deque[tuple[Path, list[bytes], bool]] = deque()
         self._load_names()
         if not self._look_for_segments():
             raise FileNotFoundError(f"{directory} holds no segment")
@@ -363,7 +365,7 @@ class SourceReader:
     # --- what was stored ---
 
     def note_stored(self, end: int, tags: int, status: int, latest: int, latest_step: int) -> None:
-        """All events made of slots below `end` are stored: note it, and give back the segments before it.
+        """All events made of slots below `end` are stored, and cover them: note it, and give back the segments before it.
 
         Args:
             tags, status: end of the last event on those topics.
@@ -430,16 +432,26 @@ class SourceReader:
         return False
 
     def _give_back(self, segment: _Segment, reuse: bool) -> None:
-        """Free the file; the memory goes with the last reference to `segment`, which costs as much."""
-        try:
-            self._save_names(segment.definitions)
-            spare = sum(1 for name in os.listdir(self.directory) if name.endswith(".free")) if reuse else 0
-            if reuse and spare < SPARE_SEGMENTS:
-                os.rename(segment.path, segment.path.with_suffix(".free"))
-            else:
-                os.unlink(segment.path)
-        except FileNotFoundError:  # the whole source was removed meanwhile
-            pass
+        """Free the file, and those that a full disk kept from it.
+
+        The memory goes with the last reference to `segment`, which costs as much.
+        """
+        self._to_free.append((segment.path, segment.definitions, reuse))
+        for _ in range(len(self._to_free)):
+            path, definitions, reuse = self._to_free.popleft()
+            try:
+                self._save_names(definitions)
+                spare = (
+                    sum(1 for name in os.listdir(self.directory) if name.endswith(".free")) if reuse else 0
+                )
+                if reuse and spare < SPARE_SEGMENTS:
+                    os.rename(path, path.with_suffix(".free"))
+                else:
+                    os.unlink(path)
+            except FileNotFoundError:  # the whole source was removed meanwhile
+                pass
+            except OSError:  # no room for the names: others may be freed first
+                self._to_free.append((path, definitions, reuse))
 
     def _load_names(self) -> None:
         if not os.path.exists(f"{self.directory}/names"):  # most often
@@ -462,11 +474,16 @@ class SourceReader:
         """Before a segment goes, what it defines has to be on disk elsewhere."""
         if not definitions:
             return
-        with open(self.directory / "names", "ab") as file:
-            for body in definitions:
-                file.write(_NAMES_ENTRY.pack(len(body), zlib.crc32(body)) + body)
-            file.flush()
-            os.fsync(file.fileno())
+        entries = b"".join(_NAMES_ENTRY.pack(len(body), zlib.crc32(body)) + body for body in definitions)
+        with open(self.directory / "names", "ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(entries) < len(entries):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)  # half an entry would hide the ones after it
+                raise
 
 
 def _open_segment(path: Path) -> _Segment:

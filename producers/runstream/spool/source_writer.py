@@ -80,6 +80,7 @@ class SourceWriter:
         if self._map is not None:
             self._dropped_before = self.dropped
         self._source = b""
+        self._next_source = b""  # has its directory, and no segment yet
         self._index = -1
         self._end = 0  # seq after the current segment's last slot
         self._slots: Iterable[int] = iter(())
@@ -247,7 +248,7 @@ class SourceWriter:
         while least < seg.HEADER_BYTES + seg.SLOT * (needed + 1):
             least *= 2
         size = max(least, min(seg.LARGEST, seg.SMALLEST << (self._index + 1)))
-        source = self._source or os.urandom(16)
+        source = self._next_source = self._source or self._next_source or os.urandom(16)
         while True:
             try:
                 mapped, slots = self._create_segment(source, size)
