@@ -20,6 +20,9 @@ Each setting is an environment variable, an option of the roles, `up`, `sync`, `
 take a few of them), and a key of `config.json` in lower case: `RUNSTREAM_STORE`, `--store`, `"store"`. An option wins over
 the variable, the variable over the file, the file over the default.
 
+Relative paths are made absolute when they are read, and in the environment too: a program that changes its directory, and
+the processes it starts, go on with the same home. Those of a config file are seen from its project's folder.
+
 | variable | option | default | meaning |
 |---|---|---|---|
 """

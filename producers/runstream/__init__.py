@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import os as _os
+
 from .lazy import TYPE_CHECKING, attributes
 
 __version__ = "0.1.0"
@@ -34,6 +36,15 @@ __all__ = [
     "query",
     "sql",
 ]
+
+for _name in ("RUNSTREAM_HOME", "RUNSTREAM_SPOOL", "RUNSTREAM_STORE"):
+    # Made absolute before the program changes its directory, as Hydra does before it calls anybody; for children too.
+    # Settings does so with these and the others when it reads them.
+    if (_given := _os.environ.get(_name)) and "://" not in _given and not _os.path.isabs(_given):
+        try:
+            _os.environ[_name] = _os.path.abspath(_os.path.expanduser(_given))
+        except FileNotFoundError:  # the working directory was deleted; Settings says so
+            pass
 
 if TYPE_CHECKING:
     from . import query

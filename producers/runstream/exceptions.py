@@ -2,6 +2,7 @@
 
 AzureMLException
 ├── UserErrorException                 the call cannot be right as it stands
+│   ├── LimitExceeded                  a name, text or integer that cannot be held (also a ValueError)
 │   └── AuthenticationException
 ├── ExperimentExecutionException       a submission, or watching it, failed
 ├── SnapshotException                  a folder cannot be captured
@@ -31,6 +32,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from runstream_schemas import errors
 from runstream_schemas.errors import RunstreamError, ServiceError
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "DatasetTimestampMissingError",
     "DiscoveryUrlNotFoundException",
     "ExperimentExecutionException",
+    "LimitExceeded",
     "ModelNotFoundException",
     "ModelPathNotFoundException",
     "ParallelRunException",
@@ -112,6 +115,10 @@ class UserErrorException(AzureMLException):
     """The call cannot be right as it stands: a bad argument, name, file or state."""
 
     error_code = "UserError"
+
+
+class LimitExceeded(UserErrorException, errors.LimitExceeded):
+    """A name, text or integer is larger than the format holds, or not valid unicode; also a `ValueError`."""
 
 
 class AuthenticationException(UserErrorException):

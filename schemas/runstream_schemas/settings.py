@@ -17,6 +17,8 @@ from typing import Any, get_type_hints
 from .errors import SettingsError
 
 PREFIX = "RUNSTREAM_"
+CONFIG_FOLDERS = (".runstream", ".azureml", "aml_config")
+"""Folders of a project that hold its config file."""
 
 
 def default_home() -> Path:
@@ -25,7 +27,32 @@ def default_home() -> Path:
         return Path.home() / "Library" / "Application Support" / "runstream"
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))) / "runstream"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "runstream"
+    data = os.environ.get("XDG_DATA_HOME", "")
+    # A relative one is passed over, as the specification asks for.
+    return (Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share") / "runstream"
+
+
+PATHS = (
+    "home", "spool", "store", "kafka_ca_file", "kafka_cert_file", "kafka_key_file", "database_ca_file", "tls_cert_file",
+    "tls_key_file",
+)  # fmt: skip
+"""Settings that are paths. They are made absolute when they are read: a program may change its directory afterwards."""
+
+
+def absolute(path: str, base: str = "") -> str:
+    """A path from the root on, seen from `base` (default: the working directory). An address (s3://...) stays.
+
+    Raises:
+        SettingsError: the working directory was deleted.
+    """
+    if not path or "://" in path:
+        return path
+    try:
+        return os.path.abspath(os.path.join(base, os.path.expanduser(path)))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"the path {path} is relative, and the working directory was deleted; make it absolute"
+        ) from None
 
 
 def _doc(text: str, default: Any) -> Any:
@@ -114,6 +141,10 @@ class Settings:
     sql_memory: str = _doc("Memory of one SQL query, as DuckDB writes it", "2GB")
     log_level: str = _doc("Level of the services' logs: DEBUG, INFO, WARNING, ERROR", "INFO")
 
+    def __post_init__(self) -> None:
+        for name in PATHS:
+            object.__setattr__(self, name, absolute(getattr(self, name)))
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Read the settings: keyword arguments win over the environment, that over the defaults.
@@ -125,7 +156,9 @@ class Settings:
         Raises:
             SettingsError: a value that cannot be read, or a field that does not exist.
         """
-        environ = os.environ if environ is None else environ
+        if environ is None:
+            environ = os.environ
+            make_paths_absolute()
         hints = get_type_hints(cls)
         values: dict[str, Any] = {}
         for item in fields(cls):
@@ -142,12 +175,12 @@ class Settings:
     @property
     def home_path(self) -> Path:
         """Root of the embedded mode's files."""
-        return Path(self.home).expanduser().absolute() if self.home else default_home()
+        return Path(self.home) if self.home else default_home()
 
     @property
     def spool_path(self) -> Path:
         """Directory of the spool."""
-        return Path(self.spool).expanduser().absolute() if self.spool else self.home_path / "spool"
+        return Path(self.spool) if self.spool else self.home_path / "spool"
 
     @property
     def store_url(self) -> str:
@@ -164,6 +197,14 @@ class Settings:
                     str(int(value)) if isinstance(value, bool) else str(value)
                 )
         return result
+
+
+def make_paths_absolute() -> None:
+    """Make the paths in this process's environment absolute, once: for itself wherever it goes, and for its children."""
+    for name in PATHS:
+        given = os.environ.get(PREFIX + name.upper(), "")
+        if given and (path := absolute(given)) != given:
+            os.environ[PREFIX + name.upper()] = path
 
 
 def _parse(name: str, raw: str, kind: type) -> Any:
@@ -186,16 +227,23 @@ def _parse(name: str, raw: str, kind: type) -> Any:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Settings held by a config.json: its keys that are names of settings.
+    """Settings held by a config.json: its keys that are names of settings. Paths are seen from the file's folder, or from
+    the one above when that is a folder for such files.
 
     Raises:
         SettingsError: the file is not a JSON object.
     """
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a mark in front
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: expected a JSON object")
     known = {item.name for item in fields(Settings)}
-    return {key: value for key, value in data.items() if key in known}
+    folder = path.absolute().parent
+    base = str(folder.parent if folder.name in CONFIG_FOLDERS else folder)
+    return {
+        key: absolute(value, base) if key in PATHS and isinstance(value, str) else value
+        for key, value in data.items()
+        if key in known
+    }

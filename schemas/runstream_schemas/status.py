@@ -19,7 +19,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+STATUSES = (
+    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding", "Pausing",
+    "Paused", "CancelRequested", "Finalizing", "Completed", "Failed", "Canceled",
+)  # fmt: skip
+"""Every status of a run: the one list, for commands, filters, pages and docs."""
+
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+"""Statuses after which a run is over."""
+
+ACTIVE = tuple(status for status in STATUSES if status not in TERMINAL)
+"""Statuses before the end of a run."""
+
 PRESUMED = "ProcessDied"
 """Error code of a failure the agent only presumes."""
 

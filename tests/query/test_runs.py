@@ -12,6 +12,7 @@ import pytest
 
 from runstream_query.runs.run_filter import ANY, LabelFilter, MetricFilter, Order, RunFilter
 from runstream_query.runs.runs import count_runs, descendants, get_run, list_runs
+from runstream_query.runs.search import search
 from runstream_schemas.errors import QueryError
 
 from .conftest import utc
@@ -216,6 +217,22 @@ async def test_a_cursor_belongs_to_its_order(filled: Any) -> None:
         for limit in (0, 1001):
             with pytest.raises(QueryError, match="limit"):
                 await list_runs(connection, limit=limit)
+
+
+async def test_what_is_not_finite_passes_no_comparison(database: Any) -> None:
+    for run_id, last in (("low", -math.inf), ("high", math.inf), ("none", math.nan), ("one", 1.0)):
+        await database.add_summary(await database.add_run(run_id), "loss", last=last)
+    for operator in ("<", "<=", ">", ">=", "!=", "="):
+        value = 1.0 if "=" in operator and operator != "!=" else 2.0 if operator in ("<", "!=") else 0.0
+        wanted = RunFilter(metrics=[MetricFilter("loss", "last", operator, value)])
+        assert await names(database, wanted) == ["one"], operator
+    assert await names(database, RunFilter(metrics=[MetricFilter("loss", "last", "<", math.inf)])) == ["one"]
+    assert await names(database, search("-loss<5")) == ["high", "low", "none"]
+
+
+async def test_a_status_there_is_not_is_refused(filled: Any) -> None:
+    with pytest.raises(QueryError, match="use one of NotStarted, Queued"):
+        await names(filled, RunFilter(status=["Odd"]))
 
 
 async def test_readers_do_not_wait_for_writers(filled: Any) -> None:

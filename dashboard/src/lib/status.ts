@@ -6,6 +6,7 @@ export interface StatusLook {
   tone: Tone;
 }
 
+/** As `runstream_schemas.status` has them: a test compares. */
 const LOOKS: Record<string, StatusLook> = {
   NotStarted: { icon: "○", word: "not started", tone: "idle" },
   Starting: { icon: "◔", word: "starting", tone: "live" },
@@ -19,8 +20,13 @@ const LOOKS: Record<string, StatusLook> = {
   Failed: { icon: "✕", word: "failed", tone: "bad" },
   Canceled: { icon: "⊘", word: "canceled", tone: "warn" },
   NotResponding: { icon: "?", word: "not responding", tone: "warn" },
+  Pausing: { icon: "‖", word: "pausing", tone: "idle" },
   Paused: { icon: "‖", word: "paused", tone: "idle" },
+  Unapproved: { icon: "○", word: "not approved", tone: "idle" },
 };
+
+/** Every status, those that are looked for most first. */
+export const STATUSES: readonly string[] = [...new Set(["Running", "Completed", "Failed", "Canceled", "Queued", "NotResponding", ...Object.keys(LOOKS)])];
 
 /** How a status is shown: never by colour alone. */
 export function statusLook(status: string): StatusLook {
@@ -42,7 +48,7 @@ export function hasEnded(status: string): boolean {
 }
 
 /** Statuses of runs that have not ended. */
-export const ACTIVE: readonly string[] = [...Object.keys(LOOKS).filter((status) => !ENDED.has(status)), "Unapproved"];
+export const ACTIVE: readonly string[] = Object.keys(LOOKS).filter((status) => !ENDED.has(status));
 
 const WAITING = new Set(["NotStarted", "Queued", "Unapproved", "Paused"]);
 

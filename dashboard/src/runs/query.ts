@@ -1,5 +1,7 @@
 /** The search box's language, as far as the box itself has to know it: where a part has a mistake, and what may be typed next. */
 
+import { STATUSES } from "../lib/status";
+
 export interface Part {
   start: number;
   end: number;
@@ -8,10 +10,6 @@ export interface Part {
   error: string;
 }
 
-export const STATUSES = [
-  "Running", "Completed", "Failed", "Canceled", "Queued", "NotResponding", "NotStarted", "Starting", "Provisioning", "Preparing", "Finalizing",
-  "CancelRequested", "Paused", "Unapproved",
-] as const;
 const STATUS_WORDS = new Set([...STATUSES.map((one) => one.toLowerCase()), "done", "cancelled"]);
 export const STATS = ["last", "min", "max", "mean", "first", "count"] as const;
 
@@ -54,7 +52,7 @@ export const EXAMPLES: readonly (readonly [text: string, meaning: string])[] = [
 const LABELS = new Set(["tag", "property", "param"]);
 const LABEL = /^((?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))+)(<=|>=|!=|==|<|>|=)(.*)$/s;
 const PART = /(?:[^\s"]|"(?:[^"\\]|\\.)*")+/g;
-const COMPARISON = /^(.+?)(<=|>=|!=|==|<|>)([^<>=!]+)$/s;
+const COMPARISON = /^((?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))*)(<=|>=|!=|==|<|>|=)(.*)$/s;
 
 /** The parts of what was typed, as the server splits it. A quote that is not closed is a part with a mistake. */
 export function parts(text: string): Part[] {
@@ -98,13 +96,15 @@ function mistake(part: string): string {
     return "";
   }
   const compared = COMPARISON.exec(part);
+  if (compared && !plain(compared[1]!)) return "the name of a metric is missing";
   if (compared && !isNumber(compared[3]!)) return `'${compared[3]}' is no number`;
+  if (!compared && /^[A-Za-z_]+:(?!\/\/)/.test(part)) return `there is no field ${field}:; use quotes to look for it as a text`;
   return "";
 }
 
 function isNumber(text: string): boolean {
   const trimmed = text.trim().replace(/(?<=\d)_(?=\d)/g, "");
-  return /^[+-]?(inf|infinity|nan)$/i.test(trimmed) || (/^[+-]?[\d.]/.test(trimmed) && !/^[+-]?0[xbo]/i.test(trimmed) && Number.isFinite(Number(trimmed)));
+  return /^[+-]?(inf|infinity)$/i.test(trimmed) || (/^[+-]?[\d.]/.test(trimmed) && !/^[+-]?0[xbo]/i.test(trimmed) && Number.isFinite(Number(trimmed)));
 }
 
 function plain(text: string): string {

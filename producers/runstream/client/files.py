@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import IO, Any
 from runstream_schemas.source_snapshot import MAX_PART_BYTES, MAX_PATH_BYTES
 
 from ..exceptions import AzureMLAggregatedException, ServiceException, UserErrorException
+from .folder_contents import contents, kind_of
 from .http import AWAY_TIMEOUT, ServiceClient, quoted
 
 WHOLE = 8 << 20
@@ -74,31 +77,73 @@ def inside(directory: Path, name: str) -> Path:
     return directory / name
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading; never waits for the other end of a named pipe, never reads a device.
+
+    Raises:
+        UserErrorException: it is no regular file.
+        OSError: it cannot be opened.
+    """
+    # O_NONBLOCK: the open itself would wait for a writer of a pipe; regular files do not know it.
+    try:
+        file = open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: SIM115 - whoever asked closes it
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise UserErrorException(f"{path} is a socket, which cannot be stored") from None
+        raise
+    kind = kind_of(os.fstat(file.fileno()))
+    if kind:
+        file.close()
+        raise UserErrorException(
+            f"{path} is {kind}, which may have no end; read it yourself, and pass a stream"
+        )
+    return file
+
+
+def _bytes_of(source: Any, piece: Any) -> bytes:
+    try:
+        return (
+            piece.encode("utf-8", "surrogateescape") if isinstance(piece, str) else bytes(memoryview(piece))
+        )
+    except (UnicodeEncodeError, TypeError) as error:
+        raise UserErrorException(
+            f"{source!r:.100} gave {type(piece).__name__}, which cannot be stored: {error}"
+        ) from None
+
+
+def _can_be_rewound(source: Any) -> bool:
+    """Whether a stream is one of bytes with `seek` and `tell` that work; many that only look like one have neither."""
+    try:
+        return bool(source.seekable()) and isinstance(source.tell(), int) and source.read(0) == b""
+    except Exception:
+        return False
+
+
 @contextlib.contextmanager
 def opened(source: Any) -> Iterator[IO[bytes]]:
     """A path or a stream as a stream of bytes that can be rewound: a repeat after a broken connection has to start over.
 
     Raises:
-        UserErrorException: another type, or a directory.
+        UserErrorException: another type, a directory, a pipe or device, or a stream that is closed.
         FileNotFoundError: there is no such file.
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
             raise UserErrorException(f"{path} is a directory; use upload_folder")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             yield file
-    elif isinstance(source, io.TextIOBase):
-        yield io.BytesIO(source.read().encode())
     elif isinstance(source, io.IOBase) or hasattr(source, "read"):
-        if source.seekable():
+        if getattr(source, "closed", False):
+            raise UserErrorException(f"{source!r:.100} is closed; pass a path, or a stream that is open")
+        if not isinstance(source, io.TextIOBase) and _can_be_rewound(source):
             yield source
             return
         import tempfile
 
         with tempfile.TemporaryFile() as kept:
             while piece := source.read(1 << 20):
-                kept.write(piece)
+                kept.write(_bytes_of(source, piece))
             kept.seek(0)
             yield kept
     else:
@@ -257,17 +302,25 @@ def append(
     return int(answer.json()["size"])
 
 
-def folder_files(name: str, folder: str | os.PathLike[str]) -> Iterator[tuple[str, Path]]:
-    """The files below a folder, hidden ones too, with their names among the run's files.
+def folder_files(
+    name: str, folder: str | os.PathLike[str], left_out: list[str] | None = None
+) -> Iterator[tuple[str, Path]]:
+    """The files below a folder, hidden ones and those behind links too, with their names among the run's files.
 
-    Symbolic links to folders are not followed.
+    What a name cannot have there (bytes that are no UTF-8, control characters) is written as `%E9`.
+
+    Args:
+        left_out: gets a line for what is passed over; see `contents`.
     """
-    root = Path(folder)
-    for directory, subfolders, files in os.walk(root):
-        subfolders.sort()
-        for file in sorted(files):
-            path = Path(directory, file)
-            yield f"{name.rstrip('/')}/{path.relative_to(root).as_posix()}", path
+    for path, file in contents(folder, left_out):
+        yield f"{name.rstrip('/')}/{_UNSTORABLE.sub(_escape, path)}", file
+
+
+_UNSTORABLE = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")
+
+
+def _escape(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape"))
 
 
 def list_files(client: ServiceClient, run_id: str, patience: float = AWAY_TIMEOUT) -> list[dict[str, Any]]:

@@ -6,19 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from runstream_schemas.status import ACTIVE as ACTIVE
+from runstream_schemas.status import STATUSES as STATUSES
+from runstream_schemas.status import TERMINAL as TERMINAL
+
 from .http import Params, ServiceClient
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
-"""Statuses after which a run is over."""
-
-ACTIVE = (
-    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding",
-    "Pausing", "Paused", "CancelRequested", "Finalizing",
-)  # fmt: skip
-"""Statuses before the end of a run."""
 
 SCRIPT_RUN = "azureml.scriptrun"
 """Type of submitted runs."""
@@ -29,9 +24,6 @@ PAGE = 500
 Filter = Mapping[str, Any] | str | None
 Statuses = str | Sequence[str] | None
 Moment: TypeAlias = "datetime | str | None"
-
-STATUSES = (*ACTIVE, "Completed", "Failed", "Canceled")
-"""Every status of a run."""
 
 
 @dataclass(slots=True)

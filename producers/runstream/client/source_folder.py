@@ -24,7 +24,7 @@ class IgnoreRules:
         """The rules of a directory; none when it has no file of rules."""
         for name in IGNORE_FILES:
             if (folder / name).is_file():
-                lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+                lines = (folder / name).read_text(encoding="utf-8-sig", errors="replace").splitlines()
                 return cls(tuple(rule for line in lines if (rule := _rule(line)) is not None))
         return cls(())
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..client.files import folder_files
+from ..client.files import folder_files, open_regular
 from ..client.http import ServiceClient
 from ..client.reading import settle
 from ..exceptions import ModelPathNotFoundException, ServiceException, WebserviceException
 from ._run.recording import as_texts
 from .model import PATH, Model
 from .workspace import Workspace
+
+_log = logging.getLogger("runstream")
 
 if TYPE_CHECKING:
     from .run import Run
@@ -38,7 +41,12 @@ def register_files(
         pairs = [(path.name, path)]
     elif path.is_dir():
         wanted = None if child_paths is None else {f"{path.name}/{one}" for one in child_paths}
-        pairs = [pair for pair in folder_files(path.name, path) if wanted is None or pair[0] in wanted]
+        left_out: list[str] = []
+        pairs = [
+            pair for pair in folder_files(path.name, path, left_out) if wanted is None or pair[0] in wanted
+        ]
+        if left_out:
+            _log.warning("model %s: of %s these are left out: %s", name, path, "; ".join(left_out[:5]))
     else:
         pairs = []
     if not pairs:
@@ -119,7 +127,7 @@ def register_from_run(
 
 
 def _send(client: ServiceClient, source: Path) -> str:
-    with source.open("rb") as stream:
+    with open_regular(source) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         size = stream.tell()
         stream.seek(0)

@@ -238,7 +238,7 @@ def read_specification(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     import yaml
 
-    text = Path(path).read_text(encoding="utf-8")
+    text = Path(path).read_text(encoding="utf-8-sig")
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:

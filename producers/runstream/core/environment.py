@@ -169,7 +169,7 @@ class Environment:
         environment = _with_packages(name, conda_specification, pip_requirements)
         path = Path(dockerfile)
         one_line = "\n" not in str(dockerfile)
-        content = path.read_text(encoding="utf-8") if one_line and path.is_file() else str(dockerfile)
+        content = path.read_text(encoding="utf-8-sig") if one_line and path.is_file() else str(dockerfile)
         environment.docker.base_image, environment.docker.base_dockerfile = None, content
         return environment
 
@@ -285,7 +285,7 @@ class Environment:
         """
         file = Path(path) / DEFINITION_FILE
         try:
-            document = json.loads(file.read_text(encoding="utf-8"))
+            document = json.loads(file.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise UserErrorException(f"{file} is not JSON: {error}") from None
         if not isinstance(document, dict):

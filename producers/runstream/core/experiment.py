@@ -14,6 +14,7 @@ from ..client.http import quoted
 from ..client.records import Filter, Moment, Statuses
 from ..exceptions import UserErrorException
 from ..home.workspace_config import CONFIG_FILES, search
+from ..spool.values import check_name
 from ._run.recording import as_texts
 from .workspace import Workspace
 
@@ -75,7 +76,7 @@ class Experiment:
                 f"Experiment name {name!r} is not valid: 1 to 255 letters, digits, underscores or dashes, "
                 "the first a letter or a digit"
             )
-        self._workspace, self._name = workspace, name
+        self._workspace, self._name = workspace, check_name("experiment name", name)
         self._record = dict(_experiment_dto) if _experiment_dto else None
         if _create_in_cloud and self._record is None:
             with _new_lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,9 +26,10 @@ from ..spool.live_runs import open_live
 from ._run.artifact_metrics import ArtifactMetrics
 from ._run.code_snapshot import RunSnapshots
 from ._run.display_names import make_display_name
+from ._run.handle import text_or_none
 from ._run.lifecycle import Lifecycle
 from ._run.recording import as_texts
-from ._run.starting import checked_run_id, creation, origin, output_folders, wake_service
+from ._run.starting import absolute, checked_run_id, creation, origin, output_folders, wake_service
 from ._run.surroundings import RunSurroundings
 from ._run.types import RunFactory, add_type, rehydrated
 from .experiment import Experiment, submit_options
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from .script_run_config import ScriptRunConfig
 
 __all__ = ["Run", "_OfflineRun", "_SubmittedRun", "get_run"]
+
+_log = logging.getLogger("runstream")
 
 if TYPE_CHECKING:
     from ._run.offline_run import _OfflineRun
@@ -108,7 +112,10 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         parent: Run | None = None,
     ) -> _RunType:
         """Create and start a run: two records in the spool, and a nudge to the service that it should come up."""
+        # Whatever is wrong with an argument is found before anything is recorded: no run of half a start is left behind.
         run_id = checked_run_id(run_id) if run_id else str(uuid.uuid4())
+        folders = output_folders(outputs, default=[] if parent else ["./outputs"])
+        source = None if snapshot_directory is None else Path(absolute(snapshot_directory))
         record = RunRecord(
             run_id,
             experiment.name,
@@ -116,17 +123,20 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
             status="Running",
             parent_run_id=parent._id if parent else None,
             root_run_id=(parent._record.root_run_id or parent._id) if parent else run_id,
-            name=name or f"run_{run_id}",
-            display_name=display_name or make_display_name(),
-            description=description,
+            name=text_or_none("name", name) or f"run_{run_id}",
+            display_name=text_or_none("display_name", display_name) or make_display_name(),
+            description=text_or_none("description", description),
             target=(parent._record.target if parent else None) or "local",
             tags=as_texts("tag", tags or {}),
             details=origin(snapshot_directory),
         )
         run = cls._of(experiment, record)
-        run._outputs = output_folders(outputs, default=[] if parent else ["./outputs"])
-        for folder in run._outputs:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+        run._outputs = folders
+        for folder in folders:
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                _log.warning("run %s: the output folder %s cannot be made (%s)", run_id, folder, error)
         settings = experiment.workspace._settings
         live = open_live(settings, run_id, owner=True)
         run._attach(live)
@@ -135,8 +145,8 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         for key, value in record.tags.items():
             live.writer.tag(key, value)
         wake_service(settings)
-        if snapshot_directory is not None:
-            run._snapshot_later(snapshot_directory, live)
+        if source is not None:
+            run._snapshot_later(source, live)
         return run
 
     @property

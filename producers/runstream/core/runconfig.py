@@ -323,7 +323,7 @@ def _mapping(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError) as error:
         raise UserErrorException(f"{file} cannot be read: {error}") from None
     if not isinstance(document, dict):

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runstream_schemas.limits import check_name
 from runstream_schemas.settings import PREFIX, Settings, read_config
 
 from ..client.http import ServiceClient, client_for, quoted
@@ -19,6 +18,7 @@ from ..cloud import CloudCall, refusal
 from ..exceptions import UserErrorException, WorkspaceException
 from ..home.layout import with_local_spool
 from ..home.workspace_config import CONFIG_FILES, read_workspace, search
+from ..spool.values import check_name
 
 if TYPE_CHECKING:
     from ..data._datastore import Datastore
@@ -65,17 +65,42 @@ class Workspace:
         _settings: Settings | None = None,
     ) -> None:
         self._settings = with_local_spool(_settings or Settings.load())
-        self.subscription_id: str = subscription_id or "local"
-        self.resource_group: str = resource_group or "local"
-        self.location: str = _location or "local"
-        self.sku = sku
+        self._subscription_id = subscription_id or "local"
+        self._resource_group = resource_group or "local"
+        self._location = _location or "local"
+        self._sku = sku
         self._tags: dict[str, str | None] | None = None if tags is None else dict(tags)
         name: Any = workspace_name or self._settings.workspace
         if not isinstance(name, str) or "\0" in name:
             raise UserErrorException(
                 f"workspace name {name!r:.60}: expected a string without the character NUL"
             )
-        self.name: str = check_name("workspace name", name)
+        self._name = check_name("workspace name", name)
+
+    @property
+    def name(self) -> str:
+        """The workspace's name."""
+        return self._name
+
+    @property
+    def subscription_id(self) -> str:
+        """As it was given; `local` without one."""
+        return self._subscription_id
+
+    @property
+    def resource_group(self) -> str:
+        """As it was given; `local` without one."""
+        return self._resource_group
+
+    @property
+    def location(self) -> str:
+        """As it was given; `local` without one."""
+        return self._location
+
+    @property
+    def sku(self) -> str:
+        """As it was given; `basic` without one."""
+        return self._sku
 
     @classmethod
     def from_config(
@@ -100,7 +125,7 @@ class Workspace:
             UserErrorException: `path` was given and leads to no such file, or the file is not of these shapes.
                 Without `path` the local default workspace is taken, with a line on stderr.
         """
-        start = Path(path) if path is not None else Path.cwd()
+        start = Path(path if path is not None else ".")
         if start.is_file():
             found: tuple[Path, dict[str, Any]] | None = (start, read_workspace(start))
         else:
@@ -190,7 +215,9 @@ class Workspace:
         private_endpoint_auto_approval: bool = True,
         exist_ok: bool = False,
         show_output: bool = True,
-        **kwargs: Any,
+        user_assigned_identity_for_cmk_encryption: Any = None,
+        system_datastores_auth_mode: str = "accessKey",
+        v1_legacy_mode: bool | None = None,
     ) -> Workspace:
         """A new workspace. Of the many arguments, which Azure needs, only these matter here.
 
@@ -205,9 +232,10 @@ class Workspace:
             ServiceException: the service is away, and `exist_ok` is False or there are tags.
         """
         del friendly_name, storage_account, key_vault, app_insights, container_registry, adb_workspace
-        del primary_user_assigned_identity, cmk_keyvault, resource_cmk_uri, hbi_workspace, kwargs, show_output
+        del primary_user_assigned_identity, cmk_keyvault, resource_cmk_uri, hbi_workspace, show_output
         del default_cpu_compute_target, default_gpu_compute_target, create_resource_group
         del private_endpoint_config, private_endpoint_auto_approval
+        del user_assigned_identity_for_cmk_encryption, system_datastores_auth_mode, v1_legacy_mode
         workspace = cls(subscription_id, resource_group, name, auth, _location=location, sku=sku)
         if not exist_ok and workspace._facts() is not None:
             raise WorkspaceException(

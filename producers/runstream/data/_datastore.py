@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ..client.folder_contents import contents
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
 from ..home import json_document
@@ -17,6 +19,8 @@ from .data_reference import DataReference
 
 if TYPE_CHECKING:
     from ..core.workspace import Workspace
+
+_log = logging.getLogger("runstream")
 
 DEFAULT = "workspaceblobstore"
 """The datastore every workspace has; the reproduced API calls it so."""
@@ -174,7 +178,10 @@ class Datastore:
         source = Path(src_dir)
         if not source.is_dir():
             raise UserErrorException(f"Datastore.upload: there is no directory {src_dir}")
-        files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+        left_out: list[str] = []
+        files = [path for _, path in contents(source, left_out)]
+        if left_out:
+            _log.warning("Datastore.upload: of %s these are left out: %s", src_dir, "; ".join(left_out[:5]))
         return self.upload_files(files, source, target_path, overwrite, show_progress)
 
     def upload_files(
@@ -228,7 +235,7 @@ class Datastore:
             UserErrorException: `prefix` leads out of the datastore.
         """
         found = self._inside(prefix)
-        files = [found] if found.is_file() else [path for path in sorted(found.rglob("*")) if path.is_file()]
+        files = [found] if found.is_file() else [path for _, path in contents(found)]
         pairs = ((path, Path(target_path) / path.relative_to(self._directory)) for path in files)
         return _copy(pairs, overwrite, show_progress, "download")
 

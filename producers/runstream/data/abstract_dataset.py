@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from ..client.folder_contents import contents
 from ..core._run.recording import as_texts
 from ..exceptions import UserErrorException
 from . import dataset_registry
@@ -182,7 +183,7 @@ def files_of(paths: Iterable[str]) -> list[tuple[Path, Path]]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            found |= {file: path for file in sorted(path.rglob("*")) if file.is_file()}
+            found |= dict.fromkeys(sorted(file for _, file in contents(path)), path)
         elif path.is_file():
             found[path] = path.parent
         elif glob.has_magic(text):

@@ -156,7 +156,7 @@ def open_home(settings: Settings, *, create: bool = True, mounts: str | None = N
     local = root
     if is_network(root, mounts):
         local = _local_directory(root, mounts, create=create)
-    spool = Path(settings.spool).expanduser().absolute() if settings.spool else local / "spool"
+    spool = settings.spool_path if settings.spool else local / "spool"
     home = Home(root=root, spool=spool, postgres=local / "postgres")
     _check_layout(home, create=create)
     if create:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runstream_schemas.settings import read_config
+from runstream_schemas.settings import CONFIG_FOLDERS, read_config
 
 from ..exceptions import UserErrorException
 
-_FOLDERS = (".runstream", ".azureml", "aml_config", "")
+_FOLDERS = (*CONFIG_FOLDERS, "")
 CONFIG_FILES = ("config.json", "project.json")
 
 
@@ -21,7 +21,11 @@ def search(start: Path, files: tuple[str, ...]) -> tuple[Path, dict[str, Any]] |
     Raises:
         UserErrorException: a file in a folder for such files names none.
     """
-    folders = [start.absolute(), *start.absolute().parents]
+    try:
+        here = start.absolute()
+    except FileNotFoundError:  # the working directory was deleted
+        return None
+    folders = [here, *here.parents]
     for subfolder in _FOLDERS:
         for name in files:
             for candidate in _existing(folders, subfolder, name):
@@ -42,7 +46,7 @@ def read_workspace(file: Path, required: bool = True) -> dict[str, Any]:
         UserErrorException: it names none, and `required` is set.
     """
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         if not required:
             return {}

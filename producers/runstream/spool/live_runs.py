@@ -8,6 +8,7 @@ process that cannot do even that (killed, crashed) leaves it to the agent.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import threading
@@ -23,6 +24,7 @@ from .writer import RunWriter, open_run
 ENDINGS = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
 """Kinds of status events that end a run, and the status they lead to."""
 
+_log = logging.getLogger("runstream")
 _lock = threading.RLock()
 _live: WeakValueDictionary[tuple[Settings, str], LiveRun] = WeakValueDictionary()
 _open: dict[tuple[Settings, str], LiveRun] = {}  # started here and not ended: kept alive without a Run object
@@ -136,8 +138,15 @@ def give_up(settings: Settings, positions: Mapping[str, int]) -> None:
 
 
 def failure_of(error: BaseException) -> dict[str, Any]:
-    """The error body of a run that ended by an exception."""
-    return {"code": "UserError", "message": f"User program failed with {type(error).__name__}: {error}"}
+    """The error body of a run that ended by an exception, whatever its own `__str__` does."""
+    try:
+        text = str(error)
+    except BaseException as problem:  # a `sys.exit` in there, too: what the program failed with is `error`
+        text = f"(its text cannot be shown: {type(problem).__name__})"
+    return {
+        "code": "UserError",
+        "message": "".join(("User program failed with ", type(error).__name__, ": ", text)),
+    }
 
 
 def _watch_exit() -> None:
@@ -165,7 +174,13 @@ _kept_for_their_writers: list[LiveRun] = []
 def _end_open_runs() -> None:
     error = program_end.escaped()
     for live in list(_open.values()):
-        if error is not None:
-            live.writer.status("error", {"error": failure_of(error)})
-        live.end("complete" if error is None else "fail")
+        try:  # each for itself: one that cannot be ended leaves the others none the worse
+            if error is not None:
+                live.writer.status("error", {"error": failure_of(error)})
+            live.end("complete" if error is None else "fail")
+        except Exception as problem:
+            _log.warning(
+                "run %s could not be ended as this process ends (%s: %s); the service ends it as Failed",
+                live.run_id, type(problem).__name__, problem,
+            )  # fmt: skip
     program_end.keep_the_signal()

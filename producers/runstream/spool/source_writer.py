@@ -180,7 +180,8 @@ class SourceWriter:
     # --- tags and statuses ---
 
     def _control(self, kind: int, content: list[Any]) -> None:
-        body = msgpack.packb(content, default=str)
+        # Texts here come from elsewhere too (directories, errors): what is no UTF-8 is kept escaped, and nothing raises.
+        body = msgpack.packb(content, default=_shown, unicode_errors="backslashreplace")
         with self._lock:
             if self._held_back or not self._frame(kind, body):
                 if len(self._held_back) < _MOST_HELD_BACK:
@@ -327,6 +328,13 @@ class SourceWriter:
         self.dropped = self._dropped_before = 0
         self._set_current(EXHAUSTED, None)
         self._forget_source()
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return object.__repr__(value)
 
 
 class _QuotaReached(OSError):

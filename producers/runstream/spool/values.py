@@ -10,10 +10,41 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from runstream_schemas.limits import check_int, check_name, check_text
+from runstream_schemas import errors, limits
 from runstream_schemas.series import Kind
 
-from ..exceptions import AzureMLException, UserErrorException
+from ..exceptions import AzureMLException, LimitExceeded, UserErrorException
+
+
+def check_name(what: str, name: object) -> str:
+    """As `runstream_schemas.limits.check_name`, with an error that is a `UserErrorException` too."""
+    try:
+        return limits.check_name(what, name)
+    except errors.LimitExceeded as error:
+        raise LimitExceeded(str(error)) from None
+
+
+def check_text(what: str, value: object) -> str:
+    """As `runstream_schemas.limits.check_text`, with an error that is a `UserErrorException` too; for any object.
+
+    Raises:
+        UserErrorException: no text.
+        LimitExceeded: too long, or not valid unicode.
+    """
+    if not isinstance(value, str):
+        raise UserErrorException(f"{what}: expected a text, got {type(value).__name__}; pass str(...)")
+    try:
+        return limits.check_text(what, str.__str__(value))  # not what a class of one's own makes of it
+    except errors.LimitExceeded as error:
+        raise LimitExceeded(str(error)) from None
+
+
+def check_int(what: str, value: int) -> int:
+    """As `runstream_schemas.limits.check_int`, with an error that is a `UserErrorException` too."""
+    try:
+        return limits.check_int(what, value)
+    except errors.LimitExceeded as error:
+        raise LimitExceeded(str(error)) from None
 
 
 def convert(where: str, value: Any, *, fallback: bool) -> tuple[Kind, Any]:

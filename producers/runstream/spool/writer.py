@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from runstream_schemas.limits import MAX_EVENT_BYTES, check_int, check_name, check_text
+from runstream_schemas.limits import MAX_EVENT_BYTES
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
 
 from ..exceptions import UserErrorException
 from . import segment as seg
 from .source_writer import EXHAUSTED, SourceWriter
-from .values import convert, convert_row, convert_table
+from .values import check_int, check_name, check_text, convert, convert_row, convert_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -73,6 +73,9 @@ class RunWriter(SourceWriter):
 
     def __init__(self, settings: Settings, run_id: str, *, owner: bool = False) -> None:
         self._series: dict[str, tuple[int, int, Callable[[], int]]] = {}
+        self._steps: dict[
+            tuple[int, str], Callable[[], int]
+        ] = {}  # of artifacts, whose series are not in `_series`
         self._ids: dict[tuple[int, str], int] = {}
         self._rows: dict[str, int] = {}
         self._described: set[str] = set()
@@ -84,6 +87,7 @@ class RunWriter(SourceWriter):
     def _forget_source(self) -> None:
         super()._forget_source()
         self._series.clear()
+        self._steps.clear()
         self._ids.clear()
 
     # --- metrics ---
@@ -266,7 +270,11 @@ class RunWriter(SourceWriter):
         """Add a property. The first value of a key stays."""
         self._control(
             seg.TAG,
-            ["property", check_name("property", key), value if value is None else check_text(key, value)],
+            [
+                "property",
+                check_name("property", key),
+                None if value is None else check_text(f"property {key!r}", value),
+            ],
         )
 
     def set_field(self, name: str, value: str | None) -> None:
@@ -287,8 +295,7 @@ class RunWriter(SourceWriter):
             return
         self._described.add(name)
         if isinstance(text, str):
-            kept = check_text(f"description of {name!r:.60}", text)[:5000]
-            self.status("describe", {"name": name, "text": kept})
+            self.status("describe", {"name": name, "text": text[:5000]})
         else:
             logger.warning("the description of %r is %r, no text; a step is given as step=", name, text)
 
@@ -310,7 +317,10 @@ class RunWriter(SourceWriter):
                     return None
                 self._ids[cls, name] = number
             base = number << 32
-            words = (base | seg.KIND_BASE + Kind.FLOAT, base | seg.KIND_BASE + Kind.INT, count().__next__)
+            next_step = count().__next__
+            if cls != SeriesClass.METRIC:
+                next_step = self._steps.setdefault((cls, name), next_step)
+            words = (base | seg.KIND_BASE + Kind.FLOAT, base | seg.KIND_BASE + Kind.INT, next_step)
             if cls == SeriesClass.METRIC:
                 self._series[name] = words
             return words
@@ -432,4 +442,8 @@ def _convert_step(name: str, step: Any) -> int:
         number = int(step)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserErrorException(f"log({name!r}): step {step!r:.60} is no integer ({error})") from None
+    if not isinstance(step, str) and number != step:  # 2.0 and the like of numpy are integers, 2.5 is none
+        raise UserErrorException(
+            f"log({name!r}): step {step!r} is no integer; log the fraction as a metric of its own, or pass round(step)"
+        )
     return check_int(f"log({name!r}): step", number)

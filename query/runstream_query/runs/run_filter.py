@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from runstream_schemas.errors import QueryError
+from runstream_schemas.status import STATUSES
 
 from .. import queries
 
@@ -56,7 +57,8 @@ KeyFilter = tuple[str, "str | _Unset | None"]
 
 @dataclass(frozen=True, slots=True)
 class MetricFilter:
-    """A comparison with a statistic of a metric, e.g. `MetricFilter("loss", "min", "<", 0.1)`. NaN compares as missing."""
+    """A comparison with a statistic of a metric, e.g. `MetricFilter("loss", "min", "<", 0.1)`; what is not finite does not
+    pass."""
 
     name: str
     stat: str
@@ -289,6 +291,9 @@ def add_conditions(statement: Statement, wanted: RunFilter) -> None:
         QueryError: a comparison or statistic there is not.
     """
     where, bind = statement.where, statement.bind
+    for status in wanted.status:
+        if status not in STATUSES:
+            raise QueryError(f"status={status!r:.40}: use one of {', '.join(STATUSES)}")
     if wanted.workspace is not None:
         where.append(f"e.workspace = {bind(wanted.workspace, 'text')}")
     if wanted.experiment is not None:
@@ -347,11 +352,12 @@ def add_conditions(statement: Statement, wanted: RunFilter) -> None:
         operator = _OPERATORS.get(metric.operator)
         if operator is None:
             raise QueryError(f"{metric.operator!r} is no comparison; use one of {' '.join(_OPERATORS)}")
-        name = bind(metric.name, "text")
+        name, statistic = bind(metric.name, "text"), _statistic("m", metric.stat)
         where.append(
             "exists (select from summaries m where m.run_key = r.key "
             f"and m.series_id = {queries.METRIC_ID.format(name=name)}"
-            f" and {_statistic('m', metric.stat)} {operator} {bind(float(metric.value), 'float8')})"
+            f" and {statistic} {operator} {bind(float(metric.value), 'float8')}"
+            f" and {statistic} not in ('infinity', '-infinity'))"
         )
     for label in wanted.labels:
         held = queries.LABELS[label.kind].format(key=bind(label.key, "text"))

@@ -5,7 +5,7 @@ status:running,failed      one of these statuses (any case)
 experiment:NAME  type:NAME  target:NAME  parent:RUN_ID|none  run:ID,ID
 tag:key  tag:key=value     has the tag (with that value); property: the same
 tag:lr<=0.01               the tag is such a number; property: and param: (an argument of the script) likewise
-loss<0.1  val/loss.min<=2  comparison with a metric's last (default), min, max, mean, first or count
+loss<0.1  val/loss.min<=2  comparison (also =, !=) with a metric's last (default), min, max, mean, first or count
 "epoch time".max>5         a name with spaces in quotes
 since:7d  since:2026-01-31 started within that time, or since then; before: likewise
 longer:1h  shorter:90s     took longer or shorter than that, or takes so long already
@@ -15,6 +15,7 @@ is:archived  is:any        archived runs only; archived ones too
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,13 +23,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runstream_schemas.errors import QueryError
+from runstream_schemas.status import STATUSES
 
 from ..queries import LABELS
 from .run_filter import ANY, STATS, LabelFilter, MetricFilter, RunFilter
 
 _PART = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*")+')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_COMPARISON = re.compile(r"(?P<left>.+?)(?P<operator><=|>=|!=|==|<|>)(?P<value>[^<>=!]+)", re.DOTALL)
+_COMPARISON = re.compile(
+    r'(?P<left>(?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))*)(?P<operator><=|>=|!=|==|<|>|=)(?P<value>.*)', re.DOTALL
+)
+_FIELD = re.compile(r"[A-Za-z_]+:(?!//)")
 _AGO = re.compile(r"(\d+)([mhdw])")
 _LABEL = re.compile(
     r'(?P<key>(?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))+)'
@@ -38,10 +43,6 @@ _LABEL = re.compile(
 _LENGTH = re.compile(r"(\d+(?:\.\d*)?)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-STATUSES = (
-    "NotStarted", "Starting", "Provisioning", "Preparing", "Queued", "Running", "Finalizing", "CancelRequested",
-    "Completed", "Failed", "Canceled", "NotResponding", "Paused", "Unapproved",
-)  # fmt: skip
 _STATUS_BY_WORD = {name.lower(): name for name in STATUSES} | {"done": "Completed", "cancelled": "Canceled"}
 
 
@@ -58,7 +59,10 @@ def search(text: str, wanted: RunFilter | None = None, *, now: datetime | None =
     """
     result = wanted or RunFilter()
     # What no text of Postgres can hold: NUL, and halves of surrogate pairs.
-    for part in _PART.findall(text.replace("\0", " ").encode(errors="replace").decode()):
+    text = text.replace("\0", " ").encode(errors="replace").decode()
+    if '"' in _PART.sub("", text):
+        raise QueryError(f'{text!r:.80}: a quote is not closed; within quotes a quote is written \\"')
+    for part in _PART.findall(text):
         result = _narrow(result, part, now or datetime.now(UTC))
     return result
 
@@ -82,12 +86,22 @@ def _narrow(wanted: RunFilter, part: str, now: datetime) -> RunFilter:
         name, _, stat = compared["left"].rpartition(".")
         if stat not in STATS or not name:
             name, stat = compared["left"], "last"
+        if not _plain(name):
+            raise QueryError(f"{part!r:.80}: the name of a metric is missing before {compared['operator']}")
         try:
             value = float(compared["value"])
         except ValueError:
-            raise QueryError(f"{part!r:.80}: {compared['value']!r:.40} is no number") from None
+            value = math.nan
+        if math.isnan(value):
+            raise QueryError(
+                f"{part!r:.80}: {compared['value']!r:.40} is no number; use quotes to look for it as a text"
+            )
         metric = MetricFilter(_plain(name), stat, compared["operator"].replace("==", "="), value)
         return replace(wanted, metrics=[*wanted.metrics, metric])
+    if _FIELD.match(part):
+        raise QueryError(
+            f"{part!r:.80}: there is no field {key}:; use one of {', '.join(_FIELDS)}, or quotes to look for it as a text"
+        )
     return replace(wanted, words=[*wanted.words, _plain(part)])
 
 

@@ -83,7 +83,7 @@ def _read(config: Path) -> dict[str, Any]:
     from runstream.exceptions import UserErrorException
 
     try:
-        document = json.loads(config.read_text(encoding="utf-8"))
+        document = json.loads(config.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

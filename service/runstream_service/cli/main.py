@@ -14,6 +14,7 @@ from runstream import __version__
 from runstream.printable import printable
 from runstream_schemas.errors import RunstreamError, SettingsError
 from runstream_schemas.settings import PREFIX, Settings, read_config
+from runstream_schemas.status import STATUSES
 
 from .submit import add_commands
 
@@ -120,10 +121,7 @@ def _configured(path: str) -> dict[str, Any]:
     """Settings of the config file that `Workspace.from_config()` would find from a directory."""
     from runstream.home.workspace_config import CONFIG_FILES, search
 
-    try:
-        found = search(Path(path), CONFIG_FILES)
-    except FileNotFoundError:  # the working directory was deleted
-        found = None
+    found = search(Path(path), CONFIG_FILES)
     if found is None:
         return {}
     file, named = found
@@ -314,11 +312,6 @@ examples:
   runstream run submit-script -e ridge --source-directory src train.py --alpha 0.5
   runstream run download -r RUN_ID -d results --prefix outputs/
 """
-
-STATUSES = (
-    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "CancelRequested", "Finalizing",
-    "NotResponding", "Completed", "Failed", "Canceled",
-)  # fmt: skip
 
 
 def _expression(text: str) -> str:

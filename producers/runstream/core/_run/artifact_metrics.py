@@ -16,6 +16,7 @@ from typing import Any
 from runstream_schemas.series import SeriesClass
 
 from ...exceptions import AzureMLAggregatedException, AzureMLException, UserErrorException
+from ...spool.values import check_name
 from .files import RunFiles
 from .recording import Recording
 
@@ -44,6 +45,7 @@ class ArtifactMetrics(Recording, RunFiles):
         """
         if (path is None) == (plot is None):
             raise AzureMLException("log_image takes either path or plot, and exactly one of them")
+        check_name("image name", name)  # before its file is stored
         if isinstance(path, (str, os.PathLike)):
             file = Path(path)
             with file.open("rb") as stream:

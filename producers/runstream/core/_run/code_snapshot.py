@@ -118,7 +118,7 @@ class RunSnapshots(RunHandle):
 
     def _snapshot_later(self, folder: str | os.PathLike[str], live: LiveRun) -> None:
         """Take the snapshot of a run that starts, in the background."""
-        path = self._source = Path(folder).expanduser().absolute()
+        path = self._source = Path(folder)
         properties = self._record.properties
         kept = weakref.ref(self)
 
@@ -139,7 +139,7 @@ class RunSnapshots(RunHandle):
         # What the run makes itself is no source of it; it would also make every snapshot another one.
         results = (
             *(path / name for name in ("outputs", "logs")),
-            *(Path(name).absolute() for name in self._outputs),
+            *(self._where / name for name in self._outputs),
         )
         self._snapshot_job = SnapshotJob(self._client, path, tuple(dict.fromkeys(results)), finished, failed)
         take_later(self._snapshot_job)

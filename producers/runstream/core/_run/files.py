@@ -75,13 +75,24 @@ class RunFiles(RunHandle):
     ) -> Any:
         """Store all files below a folder as `<name>/<path below it>`, some of them at a time; as `upload_file`.
 
+        Links are followed, in no loop. Pipes, sockets and devices are left out, with a warning.
+
         Raises:
             UserErrorException: there is no such folder.
             AzureMLAggregatedException: names that are taken by other bytes; the other files are stored.
         """
         if not Path(path).is_dir():
             raise UserErrorException(f"upload_folder: there is no directory {path}")
-        return self._upload(files.folder_files(name, path))
+        left_out: list[str] = []
+        result = self._upload(files.folder_files(name, path, left_out))
+        if left_out:
+            _log.warning(
+                "upload_folder: %d things in %s are left out: %s",
+                len(left_out),
+                path,
+                "; ".join(left_out[:5]),
+            )
+        return result
 
     def _upload(
         self, pairs: Iterable[tuple[str, Any]], timeout_seconds: float | None = None

@@ -10,8 +10,8 @@ from runstream_schemas.settings import Settings
 from ...client.http import ServiceClient
 from ...client.reading import fetch_record
 from ...client.records import RunRecord
-from ...exceptions import UserErrorException
 from ...spool.live_runs import LiveRun, open_live
+from ...spool.values import check_text
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
@@ -26,7 +26,7 @@ class RunHandle:
     def _become(self, experiment: Experiment, record: RunRecord, outputs: list[str]) -> None:
         self._experiment, self._record, self._outputs = experiment, record, outputs
         self._id = record.run_id
-        self._where = Path.cwd()
+        self._where = working_directory()
         self._live_run: LiveRun | None = None
         self._started_here = False
 
@@ -88,8 +88,9 @@ class RunHandle:
 
     @display_name.setter
     def display_name(self, value: str | None) -> None:
-        self._live().writer.set_field("display_name", _text("display_name", value))
-        self._record.display_name = value
+        text = text_or_none("display_name", value)
+        self._live().writer.set_field("display_name", text)
+        self._record.display_name = text
 
     @property
     def description(self) -> str | None:
@@ -98,8 +99,9 @@ class RunHandle:
 
     @description.setter
     def description(self, value: str | None) -> None:
-        self._live().writer.set_field("description", _text("description", value))
-        self._record.description = value
+        text = text_or_none("description", value)
+        self._live().writer.set_field("description", text)
+        self._record.description = text
 
     @property
     def type(self) -> str | None:
@@ -122,7 +124,18 @@ class RunHandle:
         return dict(self._record.properties)
 
 
-def _text(what: str, value: str | None) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise UserErrorException(f"{what}: expected a text or None, got {type(value).__name__}; pass str(...)")
+def working_directory() -> Path:
+    """The directory this process is in; of one that was deleted, a path where nothing is found, nor made."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/proc/self/cwd")
+
+
+def text_or_none(what: str, value: str | None) -> str | None:
+    """A text somebody gave for a run, or None.
+
+    Raises:
+        UserErrorException: no text, one that is too long, or one that is not valid unicode.
+    """
+    return None if value is None else check_text(what, value)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import traceback
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from ...client.records import SCRIPT_RUN, TERMINAL
 from ...compute.job import request_cancel
 from ...exceptions import ActivityFailedException, AzureMLException, ServiceException
 from ...spool.live_runs import ENDINGS, failure_of, open_live
+from .handle import working_directory
 from .logs import RunLogs
 from .output_capture import OutputCapture
 
@@ -32,6 +33,7 @@ class Lifecycle(RunLogs):
     _capture: OutputCapture | None = None
     _shipping: LogShipping | None = None
     _collection: OutputCollection | None = None
+    _opened_by = 0  # process that is in the `with` block
 
     def start(self) -> None:
         """Set the run Running; one that has ended is opened again."""
@@ -118,10 +120,16 @@ class Lifecycle(RunLogs):
             self._collection = OutputCollection(self._client, self._id, self._outputs, self._where)
         try:
             self._collection.finish()
-        except (ServiceException, AzureMLException, OSError) as error:
+        except Exception as error:  # whatever it is, the run ends as it would have
             message = f"files of {', '.join(self._outputs)} were not stored ({getattr(error, 'message', '') or error})"
-            _log.warning("run %s: %s; upload_folder() stores them later", self._id, message)
-            self._live().writer.status("warning", {"message": message[:1000]})
+            self._warn(message, "; upload_folder() stores them later")
+        if left_out := self._collection.left_out:
+            self._warn(f"of {', '.join(self._outputs)} these were not stored: {'; '.join(left_out[:20])}")
+
+    def _warn(self, message: str, more: str = "") -> None:
+        """Note something on the run's page, and in this process's log."""
+        _log.warning("run %s: %s%s", self._id, message, more)
+        self._live().writer.status("warning", {"message": message[:1000]})
 
     def _store_logs(self) -> None:
         """Store what is left of the logs of a `with` block."""
@@ -130,7 +138,7 @@ class Lifecycle(RunLogs):
         self._shipping.stop()
         try:
             self._shipping.finish()
-        except (ServiceException, AzureMLException, OSError) as error:
+        except Exception as error:
             _log.warning(
                 "run %s: its logs were not all stored (%s)", self._id, getattr(error, "message", "") or error
             )
@@ -140,7 +148,8 @@ class Lifecycle(RunLogs):
         from .log_shipping import LogShipping
         from .output_collection import OutputCollection
 
-        self._where = Path.cwd()
+        self._opened_by = os.getpid()
+        self._where = working_directory()
         logs = self._where / "logs"
         self._capture = OutputCapture(logs)
         self._capture.start()
@@ -156,10 +165,15 @@ class Lifecycle(RunLogs):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
+        if os.getpid() != self._opened_by:
+            # A forked child leaves its copy of the block: the run is its parent's to end, the child ends as it wants to.
+            if self._capture is not None:
+                self._capture.stop()
+            return False
         # sys.exit(0) says that all went well: the run completes, and as in the original the exit goes no further.
         clean = error is None or (isinstance(error, SystemExit) and error.code in (None, 0))
         if error is not None and not clean and self._capture is not None:
-            self._capture.write("".join(traceback.format_exception(kind, error, trace)))
+            self._capture.write(_traceback(error))
         if self._capture is not None:
             self._capture.stop()
         self._store_logs()
@@ -223,6 +237,13 @@ class Lifecycle(RunLogs):
         return details
 
 
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # exceptions may be anything, with a cause that is itself, and notes that are no text
+        return f"{failure_of(error)['message']}\n"
+
+
 def error_body(details: str | BaseException | None, code: str | None) -> dict[str, Any]:
     """The body of an error: `code` and, if there are details, `message`.
 
@@ -234,7 +255,7 @@ def error_body(details: str | BaseException | None, code: str | None) -> dict[st
     elif details is None:
         body = {}
     elif isinstance(details, str):
-        body = {"message": details}
+        body = {"message": str.__str__(details)}
     else:
         raise TypeError(f"error_details: expected text or an exception, got {type(details).__name__}")
     body["code"] = code or "UserError"

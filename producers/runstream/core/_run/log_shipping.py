@@ -100,12 +100,10 @@ class LogShipping:
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         for folder, name in self._folders.items():
-            for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-                parts = path.relative_to(folder).parts
-                if path.is_symlink() or not path.is_file() or any(part.startswith(".") for part in parts):
-                    continue
-                if path not in self._refused:
-                    yield f"{name}/{'/'.join(parts)}", path
+            for file, path in files.folder_files(name, folder):
+                hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+                if not hidden and path not in self._refused:
+                    yield file, path
 
     def _send_file(self, path: Path, name: str, wait: float) -> None:
         sent, begin = self._sent.get(path, 0), self._begins.get(path, 0)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...client.files import folder_files, list_files, put
+from ...client.files import folder_files, list_files, open_regular, put
 from ...client.http import ServiceClient
 from ...client.outbox import is_away, note_away, patience, store_file
 from ...exceptions import AuthenticationException, AzureMLException, ServiceException
@@ -26,6 +26,7 @@ LOOK_SECONDS = 1.0
 _LOOK_SHARE = 20  # of the time: folders with very many files are looked at more rarely
 _BYTES_A_SECOND = 20 << 20  # a large file that changes again and again is not sent every time
 _END_SECONDS = 3600.0
+_AGAIN_SECONDS = 30.0  # until a file that was refused is tried again
 
 _State = tuple[int, int]  # size, time of the last change
 
@@ -40,6 +41,9 @@ class OutputCollection:
             that does not lie below `where` its last part.
         where: the run's working directory.
         leave_out: folders in them that somebody else sends.
+
+    Attributes:
+        left_out: what was passed over, with the reason, when it was looked at last.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class OutputCollection:
         self._folders = {(where / folder): _name(folder, where) for folder in folders}
         self._leave_out = tuple(path.resolve() for path in leave_out)
         self._sent: dict[Path, _State] = {}
+        self.left_out: list[str] = []
         self._next_look = 0.0
         self._next: dict[Path, float] = {}
 
@@ -72,17 +77,31 @@ class OutputCollection:
             self._next_look = time.monotonic() + max(LOOK_SECONDS, (time.monotonic() - now) * _LOOK_SHARE)
 
     def _send_rested(self, now: float) -> None:
+        problems = []
         for name, path in self._files():
             state = _state(path)
             if state is None or self._sent.get(path) == state or now < self._next.get(path, 0.0):
                 continue
             if time.time() - state[1] / 1e9 < REST_SECONDS:
                 continue
-            with path.open("rb") as stream:
-                put(self._client, self._run_id, name, stream, captured=True, patience=0.0)
-            if _state(path) == state:  # else it was written meanwhile, and goes again
-                self._sent[path] = state
-            self._next[path] = time.monotonic() + state[0] / _BYTES_A_SECOND
+            try:
+                with open_regular(path) as stream:
+                    put(self._client, self._run_id, name, stream, captured=True, patience=0.0)
+            except FileNotFoundError:
+                continue
+            except (ServiceException, AuthenticationException, AzureMLException, OSError) as error:
+                if is_away(error):
+                    raise
+                # Each for itself; the end of the run tries once more, and says what it was.
+                problems.append(f"{name}: {getattr(error, 'message', '') or error}")
+            else:
+                if _state(path) == state:  # else it was written meanwhile, and goes again
+                    self._sent[path] = state
+            self._next[path] = time.monotonic() + max(
+                _AGAIN_SECONDS * bool(problems), state[0] / _BYTES_A_SECOND
+            )
+        if problems:
+            raise AzureMLException("; ".join(problems[:5]))
 
     def finish(self) -> None:
         """Store all there is; a file that cannot be does not keep the others from it. Gives up after an hour, or after the
@@ -107,7 +126,7 @@ class OutputCollection:
             if have is not None and not have.get("captured"):
                 continue
             try:
-                with path.open("rb") as stream:
+                with open_regular(path) as stream:
                     store_file(self._client, self._run_id, name, stream, captured=True)
             except FileNotFoundError:
                 continue  # gone since it was listed
@@ -127,9 +146,10 @@ class OutputCollection:
         return {file["path"]: file for file in found}
 
     def _files(self) -> Iterator[tuple[str, Path]]:
+        self.left_out.clear()
         for folder, name in self._folders.items():
-            for file, path in folder_files(name, folder):
-                if path.name in IGNORED or not path.is_file():
+            for file, path in folder_files(name, folder, self.left_out):
+                if path.name in IGNORED:
                     continue
                 if any(path.resolve().is_relative_to(other) for other in self._leave_out):
                     continue

@@ -6,10 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from runstream_schemas.limits import check_name, check_text
-
 from ...exceptions import ServiceException
-from ...spool.values import NotADictionary
+from ...spool.values import NotADictionary, check_name, check_text
 from .handle import RunHandle
 
 _log = logging.getLogger("runstream")

@@ -54,17 +54,36 @@ def origin(snapshot_directory: str | None) -> dict[str, Any]:
         "pid": os.getpid(),
         "python": _PYTHON,
         "script": sys.argv[0] if sys.argv else "",
-        "directory": os.path.abspath(snapshot_directory or "."),
+        "directory": absolute(snapshot_directory or "."),
     }
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """A path from the root on; as it stands when the working directory was deleted."""
+    try:
+        return os.path.abspath(os.path.expanduser(path))
+    except OSError:
+        return os.fspath(path)
+
+
 def output_folders(outputs: Any, default: list[str]) -> list[str]:
-    """Directories meant by an `outputs` argument: None takes `default`, True `./outputs`, False none."""
+    """Directories meant by an `outputs` argument: None takes `default`, True `./outputs`, False none.
+
+    Raises:
+        UserErrorException: something else than a path, several, a truth value or None.
+    """
     if outputs is None:
         return list(default)
     if isinstance(outputs, bool):
         return ["./outputs"] if outputs else []
-    return [outputs] if isinstance(outputs, str) else [str(folder) for folder in outputs]
+    folders = [outputs] if isinstance(outputs, (str, os.PathLike)) else outputs
+    try:
+        paths = [os.fspath(folder) for folder in folders]
+    except TypeError:
+        paths = [b""]
+    if any(not isinstance(path, str) or not path or "\0" in path for path in paths):
+        raise UserErrorException(f"outputs={outputs!r:.80}: expected a directory, or a list of directories")
+    return paths
 
 
 def wake_service(settings: Settings) -> None:
