@@ -37,6 +37,13 @@ test.each([
   ["-status:odd", "-status:odd: 'odd' is no status; use running, completed, failed, canceled, queued, notresponding …"],
   ["tag:lr<=0.1 -tag:model=a<b param:lr!=x longer:1.5h - -ridge", ""],
   ["tag:lr<x", "tag:lr<x: 'x' is no number"],
+  ["epoch=5 -epoch.max=5", ""],
+  ["epoch=five", "epoch=five: 'five' is no number"],
+  ["loss<nan", "loss<nan: 'nan' is no number"],
+  ["loss<", "loss<: '' is no number"],
+  ["<5", "<5: the name of a metric is missing"],
+  ["stauts:failed", "stauts:failed: there is no field stauts:; use quotes to look for it as a text"],
+  ['"a=b" "c:d" 5:1 wow!', ""],
   ["longer:soon", "longer:soon: 'soon' is no duration; use e.g. 90s, 30m, 2h, 1d"],
 ])("%s has the mistake %j", (text, mistake) => expect(firstMistake(text)).toBe(mistake));
 
