@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from runstream.client import code_snapshots as snapshots
+from runstream.client.git_facts import git_properties
 from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.core._run.snapshot_taking import SNAPSHOT_ID
 from runstream.exceptions import SnapshotException, UserErrorException
@@ -68,6 +69,45 @@ def test_a_run_that_starts_has_a_snapshot_and_what_git_says(experiment: Experime
     with zipfile.ZipFile(restored) as archive:
         assert archive.read("train.py") == b"print('train')\n"
         assert archive.getinfo("train.py").external_attr >> 16 == 0o100755
+
+
+SECRETS = (
+    ".env", ".env.local", ".netrc", ".npmrc", ".pypirc", ".git-credentials", "id_rsa", "lib/id_ed25519", "lib/server.pem",
+    ".ssh/config", ".aws/credentials", "service.key", "secrets.toml", "kaggle.json",
+)  # fmt: skip
+
+
+def test_files_of_passwords_and_keys_are_left_out_and_named(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    harmless = (".env.example", "environment.py", "keys.py", "id_rsa.pub", "my.envelope")
+    for name in (*SECRETS, *harmless):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text(name)
+    settings = Settings.load({}, home=str(project.parent / "home"))
+    before = {"train.py", "lib/with ü and 'quotes'.py"}
+    assert {file.path for file in snapshots.take(project, settings).files} == {*before, *harmless}
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "leave out .aws/, .env, .env.local, .git-credentials, .netrc and 9 more" in said
+    assert "a line !.aws/ in .amlignore takes it in" in said
+    snapshots.take(project, settings)
+    assert len(caplog.records) == 1  # once a folder
+    (project / ".amlignore").write_text("!.env\n!.aws/\n*.pub\n")
+    found = {file.path for file in snapshots.take(project, settings).files}
+    assert found == {*before, *harmless, ".amlignore", ".env", ".aws/credentials"} - {"id_rsa.pub"}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://user:pw@example.org/r.git", "https://example.org/r.git?private_token=s3cret",
+        "https://example.org/r.git#access_token=s3cret", "https://oauth2:s3cret@example.org/r.git?a=b#c",
+    ],
+)  # fmt: skip
+def test_no_token_of_a_remote_is_kept(project: Path, address: str) -> None:
+    git(project, "init", "-q")
+    git(project, "remote", "add", "origin", address)
+    assert git_properties(project)["azureml.git.repository_uri"] == "https://example.org/r.git"
 
 
 def test_variables_win_over_git(

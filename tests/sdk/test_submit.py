@@ -31,6 +31,7 @@ from runstream.exceptions import (
     ExperimentExecutionException,
     RunEnvironmentException,
     ServiceException,
+    SnapshotException,
     UserErrorException,
 )
 
@@ -361,7 +362,33 @@ def test_the_home_is_not_part_of_a_project_it_lies_in(tmp_path: Path) -> None:
 )
 def test_patterns_of_ignore_files(tmp_path: Path, pattern: str, path: str, ignored: bool) -> None:
     (tmp_path / ".amlignore").write_text(pattern + "\n")
-    assert IgnoreRules.read(tmp_path).ignored(path, False) is ignored
+    assert bool(IgnoreRules.read(tmp_path).said_of(path, False)) is ignored
+
+
+def test_variables_that_hold_secrets_are_masked_where_others_read_them(
+    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
+) -> None:
+    config = source(
+        "import os; print(os.environ['HF_TOKEN'], os.environ['DB_PASSWORD'], os.environ['TOKENIZER'][0])"
+    )
+    config.run_config.environment_variables = {"HF_TOKEN": "hf_1", "BATCH": "8", "TOKENIZER": "bpe"}
+    config.run_config.environment.environment_variables = {"DB_PASSWORD": "pw_1"}
+    run = experiment.submit(config)
+    run.wait_for_completion()
+    assert text(run, DRIVER, tmp_path).split() == ["hf_1", "pw_1", "b"]
+    definition = Run(experiment, run.id).get_details()["runDefinition"]
+    assert definition["environmentVariables"] == {"HF_TOKEN": "***", "BATCH": "8", "TOKENIZER": "***"}
+    assert definition["environment"]["environmentVariables"] == {"DB_PASSWORD": "***"}
+
+
+@pytest.mark.parametrize("folder", ["/", "~"])
+def test_a_home_and_the_root_are_no_source(experiment: Experiment, folder: str) -> None:
+    config = ScriptRunConfig(folder, command=["true"])
+    with pytest.raises(SnapshotException, match="is a home directory or the root, no source folder"):
+        experiment.submit(config)
+    run = experiment.start_logging(snapshot_directory=os.path.expanduser(folder), outputs=False)
+    run.complete()
+    assert run.get_snapshot_id() is None
 
 
 def test_what_is_refused(

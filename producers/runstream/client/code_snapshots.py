@@ -22,7 +22,7 @@ from runstream_schemas.source_snapshot import SourceFile, path_problem, snapshot
 
 from ..exceptions import ServiceException, SnapshotException
 from .http import AWAY_TIMEOUT, ServiceClient
-from .source_folder import source_files
+from .source_folder import check_no_home, source_files
 
 MAX_FILES = 2000
 """Most files of a snapshot, unless the environment variable `AML_SNAPSHOT_NO_FILE_LIMIT` is set."""
@@ -33,6 +33,7 @@ _SETTLED_NS = 2_000_000_000  # a file changed this recently may change again wit
 _BUSY_NS = 10_000_000_000  # one written this recently is probably being written now
 
 _log = logging.getLogger("runstream")
+_said: set[str] = set()  # folders of which it was said once what is left out
 _digests: dict[str, tuple[tuple[int, int, int], str]] = {}  # path: (size, mtime, inode), SHA-256
 
 
@@ -77,7 +78,8 @@ def take(
     """Read a directory, or a single file, as it is now.
 
     What `.amlignore` names (`.gitignore` if there is none) is left out, and git's own directory, and the home; so are links
-    that lead out of the directory, and files whose name the service cannot hold or that cannot be read, with a warning.
+    that lead out of the directory, and, with a warning, files that hold passwords or keys by their name (a line `!name` in
+    `.amlignore` takes one in), and those whose name the service cannot hold or that cannot be read.
 
     Args:
         path: a directory or a file.
@@ -87,13 +89,16 @@ def take(
             they are, and one that is written meanwhile is `ContentChanged` when it is stored.
 
     Raises:
-        SnapshotException: there is no such path, or it is larger or has more files than a snapshot may.
+        SnapshotException: there is no such path, it is the user's home or the root, or it is larger or has more files than a
+            snapshot may.
     """
     files: list[SourceFile] = []
     sources: dict[str, str] = {}
-    total, skipped = 0, []
+    total = 0
+    skipped: list[str] = []
+    secrets: list[str] = []
     count_limit = None if os.environ.get("AML_SNAPSHOT_NO_FILE_LIMIT") else MAX_FILES
-    for name, file in _found(path, settings, leave_out):
+    for name, file in _found(path, settings, leave_out, secrets):
         problem = path_problem(name)
         try:
             known = os.stat(file)
@@ -114,6 +119,12 @@ def take(
             problem = error.strerror or str(error)
         if problem is not None:
             skipped.append(f"{name!r:.80} ({problem})")
+    if secrets and str(path) not in _said:
+        _said.add(str(path))
+        _log.warning(
+            "snapshots of %s leave out %s: by their names they hold passwords or keys; a line !%s in .amlignore takes it in",
+            path, ", ".join(secrets[:5]) + (f" and {len(secrets) - 5} more" if len(secrets) > 5 else ""), secrets[0],
+        )  # fmt: skip
     if skipped:
         _log.warning("snapshot of %s: %d files are left out: %s", path, len(skipped), "; ".join(skipped[:3]))
     return Snapshot(snapshot_id(files), files, sources)
@@ -146,13 +157,16 @@ def check_count(path: Path, count: int, limit: int | None) -> None:
         )
 
 
-def _found(path: Path, settings: Settings, leave_out: Iterable[Path]) -> Iterable[tuple[str, str]]:
+def _found(
+    path: Path, settings: Settings, leave_out: Iterable[Path], secrets: list[str]
+) -> Iterable[tuple[str, str]]:
     if path.is_file():
         return [(path.name, str(path))]
     if not path.is_dir():
         raise SnapshotException(
             f"{path} is neither a directory nor a file; there is nothing to take a snapshot of"
         )
+    check_no_home(path)
     # Reading a segment of the spool would also take its lock away from this process, which then counts as dead.
     own = [settings.home_path, settings.spool_path]
     real = Path(os.path.realpath(path))
@@ -165,7 +179,7 @@ def _found(path: Path, settings: Settings, leave_out: Iterable[Path]) -> Iterabl
                 f"{path} lies in runstream's own directory {directory} and holds no source; "
                 "start the script elsewhere, or pass snapshot_directory=None"
             )
-    return source_files(path, *own, path / ".git", *leave_out)
+    return source_files(path, *own, path / ".git", *leave_out, secrets=secrets)
 
 
 def _copied(file: str, size: int, copy: Path) -> tuple[str, int]:

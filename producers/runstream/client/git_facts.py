@@ -15,7 +15,7 @@ def git_properties(folder: Path) -> dict[str, str]:
     """Properties about the repository a directory lies in; what is not known is left out.
 
     The variables `AZUREML_GIT_REPOSITORY_URI`, `_BRANCH`, `_COMMIT`, `_DIRTY`, `_BUILD_ID` and `_BUILD_URI` win over what
-    git says: on a build machine the directory may be no repository. A password in the repository's address is left out.
+    git says: on a build machine the directory may be no repository. Passwords and tokens in its address are left out.
 
     Source: `azureml.core`, properties of `Experiment.start_logging` and `submit`.
     """
@@ -63,4 +63,5 @@ def _git(git: str, folder: Path, *words: str) -> str:
 
 
 def _without_password(address: str) -> str:
-    return re.sub(r"(?<=://)[^/@\s]*@", "", address)
+    """Neither the user's part of an address nor what stands behind its ? or #, where some hosts take tokens."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", address).partition("?")[0].partition("#")[0]

@@ -1,4 +1,4 @@
-"""A copy of a project's directory, without what `.amlignore` or `.gitignore` names."""
+"""What belongs to a project's directory: not what an ignore file names nor, in a snapshot, passwords and keys."""
 
 from __future__ import annotations
 
@@ -8,36 +8,70 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..exceptions import SnapshotException
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 IGNORE_FILES = (".amlignore", ".gitignore")
 """The first that is there counts, alone."""
+
+
+_SECRETS = re.compile(
+    r"\.env(?:\..+)?|\.envrc|\.?secrets?\.(?:toml|ya?ml|json|env)|[._]netrc|\.git-credentials|\.pgpass|\.pypirc|\.npmrc|\.htpasswd"
+    r"|\.s3cfg|\.boto|\.databrickscfg|\.vault-token|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?|.+\.(?:pem|ppk|p12|pfx|kdbx|key)"
+    r"|client_secret.*\.json|credentials\.json|kaggle\.json|\.(?:ssh|aws|azure|kube|gnupg|docker)",
+    re.IGNORECASE,
+)
+_EXAMPLES = (".example", ".sample", ".template", ".dist")  # of a .env: what to fill in, without the values
 
 
 @dataclass(frozen=True, slots=True)
 class IgnoreRules:
     """Patterns in gitignore's syntax; the last that matches decides."""
 
-    rules: tuple[tuple[re.Pattern[str], bool, bool], ...]  # pattern, only directories, exception
+    patterns: GitIgnoreSpec | None
 
     @classmethod
     def read(cls, folder: Path) -> IgnoreRules:
         """The rules of a directory; none when it has no file of rules."""
+        from pathspec import GitIgnoreSpec
+
         for name in IGNORE_FILES:
             if (folder / name).is_file():
                 lines = (folder / name).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-                return cls(tuple(rule for line in lines if (rule := _rule(line)) is not None))
-        return cls(())
+                return cls(GitIgnoreSpec.from_lines(line for line in lines if _readable(line)))
+        return cls(None)
 
-    def ignored(self, path: str, is_folder: bool) -> bool:
-        """Whether a path, relative and with `/`, is left out."""
-        result = False
-        for pattern, only_folders, exception in self.rules:
-            if (is_folder or not only_folders) and pattern.fullmatch(path):
-                result = not exception
-        return result
+    def said_of(self, path: str, is_folder: bool) -> bool | None:
+        """True: a path, relative and with `/`, is left out; False: a line that begins with ! takes it in; None: neither."""
+        return None if self.patterns is None else self.patterns.check_file(path + "/" * is_folder).include
 
 
-def source_files(folder: Path, *leave_out: Path) -> Iterator[tuple[str, str]]:
+def is_secret(name: str) -> bool:
+    """Whether files and directories of this name hold passwords or keys as a rule (.env, .netrc, id_rsa, .aws)."""
+    return _SECRETS.fullmatch(name) is not None and not name.lower().endswith(_EXAMPLES)
+
+
+def check_no_home(folder: Path) -> None:
+    """Refuse the root of the filesystem and the user's home: they hold everything a user has, and are no project.
+
+    Raises:
+        SnapshotException: it is one of them.
+    """
+    real = os.path.realpath(folder)
+    if real in (os.path.realpath(os.path.expanduser("~")), os.path.realpath(os.sep)):
+        raise SnapshotException(
+            f"{folder} is a home directory or the root, no source folder: everything in it would be kept; "
+            "keep the script in a directory of its own"
+        )
+
+
+def source_files(
+    folder: Path, *leave_out: Path, secrets: list[str] | None = None
+) -> Iterator[tuple[str, str]]:
     """(relative path, file) of what belongs to a directory; links that lead out of it are left out.
 
     Paths are plain strings: a folder of thousands of files is gone through in front of a run.
@@ -45,15 +79,15 @@ def source_files(folder: Path, *leave_out: Path) -> Iterator[tuple[str, str]]:
     Args:
         folder: the directory.
         leave_out: directories inside it that do not belong to it.
+        secrets: a list for the paths left out because their names are those of secrets; None: they belong to it as well.
     """
     root = os.path.realpath(folder)
-    yield from _below(
-        root, "", root, IgnoreRules.read(folder), {os.path.realpath(path) for path in leave_out}
-    )
+    foreign = {os.path.realpath(path) for path in leave_out}
+    yield from _below(root, "", root, IgnoreRules.read(folder), foreign, secrets)
 
 
 def _below(
-    here: str, prefix: str, root: str, rules: IgnoreRules, foreign: set[str]
+    here: str, prefix: str, root: str, rules: IgnoreRules, foreign: set[str], secrets: list[str] | None
 ) -> Iterator[tuple[str, str]]:
     try:
         with os.scandir(here) as found:
@@ -62,14 +96,17 @@ def _below(
         return
     for entry in entries:
         name = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            if entry.path not in foreign and not rules.ignored(name, True):
-                yield from _below(entry.path, name + "/", root, rules, foreign)
-        elif (
-            entry.is_file()
-            and not rules.ignored(name, False)
-            and (not entry.is_symlink() or os.path.realpath(entry.path).startswith(os.path.join(root, "")))
-        ):
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if entry.path in foreign or not (is_folder or entry.is_file()):
+            continue
+        ignored = rules.said_of(name, is_folder)
+        if ignored is None and secrets is not None and is_secret(entry.name):
+            secrets.append(name + "/" * is_folder)
+        elif ignored:
+            continue
+        elif is_folder:
+            yield from _below(entry.path, name + "/", root, rules, foreign, secrets)
+        elif not entry.is_symlink() or os.path.realpath(entry.path).startswith(os.path.join(root, "")):
             yield name, entry.path
 
 
@@ -91,43 +128,12 @@ def copy_source(folder: Path, target: Path, home: Path) -> int:
     return count
 
 
-def _rule(line: str) -> tuple[re.Pattern[str], bool, bool] | None:
-    text = re.sub(r"(?<!\\) +$", "", line.rstrip("\r\n"))
-    if not text or text.startswith("#"):
-        return None
-    exception = text.startswith("!")
-    text = text[1:] if exception else text
-    only_folders = text.endswith("/")
-    text = text.rstrip("/")
-    if not text:
-        return None
-    anchored = "/" in text
-    text = text.lstrip("/")
+def _readable(line: str) -> bool:
+    """Git passes over a pattern it cannot read."""
+    from pathspec import GitIgnoreSpec
+
     try:
-        pattern = re.compile(("" if anchored else "(?:.*/)?") + _expression(text), re.DOTALL)
-    except re.error:
-        return None  # git ignores a pattern it cannot read, too
-    return pattern, only_folders, exception
-
-
-def _expression(text: str) -> str:
-    result, place = "", 0
-    while place < len(text):
-        letter = text[place]
-        if text.startswith("**/", place) and (place == 0 or text[place - 1] == "/"):
-            result, place = result + "(?:.*/)?", place + 3
-        elif text.startswith("**", place):
-            result, place = result + ".*", place + 2
-        elif letter == "*":
-            result, place = result + "[^/]*", place + 1
-        elif letter == "?":
-            result, place = result + "[^/]", place + 1
-        elif letter == "[" and (end := text.find("]", place + 2)) > 0:
-            inner = text[place + 1 : end].replace("\\", "\\\\")
-            result += f"[{'^' + inner[1:] if inner.startswith(('!', '^')) else inner}]"
-            place = end + 1
-        elif letter == "\\" and place + 1 < len(text):
-            result, place = result + re.escape(text[place + 1]), place + 2
-        else:
-            result, place = result + re.escape(letter), place + 1
-    return result
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True

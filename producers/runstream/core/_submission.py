@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -17,7 +18,7 @@ from runstream_schemas.settings import Settings
 
 from ..client.http import ServiceClient
 from ..client.records import SCRIPT_RUN, RunRecord
-from ..client.source_folder import copy_source
+from ..client.source_folder import check_no_home, copy_source
 from ..compute.job import CHILDREN, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, Job, run_directory, write_job
 from ..compute.local import LEAST_RUNS
 from ..compute.places import places_taken
@@ -47,6 +48,12 @@ if TYPE_CHECKING:
     from .run import Run
 
 _log = logging.getLogger("runstream")
+_SECRET = re.compile(
+    r"token|secret|passw(?:or)?d|passphrase|credential|(?:api|access|private|encryption|account)_?key",
+    re.IGNORECASE,
+)  # in names of variables
+MASKED = "***"
+"""Stands in a run's record for the value of a variable that holds a secret by its name."""
 
 
 def submit(
@@ -193,6 +200,7 @@ def _has_to_wait(settings: Settings, entry: Entry, target: TargetRecord) -> bool
 
 def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
     """(words, whether they are one line for a shell)."""
+    check_no_home(source)
     if not source.is_dir():
         raise UserErrorException(f"source_directory {source} is no directory")
     if wish.script:
@@ -234,6 +242,19 @@ def _target(experiment: Experiment, wish: RunConfiguration) -> TargetRecord:
     return target
 
 
+def _without_secrets(definition: dict[str, Any]) -> dict[str, Any]:
+    """A definition as everybody may read it who sees the run: without the values of variables that hold secrets.
+
+    The job itself, in a directory only its owner may read, has them.
+    """
+    for holder in (definition, definition["environment"]):
+        holder["environmentVariables"] = {
+            name: MASKED if _SECRET.search(name) else value
+            for name, value in holder["environmentVariables"].items()
+        }
+    return definition
+
+
 def _record(
     experiment: Experiment,
     wish: RunConfiguration,
@@ -245,7 +266,7 @@ def _record(
 ) -> RunRecord:
     from ._run.display_names import make_display_name
 
-    definition = wish.document()
+    definition = _without_secrets(wish.document())
     definition["maxRunDurationSeconds"] = wish.max_run_duration_seconds
     return RunRecord(
         run_id,
