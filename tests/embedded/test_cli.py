@@ -144,14 +144,14 @@ def test_start_is_quick(shell: Shell) -> None:
 def test_config_file_is_read_below_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".runstream").mkdir()
     (tmp_path / ".runstream" / "config.json").write_text(
-        '{"workspace_name": "team", "home": "/data/x", "port": 7}'
+        '{"workspace_name": "team", "url": "http://a:1", "local_runs": 7}'
     )
     below = tmp_path / "deeper" / "down"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
     monkeypatch.delenv("RUNSTREAM_HOME", raising=False)
     found = settings_of(argparse.Namespace())
-    assert (found.workspace, found.home, found.port) == ("team", "/data/x", 7)
-    monkeypatch.setenv("RUNSTREAM_PORT", "8")
-    assert settings_of(argparse.Namespace()).port == 8
+    assert (found.workspace, found.url, found.local_runs) == ("team", "http://a:1", 7)
+    monkeypatch.setenv("RUNSTREAM_LOCAL_RUNS", "8")
+    assert settings_of(argparse.Namespace()).local_runs == 8
     assert settings_of(build_parser().parse_args(["up", "--home", "/y"])).home == "/y"

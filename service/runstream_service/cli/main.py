@@ -13,7 +13,7 @@ from typing import Any
 from runstream import __version__
 from runstream.printable import printable
 from runstream_schemas.errors import RunstreamError, SettingsError
-from runstream_schemas.settings import PREFIX, Settings, read_config
+from runstream_schemas.settings import PREFIX, Settings
 from runstream_schemas.status import STATUSES
 
 from .submit import add_commands
@@ -110,23 +110,16 @@ def _prepare(options: argparse.Namespace) -> None:
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """The settings a command line asks for: its options over the environment over config.json over the defaults."""
+    from runstream.home.workspace_config import CONFIG_FILES, search, settings_with
+
     given = {item.name: getattr(options, f"setting_{item.name}", None) for item in fields(Settings)}
-    for name, value in _configured(getattr(options, "path", ".")).items():
-        if given[name] is None and not os.environ.get(PREFIX + name.upper()):
-            given[name] = value
-    return Settings.load(**given)
-
-
-def _configured(path: str) -> dict[str, Any]:
-    """Settings of the config file that `Workspace.from_config()` would find from a directory."""
-    from runstream.home.workspace_config import CONFIG_FILES, search
-
-    found = search(Path(path), CONFIG_FILES)
+    found = search(Path(getattr(options, "path", ".")), CONFIG_FILES)
     if found is None:
-        return {}
+        return settings_with(None, given)
     file, named = found
-    name = named.get("workspace_name")
-    return {**({"workspace": name} if name else {}), **read_config(file)}
+    if given["workspace"] is None and not os.environ.get(f"{PREFIX}WORKSPACE"):
+        given["workspace"] = named.get("workspace_name")
+    return settings_with(file, given)
 
 
 def _settings_options(parser: argparse.ArgumentParser, names: Sequence[str] | None = None) -> None:
