@@ -69,7 +69,7 @@ def test_every_setting_is_an_option(command: str) -> None:
 
 
 def _sample(default: object) -> str:
-    return {int: "7", float: "7.5"}.get(type(default), "text")
+    return {int: "7", float: "7.5"}.get(type(default), "/text")
 
 
 def test_option_wins_over_environment(monkeypatch: pytest.MonkeyPatch) -> None:
