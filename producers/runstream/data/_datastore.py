@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from runstream_schemas.ownership import make_private
+
 from ..client.folder_contents import contents
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
@@ -291,7 +293,7 @@ def _directories(workspace: Workspace) -> dict[str, Path]:
     )
     named = _entry(workspace).get("datastores", {})
     found = {DEFAULT: own, **{name: Path(directory) for name, directory in named.items()}}
-    found[DEFAULT].mkdir(parents=True, exist_ok=True)
+    make_private(found[DEFAULT])
     return found
 
 

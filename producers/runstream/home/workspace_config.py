@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from runstream_schemas.ownership import is_ours
 from runstream_schemas.settings import CONFIG_FOLDERS, PREFIX, Settings, read_config
 
 from ..exceptions import UserErrorException
@@ -109,15 +110,7 @@ def settings_with(file: Path | None, given: Mapping[str, Any]) -> Settings:
 
 def _ours(file: Path) -> bool:
     """Whether a file may say what this user's programs do: it is theirs or root's, or they said so."""
-    if sys.platform == "win32":
-        return True
-    owner = file.stat().st_uid
-    if owner in (os.geteuid(), 0) or (os.geteuid() == 0 and str(owner) == os.environ.get("SUDO_UID")):
-        return True
-    safe = Settings.load().safe_directory.split(os.pathsep)
-    if "*" in safe or any(
-        folder and file.resolve().is_relative_to(Path(folder).resolve()) for folder in safe
-    ):
+    if is_ours(file, Settings.load().safe_directory):
         return True
     _say(
         f"{file} belongs to another user and is not used; if you trust it, set RUNSTREAM_SAFE_DIRECTORY={file.parent}, "

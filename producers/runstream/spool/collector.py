@@ -23,6 +23,7 @@ from pathlib import Path
 
 from runstream_schemas.errors import SpoolError
 from runstream_schemas.events import Event, MetricsEvent, StatusEvent, StatusOp, summarize
+from runstream_schemas.ownership import make_private
 from runstream_schemas.payload import encode_points
 from runstream_schemas.points import build_points
 from runstream_schemas.settings import Settings
@@ -130,7 +131,7 @@ class Collector:
         Raises:
             SpoolError: another process has been reading it for longer than `patience` seconds.
         """
-        self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.spool)
         descriptor = os.open(self.spool / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + patience
         while True:

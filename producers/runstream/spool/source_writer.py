@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
+from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..exceptions import UserErrorException
@@ -355,7 +356,7 @@ def _token(spool: str) -> str:
     with _token_lock:
         token = _tokens.get(spool)
         if token is None or not os.path.exists(os.path.join(spool, "procs", token)):
-            os.makedirs(spool, mode=0o700, exist_ok=True)
+            make_private(spool)
             token = _tokens[spool] = seg.process_token(spool)
         return token
 
