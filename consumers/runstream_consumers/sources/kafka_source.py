@@ -23,7 +23,7 @@ from runstream_schemas.limits import INT_MAX, INT_MIN
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import Cluster, TopicNames, describe_topics, kafka_client_options
 
-from .source import DeadLetter, Fetched, LoadOffsets, Missing, Partition
+from .source import DeadLetter, Fetched, Horizon, LoadOffsets, Missing, Partition
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class KafkaSource:
         identity_interval: float = IDENTITY_INTERVAL,
     ) -> None:
         self._settings = settings
+        self._family = family
         self._topic: str = getattr(TopicNames.of(settings), family)
         self._group = f"{settings.consumer_group}.{family}"
         self._load = load_offsets
@@ -246,6 +247,27 @@ class KafkaSource:
             for partition, next_ in self._next.items()
             if partition in assigned
         )
+
+    @property
+    def horizon(self) -> Horizon | None:
+        """See `Source.horizon`; an agent sends the end of a run when the broker has acknowledged all that it counts."""
+        return self._ends_of_counted if self._family == "status" else None
+
+    async def _ends_of_counted(self) -> dict[Partition, int]:
+        assert self._consumer is not None, "start() first"
+        names = TopicNames.of(self._settings)
+        cluster = await describe_topics(self._settings, [names.metrics, names.tags], timeout=10.0)
+        partitions = {
+            TopicPartition(topic.name, number): Partition(cluster.id, str(topic.id), topic.name, number)
+            for topic in cluster.topics.values()
+            for number in range(topic.partitions)
+        }
+        try:
+            async with asyncio.timeout(10.0):
+                ends = await self._consumer.end_offsets(list(partitions))
+        except (KafkaError, TimeoutError) as error:
+            raise ServiceError(f"ends of topics cannot be read: {type(error).__name__}: {error}") from error
+        return {partitions[at]: end for at, end in ends.items()}
 
     # --- positions --------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,8 @@ class Progress:
 def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
     """The events of `part`; `progress` is moved on. Tags and statuses that it is past already are left out."""
     header = reader.header
+    if part.behind_gap:
+        progress.metrics = part.first
     tag_ops: list[TagOp] = []
     status_ops: list[StatusOp] = []
     carrying: list[Frame] = []
