@@ -31,7 +31,8 @@ OPTIONS_WITHOUT_A_PLACE = {"--help", "--output", "--query", "--version", "--pare
 """Of every command, or between our own processes. `run list --parent` is looked for under its own heading."""
 
 OPTIONS_OF_A_GROUP = {
-    "--workspace-name", "--path", "--resource-group", "--subscription-id", "--output-metadata-file", "--debug"
+    "--workspace-name", "--path", "--resource-group", "--subscription-id", "--output-metadata-file", "--debug", "--verbose",
+    "--only-show-errors",
 }  # fmt: skip
 """They stand once, above the commands that have them."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import json
 import os
-import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..cloud import CloudCall, refusal
 from ..exceptions import UserErrorException, WorkspaceException
 from ..home.layout import with_local_spool
 from ..home.workspace_config import CONFIG_FILES, read_workspace, search, settings_with
+from ..printable import say
 from ..spool.values import check_name
 
 if TYPE_CHECKING:
@@ -140,10 +140,10 @@ class Workspace:
                     "without a path for the local default workspace."
                 )
             workspace = cls()
-            print(
+            say(
                 f"runstream: no config.json here or above; using the local workspace {workspace.name!r} "
                 f"({workspace._settings.url or workspace._settings.home_path})",
-                file=sys.stderr,
+                error=True,
             )
             return workspace
         file, named = found

