@@ -32,7 +32,7 @@ OPTIONS_WITHOUT_A_PLACE = {"--help", "--output", "--query", "--version", "--pare
 
 OPTIONS_OF_A_GROUP = {
     "--workspace-name", "--path", "--resource-group", "--subscription-id", "--output-metadata-file", "--debug", "--verbose",
-    "--only-show-errors",
+    "--only-show-errors", "--experiment",
 }  # fmt: skip
 """They stand once, above the commands that have them."""
 

@@ -317,7 +317,11 @@ def _azure_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--path", default=".", metavar="DIR", help="where to look for an attached folder [.]")
     group.add_argument("-g", "--resource-group", metavar="NAME", help="accepted; nothing is looked up by it")
     group.add_argument(
-        "--subscription", "--subscription-id", metavar="ID", help="accepted; nothing is looked up by it"
+        "--subscription",
+        "--subscription-id",
+        dest="subscription_id",
+        metavar="ID",
+        help="accepted; nothing is looked up by it",
     )
     group.add_argument("-o", "--output", choices=("table", "json", "tsv", "yaml"),
                        help="format [table on a terminal, json elsewhere]")  # fmt: skip
