@@ -20,7 +20,8 @@ from runstream import agent as agent_module
 from runstream.agent import run_agent
 from runstream.spool import writer as spool
 from runstream_schemas.errors import SpoolError
-from runstream_schemas.events import Event, MetricsEvent, StatusEvent, decode_event, trim_event
+from runstream_schemas.event_reading import decode_event
+from runstream_schemas.events import Event, MetricsEvent, StatusEvent, trim_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, kafka_client_options
 from runstream_service.servers.kafka import KafkaServer
