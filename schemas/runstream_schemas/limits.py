@@ -16,6 +16,10 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_EVENT_BYTES = 6 << 20
 """Largest event; the topics' `max.message.bytes` leaves room above it."""
 
+MAX_RECORD_BYTES = 5 << 20
+"""Largest single record (a row of a table with its names, a step of a run's life): an event of it alone is no larger than
+`MAX_EVENT_BYTES`."""
+
 MAX_EVENT_POINTS = 1 << 20
 """Most points in one event; also what a decoder agrees to allocate."""
 

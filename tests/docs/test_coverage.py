@@ -106,8 +106,8 @@ def test_every_field_of_a_metrics_event_is_described() -> None:
         "texts",
         "payload",
         "dropped",
-        *events._SUMMARY_INTS,
-        *events._SUMMARY_FLOATS,
+        *events.SUMMARY_INTS,
+        *events.SUMMARY_FLOATS,
     }
     assert {name for name in names if f"`{name}`" not in text} == set()
 

@@ -70,6 +70,26 @@ class Slice:
     behind_gap: bool = False
     unknown: int = 0
 
+    def halves(self) -> tuple[Slice, Slice] | None:
+        """It in two, between two records; None when it is one slot, or one record."""
+        n = self.end - self.first
+        cut = n // 2
+        for frame in self.frames:
+            end = frame.at + 1 - (-len(frame.body) // seg.SLOT)
+            if frame.at < cut < end:
+                cut = frame.at or end
+                break
+        return None if not 0 < cut < n else (self._between(0, cut), self._between(cut, n))
+
+    def _between(self, start: int, end: int) -> Slice:
+        frames = [
+            Frame(frame.at - start, frame.kind, frame.time, frame.body)
+            for frame in self.frames
+            if start <= frame.at < end
+        ]
+        is_point = None if self.is_point is None else self.is_point[start:end]
+        return Slice(self.first + start, self.first + end, self.slots[start:end], is_point, frames)
+
 
 @dataclass(slots=True)
 class _Segment:

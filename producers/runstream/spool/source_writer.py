@@ -19,8 +19,6 @@ from itertools import islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
-import msgpack
-
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
@@ -180,9 +178,7 @@ class SourceWriter:
 
     # --- tags and statuses ---
 
-    def _control(self, kind: int, content: list[Any]) -> None:
-        # Texts here come from elsewhere too (directories, errors): what is no UTF-8 is kept escaped, and nothing raises.
-        body = msgpack.packb(content, default=_shown, unicode_errors="backslashreplace")
+    def _control(self, kind: int, body: bytes) -> None:
         with self._lock:
             if self._held_back or not self._frame(kind, body):
                 if len(self._held_back) < _MOST_HELD_BACK:
@@ -329,13 +325,6 @@ class SourceWriter:
         self.dropped = self._dropped_before = 0
         self._set_current(EXHAUSTED, None)
         self._forget_source()
-
-
-def _shown(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return object.__repr__(value)
 
 
 class _QuotaReached(OSError):
