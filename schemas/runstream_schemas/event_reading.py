@@ -7,6 +7,7 @@ what cannot be read.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from .series import Kind, SeriesKey
 from .unpacking import unpack
 
 _ENVELOPE_BYTES = 64
+_Span = tuple[str, bytes, int, int]  # run id, source, first slot, slots
 _TAG_OPS = ("set", "remove", "property", "field")
 
 
@@ -76,7 +78,7 @@ def decode_event(data: bytes) -> Event:
         raise RefusedEvent(f"{kind!r} event of run {span[0]}: {reason}", kind, span) from None
 
 
-def _read_span(body: dict[Any, Any]) -> tuple[str, bytes, int, int]:
+def _read_span(body: dict[Any, Any]) -> _Span:
     run_id, source, first, count = (body.get(name) for name in ("run", "src", "first", "count"))
     if not isinstance(run_id, str) or not isinstance(source, bytes) or len(source) != 16:
         raise CorruptEvent("run id or source has a wrong type")
@@ -87,7 +89,7 @@ def _read_span(body: dict[Any, Any]) -> tuple[str, bytes, int, int]:
     return run_id, source, first, count
 
 
-def _read_metrics(span: tuple[str, bytes, int, int], body: dict[str, Any]) -> MetricsEvent:
+def _read_metrics(span: _Span, body: dict[str, Any]) -> MetricsEvent:
     series = [(SeriesKey(cls, name, column), Kind(k)) for cls, name, column, k in body["series"]]
     for key, _ in series:
         if type(key.name) is not str or type(key.column) is not str or not 0 <= key.cls < 1 << 15:
@@ -103,8 +105,8 @@ def _read_metrics(span: tuple[str, bytes, int, int], body: dict[str, Any]) -> Me
             _check_time(int(columns[name].min()))
             _check_time(int(columns[name].max()))
     texts = body.get("texts", {})
-    if not isinstance(texts, dict) or not all(
-        type(i) is int and 0 <= i < len(series) and isinstance(text, str) for i, text in texts.items()
+    if type(texts) is not dict or not all(
+        type(i) is int and 0 <= i < len(series) and type(text) is str for i, text in texts.items()
     ):
         raise CorruptEvent("last texts belong to no series, or are none")
     points, payload, dropped = body["points"], body["payload"], body.get("dropped", 0)
@@ -117,7 +119,7 @@ def _read_metrics(span: tuple[str, bytes, int, int], body: dict[str, Any]) -> Me
     return MetricsEvent(*span, points, series, Summary(**columns, texts=texts), payload, dropped)
 
 
-def _read_tags(span: tuple[str, bytes, int, int], body: dict[str, Any]) -> TagsEvent:
+def _read_tags(span: _Span, body: dict[str, Any]) -> TagsEvent:
     ops = [TagOp(*op[:5]) for op in body["ops"]]
     for op in ops:
         _check_op(op, span)
@@ -128,16 +130,16 @@ def _read_tags(span: tuple[str, bytes, int, int], body: dict[str, Any]) -> TagsE
     return TagsEvent(*span, ops)
 
 
-def _read_status(span: tuple[str, bytes, int, int], body: dict[str, Any]) -> StatusEvent:
+def _read_status(span: _Span, body: dict[str, Any]) -> StatusEvent:
     ops = [StatusOp(*op[:4]) for op in body["ops"]]
     for op in ops:
         _check_op(op, span)
-        if not isinstance(op.kind, str) or not isinstance(op.data, dict):
+        if type(op.kind) is not str or type(op.data) is not dict:
             raise CorruptEvent(f"status operation {op.kind!r:.40} cannot be")
     return StatusEvent(*span, ops)
 
 
-def _check_op(op: TagOp | StatusOp, span: tuple[str, bytes, int, int]) -> None:
+def _check_op(op: TagOp | StatusOp, span: _Span) -> None:
     if type(op.seq) is not int or type(op.time_us) is not int:
         raise CorruptEvent("an operation's slot or time is no integer")
     _check_time(op.time_us)
@@ -150,4 +152,8 @@ def _check_time(time_us: int) -> None:
         raise CorruptEvent(f"time {time_us} µs lies outside the years 1 to 9999")
 
 
-_READERS = {METRICS: _read_metrics, TAGS: _read_tags, STATUS: _read_status}
+_READERS: dict[str, Callable[[_Span, dict[str, Any]], Event]] = {
+    METRICS: _read_metrics,
+    TAGS: _read_tags,
+    STATUS: _read_status,
+}

@@ -371,8 +371,8 @@ class Collector:
     def _bury(self, source: CollectedSource, encoded: Encoded) -> Collected:
         """Keep a record that cannot be sent, and say so on its run."""
         assert encoded.left_out is not None
-        record, reason = encoded.left_out
-        name = f"spool-{source.reader.header.source.hex()}-{encoded.end}.msgpack"
+        slot, record, reason = encoded.left_out
+        name = f"spool-{source.reader.header.source.hex()}-{slot}.msgpack"
         letter = {
             "reason": reason,
             "topic": "spool",
