@@ -27,7 +27,6 @@ MODULES = (
     "dashboard",
     "latency",
     "many_runs",
-    "runs_many",
     "pipeline",
     "load",
     "peers",

@@ -17,30 +17,43 @@ from runstream_schemas.database import connect, create_pool
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from .reader import impossible, listed
+from .edits import OUTSIDE, OutsideTag
+from .programs import Program
+from .ways import vectors_of
 
 REST_SECONDS = 240.0
 """How long the compactors may take until all is in files."""
-POINTS_OF_A_HUNDRED = 2 * 100 + 2 + 2
-"""What a trainer logs between two notes: float and int, one dict of two, one row of two columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a trainer noted of its run, and what happened to it.
+    """What a trainer noted of a run, and what happened to it.
 
     Attributes:
-        acknowledged: values of each of two series for which `log` had returned when it noted them.
-        finished: it ended by itself: nothing was logged after that.
+        least, most: calls that had returned, and that had begun, when it ended or was killed.
+        statuses: which it may have.
         gaps: a topic was deleted with what it held, so that values may be missing where the run says so.
         drops: the disk was full, so that values may be missing if the run counts them.
+        outside: what its tag that is set from outside may be.
+        optional: there need not be such a run.
+        parent: id of the run it is a child of.
     """
 
     run_id: str
-    acknowledged: int
-    finished: bool
+    program: Program
+    least: int
+    most: int
+    statuses: tuple[str, ...]
     gaps: bool = False
     drops: bool = False
+    outside: OutsideTag | None = None
+    optional: bool = False
+    parent: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no value may be missing."""
+        return not self.gaps and not self.drops
 
 
 def check_run(run: Any, expected: Expected) -> dict[str, list[Any]]:
@@ -52,26 +65,27 @@ def check_run(run: Any, expected: Expected) -> dict[str, list[Any]]:
     Raises:
         AssertionError: something is lost, doubled, out of order, or other than it was written.
     """
-    metrics = run.get_metrics()
-    vectors = {name: listed(value) for name, value in metrics.items() if name != "rows"}
-    vectors |= {f"rows.{column}": listed(value) for column, value in metrics.get("rows", {}).items()}
-    name, complete = expected.run_id, not expected.gaps and not expected.drops
-    problem = impossible(metrics, 0, expected.acknowledged + 10**9, gaps=not complete)
+    vectors = vectors_of(run.get_metrics())
+    name, program = expected.run_id, expected.program
+    problem = program.impossible(vectors, expected.most, gaps=not expected.complete)
     assert not problem, f"{name}: {problem}"
-    found = len(vectors.get("int", []))
-    if complete:
-        assert found >= expected.acknowledged, (
-            f"{name}: {expected.acknowledged} acknowledged, {found} are there"
+    if expected.complete:
+        for series, count in program.counts(expected.least).items():
+            found = len(vectors.get(series, []))
+            assert found >= count, f"{name}: {count} values of {series} were acknowledged, {found} are there"
+        tags, least, most = run.get_tags(), program.tags(expected.least), program.tags(expected.most)
+        for key in ("latest", "odd"):
+            assert tags.get(key) in (least.get(key), most.get(key)), (
+                f"{name}: tag {key} is {tags.get(key)}, set were {least.get(key)} and {most.get(key)}"
+            )
+        outside = expected.outside or OutsideTag()
+        assert outside.allows(tags.get(OUTSIDE)), (
+            f"{name}: tag {OUTSIDE} is {tags.get(OUTSIDE)}, not {outside}"
         )
-        hundreds = len(vectors.get("rows.i", []))
-        assert hundreds >= expected.acknowledged // 100, f"{name}: {hundreds} rows"
-        assert not expected.finished or found == expected.acknowledged, (
-            f"{name}: {found} of {expected.acknowledged}"
-        )
-    if expected.acknowledged and complete:
-        latest = int(run.get_tags()["latest"])
-        assert latest >= expected.acknowledged, f"{name}: tag {latest} of {expected.acknowledged}"
-        assert not expected.finished or latest == expected.acknowledged, f"{name}: tag {latest}"
+    parent = run.parent.id if run.parent else None
+    assert expected.gaps or parent == expected.parent, (
+        f"{name}: its parent is {parent}, not {expected.parent}"
+    )
     return vectors
 
 
@@ -178,15 +192,45 @@ async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[
         assert (run["gaps"], waiting) == (0, 0), f"{name}: {run['gaps']} gaps, {waiting} sources beyond one"
     if not expected.drops:
         assert run["dropped"] == 0, f"{name}: {run['dropped']} points dropped without a reason"
-    noted = expected.acknowledged // 100 * POINTS_OF_A_HUNDRED
     if not run["gaps"]:
-        assert points + run["dropped"] >= noted, (
-            f"{name}: {points} points and {run['dropped']} drops of {noted}"
+        # Every point is there or counted as dropped, to the call. A tag that found no room until the end counts as one.
+        least, most = (expected.program.points(calls) for calls in (expected.least, expected.most))
+        most += expected.program.tag_calls(expected.most) + 2 if run["dropped"] else 0
+        assert least <= points + run["dropped"] <= most, (
+            f"{name}: {points} points and {run['dropped']} drops, {least} to {most} were logged"
         )
-        if expected.finished:
-            # A tag, or the last status, that found no room until the end is counted as one.
-            most = noted + (expected.acknowledged // 100 + 2 if expected.drops else 0)
-            assert points + run["dropped"] <= most, f"{name}: {points} and {run['dropped']} drops of {noted}"
+
+
+def check_deleted(settings: Settings, run_ids: list[str], children: list[str]) -> None:
+    """Of deleted runs nothing is left, nor of their children.
+
+    Args:
+        children: how the ids of children begin.
+
+    Raises:
+        AssertionError: a row, a chunk or a point in a file.
+    """
+    if not run_ids:
+        return
+
+    async def whole() -> None:
+        connection = await connect(settings)
+        try:
+            left = await connection.fetch(
+                "select run_id from runs where run_id = any($1::text[]) or exists"
+                " (select from unnest($2::text[]) as c(start) where starts_with(run_id, c.start))",
+                run_ids,
+                children,
+            )
+            assert not left, f"deleted, and still there: {[row['run_id'] for row in left]}"
+            orphans = await connection.fetchval(
+                "select count(*) from chunks c where not exists (select from runs r where r.key = c.run_key)"
+            )
+            assert not orphans, f"{orphans} chunks of runs that are no more"
+        finally:
+            await connection.close()
+
+    asyncio.run(whole())
 
 
 async def _at_rest(pool: asyncpg.Pool[Any]) -> bool:
@@ -207,12 +251,13 @@ def _files(store: Store, kind: str) -> list[str]:
     return [entry.path for entry in store.list(kind) if entry.path.endswith(".parquet")]
 
 
-def check_files(store: Path, counts: dict[str, int]) -> None:
+def check_files(store: Path, counts: dict[str, int], patience: float = 60.0) -> None:
     """A plain glob over the Parquet files shows every point of every run exactly once.
 
     Args:
         store: root of the files.
         counts: run id to values of the series `int`.
+        patience: seconds until what was deleted is in no file any more.
     """
     import duckdb
 
@@ -220,7 +265,15 @@ def check_files(store: Path, counts: dict[str, int]) -> None:
         select run_id, count(*), count(distinct int_value) from '{store / "metrics" / "**" / "*.parquet"}'
         where name = 'int' group by run_id
     """
-    rows = duckdb.connect().execute(query).fetchall()
-    found = {run_id: (total, distinct) for run_id, total, distinct in rows}
     expected = {run_id: (n, n) for run_id, n in counts.items() if n}
-    assert found == expected, f"files show (rows, values) {found}, logged were {expected}"
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            rows = duckdb.connect().execute(query).fetchall()
+        except duckdb.IOException:  # a file was replaced meanwhile
+            rows = []
+        found = {run_id: (total, distinct) for run_id, total, distinct in rows}
+        if found == expected:
+            return
+        assert time.monotonic() < deadline, f"files show (rows, values) {found}, logged were {expected}"
+        time.sleep(0.5)

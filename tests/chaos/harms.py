@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import resource
 import signal
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .broker import delete_topic, deliver_again
+from .edits import change_tag, delete_run
 
 if TYPE_CHECKING:
     from .trial import Trial
@@ -32,16 +36,23 @@ class Harm:
         do: does it, to whom the trial's chance picks.
         weight: how often, beside the others.
         kinds: of trial in which it is done.
+        optional: only half of those trials have it.
     """
 
     do: Callable[[Trial], None]
     weight: int = 1
     kinds: frozenset[str] = frozenset(KINDS)
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.do.__name__.replace("_", " ")
 
 
-def harms_of(kind: str) -> list[Harm]:
-    """Those of a kind of trial."""
-    return [harm for harm in HARMS if kind in harm.kinds]
+def pick_harms(kind: str, chance: random.Random) -> list[Harm]:
+    """Those of one trial: what its kind is about, and half of what else there is."""
+    return [harm for harm in HARMS if kind in harm.kinds and (not harm.optional or chance.random() < 0.5)]
 
 
 def kill(trial: Trial) -> None:
@@ -75,10 +86,49 @@ def kill_all(trial: Trial) -> None:
     trial.note("kill -9 all services")
 
 
+def kill_fattest(trial: Trial) -> None:
+    """kill -9 the process with most memory, as a system without any left does."""
+    sizes = {pid: _memory(pid, "VmRSS") for pid in trial.victims()}
+    if sizes:
+        pid = max(sizes, key=lambda pid: sizes[pid])
+        trial.note(
+            f"out of memory: kill -9 {trial.victims().get(pid, 'a process')} ({pid}), {sizes[pid] >> 20} MiB"
+        )
+        send_signal(pid, signal.SIGKILL)
+
+
+def starve(trial: Trial) -> None:
+    """One of our processes gets hardly any more memory, until the next harm is done."""
+    ours = sorted(pid for pid, name in trial.victims().items() if name not in ("kafka", "postgres"))
+    if ours:
+        pid = trial.chance.choice(ours)
+        more = trial.chance.choice([0, 8, 64]) << 20
+        limit_memory(pid, _memory(pid, "VmSize") + more)
+        trial.note(
+            f"no more memory than {more >> 20} MiB for {trial.victims().get(pid, 'a process')} ({pid})"
+        )
+
+
+def limit_memory(pid: int, most: int = resource.RLIM_INFINITY) -> None:
+    """Of the address space of a process; without `most`, none."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+        resource.prlimit(pid, resource.RLIMIT_AS, (most, hard))
+
+
+def _memory(pid: int, what: str) -> int:
+    """Bytes, 0 if the process is gone."""
+    try:
+        lines = Path("/proc", str(pid), "status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(f"{what}:")), 0)
+
+
 def kill_trainer(trial: Trial) -> None:
     """kill -9 a trainer, and start another run."""
-    alive = [run for run, process in trial.trainers.items() if process.poll() is None]
-    run_id = trial.chance.choice(alive)
+    run_id = trial.chance.choice([run for run in trial.trainers if run not in trial.killed])
+    trial.killed.add(run_id)
     trial.trainers[run_id].kill()
     trial.trainers[run_id].wait()
     trial.note(f"kill -9 trainer {run_id}")
@@ -154,6 +204,18 @@ def slow(trial: Trial) -> None:
     trial.note(f"slow connections to the {name}")
 
 
+def answer_late(trial: Trial) -> None:
+    """Answers wait for seconds, until the next harm is done; what was asked for has been done."""
+    getattr(trial.network, name := _connections(trial)).late = trial.chance.uniform(1.0, 10.0)
+    trial.note(f"late answers of the {name}")
+
+
+def lose_answers(trial: Trial) -> None:
+    """What is asked for is done, and nobody hears of it, until the next harm is done."""
+    getattr(trial.network, name := _connections(trial)).deaf = True
+    trial.note(f"lost answers of the {name}")
+
+
 def refuse(trial: Trial) -> None:
     """Break every connection and let nobody in, until the next harm is done."""
     proxy = getattr(trial.network, name := _connections(trial))
@@ -168,12 +230,18 @@ HARMS = [
     Harm(stop, 2),
     Harm(kill_trainer, 2),
     Harm(jump),
+    Harm(kill_fattest, optional=True),
+    Harm(starve, optional=True),
+    Harm(delete_run, optional=True),
+    Harm(change_tag, optional=True),
     Harm(kill_all, 1, _WITHOUT_BROKER),
     Harm(add_consumer, 1, WITH_BROKER),
     Harm(repeat_records, 1, WITH_BROKER),
     Harm(cut, 2, frozenset({"network"})),
     Harm(slow, 1, frozenset({"network"})),
     Harm(refuse, 1, frozenset({"network"})),
+    Harm(answer_late, 1, frozenset({"network"})),
+    Harm(lose_answers, 1, frozenset({"network"})),
     Harm(fill_disk, 2, frozenset({"disk"})),
     Harm(lose_topic, 1, frozenset({"topics"})),
 ]

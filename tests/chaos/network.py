@@ -37,7 +37,7 @@ class Network:
     def repair(self) -> None:
         """Let everybody in, and start what was killed."""
         for proxy in (self.broker, self.database):
-            proxy.delay, proxy.closed = 0.0, False
+            proxy.repair()
         for server in (self.postgres, self.kafka):
             if not server.running:
                 server.start()

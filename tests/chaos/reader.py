@@ -1,115 +1,145 @@
-"""A reader beside the nemesis: at random moments it reads a run, and what it sees must be possible.
+"""Readers beside the harm: several at once, by every way, at random moments; and one page that follows what is pushed to it.
 
-A run's values are a prefix 0, 1, 2 ... of what was logged, never shorter than what this reader saw before, never more than
-the trainer logged. A run that has ended stays as it ended. Reading may fail while services are down, with an error of ours.
-The first thing that may not be is written into a file; that file stays empty in a good trial.
+What they see must be possible (see `ways`): a prefix of what was logged, never less than was seen before, by any way. A
+run that has ended stays as it ended; one that was seen is there until it is deleted, and never again after that. Reading
+may fail while services are down, with an error of ours. The first thing that may not be is written into a file; a good trial
+has none.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 import sys
+import threading
 import time
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.status import TERMINAL
 
-LOGGED_BEFORE_NOTED = 100
-"""A trainer notes its progress after so many values."""
+from .api import Away, Refused
+from .live import Page
+from .programs import PROGRAMS
+from .ways import WAYS, Look, Wrong, progress_of
 
-
+READERS = 3
 STATUSES = TERMINAL | {"NotStarted", "Running", "NotResponding"}
 
 
-def main() -> None:
-    """Arguments: home, file for what is wrong, stop file, seed, 1 if values may be missing (a topic is recreated)."""
-    home, wrong, stop = (Path(word) for word in sys.argv[1:4])
-    chance, gaps = random.Random(int(sys.argv[4])), sys.argv[5] == "1"
-    seen: dict[str, int] = {}
-    ended: dict[str, str] = {}
-    reads = failed = 0
-    while not stop.exists():
-        time.sleep(chance.uniform(0.05, 0.6))
-        runs = sorted(path.stem for path in home.glob("run-*.progress"))
-        if not runs:
-            continue
-        run_id = chance.choice(runs)
-        try:
-            status, metrics = _read(run_id)
-        except RunstreamError as error:
-            failed += 1
-            if not str(error).strip():
-                wrong.write_text(f"{run_id}: an error without a message: {error!r}\n")
-                return
-            continue
-        except Exception:  # anything else is a defect, and must be seen
-            wrong.write_text(f"{run_id}: {traceback.format_exc()}\n")
-            return
-        reads += 1
-        logged = int((home / f"{run_id}.progress").read_text()[:12] or 0) + LOGGED_BEFORE_NOTED
-        problem = impossible(metrics, seen.get(run_id, 0), logged, gaps=gaps)
-        if status not in STATUSES or ended.get(run_id, status) != status:
-            problem = f"status {status} after {ended.get(run_id, 'none')}"
-        if status in TERMINAL:
-            ended[run_id] = status
-        if problem:
-            wrong.write_text(f"{run_id}: {problem}\n")
-            return
-        seen[run_id] = len(listed(metrics.get("int")))
-    print(f"{reads} reads, {len(ended)} runs seen ended, {failed} refused with a clear error", flush=True)
+@dataclass(slots=True)
+class Readers:
+    """What they share.
 
-
-def _read(run_id: str) -> tuple[str, dict[str, Any]]:
-    from runstream.core import Workspace
-
-    run = Workspace.get("default").get_run(run_id)
-    return run.status, run.get_metrics()
-
-
-def listed(value: Any) -> list[Any]:
-    """A metric as `get_metrics` gives it (a scalar, a list, or missing), as a list."""
-    return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def impossible(metrics: dict[str, Any], seen: int, logged: int, *, gaps: bool) -> str:
-    """What cannot be in what was read; empty if all is well.
-
-    Args:
-        metrics: the answer of `get_metrics`.
-        seen: how many values an earlier read returned.
-        logged: the most values the trainer can have logged by now.
-        gaps: values may be missing, not doubled and not out of order.
+    Attributes:
+        seen: values of `int` that an answer showed, by run.
+        ended: the status a run ended with.
+        counts: reads that were answered, by way; refusals while services were down.
     """
-    ints, floats = listed(metrics.get("int")), listed(metrics.get("float"))
-    rows = metrics.get("rows", {"i": [], "text": []})
-    hundreds, texts = listed(rows["i"]), listed(rows["text"])
-    if len(ints) < seen:
-        return f"{len(ints)} values, {seen} were read before"
-    if ints and ints[-1] >= logged:
-        return f"value {ints[-1]} is there, {logged} at most were logged"
-    if texts != [f"row {i}" for i in hundreds]:
-        return f"texts of rows {texts[:20]} for {hundreds[:20]}"
-    if gaps:
-        doubled = any(a >= b for values in (ints, floats, hundreds) for a, b in itertools.pairwise(values))
-        return "values doubled or out of order" if doubled else ""
-    if ints != list(range(len(ints))):
-        return f"values are not 0 ... {len(ints) - 1}: {_odd(ints)}"
-    if floats != [i / 2 for i in range(len(floats))]:
-        return f"floats are not 0, 0.5 ...: {_odd([2 * value for value in floats])}"
-    if not 0 <= len(floats) - len(ints) <= 1:
-        return f"{len(floats)} floats, {len(ints)} ints"
-    if hundreds != list(range(100, 100 * len(hundreds) + 1, 100)):
-        return f"rows {hundreds[:20]}"
-    return ""
+
+    home: Path
+    gaps: bool
+    stop: Path
+    seen: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read_on(self, seed: int) -> None:
+        """Read until the stop file appears."""
+        chance = random.Random(seed)
+        while not self.stop.exists() and not (self.home / "wrong").exists():
+            time.sleep(chance.uniform(0.1, 1.0))
+            runs = sorted(path.stem for path in self.home.glob("run-*.progress"))
+            if not runs:
+                continue
+            run_id, way = chance.choice(runs), chance.choice([*WAYS, "status"])
+            try:
+                if way == "status":
+                    self._status(run_id)
+                else:
+                    self._points(run_id, way, chance)
+                self._count(way)
+            except Exception as error:
+                if problem := self._is_wrong(run_id, error):
+                    say_wrong(self.home, f"{run_id} by {way}: {problem}")
+                    return
+                self._count("refused")
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self.counts[what] = self.counts.get(what, 0) + 1
+
+    def _points(self, run_id: str, way: str, chance: random.Random) -> None:
+        notes = self.home / f"{run_id}.progress"
+        if (progress := progress_of(notes)) is None:
+            return
+        before, deleted = self.seen.get(run_id, 0), self._deleted(run_id)
+        found = WAYS[way](Look(self.home, run_id, PROGRAMS[progress.program], notes, self.gaps, chance))
+        if deleted and found:
+            raise Wrong(f"{found} values of a deleted run")
+        if found < before and not self._deleting(run_id):
+            raise Wrong(f"{found} values, {before} were seen before this was asked")
+        with self._lock:
+            self.seen[run_id] = max(found, self.seen.get(run_id, 0))
+
+    def _status(self, run_id: str) -> None:
+        from runstream.core import Workspace
+
+        before, deleted = self.ended.get(run_id), self._deleted(run_id)
+        status = Workspace.get("default").get_run(run_id).status
+        if deleted:
+            raise Wrong("a deleted run is there")
+        if status not in STATUSES or (before and status != before):
+            raise Wrong(f"status {status} after {before}")
+        if status in TERMINAL:
+            self.ended[run_id] = status
+
+    def _deleting(self, run_id: str) -> bool:
+        """Whether somebody has asked for it to be deleted."""
+        return (self.home / f"{run_id}.deleting").exists()
+
+    def _deleted(self, run_id: str) -> bool:
+        """Whether somebody was told that it is deleted."""
+        return (self.home / f"{run_id}.deleted").exists()
+
+    def _is_wrong(self, run_id: str, error: Exception) -> str:
+        """What is wrong about a read that failed; empty if it may fail so."""
+        if isinstance(error, Wrong):
+            return str(error)
+        if isinstance(error, Away):
+            return ""
+        if isinstance(error, (Refused, RunstreamError)):
+            status = getattr(error, "status", getattr(error, "status_code", 503))
+            if status == 404 and not self._deleting(run_id):
+                # Its first record may not be stored yet.
+                return f"it was there, and is not: {error}" if run_id in self.seen else ""
+            if status == 404 or (status in (503, 504) and str(error).strip()):
+                return ""
+        return f"{error}\n{''.join(traceback.format_exception(error))}"
 
 
-def _odd(values: list[Any]) -> str:
-    i = next((i for i, value in enumerate(values) if value != i), len(values))
-    return f"... {values[max(0, i - 3) : i + 5]} at {i}"
+def say_wrong(home: Path, text: str) -> None:
+    """Write what is wrong where the trial looks for it, whole at once."""
+    new = home / f"wrong-{threading.get_ident()}.new"
+    new.write_text(f"{text}\n")
+    new.replace(home / "wrong")
+
+
+def main() -> None:
+    """Arguments: home, stop file, seed, 1 if values may be missing (a topic is recreated, a disk is full)."""
+    home, stop, seed, gaps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"
+    readers, page = Readers(home, gaps, stop), Page(home)
+    threads = [threading.Thread(target=readers.read_on, args=(seed + i,)) for i in range(READERS)]
+    threading.Thread(target=page.follow, daemon=True).start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(f"reads: {dict(sorted(readers.counts.items()))}", flush=True)
+    if problem := page.wait_for_end():
+        say_wrong(home, problem)
 
 
 if __name__ == "__main__":

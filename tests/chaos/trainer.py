@@ -1,38 +1,47 @@
-"""A trainer for the nemesis: logs numbered values until a stop file appears or it is killed.
-
-Each time 100 values are logged it notes, in a file of its own, up to where `log` has returned: so many must be there at
-the end.
-"""
+"""A trainer: goes through a program round after round until a stop file appears or it is killed, and notes how far it is."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+
+from .programs import CHILD_CALLS, PROGRAMS, perform
+from .progress import Notes
 
 
 def main() -> None:
-    """Arguments: run id, file to note the progress in, stop file, seconds to rest after each hundred."""
-    run_id, progress, stop, pause = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])
+    """Arguments: run id, program, file to note the progress in, stop file, seconds to rest after each round."""
+    run_id, name, stop, pause = sys.argv[1], sys.argv[2], Path(sys.argv[4]), float(sys.argv[5])
     from runstream.core import Experiment, Workspace
 
     experiment = Experiment(Workspace.get("default"), "chaos")
     run = experiment.start_logging(run_id=run_id, snapshot_directory=None, outputs=False)
-    descriptor = os.open(progress, os.O_WRONLY | os.O_CREAT, 0o600)
-    i = 0
+    notes, program = Notes(Path(sys.argv[3]), name), PROGRAMS[name]
+    calls = rounds = children = 0
+    counts: Counter[str] = Counter()
+
+    def child() -> None:
+        nonlocal children
+        one = run.child_run(name="child", run_id=f"{run_id}.{children}")
+        children += 1
+        for k in range(CHILD_CALLS):
+            one.log("int", k)
+        one.complete()
+
     while not stop.exists():
-        for _ in range(100):
-            run.log("float", i / 2)
-            run.log("int", i)
-            i += 1
-        run.log_metrics({"a": float(i), "b": i}, step=i)
-        run.log_row("rows", i=i, text=f"row {i}")
-        run.tag("latest", str(i))
-        os.pwrite(descriptor, b"%012d" % i, 0)
+        for step in program.steps:
+            values = [program.series[name].value(counts[name]) for name in step.series]
+            counts.update(step.series)
+            calls += 1
+            notes.note(0, calls)
+            perform(run, step, values, rounds, child)
+            notes.note(1, calls)
+        rounds += 1
         time.sleep(pause)
     run.complete()
-    os.pwrite(descriptor, b"%012d done" % i, 0)
+    notes.note(2, 1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
@@ -18,18 +17,21 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from runstream_schemas.settings import Settings
 from runstream_service.servers.postgres import PostgresServer
 
 from .broker import make_missing_topics
-from .checks import Expected, check_files, check_run, check_stored, is_settled, wait_for_rest
+from .edits import OutsideTag
 from .evidence import keep
-from .harms import KINDS, WITH_BROKER, harms_of, send_signal, set_clock
+from .harms import KINDS, WITH_BROKER, Harm, limit_memory, pick_harms, send_signal, set_clock
 from .network import Network
+from .programs import PROGRAMS
+from .rest import check
 
 TRAINERS = 8
+OTHER_PROGRAMS = ("wide", "long", "family")
+"""Besides the plain one: a trial has each of them with one trainer or with none."""
 SPOOL_BYTES = 12 << 20
 """Size of the small disk of a trial with `disk`."""
 
@@ -41,8 +43,11 @@ class Trial:
     Attributes:
         kind: one of KINDS.
         seconds: of harm.
-        trainers: run id to process.
+        trainers: run id to process; those that were killed too.
         extra: consumers beside those of the home.
+        neighbour: another home on the same machine, under the same harm.
+        outside: tags set from outside.
+        deleting, deleted: runs that somebody asked to delete, and was told they were.
         done: what was done, second by second, to print when a check fails.
     """
 
@@ -50,9 +55,17 @@ class Trial:
     kind: str
     seed: int
     seconds: float
+    many: int = TRAINERS
     chance: random.Random = field(init=False)
+    harms: list[Harm] = field(init=False)
     network: Network | None = None
+    neighbour: Trial | None = None
     trainers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
+    outside: dict[str, OutsideTag] = field(default_factory=dict)
+    edits: int = 0
+    deleting: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
     extra: list[subprocess.Popen[bytes]] = field(default_factory=list)
     reader: subprocess.Popen[bytes] | None = None
     done: list[str] = field(default_factory=list)
@@ -60,6 +73,12 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
+        self.harms = pick_harms(self.kind, self.chance)
+
+    @property
+    def gaps(self) -> bool:
+        """Whether values may be missing, where the run says so."""
+        return self.kind in ("topics", "disk")
 
     @property
     def filler(self) -> Path:
@@ -139,22 +158,32 @@ class Trial:
         else:
             self.command("up", *(["--kafka"] if self.kind in WITH_BROKER else []))
 
-    def start_trainer(self) -> None:
+    def start(self) -> None:
+        """The services, the trainers and the readers."""
+        self.prepare()
+        self.up()
+        others = [name for name in OTHER_PROGRAMS if self.chance.random() < 0.5]
+        for i in range(self.many):
+            self.start_trainer(others[i] if i < len(others) and i + 1 < self.many else "plain")
+        words = [str(self.home), str(self.home / "stop"), str(self.chance.randrange(10**6)), "01"[self.gaps]]
+        self.reader = self._python("reader", *words)
+        self.note(
+            f"programs: {', '.join(['plain', *others])}; harms: {', '.join(harm.name for harm in self.harms)}"
+        )
+
+    def start_trainer(self, program: str = "plain") -> None:
         """One more trainer, on a run of its own."""
         run_id = f"run-{len(self.trainers)}"
-        progress = str(self.home / f"{run_id}.progress")
-        rest = str(self.chance.choice([0.001, 0.01, 0.1]))
-        self.trainers[run_id] = self._python("trainer", run_id, progress, str(self.home / "stop"), rest)
-
-    def start_reader(self) -> None:
-        """The reader at random moments."""
-        files = [str(self.home / name) for name in ("wrong", "stop")]
-        seed, gaps = str(self.chance.randrange(10**6)), "1" if self.kind in {"topics", "disk"} else "0"
-        self.reader = self._python("reader", str(self.home), *files, seed, gaps)
+        rest = str(self.chance.choice(PROGRAMS[program].rests))
+        words = [str(self.home / f"{run_id}.progress"), str(self.home / "stop"), rest]
+        self.trainers[run_id] = self._python("trainer", run_id, program, *words)
 
     def _python(self, module: str, *words: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"tests.chaos.{module}", *words]
-        return subprocess.Popen(command, env=self.environment, cwd=Path(__file__).parents[2])
+        with (self.home / f"{module}s.log").open("ab") as log:
+            return subprocess.Popen(
+                command, env=self.environment, cwd=Path(__file__).parents[2], stdout=log, stderr=log
+            )
 
     def victims(self) -> dict[int, str]:
         """The services' processes by pid, with a name."""
@@ -184,22 +213,26 @@ class Trial:
 
     def attack(self) -> None:
         """Do harm for so long, with pauses in which the services come up again."""
-        harms = harms_of(self.kind)
-        weights = [harm.weight for harm in harms]
+        homes = [self, *([self.neighbour] if self.neighbour else [])]
         deadline = time.monotonic() + self.seconds
         while time.monotonic() < deadline:
             time.sleep(self.chance.uniform(0.2, 2.5))
-            self.mend()
-            self.chance.choices(harms, weights)[0].do(self)
-            if "up" not in " ".join(self.victims().values()):
-                self.note("up")
-                self.up()
-            self.look()
-        self.mend()
+            trial = self.chance.choices(homes, [4, 1][: len(homes)])[0]
+            for home in homes:
+                home.mend()
+            self.chance.choices(trial.harms, [harm.weight for harm in trial.harms])[0].do(trial)
+            for home in homes:
+                if "up" not in " ".join(home.victims().values()):
+                    home.note("up")
+                    home.up()
+                home.look()
+        for home in homes:
+            home.mend()
 
     def mend(self) -> None:
         """Let what was stopped, filled or shut go on; what was killed is started by its keeper, or by `up`."""
         for pid in self.victims():
+            limit_memory(pid)
             send_signal(pid, signal.SIGCONT)
         self.filler.unlink(missing_ok=True)
         if self.network:
@@ -208,85 +241,33 @@ class Trial:
             make_missing_topics(self.settings)
 
     def look(self) -> None:
-        """Raise what the reader found."""
+        """Raise what a reader found, or that one has ended."""
         wrong = self.home / "wrong"
         assert not wrong.exists(), f"a reader saw: {wrong.read_text()}"
-
-    # --- the check ---
+        assert self.reader is None or self.reader.poll() is None, "the reader has ended"
 
     def check(self) -> dict[str, int]:
-        """Let everything come to rest and compare what readers see with what the trainers noted.
+        """Let everything come to rest and compare what there is with what was logged.
 
         Returns:
             run id to values of one series.
         """
         (self.home / "stop").touch()
-        for process in [*self.trainers.values(), self.reader]:
-            assert process is not None
-            process.wait(60)
+        for run_id, process in self.trainers.items():
+            code = process.wait(60)
+            assert run_id in self.killed or code == 0, f"trainer {run_id} ended with {code}"
         self.look()
         self.up()
-        before = dict(os.environ)
-        os.environ.update(self.environment)
-        try:
-            if self.kind != "topics":
-                return self._check_runs()
-            # What a deleted topic has held up may come after a long rest: then all is looked at once more.
-            deadline = time.monotonic() + 90
-            while True:
-                wait_for_rest(self.settings)
-                try:
-                    return self._check_runs()
-                except AssertionError:
-                    if time.monotonic() > deadline:
-                        raise
-        finally:
-            # What runs after this in the process must not see the trial's database.
-            os.environ.clear()
-            os.environ.update(before)
-
-    def _check_runs(self) -> dict[str, int]:
-        from runstream.core import Workspace
-
-        workspace = Workspace.get("default")
-        # A trainer that was killed before it had begun its run left no notes.
-        begun = [run_id for run_id in self.trainers if (self.home / f"{run_id}.progress").exists()]
-        runs = [self._expected(run_id) for run_id in begun]
-        seen = {}
-        for expected in runs:
-            run = self._settled(workspace, expected)
-            if run is not None:
-                seen[expected.run_id] = check_run(run, expected)
-        counts = {run_id: len(vectors.get("int", [])) for run_id, vectors in seen.items()}
-        check_stored(self.settings, [expected for expected in runs if expected.run_id in seen], seen)
-        if self.kind != "topics":
-            check_files(self.home / "store", counts)
+        counts = check(self)
+        assert self.reader is not None
+        self.reader.wait(120)
+        wrong = self.home / "wrong"
+        assert not wrong.exists(), f"a reader saw: {wrong.read_text()}"
         return counts
-
-    def _expected(self, run_id: str) -> Expected:
-        text = (self.home / f"{run_id}.progress").read_text()
-        gaps, drops = self.kind == "topics", self.kind == "disk"
-        return Expected(run_id, int(text[:12] or 0), text.endswith("done"), gaps=gaps, drops=drops)
-
-    def _settled(self, workspace: Any, expected: Expected) -> Any:
-        """The run, once all of it is stored. Its last status, or its end, may have been in a topic that was deleted."""
-        status = "Completed" if expected.finished else "Failed"
-        deadline = time.monotonic() + 120
-        why: object = "never seen"
-        while time.monotonic() < deadline:
-            with contextlib.suppress(Exception):
-                run = workspace.get_run(expected.run_id)
-                why = run.get_status()
-                if expected.gaps or (why == status and is_settled(self.settings, expected.run_id)):
-                    return run
-            time.sleep(0.5)
-        if expected.gaps:
-            return None
-        raise AssertionError(f"{expected.run_id}: expected {status} and settled, it is {why}")
 
     def log(self) -> str:
         """What was done, and the last lines of the services' logs."""
-        parts = list(self.done)
+        parts = [*self.done, *(self.neighbour.done if self.neighbour else [])]
         for path in sorted((self.home / "log").glob("*.log")):
             parts.append(f"--- {path.name}")
             parts.extend(path.read_text(errors="replace").splitlines()[-25:])
@@ -294,6 +275,8 @@ class Trial:
 
     def end(self) -> None:
         """End every process and remove the home."""
+        if self.neighbour:
+            self.neighbour.end()
         for process in [*self.trainers.values(), *self.extra, *([self.reader] if self.reader else [])]:
             if process.poll() is None:
                 process.kill()
@@ -323,14 +306,15 @@ def run_trial(seconds: float, seed: int, kind: str, evidence: Path | None = None
     Raises:
         AssertionError: something is not as it must be; the text holds all that was done, and the end of the logs.
     """
-    trial = Trial(Path(tempfile.mkdtemp(prefix="rsc")), kind, seed, seconds)
+    trial = Trial(_new_home(), kind, seed, seconds)
     try:
-        trial.prepare()
-        trial.up()
-        for _ in range(TRAINERS):
-            trial.start_trainer()
-        trial.start_reader()
+        if trial.chance.random() < 0.25:
+            trial.neighbour = Trial(_new_home(), "embedded", seed + 1, seconds, many=2)
+            trial.neighbour.start()
+        trial.start()
         trial.attack()
+        if trial.neighbour:
+            trial.neighbour.check()
         return trial.check()
     except Exception as error:
         if evidence:
@@ -338,6 +322,10 @@ def run_trial(seconds: float, seed: int, kind: str, evidence: Path | None = None
         raise AssertionError(f"{error}\n{trial.log()}") from error
     finally:
         trial.end()
+
+
+def _new_home() -> Path:
+    return Path(tempfile.mkdtemp(prefix="rsc"))
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..exceptions import ComputeTargetException
@@ -136,7 +135,7 @@ def _path(settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    make_private(compute_directory(settings))
+    compute_directory(settings).mkdir(parents=True, exist_ok=True)
     with (compute_directory(settings) / "targets.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..client.http import ServiceClient
@@ -135,8 +134,7 @@ def submit(
     )
     entry = Entry(run_id, parent.id if parent else "", directory.name, experiment.workspace.name, target.name)
     try:
-        make_private(directory.parent)
-        directory.mkdir(0o700)
+        directory.mkdir(parents=True)
     except FileExistsError:
         raise UserErrorException(f"run {run_id} was submitted before; choose another run id") from None
     try:

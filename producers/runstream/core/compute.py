@@ -16,7 +16,6 @@ from ..cloud import CloudCall
 from ..compute import registry
 from ..compute.queue import entries, wake
 from ..exceptions import ComputeTargetException, UserErrorException
-from ..printable import say
 from ._cloud_services import (
     AdlaCompute,
     AksCompute,
@@ -181,7 +180,7 @@ class ComputeTarget:
             kwargs: accepted.
         """
         if show_output:
-            say(f"Compute target {self.name}: {self.provisioning_state}")
+            print(f"Compute target {self.name}: {self.provisioning_state}")
 
     def get_status(self) -> ComputeTarget:
         """The target itself, which has `serialize()` and `provisioning_state`, read again.

@@ -11,13 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from runstream_schemas.ownership import make_private
-
 from ..client.folder_contents import contents
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
 from ..home import json_document
-from ..printable import say
 from .data_reference import DataReference
 
 if TYPE_CHECKING:
@@ -294,7 +291,7 @@ def _directories(workspace: Workspace) -> dict[str, Path]:
     )
     named = _entry(workspace).get("datastores", {})
     found = {DEFAULT: own, **{name: Path(directory) for name, directory in named.items()}}
-    make_private(found[DEFAULT])
+    found[DEFAULT].mkdir(parents=True, exist_ok=True)
     return found
 
 
@@ -307,7 +304,7 @@ def _copy(pairs: Iterable[tuple[Path, Path]], overwrite: bool, show: bool, what:
     for source, target in pairs:
         if target.exists() and not overwrite:
             if show:
-                say(f"Target already exists. Skipping {what} for {source} (overwrite=False)")
+                print(f"Target already exists. Skipping {what} for {source} (overwrite=False)")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name[:200]}.{os.getpid()}")
@@ -318,5 +315,5 @@ def _copy(pairs: Iterable[tuple[Path, Path]], overwrite: bool, show: bool, what:
             part.unlink(missing_ok=True)
         copied += 1
         if show:
-            say(f"{what.capitalize()}ed {source} -> {target}")
+            print(f"{what.capitalize()}ed {source} -> {target}")
     return copied

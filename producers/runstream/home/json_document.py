@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runstream_schemas.ownership import make_private
-
 from ..exceptions import UserErrorException
 
 
@@ -39,7 +37,7 @@ def change(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserErrorException: it cannot be read, or is no JSON object.
     """
-    make_private(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     # The lock lies beside the file, which is replaced at every change.
     descriptor = os.open(path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -1,0 +1,53 @@
+"""How far a trainer has got, in a file that is mapped: exact to one call, also when the trainer is killed."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+_COUNTS = struct.Struct("QQQ16s")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a trainer noted.
+
+    Attributes:
+        begun, returned: calls. One more may have begun than has returned.
+        finished: it completed its run, and has ended.
+        program: one of PROGRAMS.
+    """
+
+    begun: int
+    returned: int
+    finished: bool
+    program: str
+
+
+class Notes:
+    """Where a trainer notes it; made once the run has begun."""
+
+    def __init__(self, path: Path, program: str) -> None:
+        new = path.with_suffix(".new")
+        new.write_bytes(_COUNTS.pack(0, 0, 0, program.encode()))
+        descriptor = os.open(new, os.O_RDWR)
+        # Words are stored in one piece; struct with a byte order of its own writes byte by byte.
+        self._words = memoryview(mmap.mmap(descriptor, _COUNTS.size)).cast("Q")
+        os.close(descriptor)
+        new.rename(path)
+
+    def note(self, which: int, count: int) -> None:
+        """Set `begun` (0), `returned` (1) or `finished` (2)."""
+        self._words[which] = count
+
+
+def read_progress(path: Path) -> Progress:
+    """What a trainer noted last. `returned` is read first: both may grow meanwhile."""
+    with path.open("rb") as file:
+        _, returned, finished, _ = _COUNTS.unpack(file.read(_COUNTS.size))
+        file.seek(0)
+        begun, _, _, program = _COUNTS.unpack(file.read(_COUNTS.size))
+    return Progress(begun, returned, bool(finished), program.rstrip(b"\0").decode())
