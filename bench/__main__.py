@@ -27,6 +27,7 @@ MODULES = (
     "dashboard",
     "latency",
     "many_runs",
+    "runs_many",
     "pipeline",
     "load",
     "peers",

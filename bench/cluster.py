@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 STORED = "select coalesce(sum(count), 0)::bigint from summaries"
 HOT = (
@@ -70,6 +71,19 @@ class Cluster:
 
         return asyncio.run(fetch())
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows of a query, or none of a command."""
+        import asyncpg
+
+        async def fetch() -> list[tuple[Any, ...]]:
+            connection = await asyncpg.connect(self.dsn())
+            try:
+                return [tuple(row) for row in await connection.fetch(sql)]
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
     def wait_stored(self, points: int, timeout: float = 300.0, *, compacted: bool = False) -> float:
         """Wait until so many points are stored (and none is hot any more); returns `time.perf_counter()` then."""
         import asyncpg
@@ -113,10 +127,12 @@ class Cluster:
                 found.append(int(entry.name))
         return found
 
-    def cpu_and_memory(self) -> tuple[float, int]:
-        """CPU seconds used so far, and resident bytes, of `processes()`."""
+    def cpu_and_memory(self, but: Collection[int] = ()) -> tuple[float, int]:
+        """CPU seconds used so far, and resident bytes, of `processes()` but some."""
         ticks, pages = 0, 0
         for pid in self.processes():
+            if pid in but:
+                continue
             try:
                 fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
                 pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -127,9 +143,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(*, kafka: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """A fresh home; its services are ended and it is removed afterwards."""
-    home = Path(tempfile.mkdtemp(prefix="rsb"))
+def cluster(
+    *, kafka: bool = False, settings: Mapping[str, str] | None = None, place: str | None = None
+) -> Iterator[Cluster]:
+    """A fresh home (in `place`, if given); its services are ended and it is removed afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="rsb", dir=place))
     environment = {**os.environ, "RUNSTREAM_HOME": str(home), "RUNSTREAM_AUTOSTART": "0", **(settings or {})}
     made = Cluster(home, kafka, environment)
     try:

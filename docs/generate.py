@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from runstream_schemas.settings import PREFIX, Settings
+from runstream_schemas.settings import PREFIX, PROJECT_KEYS, Settings
 from runstream_service.migrate.unsupported import table
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -16,12 +16,16 @@ REFERENCE = Path(__file__).parent / "reference"
 SETTINGS_HEAD = """\
 # Settings
 
-Each setting is an environment variable, an option of the roles, `up`, `sync`, `compact` and `doctor` (the reading commands
-take a few of them), and a key of `config.json` in lower case: `RUNSTREAM_STORE`, `--store`, `"store"`. An option wins over
-the variable, the variable over the file, the file over the default.
+Each setting is an environment variable and an option of the roles, `up`, `sync`, `compact` and `doctor` (the reading
+commands take a few of them): `RUNSTREAM_STORE`, `--store`. These may also be keys of a project's `config.json`: {keys}.
+An option wins over the variable, the variable over the file, the file over the default.
+
+What a file may not say, where data and secrets go, is passed over with a line on stderr: it may have come with somebody's
+code. For the same reason a `config.json` that belongs to another user is not used unless `safe_directory` names its folder
+or `Workspace.from_config(path=...)` the file, and a token from the environment is never sent to an address from a file.
 
 Relative paths are made absolute when they are read, and in the environment too: a program that changes its directory, and
-the processes it starts, go on with the same home. Those of a config file are seen from its project's folder.
+the processes it starts, go on with the same home.
 
 | variable | option | default | meaning |
 |---|---|---|---|
@@ -40,7 +44,8 @@ def settings_page() -> str:
             default = f"`{item.default}`" if item.default != "" else ""
         meaning = item.metadata["doc"].replace("|", "\\|")
         rows.append(f"| `{PREFIX}{item.name.upper()}` | `{option}` | {default} | {meaning} |\n")
-    return SETTINGS_HEAD + "".join(rows)
+    keys = ", ".join(f"`{key}`" for key in sorted(PROJECT_KEYS))
+    return SETTINGS_HEAD.format(keys=keys) + "".join(rows)
 
 
 NOT_SUPPORTED_HEAD = """\

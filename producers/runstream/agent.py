@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from runstream_schemas.errors import ServiceError
-from runstream_schemas.events import METRICS, STATUS, TAGS, encode_event, topic_of
+from runstream_schemas.events import METRICS, STATUS, TAGS, Event, StatusEvent, encode_event, topic_of
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 
@@ -127,7 +127,8 @@ class _Sender:
         self.pending = 0
         self._slots = asyncio.Semaphore(PENDING_EVENTS)
         self._failure: BaseException | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        # To the run, and whether they send its end.
+        self._tasks: dict[asyncio.Task[None], tuple[str, bool]] = {}
         self._stored: deque[Collected] = deque()
         self._producer: AIOKafkaProducer | None = None
         names = TopicNames.of(settings)
@@ -166,35 +167,65 @@ class _Sender:
         return False
 
     async def send(self, item: Collected) -> None:
-        """Send the events of `item`; returns as soon as there is room for the next."""
-        key = item.source.run_id.encode()
-        acknowledgements = []
-        for event in item.events:
-            await self._slots.acquire()
-            self.check()
-            assert self._producer is not None
-            try:
-                acknowledgements.append(
-                    await self._producer.send(self._topics[topic_of(event)], encode_event(event), key=key)
-                )
-            except (KafkaError, asyncio.CancelledError) as error:
-                self._slots.release()
-                raise _Broken(str(error) or type(error).__name__) from error
-            self.pending += 1
-        task = asyncio.create_task(self._confirm(item, acknowledgements))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Send the events of `item`; returns as soon as there is room for the next.
 
-    async def _confirm(self, item: Collected, acknowledgements: list[asyncio.Future[Any]]) -> None:
+        The end of a run is sent when all that it counts is acknowledged: whoever has read it knows that the rest was in the
+        topics before it, and can tell what is late from what is lost.
+        """
+        run_id = item.source.run_id
+        before = [task for task, (run, _) in self._tasks.items() if run == run_id]
+        behind_end = any(self._tasks[task][1] for task in before)
+        acknowledgements, ends = [], []
+        for event in item.events:
+            if isinstance(event, StatusEvent) and (behind_end or any("ends" in op.data for op in event.ops)):
+                ends.append(event)
+            else:
+                acknowledgements.append(await self._hand_over(event))
+        self.pending += len(ends)
+        task = asyncio.create_task(self._confirm(item, acknowledgements, before, ends))
+        self._tasks[task] = run_id, bool(ends)
+        task.add_done_callback(self._tasks.pop)
+
+    async def _hand_over(self, event: Event) -> asyncio.Future[Any]:
+        await self._slots.acquire()
+        self.check()
+        assert self._producer is not None
+        try:
+            topic, key = self._topics[topic_of(event)], event.run_id.encode()
+            acknowledgement: asyncio.Future[Any] = await self._producer.send(
+                topic, encode_event(event), key=key
+            )
+        except (KafkaError, asyncio.CancelledError) as error:
+            self._slots.release()
+            raise _Broken(str(error) or type(error).__name__) from error
+        self.pending += 1
+        return acknowledgement
+
+    async def _acknowledged(self, acknowledgement: asyncio.Future[Any]) -> None:
+        try:
+            await acknowledgement
+        finally:
+            self.pending -= 1
+            self._slots.release()
+
+    async def _confirm(
+        self,
+        item: Collected,
+        acknowledgements: list[asyncio.Future[Any]],
+        before: list[asyncio.Task[None]],
+        ends: list[StatusEvent],
+    ) -> None:
         try:
             for acknowledgement in acknowledgements:
-                try:
-                    await acknowledgement
-                finally:
-                    self.pending -= 1
-                    self._slots.release()
-        except (KafkaError, asyncio.CancelledError) as error:
-            self._failure = error
+                await self._acknowledged(acknowledgement)
+            if ends and before:
+                await asyncio.wait(before)
+            for event in ends:
+                acknowledgement = await self._hand_over(event)  # raises if anything before it has failed
+                self.pending -= 1  # it was counted already
+                await self._acknowledged(acknowledgement)
+        except (KafkaError, asyncio.CancelledError, _Broken) as error:
+            self._failure = self._failure or error
             return
         if self._failure is None:
             self._stored.append(item)

@@ -6,6 +6,9 @@ window, write over lines above, or make one name look like another.
 
 from __future__ import annotations
 
+import json
+import sys
+
 _KEPT = "\n\t"
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
 _ORDER = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]  # of letters
@@ -27,3 +30,39 @@ def printable(text: str) -> str:
 def printable_json(text: str) -> str:
     """The same document: JSON has escapes of its own, of which encoders use those below U+0020 only."""
     return text if text.isascii() and "\x7f" not in text else text.translate(_IN_JSON)
+
+
+def say(text: str = "", *, end: str = "\n", error: bool = False) -> None:
+    """Print a line for people. A stream that is closed or missing, or has no such letters, is no reason to raise.
+
+    Args:
+        text: the line.
+        end: what follows it.
+        error: on stderr.
+    """
+    stream = sys.stderr if error else sys.stdout
+    if stream is None:
+        return
+    try:
+        stream.write(text + end)
+        stream.flush()
+    except UnicodeEncodeError:
+        stream.write(shown(text + end, getattr(stream, "encoding", None)))
+        stream.flush()
+    except ValueError:  # it is closed
+        pass
+
+
+def shown(text: str, encoding: str | None) -> str:
+    """The text with question marks for what an encoding has no letters for."""
+    known = encoding or "ascii"
+    return text.encode(known, "replace").decode(known)
+
+
+def shown_json(text: str, encoding: str | None) -> str:
+    """The same JSON document (or quoted text of YAML) in letters an encoding has."""
+    try:
+        text.encode(encoding or "ascii")
+        return text
+    except UnicodeEncodeError:
+        return "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text)

@@ -4,6 +4,7 @@ RunstreamError
 ├── LimitExceeded        a name, value or event is larger than the format holds (also a ValueError)
 ├── EventError
 │   ├── CorruptEvent     bytes that are not an event: truncated, flipped, or not ours
+│   │   └── RefusedEvent     an event of ours that holds something that cannot be: it tells which slots it covers
 │   └── UnsupportedVersion   an event of a newer major version
 ├── SpoolError           a spool directory or segment cannot be used
 ├── SettingsError        a setting has a value it cannot have
@@ -31,6 +32,20 @@ class EventError(RunstreamError):
 
 class CorruptEvent(EventError):
     """Bytes that are not an event: truncated, flipped, or not ours."""
+
+
+class RefusedEvent(CorruptEvent):
+    """An event that tells which slots of which run it covers, and holds something that cannot be.
+
+    Attributes:
+        topic: metrics, tags or status.
+        span: run id, source (16 bytes), first slot and number of slots.
+    """
+
+    def __init__(self, message: str, topic: str, span: tuple[str, bytes, int, int]) -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.span = span
 
 
 class UnsupportedVersion(EventError):

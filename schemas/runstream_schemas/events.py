@@ -19,8 +19,8 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import CorruptEvent, LimitExceeded, UnsupportedVersion
-from .limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS
+from .errors import LimitExceeded
+from .limits import MAX_EVENT_BYTES
 from .payload import encode_points
 from .payload_reading import decode_points
 from .points import Points, order_dtype
@@ -34,8 +34,8 @@ MAX_SUMMARY_TEXT = 256
 
 TagOpName = Literal["set", "remove", "property", "field"]
 
-_SUMMARY_INTS = ("count", "finite", "first_time", "last_step", "last_time")
-_SUMMARY_FLOATS = ("first", "last", "min", "max", "sum")
+SUMMARY_INTS = ("count", "finite", "first_time", "last_step", "last_time")
+SUMMARY_FLOATS = ("first", "last", "min", "max", "sum")
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ def encode_event(event: Event) -> bytes:
         body["points"] = event.points
         body["series"] = [[key.cls, key.name, key.column, int(k)] for key, k in event.series]
         body["summary"] = {
-            name: getattr(summary, name).tobytes() for name in (*_SUMMARY_INTS, *_SUMMARY_FLOATS)
+            name: getattr(summary, name).tobytes() for name in (*SUMMARY_INTS, *SUMMARY_FLOATS)
         }
         if summary.texts:
             body["texts"] = summary.texts
@@ -168,76 +168,6 @@ def encode_event(event: Event) -> bytes:
             f"{kind} event of run {event.run_id}: {len(packed)} bytes, the most is {MAX_EVENT_BYTES}; send it in parts"
         )
     return msgpack.packb([VERSION, kind, zlib.crc32(packed, zlib.crc32(kind.encode())), packed])  # type: ignore[no-any-return]
-
-
-def decode_event(data: bytes) -> Event:
-    """The event in `data`. The payload of a metrics event is checked by its checksum and not decoded.
-
-    Raises:
-        UnsupportedVersion: an event of another major version.
-        CorruptEvent: anything else that is not an event, down to one flipped bit.
-    """
-    try:
-        envelope = msgpack.unpackb(data, strict_map_key=False)
-    except Exception as error:
-        raise CorruptEvent(f"{len(data)} bytes are not msgpack ({type(error).__name__}: {error})") from None
-    if not isinstance(envelope, list) or len(envelope) < 4:
-        raise CorruptEvent(f"{len(data)} bytes hold {type(envelope).__name__}, not an event")
-    version, kind, checksum, packed = envelope[:4]
-    if (
-        not isinstance(version, int)
-        or isinstance(version, bool)
-        or not isinstance(kind, str)
-        or not isinstance(packed, bytes)
-    ):
-        raise CorruptEvent("the envelope's fields have wrong types")
-    if version != VERSION:
-        raise UnsupportedVersion(
-            f"event version {version}; this runstream reads version {VERSION}: upgrade the reader"
-        )
-    if len(envelope) != 4 or checksum != zlib.crc32(
-        packed, zlib.crc32(kind.encode("utf-8", "surrogatepass"))
-    ):
-        raise CorruptEvent(f"checksum of a {kind[:20]!r} event does not match")
-    try:
-        return _read_body(kind, msgpack.unpackb(packed, strict_map_key=False))
-    except CorruptEvent:
-        raise
-    except Exception as error:
-        raise CorruptEvent(f"{kind!r} event has a malformed body ({type(error).__name__}: {error})") from None
-
-
-def _read_body(kind: str, body: dict[str, Any]) -> Event:
-    run_id, source, first, count = body["run"], body["src"], body["first"], body["count"]
-    if not isinstance(run_id, str) or not isinstance(source, bytes) or len(source) != 16:
-        raise CorruptEvent("run id or source has a wrong type")
-    if not isinstance(first, int) or not isinstance(count, int) or first < 0 or count < 0:
-        raise CorruptEvent(f"slots [{first!r}, +{count!r}) make no sense")
-    if kind == METRICS:
-        series = [(SeriesKey(cls, name, column), Kind(k)) for cls, name, column, k in body["series"]]
-        columns: dict[str, Any] = {}
-        for name in _SUMMARY_INTS:
-            columns[name] = np.frombuffer(body["summary"][name], dtype="<i8")
-        for name in _SUMMARY_FLOATS:
-            columns[name] = np.frombuffer(body["summary"][name], dtype="<f8")
-        if any(len(column) != len(series) for column in columns.values()):
-            raise CorruptEvent("the summary does not have one entry a series")
-        points, payload = body["points"], body["payload"]
-        if (
-            not isinstance(payload, bytes)
-            or not isinstance(points, int)
-            or not 0 <= points <= MAX_EVENT_POINTS
-        ):
-            raise CorruptEvent("payload or number of points makes no sense")
-        summary = Summary(**columns, texts=body.get("texts", {}))
-        return MetricsEvent(
-            run_id, source, first, count, points, series, summary, payload, int(body.get("dropped", 0))
-        )
-    if kind == TAGS:
-        return TagsEvent(run_id, source, first, count, [TagOp(*op[:5]) for op in body["ops"]])
-    if kind == STATUS:
-        return StatusEvent(run_id, source, first, count, [StatusOp(*op[:4]) for op in body["ops"]])
-    raise CorruptEvent(f"no event is of type {kind!r}")
 
 
 def summarize(points: Points) -> Summary:

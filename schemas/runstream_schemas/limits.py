@@ -16,8 +16,19 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_EVENT_BYTES = 6 << 20
 """Largest event; the topics' `max.message.bytes` leaves room above it."""
 
+MAX_RECORD_BYTES = 5 << 20
+"""Largest single record (a row of a table with its names, a step of a run's life): an event of it alone is no larger than
+`MAX_EVENT_BYTES`."""
+
 MAX_EVENT_POINTS = 1 << 20
 """Most points in one event; also what a decoder agrees to allocate."""
+
+MAX_EVENT_OBJECTS = 1 << 20
+"""Most objects an event may decode to, in units of about 64 bytes: what msgpack packs into one byte may take 64."""
+
+TIME_MIN_US, TIME_MAX_US = -62_135_596_800_000_000, 253_402_300_799_000_000
+"""Earliest and latest time in an event, in microseconds since the epoch: the years 1 to 9999, UTC. No other can be shown
+as a date by Python, Postgres and browsers alike. Both are exact as floats."""
 
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 """Range of integer values and steps."""

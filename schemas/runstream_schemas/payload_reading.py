@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import msgpack
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
 from .errors import CorruptEvent
-from .limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS
+from .limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS, TIME_MAX_US, TIME_MIN_US
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
 from .points import I8, U8, Points, count_below, order_dtype
 from .series import Kind, SeriesKey
+from .unpacking import unpack
 
 PREFIX_BYTES = 4096
 """How much of a payload to fetch for `read_index`: holds the header of all but very wide batches."""
+
+MAX_INFLATED_BYTES = 16 * MAX_EVENT_BYTES
+"""Most bytes the sections of one payload may have together when they are no longer compressed."""
 
 _local = threading.local()  # zstd contexts are costly to make and not thread-safe
 
@@ -42,6 +45,7 @@ class Index:
     _first_seq: int
     _heads: list[tuple[int, int]]
     _zstd: bool
+    _inflated: int = 0  # bytes of the sections read so far
 
     def wanted(self, only: Collection[SeriesKey]) -> list[int]:
         """Numbers of the blocks that hold points of the series `only`."""
@@ -77,9 +81,7 @@ def read_index(prefix: bytes) -> Index:
         raise CorruptEvent(f"payload header of {end} bytes is cut at {len(prefix)}")
     flags = prefix[3]
     try:
-        raw_series, raw_counts, raw_blocks, (order_size, first_seq), heads = msgpack.unpackb(
-            prefix[PREFIX.size : end], strict_map_key=False
-        )
+        raw_series, raw_counts, raw_blocks, (order_size, first_seq), heads = unpack(prefix[PREFIX.size : end])
         series = [_series(cls, name, column, kind) for cls, name, column, kind in raw_series]
         counts = np.array(raw_counts, dtype=np.int64)
         heads = [(int(width), int(low)) for width, low in heads]
@@ -167,6 +169,8 @@ def decode_block(index: Index, number: int, data: bytes | memoryview) -> BlockPo
         column, at = _widen(raw, at, head, counts, n, total)
         columns.append(column)
     steps, times = columns[:2]
+    if total and not TIME_MIN_US <= int(times.min()) <= int(times.max()) <= TIME_MAX_US:
+        times = np.clip(times, TIME_MIN_US, TIME_MAX_US)  # no writer of ours; nobody can show such a time
     texts: list[str] = []
     if kind == Kind.FLOAT:
         planes = np.frombuffer(raw, dtype=np.uint8, count=8 * total, offset=at).reshape(8, total)
@@ -309,8 +313,9 @@ def _inflate(index: Index, data: bytes | memoryview, expected: int, *, exact: bo
     else:
         try:
             size = zstandard.frame_content_size(bytes(data[:32]))
-            if size < 0 or size > MAX_EVENT_BYTES * 16:
-                raise CorruptEvent(f"compressed section claims {size} bytes")
+            index._inflated += size
+            if size < 0 or index._inflated > MAX_INFLATED_BYTES:
+                raise CorruptEvent(f"compressed section claims {size} bytes, after {index._inflated - size}")
             raw = _decompressor().decompress(data, max_output_size=max(size, 1))
         except zstandard.ZstdError as error:
             raise CorruptEvent(f"compressed section is damaged ({error})") from None

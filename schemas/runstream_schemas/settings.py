@@ -39,8 +39,8 @@ PATHS = (
 """Settings that are paths. They are made absolute when they are read: a program may change its directory afterwards."""
 
 
-def absolute(path: str, base: str = "") -> str:
-    """A path from the root on, seen from `base` (default: the working directory). An address (s3://...) stays.
+def absolute(path: str) -> str:
+    """A path from the root on, seen from the working directory. An address (s3://...) stays.
 
     Raises:
         SettingsError: the working directory was deleted.
@@ -48,7 +48,7 @@ def absolute(path: str, base: str = "") -> str:
     if not path or "://" in path:
         return path
     try:
-        return os.path.abspath(os.path.join(base, os.path.expanduser(path)))
+        return os.path.abspath(os.path.expanduser(path))
     except FileNotFoundError:
         raise SettingsError(
             f"the path {path} is relative, and the working directory was deleted; make it absolute"
@@ -140,6 +140,10 @@ class Settings:
     query_timeout: float = _doc("Seconds after which a query is ended", 60.0)
     sql_memory: str = _doc("Memory of one SQL query, as DuckDB writes it", "2GB")
     log_level: str = _doc("Level of the services' logs: DEBUG, INFO, WARNING, ERROR", "INFO")
+    safe_directory: str = _doc(
+        "Folders, with a colon between them, whose config.json is used though it belongs to another user; *: any",
+        "",
+    )
 
     def __post_init__(self) -> None:
         for name in PATHS:
@@ -226,9 +230,18 @@ def _parse(name: str, raw: str, kind: type) -> Any:
         raise SettingsError(f"{name}={raw!r}: expected {wanted}") from None
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Settings held by a config.json: its keys that are names of settings. Paths are seen from the file's folder, or from
-    the one above when that is a folder for such files.
+PROJECT_KEYS = frozenset(
+    {
+        "workspace", "url", "autostart", "idle_timeout", "local_runs", "snapshot_limit", "flush_interval",
+        "heartbeat_interval", "log_level",
+    }
+)  # fmt: skip
+"""Settings a project's config file may hold. A file that came with somebody's code may not say where data and secrets go:
+an address it names is never sent the environment's token (`runstream.home.workspace_config`)."""
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Settings held by a config.json: those that are taken, and the names of those that are not.
 
     Raises:
         SettingsError: the file is not a JSON object.
@@ -240,10 +253,5 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: expected a JSON object")
     known = {item.name for item in fields(Settings)}
-    folder = path.absolute().parent
-    base = str(folder.parent if folder.name in CONFIG_FOLDERS else folder)
-    return {
-        key: absolute(value, base) if key in PATHS and isinstance(value, str) else value
-        for key, value in data.items()
-        if key in known
-    }
+    taken = {key: value for key, value in data.items() if key in PROJECT_KEYS}
+    return taken, sorted(key for key in data if key in known and key not in PROJECT_KEYS)

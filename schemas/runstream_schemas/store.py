@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
 from .errors import SettingsError, StoreError, StoreFull
+from .ownership import make_private
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class LocalStore:
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root).expanduser().absolute()
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_private(self._root)
         except OSError as error:
             raise StoreError(f"{self._root}: cannot make the store ({error}); set RUNSTREAM_STORE") from None
 

@@ -130,6 +130,8 @@ def _home(settings: Settings) -> Iterator[Finding]:
         yield Finding("home", NOTE, f"{root} ({kind}); database in {home.postgres}, spool in {home.spool}")
     else:
         yield Finding("home", OK, f"{root} ({kind})")
+    if root.exists() and root.stat().st_mode & 0o005:
+        yield Finding("home", NOTE, f"{root} can be read by every user of this machine", f"chmod o= {root}")
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:

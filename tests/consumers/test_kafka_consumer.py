@@ -321,6 +321,44 @@ async def test_a_recreated_topic_is_read_from_its_start(
     assert await pool.fetchval("select count(distinct topic) from offsets") == 2
 
 
+async def test_a_run_whose_end_counts_what_a_deleted_topic_held_settles_with_a_gap(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
+) -> None:
+    one = runs(1)[0]
+    consumers.start()
+    await send(producer, settings, [one.event(0, 50)])
+    await until_stored(pool, 50)
+    await consumers.stop(0)
+    await send(producer, settings, [one.event(50, 100)])
+    counted = {"ends": {one.id.hex(): 100}}
+    await send(
+        producer, settings, [StatusEvent(one.run_id, one.id, 0, 1, [StatusOp(0, 1, "complete", counted)])]
+    )
+    writer = Writer(pool, settings)
+    source = KafkaSource(settings, "status", writer.load_offsets)
+    await source.start()
+    async with asyncio.timeout(20):
+        while not (batch := await source.fetch(1 << 20, 0.2)):
+            pass
+    await writer.store(batch)
+    for _ in range(3):
+        await writer.sweep(source.horizon)
+    assert await pool.fetchval("select count(*) from runs where settled_at is null") == 1, (
+        "it is in the topic"
+    )
+    admin = AIOKafkaAdminClient(**kafka_client_options(settings))
+    await admin.start()
+    await admin.delete_topics([f"{settings.topic_prefix}.metrics"])
+    await admin.close()
+    await ensure_topics(settings)
+    async with asyncio.timeout(30):
+        while not await pool.fetchval("select count(*) from runs where settled_at is not null"):
+            await writer.sweep(source.horizon)
+    await source.stop()
+    gaps = await pool.fetch("select reason, topic, first, next from gaps")
+    assert [tuple(row) for row in gaps] == [("undelivered", "metrics", 50, 100)]
+
+
 async def test_what_retention_deleted_is_recorded(
     settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
 ) -> None:

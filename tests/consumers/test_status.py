@@ -135,9 +135,11 @@ class Arriving:
         self.partition = Partition("cluster", uuid.uuid4().hex, "runstream.status", 0)
         self.next = 0
 
-    async def __call__(self, *events: Event) -> None:
+    async def __call__(self, *events: Event, complete: bool = False) -> None:
         self.next += 1
-        await self.writer.store([Fetched(self.partition, self.next - 1, self.next, list(events))])
+        await self.writer.store(
+            [Fetched(self.partition, self.next - 1, self.next, list(events), complete=complete)]
+        )
 
     async def run(self, run_id: str = "run") -> Any:
         return await self.pool.fetchrow("select * from runs where run_id = $1", run_id)
@@ -294,6 +296,85 @@ async def test_two_writers_settle_a_run_between_them(pool: asyncpg.Pool) -> None
         ending = status(source.run_id, source.id, 0, "complete", {"ends": {source.id.hex(): 1}})
         await asyncio.gather(Arriving(pool)(source.event(0, 1)), Arriving(pool)(ending))
     assert await pool.fetchval("select count(*) from runs where settled_at is null") == 0
+
+
+async def _gaps(arrive: Arriving) -> list[tuple[str, str, int, int]]:
+    rows = await arrive.pool.fetch("select reason, topic, first, next from gaps order by topic, first")
+    return [tuple(row) for row in rows]
+
+
+async def test_a_tail_that_will_never_come_is_a_gap_and_the_run_settles(arrive: Arriving) -> None:
+    """In a log where everything came before the end that counts it, as a spool: what is missing then is lost."""
+    source = LoggingSource("run")
+    for i in range(100):
+        source.log("loss", float(i))
+    counted = {"ends": {source.id.hex(): 100}, "tag_ends": {source.id.hex(): 7}}
+    ending = status("run", source.id, 0, "complete", counted)
+    await arrive(source.event(0, 40), source.event(50, 60), ending, complete=True)
+    assert (await arrive.run())["settled_at"] is not None
+    assert await _gaps(arrive) == [
+        ("sequence", "metrics", 40, 50), ("undelivered", "metrics", 60, 100), ("undelivered", "tags", 0, 7)
+    ]  # fmt: skip
+    # Some of it was sent twice, and comes after all.
+    await arrive(source.event(60, 80))
+    await arrive.writer.sweep()
+    assert ("undelivered", "metrics", 80, 100) in await _gaps(arrive)
+    await arrive(source.event(40, 50), source.event(80, 100), TagsEvent("run", source.id, 0, 7, []))
+    await arrive.writer.sweep()
+    assert await _gaps(arrive) == []
+    assert await arrive.pool.fetchval("select sum(points) from chunks") == 100
+    # The run goes on, and ends once more.
+    again = status("run", source.id, 2, "complete", {"ends": {source.id.hex(): 120}})
+    await arrive(status("run", source.id, 1, "start"), again)
+    assert (await arrive.run())["settled_at"] is None
+
+
+async def test_what_may_still_come_is_waited_for(arrive: Arriving) -> None:
+    """Ends of runs come by a topic of their own: what they count is given up when its partitions are stored that far."""
+    source = LoggingSource("run")
+    for i in range(100):
+        source.log("loss", float(i))
+    metrics = Partition("cluster", "topic", "runstream.metrics", 0)
+    ends = {metrics: 3}
+
+    async def horizon() -> dict[Partition, int]:
+        return dict(ends)
+
+    async def settled() -> bool:
+        for _ in range(2):
+            await arrive.writer.sweep(horizon)
+        return (await arrive.run())["settled_at"] is not None
+
+    await arrive(status("run", source.id, 0, "complete", {"ends": {source.id.hex(): 100}}))
+    assert not await settled()
+    await arrive.writer.store([Fetched(metrics, 0, 2, [source.event(0, 60)])])
+    assert not await settled(), "the partition is stored up to 2 of 3"
+    del ends[metrics]
+    assert not await settled(), "the topic is not there now: nobody knows"
+    ends[metrics] = 3
+    await arrive.writer.store([Fetched(metrics, 2, 3, [])])
+    assert await settled()
+    assert await _gaps(arrive) == [("undelivered", "metrics", 60, 100)]
+
+
+@pytest.mark.parametrize("present", [{("topic", 0): 1}, {("made again", 0): 0}])
+async def test_what_a_topic_lost_is_given_up(arrive: Arriving, present: dict[tuple[str, int], int]) -> None:
+    source = LoggingSource("run")
+    source.log("loss", 1.0)
+    found = {Partition("cluster", "topic", "runstream.metrics", 0): 3}
+
+    async def horizon() -> dict[Partition, int]:
+        return dict(found)
+
+    await arrive(status("run", source.id, 0, "complete", {"ends": {source.id.hex(): 1}}))
+    await arrive.writer.store([Fetched(Partition("cluster", "topic", "runstream.metrics", 0), 0, 1, [])])
+    for _ in range(2):
+        await arrive.writer.sweep(horizon)
+    assert (await arrive.run())["settled_at"] is None
+    found = {Partition("cluster", topic, "runstream.metrics", n): end for (topic, n), end in present.items()}
+    await arrive.writer.sweep(horizon)
+    assert (await arrive.run())["settled_at"] is not None
+    assert await _gaps(arrive) == [("undelivered", "metrics", 0, 1)]
 
 
 async def test_late_points_do_not_unsettle_but_a_new_start_does(arrive: Arriving) -> None:

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream_consumers.sources.kafka_source import read_event
 from runstream_consumers.sources.source import DeadLetter, Fetched, Missing, Partition
 from runstream_consumers.storing.run_states import MOST_LEVELS
 from runstream_consumers.storing.transaction import FenceLost
 from runstream_consumers.storing.writer import Writer
+from runstream_schemas.event_reading import decode_event
 from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent, encode_event
 from runstream_schemas.settings import Settings
 
@@ -306,7 +306,7 @@ async def test_details_nested_beyond_all_sense_stop_nobody(pool: asyncpg.Pool, w
     )
     version, kind, _, body = msgpack.unpackb(packed)
     body = body.replace(b"\xa4here", b"\x91" * 1000 + b"\x90")
-    event = read_event(msgpack.packb([version, kind, zlib.crc32(body, zlib.crc32(kind.encode())), body]))
+    event = decode_event(msgpack.packb([version, kind, zlib.crc32(body, zlib.crc32(kind.encode())), body]))
     good = source("good", points=10)
     await writer.store([Log().fetched(event, good.event(0, 10))])
     await assert_stored(pool, [good])

@@ -31,7 +31,8 @@ OPTIONS_WITHOUT_A_PLACE = {"--help", "--output", "--query", "--version", "--pare
 """Of every command, or between our own processes. `run list --parent` is looked for under its own heading."""
 
 OPTIONS_OF_A_GROUP = {
-    "--workspace-name", "--path", "--resource-group", "--subscription-id", "--output-metadata-file", "--debug"
+    "--workspace-name", "--path", "--resource-group", "--subscription-id", "--output-metadata-file", "--debug", "--verbose",
+    "--only-show-errors", "--experiment",
 }  # fmt: skip
 """They stand once, above the commands that have them."""
 
@@ -105,8 +106,8 @@ def test_every_field_of_a_metrics_event_is_described() -> None:
         "texts",
         "payload",
         "dropped",
-        *events._SUMMARY_INTS,
-        *events._SUMMARY_FLOATS,
+        *events.SUMMARY_INTS,
+        *events.SUMMARY_FLOATS,
     }
     assert {name for name in names if f"`{name}`" not in text} == set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runstream_schemas.settings import Settings
+from runstream_schemas.settings import PATHS, Settings
 from runstream_service.cli.main import build_parser, main, settings_of
 
 if TYPE_CHECKING:
@@ -65,11 +66,13 @@ def test_every_setting_is_an_option(command: str) -> None:
         )
     settings = settings_of(build_parser().parse_args(words))
     for item in fields(Settings):
-        assert str(getattr(settings, item.name)) in (_sample(item.default), "True"), item.name
+        sample = _sample(item.default)
+        wanted = os.path.abspath(sample) if item.name in PATHS else sample
+        assert str(getattr(settings, item.name)) in (wanted, "True"), item.name
 
 
 def _sample(default: object) -> str:
-    return {int: "7", float: "7.5"}.get(type(default), "text")
+    return {int: "7", float: "7.5"}.get(type(default), "/text")
 
 
 def test_option_wins_over_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,14 +147,14 @@ def test_start_is_quick(shell: Shell) -> None:
 def test_config_file_is_read_below_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".runstream").mkdir()
     (tmp_path / ".runstream" / "config.json").write_text(
-        '{"workspace_name": "team", "home": "/data/x", "port": 7}'
+        '{"workspace_name": "team", "url": "http://a:1", "local_runs": 7}'
     )
     below = tmp_path / "deeper" / "down"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
     monkeypatch.delenv("RUNSTREAM_HOME", raising=False)
     found = settings_of(argparse.Namespace())
-    assert (found.workspace, found.home, found.port) == ("team", "/data/x", 7)
-    monkeypatch.setenv("RUNSTREAM_PORT", "8")
-    assert settings_of(argparse.Namespace()).port == 8
+    assert (found.workspace, found.url, found.local_runs) == ("team", "http://a:1", 7)
+    monkeypatch.setenv("RUNSTREAM_LOCAL_RUNS", "8")
+    assert settings_of(argparse.Namespace()).local_runs == 8
     assert settings_of(build_parser().parse_args(["up", "--home", "/y"])).home == "/y"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from runstream.home.autostart import log_file
 from runstream.home.layout import (
     ServiceInfo,
     ServiceLock,
@@ -25,6 +26,7 @@ from runstream.home.layout import (
     lock_owner,
     open_home,
     read_service,
+    read_token,
     running_service,
     spool_changed,
     write_service,
@@ -233,3 +235,54 @@ def test_the_home_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_home_that_is_made_is_its_owners_alone(tmp_path: Path) -> None:
+    open_home(settings_for(tmp_path / "not" / "yet" / "there"))
+    for folder in (tmp_path / "not", tmp_path / "not" / "yet" / "there"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    given = tmp_path / "given"
+    given.mkdir(0o750)
+    open_home(settings_for(given))
+    assert given.stat().st_mode & 0o777 == 0o750  # a group's
+
+
+def test_a_home_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "theirs"
+    root.mkdir()
+    if os.getuid() == 0:
+        os.chown(root, 4711, 4711)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    for create in (True, False):
+        with pytest.raises(ServiceError, match=r"belongs to another user \(uid \d+\); set RUNSTREAM_HOME"):
+            open_home(settings_for(root), create=create)
+    assert list(root.iterdir()) == []
+    assert open_home(replace(settings_for(root), safe_directory=str(tmp_path))).root == root
+
+
+def test_a_token_that_somebody_else_prepared_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = open_home(settings_for(tmp_path))
+    (tmp_path / "known").write_text("known to others\n")
+    home.token_file.symlink_to(tmp_path / "known")
+    assert read_token(home) == ""
+    with pytest.raises(ServiceError, match=r"token is empty, a link or somebody else's, .*remove it"):
+        create_token(home)
+    home.token_file.unlink()
+    home.token_file.write_text("known to others\n")
+    if os.getuid() == 0:
+        os.chown(home.token_file, 4711, 4711)
+    else:
+        monkeypatch.setattr("runstream.home.layout._owners", lambda home: {4711})
+    assert read_token(home) == ""
+
+
+def test_logs_of_the_service_follow_no_link(tmp_path: Path) -> None:
+    home = open_home(settings_for(tmp_path))
+    (tmp_path / "important").write_text("x")
+    (home.log / "service.log").symlink_to(tmp_path / "important")
+    with pytest.raises(OSError, match=r"service\.log"):
+        log_file(home, "service")
+    assert (tmp_path / "important").read_text() == "x"

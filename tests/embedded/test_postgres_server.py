@@ -19,7 +19,9 @@ import pytest
 
 from runstream_schemas.errors import DatabaseError
 from runstream_service.embedded import watch_postgres
-from runstream_service.servers.postgres import PostgresServer, binaries
+from runstream_service.servers.postgres import PostgresServer
+from runstream_service.servers.postgres_programs import binaries, copies
+from runstream_service.servers.postgres_users import server_user
 
 ROOT = os.geteuid() == 0
 
@@ -43,23 +45,15 @@ def lives(pid: int) -> bool:
     return state != "Z"
 
 
-def run_python(
-    code: str, *arguments: object, user: tuple[int, int] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, as another user if asked to (who then may search our closed directories)."""
-    lines = (
-        [f"from runstream_service.servers.postgres_child import drop_to; drop_to({user[0]}, {user[1]})"]
-        if user
-        else []
-    )
-    lines += [
-        "import sys",
-        "from pathlib import Path",
-        "from runstream_service.servers.postgres import PostgresServer",
-    ]
+def run_python(code: str, *arguments: object, restrictions: str = "") -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, restricted as restricted.py says."""
+    head = "import sys\nfrom pathlib import Path\nfrom runstream_service.servers.postgres import PostgresServer\n"
+    command = [sys.executable, "-c", head + textwrap.dedent(code), *map(str, arguments)]
+    if restrictions:
+        command = [sys.executable, str(Path(__file__).with_name("restricted.py")), restrictions, *command]
     return subprocess.run(
-        [sys.executable, "-c", "\n".join(lines) + "\n" + textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        command, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
 
 
@@ -222,7 +216,7 @@ def test_an_orphan_that_ignores_its_parents_death_is_ended(tmp_path: Path) -> No
     done = run_python(code, tmp_path / "pg")
     orphan = int(done.stdout)
     server = PostgresServer(tmp_path / "pg")
-    server._wait_for_orphans(patience=0.5)
+    os.close(server._wait_for_orphans(patience=0.5))
     assert not lives(orphan)
     server.start()
     assert ask(server, "select 1") == 1
@@ -280,18 +274,33 @@ def test_a_server_that_cannot_start_says_why(server: PostgresServer) -> None:
         server.start()
 
 
-@pytest.mark.skipif(not ROOT, reason="only root has to become somebody else")
+needs_root = pytest.mark.skipif(not ROOT, reason="only root has to become somebody else")
+
+
+@pytest.fixture(scope="module")
+def closed_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs below a directory only their owner may enter."""
+    closed = tmp_path_factory.mktemp("closed")
+    closed.chmod(0o700)
+    copy = next(copies(binaries(), [closed]))
+    assert copy.is_relative_to(closed)
+    return copy
+
+
+@needs_root
 @pytest.mark.parametrize("identity", ["namespace", "drop"])
-def test_as_root_behind_closed_directories(tmp_path: Path, identity: str) -> None:
+def test_as_root_behind_closed_directories(tmp_path: Path, closed_programs: Path, identity: str) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     users = len(pwd.getpwall())
-    server = PostgresServer(closed / "pg", identity=identity)
+    server = PostgresServer(closed / "pg", identity=identity, programs=closed_programs)
     server.start()
     try:
         assert ask(server, "select 1") == 1
         assert closed.stat().st_mode & 0o777 == 0o700
         assert len(pwd.getpwall()) == users
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        assert identity == "namespace" or "CapEff:\t0000000000000000" in status  # nothing of root's
     finally:
         server.stop()
     # The same data in the other way: a container may allow today what it refused yesterday.
@@ -301,30 +310,93 @@ def test_as_root_behind_closed_directories(tmp_path: Path, identity: str) -> Non
     other.stop()
 
 
-def reachable(path: Path) -> bool:
-    return all(parent.stat().st_mode & 0o001 for parent in path.parents)
+SERVES = """
+    import asyncio, asyncpg, os
+    server = PostgresServer(Path(sys.argv[1]), programs=Path(sys.argv[2]))
+    server.start()
+    async def go():
+        connection = await asyncpg.connect(server.dsn)
+        return await connection.fetchval("select 42")
+    print(server.identity, asyncio.run(go()), os.stat(f"/proc/{server.pid}").st_uid)
+    server.stop()
+"""
 
 
-# A user without a name enters a namespace, where the right to search our closed directories is gone.
-OTHERS = ["nobody", "nameless"] if reachable(binaries()) else ["nobody"]
+@needs_root
+def test_as_root_without_user_namespaces(tmp_path: Path, closed_programs: Path) -> None:
+    done = run_python(SERVES, tmp_path / "pg", closed_programs, restrictions="no-namespaces,no-ptrace")
+    assert done.stdout.split() == ["drop", "42", str(server_user())], done.stderr
+    with pytest.raises(KeyError):  # nobody else is that user: nobody else can read the data
+        pwd.getpwuid(server_user())
+    for place in (tmp_path / "pg", tmp_path / "pg" / "data"):
+        assert (place.stat().st_uid, place.stat().st_mode & 0o777) == (server_user(), 0o700)
 
 
-@pytest.mark.skipif(not ROOT, reason="needs root to become somebody else")
-@pytest.mark.parametrize("user", OTHERS)
-def test_as_another_user(user: str) -> None:
-    entry = pwd.getpwnam("nobody")
-    uid, gid = (entry.pw_uid, entry.pw_gid) if user == "nobody" else (54321, 54321)
+@needs_root
+def test_as_root_with_neither_namespaces_nor_other_users(tmp_path: Path) -> None:
+    done = run_python(SERVES, tmp_path / "pg", binaries(), restrictions="no-namespaces,no-setuid")
+    assert "neither a user namespace nor another user; run as a normal user, or allow" in done.stderr
+    assert "or set RUNSTREAM_DATABASE" in done.stderr
+    assert not (tmp_path / "pg" / "data").exists()
+
+
+@needs_root
+def test_an_orphan_that_cannot_be_seen_is_waited_for_and_ended(tmp_path: Path) -> None:
     code = """
-        import asyncio, asyncpg
-        server = PostgresServer(Path(sys.argv[1]))
+        import os, signal, time
+        server = PostgresServer(Path(sys.argv[1]), identity="drop")
+        if sys.argv[2] == "again":
+            assert server._used(os.open(server.data_dir / "lock", os.O_RDWR)) == {int(sys.argv[3])}
+            os.close(server._wait_for_orphans(patience=0.5))
+            sys.exit()
         server.start()
-        async def go():
-            connection = await asyncpg.connect(server.dsn)
-            return await connection.fetchval("select 42")
-        print(server.identity, asyncio.run(go()))
-        server.stop()
+        time.sleep(0.1)
+        os.kill(server.pid, signal.SIGSTOP)  # the signal of our death will not reach it
+        print(server.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
     """
-    with tempfile.TemporaryDirectory() as place:
+    orphan = int(run_python(code, tmp_path / "pg", "first", restrictions="no-ptrace").stdout)
+    done = run_python(code, tmp_path / "pg", "again", orphan, restrictions="no-ptrace")
+    assert not done.returncode, done.stderr
+    assert not lives(orphan)
+
+
+@needs_root
+@pytest.mark.parametrize(("user", "identity"), [("nobody", "plain"), ("54321:54321", "namespace")])
+def test_as_another_user(tmp_path_factory: pytest.TempPathFactory, user: str, identity: str) -> None:
+    if user == "nobody":
+        user = "{0.pw_uid}:{0.pw_gid}".format(pwd.getpwnam("nobody"))
+    uid, gid = map(int, user.split(":"))
+    with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as programs:
         os.chown(place, uid, gid)
-        done = run_python(code, Path(place) / "pg", user=(uid, gid))
-    assert done.stdout.split() == ["plain" if user == "nobody" else "namespace", "42"], done.stderr
+        os.chmod(programs, 0o755)
+        open_programs = next(copies(binaries(), [programs]))
+        done = run_python(SERVES, Path(place) / "pg", open_programs, restrictions=f"user={user}")
+    assert done.stdout.split() == [identity, "42", str(uid)], done.stderr
+
+
+def test_a_copy_of_the_programs_is_made_once_and_mended_when_incomplete(tmp_path: Path) -> None:
+    (first,) = copies(binaries(), [tmp_path])
+    made = first.stat().st_ctime_ns
+    (second,) = copies(binaries(), [tmp_path])
+    assert (second, second.stat().st_ctime_ns) == (first, made)
+    (first.parent / "share" / "postgresql" / "postgres.bki").unlink()
+    (third,) = copies(binaries(), [tmp_path])
+    assert third == first
+    assert (first.parent / "share" / "postgresql" / "postgres.bki").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == [first.parents[2].name]
+
+
+def test_programs_are_not_taken_from_where_others_can_put_them(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)  # and not sticky: others may replace what we make
+    assert not list(copies(binaries(), [tmp_path, tmp_path / "missing"]))
+    tmp_path.chmod(0o1777)
+    (copy,) = copies(binaries(), [tmp_path])
+    place, program = copy.parents[2], copy / "postgres"
+    place.chmod(0o777)
+    program.write_text("#!/bin/sh\n")
+    assert list(copies(binaries(), [tmp_path])) == [copy]  # made anew
+    assert program.stat().st_size == (binaries() / "postgres").stat().st_size
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    assert not list(copies(binaries(), [tmp_path]))

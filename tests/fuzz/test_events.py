@@ -14,14 +14,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_consumers.sources.kafka_source import read_event
 from runstream_schemas.errors import CorruptEvent, EventError
+from runstream_schemas.event_reading import decode_event
 from runstream_schemas.events import (
     StatusEvent,
     StatusOp,
     TagOp,
     TagsEvent,
-    decode_event,
     encode_event,
     metrics_event,
 )
@@ -90,7 +89,7 @@ def _damage(data: bytes, chance: random.Random) -> bytes:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_event_or_refused(data: bytes) -> None:
     with contextlib.suppress(EventError):
-        read_event(data)
+        decode_event(data)
 
 
 @settings(max_examples=400 * TIMES, deadline=None)
@@ -108,7 +107,7 @@ def test_a_body_that_is_wrong_under_a_right_checksum_is_read_or_refused(event: b
     packed = _damage(packed, random.Random(seed))
     envelope = msgpack.packb([version, kind, zlib.crc32(packed, zlib.crc32(kind.encode())), packed])
     with contextlib.suppress(EventError):
-        read_event(envelope)
+        decode_event(envelope)
 
 
 @settings(max_examples=1000 * TIMES, deadline=None)
@@ -156,7 +155,7 @@ def test_bombs_are_refused_within_bounds(name: str) -> None:
 )
 def test_msgpack_bombs_are_refused(event: bytes) -> None:
     with pytest.raises(EventError):
-        read_event(event)
+        decode_event(event)
 
 
 def test_a_header_alone_never_misleads() -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from runstream import agent as agent_module
 from runstream.agent import run_agent
 from runstream.spool import writer as spool
 from runstream_schemas.errors import SpoolError
-from runstream_schemas.events import Event, MetricsEvent, decode_event, trim_event
+from runstream_schemas.event_reading import decode_event
+from runstream_schemas.events import Event, MetricsEvent, StatusEvent, trim_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, kafka_client_options
 from runstream_service.servers.kafka import KafkaServer
@@ -108,6 +109,50 @@ def has(name: str, n: int) -> Any:
 
 def spooled(settings: Settings) -> list[Path]:
     return [entry for entry in settings.spool_path.iterdir() if len(entry.name) == 32]
+
+
+async def test_the_end_of_a_run_is_sent_when_what_it_counts_is_acknowledged(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: dict[bytes, list[asyncio.Future[Any]]] = {}
+    early: list[bytes] = []
+    send = AIOKafkaProducer.send
+
+    async def watched(self: AIOKafkaProducer, topic: str, value: bytes, key: bytes) -> asyncio.Future[Any]:
+        event = decode_event(value)
+        if isinstance(event, StatusEvent):
+            if any("ends" in op.data for op in event.ops) and not all(one.done() for one in waiting[key]):
+                early.append(key)
+            return await send(self, topic, value, key=key)
+        future = await send(self, topic, value, key=key)
+        waiting.setdefault(key, []).append(future)
+        return future
+
+    monkeypatch.setattr(AIOKafkaProducer, "send", watched)
+    runs = [f"run-{number}" for number in range(20)]
+    for run_id in runs:
+        writer = spool.open_run(settings, run_id, owner=True)
+        other = spool.open_run(settings, run_id)
+        writer.status("create")
+        for i in range(50):
+            writer.log("x", i)
+            other.log("y", i)
+        other.close()
+        writer.tag("k", "v")
+        writer.status("complete")
+        writer.status("start")
+        writer.status("fail")
+        writer.close()
+
+    def all_ended(events: list[Event]) -> bool:
+        return len([kind for _, kind, _ in steps_of_life(events) if kind == "fail"]) == len(runs)
+
+    async with running(settings, once=True):
+        events = await arrived(settings, all_ended)
+    assert early == []
+    for run_id in runs:
+        kinds = [kind for run, kind, _ in steps_of_life(events) if run == run_id]
+        assert [kind for kind in kinds if kind != "source_done"] == ["create", "complete", "start", "fail"]
 
 
 async def test_metrics_tags_and_statuses_arrive_keyed_by_run(settings: Settings, broker: KafkaServer) -> None:

@@ -579,6 +579,26 @@ def test_a_segment_with_a_damaged_header_is_put_aside_and_the_rest_is_read(direc
     assert logged(drain(Collector(settings_for(directory))))["run", "y", ""] == [1]
 
 
+def test_no_event_covers_the_slots_of_a_segment_that_is_missing(directory: Path) -> None:
+    settings = settings_for(directory)
+    writer = spool.open_run(settings, "run")
+    for i in range(8000):
+        writer.log("x", i)
+    writer.status("complete")
+    writer.close()
+    _, second, third, *_ = sorted(directory.glob("*/*.seg"))
+    heads = [
+        segment.read_header(path.read_bytes()[: segment.HEADER_BYTES], str(path)) for path in (second, third)
+    ]
+    second.unlink()
+    events = drain(Collector(settings))
+    metrics = [event for event in events if isinstance(event, MetricsEvent)]
+    covered = {slot for event in metrics for slot in range(event.first, event.first + event.count)}
+    missing = set(range(heads[0].first, heads[1].first))
+    assert covered == set(range(max(covered) + 1)) - missing
+    assert list(steps_of_life(events)[-1][2]["ends"].values()) == [max(covered) + 1]
+
+
 def test_a_damaged_record_is_left_out_and_counted(directory: Path) -> None:
     writer = spool.open_run(settings_for(directory), "run")
     writer.log("x", 1)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+import zlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_schemas.errors import CorruptEvent, EventError, LimitExceeded, UnsupportedVersion
+from runstream_schemas.errors import CorruptEvent, EventError, LimitExceeded, RefusedEvent, UnsupportedVersion
+from runstream_schemas.event_reading import decode_event
 from runstream_schemas.events import (
+    SUMMARY_FLOATS,
+    SUMMARY_INTS,
     MetricsEvent,
     StatusEvent,
     StatusOp,
     TagOp,
     TagsEvent,
-    decode_event,
     encode_event,
     metrics_event,
     summarize,
     topic_of,
     trim_event,
 )
+from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
 from runstream_schemas.payload import encode_points
 from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.points import build_points
@@ -35,6 +41,7 @@ from .test_payload import logged_rows, same, unpack
 
 GOLDEN = Path(__file__).parent / "golden"
 SOURCE = bytes(range(16))
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RUN_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SLOTS = st.integers(0, 2**50)
@@ -47,12 +54,20 @@ status_data = st.dictionaries(
 )
 status_ops = st.builds(StatusOp, SLOTS, SLOTS, TEXTS, status_data)
 sources = st.binary(min_size=16, max_size=16)
+
+
+def _around(kind: Any, run_id: str, source: bytes, ops: list[Any]) -> Any:
+    """An event that covers its operations."""
+    first = min((op.seq for op in ops), default=0)
+    return kind(run_id, source, first, max((op.seq for op in ops), default=0) + 1 - first, ops)
+
+
 events = st.one_of(
-    st.builds(TagsEvent, RUN_IDS, sources, SLOTS, SLOTS, st.lists(tag_ops, max_size=4)),
-    st.builds(StatusEvent, RUN_IDS, sources, SLOTS, SLOTS, st.lists(status_ops, max_size=4)),
+    st.builds(_around, st.just(TagsEvent), RUN_IDS, sources, st.lists(tag_ops, max_size=4)),
+    st.builds(_around, st.just(StatusEvent), RUN_IDS, sources, st.lists(status_ops, max_size=4)),
     st.builds(
         lambda run, source, first, count, rows: metrics_event(run, source, first, count, build_points(rows)),
-        RUN_IDS, sources, SLOTS, SLOTS, logged_rows(15),
+        RUN_IDS, sources, SLOTS, st.integers(1, 2**50), logged_rows(15),
     ),
 )  # fmt: skip
 
@@ -106,8 +121,6 @@ def test_another_major_version_is_refused_by_name() -> None:
 
 
 def test_unknown_fields_are_ignored() -> None:
-    import zlib
-
     body = msgpack.packb(
         {"run": "r", "src": SOURCE, "first": 0, "count": 1, "ops": [[0, 1, "start", {}, "new"]], "new": 1}
     )
@@ -204,3 +217,119 @@ def test_a_payload_inside_an_event_that_lies_is_corrupt_not_a_crash() -> None:
     event.payload = encode_points(build_points([]))[:-1]
     with pytest.raises(CorruptEvent):
         trim_event(decode_event(encode_event(event)), [(0, 4)])  # type: ignore[arg-type]
+
+
+def _body(event: Any, **changes: Any) -> bytes:
+    """The event with other fields in its body, and the checksum of that."""
+    version, kind, _, packed = msgpack.unpackb(encode_event(event))
+    packed = msgpack.packb({**msgpack.unpackb(packed, strict_map_key=False), **changes})
+    return bytes(msgpack.packb([version, kind, zlib.crc32(packed, zlib.crc32(kind.encode())), packed]))
+
+
+def _some_metrics() -> MetricsEvent:
+    rows = [(SeriesKey(0, "loss"), Kind.FLOAT, i, i, 10**15 + i, i / 3) for i in range(5)]
+    return metrics_event("run", SOURCE, 0, 5, build_points(rows))
+
+
+@pytest.mark.parametrize("time_us", [TIME_MIN_US - 1, TIME_MAX_US + 1, -(2**62), 2**62, 2**63 - 1, 2**64 - 1])
+@pytest.mark.parametrize("topic", ["metrics", "tags", "status"])
+def test_a_time_outside_the_years_1_to_9999_is_refused_with_the_slots_it_covers(
+    topic: str, time_us: int
+) -> None:
+    if topic == "metrics":
+        if time_us > 2**63 - 1:
+            return  # it cannot be written there
+        summary = {n: getattr(_some_metrics().summary, n).tobytes() for n in (*SUMMARY_INTS, *SUMMARY_FLOATS)}
+        summary["last_time"] = np.array([time_us], dtype="<i8").tobytes()
+        data = _body(_some_metrics(), summary=summary)
+    elif topic == "tags":
+        data = encode_event(TagsEvent("run", SOURCE, 7, 2, [TagOp(7, time_us, "set", "k", "v")]))
+    else:
+        data = encode_event(StatusEvent("run", SOURCE, 7, 2, [StatusOp(7, time_us, "heartbeat")]))
+    with pytest.raises(RefusedEvent, match="years 1 to 9999") as refused:
+        decode_event(data)
+    assert refused.value.topic == topic
+    assert refused.value.span == (("run", SOURCE, 0, 5) if topic == "metrics" else ("run", SOURCE, 7, 2))
+
+
+@pytest.mark.parametrize("time_us", [TIME_MIN_US, TIME_MAX_US])
+def test_the_limits_of_time_are_exact_as_floats_and_as_dates(time_us: int) -> None:
+    assert int(float(time_us)) == time_us
+    assert EPOCH + timedelta(microseconds=time_us)
+    event = StatusEvent("run", SOURCE, 0, 1, [StatusOp(0, time_us, "start")])
+    assert decode_event(encode_event(event)) == event
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"series": 1}, {"series": [[0, b"bytes", "", 0]]}, {"series": [[1 << 20, "x", "", 0]]},
+        {"series": [[0, "x", "", 99]]}, {"summary": {}}, {"summary": 5}, {"points": -1}, {"points": 2**40},
+        {"points": True}, {"points": 1, "count": 0}, {"dropped": -1}, {"dropped": float("inf")}, {"dropped": 2**64 - 1},
+        {"texts": {5: "x"}}, {"texts": {0: 1}}, {"texts": ["x"]}, {"payload": b""}, {"payload": b"garbage" * 9},
+        {"payload": "text"}, {"payload": b"RP\x01\x00\xff\xff\x00\x00"},
+    ],
+)  # fmt: skip
+def test_what_a_metrics_event_cannot_hold_is_refused_with_the_slots_it_covers(
+    changes: dict[str, Any],
+) -> None:
+    with pytest.raises(RefusedEvent) as refused:
+        decode_event(_body(_some_metrics(), **changes))
+    assert refused.value.span == ("run", SOURCE, 0, changes.get("count", 5))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run": 1}, {"run": ""}, {"run": "r" * 257}, {"src": b"short"}, {"first": -1}, {"first": True},
+        {"count": 2**64 - 1}, {"first": 2**63 - 1, "count": 1}, {"count": None},
+    ],
+)  # fmt: skip
+def test_an_event_that_does_not_say_what_it_covers_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(CorruptEvent) as refused:
+        decode_event(_body(_some_metrics(), **changes))
+    assert not isinstance(refused.value, RefusedEvent)
+
+
+def _enveloped(packed: bytes) -> bytes:
+    return bytes(msgpack.packb([1, "status", zlib.crc32(packed, zlib.crc32(b"status")), packed]))
+
+
+def _array(n: int) -> bytes:
+    return b"\xdd" + n.to_bytes(4, "big")
+
+
+_ROOM = 6 << 20
+BOMBS = {
+    "empty maps": lambda: _array(_ROOM) + b"\x80" * _ROOM,
+    "empty lists": lambda: _array(_ROOM) + b"\x90" * _ROOM,
+    "small texts": lambda: (_array(100_000) + b"\xa2ab" * 100_000) * (_ROOM // 300_005),
+    "lists of texts": lambda: _array(_ROOM // 9) + b"\x92\xa3abc\xa3abc" * (_ROOM // 9),
+    "maps": lambda: _array(_ROOM // 3) + b"\x81\x01\x01" * (_ROOM // 3),
+    "lists that never come": lambda: _array(1 << 20) * 900 + b"\xc0" * (1 << 20),
+    "one that never comes": lambda: _array((1 << 32) - 1),
+    "deep": lambda: b"\x91" * _ROOM,
+    "eight million maps": lambda: _array(8 << 20) + b"\x80" * (8 << 20),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_bytes_that_would_take_much_memory_are_refused_before_they_do(name: str, wrapped: bool) -> None:
+    data = _enveloped(BOMBS[name]()) if wrapped else BOMBS[name]()
+    tracemalloc.start()
+    try:
+        with pytest.raises(EventError):
+            decode_event(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * (6 << 20) + 4 * len(data)
+
+
+def test_a_very_wide_event_is_no_bomb() -> None:
+    rows = [(SeriesKey(0, f"layer{i}.weight"), Kind.FLOAT, i, i, 10**15, 0.5) for i in range(40_000)]
+    event = metrics_event("run", SOURCE, 0, len(rows), build_points(rows))
+    read = decode_event(encode_event(event))
+    assert isinstance(read, MetricsEvent)
+    assert len(decode_points(read.payload).series) == 40_000

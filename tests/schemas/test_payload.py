@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstream_schemas.errors import CorruptEvent
+from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
 from runstream_schemas.payload import BLOCK_POINTS, encode_points
 from runstream_schemas.payload_reading import decode_block, decode_points, index_size, read_index
 from runstream_schemas.points import Points, build_points
 from runstream_schemas.series import Kind, SeriesKey
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
+TIMES = st.integers(TIME_MIN_US, TIME_MAX_US)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.FLOAT: st.floats(),
@@ -35,7 +37,7 @@ def logged_rows(draw: st.DrawFn, most: int = 60) -> list[tuple[SeriesKey, Kind, 
     rows, seq = [], draw(st.integers(0, 2**40))
     for _ in range(draw(st.integers(0, most))):
         kind = draw(st.sampled_from(Kind))
-        rows.append((draw(st.sampled_from(keys)), kind, seq, draw(INT64), draw(INT64), draw(VALUES[kind])))
+        rows.append((draw(st.sampled_from(keys)), kind, seq, draw(INT64), draw(TIMES), draw(VALUES[kind])))
         seq += draw(st.integers(0, 3))
     return rows
 
@@ -141,3 +143,12 @@ def test_columns_of_different_lengths_are_refused() -> None:
     points.steps = points.steps[:-1]
     with pytest.raises(ValueError, match="different lengths"):
         encode_points(points)
+
+
+def test_times_that_cannot_be_are_read_as_the_nearest_that_can() -> None:
+    """2^62 µs is the year 148,107: no date type of Python, Postgres or a browser takes all of them."""
+    key = SeriesKey(0, "x")
+    rows = [(key, Kind.FLOAT, i, i, time, 0.0) for i, time in enumerate([-(2**62), 0, 2**62, 2**63 - 1])]
+    assert decode_points(encode_points(build_points(rows))).times.tolist() == [
+        TIME_MIN_US, 0, TIME_MAX_US, TIME_MAX_US,
+    ]  # fmt: skip

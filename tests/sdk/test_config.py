@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from runstream.core import Workspace
 from runstream.exceptions import AzureMLException, UserErrorException
+from runstream_schemas.settings import Settings
+from runstream_service.cli.main import settings_of
 
 NAMED = {"subscription_id": "s", "resource_group": "g", "workspace_name": "named"}
 SCOPE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/scoped/projects/e"
@@ -18,7 +22,7 @@ SCOPE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningSe
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNSTREAM_HOME", str(tmp_path / "home"))
-    for name in ("RUNSTREAM_URL", "RUNSTREAM_WORKSPACE"):
+    for name in ("RUNSTREAM_URL", "RUNSTREAM_TOKEN", "RUNSTREAM_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -72,12 +76,71 @@ def test_a_file_given(tmp_path: Path) -> None:
 def test_settings_in_the_file_reach_the_workspace_and_the_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = write(tmp_path / "c.json", {**NAMED, "url": "http://here:1", "home": str(tmp_path / "other")})
+    file = write(tmp_path / "c.json", {**NAMED, "url": "http://here:1", "local_runs": 3})
     workspace = Workspace.from_config(file)
-    assert workspace._settings.url == "http://here:1"
-    assert workspace._settings.home_path == tmp_path / "home"
-    monkeypatch.delenv("RUNSTREAM_HOME")
-    assert Workspace.from_config(file)._settings.home_path == tmp_path / "other"
+    assert (workspace._settings.url, workspace._settings.local_runs) == ("http://here:1", 3)
+    monkeypatch.setenv("RUNSTREAM_URL", "http://there:2")
+    assert Workspace.from_config(file)._settings.url == "http://there:2"
+
+
+def test_a_projects_file_does_not_say_where_data_and_secrets_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = {
+        "home": "/tmp/theirs", "host": "0.0.0.0", "store": "s3://theirs", "database": "postgresql://theirs/x",
+        "token": "theirs", "kafka": "theirs:9092", "spool": "/tmp/s",
+    }  # fmt: skip
+    file = write(tmp_path / ".runstream" / "config.json", {"workspace": "ours", **hostile})
+    found = Workspace.from_config(tmp_path)
+    default = Settings.load()
+    assert found.name == "ours"
+    assert {name: getattr(found._settings, name) for name in hostile} == {
+        name: getattr(default, name) for name in hostile
+    }
+    said = capsys.readouterr().err
+    assert (
+        f"{file}: database, home, host, kafka, spool, store, token are not taken from a project's file"
+        in said
+    )
+    assert "set RUNSTREAM_DATABASE, RUNSTREAM_HOME" in said
+
+
+def test_a_token_from_the_environment_is_not_for_an_address_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUNSTREAM_TOKEN", "s3cret")
+    file = write(tmp_path / "config.json", {**NAMED, "url": "http://theirs:1"})
+    settings = Workspace.from_config(tmp_path)._settings
+    assert (settings.url, settings.token) == ("http://theirs:1", "")
+    assert f"RUNSTREAM_TOKEN is not sent to http://theirs:1, which {file} names" in capsys.readouterr().err
+    monkeypatch.setenv("RUNSTREAM_URL", "http://theirs:1")
+    assert Workspace.from_config(tmp_path)._settings.token == "s3cret"
+    options = argparse.Namespace(path=str(tmp_path), setting_token="given")
+    monkeypatch.delenv("RUNSTREAM_URL")
+    assert settings_of(options).token == "given"
+    assert settings_of(argparse.Namespace(path=str(tmp_path))).token == ""
+
+
+def test_a_file_of_another_user_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / ".azureml" / "config.json", NAMED)
+    below = tmp_path / "below"
+    below.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 4711)  # as if we were somebody else
+    if os.getuid() == 0:
+        os.chown(file, 4712, 4712)
+    monkeypatch.chdir(below)
+    assert Workspace.from_config().name == "default"
+    said = capsys.readouterr().err
+    assert f"{file} belongs to another user and is not used" in said
+    assert f"set RUNSTREAM_SAFE_DIRECTORY={file.parent}" in said
+    with pytest.raises(UserErrorException, match="could not be found"):
+        Workspace.from_config(below)
+    assert Workspace.from_config(file).name == "named"  # to name it is to say so
+    for safe in (str(tmp_path), f"/elsewhere:{file.parent}", "*"):
+        monkeypatch.setenv("RUNSTREAM_SAFE_DIRECTORY", safe)
+        assert Workspace.from_config().name == "named"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"hidden_size": 1}'])

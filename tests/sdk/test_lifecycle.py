@@ -13,7 +13,12 @@ import pytest
 from runstream.client import reading
 from runstream.client.reading import settle
 from runstream.core import Experiment, Run, Workspace, get_run
-from runstream.exceptions import ActivityFailedException, AzureMLException, ServiceException
+from runstream.exceptions import (
+    ActivityFailedException,
+    AzureMLException,
+    ServiceException,
+    UserErrorException,
+)
 
 
 def test_details_of_a_completed_run(experiment: Experiment) -> None:
@@ -309,3 +314,33 @@ def test_what_is_read_is_waited_for_whatever_became_of_the_last_run(experiment: 
     kept.log("loss", 0.5)
     assert settle(client, timeout=5.0)
     kept.complete()
+
+
+@pytest.mark.parametrize("argument", ["name", "display_name", "description"])
+def test_a_text_that_is_too_long_is_refused_before_a_run_is_made(
+    experiment: Experiment, argument: str
+) -> None:
+    before = sum(1 for _ in experiment.get_runs())
+    with pytest.raises(UserErrorException, match=rf"{argument}.*text of 7000000 bytes, the most is 1048576"):
+        experiment.start_logging(outputs=False, snapshot_directory=None, **{argument: "x" * 7_000_000})
+    assert sum(1 for _ in experiment.get_runs()) == before
+
+
+def test_an_exception_with_a_text_of_megabytes_fails_its_run_and_stops_no_other(
+    experiment: Experiment,
+) -> None:
+    with (
+        pytest.raises(ValueError),
+        experiment.start_logging(outputs=False, snapshot_directory=None) as run,
+    ):
+        raise ValueError("x" * 7_000_000)
+    other = experiment.start_logging(outputs=False, snapshot_directory=None)
+    other.log("loss", 1.0)
+    assert other.get_metrics() == {"loss": 1.0}
+    other.complete()
+    assert run.get_status() == "Failed"
+    message = run.get_details()["error"]["error"]["message"]
+    assert message.startswith("User program failed with ValueError: xxx")
+    assert message.endswith("bytes)")
+    with pytest.raises(UserErrorException):
+        run.display_name = "x" * 7_000_000

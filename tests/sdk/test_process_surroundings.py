@@ -15,7 +15,7 @@ import runstream
 from runstream.core import Experiment, Workspace
 from runstream_schemas.errors import SettingsError
 from runstream_schemas.series import SeriesClass
-from runstream_schemas.settings import PATHS, Settings, read_config
+from runstream_schemas.settings import PATHS, Settings
 
 from .conftest import SCRIPT_TIMEOUT, environment
 from .test_hostile_texts import arrived, ended
@@ -129,16 +129,6 @@ def test_every_setting_that_is_a_path_is_made_absolute_once(
     assert Settings.load() == settings
     assert Settings(store="s3://bucket/a").store_url == "s3://bucket/a"
     assert {item for item in Settings.__dataclass_fields__ if item.endswith("_file")} <= set(PATHS)
-
-
-def test_paths_in_a_config_file_are_seen_from_the_project(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / ".azureml").mkdir()
-    monkeypatch.chdir("/")
-    for file in (tmp_path / "config.json", tmp_path / ".azureml" / "config.json"):
-        file.write_text(json.dumps({"workspace": "w", "home": "rs", "store": "s3://b"}))
-        assert read_config(file) == {"workspace": "w", "home": str(tmp_path / "rs"), "store": "s3://b"}
 
 
 def test_a_working_directory_that_was_deleted(

@@ -35,6 +35,7 @@ from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
 from .orphans import release
 from .ranking import unrank
 from .row_groups import RowGroups
+from .short_runs import is_short, sort_runs
 from .sorted_points import SourcePoints, sort_points
 from .verification import Found, find_summaries
 from .worker import Worker
@@ -47,6 +48,12 @@ FILE_POINTS = 4 << 20
 FILE_BYTES = 64 << 20
 """Bytes of chunks in one file at most: texts make few points large."""
 
+CLAIM_RUNS = 2000
+"""Runs of one file at most: of a sweep of a hundred thousand, the first are in a file after a second."""
+
+LOOK_RUNS = 4 * CLAIM_RUNS
+"""Hot runs that are looked at together."""
+
 RUN_CHUNKS = 8192
 """Chunks of a running run from which it is compacted: readers would have to open them one by one."""
 
@@ -55,6 +62,7 @@ ENDED_GRACE, IDLE_GRACE, ORPHAN_GRACE = 600.0, 3600.0, 86400.0
 
 _READ_BYTES = 32 << 20  # chunks held in memory at once
 _CLAIM_CHUNKS = 20_000
+_FEW = 8  # short runs that are worth being sorted together
 _QUARANTINE = 3600.0  # seconds until a run with a corrupt chunk is tried again
 _RUNNING_EVERY = 30.0  # seconds between looks at runs that have not ended: those are many, and rarely due
 
@@ -106,8 +114,32 @@ class _Encoder:
 
     def add_runs(self, run_ids: Mapping[int, str], payloads: dict[int, list[tuple[int, int, bytes]]]) -> None:
         """Add the points of some runs, by key; takes them out of `payloads`."""
+        short = {
+            key: [chunk[-1] for chunk in sorted(chunks, key=lambda chunk: chunk[1])]
+            for key, chunks in payloads.items()
+            if is_short(chunks)
+        }
+        if len(short) >= _FEW:
+            for key in self._add_short_runs(run_ids, short):
+                del payloads[key]
         for run_key in list(payloads):
             self._add_run(run_key, run_ids[run_key], payloads.pop(run_key))
+
+    def _add_short_runs(
+        self, run_ids: Mapping[int, str], payloads: Mapping[int, Sequence[bytes]]
+    ) -> list[int]:
+        """Add those of these runs that can be added together, and say which they were."""
+        done = sort_runs(payloads)
+        if not done.runs:
+            return []
+        self._groups("metrics").add_runs(done.runs, done.metrics_table(run_ids), done.ends)
+        found = find_summaries(done.points, one_source=True)
+        at = 0
+        for key, end in zip(done.runs, done.series_ends.tolist(), strict=True):
+            self.found[key] = found[at:end]
+            at = end
+        self.points += len(done.points)
+        return done.runs
 
     def _add_run(self, run_key: int, run_id: str, chunks: Sequence[tuple[int, int, bytes]]) -> None:
         """Add the points of a run: (ordinal of its source, first slot, payload) of each chunk."""
@@ -194,39 +226,63 @@ class Compactor:
         report, began = Report(), time.monotonic()
         if not self.installation:
             self.installation = await self.pool.fetchval(manifest.INSTALLATION)
+        after = 0
+        while not (stop is not None and stop.is_set()):
+            keys = [row["run_key"] for row in await self.pool.fetch(manifest.HOT_RUN_KEYS, after, LOOK_RUNS)]
+            if not keys:
+                break
+            after = keys[-1]
+            async with self.pool.acquire() as connection:
+                due = await self._due(connection, keys, now=now, running=running)
+            for chosen in _claims(due):
+                await self._compact_runs(
+                    [row["key"] for row in chosen], report, now=now, running=running, stop=stop
+                )
+        report.seconds = time.monotonic() - began
+        return report
+
+    async def _compact_runs(
+        self, keys: Sequence[int], report: Report, *, now: bool, running: bool, stop: asyncio.Event | None
+    ) -> None:
+        """Move what is due of a few runs; several files, if one cannot hold it."""
         while not (stop is not None and stop.is_set()):
             try:
-                work = await self._claim(now=now, running=running)
+                work = await self._claim(keys, now=now, running=running)
                 if work is None:
-                    break
+                    return
                 if work.files:
                     await self._move(work, report)
             except ClaimLost as lost:
                 log.info("compaction: %s; nothing is lost", lost)
                 report.lost_claims += 1
-        report.seconds = time.monotonic() - began
-        return report
 
     def _avoid(self, run_keys: Sequence[int], seconds: float) -> None:
         until = time.monotonic() + seconds
         self.avoided.update(dict.fromkeys(run_keys, until))
 
-    async def _claim(self, *, now: bool, running: bool) -> _Work | None:
+    async def _due(
+        self, connection: asyncpg.Connection[Any], keys: Sequence[int], *, now: bool, running: bool
+    ) -> list[asyncpg.Record]:
+        """Those of these hot runs that are due and nobody's, by experiment."""
         present = time.monotonic()
         self.avoided = {key: until for key, until in self.avoided.items() if until > present}
+        rows = await connection.fetch(
+            manifest.HOT_RUNS,
+            running,
+            sorted(TERMINAL),
+            self.settings.compact_claim_grace,
+            list(self.avoided),
+            list(keys),
+        )
+        return [row for row in rows if is_due(row, self.settings, now=now)]
+
+    async def _claim(self, keys: Sequence[int], *, now: bool, running: bool) -> _Work | None:
         async with self.pool.acquire() as connection:
             chosen: list[asyncpg.Record] = []
             try:
                 async with connection.transaction():
                     await manifest.claim_lock(connection)
-                    rows = await connection.fetch(
-                        manifest.HOT_RUNS,
-                        running,
-                        sorted(TERMINAL),
-                        self.settings.compact_claim_grace,
-                        list(self.avoided),
-                    )
-                    chosen = _first_file([row for row in rows if is_due(row, self.settings, now=now)])
+                    chosen = await self._due(connection, keys, now=now, running=running)
                     if not chosen:
                         return None
                     return await self._claim_runs(connection, chosen)
@@ -329,20 +385,23 @@ class Compactor:
         return await self.worker.run(verification.compare, found, rows, work.runs)
 
 
-def _first_file(due: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
-    """Runs of one experiment that fill a file."""
-    chosen: list[asyncpg.Record] = []
+def _claims(due: Sequence[asyncpg.Record]) -> list[list[asyncpg.Record]]:
+    """Runs to put into one file each: of one experiment, and no more than one can hold."""
+    claims: list[list[asyncpg.Record]] = []
     points = size = 0
     for row in due:
-        if chosen and (
-            row["experiment_id"] != chosen[0]["experiment_id"] or points + row["points"] > FILE_POINTS
+        if (
+            not claims
+            or row["experiment_id"] != claims[-1][0]["experiment_id"]
+            or len(claims[-1]) >= CLAIM_RUNS
+            or points + row["points"] > FILE_POINTS
+            or size + row["bytes"] > FILE_BYTES
         ):
-            break
-        if chosen and size + row["bytes"] > FILE_BYTES:
-            break
-        chosen.append(row)
+            claims.append([])
+            points = size = 0
+        claims[-1].append(row)
         points, size = points + row["points"], size + row["bytes"]
-    return chosen
+    return claims
 
 
 def _batches(work: _Work) -> list[list[int]]:

@@ -29,18 +29,23 @@ _LOCK = 0x636F6D70  # advisory lock of those who claim: they look and claim one 
 
 CLAIM_LOCK = "select pg_advisory_xact_lock($1)"
 
-# Distinct runs of `chunks` by skipping through its primary key: there are few hot runs, and many chunks and runs.
-HOT_RUNS = """
+# Distinct runs of `chunks` by skipping through its primary key: there are few hot runs, and many chunks. A stretch of
+# them, so that no look takes longer the more there are.
+HOT_RUN_KEYS = """
 with recursive hot(run_key) as (
-    (select run_key from chunks order by run_key limit 1)
+    (select run_key from chunks where run_key > $1 order by run_key limit 1)
     union all
     select (select run_key from chunks where run_key > hot.run_key order by run_key limit 1)
     from hot where hot.run_key is not null
-),
-idle as (
+)
+select run_key from hot where run_key is not null limit $2"""
+
+HOT_RUNS = """
+with idle as (
     select r.key, r.run_id, r.experiment_id, e.name as experiment, r.status, r.settled_at
-    from hot join runs r on r.key = hot.run_key left join experiments e on e.id = r.experiment_id
-    where ($1 or r.settled_at is not null or r.status = any($2::text[]))
+    from runs r left join experiments e on e.id = r.experiment_id
+    where r.key = any($5::bigint[])
+      and ($1 or r.settled_at is not null or r.status = any($2::text[]))
       and not exists (
           select from file_runs fr join files f on f.id = fr.file_id
           where fr.run_key = r.key and f.state = 'pending' and f.changed_at > now() - make_interval(secs => $3))

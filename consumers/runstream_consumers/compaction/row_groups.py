@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,10 +82,32 @@ class RowGroups:
             if self._held_rows >= MIN_ROWS or self._held_text > _MAX_TEXT:
                 self._flush()
 
+    def add_runs(self, run_keys: Sequence[int], table: pa.Table, ends: I8) -> None:
+        """Append rows of many runs, each far smaller than a row group.
+
+        Args:
+            run_keys: the runs; each has all its rows here.
+            table: rows, sorted.
+            ends: rows at which each run ends.
+        """
+        at = first = 0
+        while first < len(run_keys):
+            full = int(np.searchsorted(ends, at + max(MIN_ROWS - self._held_rows, 1)))
+            last = min(full, len(run_keys) - 1)
+            rows = np.diff(ends[first : last + 1], prepend=at).tolist()
+            self._held_runs.update(zip(run_keys[first : last + 1], rows, strict=True))
+            self._hold_rows(table.slice(at, int(ends[last]) - at))
+            at, first = int(ends[last]), last + 1
+            if self._held_rows >= MIN_ROWS or self._held_text > _MAX_TEXT:
+                self._flush()
+
     def _hold(self, run_key: int, part: pa.Table) -> None:
+        self._held_runs[run_key] = self._held_runs.get(run_key, 0) + len(part)
+        self._hold_rows(part)
+
+    def _hold_rows(self, part: pa.Table) -> None:
         self._held.append(part)
         self._held_rows += len(part)
-        self._held_runs[run_key] = self._held_runs.get(run_key, 0) + len(part)
         text = part.column("text")
         if text.null_count < len(text):
             self._held_text += text.nbytes

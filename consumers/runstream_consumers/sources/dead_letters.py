@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgpack
 
+from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import MAX_MESSAGE_BYTES, TopicNames, kafka_client_options
 
@@ -121,7 +122,7 @@ class DirectoryDeadLetters:
 
     async def publish(self, letters: Sequence[DeadLetter]) -> None:
         """Write `letters`."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_private(self._directory)
         for n, letter in enumerate(letters):
             origin = f"{letter.partition.cluster}-{letter.partition.topic_name}-{letter.partition.index}-{letter.offset}-{n}"
             path = self._directory / (re.sub(r"[^\w.-]", "_", origin)[:200] + ".msgpack")

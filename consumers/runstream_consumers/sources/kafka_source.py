@@ -12,18 +12,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from runstream_schemas.errors import CorruptEvent, EventError, ServiceError
-from runstream_schemas.events import Event, MetricsEvent, TagsEvent, decode_event
-from runstream_schemas.limits import INT_MAX, INT_MIN
+from runstream_schemas.errors import EventError, ServiceError
+from runstream_schemas.event_reading import decode_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import Cluster, TopicNames, describe_topics, kafka_client_options
 
-from .source import DeadLetter, Fetched, LoadOffsets, Missing, Partition
+from .source import DeadLetter, Fetched, Horizon, LoadOffsets, Missing, Partition
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +73,7 @@ class KafkaSource:
         identity_interval: float = IDENTITY_INTERVAL,
     ) -> None:
         self._settings = settings
+        self._family = family
         self._topic: str = getattr(TopicNames.of(settings), family)
         self._group = f"{settings.consumer_group}.{family}"
         self._load = load_offsets
@@ -206,7 +205,7 @@ class KafkaSource:
                 value = record.value or b""
                 fetched.size += len(value)
                 try:
-                    fetched.events.append(read_event(value))
+                    fetched.events.append(decode_event(value))
                 except EventError as error:
                     fetched.dead.append(
                         DeadLetter(
@@ -246,6 +245,27 @@ class KafkaSource:
             for partition, next_ in self._next.items()
             if partition in assigned
         )
+
+    @property
+    def horizon(self) -> Horizon | None:
+        """See `Source.horizon`; an agent sends the end of a run when the broker has acknowledged all that it counts."""
+        return self._ends_of_counted if self._family == "status" else None
+
+    async def _ends_of_counted(self) -> dict[Partition, int]:
+        assert self._consumer is not None, "start() first"
+        names = TopicNames.of(self._settings)
+        cluster = await describe_topics(self._settings, [names.metrics, names.tags], timeout=10.0)
+        partitions = {
+            TopicPartition(topic.name, number): Partition(cluster.id, str(topic.id), topic.name, number)
+            for topic in cluster.topics.values()
+            for number in range(topic.partitions)
+        }
+        try:
+            async with asyncio.timeout(10.0):
+                ends = await self._consumer.end_offsets(list(partitions))
+        except (KafkaError, TimeoutError) as error:
+            raise ServiceError(f"ends of topics cannot be read: {type(error).__name__}: {error}") from error
+        return {partitions[at]: end for at, end in ends.items()}
 
     # --- positions --------------------------------------------------------------------------------------------------
 
@@ -325,49 +345,6 @@ class KafkaSource:
         self._next[partition] = position
         self._stored[partition] = first if stored is None else stored
         self._consumer.seek(partition, position)
-
-
-def read_event(value: bytes) -> Event:
-    """Decode an event and check what the database relies on.
-
-    Raises:
-        EventError: not an event that can be stored.
-    """
-    try:
-        event = decode_event(value)
-        _check(event)
-        return event
-    except EventError:
-        raise
-    except Exception as error:  # a decoder's mistake must not stop the partition
-        raise CorruptEvent(f"cannot be decoded ({type(error).__name__}: {error})") from None
-
-
-def _check(event: Any) -> None:
-    """The decoder does not look at the types inside of operations, so here they are anything."""
-    if not 0 <= event.first <= event.first + event.count <= INT_MAX:
-        raise CorruptEvent(f"slots [{event.first}, +{event.count}) are out of range")
-    if isinstance(event, MetricsEvent):
-        for key, _ in event.series:
-            names: tuple[Any, Any] = (key.name, key.column)
-            if not all(isinstance(name, str) for name in names) or not 0 <= key.cls < 1 << 15:
-                raise CorruptEvent(f"series {key!r:.100} cannot be")
-        return
-    for op in event.ops:
-        if type(op.seq) is not int or type(op.time_us) is not int or not INT_MIN <= op.time_us <= INT_MAX:
-            raise CorruptEvent("an operation's slot or time is no integer")
-        if not event.first <= op.seq < event.first + event.count:
-            raise CorruptEvent(f"slot {op.seq} is none of the event's [{event.first}, +{event.count})")
-    if isinstance(event, TagsEvent):
-        for change in event.ops:
-            if change.op not in ("set", "remove", "property", "field") or not isinstance(change.key, str):
-                raise CorruptEvent(f"operation {change.op!r:.40} on {change.key!r:.40} cannot be")
-            if change.value is not None and not isinstance(change.value, str):
-                raise CorruptEvent(f"value of {change.key!r:.40} is no text")
-        return
-    for step in event.ops:
-        if not isinstance(step.kind, str) or not isinstance(step.data, dict):
-            raise CorruptEvent(f"status operation {step.kind!r:.40} cannot be")
 
 
 async def _commit(consumer: AIOKafkaConsumer, hints: dict[TopicPartition, int]) -> None:

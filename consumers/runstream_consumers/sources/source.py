@@ -65,6 +65,7 @@ class Fetched:
         dead: records of the span that are not events; they are published before the span is committed.
         size: bytes of the events, for the memory bound.
         missing: a stretch inside the span that the log had already deleted.
+        complete: what the ends of runs in it count was in the partition before it; what is not stored by then never comes.
     """
 
     partition: Partition
@@ -74,7 +75,11 @@ class Fetched:
     dead: list[DeadLetter] = field(default_factory=list)
     size: int = 0
     missing: Missing | None = None
+    complete: bool = False
 
+
+Horizon = Callable[[], Awaitable[dict[Partition, int]]]
+"""How far the partitions go now that hold what the ends of runs count."""
 
 LoadOffsets = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int | None]]]
 """Asks the stored state how far partitions are stored; None: never seen."""
@@ -108,6 +113,13 @@ class Source(Protocol):
 
     def lag(self) -> int:
         """How many offsets of the log are known to be there and were not fetched yet."""
+
+    @property
+    def horizon(self) -> Horizon | None:
+        """Says how far the partitions go which hold what the ends of runs count.
+
+        None: the source has no ends of runs, or its batches are `complete`.
+        """
 
     async def stop(self) -> None:
         """Disconnect. What was fetched and not stored will be fetched again by the next reader."""

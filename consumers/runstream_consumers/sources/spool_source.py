@@ -76,7 +76,9 @@ class SpoolSource:
         start = self._next
         self._next += 1 + secrets.randbelow(LONGEST_MOVE)
         events = [event for item in items for event in item.events]
-        fetched = Fetched(self.partition, start, self._next, events, size=sum(item.size for item in items))
+        fetched = Fetched(
+            self.partition, start, self._next, events, size=sum(item.size for item in items), complete=True
+        )
         self._out[fetched.next] = items
         return fetched
 
@@ -94,6 +96,11 @@ class SpoolSource:
     def lag(self) -> int:
         """Sources with something that is not stored; see `source.Source.lag`."""
         return self.collector.backlog
+
+    @property
+    def horizon(self) -> None:
+        """Its batches are complete; see `source.Source.horizon`."""
+        return None
 
     async def stop(self) -> None:
         """Note what was stored and let another process read the spool."""

@@ -200,7 +200,7 @@ async def _loop(
                 storing = asyncio.create_task(_store(source, writer, batch))
             elif name in ("status", "spool") and time.monotonic() >= sweep_due:
                 sweep_due = time.monotonic() + SWEEP_INTERVAL
-                await writer.sweep()
+                await writer.sweep(source.horizon)
         if storing is not None:
             await storing
     finally:

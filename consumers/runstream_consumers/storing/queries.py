@@ -208,7 +208,8 @@ SET_ENDS = """
 with ends as (
     insert into run_ends as e (run_key, topic, source, next)
     select * from unnest($1::bigint[], $2::text[], $3::uuid[], $4::bigint[])
-    on conflict (run_key, source, topic) do update set next = excluded.next where excluded.next > e.next
+    on conflict (run_key, source, topic) do update set next = excluded.next, given_up = false
+    where excluded.next > e.next
     returning run_key
 )
 update runs set settled_at = null where settled_at is not null and key in (select run_key from ends)
@@ -220,12 +221,51 @@ _SETTLE = """
 update runs r set settled_at = now()
 where {which} and r.settled_at is null and r.status in ('Completed', 'Failed', 'Canceled') and not exists (
     select from run_ends e left join sources s on s.source = e.source and s.topic = e.topic
-    where e.run_key = r.key and coalesce(s.next, 0) < e.next
-    {unless})
+    where e.run_key = r.key and not e.given_up and coalesce(s.next, 0) < e.next)
 returning r.run_id
 """
-SETTLE = _SETTLE.format(which="r.key = any($1::bigint[])", unless="")
-SETTLE_ALL = _SETTLE.format(which="true", unless="")
+SETTLE = _SETTLE.format(which="r.key = any($1::bigint[])")
+SETTLE_ALL = _SETTLE.format(which="true")
+
+WAITING = """
+select r.key from runs r
+where r.settled_at is null and r.status in ('Completed', 'Failed', 'Canceled') and exists (
+    select from run_ends e left join sources s on s.source = e.source and s.topic = e.topic
+    where e.run_key = r.key and not e.given_up and coalesce(s.next, 0) < e.next)
+order by r.key limit $1
+"""
+
+# What is missing between stored slots is recorded already (see RECORD_HOLES); here it is what nothing was stored behind.
+GIVE_UP = """
+with missing as (
+    select e.run_key, e.source, e.topic, coalesce(upper(s.ahead), s.next, 0) as first, e.next
+    from run_ends e left join sources s on s.source = e.source and s.topic = e.topic
+    where e.run_key = any($1::bigint[]) and not e.given_up and coalesce(s.next, 0) < e.next
+), marked as (
+    update run_ends e set given_up = true from missing m
+    where e.run_key = m.run_key and e.source = m.source and e.topic = m.topic
+), before as (
+    delete from gaps g using missing m
+    where g.run_key = m.run_key and g.source = m.source and g.topic = m.topic and g.reason = 'undelivered'
+), recorded as (
+    insert into gaps (run_key, source, topic, first, next, reason)
+    select run_key, source, topic, first, next, 'undelivered' from missing where first < next
+)
+select r.run_id, m.topic, sum(m.next - m.first)::bigint as slots from missing m join runs r on r.key = m.run_key
+where m.first < m.next group by r.run_id, m.topic
+"""
+
+# It came after all, or a part of it: an agent that was not sure of having sent it sent it again.
+FIND_AGAIN = """
+with come as (
+    select g.id, g.next, coalesce(upper(s.ahead), s.next) as reached
+    from gaps g join sources s on s.source = g.source and s.topic = g.topic
+    where g.reason = 'undelivered' and coalesce(upper(s.ahead), s.next) > g.first
+), whole as (
+    delete from gaps g using come c where g.id = c.id and c.reached >= c.next
+)
+update gaps g set first = c.reached from come c where g.id = c.id and c.reached < c.next
+"""
 
 # The next heartbeat, or any other step, brings it back: the status is then computed from the run's steps again.
 MARK_SILENT = """

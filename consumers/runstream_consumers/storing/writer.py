@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,11 +23,12 @@ from runstream_schemas.events import Event, MetricsEvent, StatusEvent, encode_ev
 from runstream_schemas.series import SeriesKey
 from runstream_schemas.settings import Settings
 
-from ..sources.source import DeadLetter, Fetched, Partition
+from ..sources.source import DeadLetter, Fetched, Horizon, Partition
 from . import queries
 from .run_states import Changes, storable, store_changes
 from .slots import Slots
 from .transaction import FenceLost, Plan, SourceState, Stale, move_offsets, store_points, store_sources
+from .undelivered import Undelivered, give_up
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,7 @@ class Writer:
         self._runs: Bounded[str, int] = Bounded(CACHED_RUNS)
         self._series: Bounded[SeriesKey, int] = Bounded(CACHED_SERIES)
         self._at_rest = asyncio.Lock()
+        self._undelivered = Undelivered(pool, self.load_offsets)
 
     async def load_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
         """How far partitions are stored; None: never seen. Waits for a database that is away.
@@ -213,12 +215,7 @@ class Writer:
                      for event, reason in bad]
                 )  # fmt: skip
             wrong = {id(event) for event, _ in bad}
-            kept.append(
-                Fetched(
-                    fetched.partition, fetched.start, fetched.next, [e for e in fetched.events if id(e) not in wrong],
-                    size=fetched.size, missing=fetched.missing,
-                )
-            )  # fmt: skip
+            kept.append(replace(fetched, events=[e for e in fetched.events if id(e) not in wrong], dead=[]))
 
         async def attempt() -> None:
             await self._commit(await self._plan(kept))
@@ -357,6 +354,8 @@ class Writer:
                         for op in event.ops:
                             changes.add_tag(runs[event.run_id], event.source, op)
                 created = await store_changes(connection, changes)
+                if ended := _ended(plan, runs):
+                    await give_up(connection, ended)
                 for notice in _notices(plan):
                     await connection.execute(queries.NOTIFY, notice)
                 if trial:
@@ -408,10 +407,17 @@ class Writer:
         except (*_TRANSIENT, asyncpg.PostgresError) as error:
             log.warning("runs may show as settled a little later: %s: %s", type(error).__name__, error)
 
-    async def sweep(self) -> None:
-        """Look after runs of which no event tells: settled between two commits, or silent. Only when nothing is waiting."""
+    async def sweep(self, horizon: Horizon | None = None) -> None:
+        """Look after runs of which no event tells: settled between two commits, or silent. Only when nothing is waiting.
+
+        Args:
+            horizon: the source's; None: what the ends of runs count is always stored before them.
+        """
         silence = max(MIN_SILENCE, 4 * self.settings.heartbeat_interval)
         try:
+            if horizon is not None:
+                await self._undelivered.look(horizon)
+            await self.pool.execute(queries.FIND_AGAIN)
             await self.announce_settled(await self.pool.fetch(queries.SETTLE_ALL))
             rows = await self.pool.fetch(queries.MARK_SILENT, silence)
             if rows:
@@ -428,6 +434,20 @@ class Writer:
 
 
 _NOWHERE = Partition("", "", "", 0)
+
+
+def _ended(plan: Plan, runs: dict[str, int]) -> list[int]:
+    """Runs whose ends were told by batches before which everything they count came."""
+    events = [event for fetched in plan.batch if fetched.complete for event in fetched.events]
+    return sorted(
+        {
+            runs[event.run_id]
+            for event in events
+            if isinstance(event, StatusEvent)
+            and event.run_id in runs
+            and any("ends" in op.data or "tag_ends" in op.data for op in event.ops)
+        }
+    )
 
 
 def _trim(event: Event, received: Sequence[tuple[int, int]]) -> Event | None:

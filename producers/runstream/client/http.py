@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from runstream_schemas.settings import Settings
 
-from ..exceptions import AuthenticationException, ServiceException
+from ..exceptions import AuthenticationException, ServiceException, UserErrorException
 
 if TYPE_CHECKING:
     import http.client
@@ -220,7 +220,10 @@ class ServiceClient:
         import http.client
         from urllib.parse import urlencode
 
-        target = f"{path}?{urlencode(params)}" if params else path
+        try:
+            target = f"{path}?{urlencode(params)}" if params else path
+        except UnicodeEncodeError:
+            raise _not_unicode([value for _, value in params]) from None
         deadline = time.monotonic() + (AWAY_TIMEOUT if patience is None else patience)
         pause, fresh = 0.05, False
         while True:
@@ -336,10 +339,23 @@ def _problem(answer: http.client.HTTPResponse) -> Exception:
 
 
 def quoted(part: str) -> str:
-    """A path segment or a path of files, quoted for a URL; slashes stay."""
+    """A path segment or a path of files, quoted for a URL; slashes stay.
+
+    Raises:
+        UserErrorException: it is not valid unicode.
+    """
     from urllib.parse import quote
 
-    return quote(part, safe="/")
+    try:
+        return quote(part, safe="/")
+    except UnicodeEncodeError:
+        raise _not_unicode(part) from None
+
+
+def _not_unicode(text: object) -> UserErrorException:
+    return UserErrorException(
+        f"{text!r:.100} is not valid unicode, so nothing can have that name; remove lone surrogates"
+    )
 
 
 @lru_cache(maxsize=64)

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 from runstream_schemas.source_snapshot import SourceFile
 
@@ -207,7 +208,7 @@ def put_snapshot(settings: Settings, snapshot: snapshots.Snapshot) -> None:
 @contextlib.contextmanager
 def _new_item(settings: Settings) -> Iterator[Path]:
     outbox = outbox_of(settings)
-    outbox.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(outbox)
     name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
     draft = outbox / f".new-{name}"
     draft.mkdir(mode=0o700)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..home.autostart import environment, log_file
@@ -56,7 +57,7 @@ def enqueue(settings: Settings, entry: Entry) -> Path:
         OSError: it cannot be written.
     """
     jobs = compute_directory(settings) / "jobs"
-    jobs.mkdir(parents=True, exist_ok=True)
+    make_private(jobs)
     path = jobs / f"{time.time_ns():020d}-{entry.directory}"
     draft = jobs / f".{path.name}"
     with draft.open("w", encoding="utf-8") as stream:
@@ -135,7 +136,7 @@ def runner_alive(settings: Settings) -> bool:
 def sole_runner(settings: Settings) -> Iterator[bool]:
     """Hold the runner's lock in the block; False when another process does."""
     path = compute_directory(settings)
-    path.mkdir(parents=True, exist_ok=True)
+    make_private(path)
     descriptor = os.open(path / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         for _ in range(5):  # somebody may just be asking whether it is held

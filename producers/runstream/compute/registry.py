@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..exceptions import ComputeTargetException
@@ -135,7 +136,7 @@ def _path(settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    compute_directory(settings).mkdir(parents=True, exist_ok=True)
+    make_private(compute_directory(settings))
     with (compute_directory(settings) / "targets.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -19,6 +19,7 @@ from typing import TextIO
 
 import runstream
 import runstream_schemas
+from runstream_schemas.ownership import make_private
 
 from ..compute.process_tree import end_tree
 from ..exceptions import RunEnvironmentException
@@ -162,7 +163,7 @@ def interpreter_of(
     )
     target = root / hashlib.sha256(content.encode()).hexdigest()[:20]
     python = target / "bin" / "python"
-    root.mkdir(parents=True, exist_ok=True)
+    make_private(root)
     with _alone(root / f"{target.name}.lock", canceled):
         if (target / "ready").exists() and python.exists():
             return str(python)

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..client.http import ServiceClient
@@ -134,7 +135,8 @@ def submit(
     )
     entry = Entry(run_id, parent.id if parent else "", directory.name, experiment.workspace.name, target.name)
     try:
-        directory.mkdir(parents=True)
+        make_private(directory.parent)
+        directory.mkdir(0o700)
     except FileExistsError:
         raise UserErrorException(f"run {run_id} was submitted before; choose another run id") from None
     try:

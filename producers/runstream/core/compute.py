@@ -16,6 +16,7 @@ from ..cloud import CloudCall
 from ..compute import registry
 from ..compute.queue import entries, wake
 from ..exceptions import ComputeTargetException, UserErrorException
+from ..printable import say
 from ._cloud_services import (
     AdlaCompute,
     AksCompute,
@@ -180,7 +181,7 @@ class ComputeTarget:
             kwargs: accepted.
         """
         if show_output:
-            print(f"Compute target {self.name}: {self.provisioning_state}")
+            say(f"Compute target {self.name}: {self.provisioning_state}")
 
     def get_status(self) -> ComputeTarget:
         """The target itself, which has `serialize()` and `provisioning_state`, read again.

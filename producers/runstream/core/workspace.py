@@ -5,19 +5,19 @@ from __future__ import annotations
 import builtins
 import json
 import os
-import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runstream_schemas.settings import PREFIX, Settings, read_config
+from runstream_schemas.settings import Settings
 
 from ..client.http import ServiceClient, client_for, quoted
 from ..cloud import CloudCall, refusal
 from ..exceptions import UserErrorException, WorkspaceException
 from ..home.layout import with_local_spool
-from ..home.workspace_config import CONFIG_FILES, read_workspace, search
+from ..home.workspace_config import CONFIG_FILES, read_workspace, search, settings_with
+from ..printable import say
 from ..spool.values import check_name
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ class Workspace:
         """The workspace a config file names.
 
         The file may have the shape `{"subscription_id", "resource_group", "workspace_name"}`, or `{"Id", "Scope"}`, or hold
-        runstream's settings (`{"workspace": ..., "home": ...}`) beside or
-        instead of them. Environment variables win over it.
+        some of runstream's settings (`{"workspace": ..., "url": ...}`, see docs/reference/settings.md) beside or instead of
+        them. Environment variables win over it. A file of another user is passed over, with a line on stderr, unless it is
+        given or the setting `safe_directory` names its folder.
 
         Args:
             path: a file, or the directory to start from; default: the current directory. Searched for are `config.json` and
@@ -139,22 +140,19 @@ class Workspace:
                     "without a path for the local default workspace."
                 )
             workspace = cls()
-            print(
+            say(
                 f"runstream: no config.json here or above; using the local workspace {workspace.name!r} "
                 f"({workspace._settings.url or workspace._settings.home_path})",
-                file=sys.stderr,
+                error=True,
             )
             return workspace
         file, named = found
-        settings = {
-            key: value for key, value in read_config(file).items() if not os.environ.get(PREFIX + key.upper())
-        }
         return cls(
             named.get("subscription_id"),
             named.get("resource_group"),
             named.get("workspace_name"),
             auth,
-            _settings=Settings.load(**settings),
+            _settings=settings_with(file, {}),
         )
 
     @classmethod

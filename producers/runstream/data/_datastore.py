@@ -11,10 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from runstream_schemas.ownership import make_private
+
 from ..client.folder_contents import contents
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
 from ..home import json_document
+from ..printable import say
 from .data_reference import DataReference
 
 if TYPE_CHECKING:
@@ -291,7 +294,7 @@ def _directories(workspace: Workspace) -> dict[str, Path]:
     )
     named = _entry(workspace).get("datastores", {})
     found = {DEFAULT: own, **{name: Path(directory) for name, directory in named.items()}}
-    found[DEFAULT].mkdir(parents=True, exist_ok=True)
+    make_private(found[DEFAULT])
     return found
 
 
@@ -304,7 +307,7 @@ def _copy(pairs: Iterable[tuple[Path, Path]], overwrite: bool, show: bool, what:
     for source, target in pairs:
         if target.exists() and not overwrite:
             if show:
-                print(f"Target already exists. Skipping {what} for {source} (overwrite=False)")
+                say(f"Target already exists. Skipping {what} for {source} (overwrite=False)")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name[:200]}.{os.getpid()}")
@@ -315,5 +318,5 @@ def _copy(pairs: Iterable[tuple[Path, Path]], overwrite: bool, show: bool, what:
             part.unlink(missing_ok=True)
         copied += 1
         if show:
-            print(f"{what.capitalize()}ed {source} -> {target}")
+            say(f"{what.capitalize()}ed {source} -> {target}")
     return copied

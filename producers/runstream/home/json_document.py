@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runstream_schemas.ownership import make_private
+
 from ..exceptions import UserErrorException
 
 
@@ -37,7 +39,7 @@ def change(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserErrorException: it cannot be read, or is no JSON object.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     # The lock lies beside the file, which is replaced at every change.
     descriptor = os.open(path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

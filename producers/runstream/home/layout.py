@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from runstream_schemas.errors import ServiceError
+from runstream_schemas.ownership import is_ours, make_private
 from runstream_schemas.settings import Settings
 
 LAYOUT = 1
@@ -142,17 +143,18 @@ def open_home(settings: Settings, *, create: bool = True, mounts: str | None = N
         mounts: text of a mounts table to use instead of the machine's own.
 
     Raises:
-        ServiceError: the home cannot be made, was laid out by a newer runstream, or lies on a network filesystem
-            and no local directory can take its database and spool.
+        ServiceError: the home cannot be made, belongs to another user, was laid out by a newer runstream, or lies on a
+            network filesystem and no local directory can take its database and spool.
     """
     root = settings.home_path
     if create:
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            make_private(root)
         except OSError as error:
             raise ServiceError(
                 f"the home {root} cannot be made ({error.strerror}); set RUNSTREAM_HOME to a directory you can write"
             ) from None
+    _check_owner(root, settings)
     local = root
     if is_network(root, mounts):
         local = _local_directory(root, mounts, create=create)
@@ -161,8 +163,17 @@ def open_home(settings: Settings, *, create: bool = True, mounts: str | None = N
     _check_layout(home, create=create)
     if create:
         for path in (home.spool, home.log):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path)
     return home
+
+
+def _check_owner(root: Path, settings: Settings) -> None:
+    """A home holds the token, the code of runs and the database: one that somebody else prepared is not used unasked."""
+    if root.exists() and not is_ours(root, settings.safe_directory):
+        raise ServiceError(
+            f"the home {root} belongs to another user (uid {root.stat().st_uid}); set RUNSTREAM_HOME to a directory of your "
+            f"own, or, if you trust its owner, RUNSTREAM_SAFE_DIRECTORY={root}"
+        )
 
 
 def with_local_spool(settings: Settings) -> Settings:
@@ -430,9 +441,17 @@ def spool_changed(home: Home, since: float) -> bool:
 def read_token(home: Home) -> str:
     """Token of the home's server; empty when there is none yet or it is not ours to read."""
     try:
-        return home.token_file.read_text().strip()
-    except OSError:
+        with open(
+            os.open(home.token_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), encoding="ascii"
+        ) as stream:
+            # Not one that somebody else put there: they would know it.
+            return stream.read().strip() if os.fstat(stream.fileno()).st_uid in _owners(home) else ""
+    except (OSError, ValueError):
         return ""
+
+
+def _owners(home: Home) -> set[int]:
+    return {os.geteuid(), 0, home.root.stat().st_uid}
 
 
 def create_token(home: Home) -> str:
@@ -451,7 +470,8 @@ def create_token(home: Home) -> str:
     token = read_token(home)
     if not token:
         raise ServiceError(
-            f"{home.token_file} is empty or cannot be read; remove it, and the service makes a new one"
+            f"{home.token_file} is empty, a link or somebody else's, or cannot be read; remove it, and the service makes "
+            "a new one"
         )
     return token
 

@@ -21,14 +21,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgpack
+
 from runstream_schemas.errors import SpoolError
 from runstream_schemas.events import Event, MetricsEvent, StatusEvent, StatusOp, summarize
+from runstream_schemas.limits import TIME_MAX_US
+from runstream_schemas.ownership import make_private
 from runstream_schemas.payload import encode_points
 from runstream_schemas.points import build_points
 from runstream_schemas.settings import Settings
 
 from . import segment as seg
-from .encoder import Progress, agent_source, encode_slice
+from .encoder import Encoded, Progress, agent_source, encode_slice
 from .reader import SourceReader
 
 logger = logging.getLogger("runstream.collector")
@@ -130,7 +134,7 @@ class Collector:
         Raises:
             SpoolError: another process has been reading it for longer than `patience` seconds.
         """
-        self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.spool)
         descriptor = os.open(self.spool / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + patience
         while True:
@@ -338,7 +342,11 @@ class Collector:
         part = source.reader.read(dead=source.dead)
         if part is None:
             return
-        encoded = encode_slice(source.reader, part, source.progress)
+        parts = encode_slice(source.reader, part, source.progress)
+        for encoded in parts:
+            yield from self._collect_encoded(source, encoded)
+
+    def _collect_encoded(self, source: CollectedSource, encoded: Encoded) -> Iterator[Collected]:
         events: list[Event] = []
         if encoded.metrics is not None:
             events.append(encoded.metrics)
@@ -356,7 +364,32 @@ class Collector:
                     op.data.update(self._ends(source.run_id))
             events.append(encoded.status_event)
         self.points += encoded.points
+        if encoded.left_out is not None:
+            yield self._bury(source, encoded)
         yield self._hand_out(source, events, encoded.points, encoded.end, encoded.tags, encoded.status)
+
+    def _bury(self, source: CollectedSource, encoded: Encoded) -> Collected:
+        """Keep a record that cannot be sent, and say so on its run."""
+        assert encoded.left_out is not None
+        slot, record, reason = encoded.left_out
+        name = f"spool-{source.reader.header.source.hex()}-{slot}.msgpack"
+        letter = {
+            "reason": reason,
+            "topic": "spool",
+            "run": source.run_id,
+            "end": encoded.end,
+            "value": record,
+        }
+        path = self.settings.home_path / "dead-letters" / name
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_bytes(msgpack.packb(letter))
+            kept = f"it is kept in {path}"
+        except OSError as error:
+            kept = f"it could not be kept ({error})"
+        logger.error("runstream: run %s: a record cannot be sent: %s; %s", source.run_id, reason, kept)
+        message = f"A record of {len(record):,} bytes cannot be sent and is left out: {reason:.300}; {kept}."
+        return self._speak(source, [("warning", {"message": message})])
 
     def _collect_others(self, source: CollectedSource) -> Iterator[Collected]:
         """What the other sources of a run have, before its end is told."""
@@ -479,7 +512,7 @@ class Collector:
             seq = max(source.spoken, source.reader.spoken, time.time_ns() // 1_000_000)
             # A run's life is told by its times: a clock that was set back must not put an end before the beginning.
             known = max(one.progress.latest_step for one in (source, *self._of_run(source.run_id)))
-            when = max(time.time_ns() // 1000, known + 1)
+            when = min(max(time.time_ns() // 1000, known + 1), TIME_MAX_US)
             source.progress.latest_step = when
             ops.append(StatusOp(seq, when, kind, dict(data)))
             source.spoken = seq + 1

@@ -1,4 +1,8 @@
-"""The way of a point, step 3: from slots to columns. One slice of a source becomes at most one event a topic."""
+"""The way of a point, step 3: from slots to columns. One slice of a source becomes at most one event a topic.
+
+It becomes several when one would be larger than an event may be. A record that cannot be an event at all is left out, and
+stops no other.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_schemas.errors import LimitExceeded
 from runstream_schemas.events import (
     MetricsEvent,
     StatusEvent,
@@ -17,12 +22,21 @@ from runstream_schemas.events import (
     Summary,
     TagOp,
     TagsEvent,
+    encode_event,
     metrics_event,
 )
-from runstream_schemas.points import Points, order_dtype
+from runstream_schemas.limits import (
+    MAX_EVENT_BYTES,
+    MAX_EVENT_POINTS,
+    MAX_RECORD_BYTES,
+    TIME_MAX_US,
+    TIME_MIN_US,
+)
+from runstream_schemas.points import Points, build_points, order_dtype
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from . import segment as seg
+from .fitting import fitted
 from .reader import Frame, Slice, SourceReader
 from .writer import ARRAY_HEAD, GIVEN
 
@@ -30,6 +44,8 @@ KINDS = len(Kind)
 MOST_UNCOVERED = 1024
 """Slots of tags and statuses in a row that no event of the metrics covers: what is not covered is read again by the next
 reader, and its segments are kept."""
+_ENDS_ROOM = 1 << 20  # what the collector adds to an ending
+_SERIES_BYTES = 128  # of a series in an event, besides its names
 
 
 @dataclass(slots=True)
@@ -39,6 +55,7 @@ class Encoded:
     Attributes:
         end: seq after the last slot that events of the metrics cover: there the next reader goes on.
         tags, status: end of the last event on those topics.
+        left_out: slot and bytes of a record that cannot be an event, and why; the events then hold nothing of it.
     """
 
     metrics: MetricsEvent | None
@@ -48,6 +65,7 @@ class Encoded:
     tags: int
     status: int
     points: int
+    left_out: tuple[int, bytes, str] | None = None
 
 
 @dataclass(slots=True)
@@ -73,9 +91,47 @@ class Progress:
         )
 
 
-def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
-    """The events of `part`; `progress` is moved on. Tags and statuses that it is past already are left out."""
+def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> list[Encoded]:
+    """The events of `part`, each within the limits of events; `progress` is moved on.
+
+    Tags and statuses that it is past already are left out.
+    """
+    try:
+        return [_encode(reader, part, progress)]
+    except Exception as error:
+        halves = part.halves()
+        if halves is None:
+            return [_leave_out(reader, part, progress, f"{type(error).__name__}: {error}")]
+    return [encoded for half in halves for encoded in encode_slice(reader, half, progress)]
+
+
+def _leave_out(reader: SourceReader, part: Slice, progress: Progress, reason: str) -> Encoded:
+    """Nothing but the slots of a record that cannot be an event; it counts as dropped."""
+    frame = part.frames[0] if part.frames else None
+    reader.skipped += 1
+    if frame is not None and frame.kind in seg.CONTROL_FRAMES:
+        metrics = None
+    else:
+        metrics = metrics_event(
+            reader.header.run_id, reader.header.source, progress.metrics, part.end - progress.metrics, build_points([]),
+            reader.dropped,
+        )  # fmt: skip
+        progress.metrics = part.end
+    record = part.slots.tobytes() if frame is None else frame.body
+    left_out = (part.first, record, reason[:1000])
+    return Encoded(metrics, None, None, progress.metrics, progress.tags, progress.status, 0, left_out)
+
+
+def _encode(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
+    """The events of `part`; `progress` is moved on when they are made.
+
+    Raises:
+        LimitExceeded: an event would be too large.
+        Exception: a record is damaged, under a checksum that is right.
+    """
     header = reader.header
+    if part.behind_gap:
+        progress.metrics = part.first
     tag_ops: list[TagOp] = []
     status_ops: list[StatusOp] = []
     carrying: list[Frame] = []
@@ -86,6 +142,8 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
             tag_ops.append(TagOp(seq, _micros(frame.time), op, key, value))
         elif frame.kind == seg.STATUS and seq >= progress.status:
             kind, data = msgpack.unpackb(frame.body)
+            if len(frame.body) > MAX_RECORD_BYTES:
+                data = fitted(data)
             status_ops.append(StatusOp(seq, _micros(frame.time), kind, data))
         elif frame.kind not in seg.CONTROL_FRAMES:
             carrying.append(frame)
@@ -94,30 +152,43 @@ def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> Encod
     n_points = 0
     if control < part.end - part.first or part.end - progress.metrics > MOST_UNCOVERED:
         points = slice_points(part, carrying, reader.names)
-        reader.skipped += part.unknown
         n_points = len(points.order)
+        if n_points > MAX_EVENT_POINTS:
+            raise LimitExceeded(f"{n_points} points")
         metrics = metrics_event(
             header.run_id,
             header.source,
             progress.metrics,
             part.end - progress.metrics,
             points,
-            reader.dropped,
+            reader.dropped + part.unknown,
         )
-        progress.metrics = part.end
-        _keep_order(metrics.summary, points.times, progress)
+        # Names lie in the event and in its payload, last texts too; only where that could be too much is it looked at.
+        most = 2 * len(metrics.payload) + part.slots.nbytes + _SERIES_BYTES * len(points.series)
+        if most > MAX_EVENT_BYTES:
+            encode_event(metrics)
     tags_event = None
     if tag_ops:
         end = tag_ops[-1].seq + 1
         tags_event = TagsEvent(header.run_id, header.source, progress.tags, end - progress.tags, tag_ops)
-        progress.tags = end
     status_event = None
     if status_ops:
         end = status_ops[-1].seq + 1
         status_event = StatusEvent(
             header.run_id, header.source, progress.status, end - progress.status, status_ops
         )
-        progress.status = end
+    if control and sum(len(frame.body) for frame in part.frames) > MAX_EVENT_BYTES // 4:
+        for event in (tags_event, status_event):
+            if event is not None and len(encode_event(event)) > MAX_EVENT_BYTES - _ENDS_ROOM:
+                raise LimitExceeded("an ending needs room for the ends of all sources")
+    if metrics is not None:
+        reader.skipped += part.unknown
+        progress.metrics = part.end
+        _keep_order(metrics.summary, points.times, progress)
+    if tags_event is not None:
+        progress.tags = tags_event.first + tags_event.count
+    if status_event is not None:
+        progress.status = status_event.first + status_event.count
         progress.latest_step = max(progress.latest_step, status_ops[-1].time_us)
     return Encoded(
         metrics, tags_event, status_event, progress.metrics, progress.tags, progress.status, n_points
@@ -303,13 +374,19 @@ def _bits(value: Any, texts: list[str]) -> tuple[Kind, int]:
 
 
 def _micros(seconds: float) -> int:
-    return round(seconds * 1e6)
+    micros = seconds * 1e6
+    return (
+        round(micros) if TIME_MIN_US <= micros <= TIME_MAX_US else TIME_MAX_US if micros > 0 else TIME_MIN_US
+    )
 
 
 def _micros_column(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
     """Seconds as float bits to whole microseconds; exact to the microsecond until the year 2255."""
-    micros = np.ascontiguousarray(seconds).view(np.float64) * 1e6
+    with np.errstate(over="ignore"):
+        micros = np.ascontiguousarray(seconds).view(np.float64) * 1e6
     micros += np.copysign(0.5, micros)
+    if len(micros) and not TIME_MIN_US <= micros.min() <= micros.max() <= TIME_MAX_US:  # or one is NaN
+        micros = np.fmin(np.fmax(micros, TIME_MIN_US), TIME_MAX_US)
     return micros.astype(np.int64)
 
 

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from runstream_schemas.settings import Settings
 
 from . import program_end
+from .fitting import cut
 from .writer import RunWriter, open_run
 
 ENDINGS = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
@@ -143,10 +144,8 @@ def failure_of(error: BaseException) -> dict[str, Any]:
         text = str(error)
     except BaseException as problem:  # a `sys.exit` in there, too: what the program failed with is `error`
         text = f"(its text cannot be shown: {type(problem).__name__})"
-    return {
-        "code": "UserError",
-        "message": "".join(("User program failed with ", type(error).__name__, ": ", text)),
-    }
+    message = "".join(("User program failed with ", type(error).__name__, ": ", text))
+    return {"code": "UserError", "message": cut(message)}
 
 
 def _watch_exit() -> None:

@@ -58,6 +58,7 @@ class Slice:
     Attributes:
         slots: shape (n, 4), int64: the slots' words; those of frames and skipped slots are not `points`.
         is_point: shape (n,), or None when every slot is a point.
+        behind_gap: a segment before it is missing: its first slot is not the one after the last slice.
         unknown: points and frames of series whose definition was lost with a damaged segment; counted when they are encoded.
     """
 
@@ -66,7 +67,28 @@ class Slice:
     slots: NDArray[np.int64]
     is_point: NDArray[np.bool_] | None
     frames: list[Frame]
+    behind_gap: bool = False
     unknown: int = 0
+
+    def halves(self) -> tuple[Slice, Slice] | None:
+        """It in two, between two records; None when it is one slot, or one record."""
+        n = self.end - self.first
+        cut = n // 2
+        for frame in self.frames:
+            end = frame.at + 1 - (-len(frame.body) // seg.SLOT)
+            if frame.at < cut < end:
+                cut = frame.at or end
+                break
+        return None if not 0 < cut < n else (self._between(0, cut), self._between(cut, n))
+
+    def _between(self, start: int, end: int) -> Slice:
+        frames = [
+            Frame(frame.at - start, frame.kind, frame.time, frame.body)
+            for frame in self.frames
+            if start <= frame.at < end
+        ]
+        is_point = None if self.is_point is None else self.is_point[start:end]
+        return Slice(self.first + start, self.first + end, self.slots[start:end], is_point, frames)
 
 
 @dataclass(slots=True)
@@ -110,6 +132,7 @@ class SourceReader:
         self._segments: list[_Segment] = []
         self._seen: set[str] = set()
         self._holes: dict[int, float] = {}
+        self._behind_gap = False
         self._gave_up = False  # on a slot, which its writer may still fill
         self._to_free: deque[tuple[Path, list[bytes], bool]] = deque()
         self._load_names()
@@ -231,13 +254,13 @@ class SourceReader:
                 return None
             following = self._current().header.first
             if following > self.position:  # a segment is missing: the consumer will record the gap
-                self.position = following
+                self.position, self._behind_gap = following, True
 
     def _read(self, most: int, *, dead: bool = False) -> Slice | None:
         segment = self._current()
         base = self.position - segment.header.first
         if base < 0:
-            self.position = segment.header.first
+            self.position, self._behind_gap = segment.header.first, True
             base = 0
         slots = segment.header.slots
         if base >= slots:
@@ -262,8 +285,8 @@ class SourceReader:
             for first, n in other:
                 is_point[first - base : first - base + n] = False
         frames = self._frames(segment, data, frames_at, base, is_point)
-        part = Slice(self.position, self.position + (pos - base), data, is_point, frames)
-        self.position = part.end
+        part = Slice(self.position, self.position + (pos - base), data, is_point, frames, self._behind_gap)
+        self.position, self._behind_gap = part.end, False
         return part
 
     def _scan(

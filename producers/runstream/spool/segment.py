@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from runstream_schemas.errors import SpoolError
+from runstream_schemas.ownership import make_private
 
 SLOT = 32
 HEADER_BYTES = 512
@@ -245,7 +246,7 @@ def make_source(spool: str, directory: str) -> None:
             return
         except (FileNotFoundError, IndexError):  # another process's or thread's
             continue
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    make_private(directory)
 
 
 def give_back_source(spool: Path, directory: Path, *, keep: bool) -> Path | None:
@@ -334,7 +335,7 @@ def process_token(spool: Path | str) -> str:
     import fcntl
 
     directory = os.path.join(spool, "procs")
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    make_private(directory)
     while True:
         token = f"{os.getpid()}-{os.urandom(6).hex()}"
         unlocked = os.path.join(directory, token + _UNLOCKED)

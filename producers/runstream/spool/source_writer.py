@@ -19,9 +19,8 @@ from itertools import islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
-import msgpack
-
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
+from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..exceptions import UserErrorException
@@ -179,9 +178,7 @@ class SourceWriter:
 
     # --- tags and statuses ---
 
-    def _control(self, kind: int, content: list[Any]) -> None:
-        # Texts here come from elsewhere too (directories, errors): what is no UTF-8 is kept escaped, and nothing raises.
-        body = msgpack.packb(content, default=_shown, unicode_errors="backslashreplace")
+    def _control(self, kind: int, body: bytes) -> None:
         with self._lock:
             if self._held_back or not self._frame(kind, body):
                 if len(self._held_back) < _MOST_HELD_BACK:
@@ -330,13 +327,6 @@ class SourceWriter:
         self._forget_source()
 
 
-def _shown(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return object.__repr__(value)
-
-
 class _QuotaReached(OSError):
     pass
 
@@ -355,7 +345,7 @@ def _token(spool: str) -> str:
     with _token_lock:
         token = _tokens.get(spool)
         if token is None or not os.path.exists(os.path.join(spool, "procs", token)):
-            os.makedirs(spool, mode=0o700, exist_ok=True)
+            make_private(spool)
             token = _tokens[spool] = seg.process_token(spool)
         return token
 

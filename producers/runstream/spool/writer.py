@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from runstream_schemas.limits import MAX_EVENT_BYTES
+from runstream_schemas.limits import MAX_EVENT_BYTES, MAX_RECORD_BYTES, TIME_MAX_US, TIME_MIN_US
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
 
-from ..exceptions import UserErrorException
+from ..exceptions import LimitExceeded, UserErrorException
 from . import segment as seg
+from .fitting import MOST_NAMES, check_row, may_be_too_large, names_bytes, pack_step
 from .source_writer import EXHAUSTED, SourceWriter
 from .values import check_int, check_name, check_text, convert, convert_row, convert_table
 
@@ -124,7 +125,8 @@ class RunWriter(SourceWriter):
         Args:
             values: shape (n,), of any boolean, integer or float type; wider than 64 bits is refused.
             steps: shape (n,), integers; default: numbered on.
-            times: shape (n,), seconds since the epoch; default: now.
+            times: shape (n,), seconds since the epoch; default: now. Those outside the years 1 to 9999 become the nearest
+                that is not.
 
         Raises:
             UserErrorException: shapes that differ, or a type that is not a number. Nothing is logged then.
@@ -163,6 +165,8 @@ class RunWriter(SourceWriter):
             raise UserErrorException(
                 f"log_array({name!r}): times hold NaN or infinity; expected seconds since the epoch"
             )
+        if given_times is not None:
+            given_times = np.clip(given_times, TIME_MIN_US / 1e6, TIME_MAX_US / 1e6)
         self._array(
             name,
             kind,
@@ -222,6 +226,7 @@ class RunWriter(SourceWriter):
 
         Raises:
             AzureMLException: a value that is no scalar.
+            UserErrorException: more than a row can hold (`limits.MAX_RECORD_BYTES`). Nothing is logged then.
         """
         self._table(name, {column: [value] for column, value in convert_row(name, columns).items()}, 1)
 
@@ -230,9 +235,13 @@ class RunWriter(SourceWriter):
 
         Raises:
             AzureMLException: what is no table; see `convert_table`. Nothing is logged then.
+            UserErrorException: a row that holds more than one can; as `log_row`.
         """
         table = convert_table(name, columns)
         n = len(next(iter(table.values())))
+        if n > 1 and may_be_too_large(table, n):
+            for row in range(n):
+                check_row(name, {column: [values[row]] for column, values in table.items()})
         per_frame = max(1, 65536 // max(1, len(table)) // 8)
         for first in range(0, n, per_frame):
             part = {column: values[first : first + per_frame] for column, values in table.items()}
@@ -243,7 +252,12 @@ class RunWriter(SourceWriter):
         with self._lock:
             first = self._rows.get(name, 0)
             body = msgpack.packb([name, first, columns], default=str)
-            if len(body) > MAX_EVENT_BYTES // 4 and n > 1:
+            size = len(body)
+            if size + MOST_NAMES * len(columns) > MAX_RECORD_BYTES:
+                size += names_bytes(name, columns)
+                if n == 1:
+                    check_row(name, columns)
+            if (size > MAX_RECORD_BYTES or len(body) > MAX_EVENT_BYTES // 4) and n > 1:
                 half = n // 2
                 self._table(name, {column: values[:half] for column, values in columns.items()}, half)
                 self._table(name, {column: values[half:] for column, values in columns.items()}, n - half)
@@ -257,35 +271,36 @@ class RunWriter(SourceWriter):
 
     def tag(self, key: str, value: str | None = None) -> None:
         """Set a tag."""
-        self._control(
-            seg.TAG,
-            ["set", check_name("tag", key), None if value is None else check_text(f"tag {key!r}", value)],
-        )
+        self._tag("set", check_name("tag", key), None if value is None else check_text(f"tag {key!r}", value))
 
     def remove_tag(self, key: str) -> None:
         """Remove a tag; an unknown one is ignored."""
-        self._control(seg.TAG, ["remove", key, None])
+        try:
+            self._tag("remove", check_name("tag", key), None)
+        except LimitExceeded:  # no run has it
+            return
 
     def add_property(self, key: str, value: str | None) -> None:
         """Add a property. The first value of a key stays."""
-        self._control(
-            seg.TAG,
-            [
-                "property",
-                check_name("property", key),
-                None if value is None else check_text(f"property {key!r}", value),
-            ],
+        self._tag(
+            "property",
+            check_name("property", key),
+            value if value is None else check_text(f"property {key!r}", value),
         )
 
     def set_field(self, name: str, value: str | None) -> None:
         """Set `display_name` or `description`."""
-        self._control(seg.TAG, ["field", name, value if value is None else check_text(name, value)])
+        self._tag("field", name, value if value is None else check_text(name, value))
+
+    def _tag(self, op: str, key: str, value: str | None) -> None:
+        self._control(seg.TAG, msgpack.packb([op, key, value]))
 
     def status(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
-        """Note a step in the run's life: create, start, complete, fail, cancel, error ..."""
+        """Note a step in the run's life: create, start, complete, fail, cancel, error ... Never refused: what is too large
+        for a record is cut, and says so; see `fitting.pack_step`."""
         if kind in ("complete", "fail", "cancel"):
             self._state |= seg.ENDED | {"fail": seg.FAILED, "cancel": seg.CANCELED}.get(kind, 0)
-        self._control(seg.STATUS, [kind, dict(data or {})])
+        self._control(seg.STATUS, pack_step(kind, data or {}))
         if kind in ("complete", "fail", "cancel") and self._held_back:
             self._say_ending_is_lost(True)
 

@@ -20,6 +20,7 @@ from ..core.experiment import Experiment
 from ..core.run import Run
 from ..core.script_run_config import ScriptRunConfig
 from ..exceptions import ServiceException, UserErrorException
+from ..printable import say
 from .description import check_known, describe
 from .local import LocalCrew
 from .messages import Assignment, Crew, End, Point
@@ -368,7 +369,7 @@ class Driver:
         if self.show_output:
             value = "no value" if trial.value is None else f"{self.aim.metric} {trial.value:g}"
             best = f"; best {self.best.value:g}, trial {self.best.number}" if self.best else ""
-            print(f"trial {trial.number} {trial.status}: {value}{best}", flush=True)
+            say(f"trial {trial.number} {trial.status}: {value}{best}")
 
     def _note_best(self, trial: Trial) -> None:
         best = best_of([self.best, trial] if self.best else [trial], self.aim)

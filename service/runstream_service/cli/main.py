@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +15,7 @@ from typing import Any
 from runstream import __version__
 from runstream.printable import printable
 from runstream_schemas.errors import RunstreamError, SettingsError
-from runstream_schemas.settings import PREFIX, Settings, read_config
+from runstream_schemas.settings import PREFIX, Settings
 from runstream_schemas.status import STATUSES
 
 from .submit import add_commands
@@ -54,6 +56,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 failed (the reason is on stderr), 2 a wrong command line, 3 `status` found no service,
         130 interrupted by Ctrl-C.
     """
+    _open_streams()
+    try:
+        try:
+            return _main(arguments)
+        finally:
+            # Not when the interpreter ends, which tells of a closed pipe or a full disk in its own way.
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+    except BrokenPipeError:
+        # `runstream sql … | head`: the reader has what it wanted.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 0
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            print(f"error: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _open_streams() -> None:
+    """Streams that are there, and take any letter: a terminal or a file without umlauts gets question marks."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it was closed; the next file to be opened would take its place
+            flags = os.O_RDONLY if mode == "r" else os.O_WRONLY
+            stream = open(os.open(os.devnull, flags), mode, encoding="utf-8", closefd=False)  # noqa: SIM115 - for good
+            setattr(sys, name, stream)
+    for opened, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(opened, io.TextIOWrapper):
+            opened.reconfigure(errors=errors)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     options = argparse.Namespace()
     try:
         parser = build_parser()
@@ -71,9 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # `runstream sql … | head`: the reader has what it wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
     except RunstreamError as error:
         if getattr(options, "debug", False):
             raise
@@ -83,10 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if getattr(options, "debug", False):
             raise
-        print(
-            f"error: {error.filename or ''}: {error.strerror}" if error.strerror else f"error: {error}",
-            file=sys.stderr,
-        )
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("runstream", "runstream_schemas"):
@@ -102,31 +134,26 @@ def _prepare(options: argparse.Namespace) -> None:
         raise SettingsError(f"--output-metadata-file {file}: there is such a file already; name a new one")
     if file and not os.path.isdir(os.path.dirname(file) or "."):
         raise SettingsError(f"--output-metadata-file {file}: there is no such directory; make it first")
-    if getattr(options, "debug", False):
+    debug, verbose = getattr(options, "debug", False), getattr(options, "verbose", False)
+    if debug or verbose or getattr(options, "only_show_errors", False):
         import logging
 
-        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+        level = logging.DEBUG if debug else logging.INFO if verbose else logging.ERROR
+        logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """The settings a command line asks for: its options over the environment over config.json over the defaults."""
+    from runstream.home.workspace_config import CONFIG_FILES, search, settings_with
+
     given = {item.name: getattr(options, f"setting_{item.name}", None) for item in fields(Settings)}
-    for name, value in _configured(getattr(options, "path", ".")).items():
-        if given[name] is None and not os.environ.get(PREFIX + name.upper()):
-            given[name] = value
-    return Settings.load(**given)
-
-
-def _configured(path: str) -> dict[str, Any]:
-    """Settings of the config file that `Workspace.from_config()` would find from a directory."""
-    from runstream.home.workspace_config import CONFIG_FILES, search
-
-    found = search(Path(path), CONFIG_FILES)
+    found = search(Path(getattr(options, "path", ".")), CONFIG_FILES)
     if found is None:
-        return {}
+        return settings_with(None, given)
     file, named = found
-    name = named.get("workspace_name")
-    return {**({"workspace": name} if name else {}), **read_config(file)}
+    if given["workspace"] is None and not os.environ.get(f"{PREFIX}WORKSPACE"):
+        given["workspace"] = named.get("workspace_name")
+    return settings_with(file, given)
 
 
 def _settings_options(parser: argparse.ArgumentParser, names: Sequence[str] | None = None) -> None:
@@ -289,7 +316,13 @@ def _azure_options(parser: argparse.ArgumentParser) -> None:
                        help="default: that of the folder attached at --path, else `default`")  # fmt: skip
     group.add_argument("--path", default=".", metavar="DIR", help="where to look for an attached folder [.]")
     group.add_argument("-g", "--resource-group", metavar="NAME", help="accepted; nothing is looked up by it")
-    group.add_argument("--subscription-id", metavar="ID", help="accepted; nothing is looked up by it")
+    group.add_argument(
+        "--subscription",
+        "--subscription-id",
+        dest="subscription_id",
+        metavar="ID",
+        help="accepted; nothing is looked up by it",
+    )
     group.add_argument("-o", "--output", choices=("table", "json", "tsv", "yaml"),
                        help="format [table on a terminal, json elsewhere]")  # fmt: skip
     group.add_argument(
@@ -299,7 +332,11 @@ def _azure_options(parser: argparse.ArgumentParser) -> None:
         "-t", "--output-metadata-file", metavar="FILE", help="write the result to FILE too, as JSON"
     )
     group.add_argument("--debug", action="store_true", help="say more on stderr; errors with their traceback")
+    group.add_argument("--verbose", action="store_true", help="say more on stderr")
+    group.add_argument("--only-show-errors", action="store_true", help="no warnings on stderr")
     _settings_options(parser, ("home", "url", "token", "log_level"))
+    if not any(action.dest == "experiment" for action in parser._actions):
+        _experiment_option(parser, "accepted; ids are looked up in the whole workspace")
 
 
 RUN_EXAMPLES = """\

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from runstream.printable import printable, printable_json
+from runstream.printable import printable, printable_json, shown_json
 from runstream_schemas.errors import QueryError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def emit(value: Any, form: str, query: str | None = None, stream: TextIO | None 
     if query:
         value = select(value, query)
     text = {"json": as_json, "tsv": as_tsv, "yaml": as_yaml, "table": as_table}[form](value)
+    if form in ("json", "yaml"):
+        text = shown_json(text, getattr(stream, "encoding", None))
     if text:
         stream.write(text + "\n")
 

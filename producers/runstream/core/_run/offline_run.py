@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from ...printable import say
+
 
 class _OfflineRun:
     """A stand-in for a submitted run. Deliberately no `Run`: scripts ask with `isinstance`, or by its id.
@@ -70,23 +72,23 @@ class _OfflineRun:
 
     def tag(self, name: str, value: Any = None) -> None:
         """Print a tag."""
-        print(f"Attempted to add tag {name} with value {value}")
+        say(f"Attempted to add tag {name} with value {value}")
 
     def set_tags(self, tags: Mapping[str, Any] | str) -> None:
         """Print tags."""
-        print(f"Attempted to set tags {tags}")
+        say(f"Attempted to set tags {tags}")
 
     def remove_tags(self, tags: Sequence[str] | str) -> None:
         """Print names of tags."""
-        print(f"Attempted to remove tags {tags}")
+        say(f"Attempted to remove tags {tags}")
 
     def add_properties(self, properties: Mapping[str, Any]) -> None:
         """Print properties."""
-        print(f"Attempted to add properties {properties}")
+        say(f"Attempted to add properties {properties}")
 
     def upload_file(self, name: str, path_or_stream: Any, datastore_name: str | None = None) -> None:
         """Print a file's name and path."""
-        print(f"Attempted to track file {name} at {path_or_stream}")
+        say(f"Attempted to track file {name} at {path_or_stream}")
 
     def upload_files(
         self,
@@ -97,11 +99,11 @@ class _OfflineRun:
         datastore_name: str | None = None,
     ) -> None:
         """Print files' names and paths."""
-        print(f"Attempted to track files {names} at {paths}")
+        say(f"Attempted to track files {names} at {paths}")
 
     def upload_folder(self, name: str, path: Any, datastore_name: str | None = None) -> None:
         """Print a folder's name and path."""
-        print(f"Attempted to track folder {name} at {path}")
+        say(f"Attempted to track folder {name} at {path}")
 
     def child_run(
         self, name: str | None = None, run_id: str | None = None, outputs: Any = None
@@ -114,7 +116,7 @@ class _OfflineRun:
 
     def flush(self, timeout_seconds: float = 300) -> None:
         """Print that it was asked for."""
-        print(f"Attempted to flush run with id {self._id}")
+        say(f"Attempted to flush run with id {self._id}")
 
     def complete(self, _set_status: bool = True) -> None:
         """Does nothing."""
@@ -126,17 +128,17 @@ class _OfflineRun:
         self, error_details: Any = None, error_code: str | None = None, _set_status: bool = True
     ) -> None:
         """Print an error."""
-        print(f"Run failed with error code {error_code}:\n{error_details}")
+        say(f"Run failed with error code {error_code}:\n{error_details}")
 
     def __enter__(self) -> _OfflineRun:
-        print(f"[START] Run {self._id} context")
+        say(f"[START] Run {self._id} context")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        print(f"[STOP] Run {self._id} context")
+        say(f"[STOP] Run {self._id} context")
 
     @staticmethod
     def _metric(kind: str, name: str, value: Any) -> None:
-        print(f"Attempted to log {kind} metric {name}:\n{value}")
+        say(f"Attempted to log {kind} metric {name}:\n{value}")
