@@ -5,6 +5,7 @@ Braces are places that `runs` fills with SQL of its own, never with data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -175,6 +176,14 @@ where c.run_key = any($1::int8[])
 order by c.run_key, c.source_key, c.first
 """
 
+HOT_THESE: Final = """
+select c.run_key, c.source_key, s.ordinal, c.first, c.points, octet_length(c.payload) as size,
+    case when octet_length(c.payload) <= $4 then c.payload else substr(c.payload, 1, $5) end as head
+from unnest($1::int8[], $2::int8[], $3::int8[]) as w (run_key, source_key, first)
+join chunks c on c.run_key = w.run_key and c.source_key = w.source_key and c.first = w.first
+join sources s on s.key = c.source_key
+"""
+
 HOT_TAILS: Final = """
 select c.run_key, c.source_key, s.ordinal, c.first, c.points, octet_length(c.payload) as size,
     case when octet_length(c.payload) <= $4 then c.payload else substr(c.payload, 1, $5) end as head
@@ -207,12 +216,12 @@ where exists (
 order by d.run_id
 """
 
-HOT_RUNS: Final = """
-select c.run_key, r.run_id, e.name as experiment, sum(octet_length(c.payload))::int8 as bytes, sum(c.points)::int8 as points
+HOT_POINTS: Final = """
+select c.run_key, c.source_key, c.first, r.run_id, e.name as experiment,
+    case when octet_length(c.payload) <= $4 then c.payload end as payload
 from chunks c join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id
-where $1::text is null or e.workspace = $1
-group by c.run_key, r.run_id, e.name
-order by c.run_key
+where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2))
+    and ($3::text[] is null or e.name = any($3))
 """
 
 # --- watermark -------------------------------------------------------------------------------------------------------
@@ -224,24 +233,74 @@ from unnest($1::uuid[], $2::text[]) w (source, topic) join sources s using (sour
 
 # --- SQL over everything ---------------------------------------------------------------------------------------------
 
+SQL_RUNS_COLUMNS: Final = {
+    "experiment": "e.name",
+    "workspace": "e.workspace",
+    **{
+        name: f"r.{name}"
+        for name in (
+            "run_id", "parent_run_id", "root_run_id", "number", "name", "display_name", "description", "type", "target",
+            "status", "start_time", "end_time", "dropped",
+        )
+    },
+    "created_time": "r.created_at",
+    "settled": "r.settled_at is not null",
+    "tags": "(select jsonb_object_agg(t.key, t.value) from tags t where t.run_key = r.key and not t.removed)",
+    "properties": "(select jsonb_object_agg(p.key, p.value) from properties p where p.run_key = r.key)",
+}  # fmt: skip
+"""Columns of the view `runs`."""
+
 SQL_RUNS: Final = """
-select e.name as experiment, e.workspace, r.run_id, r.parent_run_id, r.root_run_id, r.number, r.name, r.display_name,
-    r.description, r.type, r.target, r.status, r.created_at as created_time, r.start_time, r.end_time,
-    r.settled_at is not null as settled, r.dropped,
-    (select jsonb_object_agg(t.key, t.value) from tags t where t.run_key = r.key and not t.removed) as tags,
-    (select jsonb_object_agg(p.key, p.value) from properties p where p.run_key = r.key) as properties
-from runs r left join experiments e on e.id = r.experiment_id
-where $1::text is null or e.workspace = $1
-order by r.key
+select {columns} from runs r left join experiments e on e.id = r.experiment_id
+where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2))
+    and ($3::text[] is null or e.name = any($3))
 """
 
-SQL_SUMMARIES: Final = """
-select r.run_id, s.name, m.count, m.first, m.last, m.min, m.max,
-    m.sum / nullif(m.finite, 0) as mean, m.last_step, m.last_text
-from summaries m join series s on s.id = m.series_id join runs r on r.key = m.run_key
-    left join experiments e on e.id = r.experiment_id
-where s.cls = 0 and ($1::text is null or e.workspace = $1)
-order by m.run_key, m.series_id
+SQL_SUMMARY_NUMBERS: Final = {
+    "count": "m.count",
+    **{name: f"m.{name}" for name in ("first", "last", "min", "max")},
+    "mean": "m.sum / nullif(m.finite, 0)",
+    "last_step": "m.last_step",
+}
+"""Columns of the view `summaries` that are numbers."""
+
+_OF_SUMMARIES = """
+from summaries m
+where m.series_id in (select id from series where cls = 0 and ($3::text[] is null or name = any($3)))
+    and (($1::text is null and $2::text[] is null) or m.run_key in (
+        select r.key from runs r left join experiments e on e.id = r.experiment_id
+        where ($1 is null or e.workspace = $1) and ($2 is null or r.run_id = any($2))))
+"""
+
+
+def sql_summaries(numbers: Sequence[str], which: str) -> str:
+    """Numbers of summaries for COPY: run, series and these columns, none of them null, and the bits of those that are.
+
+    Args:
+        numbers: keys of `SQL_SUMMARY_NUMBERS`.
+        which: a condition besides.
+    """
+    expressions = [SQL_SUMMARY_NUMBERS[name] for name in numbers]
+    columns = ["m.run_key", "m.series_id"]
+    for name, expression in zip(numbers, expressions, strict=True):
+        columns.append(f"coalesce({expression}, {0 if name in ('count', 'last_step') else repr('NaN')})")
+    bits = [f"case when {text} is null then {1 << bit} else 0 end" for bit, text in enumerate(expressions)]
+    return f"select {', '.join(columns)}, ({' + '.join(bits) or '0'})::bigint {_OF_SUMMARIES} and {which}"
+
+
+SQL_TEXT_SUMMARIES: Final = f"""
+select (select run_id from runs where key = m.run_key) as run_id, (select name from series where id = m.series_id) as name,
+    {", ".join(f"{text} as {name}" for name, text in SQL_SUMMARY_NUMBERS.items())}, m.last_text
+{_OF_SUMMARIES} and m.last_text is not null
+"""
+
+SQL_SERIES_NAMES: Final = """
+select id, name from series where cls = 0 and ($1::text[] is null or name = any($1)) order by id
+"""
+
+SQL_RUN_NAMES: Final = """
+select r.key, r.run_id from runs r left join experiments e on e.id = r.experiment_id
+where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2)) order by r.key
 """
 
 # --- artifacts -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from runstream.cloud import CloudCall
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.data.data_reference import DataReference
 from runstream.data.dataset_factory import FileDatasetFactory, TabularDatasetFactory
-from runstream_query.sql import sql, sql_statement
+from runstream_query.sql import sql_hot, sql_statement, sql_tables
 from runstream_schemas import arrow, errors, events, limits, status
 from runstream_schemas.settings import PREFIX, Settings
 from runstream_service.cli.main import build_parser
@@ -172,10 +172,10 @@ def test_every_reader_and_its_arguments_are_named() -> None:
 
 
 VIEW_COLUMNS = {
-    "metrics": sql._METRICS.names,
-    "rows": sql._ROWS.names,
-    "runs": sql._runs_table([]).column_names,
-    "summaries": sql._summaries_table([]).column_names,
+    "metrics": sql_hot.METRICS.names,
+    "rows": sql_hot.ROWS.names,
+    "runs": sql_tables.RUNS.names,
+    "summaries": sql_tables.SUMMARIES.names,
 }
 
 

@@ -187,6 +187,17 @@ async def fetch_chunks(
         yield part
 
 
+async def fetch_these(
+    connection: Connection, positions: Sequence[tuple[int, int, int]], names: Collection[str] | None = None
+) -> AsyncIterator[list[Chunk]]:
+    """The same for chunks by their keys: (run, source, first slot)."""
+    if positions:
+        columns = [list(column) for column in zip(*positions, strict=True)]
+        rows = await connection.fetch(queries.HOT_THESE, *columns, WHOLE_BYTES, PREFIX_BYTES)
+        async for part in _fetch(connection, rows, names):
+            yield part
+
+
 async def fetch_tails(
     connection: Connection, since: Sequence[tuple[int, int, int]], names: Collection[str]
 ) -> AsyncIterator[list[Chunk]]:

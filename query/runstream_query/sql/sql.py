@@ -8,56 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from runstream_schemas.errors import StoreError
-from runstream_schemas.series import SeriesClass
+from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store
 
 from .. import queries
-from ..points.hot import Chunk, fetch_chunks
-from ..points.vectors import Series, Vectors
-from ..runs.runs import Connection, from_json
+from .sql_hot import METRICS, ROWS, HotRows
+from .sql_needs import Needs
 from .sql_processes import ANSWER, FileGone, SqlProcess, borrowed
+from .sql_tables import write_runs, write_summaries
 
 _TRIES = 3
-_HOT_BATCH = 64 << 20  # payload bytes decoded at a time
-
-_METRICS = pa.schema(
-    [
-        ("experiment", pa.string()),
-        ("run_id", pa.string()),
-        ("name", pa.string()),
-        ("step", pa.int64()),
-        ("time", pa.timestamp("us", tz="UTC")),
-        ("value", pa.float64()),
-        ("int_value", pa.int64()),
-        ("text", pa.string()),
-    ]
-)
-_ROWS = pa.schema([*list(_METRICS)[:3], ("row", pa.int64()), ("column", pa.string()), *list(_METRICS)[4:]])
 
 
 @dataclass(slots=True)
 class _Sources:
-    """What the views `names` are made of: files (path, experiment) by kind, hot rows spilled to files, and tables; and
+    """What the views `names` are made of: files (path, experiment) by kind; hot rows and tables, spilled to files; and
     deleted runs that the files still hold."""
 
     names: set[str]
-    metrics: list[tuple[str, str | None]]
-    rows: list[tuple[str, str | None]]
-    hot_metrics: Path | None
-    hot_rows: Path | None
-    tables: dict[str, pa.Table]
-    deleted: list[str]
+    metrics: list[tuple[str, str | None]] = field(default_factory=list)
+    rows: list[tuple[str, str | None]] = field(default_factory=list)
+    hot: dict[str, Path] = field(default_factory=dict)
+    tables: dict[str, Path] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
 
 
 async def run_sql(
@@ -76,15 +57,26 @@ async def run_sql(
 
     Raises:
         QueryError: not a single reading statement, wrong SQL, or beyond `sql_memory` or `query_timeout`.
-        TimeoutError: finding and reading the hot tier took longer than `query_timeout`.
+        TimeoutError: as many statements as may be were under way all that time.
         StoreError: a file of the store is missing or damaged.
     """
     async with borrowed(settings, remote=not store.local) as process:
-        names = set(await process.ask("check", settings, statement=statement))
+        checked = await process.ask("check", settings, statement=statement)
+        needs = {view: Needs(**needed) for view, needed in checked.items()}
         for attempt in range(_TRIES):
             with tempfile.TemporaryDirectory(prefix="runstream-sql-") as folder:
-                async with asyncio.timeout(settings.query_timeout):
-                    sources = await _collect(pool, names, Path(folder), workspace)
+                hot = HotRows(
+                    Path(folder), {view: needs[view] for view in ("metrics", "rows") if view in needs}
+                )
+                try:
+                    async with asyncio.timeout(settings.query_timeout):
+                        sources = await _collect(pool, needs, hot, workspace)
+                except TimeoutError:
+                    raise QueryError(
+                        f"reading what is not in files yet took longer than {settings.query_timeout:g} s "
+                        f"({hot.chunks:,} batches with {hot.points:,} points were read): name runs or metrics "
+                        "(WHERE run_id = '...', WHERE name = '...'), or raise RUNSTREAM_QUERY_TIMEOUT"
+                    ) from None
                 try:
                     return await _execute(process, sources, store, settings, statement, Path(folder))
                 except FileGone as error:
@@ -96,126 +88,29 @@ async def run_sql(
     raise AssertionError("unreachable")
 
 
-async def _collect(pool: asyncpg.Pool[Any], names: set[str], folder: Path, workspace: str | None) -> _Sources:
-    """Read the snapshot. Hot points go to temporary files batch by batch: the hot tier may be larger than memory."""
+async def _collect(
+    pool: asyncpg.Pool[Any], needs: dict[str, Needs], hot: HotRows, workspace: str | None
+) -> _Sources:
+    """Read the snapshot. What is not in the store's files goes to temporary ones bit by bit: there may be much."""
+    sources = _Sources(set(needs))
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        files: dict[str, list[tuple[str, str | None]]] = {"metrics": [], "tables": []}
-        kinds = [kind for kind, view in (("metrics", "metrics"), ("tables", "rows")) if view in names]
-        for row in await connection.fetch(queries.ALL_LIVE_FILES, kinds, workspace):
-            files[row["kind"]].append((row["path"], row["experiment"]))
-        deleted = []
+        kinds = [kind for kind, view in (("metrics", "metrics"), ("tables", "rows")) if view in needs]
         if kinds:
-            deleted = [row["run_id"] for row in await connection.fetch(queries.DELETED_IN_FILES, workspace)]
-        spilled: tuple[Path | None, Path | None] = (None, None)
-        if kinds:
-            spilled = await _spill(connection, folder, kinds, workspace)
-        tables = {}
-        if "runs" in names:
-            tables["runs"] = _runs_table(await connection.fetch(queries.SQL_RUNS, workspace))
-        if "summaries" in names:
-            tables["summaries"] = _summaries_table(await connection.fetch(queries.SQL_SUMMARIES, workspace))
-    return _Sources(names, files["metrics"], files["tables"], *spilled, tables, deleted)
-
-
-async def _spill(
-    connection: Connection, folder: Path, kinds: Sequence[str], workspace: str | None
-) -> tuple[Path | None, Path | None]:
-    runs = await connection.fetch(queries.HOT_RUNS, workspace)
-    if not runs:
-        return None, None
-    writers: dict[str, pq.ParquetWriter] = {}
-    try:
-        batch: list[Any] = []
-        for row in [*runs, None]:
-            if batch and (row is None or sum(r["bytes"] for r in batch) + row["bytes"] > _HOT_BATCH):
-                chunks = [
-                    chunk
-                    async for some in fetch_chunks(connection, [r["run_key"] for r in batch])
-                    for chunk in some
-                ]
-                known = {r["run_key"]: (r["run_id"], r["experiment"]) for r in batch}
-                await asyncio.to_thread(_write_hot, chunks, known, folder, kinds, writers)
-                batch = []
-            if row is not None:
-                batch.append(row)
-    finally:
-        for writer in writers.values():
-            writer.close()
-    paths = {kind: folder / f"hot-{kind}.parquet" for kind in writers}
-    return paths.get("metrics"), paths.get("tables")
-
-
-def _write_hot(
-    chunks: Iterable[Chunk],
-    known: dict[int, tuple[str, str | None]],
-    folder: Path,
-    kinds: Sequence[str],
-    writers: dict[str, pq.ParquetWriter],
-) -> None:
-    for chunk in chunks:
-        run_id, experiment = known[chunk.run_key]
-        found = [Series(run_id, key, segment) for key, segment in chunk.decode().items()]
-        for kind, schema in (("metrics", _METRICS), ("tables", _ROWS)):
-            part = [series for series in found if (series.key.cls == SeriesClass.TABLE) == (kind == "tables")]
-            if kind not in kinds or not part:
-                continue
-            table = Vectors(part).to_arrow()
-            table = table.append_column("experiment", pa.array([experiment] * len(table), pa.string()))
-            table = table.rename_columns(
-                ["row" if name == "step" and kind == "tables" else name for name in table.column_names]
-            )
-            if kind not in writers:
-                writers[kind] = pq.ParquetWriter(folder / f"hot-{kind}.parquet", schema, compression="lz4")
-            writers[kind].write_table(table.select(schema.names).cast(schema))
-
-
-def _runs_table(rows: Sequence[Any]) -> pa.Table:
-    strings = pa.map_(pa.string(), pa.string())
-    time = pa.timestamp("us", tz="UTC")
-    schema = pa.schema(
-        [
-            *(
-                (name, pa.string())
-                for name in ("experiment", "workspace", "run_id", "parent_run_id", "root_run_id")
-            ),
-            ("number", pa.int64()),
-            *(
-                (name, pa.string())
-                for name in ("name", "display_name", "description", "type", "target", "status")
-            ),
-            *((name, time) for name in ("created_time", "start_time", "end_time")),
-            ("settled", pa.bool_()),
-            ("dropped", pa.int64()),
-            ("tags", strings),
-            ("properties", strings),
-        ]
-    )
-    columns = {}
-    for item in schema:
-        values = [row[item.name] for row in rows]
-        if item.type == strings:
-            values = [list((from_json(value) or {}).items()) for value in values]
-        columns[item.name] = pa.array(values, item.type)
-    return pa.table(columns, schema=schema)
-
-
-def _summaries_table(rows: Sequence[Any]) -> pa.Table:
-    def floats(name: str) -> pa.Array:
-        return pa.array([row[name] for row in rows], pa.float64())
-
-    return pa.table(
-        {
-            "run_id": pa.array([row["run_id"] for row in rows], pa.string()),
-            "name": pa.array([row["name"] for row in rows], pa.string()),
-            "count": pa.array([row["count"] for row in rows], pa.int64()),
-            **{name: floats(name) for name in ("first", "last", "min", "max", "mean")},
-            "last_step": pa.array([row["last_step"] for row in rows], pa.int64()),
-            "last_text": pa.array([row["last_text"] for row in rows], pa.string()),
-        }
-    )
+            for row in await connection.fetch(queries.ALL_LIVE_FILES, kinds, workspace):
+                into = sources.metrics if row["kind"] == "metrics" else sources.rows
+                into.append((row["path"], row["experiment"]))
+            sources.deleted = [
+                row["run_id"] for row in await connection.fetch(queries.DELETED_IN_FILES, workspace)
+            ]
+            sources.hot = await hot.spill(connection, workspace)
+        for view, write in (("runs", write_runs), ("summaries", write_summaries)):
+            if view in needs:
+                sources.tables[view] = hot.folder / f"{view}.arrow"
+                await write(connection, sources.tables[view], needs[view], workspace)
+    return sources
 
 
 # --- carrying it out -------------------------------------------------------------------------------------------------
@@ -232,29 +127,27 @@ async def _execute(
 def _request(sources: _Sources, store: Store, settings: Settings, folder: Path) -> dict[str, Any]:
     """What the process needs to make the views, as JSON; tables go by files of the folder."""
     views = {}
-    tables = dict(sources.tables)
-    for view, layout, files, hot, schema in (
-        ("metrics", "step", sources.metrics, sources.hot_metrics, _METRICS),
-        ("rows", 'row, "column"', sources.rows, sources.hot_rows, _ROWS),
+    tables = {name: str(path) for name, path in sources.tables.items()}
+    for view, layout, files, schema in (
+        ("metrics", "step", sources.metrics, METRICS),
+        ("rows", 'row, "column"', sources.rows, ROWS),
     ):
         if view not in sources.names:
             continue  # not made, rather than empty: a reference that was overlooked is an error, not a wrong answer
+        hot = sources.hot.get(view)
         views[view] = {
             "layout": layout,
             "files": [(store.locate(path), experiment) for path, experiment in files],
             "hot": None if hot is None else str(hot),
         }
         if not files and hot is None:
-            tables[f"no_{view}"] = schema.empty_table()
-    paths = {}
-    for name, table in tables.items():
-        paths[name] = str(folder / f"{name}.arrow")
-        with pa.OSFile(paths[name], "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
+            tables[f"no_{view}"] = str(folder / f"no_{view}.arrow")
+            with pa.OSFile(tables[f"no_{view}"], "wb") as sink, pa.ipc.new_stream(sink, schema):
+                pass
     remote = ("store", "store_endpoint", "store_key", "store_secret")
     return {
         "views": views,
-        "tables": paths,
+        "tables": tables,
         "deleted": sources.deleted,
         "store": None if store.local else {name: getattr(settings, name) for name in remote},
     }

@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
+from .sql_needs import find_needs
 from .sql_processes import ANSWER, GRACE
 from .sql_statement import check_statement, error_text
 
@@ -55,7 +57,10 @@ def main() -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         if request["do"] == "check":
-            return {"ok": sorted(check_statement(request["statement"]).views), "last": False}
+            checked = check_statement(request["statement"])
+            _limit(byte_count(request["memory"]))
+            needs = find_needs(checked.text, checked.views)
+            return {"ok": {view: asdict(needed) for view, needed in needs.items()}, "last": False}
         _run(request)
         # What it has taken it may not give back, and the next statement would want for it.
         return {"ok": None, "last": _peak() > byte_count(request["memory"]) // 2 + _DATA}
