@@ -112,6 +112,23 @@ class Settings:
     port: int = _doc("Port of the HTTP server; 0: a free one, written to service.json", 0)
     tls_cert_file: str = _doc("Certificate of the HTTP server, with its chain (PEM); empty: plain HTTP", "")
     tls_key_file: str = _doc("Key of that certificate (PEM)", "")
+    allow_no_token: bool = _doc(
+        "Let the HTTP server listen on an address other machines reach while it has no token: anyone may do anything",
+        False,
+    )
+    allowed_hosts: str = _doc(
+        "Names the HTTP server answers to, name[,name]; default: on loopback this machine's, else any while it has a token",
+        "",
+    )
+    trusted_proxies: str = _doc(
+        "Addresses of proxies in front of the HTTP server whose X-Forwarded-For and -Proto are believed, address[,address]",
+        "",
+    )
+    owner_access: bool = _doc(
+        "Embedded, on Linux: connections of the user whose service it is need no token. 0 where a program of that user "
+        "brings requests of others: browsers need a ticket then",
+        True,
+    )
     rate_limit: float = _doc(
         "Requests a second one token, or one address, may send to the HTTP server on average; 0: any number",
         0.0,

@@ -147,6 +147,7 @@ class _Cluster:
             started=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             version=__version__,
             kafka=self.settings.kafka,
+            browsers_need_ticket=True,
             token=self.settings.token,
         )
         write_service(self.home, info)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runstream.client.http import quoted
 from runstream.core.experiment import Experiment
 from runstream.core.workspace import Workspace
 from runstream.exceptions import UserErrorException
@@ -166,10 +167,9 @@ def show_places(workspace: Workspace, parent: Run, parquet_timeout: float) -> No
     store = workspace._settings.store_url
     where = "--home " + _shell(workspace._settings.home) + " " if workspace._settings.home else ""
     print("\nWhere to look next")
-    page = parent.get_portal_url().partition("?")[0]
-    opens = f"{_program('runstream')} open {where}".rstrip()
-    print(f"  page      {page}  (`{opens}` lets the browser in)")
     address = workspace._client.address()
+    print(f"  page      {workspace._client.page(f'/runs/{quoted(parent.id)}')}")
+    print(f"            {_program('runstream')} open {where}{parent.id}")
     token = f'-H "Authorization: Bearer $(cat {_shell(str(workspace._settings.home_path / "token"))})" '
     local = address.token and not workspace._settings.url
     print(f"  API       curl {token if local else ''}{address.url}/api/v1/runs/{parent.id}")

@@ -155,7 +155,7 @@ class _Service:
     ) -> None:
         from runstream_consumers.compaction.role import run_compactor
         from runstream_consumers.storing.consumer import run_consumer
-        from runstream_query.http.app import run_server
+        from runstream_query.http.app import owner_enters, run_server
 
         def ready(url: str) -> None:
             info = ServiceInfo(
@@ -165,6 +165,7 @@ class _Service:
                 started=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                 version=__version__,
                 ends_when_idle=started_by_itself,
+                browsers_need_ticket=not owner_enters(settings),
                 token=token,
             )
             write_service(self.home, info)
@@ -174,7 +175,7 @@ class _Service:
 
         settings = self.settings
         parts: dict[str, Part] = {
-            "server": lambda: run_server(settings, stop, token=token, on_ready=ready),
+            "server": lambda: run_server(settings, stop, token=token, embedded=True, on_ready=ready),
             "consumer": lambda: run_consumer(settings, stop, source="spool"),
             "compactor": lambda: run_compactor(settings, stop, alone=True),  # the home is locked
         }

@@ -255,16 +255,10 @@ def test_a_new_run_appears_by_itself(open_page: Open, site: Site) -> None:
     page.get_by_role("link", name="just came").wait_for()
 
 
-def test_without_leave_the_page_asks_for_the_token(open_page: Open, site: Site, picture: Picture) -> None:
+def test_the_owners_browser_gets_straight_in(open_page: Open, site: Site) -> None:
     page = open_page("/", login=False)
-    page.get_by_text("runstream open").wait_for()
-    picture(page, "sign-in-wide-light")
-    page.get_by_label("Token").fill("wrong")
-    page.get_by_role("button", name="Open").click()
-    page.get_by_text("not this server's token").wait_for()
-    page.get_by_label("Token").fill((site.shell.root / "token").read_text())
-    page.get_by_role("button", name="Open").click()
     page.get_by_role("link", name="run-0").wait_for()
+    assert page.context.cookies() == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

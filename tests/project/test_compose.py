@@ -27,8 +27,14 @@ START_SECONDS = 40.0
 POINTS = 1000
 
 
+SECRETS = {"RUNSTREAM_TOKEN": "a-token-of-this-cluster", "POSTGRES_PASSWORD": "a-password-of-this-cluster"}
+"""What compose demands: without them nothing starts."""
+
+
 def interpolate(value: Any) -> Any:
-    """What compose makes of ${NAME:-default} when no variable is set."""
+    """What compose makes of ${NAME:-default} when no variable is set, and of ${NAME:?what to do} when all of those are."""
+    if isinstance(value, str):
+        value = re.sub(r"\$\{(\w+):\?[^}]+\}", lambda found: SECRETS[found[1]], value)
     if isinstance(value, dict):
         return {key: interpolate(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -42,6 +48,19 @@ OURS = {name: service for name, service in COMPOSE["services"].items() if "build
 
 def environment_of(name: str) -> dict[str, str]:
     return {key: str(value) for key, value in OURS[name]["environment"].items()}
+
+
+def test_nothing_starts_without_secrets_of_ones_own() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    uses = re.findall(r"\$\{(\w*(?:TOKEN|PASSWORD)\w*)([^}]*)\}", text)
+    assert {name for name, _ in uses} == set(SECRETS)
+    assert all(rest.startswith(":?") for _, rest in uses)
+    server = Settings.load(environment_of("server"))
+    assert (server.host, server.token, server.allow_no_token) == (
+        "0.0.0.0",
+        SECRETS["RUNSTREAM_TOKEN"],
+        False,
+    )
 
 
 def test_every_role_is_there() -> None:
@@ -191,7 +210,10 @@ def train(services: Services) -> None:
             name: agent[name]
             for name in ("RUNSTREAM_HOME", "RUNSTREAM_SPOOL", "RUNSTREAM_KAFKA", "RUNSTREAM_AUTOSTART")
         }
-        | {"RUNSTREAM_URL": f"http://127.0.0.1:{services.port}"},
+        | {
+            "RUNSTREAM_URL": f"http://127.0.0.1:{services.port}",
+            "RUNSTREAM_TOKEN": SECRETS["RUNSTREAM_TOKEN"],
+        },
         capture_output=True,
         text=True,
         timeout=60,
@@ -202,9 +224,10 @@ def train(services: Services) -> None:
 
 def wait_for_settled_run(services: Services) -> list[dict[str, Any]]:
     url = f"http://127.0.0.1:{services.port}/api/v1/runs?summaries=1"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {SECRETS['RUNSTREAM_TOKEN']}"})
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             runs: list[dict[str, Any]] = json.load(answer)["runs"]
         if runs and all(run["settled"] for run in runs):
             return runs

@@ -7,16 +7,18 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from tests.query.test_api import serving
 
-from runstream_query.http import access
+from runstream_query.http import access, live
 from runstream_query.http.access import Role, needed
-from runstream_query.http.app import Server, create_app
+from runstream_query.http.app import Server, create_app, run_server
 from runstream_query.http.live import Changes, changes_of
+from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesKey
 
 OWNER = "the-token-of-this-server"
@@ -68,6 +70,7 @@ async def status(http: httpx.AsyncClient, token: str, method: str, path: str, do
         ("POST", "/api/v1/runs/cancel", Role.WRITE),
         ("POST", "/api/v1/models", Role.WRITE),
         ("DELETE", "/api/v1/views/v", Role.WRITE),
+        ("DELETE", "/api/v1/sessions/{id}", Role.READ),
         ("DELETE", "/api/v1/runs/r", Role.ADMIN),
         ("POST", "/api/v1/runs/delete", Role.ADMIN),
         ("DELETE", "/api/v1/models/m/1", Role.ADMIN),
@@ -215,26 +218,76 @@ async def test_sql_and_events_are_narrowed_to_the_workspace(
     assert await changes_of(server.pool, "other", changes) == {"metrics": ["other-run"], "status": None}
 
 
+SAME = {"sec-fetch-site": "same-origin"}
+
+
+async def session_of(http: httpx.AsyncClient, token: str) -> str:
+    return str((await http.post("/login", json={"token": token}, headers=SAME)).json()["session"])
+
+
 async def test_a_browser_has_the_rights_of_its_token(http: httpx.AsyncClient) -> None:
-    reader = await made(http, "reader", role="read")
-    same = {"sec-fetch-site": "same-origin"}
-    for cookies in ("login", "ticket"):
-        http.cookies.clear()
-        if cookies == "login":
-            answer = await http.post("/login", json={"token": reader}, headers=same)
-            assert answer.status_code == 204
-        else:
-            ticket = (await http.post("/api/v1/tickets", headers=bearer(reader))).json()["ticket"]
-            await http.get("/login", params={"ticket": ticket})
-        assert http.cookies
-        assert (await http.get("/api/v1/runs")).status_code == 200
-        assert (await http.put("/api/v1/experiments/new", headers=same)).status_code == 403
-    (cookie,) = http.cookies.jar
-    forged = {cookie.name: "0." + str(cookie.value).partition(".")[2]}
-    http.cookies.clear()
-    http.cookies.update(forged)
-    assert (await http.get("/api/v1/runs")).status_code == 401
-    assert (await http.post("/login", json={"token": "rst_wrong"}, headers=same)).status_code == 401
+    reader = await made(http, "reader", role="read", workspace="other")
+    ticket = (await http.post("/api/v1/tickets", headers=bearer(reader))).json()["ticket"]
+    by_ticket = (await http.post("/login", json={"ticket": ticket}, headers=SAME)).json()["session"]
+    for session in (await session_of(http, reader), by_ticket):
+        listed = await http.get("/api/v1/runs", headers=bearer(session))
+        assert [run["run_id"] for run in listed.json()["runs"]] == ["other-run"]
+        assert await status(http, session, "PUT", "/api/v1/experiments/new") == 403
+        assert await status(http, session, "GET", "/api/v1/tokens") == 403
+    assert (await http.post("/login", json={"token": "rst_wrong"}, headers=SAME)).status_code == 401
+
+
+async def test_another_secret_ends_the_sessions_of_the_one_before(
+    http: httpx.AsyncClient, server: Server
+) -> None:
+    """Also those that begin, or tickets that are used, while others still believe the old one."""
+    token = await made(http, "ci", role="admin")
+    session = await session_of(http, token)
+    ticket = (await http.post("/api/v1/tickets", headers=bearer(token))).json()["ticket"]
+    assert await status(http, session, "GET", "/api/v1/tokens") == 200
+    for keep, still in ((5, 200), (0, 401)):
+        made_new = await http.post("/api/v1/tokens/ci", json={"keep_minutes": keep}, headers=bearer(OWNER))
+        assert await status(http, session, "GET", "/api/v1/tokens") == still
+    assert (await http.post("/login", json={"token": token}, headers=SAME)).status_code == 401
+    late = (await http.post("/login", json={"ticket": ticket}, headers=SAME)).json()["session"]
+    assert await status(http, late, "GET", "/api/v1/runs") == 401
+    newest = await session_of(http, made_new.json()["token"])
+    assert await status(http, newest, "GET", "/api/v1/runs") == 200
+    assert await status(http, OWNER, "DELETE", "/api/v1/tokens/ci") == 204
+    assert await status(http, newest, "GET", "/api/v1/runs") == 401
+    # Another server's own token is another secret too.
+    own = await session_of(http, OWNER)
+    assert await status(http, own, "GET", "/api/v1/runs") == 200
+    elsewhere = create_app(
+        Server(server.pool, server.store, server.settings), token="the-next-token-of-this-server"
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(elsewhere), base_url=HERE) as client:
+        assert await status(client, own, "GET", "/api/v1/runs") == 401
+
+
+async def test_streams_end_with_their_token(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "HEARTBEAT", 0.05)
+    async with serving(database, token=OWNER) as client:
+        tokens = [await made(client, name, role="read") for name in ("revoked", "rotated", "session")]
+        secrets = [*tokens[:2], await session_of(client, tokens[2])]
+
+        async def listen(secret: str) -> None:
+            async with client.stream("GET", "/api/v1/events", headers=bearer(secret)) as answer:
+                assert answer.status_code == 200
+                started.release()
+                async for _ in answer.aiter_bytes():
+                    pass
+
+        started = asyncio.Semaphore(0)
+        listening = [asyncio.create_task(listen(secret)) for secret in secrets]
+        for _ in listening:
+            await asyncio.wait_for(started.acquire(), 20)
+        assert await status(client, OWNER, "DELETE", "/api/v1/tokens/revoked") == 204
+        await asyncio.wait_for(listening[0], 20)
+        assert await status(client, OWNER, "POST", "/api/v1/tokens/rotated", {"keep_minutes": 0}) == 200
+        await asyncio.wait_for(listening[1], 20)
+        assert await status(client, secrets[2], "DELETE", "/api/v1/sessions/current") == 204
+        await asyncio.wait_for(listening[2], 20)
 
 
 async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(http: httpx.AsyncClient) -> None:
@@ -244,6 +297,61 @@ async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(http: httpx.A
     assert answers == [401] * access.FAILURES + [429]
     assert await status(http, known, "GET", "/api/v1/runs") == 200
     assert await status(http, OWNER, "GET", "/api/v1/runs") == 200
+
+
+async def test_who_guesses_locks_out_nobody_who_shares_its_address(http: httpx.AsyncClient) -> None:
+    new = await made(http, "new", role="read")  # nobody has used it yet
+    for number in range(access.FAILURES + 5):
+        await status(http, f"guess-{number}" if number % 2 else f"rst_{number}", "GET", "/api/v1/runs")
+    assert await status(http, "rst_another", "GET", "/api/v1/runs") == 429
+    assert await status(http, "weak", "GET", "/api/v1/runs") == 429
+    assert await status(http, new, "GET", "/api/v1/runs") == 200
+    assert (await http.post("/login", json={"token": "weak"}, headers=SAME)).status_code == 429
+    assert (await http.post("/login", json={"token": new}, headers=SAME)).status_code == 200
+
+
+async def test_nobody_chooses_the_address_it_is_counted_by(database: Any) -> None:
+    """Only what a trusted proxy says about who asks is believed."""
+
+    async def answers(client: httpx.AsyncClient) -> set[int]:
+        found = set()
+        for number in range(access.FAILURES + 2):
+            headers = bearer(f"guess-{number}") | {"X-Forwarded-For": f"10.0.0.{number}"}
+            found.add((await client.get("/api/v1/runs", headers=headers)).status_code)
+        return found
+
+    async with serving(database, token=OWNER) as client:
+        assert await answers(client) == {401, 429}
+    database.settings = replace(database.settings, trusted_proxies="127.0.0.1,10.1.2.3")
+    async with serving(database, token=OWNER) as client:
+        assert await answers(client) == {401}
+
+
+@pytest.mark.parametrize("token", ["short", "a" * 40, "abcabcabcabcabcabcabc"])
+async def test_a_token_that_can_be_guessed_is_refused(database: Any, token: str) -> None:
+    with pytest.raises(ServiceError, match="RUNSTREAM_TOKEN can be guessed"):
+        await run_server(database.settings, asyncio.Event(), token=token)
+
+
+async def test_others_are_served_with_a_token_only(database: Any) -> None:
+    reached = replace(database.settings, host="0.0.0.0")
+    with pytest.raises(ServiceError, match=r"set RUNSTREAM_TOKEN .* or RUNSTREAM_ALLOW_NO_TOKEN=1"):
+        await run_server(reached, asyncio.Event())
+    for token, allowed, name, answer in (
+        (None, "", "evil.example", 403),  # a name somebody else may point here
+        (None, "", "10.1.2.3", 200),
+        (None, "runs.example", "runs.example", 200),
+        (None, "runs.example", "127.0.0.1", 200),
+        (OWNER, "", "evil.example", 200),  # such a page has no token
+        (OWNER, "runs.example", "evil.example", 403),
+        (OWNER, "a.example, Runs.Example", "runs.example:80", 200),
+    ):
+        database.settings = replace(reached, allow_no_token=token is None, allowed_hosts=allowed)
+        async with serving(database, token=token) as client:
+            port = client.base_url.port
+            headers = {"Host": name, **(bearer(token) if token else {})}
+            got = await client.get(f"http://127.0.0.1:{port}/api/v1/runs", headers=headers)
+            assert (token, allowed, name, got.status_code) == (token, allowed, name, answer)
 
 
 def test_rate_of_one_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,11 +317,11 @@ async def _event(lines: AsyncIterator[str]) -> tuple[str, Any]:
 
 
 async def test_the_token_is_asked_for(database: Any) -> None:
-    async with serving(database, token="secret-token") as client:
+    async with serving(database, token="the-secret-token-of-it") as client:
         assert (await client.get("/api/v1/runs")).status_code == 200
         for headers in (
             {"Authorization": "Bearer wrong"},
-            {"Authorization": "Basic secret-token"},
+            {"Authorization": "Basic the-secret-token-of-it"},
             {"Authorization": ""},
         ):
             answer = await client.get("/api/v1/runs", headers=headers)

@@ -39,12 +39,12 @@ from experiments;
 """
 _STATE = """
 select jsonb_build_object(
-    'runs', (select jsonb_agg(to_jsonb(r) order by key) from runs r where run_id like 'victim%'),
+    'runs', (select jsonb_agg(to_jsonb(r) order by key) from runs r where run_id = 'victim-run'),
     'experiments', (select jsonb_agg(to_jsonb(e) order by id) from experiments e where workspace = 'victim'),
     'tags', (select jsonb_agg(to_jsonb(t) order by t) from tags t join runs r on r.key = run_key
-             where run_id like 'victim%'),
+             where run_id = 'victim-run'),
     'artifacts', (select jsonb_agg(to_jsonb(a) order by a) from artifacts a join runs r on r.key = a.run_key
-                  where r.run_id like 'victim%'),
+                  where r.run_id = 'victim-run'),
     'models', (select jsonb_agg(to_jsonb(m) order by m) from models m where workspace = 'victim'),
     'environments', (select jsonb_agg(to_jsonb(e) order by e) from environments e where workspace = 'victim'),
     'labels', (select jsonb_agg(to_jsonb(e) order by e) from environment_labels e where workspace = 'victim'),

@@ -45,7 +45,7 @@ THERE = {
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ENDLESS = {"/api/v1/events"}
-OURS = {"/api/v1/tickets"}
+OURS = {"/api/v1/tickets", "/api/v1/sessions", "/api/v1/sessions/{id}"}
 """Between our own parts."""
 
 
@@ -68,7 +68,7 @@ async def test_every_route_is_described_and_every_description_has_a_route(databa
 
 
 async def test_it_is_served_with_its_page(database: Any) -> None:
-    async with serving(database, token="secret") as http:
+    async with serving(database, token="the-token-of-this-server") as http:
         assert (await http.get("/api/v1/openapi.json")).json() == document()
         shown = await http.get("/docs", headers={"Authorization": ""})
         assert shown.status_code == 200

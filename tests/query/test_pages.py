@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from tests.query.test_api import serving
 
-from runstream_query.http import browser_access, pages
-from runstream_query.http.browser_access import BrowserAccess
+from runstream_query.http import pages
 
-TOKEN = "secret-token"
+TOKEN = "the-secret-token-of-it"
 
 
 @pytest.fixture
@@ -66,69 +65,179 @@ async def test_without_a_bundle_the_page_says_how_to_build_it(
         assert "make dashboard" in answer.text
 
 
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+async def begin(client: Any, **proof: str) -> Any:
+    return await client.post("/login", json=proof, headers=OWN)
+
+
 async def test_a_ticket_opens_once(database: Any, bundle: Path) -> None:
     async with serving(database, token=TOKEN) as client:
         ticket = (await client.post("/api/v1/tickets")).json()["ticket"]
         client.headers.pop("authorization")
         assert (await client.post("/api/v1/tickets")).status_code == 401
         assert (await client.get("/api/v1/runs")).status_code == 401
-        answer = await client.get("/login", params={"ticket": ticket, "next": "/runs/x?tab=files"})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/runs/x?tab=files")
-        cookie = answer.headers["set-cookie"]
-        assert "HttpOnly" in cookie
-        assert "SameSite=strict" in cookie
-        assert TOKEN not in cookie
-        assert (await client.get("/api/v1/runs")).status_code == 200
-        client.cookies.clear()
-        again = await client.get("/login", params={"ticket": ticket})
-        assert "set-cookie" not in again.headers
-        assert (await client.get("/api/v1/runs")).status_code == 401
+        page = await client.get("/login", params={"ticket": ticket, "next": "/runs/x?tab=files"})
+        assert (page.status_code, page.text[:15]) == (200, "<!doctype html>")
+        assert page.headers["referrer-policy"] == "no-referrer"
+        session = (await begin(client, ticket=ticket)).json()["session"]
+        # No cookie, which every port of the host would be sent.
+        assert "set-cookie" not in page.headers
+        assert not client.cookies
+        signed_in = {"Authorization": f"Bearer {session}"}
+        assert (await client.get("/api/v1/runs", headers=signed_in)).status_code == 200
+        assert (await client.put("/api/v1/experiments/e", headers=signed_in)).status_code == 200
+        assert (await begin(client, ticket=ticket)).status_code == 401
+        assert (await begin(client, token=session)).status_code == 401
+    async with serving(database, token="another-token-of-another-server") as other:
+        assert (await other.get("/api/v1/runs", headers=signed_in)).status_code == 401
 
 
-async def test_another_page_of_this_machine_cannot_write_with_the_cookie(database: Any, bundle: Path) -> None:
+async def test_a_ticket_for_a_path_is_good_for_one_get_of_it(database: Any, bundle: Path) -> None:
     async with serving(database, token=TOKEN) as client:
-        ticket = (await client.post("/api/v1/tickets")).json()["ticket"]
+        file = "/api/v1/runs/r/files/outputs/a b.txt"
+        await client.put(file, content=b"x")
+        tickets = [
+            (await client.post("/api/v1/tickets", json={"path": file})).json()["ticket"] for _ in range(3)
+        ]
         client.headers.pop("authorization")
-        await client.get("/login", params={"ticket": ticket})
+        with_ticket = [f"{file}?ticket={ticket}" for ticket in tickets]
+        assert (await client.get(f"/api/v1/runs?ticket={tickets[0]}")).status_code == 401
+        assert (await client.request("POST", with_ticket[0], headers=OWN, content=b"y")).status_code == 401
+        assert (await begin(client, ticket=tickets[0])).status_code == 401
+        assert [(await client.get(with_ticket[0])).status_code for _ in range(2)] == [200, 401]
+        foreign = await client.get(with_ticket[1], headers={"Sec-Fetch-Site": "cross-site"})
+        assert foreign.status_code == 403
+        await database.pool.execute("update access_tickets set expires_at = now()")
+        assert (await client.get(with_ticket[2])).status_code == 401
+
+
+async def test_sessions_are_listed_ended_and_run_out(database: Any, bundle: Path) -> None:
+    async with serving(database, token=TOKEN) as client:
+        owner = {"Authorization": f"Bearer {TOKEN}"}
+        made = (await client.post("/api/v1/tokens", json={"name": "n", "role": "read"})).json()["token"]
+        client.headers.pop("authorization")
+        sessions = [(await begin(client, token=token)).json()["session"] for token in (TOKEN, made, made)]
+        for session in sessions:
+            assert session not in str(await database.pool.fetch("select s::text from access_sessions s"))
+        headers = [{"Authorization": f"Bearer {session}"} for session in sessions]
+        listed = (await client.get("/api/v1/sessions", headers=owner)).json()["sessions"]
+        assert sorted(one["token"] for one in listed) == ["n", "n", "the server's own token"]
+        own = (await client.get("/api/v1/sessions", headers=headers[1])).json()["sessions"]
+        assert sorted(one["current"] for one in own) == [False, True]
+        theirs = next(one["id"] for one in listed if one["token"] != "n")
+        assert (await client.delete(f"/api/v1/sessions/{theirs}", headers=headers[1])).status_code == 404
+        other = next(one["id"] for one in own if not one["current"])
+        assert (await client.delete(f"/api/v1/sessions/{other}", headers=headers[1])).status_code == 204
+        assert (await client.get("/api/v1/runs", headers=headers[2])).status_code == 401
+        assert (await client.delete("/api/v1/sessions/current", headers=headers[1])).status_code == 204
+        assert (await client.get("/api/v1/runs", headers=headers[1])).status_code == 401
+        assert (await client.get("/api/v1/runs", headers=headers[0])).status_code == 200
+        await database.pool.execute("update access_sessions set expires_at = now()")
+        assert (await client.get("/api/v1/sessions", headers=owner)).json()["sessions"] == []
+    async with serving(database, token=TOKEN) as client:
+        assert (await client.get("/api/v1/runs", headers=headers[0])).status_code == 401
+
+
+async def test_nothing_is_asked_or_done_for_pages_of_other_origins(database: Any, bundle: Path) -> None:
+    async with serving(database, token=TOKEN) as client:
+        await client.put("/api/v1/runs/r/files/outputs/a.txt", content=b"x")
         query = {"query": "select 1 as one"}
         for headers, status in (
-            ({"Sec-Fetch-Site": "same-site"}, 401),
+            ({"Sec-Fetch-Site": "same-site"}, 403),
+            ({"Sec-Fetch-Site": "cross-site"}, 403),
+            ({"Origin": "http://127.0.0.1:1"}, 403),
+            ({"Origin": "null"}, 403),
             ({"Sec-Fetch-Site": "same-origin"}, 200),
-            ({"Origin": "http://127.0.0.1:1"}, 401),
-            ({}, 401),
+            ({"Sec-Fetch-Site": "none"}, 200),
+            ({"Origin": str(client.base_url).rstrip("/")}, 200),
+            ({}, 200),
         ):
-            answer = await client.post("/api/v1/sql", json=query, headers=headers)
-            assert answer.status_code == status, headers
+            for method, path, body in (
+                ("POST", "/api/v1/sql", query),
+                ("GET", "/api/v1/runs", None),
+                ("GET", "/api/v1/runs/r/files/outputs/a.txt", None),
+                ("GET", "/api/v1/export/runs", None),
+                ("GET", "/api/v1/events", None),
+                ("GET", "/api/v1/openapi.json", None),
+            ):
+                async with client.stream(method, path, json=body, headers=headers) as answer:
+                    assert (path, headers, answer.status_code) == (path, headers, status)
+                    assert answer.headers["x-content-type-options"] == "nosniff"
+                    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+            assert (await client.get("/runs/r", headers=headers)).status_code == 200  # a link to a page
+        for path in ("/", "/nothing", "/healthz", "/api/v1/runs#x", "/login"):
+            assert (await client.get(path)).headers["cross-origin-resource-policy"] == "same-origin"
 
 
 async def test_the_token_opens_too(database: Any, bundle: Path) -> None:
     async with serving(database, token=TOKEN) as client:
         client.headers.pop("authorization")
-        own = {"Sec-Fetch-Site": "same-origin"}
-        assert (await client.post("/login", json={"token": "wrong"}, headers=own)).status_code == 401
+        assert (await begin(client, token="wrong")).status_code == 401
         assert (await client.post("/login", json={"token": TOKEN})).status_code == 403
-        assert (await client.post("/login", content=b"x", headers=own)).status_code == 400
-        assert (await client.post("/login", json={"token": TOKEN}, headers=own)).status_code == 204
-        assert (await client.get("/api/v1/runs")).status_code == 200
+        assert (await client.post("/login", content=b"x", headers=OWN)).status_code == 415
+        assert (await begin(client, token=TOKEN, ticket="x")).status_code == 400
+        session = (await begin(client, token=TOKEN)).json()["session"]
+        assert (
+            await client.get("/api/v1/runs", headers={"Authorization": f"Bearer {session}"})
+        ).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "where", ["//evil.example", "https://evil.example", "/\\evil.example", "/api/v1/runs"]
+    "where",
+    [
+        *(
+            "//evil.example",
+            "https://evil.example",
+            "http://evil.example/",
+            "/\\evil.example",
+            "/api/v1/runs",
+            "\t//x",
+        ),
+        *(
+            "/\t/evil.example",
+            "/%0d%0aX: y",
+            "/..//evil.example",
+            "/runs/\\..",
+            "javascript:alert(1)",
+            "/runs/\u00e9",
+            "",
+        ),
+    ],
 )
 async def test_login_leads_to_pages_of_this_server_only(database: Any, bundle: Path, where: str) -> None:
+    for token in (TOKEN, None):
+        async with serving(database, token=token) as client:
+            answer = await client.get("/login", params={"next": where})
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+            good = await client.get("/login", params={"next": "/runs/x?wsid=/a/b#c"})
+            assert good.headers["location"] == "/runs/x?wsid=/a/b#c"
+
+
+async def test_a_ticket_another_page_brings_is_asked_about(database: Any, bundle: Path) -> None:
+    """Else what is done here would be done with the token of whoever made that page."""
     async with serving(database, token=TOKEN) as client:
-        answer = await client.get("/login", params={"next": where})
-        assert answer.headers["location"] == "/"
-
-
-def test_a_ticket_is_good_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    access = BrowserAccess(TOKEN)
-    ticket = access.ticket(0)
-    assert access.redeem(ticket[:-1] + ("0" if ticket[-1] != "0" else "1")) is None
-    assert BrowserAccess("other").redeem(ticket) is None
-    now = browser_access.time.time()
-    monkeypatch.setattr(browser_access.time, "time", lambda: now + 61)
-    assert access.redeem(ticket) is None
+        made = (await client.post("/api/v1/tokens", json={"name": "n", "role": "write"})).json()["token"]
+        theirs = (await client.post("/api/v1/tickets", headers={"Authorization": f"Bearer {made}"})).json()[
+            "ticket"
+        ]
+        own = (await client.post("/api/v1/tickets")).json()["ticket"]
+        for ticket, site, status in (
+            (theirs, "cross-site", 303),
+            (theirs, "same-site", 303),
+            (theirs, "none", 200),
+            (own, "cross-site", 200),  # whoever has the server's own token may do everything anyway
+        ):
+            headers = {"Sec-Fetch-Site": site}
+            asked = {"ticket": ticket, "next": "/runs/r?x=1&y"}
+            answer = await client.get("/login", params=asked, headers=headers)
+            assert (site, answer.status_code) == (site, status)
+            if status == 303:
+                assert "ask=1" in answer.headers["location"]
+                assert "next=%2Fruns%2Fr%3Fx%3D1%26y" in answer.headers["location"]
+                page = await client.get(answer.headers["location"], headers=headers)
+                assert page.status_code == 200
 
 
 async def test_lists_for_the_pages(database: Any, bundle: Path) -> None:

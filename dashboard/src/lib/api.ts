@@ -1,4 +1,4 @@
-import { signedOut } from "./session.svelte";
+import { keepSession, session, signedOut } from "./session.svelte";
 
 /** An error the server answered (problem+json), or its absence (status 0). */
 export class ApiError extends Error {
@@ -35,7 +35,7 @@ export function setTransport(other: Transport | null): void {
 
 /** An address of the API as an image can have it: itself, or its content when the browser does not reach it. */
 export async function imageSource(path: string): Promise<{ src: string; release: () => void }> {
-  if (!transport) return { src: path, release: () => undefined };
+  if (!transport && !session()) return { src: path, release: () => undefined };
   const src = URL.createObjectURL(new Blob([await getBytes(path)]));
   return { src, release: () => URL.revokeObjectURL(src) };
 }
@@ -43,7 +43,10 @@ export async function imageSource(path: string): Promise<{ src: string; release:
 async function request(path: string, init?: RequestInit): Promise<Response> {
   let response: Response;
   try {
-    const all: RequestInit = { credentials: "same-origin", ...init };
+    const headers = new Headers(init?.headers);
+    const secret = transport ? "" : session();
+    if (secret) headers.set("Authorization", `Bearer ${secret}`);
+    const all: RequestInit = { credentials: "omit", ...init, headers };
     response = await (transport ? transport(path, all) : fetch(path, all));
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
@@ -57,7 +60,10 @@ async function request(path: string, init?: RequestInit): Promise<Response> {
   } catch {
     // no JSON: the status text has to do
   }
-  if (response.status === 401) signedOut.value = true;
+  if (response.status === 401) {
+    if (!transport) keepSession("");
+    signedOut.value = true;
+  }
   throw new ApiError(response.status, detail);
 }
 
@@ -86,6 +92,31 @@ export async function postJson(path: string, body: unknown): Promise<Response> {
 export async function sendJson(method: "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Response> {
   if (body === undefined) return request(path, { method });
   return request(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+/** The same address for what a browser fetches without headers (downloads, events): with a ticket, where it has a session. */
+export async function withTicket(address: string): Promise<string> {
+  if (transport || !session()) return address;
+  const path = decodeURIComponent(address.split("?")[0]!);
+  const { ticket } = (await (await postJson("/api/v1/tickets", { path })).json()) as { ticket: string };
+  return ticket ? `${address}${address.includes("?") ? "&" : "?"}ticket=${ticket}` : address;
+}
+
+/** Links to the API are downloads: where this browser has a session, each gets its ticket when it is clicked. */
+export function followDownloads(): void {
+  document.addEventListener("click", (event) => {
+    const link = (event.target as Element | null)?.closest<HTMLAnchorElement>('a[href^="/api/"]');
+    if (!link || !session() || link.search.includes("ticket=") || event.button !== 0) return;
+    event.preventDefault();
+    void withTicket(link.pathname + link.search).then((address) => {
+      const now = document.createElement("a");
+      now.href = address;
+      now.download = link.download;
+      document.body.append(now);
+      now.click();
+      now.remove();
+    });
+  });
 }
 
 /** Address of a run's file; slashes stay, all else is escaped. */

@@ -5,6 +5,8 @@
  * missed; when the server cannot tell what was, it says `reset` and everything is fetched anew.
  */
 
+import { withTicket } from "./api";
+
 export interface Change {
   /** Run ids with new points; null: any run may have. */
   metrics?: string[] | null;
@@ -71,13 +73,13 @@ export function onChange(listener: Listener): () => void {
 function start(): void {
   wanted = new AbortController();
   if (!shared) {
-    open();
+    void open();
     return;
   }
   channel!.postMessage("who");
   navigator.locks
     .request(NAME, { signal: wanted.signal }, () => {
-      open();
+      void open();
       return new Promise<void>((resolve) => (release = resolve));
     })
     .catch(() => undefined); // nobody listens any more
@@ -113,9 +115,17 @@ export function concerns(change: Change, topic: "metrics" | "tags" | "status", r
   return changed === null || (changed?.some((run) => runs.has(run)) ?? false);
 }
 
-function open(): void {
+async function open(): Promise<void> {
   timer = undefined;
-  source = new EventSource(`/api/v1/events${lastId ? `?after=${encodeURIComponent(lastId)}` : ""}`);
+  let address: string;
+  try {
+    address = await withTicket(`/api/v1/events${lastId ? `?after=${encodeURIComponent(lastId)}` : ""}`);
+  } catch {
+    lost();
+    return;
+  }
+  if (!wanted) return;
+  source = new EventSource(address);
   source.onopen = () => {
     pause = 1000;
     connection.live = true;
@@ -141,6 +151,6 @@ function lost(): void {
   connection.lostAt ??= Date.now();
   tell(null);
   if (!wanted) return;
-  timer = setTimeout(open, pause * (0.75 + Math.random() / 2));
+  timer = setTimeout(() => void open(), pause * (0.75 + Math.random() / 2));
   pause = Math.min(pause * 2, 30_000);
 }

@@ -43,10 +43,17 @@ Params = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a service is: its URL without a trailing slash, and the token it wants ('' for none)."""
+    """Where a service is.
+
+    Attributes:
+        url: without a trailing slash.
+        token: it wants; '' for none.
+        needs_ticket: it is one's own, and a browser is let in to its pages with a ticket only.
+    """
 
     url: str
     token: str
+    needs_ticket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,12 @@ class Response:
     def json(self) -> Any:
         """The content as JSON."""
         return json.loads(self.body)
+
+
+def _with_ticket(url: str, path: str, ticket: str) -> str:
+    from urllib.parse import urlencode
+
+    return f"{url}/login?{urlencode({'ticket': ticket, 'next': path})}" if ticket else url + path
 
 
 class ServiceClient:
@@ -102,8 +115,27 @@ class ServiceClient:
                         "or set RUNSTREAM_URL to a server",
                         503,
                     )
-                self._address = Address(info.url.rstrip("/"), info.token or "")
+                self._address = Address(info.url.rstrip("/"), info.token or "", info.browsers_need_ticket)
         return self._address
+
+    def page(self, path: str) -> str:
+        """Address of a page that opens by a click: of one's own service with leave to read where its browser needs that,
+        good once and for ten minutes. Addresses of other servers are given on to others, and let nobody in.
+
+        Args:
+            path: of the page, quoted, with its query.
+        """
+        address = self.address()
+        ticket = self.ticket() if address.needs_ticket else ""
+        return _with_ticket(address.url, path, ticket)
+
+    def opened_page(self, path: str) -> str:
+        """Address of a page to be opened at once in this user's browser: as `page`, with leave to read from any server."""
+        return _with_ticket(self.address().url, path, self.ticket())
+
+    def ticket(self) -> str:
+        """Leave for a browser to read what this client may, good once; '' where it needs none."""
+        return str(self.request("POST", "/api/v1/tickets").json()["ticket"])
 
     def get_json(self, path: str, params: Params = ()) -> Any:
         """GET a JSON document."""

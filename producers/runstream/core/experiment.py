@@ -356,12 +356,12 @@ class Experiment:
         ]
 
     def get_portal_url(self) -> str:
-        """Address of the experiment's page.
+        """Address of the experiment's page, as `Run.get_portal_url`.
 
         Raises:
             ServiceException: the service is away.
         """
-        return f"{self._workspace._client.address().url}/experiments/id/{self.id}?wsid={self._workspace._scope()}"
+        return self._workspace._client.page(f"/experiments/id/{self.id}?wsid={self._workspace._scope()}")
 
     def _known(self) -> dict[str, Any]:
         if self._record is None:

@@ -121,6 +121,7 @@ class ServiceInfo:
         version: of the runstream it runs.
         kafka: bootstrap servers it reads from; empty in the embedded mode.
         ends_when_idle: it was started by itself, and ends when nothing needs it.
+        browsers_need_ticket: it cannot tell its owner's browser by the connection.
         token: what to send as bearer token; never written to service.json.
     """
 
@@ -131,6 +132,7 @@ class ServiceInfo:
     version: str = ""
     kafka: str = ""
     ends_when_idle: bool = False
+    browsers_need_ticket: bool = False
     token: str = ""
 
 

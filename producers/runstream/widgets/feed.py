@@ -216,13 +216,8 @@ class Feed:
         self._changed.set()
 
     def page_address(self) -> str:
-        """Address of the run's page that lets this browser in, good once and for a minute."""
-        url = self._client.address().url
-        ticket = self._client.request("POST", "/api/v1/tickets").json()["ticket"]
-        from urllib.parse import urlencode
-
-        where = f"/runs/{quoted(self._run_id)}"
-        return f"{url}/login?{urlencode({'ticket': ticket, 'next': where})}" if ticket else url + where
+        """Address of the run's page that lets this browser in, good once."""
+        return self._client.opened_page(f"/runs/{quoted(self._run_id)}")
 
 
 def charted(series: list[dict[str, Any]]) -> list[str]:

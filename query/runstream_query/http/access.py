@@ -1,17 +1,20 @@
 """Who may do what: the server's own token, and the tokens it gave out, each with a role and perhaps for one workspace only.
 
-A token given out is 256 random bits, shown once; the table `access_tokens` keeps its digest. What was looked up is believed
-for `BELIEVED` seconds, so a revocation is in force everywhere after that long.
+A token given out is 256 random bits, shown once; the table `access_tokens` keeps its digest. A browser holds the secret of a
+session instead (see `sessions`), which remembers the digest of the token it began with, and ends when that is replaced. What
+was looked up is believed for `BELIEVED` seconds, so a revocation is in force everywhere after that long.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import hmac
 import json
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, IntEnum, auto
 from typing import TYPE_CHECKING, Any
@@ -25,11 +28,11 @@ from starlette.routing import Route
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
-from ..routing import Asked
 from ..runs.registry import InTheWay, NotThere
 from ..runs.runs import iso
 from .parameters import json_body
 from .responses import json_answer, problem
+from .routing import Asked
 
 if TYPE_CHECKING:
     from .app import Server
@@ -37,19 +40,30 @@ if TYPE_CHECKING:
 BELIEVED = 10.0
 """Seconds between two looks at one token in the database."""
 PREFIX = "rst_"
+SESSION_PREFIX = "rss_"
 MOST_BELIEVED = 10_000
 FAILURES, FAILURES_SECONDS = 30, 60.0
-"""Wrong tokens from one address within so many seconds, after which only tokens known to be good are looked at."""
+"""Wrong tokens from one address within so many seconds, after which the next wrong ones are answered 429. Good ones never
+are: many who share a proxy's address may have one among them who guesses."""
+LOOKUPS = 2
+"""Tokens not seen before that are looked up at once, so that made-up ones take a part of the database's pool only."""
 GRANT = "runstream.grant"
 """Where the gate leaves the grant in a request's scope."""
 
 _FIND = """
-select id, name, role, workspace from access_tokens
+select id, name, role, workspace, $1::bytea as digest, null::bigint as session from access_tokens
 where (sha256 = $1 or (previous_sha256 = $1 and previous_until > now()))
   and revoked_at is null and (expires_at is null or expires_at > now())"""
-_FIND_ID = """
-select id, name, role, workspace from access_tokens
-where id = $1 and revoked_at is null and (expires_at is null or expires_at > now())"""
+_OF_SESSION = """
+select t.id, t.name, t.role, t.workspace, s.token_sha256 as digest, s.id as session
+from access_sessions s left join access_tokens t on t.id = s.token_id
+where {} and s.expires_at > now() and (
+    (s.token_id is null and s.token_sha256 = $2)
+    or (t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
+        and (s.token_sha256 = t.sha256 or (s.token_sha256 = t.previous_sha256 and t.previous_until > now()))))"""
+_FIND_SESSION, _SESSION_OF_ID = _OF_SESSION.format("s.sha256 = $1"), _OF_SESSION.format("s.id = $1")
+_SESSION_USED = """
+update access_sessions set used_at = now() where id = $1 and used_at < now() - interval '1 hour'"""
 _USED = """
 update access_tokens set used_at = now() where id = $1 and (used_at is null or used_at < now() - interval '1 hour')"""
 _LIST = """
@@ -82,12 +96,16 @@ class Grant:
     Attributes:
         id: of the row in `access_tokens`; 0: the server's own token.
         workspace: the only one; None: all.
+        digest: of the token's secret; empty where none was sent.
+        session: the browser's, in `access_sessions`; None: it was no browser's session.
     """
 
     id: int
     name: str
     role: Role
     workspace: str | None
+    digest: bytes = b""
+    session: int | None = None
 
 
 OWNER = Grant(0, "the server's own token", Role.ADMIN, None)
@@ -95,66 +113,99 @@ OWNER = Grant(0, "the server's own token", Role.ADMIN, None)
 
 @dataclass(slots=True)
 class Tokens:
-    """The tokens given out, as the database has them."""
+    """The server's own token, those given out, and browsers' sessions, as the database has them.
+
+    Attributes:
+        own: the server's own token; '': it has none.
+    """
 
     pool: asyncpg.Pool[Any]
+    own: str = ""
     _believed: dict[bytes | int, tuple[float, Grant | None]] = field(default_factory=dict)
     _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS))
 
-    async def of_token(self, token: str, address: str) -> Grant | None:
-        """What a token allows; None: nothing.
+    @property
+    def own_digest(self) -> bytes:
+        return hashlib.sha256(self.own.encode()).digest()
+
+    async def of(self, secret: str, address: str) -> Grant | None:
+        """What a token, or a browser's session, allows; None: nothing.
 
         Raises:
-            TooManyFailures: too many wrong ones came from that address.
+            TooManyFailures: it is wrong, and too many wrong ones came from that address.
         """
-        if not token.startswith(PREFIX):
-            self._failed(address)
-            return None
-        digest = hashlib.sha256(token.encode()).digest()
-        grant = self._known(digest)
+        if self.own and hmac.compare_digest(secret.encode(), self.own.encode()):
+            return replace(OWNER, digest=self.own_digest)
+        digest = hashlib.sha256(secret.encode()).digest()
+        known, grant = self._known(digest)
+        if not known and secret.startswith((PREFIX, SESSION_PREFIX)):
+            async with self._lookups:
+                if secret.startswith(PREFIX):
+                    grant = await self._look(digest, _FIND, digest)
+                else:
+                    grant = await self._look(digest, _FIND_SESSION, digest, self.own_digest)
         if grant is None:
-            self._check(address)
-            grant = await self._look(digest, _FIND)
-            if grant is None:
-                self._failed(address)
+            self._failed(address)
         return grant
 
-    async def of_id(self, number: int) -> Grant | None:
-        """What the token with that number allows; None: it is revoked, or has run out."""
-        return self._known(number) or await self._look(number, _FIND_ID)
+    async def of_digest(self, token_id: int | None, digest: bytes) -> Grant | None:
+        """What a token allows, by its number (None: the server's own) and the digest of its secret."""
+        if token_id is None:
+            return replace(OWNER, digest=digest) if self.own and digest == self.own_digest else None
+        known, grant = self._known(digest)
+        grant = grant if known else await self._look(digest, _FIND, digest)
+        return grant if grant is not None and grant.id == token_id else None
+
+    async def still(self, grant: Grant) -> bool:
+        """Whether what was granted to somebody who is still being answered is so now."""
+        if grant.session is not None:
+            known, found = self._known(grant.session)
+            if not known:
+                found = await self._look(grant.session, _SESSION_OF_ID, grant.session, self.own_digest)
+            return found is not None
+        if not grant.digest or grant.digest == self.own_digest:
+            return True
+        known, found = self._known(grant.digest)
+        return (found if known else await self._look(grant.digest, _FIND, grant.digest)) is not None
 
     def forget(self) -> None:
         """Look again at the next use."""
         self._believed.clear()
 
-    def _known(self, key: bytes | int) -> Grant | None:
+    def _known(self, key: bytes | int) -> tuple[bool, Grant | None]:
         until, grant = self._believed.get(key, (0.0, None))
-        return grant if until > time.monotonic() else None
+        return until > time.monotonic(), grant
 
-    async def _look(self, key: bytes | int, statement: str) -> Grant | None:
-        row = await self.pool.fetchrow(statement, key)
-        if row is None:
-            return None
-        await self.pool.execute(_USED, row["id"])
-        grant = Grant(row["id"], row["name"], Role[row["role"].upper()], row["workspace"])
+    async def _look(self, key: bytes | int, statement: str, *values: object) -> Grant | None:
+        row = await self.pool.fetchrow(statement, *values)
+        grant = None if row is None else _granted(row)
+        if grant is not None and grant.session is not None:
+            await self.pool.execute(_SESSION_USED, grant.session)
+        if grant is not None and grant.id:
+            await self.pool.execute(_USED, grant.id)
         if len(self._believed) >= MOST_BELIEVED:
             self._believed.clear()
         self._believed[key] = time.monotonic() + BELIEVED, grant
         return grant
 
     def _failed(self, address: str) -> None:
-        self._check(address)
-        count, since = self._failures.get(address, (0, time.monotonic()))
+        now = time.monotonic()
+        count, since = self._failures.get(address, (0, now))
+        if now - since > FAILURES_SECONDS:
+            count, since = 0, now
         if len(self._failures) >= MOST_BELIEVED:
             self._failures.clear()
         self._failures[address] = count + 1, since
-
-    def _check(self, address: str) -> None:
-        count, since = self._failures.get(address, (0, 0.0))
-        if time.monotonic() - since > FAILURES_SECONDS:
-            self._failures.pop(address, None)
-        elif count >= FAILURES:
+        if count >= FAILURES:
             raise TooManyFailures
+
+
+def _granted(row: Any) -> Grant:
+    if row["id"] is None:
+        return replace(OWNER, digest=row["digest"], session=row["session"])
+    role = Role[row["role"].upper()]
+    return Grant(row["id"], row["name"], role, row["workspace"], row["digest"], row["session"])
 
 
 class TooManyFailures(Exception):
@@ -187,6 +238,7 @@ class Rate:
 # --- what a grant allows ---------------------------------------------------------------------------------------------
 
 _READING_POSTS = frozenset({"/api/v1/sql", "/api/v1/tickets"})
+_OWN_SESSIONS = "/api/v1/sessions"
 _ADMIN_ROUTES = ("/api/v1/tokens", "/api/v1/runs/delete", "/api/v1/workspaces/")
 _OWN_DELETES = ("/api/v1/views/",)
 
@@ -234,6 +286,7 @@ _REACH = {
     **dict.fromkeys(
         (
             "/api/v1/access", "/api/v1/events", "/api/v1/sql", "/api/v1/stored", "/api/v1/tickets",
+            "/api/v1/sessions", "/api/v1/sessions/{id}",
             "PATCH /api/v1/runs", "/api/v1/runs/cancel", "/api/v1/runs/delete",
         ),
         Reach.HANDLER,
@@ -255,7 +308,7 @@ def needed(method: str, route: str) -> Role:
     """
     if route.startswith(_ADMIN_ROUTES):
         return Role.ADMIN
-    if method in ("GET", "HEAD", "OPTIONS") or route in _READING_POSTS:
+    if method in ("GET", "HEAD", "OPTIONS") or route in _READING_POSTS or route.startswith(_OWN_SESSIONS):
         return Role.READ
     if method == "DELETE" and not route.startswith(_OWN_DELETES):
         return Role.ADMIN

@@ -32,10 +32,23 @@ from ..points.watermark import Notifications, wait_stored
 from ..runs.run_filter import Order
 from ..runs.runs import count_runs, descendants, get_run, list_runs
 from ..sql.sql import run_sql
-from . import access, edit_api, export_api, file_api, live, openapi, pages, registry_api
+from . import (
+    access,
+    browser_access,
+    connection_owner,
+    edit_api,
+    export_api,
+    file_api,
+    live,
+    openapi,
+    pages,
+    registry_api,
+)
 from . import charts_api as page_api
 from .caching import Shared, not_modified, points_headers
+from .connections import Connection
 from .gate import Counters, Gate
+from .hosts import Hosts, allowed_hosts
 from .parameters import integer, number, run_filter
 from .responses import (
     MSGPACK,
@@ -53,6 +66,9 @@ MAX_WAIT = 30.0
 """Most seconds a read waits for the caller's own writes."""
 STALE = {"X-Runstream-Stale": "1"}
 MAX_SQL_BYTES = 1 << 20
+MIN_TOKEN = 16
+"""Characters a server's own token needs."""
+HOW_TO_MAKE_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
 @dataclass(slots=True)
@@ -75,14 +91,18 @@ class Server:
         self.charts = Charts(self.query)
 
 
-def create_app(server: Server, *, token: str | None = None, local_only: bool = False) -> Gate:
+def create_app(
+    server: Server, *, token: str | None = None, local_only: bool = False, owner_enters: bool = False
+) -> Gate:
     """The ASGI application.
 
     Args:
         server: connections and store.
         token: what clients must send as bearer token; None: nothing.
         local_only: accept only requests for a loopback Host.
+        owner_enters: the owner of this process needs no token from this machine.
     """
+    server.tokens.own = token or ""
     routes = [
         Route("/healthz", _healthz),
         Route("/readyz", _readyz),
@@ -97,6 +117,7 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
         Route("/api/v1/experiments/{name:path}", _experiment, methods=["PUT"]),
         Route("/api/v1/events", live.events),
         *access.routes(),
+        *browser_access.routes(),
         *edit_api.routes(),
         *export_api.routes(),
         *openapi.routes(),
@@ -108,10 +129,10 @@ def create_app(server: Server, *, token: str | None = None, local_only: bool = F
     return Gate(
         routes,
         server,
-        token=token,
         tokens=server.tokens,
+        owner_enters=owner_enters,
         rate=access.Rate(server.settings.rate_limit),
-        local_only=local_only,
+        hosts=Hosts(allowed_hosts(server.settings.allowed_hosts), local_only, bool(token)),
         counters=server.counters,
     )
 
@@ -347,6 +368,7 @@ async def run_server(
     stop: asyncio.Event,
     *,
     token: str | None = None,
+    embedded: bool = False,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the API until `stop` is set, in the running event loop.
@@ -355,18 +377,20 @@ async def run_server(
         settings: `host`, `port`, `database` (migrated) and `store` are used.
         stop: ends the server.
         token: what clients must send as bearer token; None: nothing.
+        embedded: it is one user's own, who needs no token from this machine where that is known.
         on_ready: called with the server's address once it answers.
 
     Raises:
-        ServiceError: the port is taken, or the address is not of this machine.
+        ServiceError: the port is taken, the address is not of this machine, or anyone could reach it without a token.
         DatabaseError: the database's address cannot be used.
     """
+    check_token(token)
     listener = _listen(settings)
     try:
         store = await asyncio.to_thread(open_store, settings)
         pool = await create_pool(settings)
         try:
-            await _serve(Server(pool, store, settings), listener, stop, token, on_ready)
+            await _serve(Server(pool, store, settings), listener, stop, token, embedded, on_ready)
         finally:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(pool.close(), 5.0)
@@ -379,10 +403,18 @@ async def _serve(
     listener: socket.socket,
     stop: asyncio.Event,
     token: str | None,
+    embedded: bool,
     on_ready: Callable[[str], None] | None,
 ) -> None:
     host, port = listener.getsockname()[:2]
-    app = create_app(server, token=token, local_only=ip_address(host).is_loopback)
+    local, settings = ip_address(host).is_loopback, server.settings
+    if not (local or token or settings.allow_no_token):
+        raise ServiceError(
+            f"RUNSTREAM_HOST={settings.host!r}: other machines would reach this server, and it has no token; set "
+            f"RUNSTREAM_TOKEN ({HOW_TO_MAKE_ONE} makes one), or RUNSTREAM_ALLOW_NO_TOKEN=1 to let anyone read, "
+            "change and delete"
+        )
+    app = create_app(server, token=token, local_only=local, owner_enters=embedded and owner_enters(settings))
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -391,8 +423,9 @@ async def _serve(
         ws="none",
         timeout_graceful_shutdown=3,
         timeout_keep_alive=75,
-        http="h11",  # whichever else is installed: the attacks are tried with this one
-        proxy_headers=False,
+        http=Connection,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
         server_header=False,
         ssl_certfile=server.settings.tls_cert_file or None,
         ssl_keyfile=server.settings.tls_key_file or None,
@@ -421,6 +454,24 @@ async def _serve(
         if server.notifications is not None:
             await server.notifications.stop()  # ends the event streams, which would hold the server up
         await serving
+
+
+def owner_enters(settings: Settings) -> bool:
+    """Whether the user of an embedded service gets in without a token, by whose connection it is."""
+    return settings.owner_access and not settings.trusted_proxies and not connection_owner.why_unknown()
+
+
+def check_token(token: str | None) -> None:
+    """See that a server's own token cannot be guessed.
+
+    Raises:
+        ServiceError: it is short, or nearly all one character.
+    """
+    if token and (len(token) < MIN_TOKEN or len(set(token)) < MIN_TOKEN // 2):
+        raise ServiceError(
+            f"RUNSTREAM_TOKEN can be guessed: it has {len(token)} characters, {len(set(token))} of them different; a "
+            f"server's own token needs {MIN_TOKEN}, at random: {HOW_TO_MAKE_ONE} makes one"
+        )
 
 
 def _listen(settings: Settings) -> socket.socket:

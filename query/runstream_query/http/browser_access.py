@@ -1,28 +1,50 @@
-"""How a browser proves that it may read: a cookie, which it gets for a one-time ticket or for the token.
+"""How a browser proves that it may read, where the connection alone does not say whose it is (see `connection_owner`).
 
-`runstream open` asks for a ticket with the bearer token and opens `/login?ticket=...`. A ticket is good once and for a
-minute, so its trace in a browser's history opens nothing. The cookie (HttpOnly, SameSite=Strict) is derived from the token:
-it survives a restart of the server, and dies with the token. The pages themselves hold no data and are served to anyone.
+A browser holds the secret of a *session* in the storage of the server's origin and sends it as bearer token. A cookie would
+be sent to every port of the host: whoever serves another one would have it, and replay it. Storage is for the origin alone,
+its port included, and no request carries it by itself, so a page elsewhere cannot make a browser use it either.
+
+A session begins with the token, or with a *ticket*: `runstream open` asks for one with the token and opens
+`/login?ticket=...`. Tickets are good once, so their trace in a browser's history opens nothing. What a browser fetches
+without headers (downloads, the event stream) carries a ticket for that one path.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
+import re
 import secrets
-import time
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 
+import asyncpg
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
-from .access import GRANT, OWNER, Grant
-from .responses import problem
+from runstream_schemas.errors import QueryError
 
-TICKET_SECONDS = 60
-"""How long a ticket is good."""
-COOKIE_SECONDS = 30 * 24 * 3600
+from ..runs.registry import NotThere
+from ..runs.runs import iso
+from . import pages
+from .access import SESSION_PREFIX, Grant, Role, Tokens, grant_of
+from .parameters import json_body
+from .responses import json_answer, problem
+
+if TYPE_CHECKING:
+    from .app import Server
+
+TICKET_SECONDS = 600
+"""How long a ticket is good, at most."""
+SESSION_SECONDS = 30 * 24 * 3600
+MOST_TICKETS = 1000
+"""Tickets of one token that were not used."""
+MOST_SESSIONS = 1000
+"""Sessions of one token; a new one ends the oldest."""
 MAX_LOGIN_BYTES = 4096
 
 PAGES = frozenset(
@@ -41,83 +63,46 @@ PAGES = frozenset(
     }
 )
 """Routes of the pages: they hold no data, and need no token."""
-OPEN_PAGES = ("/", "/login", "/docs", "/experiments", "/compare", "/compute", "/favicon.svg")
-OPEN_FOLDERS = ("/assets/", "/runs/", "/experiments/", "/compute/")
-"""Paths of the pages: no data is under them."""
+
+_ADD_TICKET = """
+with held as (delete from access_tickets where expires_at < now())
+insert into access_tickets (sha256, token_id, token_sha256, path, expires_at)
+select $1, $2, $3, $4, now() + $5 * interval '1 second'
+where (select count(*) from access_tickets where token_id is not distinct from $2::bigint and expires_at > now()) < $6
+returning 1"""
+_USE_TICKET = """
+delete from access_tickets where sha256 = $1 and path is not distinct from $2 and expires_at > now()
+returning token_id, token_sha256"""
+_WHOSE_TICKET = "select token_id from access_tickets where sha256 = $1"
+_BEGIN = """
+with old as (
+    delete from access_sessions where expires_at < now() or id in (
+        select id from access_sessions where token_id is not distinct from $2::bigint order by id desc offset $6 - 1))
+insert into access_sessions (sha256, token_id, token_sha256, client, expires_at)
+values ($1, $2, $3, $4, now() + $5 * interval '1 second')"""
+_SESSIONS = """
+select s.id, coalesce(t.name, 'the server''s own token') as token, s.client, s.created_at, s.used_at, s.expires_at
+from access_sessions s left join access_tokens t on t.id = s.token_id
+where ($1::bigint is null or s.token_id = $1) and s.expires_at > now()
+  and s.token_sha256 in ($2, t.sha256, t.previous_sha256)
+order by s.used_at desc, s.id"""
+_END = """
+delete from access_sessions where id = $1 and ($2::bigint is null or token_id = $2) returning id"""
+
+_NEXT = re.compile(r"/(?![/\\])[!-~]*")
 
 
-def is_page(path: str) -> bool:
-    """Whether a path is one of the pages, which need no token."""
-    return path in OPEN_PAGES or path.startswith(OPEN_FOLDERS)
+def safe_next(where: str) -> str:
+    """Where a sign-in leads: a path of the pages of this server, else the first page."""
+    found = _NEXT.fullmatch(where) is not None and "\\" not in where
+    path = where.partition("?")[0].partition("#")[0]
+    known = path == "/" or path.startswith(("/runs/", "/experiments", "/compare", "/compute"))
+    return where if found and known else "/"
 
 
-class BrowserAccess:
-    """Tickets and cookies of one token.
-
-    Args:
-        token: the server's bearer token.
-    """
-
-    def __init__(self, token: str) -> None:
-        self._key = token.encode()
-        # A machine may run several services, and cookies know no ports.
-        self.cookie_name = f"runstream-{hashlib.sha256(self._key).hexdigest()[:12]}"
-        self._used: dict[str, float] = {}
-
-    def is_token(self, given: str) -> bool:
-        """Whether that is the token."""
-        return hmac.compare_digest(given.encode(), self._key)
-
-    def number(self, request: Request) -> int | None:
-        """The token whose cookie a request carries (0: the server's own), None: no good one.
-
-        A request that changes something must also come from a page of this server.
-        """
-        number, _, signature = request.cookies.get(self.cookie_name, "").partition(".")
-        if not number.isdecimal() or not hmac.compare_digest(
-            signature.encode(), self._sign(f"browser {number}").encode()
-        ):
-            return None
-        return int(number) if request.method in ("GET", "HEAD") or _same_origin(request) else None
-
-    def ticket(self, number: int) -> str:
-        """A new ticket for the cookie of a token."""
-        body = f"{int(time.time()) + TICKET_SECONDS}.{number}.{secrets.token_urlsafe(12)}"
-        return f"{body}.{self._sign('ticket ' + body)}"
-
-    def redeem(self, ticket: str) -> int | None:
-        """The token a ticket is for; None: it is no good, as it is not after its first use."""
-        body, _, signature = ticket.rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._sign("ticket " + body).encode()):
-            return None
-        expires, number, _ = body.split(".", 2)
-        now = time.time()
-        self._used = {one: until for one, until in self._used.items() if until > now}
-        if float(expires) < now or body in self._used:
-            return None
-        self._used[body] = float(expires)
-        return int(number)
-
-    def admit(self, response: Response, number: int, *, secure: bool) -> Response:
-        """Give the cookie of a token with an answer."""
-        response.set_cookie(
-            self.cookie_name,
-            f"{number}.{self._sign(f'browser {number}')}",
-            max_age=COOKIE_SECONDS,
-            httponly=True,
-            samesite="strict",
-            secure=secure,
-        )
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
-
-    def _sign(self, text: str) -> str:
-        return hmac.new(self._key, f"runstream {text}".encode(), hashlib.sha256).hexdigest()
-
-
-def _same_origin(request: Request) -> bool:
-    # Pages of other ports of this machine count as the same site, so SameSite alone does not keep them out.
+def same_origin(request: Request) -> bool:
+    """Whether a browser says that a page of this server asks."""
+    # Pages of other ports of this machine count as the same site, so nothing less will do.
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -126,56 +111,162 @@ def _same_origin(request: Request) -> bool:
 
 
 def from_another_page(request: Request) -> bool:
-    """Whether a browser sends a change for a page of another origin, by what the browser says."""
-    if request.method in ("GET", "HEAD"):
-        return False
+    """Whether a browser asks for a page of another origin, by what it says: nobody typed the address, nor is it ours."""
     said = "sec-fetch-site" in request.headers or "origin" in request.headers
-    return said and request.headers.get("sec-fetch-site") != "none" and not _same_origin(request)
+    return said and request.headers.get("sec-fetch-site") != "none" and not same_origin(request)
 
 
-def _access(request: Request) -> BrowserAccess | None:
-    access: BrowserAccess | None = request.app.browsers
-    return access
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+@dataclass(slots=True)
+class Sessions:
+    """Sessions of browsers, and tickets, in the database."""
+
+    pool: asyncpg.Pool[Any]
+
+    async def ticket(self, grant: Grant, path: str | None) -> str:
+        """A new ticket: for a session, or for one GET of `path`.
+
+        Raises:
+            HTTPException: too many were not used (429).
+        """
+        ticket = secrets.token_urlsafe(32)
+        values = (_digest(ticket), grant.id or None, grant.digest, path, TICKET_SECONDS, MOST_TICKETS)
+        if await self.pool.fetchval(_ADD_TICKET, *values) is None:
+            raise HTTPException(429, f"{MOST_TICKETS} tickets of this token were not used; wait, or use them")
+        return ticket
+
+    async def redeem(self, ticket: str, path: str | None = None) -> tuple[int | None, bytes] | None:
+        """The token a ticket is for, and the digest of its secret; None: it is no good, as it is not after its first use."""
+        row = await self.pool.fetchrow(_USE_TICKET, _digest(ticket), path)
+        return None if row is None else (row["token_id"], row["token_sha256"])
+
+    async def whose(self, ticket: str) -> int | None:
+        """The token a ticket is for; None: the server's own, or there is no such ticket."""
+        number: int | None = await self.pool.fetchval(_WHOSE_TICKET, _digest(ticket))
+        return number
+
+    async def begin(self, token_id: int | None, digest: bytes, client: str) -> str:
+        """A new session's secret."""
+        secret = SESSION_PREFIX + secrets.token_urlsafe(32)
+        await self.pool.execute(
+            _BEGIN, _digest(secret), token_id, digest, client[:200], SESSION_SECONDS, MOST_SESSIONS
+        )
+        return secret
+
+    async def granted(self, tokens: Tokens, ticket: str, path: str) -> Grant | None:
+        """What a request with a ticket for its path may do; None: nothing."""
+        found = await self.redeem(ticket, path)
+        if found is None:
+            return None
+        token_id, digest = found
+        return await tokens.of_digest(token_id, digest)
+
+
+def _server(request: Request) -> Server:
+    server: Server = request.app.state
+    return server
+
+
+def _client(request: Request) -> str:
+    return request.headers.get("user-agent", "").replace("\0", "")
 
 
 async def new_ticket(request: Request) -> Response:
-    """`POST /api/v1/tickets`: `{"ticket": ..., "seconds": 60}`; empty where the server wants no token."""
-    access = _access(request)
-    grant: Grant = request.scope[GRANT]
-    document = {"ticket": access.ticket(grant.id) if access else "", "seconds": TICKET_SECONDS}
+    """`POST /api/v1/tickets[{"path": ...}]`: `{"ticket": ..., "seconds": 600}`; an empty one where none is needed."""
+    grant, path = grant_of(request), None
+    if request.headers.get("content-type", "").startswith("application/json"):
+        path = (await json_body(request, {"path"})).get("path")
+        if path is not None and not (isinstance(path, str) and path.startswith("/api/v1/")):
+            raise QueryError('"path": expected a path of the API')
+    ticket = ""
+    if grant.digest and (path is not None or grant.id or not request.app.owner_enters):
+        ticket = await request.app.sessions.ticket(grant, path)
+    document = {"ticket": ticket, "seconds": TICKET_SECONDS}
     return Response(json.dumps(document), 201, {"Cache-Control": "no-store"}, media_type="application/json")
 
 
 async def login(request: Request) -> Response:
-    """`GET /login?ticket=...&next=/...`, or `POST /login` with `{"token": ...}` from the page that asks for it."""
-    access = _access(request)
-    secure = request.scope["scheme"] == "https"
+    """`GET /login?ticket=...&next=/...`: the page that begins a session; `POST /login` with `{"token": ...}` or
+    `{"ticket": ...}` from that page: `{"session": secret, "seconds": ...}`."""
     if request.method == "POST":
-        if not _same_origin(request):
-            return problem(403, "Forbidden", "only this server's own page may log in")
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > MAX_LOGIN_BYTES:
-                return problem(413, "Content Too Large", "that is no token")
-        try:
-            token = str(json.loads(body)["token"]).strip()
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return problem(400, "Bad Request", 'expected {"token": "..."}')
-        answer = Response(status_code=204)
-        if access is None:
-            return answer
+        return await _begin(request)
+    where, ticket = safe_next(request.query_params.get("next", "/")), request.query_params.get("ticket", "")
+    redirect = RedirectResponse(where, 303, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+    if not ticket or not request.app.guarded:
+        return redirect
+    number = await request.app.sessions.whose(ticket)
+    if number is not None and from_another_page(request) and not request.query_params.get("ask"):
+        # Somebody else's page may have brought a ticket of its own, to have what is done here done in its name.
+        redirect.headers["location"] = "/login?" + urlencode({"ticket": ticket, "next": where, "ask": 1})
+        return redirect
+    answer = await pages.page(request)
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    return answer
+
+
+async def _begin(request: Request) -> Response:
+    if not same_origin(request):
+        return problem(403, "Forbidden", "only this server's own page may sign in")
+    document = await json_body(request, {"token", "ticket"}, MAX_LOGIN_BYTES)
+    given = {key: value for key, value in document.items() if isinstance(value, str)}
+    if len(given) != 1:
+        raise QueryError('expected {"token": "..."} or {"ticket": "..."}')
+    gate, sessions = request.app, request.app.sessions
+    if not gate.guarded:
+        return _session("")
+    if ticket := given.get("ticket"):
+        found = await sessions.redeem(ticket)
+    else:
         address = request.client.host if request.client else ""
-        grant = OWNER if access.is_token(token) else await request.app.tokens.of_token(token, address)
-        if grant is None:
-            return problem(401, "Unauthorized", "that is no token of this server")
-        return access.admit(answer, grant.id, secure=secure)
-    where = request.query_params.get("next", "/")
-    if not is_page(urlsplit(where).path) or where.startswith("//") or "\\" in where:
-        where = "/"
-    redirect = RedirectResponse(where, 303)
-    number = None if access is None else access.redeem(request.query_params.get("ticket", ""))
-    if access is not None and number is not None:
-        return access.admit(redirect, number, secure=secure)
-    redirect.headers["Cache-Control"] = "no-store"
-    return redirect  # without a good ticket the page itself asks for the token
+        grant = await gate.tokens.of(given.get("token", "").strip(), address)
+        found = None if grant is None or grant.session is not None else (grant.id or None, grant.digest)
+    if found is None:
+        return problem(401, "Unauthorized", "that is no token, or no unused ticket, of this server")
+    return _session(await sessions.begin(*found, _client(request)))
+
+
+def _session(secret: str) -> Response:
+    document = {"session": secret, "seconds": SESSION_SECONDS}
+    return Response(json.dumps(document), 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+async def _sessions(request: Request) -> Response:
+    """`GET /api/v1/sessions`: the browsers that are signed in; of an administrator's token: all, else its own."""
+    grant, gate = grant_of(request), request.app
+    rows = await _server(request).pool.fetch(_SESSIONS, _own(grant), gate.tokens.own_digest)
+    found = []
+    for row in rows:
+        shown = {key: iso(value) if isinstance(value, datetime) else value for key, value in row.items()}
+        found.append({**shown, "current": row["id"] == grant.session})
+    return json_answer(request, {"sessions": found})
+
+
+async def _end_session(request: Request) -> Response:
+    """`DELETE /api/v1/sessions/{id}`: sign a browser out; `current`: this one."""
+    grant, named = grant_of(request), request.path_params["id"]
+    number = (
+        grant.session if named == "current" else int(named) if re.fullmatch(r"[0-9]{1,18}", named) else None
+    )
+    if number is None or await _server(request).pool.fetchval(_END, number, _own(grant)) is None:
+        raise NotThere(f"there is no session {named!r:.80}; GET /api/v1/sessions lists them")
+    request.app.tokens.forget()
+    return Response(status_code=204)
+
+
+def _own(grant: Grant) -> int | None:
+    """The token whose sessions a grant may see and end; None: all."""
+    return None if grant.role is Role.ADMIN and grant.workspace is None else grant.id
+
+
+def routes() -> list[Route]:
+    """Signing in and out."""
+    return [
+        Route("/login", login, methods=["GET", "POST"]),
+        Route("/api/v1/tickets", new_ticket, methods=["POST"]),
+        Route("/api/v1/sessions", _sessions),
+        Route("/api/v1/sessions/{id}", _end_session, methods=["DELETE"]),
+    ]

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 _FORMAT = "1"  # of all answers together: another one makes what clients hold useless
-_LEFT_OUT = ("wait", "timeout")  # parameters that do not change the answer
+_LEFT_OUT = ("wait", "timeout", "ticket")  # parameters that do not change the answer
 
 STORED: Final = """
 select r.run_id, string_agg(concat_ws(',', s.key, s.next, s.ahead::text), ';' order by s.key) as stored

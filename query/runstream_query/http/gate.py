@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
+import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from math import ceil
 
 import asyncpg
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
@@ -29,19 +29,35 @@ from runstream_schemas.errors import (
 )
 
 from ..files.artifacts import PathTaken, RunDeleted
-from ..routing import METHODS, Asked, BadTarget, find_route
 from ..runs.deletion import StillActive
 from ..runs.registry import InTheWay, NotThere
 from .access import FAILURES_SECONDS, GRANT, OWNER, Grant, Rate, Tokens, TooManyFailures, refusal
-from .browser_access import PAGES, BrowserAccess, from_another_page
+from .browser_access import PAGES, Sessions, from_another_page, same_origin
+from .connection_owner import owner_may_enter
+from .connections import CONNECTION, Connection
+from .hosts import Hosts, is_local
 from .responses import problem
+from .routing import METHODS, Asked, BadTarget, find_route
 
 log = logging.getLogger("runstream.server")
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered without a token: a load balancer has none."""
 
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_RELAYED = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded")
+"""Headers of requests that somebody else's program passes on: the connection says nothing about who asks."""
+
+
+_ALWAYS = (
+    # No page of another origin gets an answer into its own process, and nothing is taken for what it does not say it is.
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+def _missing(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    there = {name.lower() for name, _ in headers}
+    return [header for header in _ALWAYS if header[0] not in there]
 
 
 @dataclass(slots=True)
@@ -87,11 +103,11 @@ class Gate:
     Args:
         routes: what it guards; each handler is given the very request that was looked at.
         state: what handlers find as `request.app.state`.
-        token: what a client must send, unless it has one of `tokens`; None: nothing.
-        tokens: those given out.
+        tokens: what clients have to send, if the server has a token of its own; else nothing.
+        owner_enters: the owner of this process, and root, need no token from this machine; see `connection_owner`.
         rate: how many requests one client may send.
-        local_only: the server listens on loopback, so only names of this machine are accepted as Host: a page in the user's
-            browser whose name was rebound to 127.0.0.1 is refused.
+        hosts: what is accepted as Host: a page in the user's browser whose name was rebound to this server's address comes
+            with a name of its own.
         counters: what to count in.
     """
 
@@ -100,17 +116,19 @@ class Gate:
         routes: Sequence[Route],
         state: object,
         *,
-        token: str | None,
         tokens: Tokens,
+        owner_enters: bool,
         rate: Rate,
-        local_only: bool,
+        hosts: Hosts,
         counters: Counters,
     ) -> None:
         self.state = state
         self.tokens = tokens
-        self.browsers = BrowserAccess(token) if token else None
+        self.guarded = bool(tokens.own)
+        self.owner_enters = owner_enters and self.guarded
+        self.sessions = Sessions(tokens.pool)
         self._rate = rate
-        self.routes, self._local_only, self._counters = tuple(routes), local_only, counters
+        self.routes, self._hosts, self._counters = tuple(routes), hosts, counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -124,6 +142,7 @@ class Gate:
             nonlocal status, answering
             if message["type"] == "http.response.start":
                 status, answering = message["status"], True
+                message["headers"] = [*message.get("headers", ()), *_missing(message.get("headers", ()))]
             await send(message)
 
         asked: Asked | None = None
@@ -173,56 +192,78 @@ class Gate:
         return found
 
     async def _refusal(self, request: Asked) -> Response | None:
-        host = request.headers.get("host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if self._local_only and name.lower() not in _LOCAL_NAMES and not _is_loopback(name):
-            return problem(
-                403,
-                "Forbidden",
-                f"Host {host!r:.80} is not this machine; use 127.0.0.1, or set RUNSTREAM_HOST to serve others",
-            )
+        route = "" if request.route is None else request.route.path
+        refused = self._hosts.refusal(request.headers.get("host", ""))
+        if refused and route not in OPEN_PATHS:  # a load balancer asks by address
+            return problem(403, "Forbidden", refused)
         if "transfer-encoding" in request.headers and "content-length" in request.headers:
             # A proxy in front may believe the other of the two, and take the rest of one request for the next one.
             return problem(400, "Bad Request", "two lengths of one body", {"Connection": "close"})
-        route = "" if request.route is None else request.route.path
         if route in OPEN_PATHS:
             return None
-        if self.browsers is None and from_another_page(request):
-            return problem(403, "Forbidden", "a page of another origin may not change anything here")
+        if route not in PAGES and from_another_page(request):
+            return problem(
+                403, "Forbidden", "a page of another origin may not ask here; open this server's own pages"
+            )
         address = request.client.host if request.client else ""
         try:
             grant = await self._grant(request, address)
         except TooManyFailures:
             return _wrong_tokens()
-        wait = self._rate.wait(grant.id if grant is not None and grant.id else address)
+        wait = self._rate.wait(grant.id if grant is not None and self.guarded else address)
         if wait:
             return _slow_down("too many requests (RUNSTREAM_RATE_LIMIT)", wait)
         if route in PAGES:
             return None
         if grant is None:
+            why = await self._not_the_owner(request)
+            headers = {"WWW-Authenticate": "Bearer"}
             return problem(
                 401,
                 "Unauthorized",
-                "the bearer token is missing or wrong; set RUNSTREAM_TOKEN",
-                {"WWW-Authenticate": "Bearer"},
+                f"{why}the bearer token is missing or wrong; set RUNSTREAM_TOKEN",
+                headers,
             )
         request.scope[GRANT] = grant
-        if grant is OWNER or request.route is None:
-            return None
-        return await refusal(grant, request, self.tokens.pool)
+        return None if request.route is None else await refusal(grant, request, self.tokens.pool)
 
-    async def _grant(self, request: Request, address: str) -> Grant | None:
-        """What a request may do, by its token or its cookie."""
-        if self.browsers is None:
+    async def _grant(self, request: Asked, address: str) -> Grant | None:
+        """What a request may do: by its token or session, by a ticket for its path, or by whose connection it is."""
+        if not self.guarded:
             return OWNER
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            given = given.strip()
-            return OWNER if self.browsers.is_token(given) else await self.tokens.of_token(given, address)
-        number = self.browsers.number(request)
-        if number is None:
+        if "authorization" in request.headers:
+            scheme, _, given = request.headers["authorization"].partition(" ")
+            return await self.tokens.of(given.strip(), address) if scheme.lower() == "bearer" else None
+        ticket = request.query_params.get("ticket")
+        if (
+            ticket
+            and request.method == "GET"
+            and request.route is not None
+            and request.route.path not in PAGES
+        ):
+            return await self.sessions.granted(self.tokens, ticket, request.path)
+        if request.method not in ("GET", "HEAD") and not same_origin(request):
+            return None  # as a page may send it from a browser that does not say where the page is from
+        return OWNER if owner_may_enter(await self._other_end(request)) else None
+
+    async def _other_end(self, request: Asked) -> int | None:
+        """The user of this machine who asks; None: not known, or not asked for."""
+        connection: Connection | None = request.scope.get("extensions", {}).get(CONNECTION)
+        relayed = any(name in request.headers for name in _RELAYED)
+        if (
+            not self.owner_enters
+            or connection is None
+            or relayed
+            or not is_local(request.headers.get("host", ""))
+        ):
             return None
-        return OWNER if number == OWNER.id else await self.tokens.of_id(number)
+        return await connection.owner()
+
+    async def _not_the_owner(self, request: Asked) -> str:
+        user = await self._other_end(request)
+        if user is None or owner_may_enter(user):
+            return ""
+        return f"this service is of user {os.geteuid()}, and the connection of user {user}: "
 
 
 def _wrong_tokens() -> Response:
@@ -236,13 +277,6 @@ def _slow_down(why: str, seconds: float) -> Response:
         f"{why}; try again later",
         {"Retry-After": str(ceil(seconds))},
     )
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def error_answer(what: str, error: Exception) -> Response:

@@ -18,14 +18,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..points.watermark import Notifications
-from .access import grant_of
+from .access import BELIEVED, grant_of
 from .responses import problem
 
 if TYPE_CHECKING:
     from .app import Server
 
-HEARTBEAT = 15.0
-"""Seconds between signs of life on a quiet stream."""
+HEARTBEAT = BELIEVED
+"""Seconds between signs of life on a quiet stream, and between two looks whether the token is still good."""
 FIRST_PAUSE, PAUSE_PER_STREAM, LONGEST_PAUSE = 0.03, 0.001, 0.25
 """Seconds in which changes are put together into one event: more of them the more streams there are."""
 
@@ -100,7 +100,8 @@ async def events(request: Request) -> Response:
         return problem(503, "Service Unavailable", f"{MOST_STREAMS} streams are open already; poll instead")
     only = frozenset(request.query_params.getlist("run"))
     after = request.headers.get("last-event-id") or request.query_params.get("after") or ""
-    workspace = grant_of(request).workspace
+    grant = grant_of(request)
+    workspace, good = grant.workspace, partial(server.tokens.still, grant)
     narrow = None if workspace is None else partial(changes_of, server.pool, workspace)
     mark = object()
 
@@ -108,7 +109,7 @@ async def events(request: Request) -> Response:
         _open_streams.add(id(mark))
         server.counters.open_streams += 1
         try:
-            async for event in _follow(notifications, after, only, narrow):
+            async for event in _follow(notifications, after, only, narrow, good):
                 yield event
         finally:
             _open_streams.discard(id(mark))
@@ -122,7 +123,8 @@ async def _follow(
     notifications: Notifications,
     after: str,
     only: Collection[str],
-    narrow: Callable[[Changes], Awaitable[Changes]] | None = None,
+    narrow: Callable[[Changes], Awaitable[Changes]] | None,
+    good: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[bytes]:
     epoch, _, number = after.partition("-")
     resumed = epoch == notifications.epoch and number.isdecimal()
@@ -131,7 +133,7 @@ async def _follow(
     yield b"retry: 1000\n: listening\n\n"
     if not resumed:
         yield _event(notifications, seen, "reset" if after else "hello", {})
-    while not notifications.stopped:
+    while not notifications.stopped and await good():
         if notifications.count == seen and await notifications.wait(HEARTBEAT) is None:
             yield b": still here\n\n"
             continue

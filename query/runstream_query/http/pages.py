@@ -16,8 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import browser_access
-
 WEB = Path(__file__).parents[1] / "web"
 """Where the built dashboard lies."""
 
@@ -133,6 +131,4 @@ def routes() -> list[Route]:
         Route("/compute/{target:path}", page),
         Route("/assets/{path:path}", asset),
         Route("/favicon.svg", asset),
-        Route("/login", browser_access.login, methods=["GET", "POST"]),
-        Route("/api/v1/tickets", browser_access.new_ticket, methods=["POST"]),
     ]

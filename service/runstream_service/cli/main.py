@@ -260,7 +260,10 @@ def _service_commands(group: _Group) -> None:
     )
     _output_options(status)
     _settings_options(status, WHERE)
-    opened = group.add("open", _lazily("service", "open_page"), "open the dashboard; prints its address")
+    opened = group.add(
+        "open", _lazily("service", "open_page"), "open the dashboard, or a run's page; prints its address"
+    )
+    opened.add_argument("run", nargs="?", metavar="RUN", help="id of a run whose page to open")
     _settings_options(opened, WHERE)
     doctor = group.add(
         "doctor", _lazily(".doctor", "command"), "check everything runstream needs, and say what to do"
@@ -291,8 +294,11 @@ def _token_commands(group: _Group) -> None:
     revoke = tokens.add("revoke", _lazily("tokens", "revoke"), "take a token back")
     revoke.add_argument("name")
     listed = tokens.add("list", _lazily("tokens", "list_"), "list tokens, without the secrets")
-    for parser in (create, rotate, revoke, listed):
-        if parser is not revoke:
+    sessions = tokens.add("sessions", _lazily("tokens", "sessions"), "list the browsers that are signed in")
+    sign_out = tokens.add("sign-out", _lazily("tokens", "sign_out"), "sign a browser out")
+    sign_out.add_argument("id", metavar="ID", help="of `runstream token sessions`")
+    for parser in (create, rotate, revoke, listed, sessions, sign_out):
+        if parser not in (revoke, sign_out):
             _output_options(parser)
         _settings_options(parser, WHERE)
 

@@ -213,28 +213,20 @@ def open_page(options: argparse.Namespace) -> int:
     """`runstream open`."""
     import webbrowser
 
+    from runstream.client.http import client_for, quoted
     from runstream.home.autostart import ensure_service
 
     settings = settings_of(options)
     info = ensure_service(replace(settings, autostart=True), wait=30.0)
     if info is None:
         raise ServiceError("no service answers; see `runstream doctor`")
-    page = _with_ticket(settings, info)
+    where = f"/runs/{quoted(options.run)}" if options.run else "/"
+    page = client_for(settings).opened_page(where)
     if webbrowser.open(page):
-        print(info.url)
+        print(info.url + where if options.run else info.url)
     else:
-        print(
-            f"{page}\nno browser to be opened here; this address is good once, for a minute", file=sys.stderr
-        )
+        print(f"{page}\nno browser to be opened here; open this address in one", file=sys.stderr)
     return 0
-
-
-def _with_ticket(settings: Settings, info: ServiceInfo) -> str:
-    """The dashboard's address with a one-time leave to read it; the token itself never stands in an address."""
-    from runstream.client.http import client_for, quoted
-
-    ticket = client_for(settings).request("POST", "/api/v1/tickets").json()["ticket"]
-    return f"{info.url}/login?ticket={quoted(ticket)}" if ticket else info.url
 
 
 def demo(options: argparse.Namespace) -> int:

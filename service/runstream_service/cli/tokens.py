@@ -42,6 +42,23 @@ def list_(options: argparse.Namespace) -> int:
     return 0
 
 
+def sessions(options: argparse.Namespace) -> int:
+    """`runstream token sessions`."""
+    emit(
+        client_for(settings_of(options)).get_json("/api/v1/sessions")["sessions"],
+        options.output,
+        options.query,
+    )
+    return 0
+
+
+def sign_out(options: argparse.Namespace) -> int:
+    """`runstream token sign-out ID`."""
+    client_for(settings_of(options)).request("DELETE", f"/api/v1/sessions/{quoted(options.id)}")
+    print(f"signed out: {options.id}; servers believe it for 10 s at most")
+    return 0
+
+
 def _post(options: argparse.Namespace, path: str, document: dict[str, Any]) -> dict[str, Any]:
     answer = client_for(settings_of(options)).request(
         "POST", path, body=json.dumps(document).encode(), headers={"Content-Type": "application/json"}

@@ -138,14 +138,13 @@ class RunFacts(RunHandle):
         return shape_metrics(series, content if populate else None)
 
     def get_portal_url(self) -> str:
-        """Address of the run's page.
+        """Address of the run's page. It opens by a click on the machine of one's own service; where that cannot tell whose
+        browser it is (not on Linux, or in some containers), the address is good once and for ten minutes.
 
         Raises:
             ServiceException: the service is away.
         """
-        return (
-            f"{self._client.address().url}/runs/{quoted(self._id)}?wsid={self._experiment.workspace._scope()}"
-        )
+        return self._client.page(f"/runs/{quoted(self._id)}?wsid={self._experiment.workspace._scope()}")
 
 
 def is_log(path: str) -> bool:
