@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 import time
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import asyncpg
+import msgpack
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -294,6 +296,73 @@ async def test_a_poison_message_becomes_a_dead_letter(
     assert headers["reason"].startswith(b"CorruptEvent")
     assert int(headers["offset"]) >= 0
     assert (await pool.fetchval("select sum(next) from offsets where topic_name = $1", topic)) == 3
+
+
+def _status(run_id: str, seq: int, time_us: int, size: int, **unknown: Any) -> bytes:
+    """The message of a status event that carries `size` bytes of text, and fields this version does not know."""
+    packed = msgpack.packb(
+        {"run": run_id, "src": b"s" * 16, "first": seq, "count": 1,
+         "ops": [[seq, time_us, "warning", {"message": "x" * size}]], **unknown}
+    )  # fmt: skip
+    return bytes(msgpack.packb([1, "status", zlib.crc32(packed, zlib.crc32(b"status")), packed]))
+
+
+async def test_large_messages_that_cannot_be_stored_are_kept_as_they_were_and_end_no_consumer(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """6.7 MB with a time that cannot be used to end the consumer: what it was decoded to could not be encoded again."""
+    topic = f"{settings.topic_prefix}.status"
+    now = time.time_ns() // 1000
+    largest = (8 << 20) - 1000 - 128
+    wrong = [
+        _status("run", 1, 2**62, 6_700_000),
+        _status("run", 2, 2**62, 5_900_000, new="field"),
+        _status("run", 3, 2**62, 10, new="field"),
+        b"\x00" * largest,
+    ]
+    sender = AIOKafkaProducer(**kafka_client_options(settings), max_request_size=8 << 20)
+    await sender.start()
+    await sender.send_and_wait(topic, _status("run", 0, now, 10), b"run")
+    for message in wrong:
+        await sender.send_and_wait(topic, message, b"k" * 1000)
+    await sender.send_and_wait(topic, _status("run", 4, now, 10), b"run")
+    await sender.stop()
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_consumer(settings, stop, source="kafka"))
+    reader = AIOKafkaConsumer(
+        f"{settings.topic_prefix}.dead-letter", **kafka_client_options(settings), auto_offset_reset="earliest",
+        max_partition_fetch_bytes=16 << 20,
+    )  # fmt: skip
+    await reader.start()
+    letters: list[Any] = []
+    async with asyncio.timeout(60):
+        while len(letters) < 4:
+            letters += [r for some in (await reader.getmany(timeout_ms=200)).values() for r in some]
+        while await pool.fetchval("select count(*) from transitions where topic = 'status'") < 2:
+            await asyncio.sleep(0.05)
+    await reader.stop()
+    assert not task.done()
+    stop.set()
+    await task
+    by_size = {len(letter.value): letter for letter in letters}
+    for message in wrong[:3]:
+        letter = by_size[len(message)]
+        assert letter.value == message
+        headers = dict(letter.headers)
+        assert headers["topic"] == topic.encode()
+        assert {"topic-id", "partition", "offset", "reason"} <= headers.keys()
+        assert "cut" not in headers
+    cut = next(letter for letter in letters if "cut" in dict(letter.headers))
+    assert dict(cut.headers)["cut"] == f"{largest} bytes".encode()
+    assert cut.value == wrong[3][: len(cut.value)]
+    assert len(cut.value) > 7 << 20
+    # The run says so. What is too large to be looked at says no slots: they are a gap.
+    warnings = [
+        w["message"]
+        for w in json.loads(await pool.fetchval("select warnings from runs where run_id = 'run'"))
+    ]
+    assert sum("could not be stored and lie in the dead letters" in message for message in warnings) >= 1
+    assert any("years 1 to 9999" in message for message in warnings)
 
 
 async def test_a_recreated_topic_is_read_from_its_start(

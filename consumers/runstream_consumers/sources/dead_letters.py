@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 MAX_REASON = 1000
 """Characters of a reason that are kept."""
+MAX_KEY = 1024
+"""Bytes of a key that are kept."""
+_ROOM = MAX_MESSAGE_BYTES - (64 << 10)  # for a value: headers and the message itself take some
 
 
 class DeadLetters(Protocol):
@@ -70,7 +73,7 @@ class TopicDeadLetters:
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 5.0)
 
-    async def _send(self, letter: DeadLetter) -> None:
+    async def _send(self, letter: DeadLetter, room: int = _ROOM) -> None:
         from aiokafka import AIOKafkaProducer
         from aiokafka.errors import MessageSizeTooLargeError
 
@@ -88,18 +91,25 @@ class TopicDeadLetters:
                 raise
             self._producer = producer
         headers = [
-            ("reason", letter.reason[:MAX_REASON].encode()),
+            ("reason", _reason(letter).encode()),
             ("topic", letter.partition.topic_name.encode()),
             ("topic-id", letter.partition.topic_id.encode()),
             ("partition", str(letter.partition.index).encode()),
             ("offset", str(letter.offset).encode()),
         ]
+        key = letter.key and letter.key[:MAX_KEY]
         try:
-            await self._producer.send_and_wait(self._topic, letter.value, letter.key, headers=headers)
-        except MessageSizeTooLargeError:
-            # With the headers it is larger than the topic takes. The original stays where its origin says.
-            headers.append(("left-out", f"{len(letter.value)} bytes".encode()))
-            await self._producer.send_and_wait(self._topic, b"", letter.key, headers=headers)
+            await self._producer.send_and_wait(
+                self._topic, letter.value[:room], key, headers=[*headers, *_cut(letter, room)]
+            )
+        except MessageSizeTooLargeError:  # the topic takes less than ours do
+            if not room:
+                log.error(
+                    "%s takes no dead letter, not even an empty one; one is lost: %s", self._topic, headers
+                )
+                return
+            await self.stop()  # a refused message leaves a gap in what an idempotent producer has numbered
+            await self._send(letter, room // 2 if room > MAX_REASON else 0)
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -128,7 +138,7 @@ class DirectoryDeadLetters:
             path = self._directory / (re.sub(r"[^\w.-]", "_", origin)[:200] + ".msgpack")
             content = msgpack.packb(
                 {
-                    "reason": letter.reason[:MAX_REASON],
+                    "reason": _reason(letter),
                     "topic": letter.partition.topic_name,
                     "partition": letter.partition.index,
                     "offset": letter.offset,
@@ -145,3 +155,14 @@ class DirectoryDeadLetters:
 
     async def stop(self) -> None:
         """Nothing to do."""
+
+
+def _reason(letter: DeadLetter) -> str:
+    return letter.reason[:MAX_REASON].encode("utf-8", "backslashreplace").decode()
+
+
+def _cut(letter: DeadLetter, room: int) -> list[tuple[str, bytes]]:
+    """The header that says what is not there. The whole stays where the origin says, as long as that topic keeps it."""
+    key = len(letter.key or b"")
+    said = [("cut", f"{len(letter.value)} bytes".encode())] if len(letter.value) > room else []
+    return [*said, ("key-cut", f"{key} bytes".encode())] if key > MAX_KEY else said

@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from runstream_schemas.errors import EventError, ServiceError
+from runstream_schemas.errors import EventError, RefusedEvent, ServiceError
 from runstream_schemas.event_reading import decode_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import Cluster, TopicNames, describe_topics, kafka_client_options
 
-from .source import DeadLetter, Fetched, Horizon, LoadOffsets, Missing, Partition
+from .source import DeadLetter, Fetched, Horizon, LoadOffsets, Missing, Origin, Partition
 
 log = logging.getLogger(__name__)
 
@@ -178,9 +178,10 @@ class KafkaSource:
                     break
                 for partition, some in records.items():
                     collected.setdefault(partition, []).extend(some)
-                    size += sum(len(record.value or b"") for record in some)
+                    # Twice: the bytes are kept beside the event, for the dead letters.
+                    size += sum(2 * len(record.value or b"") for record in some)
                 wait = 0
-            self._resume_at = time.monotonic() + min(LONGEST_PAUSE, size / PACE)
+            self._resume_at = time.monotonic() + min(LONGEST_PAUSE, size / 2 / PACE)
             return self._batches(collected)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             log.info("%s: the log does not hold the position: %s", self._topic, error)
@@ -206,13 +207,13 @@ class KafkaSource:
                 fetched.size += len(value)
                 try:
                     fetched.events.append(decode_event(value))
+                    fetched.origins.append(Origin(record.offset, record.key, value))
                 except EventError as error:
-                    fetched.dead.append(
-                        DeadLetter(
-                            fetched.partition, record.offset, f"{type(error).__name__}: {error}", record.key, value,
-                            record.timestamp,
-                        )
-                    )  # fmt: skip
+                    reason = f"{type(error).__name__}: {error}"
+                    letter = DeadLetter(fetched.partition, record.offset, reason, record.key, value)
+                    if isinstance(error, RefusedEvent):
+                        letter.topic, letter.span = error.topic, error.span
+                    fetched.dead.append(letter)
             if fetched.next != fetched.start or fetched.missing:
                 self._next[partition] = self._stored[partition] = fetched.next
                 batches.append(fetched)

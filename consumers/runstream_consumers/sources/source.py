@@ -36,14 +36,29 @@ class Partition:
 
 @dataclass(slots=True)
 class DeadLetter:
-    """A record that cannot be decoded or stored, with its origin and its very bytes."""
+    """A record that cannot be decoded or stored, with its origin and its very bytes.
+
+    Attributes:
+        topic: metrics, tags or status, where that is known.
+        span: run id, source, first slot and slots of the event, where it could tell; then its run gets a warning.
+    """
 
     partition: Partition
     offset: int
     reason: str
     key: bytes | None
     value: bytes
-    timestamp_ms: int = 0
+    topic: str = ""
+    span: tuple[str, bytes, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The record an event was decoded from."""
+
+    offset: int
+    key: bytes | None
+    value: bytes
 
 
 @dataclass(slots=True)
@@ -62,6 +77,7 @@ class Fetched:
     Attributes:
         start: what the table `offsets` must hold for the batch to be stored (a new partition has no row: anything goes).
         next: what it holds afterwards.
+        origins: where the events came from, one an event; empty where they have never been records.
         dead: records of the span that are not events; they are published before the span is committed.
         size: bytes of the events, for the memory bound.
         missing: a stretch inside the span that the log had already deleted.
@@ -72,6 +88,7 @@ class Fetched:
     start: int
     next: int
     events: list[Event] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     size: int = 0
     missing: Missing | None = None

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import asyncpg
 
 from runstream_schemas.database import connect, create_pool, migrate, wait_for_database
-from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError
+from runstream_schemas.errors import DatabaseError, ServiceError, SettingsError, SpoolError
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics
 
@@ -109,7 +109,11 @@ async def _keep_consuming(
         source = make_source(settings, name, writer.load_offsets)
         try:
             await consume(source, writer, name, max_bytes, stop, state)
-        except RunstreamError:
+        except (
+            DatabaseError,
+            SettingsError,
+            SpoolError,
+        ):  # of the installation; nothing an event holds is one of these
             raise
         except Exception:
             log.exception("consuming %s failed, beginning anew", name)

@@ -45,10 +45,10 @@ class Changes:
     tags: dict[tuple[int, str], TagChange] = field(default_factory=dict)
     properties: dict[tuple[int, str], TagChange] = field(default_factory=dict)
 
-    def add_status(self, run_key: int, source: bytes, op: StatusOp) -> None:
-        """Take one status operation."""
+    def add_status(self, run_key: int, source: bytes, op: StatusOp, topic: str = "status") -> None:
+        """Take one status operation; `topic` tells apart what a source numbers on its own."""
         if op.kind != "heartbeat":
-            self.steps.append((run_key, Step(op.time_us, source.hex(), op.seq, op.kind, op.data)))
+            self.steps.append((run_key, Step(op.time_us, source.hex(), op.seq, op.kind, op.data, topic)))
         if op.kind in ("heartbeat", "start", "create"):
             self.seen[run_key] = max(op.time_us, self.seen.get(run_key, op.time_us))
         if op.kind == "create":

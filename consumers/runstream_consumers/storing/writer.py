@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -18,8 +19,15 @@ from uuid import UUID
 
 import asyncpg
 
-from runstream_schemas.errors import CorruptEvent
-from runstream_schemas.events import Event, MetricsEvent, StatusEvent, encode_event, topic_of, trim_event
+from runstream_schemas.events import (
+    Event,
+    MetricsEvent,
+    StatusEvent,
+    StatusOp,
+    encode_event,
+    topic_of,
+    trim_event,
+)
 from runstream_schemas.series import SeriesKey
 from runstream_schemas.settings import Settings
 
@@ -47,10 +55,11 @@ _TRANSIENT = (
     asyncpg.DeadlockDetectedError, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError,
 )  # fmt: skip
-# What an event itself can be guilty of. Any other refusal (a full disk, a missing table) is the database's, and waited out.
+# What an event can be guilty of at the database. Any other refusal (a full disk, a missing table) is the database's, and
+# waited out. An exception that is not the database's is some event's: what cannot be stored must not stop what can.
 _REFUSED = (
     asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.NotNullViolationError, asyncpg.CheckViolationError,
-    CorruptEvent, ValueError, TypeError, KeyError, OverflowError, AttributeError, RecursionError,
+    asyncpg.CardinalityViolationError,
 )  # fmt: skip
 
 K = TypeVar("K", bound=Hashable)
@@ -164,7 +173,7 @@ class Writer:
             self._forget()
             self.counters.fences_lost += 1
             raise
-        except _REFUSED as error:
+        except Exception as error:
             await self._without_refused(batch, error)
 
     # --- trying again -----------------------------------------------------------------------------------------------
@@ -209,13 +218,11 @@ class Writer:
         kept: list[Fetched] = []
         for fetched in batch:
             bad = await self._refused(fetched.events)
-            if bad:
-                await self._bury(
-                    [DeadLetter(fetched.partition, fetched.start, reason, event.run_id.encode(), encode_event(event))
-                     for event, reason in bad]
-                )  # fmt: skip
+            letters = [_letter(fetched, event, reason) for event, reason in bad]
+            await self._bury(letters)
             wrong = {id(event) for event, _ in bad}
-            kept.append(replace(fetched, events=[e for e in fetched.events if id(e) not in wrong], dead=[]))
+            good = [event for event in fetched.events if id(event) not in wrong]
+            kept.append(replace(fetched, events=good, origins=[], dead=[*fetched.dead, *letters]))
 
         async def attempt() -> None:
             await self._commit(await self._plan(kept))
@@ -223,21 +230,38 @@ class Writer:
         await self._persist("a batch cannot be stored", attempt)
 
     async def _refused(self, events: Sequence[Event]) -> list[tuple[Event, str]]:
-        if not events:
+        reason = await self._why_not(events)
+        if reason is None:
             return []
+        if len(events) == 1:
+            return [(events[0], reason)]
+        half = len(events) // 2
+        bad = await self._refused(events[:half]) + await self._refused(events[half:])
+        if bad:
+            return bad
+        # Each half for itself is good, and together they are not: the first event that those before it do not bear.
+        good, end = half, len(events)
+        while end - good > 1:
+            middle = (good + end) // 2
+            why = await self._why_not(events[:middle])
+            good, end, reason = (middle, end, reason) if why is None else (good, middle, why)
+        rest = [*events[: end - 1], *events[end:]]
+        return [(events[end - 1], reason), *await self._refused(rest)]
+
+    async def _why_not(self, events: Sequence[Event]) -> str | None:
+        """Why these events cannot be stored together; None when they can. Nothing is stored."""
+        if not events:
+            return None
 
         async def attempt() -> None:
             await self._commit(await self._plan([Fetched(_NOWHERE, 0, 0, list(events))]), trial=True)
 
         try:
             await self._persist("an event cannot be tried", attempt)
-        except _REFUSED as error:
+        except Exception as error:
             self._forget()
-            if len(events) == 1:
-                return [(events[0], f"{type(error).__name__}: {error}")]
-            half = len(events) // 2
-            return await self._refused(events[:half]) + await self._refused(events[half:])
-        return []
+            return f"{type(error).__name__}: {error}"
+        return None
 
     async def _bury(self, letters: Sequence[DeadLetter]) -> None:
         if letters:
@@ -353,6 +377,7 @@ class Writer:
                     elif not isinstance(event, MetricsEvent):
                         for op in event.ops:
                             changes.add_tag(runs[event.run_id], event.source, op)
+                await self._warn_of_dead(connection, plan.batch, changes)
                 created = await store_changes(connection, changes)
                 if ended := _ended(plan, runs):
                     await give_up(connection, ended)
@@ -372,6 +397,31 @@ class Writer:
         self.counters.points += points
         self.counters.duplicates += plan.duplicates
         await self._conclude(plan, runs, created)
+
+    async def _warn_of_dead(
+        self, connection: asyncpg.Connection[Any], batch: Sequence[Fetched], changes: Changes
+    ) -> None:
+        """Events of runs that are known and became dead letters are said on those runs, one warning a source and batch."""
+        refused: dict[tuple[str, bytes, str], list[DeadLetter]] = {}
+        for letter in (letter for fetched in batch for letter in fetched.dead):
+            if letter.span is not None:
+                refused.setdefault((letter.span[0], letter.span[1], letter.topic), []).append(letter)
+        if not refused:
+            return
+        rows = await connection.fetch(
+            queries.FIND_RUNS, sorted({storable(run_id) for run_id, _, _ in refused})
+        )
+        keys = {row["run_id"]: row["key"] for row in rows}
+        for (run_id, source, topic), letters in refused.items():
+            if storable(run_id) in keys:
+                first = letters[0]
+                assert first.span is not None
+                message = (
+                    f"{len(letters)} events of {topic} could not be stored and lie in the dead letters, the first from "
+                    f"{first.partition} at offset {first.offset}: {first.reason:.300}"
+                )
+                step = StatusOp(first.span[2], time.time_ns() // 1000, "warning", {"message": message})
+                changes.add_status(keys[storable(run_id)], source, step, f"dead {topic}")
 
     async def _run_keys(self, connection: asyncpg.Connection[Any], plan: Plan) -> dict[str, int]:
         """Keys of the runs of all sources; a run nobody has created yet gets a row that only knows its id. A run that was
@@ -434,6 +484,22 @@ class Writer:
 
 
 _NOWHERE = Partition("", "", "", 0)
+
+
+def _letter(fetched: Fetched, event: Event, reason: str) -> DeadLetter:
+    """The very record; of an event that never was one, what it would have been."""
+    span = (event.run_id, event.source, event.first, event.count)
+    for known, origin in zip(fetched.events, fetched.origins, strict=False):
+        if known is event:
+            offset, key, value = origin.offset, origin.key, origin.value
+            break
+    else:
+        offset, key = fetched.start, event.run_id.encode("utf-8", "backslashreplace")
+        try:
+            value = encode_event(event)
+        except Exception as error:
+            value, reason = b"", f"{reason} (and it cannot be written: {type(error).__name__})"
+    return DeadLetter(fetched.partition, offset, reason, key, value, topic_of(event), span)
 
 
 def _ended(plan: Plan, runs: dict[str, int]) -> list[int]:

@@ -6,7 +6,6 @@ A client first offers the list of files (`add`); what the store lacks is sent (`
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from runstream_schemas import strict_json
 from runstream_schemas.errors import QueryError
 from runstream_schemas.source_snapshot import SourceFile, is_digest, path_problem, snapshot_id
 from runstream_schemas.store import Store
@@ -52,9 +52,9 @@ def parse_files(body: bytes) -> list[SourceFile]:
             SourceFile(
                 str(one["path"]), int(one["size"]), str(one["sha256"]), bool(one.get("executable", False))
             )
-            for one in json.loads(body)["files"]
+            for one in strict_json.loads(body)["files"]
         ]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise QueryError(
             f'expected {{"files": [{{"path", "size", "sha256", "executable"}}]}} ({type(error).__name__}: {error})'
         ) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from runstream_schemas import strict_json
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import QueryError, ServiceError
 from runstream_schemas.limits import check_name
@@ -325,8 +325,8 @@ async def _sql(request: Request) -> Response:
         if len(body) > MAX_SQL_BYTES:
             return problem(413, "Content Too Large", f"a query has at most {MAX_SQL_BYTES} bytes")
     try:
-        statement = json.loads(body)["query"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        statement = strict_json.loads(body)["query"]
+    except (ValueError, TypeError, KeyError):
         raise QueryError('expected a JSON object {"query": "SELECT ..."}') from None
     if not isinstance(statement, str):
         raise QueryError('"query" is not a string')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from runstream_schemas import strict_json
 from runstream_schemas.errors import QueryError
 
 from ..runs.run_filter import ANY, KeyFilter, MetricFilter, RunFilter
@@ -154,9 +154,9 @@ async def json_body(
         if len(body) > most:
             raise HTTPException(413, f"the body has at most {most} bytes")
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise QueryError("the body is no JSON") from None
+        document = strict_json.loads(body)
+    except ValueError as error:
+        raise QueryError(f"the body is no JSON: {error}") from None
     if not isinstance(document, dict):
         raise QueryError("the body is no JSON object")
     if known is not None and (unknown := document.keys() - known):
