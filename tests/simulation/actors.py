@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from .world import World
 
 Steps = Iterator[None]
+Batch = tuple[tuple[str, int], int, int, list[Event]]
+"""Partition, the offset that has to be stored, the one that is stored then, events."""
+
+SPOOL = ("spool", 0)
 
 
 class FenceLost(Exception):
@@ -71,7 +75,11 @@ def agent(world: World) -> Steps:
                 position[source] = end
             elif source in world.finished and source not in told and world.run_finished(spool.run):
                 ends = tuple((other, position[other]) for other in world.sources_of(spool.run))
-                if all(world.spools[other].written == end for other, end in ends):
+                early = Broken.EARLY_END in world.broken
+                if all(
+                    world.spools[other].written == end and (early or world.spools[other].noted == end)
+                    for other, end in ends
+                ):
                     event = Event(spool.run, source, position[source], position[source], ends)
                     told.add(source)
             if event is not None and len(waiting[source]) < 4:
@@ -101,7 +109,7 @@ def consumer(world: World, name: str, topic: str) -> Steps:
         mine = world.assignment(name, topic)
         yield
         position = {partition: world.database.offsets.get(partition, 0) for partition in mine}
-        ahead: list[tuple[tuple[str, int], int, list[Event]]] = []
+        ahead: list[Batch] = []
         cache: dict[str, Slots] = {}
         while generation == world.generation:
             batch, ahead = ahead, []
@@ -109,19 +117,62 @@ def consumer(world: World, name: str, topic: str) -> Steps:
                 start = position[partition]
                 events = world.log(partition)[start : start + world.random.randint(1, 4)]
                 if events:
-                    ahead.append((partition, start, events))
+                    ahead.append((partition, start, start + len(events), events))
                     position[partition] = start + len(events)
             yield
             if batch and not (yield from _store(world, batch, cache)):
-                # As the real one: what was fetched ahead is stored too, and has to meet the fence again.
-                for partition, _, _ in batch:
+                if Broken.IN_HAND not in world.broken:
+                    ahead = []
+                for partition in mine:
                     position[partition] = world.database.offsets.get(partition, 0)
             yield
 
 
-def _store(
-    world: World, batch: list[tuple[tuple[str, int], int, list[Event]]], cache: dict[str, Slots]
-) -> Generator[None, None, bool]:
+def service(world: World) -> Steps:
+    """A consumer that reads the spool itself. Its offset only says that nobody else has stored anything since."""
+    database = world.database
+    while True:
+        position = {source: spool.noted for source, spool in world.spools.items()}
+        told = {source for source, spool in world.spools.items() if spool.status_noted}
+        offset = database.offsets.get(SPOOL, 0)
+        ahead: list[Batch] = []
+        cache: dict[str, Slots] = {}
+        while True:
+            batch, ahead = ahead, []
+            events = list(_spooled(world, position, told))
+            if events:
+                start = offset
+                offset += 1 if Broken.IN_HAND in world.broken else world.random.randint(1, 1 << 31)
+                ahead = [(SPOOL, start, offset, events)]
+            yield
+            if batch and not (yield from _store(world, batch, cache)):
+                if Broken.IN_HAND not in world.broken:
+                    break
+                position = {source: spool.noted for source, spool in world.spools.items()}
+                offset = database.offsets.get(SPOOL, 0)
+                told.clear()
+            elif batch:
+                for event in batch[0][3]:
+                    spool = world.spools[event.source]
+                    spool.noted = max(spool.noted, event.end)
+                    spool.status_noted |= bool(event.ends)
+            yield
+
+
+def _spooled(world: World, position: dict[str, int], told: set[str]) -> Iterator[Event]:
+    """What was written since, and the end of a run behind all that it counts."""
+    for source, spool in world.spools.items():
+        if position[source] < spool.written:
+            yield Event(spool.run, source, position[source], spool.written)
+            position[source] = spool.written
+    for source, spool in world.spools.items():
+        if source in world.finished and source not in told and world.run_finished(spool.run):
+            ends = tuple((other, position[other]) for other in world.sources_of(spool.run))
+            yield Event(spool.run, source, position[source], position[source], ends)
+            told.add(source)
+
+
+def _store(world: World, batch: list[Batch], cache: dict[str, Slots]) -> Generator[None, None, bool]:
     """Store a batch; False when another consumer had the partition."""
     while True:
         try:
@@ -138,12 +189,10 @@ def _store(
     return True
 
 
-def _commit(
-    world: World, batch: list[tuple[tuple[str, int], int, list[Event]]], cache: dict[str, Slots]
-) -> Generator[None, None, set[str]]:
+def _commit(world: World, batch: list[Batch], cache: dict[str, Slots]) -> Generator[None, None, set[str]]:
     """One attempt; returns the runs it touched."""
     database = world.database
-    events = [event for _, _, found in batch for event in found]
+    events = [event for _, _, _, found in batch for event in found]
     for source in {event.source for event in events}:
         if source not in cache:
             cache[source] = database.sources.get(source, Slots()).copy()
@@ -167,12 +216,12 @@ def _commit(
             chunks[key] = frozenset((event.source, n) for n in kept)
     yield
     with transaction(database) as tx:
-        for partition, start, found in sorted(batch, key=lambda item: item[0]):
+        for partition, start, next_, _ in sorted(batch, key=lambda item: item[0]):
             if Broken.FENCE not in world.broken:
                 yield from tx.lock(("offset", partition))
                 if database.offsets.get(partition, 0) != start:
                     raise FenceLost
-            tx.changes.append(partial(setitem, database.offsets, partition, start + len(found)))
+            tx.changes.append(partial(setitem, database.offsets, partition, next_))
         yield
         for source in sorted({event.source for event in events}):
             if Broken.SOURCES not in world.broken:
@@ -189,6 +238,9 @@ def _commit(
             if event.ends:
                 tx.changes.append(partial(_note_ends, world, event))
         tx.commit()
+        if world.embedded and any(after[event.source].ahead for event in events):
+            raise Violation("a reader sees a hole: a batch was stored whose predecessor was not")
+        tx.answer()
     cache.update(after)
     return {event.run for event in events}
 
@@ -200,19 +252,41 @@ def _note_ends(world: World, event: Event) -> None:
 def _settle(world: World, runs: set[str]) -> None:
     database = world.database
     for run in runs & set(database.ends):
-        if Broken.ENDS in world.broken or all(
-            database.sources.get(source, Slots()).next >= end for source, end in database.ends[run].items()
-        ):
+        if Broken.ENDS in world.broken or run in database.given_up or not _waits(world, run):
             database.settled.add(run)
     database.check()
 
 
+def _waits(world: World, run: str) -> bool:
+    database = world.database
+    return any(database.sources.get(source, Slots()).next < end for source, end in database.ends[run].items())
+
+
 def settler(world: World) -> Steps:
-    """Runs that were settled between two commits."""
+    """Runs that were settled between two commits; and those that wait for what can never come."""
+    database = world.database
+    waiting: list[str] = []
+    until: dict[tuple[str, int], int] = {}
     while True:
-        _settle(world, set(world.database.ends))
-        for _ in range(10):
+        _settle(world, set(database.ends))
+        for _ in range(world.random.randint(1, 3)):
             yield
+        if not waiting:
+            waiting = [run for run in database.ends if run not in database.settled and _waits(world, run)]
+            yield
+            until = world.horizon()
+        elif Broken.HORIZON in world.broken or all(
+            partition not in world.horizon() or database.offsets.get(partition, 0) >= end
+            for partition, end in until.items()
+        ):
+            for run in waiting:
+                counted = {(source, n) for source, end in database.ends[run].items() for n in range(end)}
+                lost = counted - database.ledger
+                if lost and not world.deletions:
+                    raise Violation(f"given up, and still on its way: {sorted(lost)[:5]}")
+                database.lost |= lost
+                database.given_up.add(run)
+            waiting = []
 
 
 # --- compactor -------------------------------------------------------------------------------------------------------
@@ -426,7 +500,13 @@ def nemesis(world: World, random: Random) -> Steps:
             world.pause(random.choice(world.mortal), random.randint(5, 2 * PENDING_GRACE))
         elif what < 0.9:
             world.rebalance()
-        else:
+        elif what < 0.93:
             world.database.restarts += 1
+        elif what < 0.95:
+            world.late_until = world.now + random.randint(5, 2 * PENDING_GRACE)
+        elif what < 0.98:
+            world.database.unanswered = True
+        else:
+            world.delete_topic()
         for _ in range(random.randint(1, 6)):
             yield

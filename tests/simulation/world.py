@@ -39,6 +39,9 @@ class World:
         # One run has two sources: two processes wrote it.
         places = [(f"source-{n}", self.runs[min(n, RUNS - 1)]) for n in range(RUNS + 1)]
         self.spools = {source: Spool(run, self.random.randint(1, SLOTS)) for source, run in places}
+        self.embedded = seed % 3 == 0  # one service reads the spool; else an agent, a broker, and consumers
+        self.deletions = 0
+        self.late_until = 0  # the metrics' partitions have no leader: what is sent to them waits
         self.finished: set[str] = set()
         self.database = Database(lambda: self.now, broken, run_of=dict(places))
         self.store = Store()
@@ -47,10 +50,15 @@ class World:
             (topic, number): [] for topic in ("metrics", "status") for number in range(PARTITIONS)
         }
         self._groups = {"metrics": ["metrics-0", "metrics-1"], "status": ["status-0"]}
+        if self.embedded:
+            self._groups = {}
         begin: dict[str, Callable[[], Iterator[None]]] = {
             source: partial(actors.trainer, self, source) for source in self.spools
         }
-        begin["agent"] = lambda: actors.agent(self)
+        if self.embedded:
+            begin["service"] = lambda: actors.service(self)
+        else:
+            begin["agent"] = lambda: actors.agent(self)
         for topic, names in self._groups.items():
             for name in names:
                 begin[name] = partial(actors.consumer, self, name, topic)
@@ -73,6 +81,7 @@ class World:
         self._step_until(lambda: self.now >= FAULTY_STEPS)
         del self._actors["nemesis"]
         self.rebalance()
+        self.late_until = 0
         for actor in self._actors.values():
             actor.wakes = 0
         self._step_until(self._quiet)
@@ -95,7 +104,7 @@ class World:
             name == "agent"
         ):  # some of what it sent is still on its way and arrives after what the next one sends
             self.network = [item for item in self.network if self.random.random() < 0.5]
-        if name in self._groups["metrics"]:
+        if name in self._groups.get("metrics", ()):
             self.rebalance()
 
     def pause(self, name: str, steps: int) -> None:
@@ -112,11 +121,28 @@ class World:
         """Partitions of a consumer in this generation: of one that is stopped, another one's too."""
         names = [n for n in self._groups[topic] if self._actors[n].wakes <= self.now or n == name]
         turn = names.index(name) + self.generation
-        return [(topic, number) for number in range(PARTITIONS) if (number + turn) % len(names) == 0]
+        return [
+            (topic, number)
+            for topic_, number in self._logs
+            if topic_ == topic and (number + turn) % len(names) == 0
+        ]
 
     def log(self, partition: tuple[str, int]) -> list[Event]:
-        """What a partition holds."""
-        return self._logs[partition]
+        """What a partition holds; nothing, if its topic is gone."""
+        return self._logs.get(partition, [])
+
+    def horizon(self) -> dict[tuple[str, int], int]:
+        """How far the partitions go that hold metrics."""
+        return {partition: len(log) for partition, log in self._logs.items() if partition[0] == "metrics"}
+
+    def delete_topic(self) -> None:
+        """The metrics' topic goes with all it holds, and is made again: its partitions are others."""
+        if not self.embedded:
+            self.deletions += 1
+            self._logs = {at: log for at, log in self._logs.items() if at[0] != "metrics"}
+            for number in range(PARTITIONS):
+                self._logs["metrics", self.deletions * PARTITIONS + number] = []
+            self.rebalance()
 
     def sources_of(self, run: str) -> list[str]:
         """Sources that wrote to a run."""
@@ -129,14 +155,22 @@ class World:
     # --- steps ---
 
     def _deliver(self) -> Iterator[None]:
-        """The broker takes events in the order each agent sent them; events of a dead one may come late, and twice."""
+        """The broker takes the events of a topic in the order an agent sent them; those of a dead one come late, and twice."""
         while True:
             if self.network:
                 session, event, acknowledged = self.random.choice(self.network)
-                at = next(n for n, item in enumerate(self.network) if item[0] is session)
+                if not event.ends and self.now < self.late_until:
+                    yield
+                    continue
+                at = next(
+                    n
+                    for n, item in enumerate(self.network)
+                    if item[0] is session and bool(item[1].ends) == bool(event.ends)
+                )
                 session, event, acknowledged = self.network.pop(at)
                 topic = "status" if event.ends else "metrics"
-                partition = (topic, self.runs.index(event.run) % PARTITIONS)
+                again = self.deletions if topic == "metrics" else 0
+                partition = (topic, again * PARTITIONS + self.runs.index(event.run) % PARTITIONS)
                 self._logs[partition].append(event)
                 if self.random.random() < 0.1:
                     self.network.append((object(), event, [False]))
@@ -172,8 +206,10 @@ class World:
     def _check_end(self) -> None:
         self.database.check()
         written = {(source, n) for source, spool in self.spools.items() for n in range(spool.written)}
-        if self.database.ledger != written:
-            raise Violation(f"lost: {sorted(written - self.database.ledger)[:5]}")
+        if missing := written - self.database.ledger - self.database.lost:
+            raise Violation(f"lost, and nobody says so: {sorted(missing)[:5]}")
+        if self.database.ledger - written or (self.database.lost and not self.deletions):
+            raise Violation("stored and never written, or given up without a reason")
         for file in self.database.live():
             if self.store.files[file.path][0] != file.slots:
                 raise Violation(f"{file.path} holds something else than the manifest says")
