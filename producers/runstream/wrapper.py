@@ -277,12 +277,16 @@ def main(arguments: list[str]) -> int:
     if os.getsid(0) != os.getpid() and os.getpgrp() != os.getpid():
         os.setsid()  # no terminal's Ctrl-C or end reaches the run
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-    try:
-        started = os.open(directory / STARTED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return 0
+    draft = directory / f".{STARTED}-{os.getpid()}"
+    started = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(started, fcntl.LOCK_EX)
     os.write(started, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    try:
+        os.link(draft, directory / STARTED)  # whoever finds it finds it held, as long as we live
+    except FileExistsError:
+        return 0
+    finally:
+        draft.unlink()
     wrapper = Wrapper(directory, worker, parent)
     signal.signal(signal.SIGTERM, lambda *_: (directory / "cancel").touch())
     wrapper.run()

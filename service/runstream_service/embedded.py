@@ -35,7 +35,7 @@ from runstream.home.layout import (
     lock_owner,
     open_home,
     read_service,
-    spool_changed,
+    spooled_sources,
     write_service,
 )
 from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError
@@ -57,9 +57,9 @@ LIVE_SECONDS = 180.0
 
 LIVE_RUNS = """
 select exists (select from runs where status not in ('Completed', 'Failed', 'Canceled')
-               and coalesce(last_seen, created_at) > now() - make_interval(secs => $1))
+               and seen_up > uptime() - $1::float8)
     or exists (select from runs where settled_at is null and status in ('Completed', 'Failed', 'Canceled')
-               and end_time > now() - make_interval(secs => $1))
+               and seen_up > uptime() - $1::float8)
 """
 
 
@@ -98,7 +98,7 @@ async def run_service(
     finally:
         forget_service(home)
         lock.release()
-    if service.idle_since and spool_changed(home, service.idle_since):
+    if service.known is not None and spooled_sources(home) - service.known:
         # A run began while we were ending: it saw the lock held and started no service.
         start_in_background(home, settings, "up", "--foreground", "--started-by-itself")
 
@@ -108,7 +108,7 @@ class _Service:
     home: Home
     settings: Settings
     stays: bool = False  # `runstream up` found it running: it was asked for by hand after all
-    idle_since: float = 0.0  # when it was decided to end, in seconds since the epoch
+    known: set[str] | None = None  # sources in the spool when it was decided to end
 
     async def run(self, started_by_itself: bool, on_ready: Callable[[ServiceInfo], None] | None) -> None:
         stop = stop_at_signals()
@@ -206,7 +206,12 @@ class _Service:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stay)
         timeout = self.settings.idle_timeout
         busy_at = time.monotonic()
+        now = spooled_sources(self.home)
         while not await _wait(stop, min(max(timeout / 4, 0.1), 15.0)):
+            known, now = (
+                now,
+                spooled_sources(self.home),
+            )  # what began since the last look may not be stored yet
             connection = await connect(self.settings)
             try:
                 live = await connection.fetchval(LIVE_RUNS, min(LIVE_SECONDS, max(timeout, 2.0)))
@@ -216,7 +221,7 @@ class _Service:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= timeout:
                 logger.info("no live run and no open page for %.0f s: ending until the next use", timeout)
-                self.idle_since = time.time() - 1.0
+                self.known = known
                 # First out of sight: who comes now waits for the next service instead of talking to this one.
                 forget_service(self.home)
                 stop.set()

@@ -9,6 +9,7 @@ import pytest
 
 from runstream_consumers.compaction import role as compaction
 from runstream_consumers.compaction.hot_to_parquet import is_due
+from runstream_consumers.compaction.orphans import sweep_rows
 from runstream_consumers.compaction.role import run_compactor
 from runstream_consumers.compaction.runs_snapshot import PATH
 from runstream_schemas.errors import StoreError
@@ -109,3 +110,23 @@ RUN = {
 )
 def test_when_a_run_is_due(change: dict[str, object], due: bool) -> None:
     assert is_due(RUN | change, Settings()) is due
+
+
+@pytest.mark.parametrize(("state", "age"), [("pending", 60), ("trash", 900)])
+async def test_no_clock_that_is_set_forward_takes_a_claim_or_a_replaced_file_away(
+    pipeline: Pipeline, state: str, age: int
+) -> None:
+    await pipeline.pool.execute(
+        "insert into files (kind, path, state, changed_at) values ('metrics', 'x', $1, now() - interval '1 day')",
+        state,
+    )
+
+    async def there() -> bool:
+        await sweep_rows(pipeline.pool, pipeline.store, pending_grace=60.0, trash_grace=900.0)
+        return bool(await pipeline.pool.fetchval("select count(*) from files"))
+
+    assert await there()
+    await pipeline.pool.execute("update uptime set seconds = seconds + $1", age - 1)
+    assert await there()
+    await pipeline.pool.execute("update uptime set seconds = seconds + 1")
+    assert not await there()

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import random
+import time
 import uuid
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer
+from runstream_consumers.uptime import LONGEST_STEP, Uptime
 from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import RunState, Step, fold
@@ -401,17 +403,41 @@ async def test_a_heartbeat_answers_a_presumed_failure(arrive: Arriving) -> None:
     assert (run["status"], run["error"], run["end_time"]) == ("Running", None, None)
 
 
-async def test_a_silent_run_does_not_respond_until_it_does(arrive: Arriving) -> None:
+@pytest.mark.parametrize("clock", [-1_000_000_000, 0, 1_000_000_000])
+async def test_a_silent_run_does_not_respond_until_it_does(arrive: Arriving, clock: int) -> None:
+    """Told by the database's uptime: what the clock of the node says, or the server's, decides nothing."""
     source = LoggingSource("run")
-    await arrive(status("run", source.id, 0, "create"), status("run", source.id, 1, "start"))
-    await arrive.pool.execute("update runs set last_seen = now() - interval '119 seconds'")
+
+    def step(seq: int, kind: str) -> StatusEvent:
+        at = time.time_ns() // 1000 + clock * 1_000_000 + seq
+        return StatusEvent("run", source.id, seq, 1, [StatusOp(seq, at, kind, {})])
+
+    await arrive(step(0, "create"), step(1, "start"))
+    await arrive.pool.execute("update uptime set seconds = seconds + 119")
     await arrive.writer.sweep()
     assert (await arrive.run())["status"] == "Running"
-    await arrive.pool.execute("update runs set last_seen = now() - interval '121 seconds'")
+    await arrive.pool.execute("update uptime set seconds = seconds + 2")
     await arrive.writer.sweep()
     assert (await arrive.run())["status"] == "NotResponding"
-    await arrive(status("run", source.id, 2, "heartbeat"))
+    await arrive(step(2, "heartbeat"))
+    await arrive.writer.sweep()
     assert (await arrive.run())["status"] == "Running"
+
+
+async def test_the_database_s_clock_is_moved_on_by_one_of_many_and_never_faster_than_time(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clocks = [Uptime() for _ in range(3)]
+    began = now
+    for pause in (0.0, 0.4, 0.4, 0.4, 5.0, 0.2, 0.2, 1.0, 100.0, 3.0):
+        now += pause
+        for clock in clocks:
+            await clock.tick(pool)
+        assert await pool.fetchval("select uptime()") <= now - began
+    # All but what is too short to be told, or longer than the longest step.
+    assert await pool.fetchval("select uptime()") == 1 + 5 + 1 + LONGEST_STEP + 3
 
 
 async def test_tags_and_properties(arrive: Arriving) -> None:

@@ -28,7 +28,7 @@ from runstream.home.layout import (
     read_service,
     read_token,
     running_service,
-    spool_changed,
+    spooled_sources,
     write_service,
 )
 from runstream_schemas.errors import ServiceError
@@ -217,12 +217,12 @@ def test_token_is_made_once_and_private(tmp_path: Path) -> None:
     assert [path.name for path in home.root.iterdir() if path.name.startswith(".token")] == []
 
 
-def test_new_sources_in_the_spool_are_noticed(tmp_path: Path) -> None:
+def test_the_sources_in_the_spool(tmp_path: Path) -> None:
     home = open_home(settings_for(tmp_path))
-    assert not spool_changed(home, 0)
-    (home.spool / ("a" * 32)).mkdir()
-    assert spool_changed(home, 0)
-    assert not spool_changed(home, 1e12)
+    assert spooled_sources(home) == set()
+    for name in ("a" * 32, "spare", "procs"):
+        (home.spool / name).mkdir()
+    assert spooled_sources(home) == {"a" * 32}
 
 
 def test_the_home_imports_nothing_heavy() -> None:

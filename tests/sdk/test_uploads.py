@@ -361,6 +361,24 @@ def test_an_item_that_is_being_made_is_not_delivered(client: ServiceClient, tmp_
     assert (tmp_path / "refused" / "0001" / "reason.txt").exists()
 
 
+def test_an_item_that_is_being_made_outlives_a_clock_that_is_set_forward(
+    client: ServiceClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runstream.client import outbox as module
+
+    outbox = module.outbox_of(client.settings)
+    with module._new_item(client.settings) as draft:
+        os.utime(draft, (0, 0))
+        assert deliver(client.settings, outbox).stored == 0
+        assert draft.is_dir()
+        (draft / "item.json").write_text("{}")
+        left = outbox / ".new-left"
+        left.mkdir()
+        os.utime(left, (0, 0))
+    deliver(client.settings, outbox)
+    assert not left.exists()
+
+
 # --- a full disk -----------------------------------------------------------------------------------------------------
 
 

@@ -155,7 +155,7 @@ class World:
     # --- steps ---
 
     def _deliver(self) -> Iterator[None]:
-        """The broker takes the events of a topic in the order an agent sent them; those of a dead one come late, and twice."""
+        """The broker takes events of a topic in the order an agent sent them; those of a dead one come late, and twice."""
         while True:
             if self.network:
                 session, event, acknowledged = self.random.choice(self.network)

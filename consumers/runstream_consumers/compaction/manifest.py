@@ -48,13 +48,13 @@ with idle as (
       and ($1 or r.settled_at is not null or r.status = any($2::text[]))
       and not exists (
           select from file_runs fr join files f on f.id = fr.file_id
-          where fr.run_key = r.key and f.state = 'pending' and f.changed_at > now() - make_interval(secs => $3))
+          where fr.run_key = r.key and f.state = 'pending' and f.changed_up > uptime() - $3::float8)
       and r.key <> all($4::bigint[])
 )
 select idle.*, c.points, c.bytes, c.chunks,
-    extract(epoch from now() - settled_at)::float8 as settled_ago,
-    extract(epoch from now() - c.newest)::float8 as newest_ago,
-    extract(epoch from now() - c.oldest)::float8 as oldest_ago
+    abs(extract(epoch from now() - settled_at))::float8 as settled_ago,
+    abs(extract(epoch from now() - c.newest))::float8 as newest_ago,
+    abs(extract(epoch from now() - c.oldest))::float8 as oldest_ago
 from idle cross join lateral (
     select sum(points)::bigint as points, sum(octet_length(payload))::bigint as bytes, count(*) as chunks,
         min(created_at) as oldest, max(created_at) as newest
@@ -80,10 +80,12 @@ PAYLOADS = """
 select run_key, source_key, first, payload
 from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as wanted(run_key, source_key, first)
 join chunks using (run_key, source_key, first)"""
-STILL_CLAIMED = "update files set changed_at = now() where id = any($1::bigint[]) and state = 'pending'"
+STILL_CLAIMED = """
+update files set changed_at = now(), changed_up = uptime() where id = any($1::bigint[]) and state = 'pending'"""
 
 PUBLISH_FILE = """
-update files set state = 'live', tier = $2, rows = $3, bytes = $4, changed_at = now() where id = $1 and state = 'pending'
+update files set state = 'live', tier = $2, rows = $3, bytes = $4, changed_at = now(), changed_up = uptime()
+where id = $1 and state = 'pending'
 returning id"""
 DROP_CLAIM = "delete from files where id = $1 and state = 'pending' returning path"
 FORGET_RUNS = "delete from file_runs where file_id = $1"
@@ -121,7 +123,8 @@ from runs r where key = any($1::bigint[])
 union all
 select key, run_id, 0 from deleted_runs where key = any($1::bigint[])"""
 REPLACE_FILES = """
-update files set state = 'trash', changed_at = now() where id = any($1::bigint[]) and state = 'live' returning id"""
+update files set state = 'trash', changed_at = now(), changed_up = uptime()
+where id = any($1::bigint[]) and state = 'live' returning id"""
 TAKE_PLACE = "update files set created_at = (select min(created_at) from files where id = any($2::bigint[])) where id = $1"
 
 
@@ -255,11 +258,11 @@ async def replace(connection: asyncpg.Connection[Any], new: WrittenFile, old: Se
 # --- the sweep -------------------------------------------------------------------------------------------------------
 
 ANY_LIVE = "select exists (select from files where state = 'live')"
-ABANDONED = "select id from files where state = 'pending' and changed_at < now() - make_interval(secs => $1)"
+ABANDONED = "select id from files where state = 'pending' and changed_up <= uptime() - $1::float8"
 DROP_ABANDONED = """
-delete from files where id = $1 and state = 'pending' and changed_at < now() - make_interval(secs => $2)
+delete from files where id = $1 and state = 'pending' and changed_up <= uptime() - $2::float8
 returning path"""
-REPLACED = "select id from files where state = 'trash' and changed_at < now() - make_interval(secs => $1)"
+REPLACED = "select id from files where state = 'trash' and changed_up <= uptime() - $1::float8"
 DROP_REPLACED = "delete from files where id = $1 and state = 'trash' returning path"
 STATES = "select path, state from files where path = any($1::text[])"
 RESERVE_PATH = """

@@ -109,7 +109,9 @@ async def sweep_files(
                 await asyncio.to_thread(store.retire, path)
                 report.moved += 1
             elif state is None and ours and _OURS.search(path):
-                age = time.time() - modified
+                age = abs(
+                    time.time() - modified
+                )  # nothing needs it any more; a clock that was set back changes that little
                 if placed and store.local and age > grace:
                     log.warning("sweep: %s is in no manifest; moved to the trash of %s", path, store.root)
                     report.orphans += await _on_orphan(pool, store.retire, kind, path)

@@ -27,10 +27,10 @@ from .worker import Worker
 log = logging.getLogger("runstream.purge")
 
 LATE_CHILDREN = 7 * 86400.0
-"""Seconds a deleted run's children are looked for that were created after it was deleted."""
+"""Seconds of the database's uptime a deleted run's children are looked for that were created after it was deleted."""
 
 KEEP_SNAPSHOTS = 86400.0
-"""Seconds a snapshot, or a content of one, is kept that no run refers to: it may be on its way to one."""
+"""Seconds of the database's uptime a snapshot, or a content of one, is kept without a run: it may be on its way to one."""
 
 SNAPSHOT_PROPERTY = "ContentSnapshotId"
 
@@ -39,7 +39,7 @@ _RUNS = 500  # of one transaction
 CHILDREN = """
 with recursive below as (
     select r.key, r.run_id from deleted_runs d join runs r on r.parent_run_id = d.run_id
-    where d.deleted_at > now() - make_interval(secs => $1)
+    where d.deleted_up > uptime() - $1::float8
     union
     select c.key, c.run_id from runs c join below b on c.parent_run_id = b.run_id
 )
@@ -61,7 +61,7 @@ from files f left join experiments e on e.id = f.experiment_id
 where f.state = 'live' and f.id in (select file_id from file_runs where run_key = any($1::bigint[]))
 order by f.created_at, f.id"""
 TRASH_FILE = """
-update files set state = 'trash', changed_at = now() where id = $1 and state = 'live'
+update files set state = 'trash', changed_at = now(), changed_up = uptime() where id = $1 and state = 'live'
 returning path"""
 PURGED = """
 update deleted_runs d set purged_at = now()
@@ -72,11 +72,11 @@ returning d.key"""
 
 UNUSED_SNAPSHOTS = """
 delete from source_snapshots s
-where s.created_at < now() - make_interval(secs => $1) and not exists (
+where s.used_up <= uptime() - $1::float8 and not exists (
     select from properties p where p.key = $2 and p.value = s.id and left(p.value, 200) = left(s.id, 200))"""
 UNUSED_BLOBS = """
 select b.sha256 from blobs b
-where b.created_at < now() - make_interval(secs => $1)
+where b.made_up <= uptime() - $1::float8
     and not exists (select from source_files f where f.sha256 = b.sha256)"""
 DELETE_BLOB = """
 delete from blobs b where b.sha256 = $1 and not exists (select from source_files f where f.sha256 = b.sha256)

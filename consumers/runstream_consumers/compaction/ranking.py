@@ -24,7 +24,7 @@ _LOCK = 0x72616E6B  # advisory lock: a run is not unranked while it is being ran
 LOCK = "select pg_advisory_xact_lock($1)"
 UNRANKED = """
 select key from runs r
-where not ranked and (settled_at is not null or greatest(last_seen, created_at) < now() - make_interval(secs => $1))
+where not ranked and (settled_at is not null or seen_up <= uptime() - $1::float8)
     and not exists (select from chunks c where c.run_key = r.key)
 order by key limit $2"""
 FORGET = "delete from settled_metrics where run_key = any($1::bigint[])"

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -19,6 +19,7 @@ from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
+from ..uptime import Uptime
 from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
 from .orphans import sweep_files, sweep_rows
@@ -51,6 +52,7 @@ class _Due:
     walk: float = 0.0
     runs: float = 0.0
     runs_shown: int = -1
+    uptime: Uptime = field(default_factory=Uptime)
 
 
 async def compact_once(
@@ -114,6 +116,7 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
 
 async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
     pool, store, worker, settings = compactor.pool, compactor.store, compactor.worker, compactor.settings
+    await due.uptime.tick(pool)
     if time.monotonic() >= due.walk:  # first of all: it completes what a crash interrupted
         await sweep_files(pool, store)
         await purge_snapshots(pool, store)

@@ -164,7 +164,8 @@ where (excluded.time_us, excluded.source, excluded.seq) < (p.time_us, p.source, 
 
 SEEN = """
 with seen as (
-    update runs r set last_seen = greatest(r.last_seen, timestamptz 'epoch' + u.time_us * interval '1 microsecond')
+    update runs r set seen_up = uptime(),
+        last_seen = greatest(r.last_seen, timestamptz 'epoch' + u.time_us * interval '1 microsecond')
     from unnest($1::bigint[], $2::bigint[]) u(key, time_us)
     where r.key = u.key
     returning r.key, r.status, r.error
@@ -192,7 +193,8 @@ SET_STATES = """
 update runs r set
     experiment_id = u.experiment_id, number = u.number, parent_run_id = u.parent_run_id, root_run_id = u.root_run_id,
     name = u.name, display_name = u.display_name, description = u.description, type = u.type, target = u.target,
-    status = u.status, created_at = coalesce(timestamptz 'epoch' + u.created_us * interval '1 microsecond', r.created_at),
+    status = u.status, seen_up = uptime(),
+    created_at = coalesce(timestamptz 'epoch' + u.created_us * interval '1 microsecond', r.created_at),
     start_time = timestamptz 'epoch' + u.started_us * interval '1 microsecond',
     end_time = timestamptz 'epoch' + u.ended_us * interval '1 microsecond',
     error = u.error, warnings = u.warnings, details = u.details,
@@ -270,7 +272,7 @@ update gaps g set first = c.reached from come c where g.id = c.id and c.reached 
 # The next heartbeat, or any other step, brings it back: the status is then computed from the run's steps again.
 MARK_SILENT = """
 update runs set status = 'NotResponding'
-where status = 'Running' and last_seen < now() - $1::float8 * interval '1 second'
+where status = 'Running' and last_seen is not null and seen_up <= uptime() - $1::float8
 returning run_id
 """
 

@@ -32,6 +32,7 @@ from runstream_schemas.series import SeriesKey
 from runstream_schemas.settings import Settings
 
 from ..sources.source import DeadLetter, Fetched, Horizon, Partition
+from ..uptime import Uptime
 from . import queries
 from .run_states import Changes, storable, store_changes
 from .slots import Slots
@@ -124,6 +125,7 @@ class Writer:
         self._runs: Bounded[str, int] = Bounded(CACHED_RUNS)
         self._series: Bounded[SeriesKey, int] = Bounded(CACHED_SERIES)
         self._at_rest = asyncio.Lock()
+        self._uptime = Uptime()
         self._undelivered = Undelivered(pool, self.load_offsets)
 
     async def load_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
@@ -465,6 +467,7 @@ class Writer:
         """
         silence = max(MIN_SILENCE, 4 * self.settings.heartbeat_interval)
         try:
+            await self._uptime.tick(self.pool)
             if horizon is not None:
                 await self._undelivered.look(horizon)
             await self.pool.execute(queries.FIND_AGAIN)

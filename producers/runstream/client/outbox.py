@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     import asyncio
 
 LOOK_SECONDS = 1.0
-_LEFT_OVER = 24 * 3600.0  # a half-made item this old belongs to a process that is gone
+_LEFT_OVER = (
+    24 * 3600.0
+)  # half-made items are kept so long, for older runstreams, which do not hold the outbox
 _PIECE = 1 << 20
 _DELIVERY_PATIENCE = 2.0
 
@@ -211,13 +213,25 @@ def _new_item(settings: Settings) -> Iterator[Path]:
     make_private(outbox)
     name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
     draft = outbox / f".new-{name}"
-    draft.mkdir(mode=0o700)
+    with _held(outbox, fcntl.LOCK_SH):
+        draft.mkdir(mode=0o700)
+        try:
+            yield draft
+            draft.rename(outbox / name)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _held(outbox: Path, how: int) -> Iterator[None]:
+    """Hold the outbox while items are made in it (shared), or to know that none is being made (exclusive)."""
+    descriptor = os.open(outbox, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield draft
-        draft.rename(outbox / name)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write(directory: Path, document: dict[str, Any]) -> None:
@@ -363,7 +377,8 @@ def _refuse(settings: Settings, outbox: Path, item: Path, error: Exception) -> N
 
 
 def _remove_left_over(outbox: Path) -> None:
-    for draft in outbox.glob(".new-*"):
-        with contextlib.suppress(OSError):
+    """Remove what processes left that died while they made it: who makes an item holds the outbox."""
+    with contextlib.suppress(OSError), _held(outbox, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        for draft in outbox.glob(".new-*"):
             if time.time() - draft.stat().st_mtime > _LEFT_OVER:
                 shutil.rmtree(draft, ignore_errors=True)

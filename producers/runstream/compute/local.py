@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,11 +65,7 @@ class LocalBackend:
 
 def wrapper_alive(directory: Path) -> bool:
     """Whether the wrapper of a run lives: it holds a lock as long."""
-    try:
-        age = time.time() - (directory / STARTED).stat().st_mtime
-    except FileNotFoundError:
-        return False
-    return flocked(directory / STARTED) or age < 1.0  # made, and about to be locked
+    return flocked(directory / STARTED)
 
 
 def _tail(directory: Path) -> str:

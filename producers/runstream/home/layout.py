@@ -433,11 +433,11 @@ def forget_service(home: Home) -> None:
         home.service_file.unlink()
 
 
-def spool_changed(home: Home, since: float) -> bool:
-    """Whether a source began in the spool after `since`, in seconds since the epoch."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(home.spool) as entries:
-        return any(len(entry.name) == 32 and entry.stat().st_mtime >= since for entry in entries)
-    return False
+def spooled_sources(home: Home) -> set[str]:
+    """Directories of the sources in the spool."""
+    with contextlib.suppress(FileNotFoundError):
+        return {name for name in os.listdir(home.spool) if len(name) == 32}
+    return set()
 
 
 def read_token(home: Home) -> str:

@@ -21,7 +21,7 @@ select $1, w.path, w.sha256, w.executable from unnest($2::text[], $3::text[], $4
 
 # Snapshots without a run are deleted after a day; this one is about to get one.
 KEEP_SNAPSHOT: Final = """
-update source_snapshots set created_at = now() where id = $1 and created_at < now() - interval '12 hours'
+update source_snapshots set used_up = uptime() where id = $1 and used_up < uptime() - 43200
 """
 
 SNAPSHOT: Final = "select * from source_snapshots where id = $1"
