@@ -209,11 +209,11 @@ order by f.id
 
 # Until they are purged, files still hold their points.
 DELETED_IN_FILES: Final = """
-select d.run_id from deleted_runs d
-where exists (
-    select from file_runs fr join files f on f.id = fr.file_id left join experiments e on e.id = f.experiment_id
-    where fr.run_key = d.key and f.state = 'live' and ($1::text is null or e.workspace = $1))
-order by d.run_id
+select d.run_id, array_agg(f.id) as files
+from deleted_runs d join file_runs fr on fr.run_key = d.key join files f on f.id = fr.file_id
+left join experiments e on e.id = f.experiment_id
+where f.state = 'live' and ($1::text is null or e.workspace = $1)
+group by d.run_id order by d.run_id
 """
 
 HOT_POINTS: Final = """

@@ -203,6 +203,74 @@ async def test_nothing_else_can_be_read(filled: Any, monkeypatch: pytest.MonkeyP
             opened.close()
 
 
+async def _with_a_deleted_run(database: Any) -> Path:
+    """A file that holds the runs `kept` and `deleted`."""
+    for number, name in enumerate(("kept", "deleted")):
+        run = await database.add_run(name, "e")
+        rows = [(LOSS, Kind.FLOAT, i, i, 10 + i, 42.5 + number) for i in range(3)]
+        await database.add_chunk(run, bytes([number + 1]) * 16, rows)
+    await database.compact()
+    await database.pool.execute(
+        "with gone as (delete from runs where run_id = 'deleted' returning run_id, key) "
+        "insert into deleted_runs (run_id, key) select run_id, key from gone"
+    )
+    path = await database.pool.fetchval("select path from files where kind = 'metrics' and state = 'live'")
+    return Path(database.store.locate(path))
+
+
+async def test_points_of_a_deleted_run_are_in_no_table_a_statement_can_name(database: Any) -> None:
+    file = await _with_a_deleted_run(database)
+    for table in ("metrics", "metrics_files_0"):
+        found = await ask(
+            database, f"SELECT run_id, value FROM {table} WHERE 'metrics' IN (SELECT 'metrics' FROM metrics)"
+        )
+        assert {row["run_id"] for row in found} == {"kept"}
+    assert await ask(database, "SELECT count(*) AS n FROM metrics WHERE run_id <> 'kept' OR value > 43") == [
+        {"n": 0}
+    ]
+    allowed = await ask(database, "SELECT current_setting('allowed_paths') AS p FROM metrics LIMIT 1")
+    assert file.name not in str(allowed)
+    stem, _, suffix = str(file).rpartition(".")
+    for name in (
+        f"'{file}'",
+        f'"{file}"',
+        f'"{stem}"."{suffix}"',
+        f'"{stem}".main."{suffix}"',
+        f'main."{file}"',
+    ):
+        with pytest.raises(QueryError, match="looks like a file"):
+            await ask(database, f"SELECT m.* FROM {name} AS m, metrics")
+
+
+@pytest.mark.parametrize("holds", [False, True])
+async def test_a_file_that_holds_a_deleted_run_cannot_be_opened_by_what_passes_the_first_look(
+    database: Any, tmp_path: Path, holds: bool
+) -> None:
+    file = await _with_a_deleted_run(database)
+    metrics = {"layout": "step", "files": [(str(file), "e", holds)], "hot": None}
+    request = {
+        "memory": "1GB",
+        "views": {"metrics": metrics},
+        "tables": {},
+        "deleted": ["deleted"],
+        "store": None,
+    }
+    opened = sql_worker._open(request, tmp_path)
+    try:
+        runs = opened.execute("SELECT DISTINCT run_id FROM metrics ORDER BY 1").fetchall()
+        assert runs == (
+            [("kept",)] if holds else [("deleted",), ("kept",)]
+        )  # False: what the fence is there for
+        reading = f"SELECT count(*) FROM read_parquet('{file}')"
+        if holds:
+            with pytest.raises(duckdb.PermissionException):
+                opened.execute(reading)
+        else:
+            assert opened.execute(reading).fetchall() == [(6,)]
+    finally:
+        opened.close()
+
+
 async def test_files_of_the_store_cannot_be_written(filled: Any) -> None:
     """DuckDB lets whatever may read a file write it."""
     path = await filled.pool.fetchval("select path from files where kind = 'metrics' and state = 'live'")

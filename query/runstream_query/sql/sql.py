@@ -30,12 +30,12 @@ _TRIES = 3
 
 @dataclass(slots=True)
 class _Sources:
-    """What the views `names` are made of: files (path, experiment) by kind; hot rows and tables, spilled to files; and
-    deleted runs that the files still hold."""
+    """What the views `names` are made of: files (path, experiment, whether it holds a deleted run) by kind; hot rows and
+    tables, spilled to files; and the deleted runs that files still hold."""
 
     names: set[str]
-    metrics: list[tuple[str, str | None]] = field(default_factory=list)
-    rows: list[tuple[str, str | None]] = field(default_factory=list)
+    metrics: list[tuple[str, str | None, bool]] = field(default_factory=list)
+    rows: list[tuple[str, str | None, bool]] = field(default_factory=list)
     hot: dict[str, Path] = field(default_factory=dict)
     tables: dict[str, Path] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
@@ -99,12 +99,12 @@ async def _collect(
     ):
         kinds = [kind for kind, view in (("metrics", "metrics"), ("tables", "rows")) if view in needs]
         if kinds:
+            deleted = await connection.fetch(queries.DELETED_IN_FILES, workspace)
+            sources.deleted = [row["run_id"] for row in deleted]
+            holding = {file for row in deleted for file in row["files"]}
             for row in await connection.fetch(queries.ALL_LIVE_FILES, kinds, workspace):
                 into = sources.metrics if row["kind"] == "metrics" else sources.rows
-                into.append((row["path"], row["experiment"]))
-            sources.deleted = [
-                row["run_id"] for row in await connection.fetch(queries.DELETED_IN_FILES, workspace)
-            ]
+                into.append((row["path"], row["experiment"], row["id"] in holding))
             sources.hot = await hot.spill(connection, workspace)
         for view, write in (("runs", write_runs), ("summaries", write_summaries)):
             if view in needs:
@@ -137,7 +137,7 @@ def _request(sources: _Sources, store: Store, settings: Settings, folder: Path) 
         hot = sources.hot.get(view)
         views[view] = {
             "layout": layout,
-            "files": [(store.locate(path), experiment) for path, experiment in files],
+            "files": [(store.locate(path), experiment, holds) for path, experiment, holds in files],
             "hot": None if hot is None else str(hot),
         }
         if not files and hot is None:

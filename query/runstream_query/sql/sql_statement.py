@@ -123,7 +123,10 @@ def _check_part(part: dict[str, Any]) -> None:
                 f"the table function {name:.80} is not allowed: read {', '.join(VIEWS)}, "
                 f"or one of {', '.join(sorted(TABLE_FUNCTIONS))}"
             )
-    if kind == "BASE_TABLE" and re.search(r"[./\\:*?\[]", name := str(part.get("table_name"))):
-        raise QueryError(
-            f"the table {name!r:.80} looks like a file, which cannot be read: read {', '.join(VIEWS)}"
-        )
+    if kind == "BASE_TABLE":
+        # DuckDB puts catalog, schema and table together again when none is found, and looks for a file of that name.
+        for name in (str(part.get(f"{level}_name") or "") for level in ("catalog", "schema", "table")):
+            if re.search(r"[./\\:*?\[]", name):
+                raise QueryError(
+                    f"the table {name!r:.80} looks like a file, which cannot be read: read {', '.join(VIEWS)}"
+                )

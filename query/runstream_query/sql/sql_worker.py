@@ -141,14 +141,16 @@ def _open(request: dict[str, Any], folder: Path) -> duckdb.DuckDBPyConnection:
         for view, made in request["views"].items():
             parts = []
             columns = f"run_id, name, {made['layout']}, time, value, int_value, text"
-            if made["files"] and store is not None:
-                parts += _remote_parts(connection, view, store, made["files"], columns)
-            elif made["files"]:
-                allowed += [path for path, _ in made["files"]]
-                parts += _local_parts(made["files"], columns)
-            if request["deleted"]:
-                out = ", ".join(map(_quote, request["deleted"]))
-                parts = [f"{part} where run_id not in ({out})" for part in parts]
+            # Whatever a statement manages to name: no file that holds a deleted run may be opened by it.
+            plain = (
+                []
+                if store
+                else [(path, experiment) for path, experiment, holds in made["files"] if not holds]
+            )
+            others = [(path, experiment) for path, experiment, holds in made["files"] if holds or store]
+            allowed += [path for path, _ in plain]
+            parts += _local_parts(plain, columns)
+            parts += _dataset_parts(connection, view, store, others, request["deleted"], columns)
             if made["hot"] is not None:
                 allowed.append(made["hot"])
                 parts.append(f"select experiment, {columns} from read_parquet({_quote(made['hot'])})")
@@ -179,20 +181,30 @@ def _local_parts(files: Sequence[tuple[str, str | None]], columns: str) -> list[
     ]
 
 
-def _remote_parts(
+def _dataset_parts(
     connection: duckdb.DuckDBPyConnection,
     view: str,
-    store: Store,
+    store: Store | None,
     files: Sequence[tuple[str, str | None]],
+    deleted: Sequence[str],
     columns: str,
 ) -> list[str]:
-    """Files of an object store, as Arrow datasets: DuckDB itself then needs no way out."""
+    """Files of an object store, and those that hold deleted runs, as Arrow datasets without these.
+
+    DuckDB itself then needs no way to the files, and a statement that names a dataset finds no more in it than in the view.
+    """
+    if not files:
+        return []
     import pyarrow.dataset as ds
 
+    filesystem = None if store is None else store.filesystem  # type: ignore[attr-defined]
     parts = []
     for number, (experiment, paths) in enumerate(_by_experiment(files).items()):
         name = f"{view}_files_{number}"
-        connection.register(name, ds.dataset(paths, filesystem=store.filesystem, format="parquet"))  # type: ignore[attr-defined]
+        dataset = ds.dataset(paths, filesystem=filesystem, format="parquet")
+        if deleted:
+            dataset = dataset.filter(~ds.field("run_id").isin(list(deleted)))
+        connection.register(name, dataset)
         parts.append(f"select {_experiment(experiment)}, {columns} from {name}")
     return parts
 
