@@ -32,7 +32,7 @@ STATEMENTS = [
     "SELECT count(*), sum(b.value) FROM a JOIN b USING (run_id)",
     "SELECT m FROM metrics m WHERE name = 'loss'",
     "SELECT COLUMNS('v.*') FROM metrics",
-    "PIVOT metrics ON name USING sum(value) GROUP BY run_id",
+    "PIVOT metrics ON name IN ('loss', 'n') USING sum(value) GROUP BY run_id",
     "SELECT column_name, min, max, count, null_percentage FROM (SUMMARIZE metrics)",
     "DESCRIBE summaries",
     "SELECT * FROM metrics WHERE name IS NULL",
