@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from runstream.exceptions import AzureMLException, UserErrorException
+from runstream.spool import collector as collector_module
 from runstream.spool import reader as spool_reader
 from runstream.spool import segment, source_writer
 from runstream.spool import writer as spool
@@ -474,6 +475,46 @@ def test_a_backlog_of_ended_runs_is_read_run_after_run(directory: Path) -> None:
         at_once = max(at_once, len(set(begun) - ended - {"live"}))
     assert at_once <= 8
     assert "live" in begun[:20]  # a live run does not wait for them
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_no_batch_holds_more_items_than_it_may(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """A backlog of runs, ended or of a process that died: what is not in the first batch is in the next ones."""
+    monkeypatch.setattr(collector_module, "MOST_AT_ONCE", 5)
+    script = f"""
+import os
+from runstream.spool.writer import open_run
+from tests.producers.reading import settings_for
+from pathlib import Path
+for number in range(23):
+    writer = open_run(settings_for(Path({str(directory)!r})), f"run-{{number}}", owner=True)
+    writer.status("create", {{}})
+    writer.log("x", number)
+    if not {killed}:
+        writer.status("complete")
+        writer.close()
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+    collector = Collector(settings_for(directory))
+    events: list[Any] = []
+    most = 0
+    for _ in range(100):
+        items = collector.collect(1 << 30, now=True)
+        most = max(most, len(items))
+        for item in items:
+            events += item.events
+            collector.stored(item)
+        if not items and not collector.busy:
+            break
+    assert 5 <= most <= 10  # a slow look may find as many as the sources themselves, and a source gives two
+    assert logged(events) == {(f"run-{number}", "x", ""): [number] for number in range(23)}
+    kind = "fail" if killed else "complete"
+    assert sorted(run for run, step, _ in steps_of_life(events) if step == kind) == sorted(
+        f"run-{number}" for number in range(23)
+    )
 
 
 def test_small_ended_runs_are_handed_out_together(directory: Path) -> None:

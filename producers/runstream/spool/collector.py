@@ -44,6 +44,8 @@ _LOOK_SECONDS = 20e-6  # pause a source: keeps looking below 5 % of a core
 _ENDED_AT_ONCE = 8
 """Ended sources that are read at the same time: enough for every partition to have work, few enough that run after run is
 stored whole, settles and moves to Parquet while the rest of a backlog is still on its way."""
+MOST_AT_ONCE = 1000
+"""Items of a batch: of a backlog of a hundred thousand short runs, all would fit into its bytes, and none into memory."""
 _MOST_SPARES = 1024
 """Directories of closed sources that are kept for new ones: 32 MiB."""
 _SPARE_SECONDS = 300.0  # they are kept
@@ -215,7 +217,7 @@ class Collector:
         return self.backlog > 0
 
     def collect(self, max_bytes: int, *, now: bool = False) -> list[Collected]:
-        """What is due, up to about `max_bytes` of encoded events.
+        """What is due, up to about `max_bytes` of encoded events and `MOST_AT_ONCE` items.
 
         Args:
             now: everything is due (a flush, a shutdown).
@@ -225,7 +227,7 @@ class Collector:
         collected: list[Collected] = []
         if clock - self._last_slow_look >= _SLOW_LOOK or now:
             self._last_slow_look = clock
-            collected.extend(self._slow_look(clock))
+            collected += self._slow_look(clock)
         interval = self.interval
         size = sum(item.size for item in collected)
         sources = list(self.sources.values())
@@ -250,7 +252,7 @@ class Collector:
                 self._draining.remove(
                     source
                 )  # a small run is read whole: it leaves its place to the next at once
-            if size >= max_bytes:
+            if size >= max_bytes or len(collected) >= MOST_AT_ONCE:
                 self._turn = start + number + 1
                 break
         return collected
@@ -419,7 +421,8 @@ class Collector:
 
     # --- what is looked at once a second ---
 
-    def _slow_look(self, clock: float) -> Iterator[Collected]:
+    def _slow_look(self, clock: float) -> list[Collected]:
+        found: list[Collected] = []
         alive: dict[str, bool] = {}
         total = 0
         for source in list(self.sources.values()):
@@ -433,10 +436,13 @@ class Collector:
                 source.dead = not alive[header.token]
                 if source.dead:
                     source.reader.look_again()
+            if len(found) >= MOST_AT_ONCE:
+                self._last_slow_look = -_SLOW_LOOK  # the others are due at once, with the next batch
+                continue
             if source.reader.dropped > source.dropped:
-                yield from self._tell_drops(source)
+                found += self._tell_drops(source)
             if (source.dead or source.reader.state & seg.CLOSED) and not source.reader.has_more():
-                yield from self._finish(source)
+                found += self._finish(source)
             elif (
                 header.owner  # another's would contradict the owner's death: of a submitted run, whoever submitted it
                 and not source.dead
@@ -444,12 +450,13 @@ class Collector:
                 and clock - source.last_heartbeat >= self.settings.heartbeat_interval
             ):
                 source.last_heartbeat = clock
-                yield self._speak(source, [("heartbeat", {})])
+                found.append(self._speak(source, [("heartbeat", {})]))
         self._remove_unbegun()
         self._count_spares(clock)
         _write_usage(self.spool, total + self._spares * seg.SMALLEST)
         if len(alive) == 0 or int(clock) % 60 == 0:
             self._sweep_tokens(clock)
+        return found
 
     def _finish(self, source: CollectedSource) -> Iterator[Collected]:
         """A source that will write no more: read what is left, say so if its process died, remove it when all is stored."""
