@@ -102,17 +102,20 @@ group by r.status
 
 IS_DESCENDANT: Final = """r.run_id in (
     with recursive below as (
-        select run_id from runs where parent_run_id = {ancestor}
+        select child.run_id, child.experiment_id from runs child join runs parent on parent.run_id = child.parent_run_id
+        where parent.run_id = {ancestor} and same_workspace(child.experiment_id, parent.experiment_id)
         union
-        select child.run_id from runs child join below on child.parent_run_id = below.run_id
+        select child.run_id, child.experiment_id from runs child join below on child.parent_run_id = below.run_id
+        where same_workspace(child.experiment_id, below.experiment_id)
     ) select run_id from below)"""
 
 DESCENDANTS: Final = """
 with recursive below as (
-    select key, run_id, start_time, type from runs where parent_run_id = $1
+    select key, run_id, start_time, type, experiment_id from runs where run_id = $1
     union
-    select child.key, child.run_id, child.start_time, child.type
+    select child.key, child.run_id, child.start_time, child.type, child.experiment_id
     from runs child join below on child.parent_run_id = below.run_id
+    where same_workspace(child.experiment_id, below.experiment_id)
 )
 select run_id from below
 where run_id <> $1 and ($2::text is null or type = $2)
@@ -311,8 +314,8 @@ on conflict (run_id) do nothing
 """
 
 ADD_ARTIFACT: Final = """
-insert into artifacts (run_key, path, size, sha256, content_type, captured)
-select key, $2, $3, $4, $5, $6 from runs where run_id = $1
+insert into artifacts (run_key, path, size, sha256, content_type, captured, claimed_by)
+select key, $2, $3, $4, $5, $6, case when experiment_id is null then $7::text end from runs where run_id = $1
 on conflict (run_key, path) do nothing
 returning *
 """

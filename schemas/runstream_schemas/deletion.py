@@ -20,7 +20,9 @@ _MAX_FOLDER_BYTES = 240  # a file system allows 255; the store adds to names whi
 LOCK_SOURCES = "select from sources where run_key = any($1::bigint[]) order by key for update"
 LOCK_RUNS = "select key from runs where key = any($1::bigint[]) order by key for update"
 REMEMBER = """
-insert into deleted_runs (run_id, key) select run_id, key from runs where key = any($1::bigint[])
+insert into deleted_runs (run_id, key, workspace)
+select r.run_id, r.key, e.workspace from runs r left join experiments e on e.id = r.experiment_id
+where r.key = any($1::bigint[])
 on conflict do nothing"""
 DELETE_RUNS = "delete from runs where key = any($1::bigint[]) returning run_id"
 

@@ -38,10 +38,12 @@ _RUNS = 500  # of one transaction
 
 CHILDREN = """
 with recursive below as (
-    select r.key, r.run_id from deleted_runs d join runs r on r.parent_run_id = d.run_id
-    where d.deleted_up > uptime() - $1::float8
+    select r.key, r.run_id, r.experiment_id
+    from deleted_runs d join runs r on r.parent_run_id = d.run_id left join experiments e on e.id = r.experiment_id
+    where d.deleted_up > uptime() - $1::float8 and (d.workspace is null or d.workspace = e.workspace)
     union
-    select c.key, c.run_id from runs c join below b on c.parent_run_id = b.run_id
+    select c.key, c.run_id, c.experiment_id from runs c join below b on c.parent_run_id = b.run_id
+    where same_workspace(c.experiment_id, b.experiment_id)
 )
 select key from below"""
 

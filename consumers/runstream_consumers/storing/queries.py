@@ -187,6 +187,14 @@ COUNT_EXPERIMENT_RUNS = """
 update experiments e set run_count = u.run_count from unnest($1::bigint[], $2::bigint[]) u(id, run_count) where e.id = u.id
 """
 
+# Files that came before their run: those of the workspace it belongs to are its own now, others' go.
+SETTLE_CLAIMS = """
+with placed as (
+    select r.key, e.workspace from runs r join experiments e on e.id = r.experiment_id where r.key = any($1::bigint[])
+), gone as (
+    delete from artifacts a using placed p where a.run_key = p.key and a.claimed_by <> p.workspace
+)
+update artifacts a set claimed_by = null from placed p where a.run_key = p.key and a.claimed_by = p.workspace"""
 ROOTS = "select run_id, coalesce(root_run_id, run_id) as root from runs where run_id = any($1::text[])"
 
 SET_STATES = """

@@ -171,6 +171,8 @@ async def _store_states(
             (key, topic, UUID(hex=source), next_) for (topic, source), next_ in sorted(state.ends.items())
         )
     await connection.execute(queries.SET_STATES, *(list(column) for column in zip(*columns, strict=True)))
+    if experiments:
+        await connection.execute(queries.SETTLE_CLAIMS, sorted(experiments))
     if ends:
         await connection.execute(queries.SET_ENDS, *(list(column) for column in zip(*ends, strict=True)))
     return created

@@ -20,7 +20,8 @@ looked_at as (
     select key, weight from given
     union all
     (select child.key, given.weight / 20
-    from given join runs parent using (key) join runs child on child.parent_run_id = parent.run_id limit 20)
+    from given join runs parent using (key) join runs child on child.parent_run_id = parent.run_id
+    where same_workspace(child.experiment_id, parent.experiment_id) limit 20)
 )
 select s.name
 from looked_at l join summaries m on m.run_key = l.key join series s on s.id = m.series_id

@@ -99,13 +99,14 @@ async def save(
     content: AsyncIterable[bytes],
     content_type: str | None,
     captured: bool = False,
+    workspace: str | None = None,
 ) -> tuple[Artifact, bool]:
     """Store a file of a run; returns what the path holds, and whether it was written now.
 
     A run nobody has heard of yet gets a row: its creation may still be on its way.
 
     Args:
-        captured: see `claim`.
+        captured, workspace: see `claim`.
 
     Raises:
         PathTaken: the path holds other bytes already, or is a folder.
@@ -119,7 +120,9 @@ async def save(
     try:
         size, digest = await receive(file, content)
         async with pool.acquire() as connection, connection.transaction():
-            artifact, wanted = await claim(connection, run_id, path, size, digest, content_type, captured)
+            artifact, wanted = await claim(
+                connection, run_id, path, size, digest, content_type, captured, workspace
+            )
             if wanted:
                 await asyncio.to_thread(file.commit)
             return artifact, wanted
@@ -156,21 +159,27 @@ async def claim(
     digest: str,
     content_type: str | None,
     captured: bool,
+    workspace: str | None = None,
 ) -> tuple[Artifact, bool]:
     """Give a path to a content, within a transaction; (what the path holds, whether its bytes have to be put there now).
 
     Args:
         captured: collected by itself, not stored by a call: it never takes the place of what a call stored, and gives its
             own place to the next state of the file and to any call.
+        workspace: the only one that whoever asks may write to; None: all. While nobody knows whose the run is, the file is
+            held for that workspace: it goes when the run turns out to be another's, and nobody else takes its place.
 
     Raises:
         PathTaken: the path holds other bytes already.
     """
     await add_run(connection, run_id)
-    row = await connection.fetchrow(queries.ADD_ARTIFACT, run_id, path, size, digest, content_type, captured)
+    row = await connection.fetchrow(
+        queries.ADD_ARTIFACT, run_id, path, size, digest, content_type, captured, workspace
+    )
     if row is not None:
         return from_row(row), True
     row = await connection.fetchrow(queries.HOLD_ARTIFACT, run_id, path)
+    check_claim(row, run_id, workspace)
     if row is None or (row["sha256"] != digest and not row["captured"] and not captured):
         raise PathTaken(f"{path} of run {run_id} holds other bytes already; upload under another name")
     if not row["captured"] or (row["sha256"] == digest and captured):
@@ -180,6 +189,19 @@ async def claim(
         queries.REPLACE_ARTIFACT, run_id, path, size, digest, content_type, captured
     )
     return from_row(row), changed
+
+
+def check_claim(row: asyncpg.Record | None, run_id: str, workspace: str | None) -> None:
+    """Refuse to touch a file that is held for another workspace, whose run it may be.
+
+    Raises:
+        PathTaken: it is.
+    """
+    if row is not None and row["claimed_by"] not in (None, workspace):
+        raise PathTaken(
+            f"{row['path']} was stored by somebody else before run {run_id} was known; upload under another name, or again "
+            "when the run is stored"
+        )
 
 
 async def check_folders(pool: asyncpg.Pool[Any], run_id: str, path: str) -> None:

@@ -17,7 +17,17 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.store import NewFile, Store, write_failed
 
 from .. import queries
-from .artifacts import PIECE, Artifact, PathTaken, add_run, check_folders, check_path, from_row, place
+from .artifacts import (
+    PIECE,
+    Artifact,
+    PathTaken,
+    add_run,
+    check_claim,
+    check_folders,
+    check_path,
+    from_row,
+    place,
+)
 
 MAX_PIECE = 16 << 20
 """Most bytes appended at once."""
@@ -53,11 +63,13 @@ async def append(
     offset: int,
     piece: bytes,
     content_type: str | None,
+    workspace: str | None = None,
 ) -> Artifact:
     """Add a piece at the end of a file, which is made when there is none.
 
     Args:
         offset: where the piece begins: the file's present size in bytes.
+        workspace: see `artifacts.claim`.
 
     Raises:
         OtherSize: the file has another size.
@@ -70,6 +82,7 @@ async def append(
     async with pool.acquire() as connection, connection.transaction():
         await add_run(connection, run_id)
         row = await connection.fetchrow(queries.HOLD_ARTIFACT, run_id, path)
+        check_claim(row, run_id, workspace)
         if row is not None and not row["captured"]:
             raise PathTaken(
                 f"{path} of run {run_id} was stored by a call and does not grow; append to another name"
@@ -82,7 +95,7 @@ async def append(
         try:
             if row is None:
                 row = await connection.fetchrow(
-                    queries.ADD_ARTIFACT, run_id, path, len(piece), digest, content_type, True
+                    queries.ADD_ARTIFACT, run_id, path, len(piece), digest, content_type, True, workspace
                 )
                 if row is None:  # somebody else made the file meanwhile
                     raise OtherSize(path, offset, -1)

@@ -54,9 +54,15 @@ class OtherOffset(QueryError):
         self.offset = offset
 
 
-def uploads_directory(store: Store, settings: Settings) -> Path:
-    """Where pieces are kept: beside the files of a local store, which then only have to be renamed."""
-    return Path(store.root) / "uploads" if store.local else settings.home_path / "uploads"
+def uploads_directory(store: Store, settings: Settings, workspace: str | None = None) -> Path:
+    """Where pieces are kept: beside the files of a local store, which then only have to be renamed.
+
+    Args:
+        workspace: the only one that whoever asks may write to; None: all. Each has uploads of its own: else whoever knows a
+            digest could spoil those of others, or take them.
+    """
+    root = Path(store.root) / "uploads" if store.local else settings.home_path / "uploads"
+    return root if workspace is None else root / hashlib.sha256(workspace.encode()).hexdigest()[:32]
 
 
 async def add_piece(directory: Path, sha256: str, offset: int, content: AsyncIterable[bytes]) -> int:
@@ -110,6 +116,7 @@ async def save_uploaded(
     size: int,
     content_type: str | None,
     captured: bool,
+    workspace: str | None = None,
 ) -> tuple[Artifact, bool]:
     """Make a finished upload a file of a run; as `artifacts.save`.
 
@@ -135,7 +142,9 @@ async def save_uploaded(
         if not there:
             await asyncio.to_thread(_check_whole, file, directory, sha256, size)
         async with pool.acquire() as connection, connection.transaction():
-            artifact, wanted = await claim(connection, run_id, path, size, sha256, content_type, captured)
+            artifact, wanted = await claim(
+                connection, run_id, path, size, sha256, content_type, captured, workspace
+            )
             if wanted:
                 if file is None:
                     raise OtherOffset(sha256, 0)

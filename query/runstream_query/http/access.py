@@ -78,7 +78,8 @@ where name = $1 and revoked_at is null returning role, workspace, expires_at"""
 _REVOKE = "update access_tokens set revoked_at = now() where name = $1 and revoked_at is null returning id"
 _RUNS_ELSEWHERE = """
 select r.run_id from runs r left join experiments e on e.id = r.experiment_id
-where r.run_id = any($1::text[]) and e.workspace is distinct from $2 limit 1"""
+where r.run_id = any($1::text[]) and e.workspace is distinct from $2 and (not $3 or r.experiment_id is not null) limit 1"""
+"""$3: runs of which nobody knows yet where they belong are nobody's."""
 
 
 class Role(IntEnum):
@@ -255,7 +256,7 @@ class Reach(Enum):
     HANDLER = auto()
     """Where it is answered, see `grant_of` and `check_runs`."""
     CONTENT = auto()
-    """What is sent is named by its digest, and is nobody's before a run or a model names it."""
+    """What is sent is named by its digest, and kept apart by workspace until a run or a model of one names it."""
 
 
 _REACH = {
@@ -297,6 +298,7 @@ _REACH = {
 }  # fmt: skip
 """By route, or method and route. A route that is not here shows what is of others too, and is refused."""
 _RUN_PARAMETERS = frozenset({"run", "parent"})
+_FILE = "/api/v1/runs/{run_id}/files/{path:path}"
 
 
 def needed(method: str, route: str) -> Role:
@@ -342,7 +344,9 @@ async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Respon
             return _forbidden(f"{elsewhere}, not for {named[0]!r:.80}")
         if not named:
             asked.narrow(grant.workspace)
-    if runs and await pool.fetchval(_RUNS_ELSEWHERE, runs, grant.workspace) is not None:
+    # A file may come before its run is known: it is held for the token's workspace until then (`artifacts.claim`).
+    early = route == _FILE and asked.method in ("PUT", "POST")
+    if runs and await pool.fetchval(_RUNS_ELSEWHERE, runs, grant.workspace, early) is not None:
         return _forbidden(f"{elsewhere}; a run asked for is in another one")
     return None
 
@@ -367,7 +371,7 @@ async def check_runs(request: Request, run_ids: Sequence[str]) -> None:
     if grant.workspace is None:
         return
     pool = _server(request).pool
-    if await pool.fetchval(_RUNS_ELSEWHERE, list(run_ids), grant.workspace) is not None:
+    if await pool.fetchval(_RUNS_ELSEWHERE, list(run_ids), grant.workspace, False) is not None:
         raise HTTPException(403, f"the token {grant.name!r} is for the workspace {grant.workspace!r} only")
 
 

@@ -20,10 +20,11 @@ MOST_RUNS = 1000
 """Most runs whose children one request counts."""
 
 CHILD_COUNTS: Final = """
-select parent_run_id, count(*) as children
-from runs
-where parent_run_id = any($1::text[]) and archived_at is null
-group by parent_run_id
+select child.parent_run_id, count(*) as children
+from runs child join runs parent on parent.run_id = child.parent_run_id
+where child.parent_run_id = any($1::text[]) and child.archived_at is null
+    and same_workspace(child.experiment_id, parent.experiment_id)
+group by child.parent_run_id
 """
 
 EXPERIMENT_COUNTS: Final = """

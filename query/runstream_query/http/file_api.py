@@ -16,6 +16,7 @@ from runstream_schemas.source_snapshot import SourceFile
 from ..files import artifacts, growing_files, partial_uploads, source_snapshots
 from ..files.zip_stream import Member, zip_pieces
 from ..runs.runs import iso
+from .access import grant_of
 from .responses import json_answer, problem
 
 if TYPE_CHECKING:
@@ -65,13 +66,23 @@ async def _file(request: Request) -> Response:
 
 
 async def _put(request: Request, server: Server, run_id: str, path: str) -> Response:
+    workspace = grant_of(request).workspace
     content_type, captured = request.headers.get("content-type"), request.query_params.get("captured") == "1"
     if sha256 := request.query_params.get("upload"):
-        directory = partial_uploads.uploads_directory(server.store, server.settings)
+        directory = partial_uploads.uploads_directory(server.store, server.settings, workspace)
         size = _bytes(request, "size")
         try:
             artifact, new = await partial_uploads.save_uploaded(
-                server.pool, server.store, directory, run_id, path, sha256, size, content_type, captured
+                server.pool,
+                server.store,
+                directory,
+                run_id,
+                path,
+                sha256,
+                size,
+                content_type,
+                captured,
+                workspace,
             )
         except partial_uploads.OtherOffset as error:
             return _conflict(error, offset=error.offset)
@@ -79,7 +90,7 @@ async def _put(request: Request, server: Server, run_id: str, path: str) -> Resp
         content = request.stream()
         try:
             artifact, new = await artifacts.save(
-                server.pool, server.store, run_id, path, content, content_type, captured
+                server.pool, server.store, run_id, path, content, content_type, captured, workspace
             )
         except StoreError:
             await _drain(content)
@@ -93,7 +104,7 @@ async def _put(request: Request, server: Server, run_id: str, path: str) -> Resp
 async def _upload(request: Request) -> Response:
     server = _server(request)
     sha256, offset, content = request.path_params["sha256"], _bytes(request, "offset"), request.stream()
-    directory = partial_uploads.uploads_directory(server.store, server.settings)
+    directory = partial_uploads.uploads_directory(server.store, server.settings, grant_of(request).workspace)
     try:
         arrived = await partial_uploads.add_piece(directory, sha256, offset, content)
     except partial_uploads.OtherOffset as error:
@@ -128,7 +139,14 @@ async def _append(request: Request, server: Server, run_id: str, path: str) -> R
         growing_files.check_piece(path, len(piece))
     try:
         artifact = await growing_files.append(
-            server.pool, server.store, run_id, path, offset, bytes(piece), request.headers.get("content-type")
+            server.pool,
+            server.store,
+            run_id,
+            path,
+            offset,
+            bytes(piece),
+            request.headers.get("content-type"),
+            grant_of(request).workspace,
         )
     except growing_files.OtherSize as error:
         return _conflict(error, size=error.size)

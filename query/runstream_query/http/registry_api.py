@@ -201,6 +201,7 @@ async def _models(request: Request) -> Response:
                 workspace=_workspace(request),
                 name=_needed(document, "name"),
                 token=token,
+                narrowed=access.grant_of(request).workspace is not None,
                 run_id=run_id,
                 path=_text(document, "path"),
                 files=pairs,
@@ -257,6 +258,8 @@ async def _model_file(request: Request) -> Response:
 async def _content(request: Request) -> Response:
     server, digest = _server(request), models.check_digest(request.path_params["sha256"])
     size = await models.save(server.store, digest, request.stream())
+    if (workspace := access.grant_of(request).workspace) is not None:
+        await server.pool.execute(models.SENT_CONTENT, digest, workspace)
     server.counters.uploaded_bytes += size
     return json_answer(request, {"sha256": digest, "size": size})
 

@@ -22,9 +22,11 @@ _TRIES = 5
 
 FAMILY: Final = """
 with recursive below as (
-    select key, run_id, status from runs where run_id = any($1::text[])
+    select key, run_id, status, experiment_id from runs where run_id = any($1::text[])
     union
-    select child.key, child.run_id, child.status from runs child join below on child.parent_run_id = below.run_id
+    select child.key, child.run_id, child.status, child.experiment_id
+    from runs child join below on child.parent_run_id = below.run_id
+    where same_workspace(child.experiment_id, below.experiment_id)
 )
 select * from below order by key
 """

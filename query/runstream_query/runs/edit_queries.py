@@ -30,9 +30,10 @@ update runs set archived_at = case when $2 then coalesce(archived_at, now()) end
 
 WITH_DESCENDANTS: Final = """
 with recursive below as (
-    select run_id from runs where run_id = any($1::text[])
+    select run_id, experiment_id from runs where run_id = any($1::text[])
     union
-    select child.run_id from runs child join below on child.parent_run_id = below.run_id
+    select child.run_id, child.experiment_id from runs child join below on child.parent_run_id = below.run_id
+    where same_workspace(child.experiment_id, below.experiment_id)
 )
 select run_id from below
 """

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,6 +57,14 @@ LOCK_CONTENT: Final = "select pg_advisory_xact_lock_shared(hashtextextended('mod
 LOCK_CONTENT_ALONE: Final = "select pg_advisory_xact_lock(hashtextextended('model-content', 0))"
 """Between those who rely on content that lies in the store, and the one who deletes what no model holds any more."""
 
+OWN_CONTENT: Final = """
+select sha256 from model_content where workspace = $1 and sha256 = any($2::text[])
+union
+select f.sha256 from model_files f join models m on m.id = f.model_id where m.workspace = $1 and f.sha256 = any($2::text[])
+"""
+SENT_CONTENT: Final = "insert into model_content (sha256, workspace) values ($1, $2) on conflict do nothing"
+FORGET_CONTENT: Final = "delete from model_content where sha256 = $1"
+
 MOST_MODELS: Final = 10_000
 _ATTEMPTS = 3
 
@@ -67,6 +75,8 @@ class NewModel:
 
     Attributes:
         token: names the registration: the same again returns the model it made.
+        narrowed: whoever asks may use this workspace only, and so only content that was sent for it or that its models hold:
+            a digest is no proof of having the content.
         run_id: run it comes from.
         path: with `run_id`: the run's file, or folder of files, that is the model.
         files: without `path`: (path, sha256) of stored content.
@@ -75,6 +85,7 @@ class NewModel:
     workspace: str
     name: str
     token: uuid.UUID
+    narrowed: bool = False
     run_id: str | None = None
     path: str | None = None
     files: Sequence[tuple[str, str]] = ()
@@ -97,7 +108,7 @@ async def register(pool: asyncpg.Pool[Any], store: Store, model: NewModel) -> di
             "the first a letter or a digit"
         )
     check_name("workspace", model.workspace)
-    if done := await find(pool, token=model.token):
+    if done := await find(pool, model.workspace, token=model.token):
         return done[0]
     experiment = None
     if model.run_id is not None:
@@ -112,7 +123,7 @@ async def register(pool: asyncpg.Pool[Any], store: Store, model: NewModel) -> di
         if model.path is not None and model.run_id is not None:
             files = await _files_of_run(pool, store, model.run_id, model.path)
         else:
-            files = await _stored_files(store, model.files)
+            files = await _stored_files(pool, store, model)
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK_CONTENT)
             if all([await asyncio.to_thread(store.exists, place(digest)) for _, _, digest in files]):
@@ -120,7 +131,7 @@ async def register(pool: asyncpg.Pool[Any], store: Store, model: NewModel) -> di
                 break  # else: deleted with another model meanwhile
     else:
         raise InTheWay(f"model {model.name}: its files are being deleted with another model; try again")
-    return (await find(pool, token=model.token))[0]
+    return (await find(pool, model.workspace, token=model.token))[0]
 
 
 async def _insert(
@@ -159,12 +170,15 @@ async def _files_of_run(
     return [(one.path[cut:], one.size, one.sha256) for one in chosen]
 
 
-async def _stored_files(store: Store, files: Iterable[tuple[str, str]]) -> list[tuple[str, int, str]]:
+async def _stored_files(pool: asyncpg.Pool[Any], store: Store, model: NewModel) -> list[tuple[str, int, str]]:
     result: dict[str, tuple[str, int, str]] = {}
-    for path, digest in files:
-        check_digest(digest)
+    digests = [check_digest(digest) for _, digest in model.files]
+    own = set(digests)
+    if model.narrowed:
+        own = {row["sha256"] for row in await pool.fetch(OWN_CONTENT, model.workspace, digests)}
+    for path, digest in model.files:
         path = artifacts.check_path(path)
-        if not await asyncio.to_thread(store.exists, place(digest)):
+        if digest not in own or not await asyncio.to_thread(store.exists, place(digest)):
             raise NotThere(f"content {digest} of {path} is not stored; send it first")
         result[path] = (path, await asyncio.to_thread(store.size, place(digest)), digest)
     if not result:
@@ -258,6 +272,7 @@ async def delete(pool: asyncpg.Pool[Any], store: Store, workspace: str, name: st
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK_CONTENT_ALONE)
             if not await connection.fetchval("select 1 from model_files where sha256 = $1 limit 1", digest):
+                await connection.execute(FORGET_CONTENT, digest)
                 await asyncio.to_thread(store.delete, place(digest))
 
 
