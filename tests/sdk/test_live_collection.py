@@ -27,18 +27,18 @@ def content(run: Run, name: str) -> str:
     return body.decode()
 
 
-def rested(path: Path, text: str) -> None:
-    """A file that was written a while ago."""
+def rested(path: Path, text: str, seconds: float = 60) -> None:
+    """A file that was written a while ago; fewer than 0 seconds: the clock was set back since."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    os.utime(path, (time.time() - 60, time.time() - 60))
+    os.utime(path, (time.time() - seconds, time.time() - seconds))
 
 
 def test_a_with_block(experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_collection, "LOOK_SECONDS", 0.0)
     with experiment.start_logging(snapshot_directory=None) as run:
         print("first line")
-        rested(tmp_path / "outputs" / "model", "half")
+        rested(tmp_path / "outputs" / "model", "half", -3600)
         rested(tmp_path / "logs" / "own" / "x.log", "one\n")
         rested(tmp_path / "logs" / ".hidden", "no")
         (tmp_path / "outputs" / "being written").write_text("not yet")

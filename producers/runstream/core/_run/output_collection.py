@@ -82,7 +82,8 @@ class OutputCollection:
             state = _state(path)
             if state is None or self._sent.get(path) == state or now < self._next.get(path, 0.0):
                 continue
-            if time.time() - state[1] / 1e9 < REST_SECONDS:
+            # A file of a later time than now was written before the clock was set back.
+            if abs(time.time() - state[1] / 1e9) < REST_SECONDS:
                 continue
             try:
                 with open_regular(path) as stream:
