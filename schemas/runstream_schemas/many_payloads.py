@@ -18,6 +18,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from .errors import CorruptEvent
+from .limits import TIME_MAX_US, TIME_MIN_US
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
 from .payload_reading import read_index
 from .points import I8, U8
@@ -139,7 +140,7 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
     for number, payload in enumerate(payloads):
         try:
             shape, sections, heads = _open(shapes, payload)
-        except (CorruptEvent, zstandard.ZstdError, ValueError, TypeError, IndexError, OverflowError):
+        except Exception:  # whatever is wrong with it: `payload_reading` says what
             others.append(number)
             continue
         taken.append(number)
@@ -161,6 +162,9 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
                 held, wanted = np.isin(table[:, 2], (Kind.INT, Kind.BOOL)), "value" in columns
             widths, lows = table[:, 3 + 2 * at], table[:, 4 + 2 * at]
             wide[name] = widening.column(widths, lows, held, wanted=wanted)
+    times = wide["time"]
+    if len(times) and not TIME_MIN_US <= int(times.min()) <= int(times.max()) <= TIME_MAX_US:
+        wide["time"] = np.clip(times, TIME_MIN_US, TIME_MAX_US)
     values = np.zeros(0, dtype=np.uint64)
     if "value" in columns:
         is_float = table[:, 2] == Kind.FLOAT

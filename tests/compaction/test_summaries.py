@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from typing import Any
@@ -124,6 +125,13 @@ async def test_a_damaged_chunk_stays_hot_and_holds_up_nobody_else(
     ]
     assert {cell[0] for cell in await pipeline.cold()} == {"good", "fine"}
     assert (await compactor.compact()).corrupt_runs == []  # not tried again at once
+    await compactor._say_unreadable(pipeline.run_keys["bad"], "the same again, later")
+    told = {
+        row["run_id"]: json.loads(row["warnings"])
+        for row in await pipeline.pool.fetch("select run_id, warnings from runs")
+    }
+    assert [len(told[run]) for run in ("good", "bad", "fine")] == [0, 1, 0]  # however often it was found
+    assert "cannot be read and are left out" in told["bad"][0]["message"]
     worker.close()
 
 

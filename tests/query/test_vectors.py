@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runstream_query.points import hot
 from runstream_query.points.vectors import Segment, join, merge_by_time
-from runstream_schemas.errors import QueryError, StoreError
+from runstream_query.sql.sql import run_sql
+from runstream_schemas.errors import StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 LOSS = SeriesKey(SeriesClass.METRIC, "loss")
@@ -227,15 +229,47 @@ async def test_a_damaged_file_is_named(database: Any, damage: str) -> None:
         await database.query.vectors(["r"])
 
 
-async def test_a_damaged_chunk_is_named(database: Any) -> None:
+GARBAGE = {
+    "cut": "substr(payload, 1, octet_length(payload) - 9)",
+    "no payload": "'garbage'",
+    "empty": "''",
+    "a header that never comes": "'\\x52500101ffff5f00'::bytea",
+    "its header": "overlay(payload placing '\\xffffffff'::bytea from 12)",
+}
+
+
+@pytest.mark.parametrize("damage", GARBAGE)
+async def test_a_chunk_that_cannot_be_read_is_left_out_and_said_once(
+    database: Any, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By vectors, series, charts and SQL alike: what one trainer sent must not keep others from theirs."""
+    hot._told.clear()  # another database's
+    bad, good = await database.add_run("bad"), await database.add_run("good")
+    for first in (0, 5000):
+        rows = [(LOSS, Kind.FLOAT, i, i, i, float(i * 7919 % 1009)) for i in range(first, first + 5000)]
+        await database.add_chunk(bad, SOURCE, rows)
+    await database.add_chunk(good, bytes(16), [(LOSS, Kind.FLOAT, i, i, i, float(i)) for i in range(9)])
+    await database.pool.execute(
+        f"update chunks set payload = {GARBAGE[damage]} where run_key = $1 and first = 0", bad
+    )
+    for _ in range(2):
+        read = {one.run_id: len(one.steps) for one in (await database.query.vectors(["bad", "good"])).series}
+        assert read == {"bad": 5000, "good": 9}
+        found = (await run_sql(
+            database.pool, database.store, database.settings, "SELECT run_id, count(value) AS n FROM metrics GROUP BY 1"
+        )).to_pylist()  # fmt: skip
+        assert {row["run_id"]: row["n"] for row in found} == read
+    assert caplog.text.count("cannot be read and is left out") == 1
+
+
+async def test_times_of_a_chunk_that_cannot_be_are_read_as_ones_that_can(database: Any) -> None:
     run = await database.add_run("r")
-    await database.add_chunk(run, SOURCE, [(LOSS, Kind.FLOAT, i, i, i, float(i)) for i in range(5000)])
-    await database.pool.execute("update chunks set payload = substr(payload, 1, octet_length(payload) - 9)")
-    with pytest.raises(QueryError, match=r"chunk .* of the hot tier is damaged"):
-        await database.query.vectors(["r"])
-    await database.pool.execute("update chunks set payload = 'garbage'")
-    with pytest.raises(QueryError, match="damaged"):
-        await database.query.series("r", "loss")
+    rows = [(LOSS, Kind.FLOAT, i, i, time, float(i)) for i, time in enumerate([-(2**62), 0, 2**62])]
+    await database.add_chunk(run, SOURCE, rows)
+    found = await run_sql(
+        database.pool, database.store, database.settings, "SELECT time FROM metrics ORDER BY step"
+    )
+    assert [row["time"].year for row in found.to_pylist()] == [1, 1970, 9999]
 
 
 CLOCKS = st.lists(st.lists(st.integers(0, 50), max_size=8), min_size=1, max_size=4)

@@ -25,11 +25,13 @@ import asyncpg
 
 from runstream_schemas.arrow import SCHEMAS
 from runstream_schemas.errors import CorruptEvent
+from runstream_schemas.events import StatusOp
 from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import NewFile, Store
 
+from ..storing.run_states import Changes, store_changes
 from . import manifest, verification
 from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
 from .orphans import release
@@ -347,11 +349,24 @@ class Compactor:
                 reason,
             )
             report.corrupt_runs.append(work.runs[run_key])
+            await self._say_unreadable(run_key, reason)
         self._avoid(list(encoder.corrupt), _QUARANTINE)
         report.files += sum(1 for file in written if file.rows)
         report.bytes += sum(file.bytes for file in written)
         report.runs += len(encoder.found)
         report.points += encoder.points
+
+    async def _say_unreadable(self, run_key: int, reason: str) -> None:
+        """A warning on a run that has a chunk nobody can read; however often that is found, it is said once."""
+        message = (
+            f"Points of this run cannot be read and are left out ({reason:.300}). Its others stay in the hot tier, where "
+            "readers find them; restore the database, or delete that row of `chunks`."
+        )
+        changes = Changes()
+        step = StatusOp(0, time.time_ns() // 1000, "warning", {"message": message})
+        changes.add_status(run_key, bytes(16), step, "unreadable")
+        async with self.pool.acquire() as connection, connection.transaction():
+            await store_changes(connection, changes)
 
     async def _encode(self, work: _Work, encoder: _Encoder) -> None:
         ordinals = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from runstream_schemas.arrow import ROW_BITS
-from runstream_schemas.errors import CorruptEvent, QueryError
+from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.payload_reading import (
     PREFIX_BYTES,
     BlockPoints,
@@ -27,11 +28,16 @@ from .. import queries
 from ..runs.runs import Connection
 from .vectors import Segment, join, merge_by_time
 
+log = logging.getLogger(__name__)
+
 WHOLE_BYTES = 16 << 10
 """Chunks up to this size are fetched whole: a second round trip costs more than the bytes."""
 
 PORTION_BYTES = 1 << 20
 """Bytes fetched, and decoded, at a time."""
+
+_told: set[tuple[int, int, int]] = set()  # chunks that cannot be read: said once each
+_MOST_TOLD = 10_000
 
 Pieces = list[tuple[int, bytes]]  # (offset, bytes), ascending
 
@@ -51,6 +57,7 @@ class Chunk:
     wanted: list[int] = field(default_factory=list)  # places of the wanted series in the index
     blocks: list[int] = field(default_factory=list)  # those that hold them
     in_pieces: bool = False  # what is wanted lies in another order than it was logged
+    unreadable: bool = False
 
     @property
     def position(self) -> tuple[int, int, int]:
@@ -58,11 +65,8 @@ class Chunk:
         return self.run_key, self.source_key, self.first
 
     def plan(self, names: Collection[str] | None) -> bool:
-        """Work out which bytes are still needed for the wanted series; False: first of all the rest of the header.
-
-        Raises:
-            QueryError: the payload is damaged.
-        """
+        """Work out which bytes are still needed for the wanted series; False: first of all the rest of the header, or
+        nothing, because it cannot be read."""
         head = self.pieces[0][1]
         try:
             need = index_size(head)
@@ -73,7 +77,8 @@ class Chunk:
             if self.index.size != self.size:
                 raise CorruptEvent(f"it has {self.size} bytes, its header says {self.index.size}")
         except CorruptEvent as error:
-            raise self.damaged(error) from None
+            self.leave_out(error)
+            return False
         self.missing = [
             (max(at, len(head)), at + size - max(at, len(head)))
             for at, size in self._wanted_parts(names)
@@ -89,11 +94,18 @@ class Chunk:
         else:
             self.pieces.append((at, data))
 
-    def damaged(self, error: CorruptEvent) -> QueryError:
-        return QueryError(
-            f"chunk (run {self.run_key}, source {self.source_key}, slot {self.first}) of the hot tier is damaged: {error}; "
-            "restore the database, or delete that row of `chunks` to lose these points"
-        )
+    def leave_out(self, error: CorruptEvent) -> None:
+        """Its points are missing from what is read, and from nothing else; the compactor says so on the run."""
+        self.missing, self.unreadable = [], True
+        if self.position not in _told:
+            if len(_told) >= _MOST_TOLD:
+                _told.clear()
+            _told.add(self.position)
+            log.error(
+                "chunk (run %d, source %d, slot %d) of the hot tier cannot be read and is left out: %s; restore the "
+                "database, or delete that row of `chunks`",
+                *self.position, error,
+            )  # fmt: skip
 
     def _wanted_parts(self, names: Collection[str] | None) -> list[tuple[int, int]]:
         """(offset, bytes) of the sections to decode, neighbours joined; notes the series and blocks among them."""
@@ -125,14 +137,10 @@ class Chunk:
         for start, data in self.pieces:
             if start <= at and at + size <= start + len(data):
                 return memoryview(data)[at - start : at - start + size]
-        raise self.damaged(CorruptEvent(f"{size} bytes at {at} lie outside of its {self.size}"))
+        raise CorruptEvent(f"{size} bytes at {at} lie outside of its {self.size}")
 
     def decode(self) -> dict[SeriesKey, Segment]:
-        """The series of this chunk that were wanted when it was planned.
-
-        Raises:
-            QueryError: the payload is damaged.
-        """
+        """The series of this chunk that were wanted when it was planned; none when it cannot be read."""
         index = self.index
         assert index is not None
         found: dict[SeriesKey, list[tuple[int, Segment]]] = {}
@@ -151,7 +159,8 @@ class Chunk:
                 return {key: parts[0][1] for key, parts in found.items()}
             order, _ = decode_order(index, self._bytes(*index.order_at))
         except CorruptEvent as error:
-            raise self.damaged(error) from None
+            self.leave_out(error)
+            return {}
         result = {}
         at_first = first_places(order, len(index.series))
         for key, parts in sorted(found.items(), key=lambda item: min(at_first[i] for i, _ in item[1])):
@@ -176,10 +185,8 @@ async def fetch_chunks(
 ) -> AsyncIterator[list[Chunk]]:
     """Fetch the hot chunks of runs, as far as needed for series called `names` (None: all). Call it in a snapshot.
 
-    They come in lists of some megabytes, so that one can be decoded while the database looks up the next; in no order.
-
-    Raises:
-        QueryError: a payload is damaged.
+    They come in lists of some megabytes, so that one can be decoded while the database looks up the next; in no order. Those
+    that cannot be read are left out.
     """
     whole = 1 << 30 if names is None else WHOLE_BYTES
     rows = await connection.fetch(queries.HOT_CHUNKS, list(run_keys), whole, PREFIX_BYTES)
@@ -218,7 +225,8 @@ async def _fetch(
             row["run_key"], row["source_key"], row["ordinal"], row["first"], row["size"], [(0, row["head"])]
         )
         chunk.plan(names)
-        (waiting if chunk.missing else complete).append(chunk)
+        if not chunk.unreadable:
+            (waiting if chunk.missing else complete).append(chunk)
     for part in _portions(complete):
         yield part
     while waiting:
@@ -227,10 +235,10 @@ async def _fetch(
             await _fetch_missing(connection, part)
             for chunk in part:
                 if chunk.index is None:  # its header was longer than the first bytes; now it is whole
-                    if not chunk.plan(names):
-                        raise chunk.damaged(CorruptEvent(f"its header is longer than its {chunk.size} bytes"))
+                    if not chunk.plan(names) and not chunk.unreadable:
+                        chunk.leave_out(CorruptEvent(f"its header is longer than its {chunk.size} bytes"))
                     unplanned += [chunk] if chunk.missing else []
-            if done := [chunk for chunk in part if not chunk.missing]:
+            if done := [chunk for chunk in part if not chunk.missing and not chunk.unreadable]:
                 yield done
         waiting = unplanned
 

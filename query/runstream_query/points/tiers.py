@@ -105,7 +105,6 @@ async def read_points(
 
     Raises:
         StoreError: a file is missing or damaged.
-        QueryError: a chunk is damaged.
     """
     loop = asyncio.get_running_loop()
     by_file: dict[tuple[int, str], tuple[Layout, dict[int, set[str]]]] = {}

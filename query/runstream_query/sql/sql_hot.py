@@ -65,11 +65,7 @@ class HotRows:
     _writers: dict[str, pq.ParquetWriter] = field(default_factory=dict)
 
     async def spill(self, connection: Connection, workspace: str | None) -> dict[str, Path]:
-        """Write what is needed, and say in which file each view's rows are. Call it in a snapshot.
-
-        Raises:
-            QueryError: a chunk is damaged.
-        """
+        """Write what is needed, and say in which file each view's rows are. Call it in a snapshot."""
         names = self._only("name")
         try:
             cursor = await connection.cursor(
