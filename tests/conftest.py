@@ -28,10 +28,9 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 from runstream_service.servers.kafka import KafkaServer
 from runstream_service.servers.postgres import PostgresServer
-from tests.fuzz import TIMES
+from tests.seeds import SEED, VARIABLE
 
-# The same examples each time, new ones when more of them are asked for: what is found is then looked for on purpose.
-hypothesis_settings.register_profile("runstream", derandomize=TIMES == 1, database=None)
+hypothesis_settings.register_profile("runstream", database=None)
 hypothesis_settings.load_profile("runstream")
 
 TEMPLATE = "migrated"
@@ -189,6 +188,23 @@ def _end_processes_of(home: Path) -> None:
         _, mine = psutil.wait_procs(mine, timeout=deadline - time.monotonic())
         if not mine:
             return
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis takes the run's seed as well."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(SEED)
+
+
+def pytest_report_header() -> str:
+    """What repeats this run's random tests."""
+    return f"seed of random tests: {VARIABLE}={SEED}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The same again, where a failure is looked at."""
+    terminalreporter.write_line(pytest_report_header())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -103,6 +103,7 @@ def starve(trial: Trial) -> None:
     if ours:
         pid = trial.chance.choice(ours)
         more = trial.chance.choice([0, 8, 64]) << 20
+        (trial.home / "starved").touch()
         limit_memory(pid, _memory(pid, "VmSize") + more)
         trial.note(
             f"no more memory than {more >> 20} MiB for {trial.victims().get(pid, 'a process')} ({pid})"

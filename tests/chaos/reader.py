@@ -8,7 +8,9 @@ has none.
 
 from __future__ import annotations
 
+import faulthandler
 import random
+import signal
 import sys
 import threading
 import time
@@ -55,6 +57,7 @@ class Readers:
             if not runs:
                 continue
             run_id, way = chance.choice(runs), chance.choice([*WAYS, "status"])
+            starved = self._starved()
             try:
                 if way == "status":
                     self._status(run_id)
@@ -62,7 +65,7 @@ class Readers:
                     self._points(run_id, way, chance)
                 self._count(way)
             except Exception as error:
-                if problem := self._is_wrong(run_id, error):
+                if problem := self._is_wrong(run_id, error, starved or self._starved()):
                     say_wrong(self.home, f"{run_id} by {way}: {problem}")
                     return
                 self._count("refused")
@@ -81,8 +84,9 @@ class Readers:
             raise Wrong(f"{found} values of a deleted run")
         if found < before and not self._deleting(run_id):
             raise Wrong(f"{found} values, {before} were seen before this was asked")
-        with self._lock:
-            self.seen[run_id] = max(found, self.seen.get(run_id, 0))
+        if found:
+            with self._lock:
+                self.seen[run_id] = max(found, self.seen.get(run_id, 0))
 
     def _status(self, run_id: str) -> None:
         from runstream.core import Workspace
@@ -104,7 +108,11 @@ class Readers:
         """Whether somebody was told that it is deleted."""
         return (self.home / f"{run_id}.deleted").exists()
 
-    def _is_wrong(self, run_id: str, error: Exception) -> str:
+    def _starved(self) -> bool:
+        """Whether a process gets no memory: then its errors may be any."""
+        return (self.home / "starved").exists()
+
+    def _is_wrong(self, run_id: str, error: Exception, starved: bool) -> str:
         """What is wrong about a read that failed; empty if it may fail so."""
         if isinstance(error, Wrong):
             return str(error)
@@ -115,7 +123,7 @@ class Readers:
             if status == 404 and not self._deleting(run_id):
                 # Its first record may not be stored yet.
                 return f"it was there, and is not: {error}" if run_id in self.seen else ""
-            if status == 404 or (status in (503, 504) and str(error).strip()):
+            if status == 404 or (status in (503, 504) and str(error).strip()) or (status == 500 and starved):
                 return ""
         return f"{error}\n{''.join(traceback.format_exception(error))}"
 
@@ -129,6 +137,7 @@ def say_wrong(home: Path, text: str) -> None:
 
 def main() -> None:
     """Arguments: home, stop file, seed, 1 if values may be missing (a topic is recreated, a disk is full)."""
+    faulthandler.register(signal.SIGUSR1)
     home, stop, seed, gaps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"
     readers, page = Readers(home, gaps, stop), Page(home)
     threads = [threading.Thread(target=readers.read_on, args=(seed + i,)) for i in range(READERS)]

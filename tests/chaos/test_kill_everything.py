@@ -1,15 +1,16 @@
 """Every process is killed, stopped or hindered at random moments; nothing is lost, doubled or impossible to a reader.
 
-Each run of the tests takes new seeds and prints them; `CHAOS_SEED` repeats one, `CHAOS_SECONDS` takes longer.
+Each run of the tests takes a new seed (`tests.seeds`); `CHAOS_SECONDS` takes longer.
 """
 
 from __future__ import annotations
 
 import os
-import random
 from pathlib import Path
 
 import pytest
+
+from tests.seeds import SEED
 
 from .trial import TRAINERS, run_trial
 
@@ -32,13 +33,8 @@ ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
     ],
 )  # fmt: skip
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds the processes to kill in /proc")
-def test_every_acknowledged_value_is_there_exactly_once(
-    kind: str, share: float, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**6))
-    with capsys.disabled():
-        print(f" [CHAOS_SEED={seed}]", end="", flush=True)
-    evidence = Path(".bench", "chaos", f"tests-{kind}-{seed}").resolve()
-    counts = run_trial(SECONDS * share, seed, kind, evidence)
+def test_every_acknowledged_value_is_there_exactly_once(kind: str, share: float) -> None:
+    evidence = Path(".bench", "chaos", f"tests-{kind}-{SEED}").resolve()
+    counts = run_trial(SECONDS * share, SEED, kind, evidence)
     assert len(counts) >= TRAINERS
     assert sum(counts.values()) > 1000

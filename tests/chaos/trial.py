@@ -32,6 +32,8 @@ from .rest import check
 TRAINERS = 8
 OTHER_PROGRAMS = ("wide", "long", "family")
 """Besides the plain one: a trial has each of them with one trainer or with none."""
+READER_END = 240.0
+"""Seconds the readers may take to end: reads under way, and what an open page has to catch up with."""
 SPOOL_BYTES = 12 << 20
 """Size of the small disk of a trial with `disk`."""
 
@@ -104,7 +106,9 @@ class Trial:
             "RUNSTREAM_COMPACT_INTERVAL": "0.5",
             "RUNSTREAM_COMPACT_BYTES": "200000",
             "RUNSTREAM_COMPACT_CLAIM_GRACE": "10",
-            "RUNSTREAM_TRASH_GRACE": "5",
+            # A replaced file is kept for longer than a query may take.
+            "RUNSTREAM_QUERY_TIMEOUT": "20",
+            "RUNSTREAM_TRASH_GRACE": "30",
             "RUNSTREAM_TOPIC_PARTITIONS": "4",
             "CHAOS_CLOCK": str(self.home / "clock"),
             "PYTHONPATH": os.pathsep.join(paths),
@@ -235,6 +239,7 @@ class Trial:
             limit_memory(pid)
             send_signal(pid, signal.SIGCONT)
         self.filler.unlink(missing_ok=True)
+        (self.home / "starved").unlink(missing_ok=True)
         if self.network:
             self.network.repair()
         if self.kind == "topics":
@@ -260,7 +265,12 @@ class Trial:
         self.up()
         counts = check(self)
         assert self.reader is not None
-        self.reader.wait(120)
+        try:
+            self.reader.wait(READER_END)
+        except subprocess.TimeoutExpired:
+            self.reader.send_signal(signal.SIGUSR1)  # into readers.log: where it stands
+            time.sleep(1.0)
+            raise AssertionError(f"the reader has not ended after {READER_END:.0f} s") from None
         wrong = self.home / "wrong"
         assert not wrong.exists(), f"a reader saw: {wrong.read_text()}"
         return counts

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import random
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.seeds import new_random
 
 from runstream_consumers.compaction.row_groups import RowGroups
 from runstream_consumers.compaction.sorted_points import SortedPoints
@@ -97,7 +97,7 @@ def test_damaged_ones_are_refused() -> None:
     end = len(data) - footer
     size = int.from_bytes(data[end - 12 : end - 8], "little") + 12
     good = read_overviews(pa.BufferReader(data), "file")[0]
-    chance, refused = random.Random(4), 0
+    chance, refused = new_random(4), 0
     for _ in range(300):
         damaged = bytearray(data)
         damaged[end - size + chance.choice((chance.randrange(size), size - 1 - chance.randrange(12)))] ^= (

@@ -7,7 +7,6 @@ import io
 import ntpath
 import os
 import posixpath
-import random
 import shutil
 import zipfile
 from pathlib import Path
@@ -37,6 +36,7 @@ from runstream_schemas.source_snapshot import path_problem
 from runstream_schemas.store import open_store
 from tests.fuzz import TIMES
 from tests.producers.reading import drain, logged, settings_for
+from tests.seeds import new_random
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ def test_damaged_pages_are_never_misread(place: tuple[ParquetFiles, Path, bytes]
         "note": 400,
     }
     footer = int.from_bytes(good[-8:-4], "little") + 8
-    chance = random.Random(5 + TIMES)
+    chance = new_random(5)
     refused = 0
     for number in range(300 * TIMES):
         damaged = bytearray(good)
@@ -109,7 +109,7 @@ def test_damaged_footers_and_cut_files_are_never_misread(place: tuple[ParquetFil
     (root / "metrics" / "whole.parquet").write_bytes(good)
     whole = _read(files, "metrics/whole.parquet")
     footer = int.from_bytes(good[-8:-4], "little") + 8
-    chance = random.Random(6 + TIMES)
+    chance = new_random(6)
     refused = 0
     for number in range(300 * TIMES):
         damaged = bytearray(good)
@@ -214,7 +214,7 @@ def _damaged_spool(
 def test_pages_lost_to_a_power_cut_leave_holes_and_no_wrong_value(
     written: tuple[Path, dict[Any, list[Any]]], tmp_path: Path
 ) -> None:
-    chance = random.Random(7 + TIMES)
+    chance = new_random(7)
 
     def lose(segments: list[Path]) -> None:
         path = chance.choice(segments)
@@ -233,7 +233,7 @@ def test_pages_lost_to_a_power_cut_leave_holes_and_no_wrong_value(
 def test_garbage_in_segments_never_stops_the_reader(
     written: tuple[Path, dict[Any, list[Any]]], tmp_path: Path
 ) -> None:
-    chance = random.Random(8 + TIMES)
+    chance = new_random(8)
 
     def spoil(segments: list[Path]) -> None:
         path = chance.choice(segments)

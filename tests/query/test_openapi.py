@@ -111,9 +111,8 @@ def _try_everything(base: str) -> None:
             answers = operation.as_strategy(generation_mode=mode)
 
             @settings(
-                max_examples=examples, deadline=None, database=None, derandomize=True,
-                suppress_health_check=list(HealthCheck),
-            )  # fmt: skip
+                max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            )
             @given(case=answers)
             def ask(case: Any) -> None:
                 answer = case.call(base_url=base, timeout=60)

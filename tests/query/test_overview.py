@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.seeds import SEED
 
 from runstream_consumers.compaction import row_groups
 from runstream_query.charts import overview
@@ -47,7 +48,7 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 async def test_an_overview_draws_what_the_whole_vector_draws(
     database: Any, small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chance = np.random.default_rng(3)
+    chance = np.random.default_rng(SEED)
 
     def noisy(n: int) -> Any:
         values = chance.standard_normal(n)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 from typing import Any
 
 import pytest
+from tests.seeds import new_random
 
 from runstream_consumers.compaction.ranking import rank_runs
 from runstream_query.runs.run_filter import MetricFilter, Order, RunFilter
@@ -34,7 +34,7 @@ async def pages(database: Any, order: str, wanted: RunFilter | None = None) -> l
 
 @pytest.mark.parametrize("stat", ["last", "min", "max", "mean"])
 async def test_ranked_or_not_the_order_is_the_same(database: Any, stat: str) -> None:
-    chance = random.Random(3)
+    chance = new_random(3)
     for n in range(50):
         settled = chance.random() < 0.7
         key = await database.add_run(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import uuid
 from typing import Any
 
 import pytest
+from tests.seeds import new_random
 
 from runstream_query.runs.run_filter import ANY, LabelFilter, MetricFilter, Order, RunFilter
 from runstream_query.runs.runs import count_runs, descendants, get_run, list_runs
@@ -174,7 +174,7 @@ async def test_a_record(filled: Any) -> None:
     ["-start_time", "start_time", "-metric:m:min", "metric:m:last", "-created", "status", "name", "-tag:k"],
 )
 async def test_paging_visits_every_run_exactly_once_while_runs_are_created(database: Any, order: str) -> None:
-    chance = random.Random(7)
+    chance = new_random(7)
     there = []
     for n in range(60):
         started = utc(chance.randrange(10)) if chance.random() < 0.8 else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fuzz import TIMES
+from tests.seeds import new_random
 
 from runstream_query.runs.run_filter import Order
 from runstream_query.runs.runs import list_runs
@@ -32,7 +32,7 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 
 
 async def test_what_is_understood_can_be_asked(database: Any) -> None:
-    chance = random.Random(9 + TIMES)
+    chance = new_random(9)
     asked = 0
     async with database.pool.acquire() as connection:
         for _ in range(400 * TIMES):

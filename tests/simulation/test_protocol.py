@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.seeds import SEED
+
 from .state import Broken
 from .world import World, run_schedules
 
@@ -12,8 +14,8 @@ SCHEDULES = 1500
 
 
 def test_no_schedule_loses_doubles_or_settles_early() -> None:
-    for seed in range(SCHEDULES):
-        World(seed).run()
+    seed = run_schedules(SEED, SCHEDULES)
+    assert seed is None, f"python -m tests.simulation --schedules 1 --seed {seed}"
 
 
 @pytest.mark.parametrize("safeguard", list(Broken), ids=lambda one: one.name.lower())
