@@ -40,6 +40,8 @@ def keep(trial: Trial, error: BaseException, directory: Path) -> None:
     }
     (directory / "trial.json").write_text(json.dumps(about, indent=1) + "\n")
     (directory / "message.txt").write_text(f"{error}\n\n" + "\n".join(trial.done) + "\n")
+    if trial.neighbour:
+        keep(trial.neighbour, error, directory / "neighbour")
     home = trial.home
     for part in ("log", "spool", "store"):
         with contextlib.suppress(OSError, shutil.Error):  # what moves away meanwhile is not there to keep

@@ -324,6 +324,7 @@ def run_trial(seconds: float, seed: int, kind: str, evidence: Path | None = None
         trial.start()
         trial.attack()
         if trial.neighbour:
+            (trial.home / "stop").touch()
             trial.neighbour.check()
         return trial.check()
     except Exception as error:
