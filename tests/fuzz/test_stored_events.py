@@ -1,12 +1,11 @@
 """Events that a hostile agent could send, under a right checksum: refused, or stored, and in no case in others' way.
 
-Every run takes a seed of its own and prints it; `RUNSTREAM_TEST_FUZZ_SEED` takes one again.
+Every run takes a seed of its own (`tests.seeds`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import zlib
 from typing import Any
@@ -24,10 +23,9 @@ from runstream_schemas.events import SUMMARY_FLOATS, SUMMARY_INTS, MetricsEvent,
 from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
+from tests.seeds import SEED
 
 from . import TIMES
-
-SEED = int(os.environ.get("RUNSTREAM_TEST_FUZZ_SEED") or random.SystemRandom().randrange(2**32))
 
 TIME = 1_790_000_000_000_000
 NUMBERS = [0, 1, 5, -1, 2**31, 2**32, 2**62, -(2**62), 2**63 - 1, -(2**63), 2**64 - 1, TIME]
@@ -164,7 +162,6 @@ def good(n: int, first: int) -> MetricsEvent:
 
 
 async def test_whatever_an_event_holds_all_others_are_stored(postgres: str) -> None:
-    print(f"RUNSTREAM_TEST_FUZZ_SEED={SEED}")
     pool = await create_pool(Settings(database=postgres))
     letters: list[DeadLetter] = []
 
