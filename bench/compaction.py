@@ -85,7 +85,7 @@ def encode_only(runs: list[list[tuple[int, int, bytes]]]) -> tuple[float, int]:
     sink = io.BytesIO()
     groups = RowGroups(sink, METRICS)
     for number, chunks in enumerate(runs):
-        decoded = [SourcePoints(0, first, decode_points(payload)) for first, _, payload in chunks]
+        decoded = [SourcePoints(0, first, slots, decode_points(payload)) for first, slots, payload in chunks]
         metrics, _ = sort_points(f"run_{number}", decoded)
         groups.add(number, metrics.metrics_table(), metrics.ends)
     groups.close()

@@ -165,14 +165,19 @@ where md5(s.name) = md5($1) and s.name = $1 and ($2::int2 is null or s.cls = $2)
 """
 
 LIVE_FILES: Final = """
-select f.id, f.path, fr.run_key, fr.first_row_group, fr.last_row_group
+select f.id, f.path, fr.run_key, fr.first_row_group, fr.last_row_group, fr.first_position, fr.end_position
 from file_runs fr join files f on f.id = fr.file_id
 where fr.run_key = any($1::int8[]) and f.state = 'live' and f.kind = $2
 order by f.created_at, f.id, fr.run_key
 """
 
+PIECES: Final = """
+select fr.file_id, fr.run_key, fr.first_position, fr.end_position, fr.pieces
+from unnest($1::int8[], $2::int8[]) as w (file_id, run_key) join file_runs fr using (file_id, run_key)
+"""
+
 HOT_CHUNKS: Final = """
-select c.run_key, c.source_key, s.ordinal, c.first, c.points, octet_length(c.payload) as size,
+select c.run_key, c.source_key, s.ordinal, c.first, c.count, octet_length(c.payload) as size,
     case when octet_length(c.payload) <= $2 then c.payload else substr(c.payload, 1, $3) end as head
 from chunks c join sources s on s.key = c.source_key
 where c.run_key = any($1::int8[])
@@ -180,7 +185,7 @@ order by c.run_key, c.source_key, c.first
 """
 
 HOT_THESE: Final = """
-select c.run_key, c.source_key, s.ordinal, c.first, c.points, octet_length(c.payload) as size,
+select c.run_key, c.source_key, s.ordinal, c.first, c.count, octet_length(c.payload) as size,
     case when octet_length(c.payload) <= $4 then c.payload else substr(c.payload, 1, $5) end as head
 from unnest($1::int8[], $2::int8[], $3::int8[]) as w (run_key, source_key, first)
 join chunks c on c.run_key = w.run_key and c.source_key = w.source_key and c.first = w.first
@@ -188,7 +193,7 @@ join sources s on s.key = c.source_key
 """
 
 HOT_TAILS: Final = """
-select c.run_key, c.source_key, s.ordinal, c.first, c.points, octet_length(c.payload) as size,
+select c.run_key, c.source_key, s.ordinal, c.first, c.count, octet_length(c.payload) as size,
     case when octet_length(c.payload) <= $4 then c.payload else substr(c.payload, 1, $5) end as head
 from unnest($1::int8[], $2::int8[], $3::int8[]) as w (run_key, source_key, first)
 join chunks c on c.run_key = w.run_key and c.source_key = w.source_key and c.first >= w.first

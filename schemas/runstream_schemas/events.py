@@ -43,8 +43,8 @@ class Summary:
     """What a batch adds to the summary of each of its series: one entry a series, same order as the event's `series`.
 
     `min` and `max` leave out NaN (NaN when there is nothing else), `sum` adds the finite values, `finite` counts them;
-    TEXT and NULL have NaN. The times tell which of two batches holds the first and which the last value, in whatever order
-    they are merged. `texts` holds the last text of TEXT series, cut to `MAX_SUMMARY_TEXT` characters.
+    TEXT and NULL have NaN. The times are those of the first and of the last point in order of logging, which need be neither
+    the lowest nor the highest. `texts` holds the last text of TEXT series, cut to `MAX_SUMMARY_TEXT` characters.
     """
 
     count: NDArray[np.int64]
@@ -255,33 +255,25 @@ def metrics_event(
     )
 
 
-def trim_event(event: MetricsEvent, received: Sequence[tuple[int, int]]) -> MetricsEvent | None:
-    """What of `event` is new: the points whose slot is in none of the ranges `received`; None when that is nothing.
+def cut_event(event: MetricsEvent, ranges: Sequence[tuple[int, int]]) -> list[MetricsEvent]:
+    """Events of parts of `event`: the points of each range of slots, where there are any.
 
-    The slow path of a resend whose batches had other borders. The result still covers the same slots.
+    The slow path of a resend whose batches had other borders.
 
     Args:
-        received: half-open ranges of slots.
+        ranges: half-open ranges of slots within those of the event.
 
     Raises:
         CorruptEvent: the payload cannot be decoded.
     """
     points = decode_points(event.payload)
-    old = np.zeros(len(points.seqs), dtype=bool)
-    for start, end in received:
-        old |= (points.seqs >= start) & (points.seqs < end)
-    if old.all():
-        return None
-    if not old.any():
-        return event
-    rest = select_points(points, ~old)
-    trimmed = metrics_event(event.run_id, event.source, event.first, event.count, rest, event.dropped)
-    # The reader may have counted the points as later than their clock said: it was set back.
-    floor = dict(zip(event.series, event.summary.first_time.tolist(), strict=True))
-    least = np.array([floor.get(series, 0) for series in rest.series], dtype=np.int64)
-    trimmed.summary.first_time = np.maximum(trimmed.summary.first_time, least)
-    trimmed.summary.last_time = np.maximum(trimmed.summary.last_time, least)
-    return trimmed
+    parts = []
+    for first, end in ranges:
+        chosen = (points.seqs >= first) & (points.seqs < end)
+        if chosen.any():
+            part = points if chosen.all() else select_points(points, chosen)
+            parts.append(metrics_event(event.run_id, event.source, first, end - first, part, event.dropped))
+    return parts
 
 
 def select_points(points: Points, keep: NDArray[np.bool_]) -> Points:

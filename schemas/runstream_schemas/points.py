@@ -117,6 +117,13 @@ def first_places(order: NDArray[Any], series: int) -> I8:
     return places
 
 
+def last_places(order: NDArray[Any], series: int) -> I8:
+    """Where each of `series` series is logged last, by `Points.order`; -1 for one that is not."""
+    places = np.full(series, -1, dtype=np.int64)
+    places[order] = np.arange(len(order))
+    return places
+
+
 def order_dtype(series: int) -> np.dtype[Any]:
     """The narrowest unsigned type that counts `series` series; numpy sorts 8 and 16 bits by radix."""
     return np.dtype(np.uint8 if series <= 1 << 8 else np.uint16 if series <= 1 << 16 else np.uint32)

@@ -112,22 +112,15 @@ async def test_files_of_one_run_are_joined_series_by_series_in_order_of_logging(
     assert await pipeline.both_tiers() == pipeline.logged
 
 
-async def test_sources_are_merged_by_time_across_files(pipeline: Pipeline, worker: Worker) -> None:
+async def test_points_of_sources_that_took_turns_lie_by_source(pipeline: Pipeline, worker: Worker) -> None:
     await pipeline.add_run("run")
     key = SeriesKey(SeriesClass.METRIC, "x")
-    for part in range(8):  # even parts by one source, odd by another, half a step apart
+    for part in range(8):  # even parts by one source, odd by another, whose clock is an hour behind
         source, place = part % 2, part // 2
         rows = [
-            (
-                key,
-                Kind.FLOAT,
-                3 * place + i,
-                i,
-                START + 20 * (3 * place + i) + 10 * source,
-                2.0 * (3 * place + i) + source,
-            )
+            (key, Kind.FLOAT, 3 * place + i, i, START + 20 * (3 * place + i) - 3600 * source, 12.0 * source + 3 * place + i)
             for i in range(3)
-        ]
+        ]  # fmt: skip
         await pipeline.add_chunk("run", rows, source=source)
         await pipeline.compact()
     await _merge(pipeline, worker)
@@ -288,7 +281,9 @@ def sorted_zeros(run_id: str, counts: list[int]) -> SortedPoints:
     steps = np.arange(sum(counts))
     series = [SeriesKey(SeriesClass.METRIC, f"s{i}") for i in range(len(counts))]
     bits = np.zeros(len(steps), dtype=np.uint64)
-    return SortedPoints(run_id, series, np.array(counts), steps, steps, bits, Kind.FLOAT, [])
+    return SortedPoints(
+        run_id, series, np.array(counts), steps, steps, bits, Kind.FLOAT, [], steps[:0], steps[:0]
+    )
 
 
 def test_row_groups_are_cut_between_series() -> None:

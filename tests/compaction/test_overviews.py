@@ -36,6 +36,8 @@ def parquet(lengths: dict[str, int], steps: Any) -> bytes:
         values.view(np.uint64),
         Kind.FLOAT,
         [],
+        np.arange(0),
+        np.arange(0),
     )
     sink = io.BytesIO()
     groups = RowGroups(sink, METRICS)

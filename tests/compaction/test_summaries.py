@@ -45,6 +45,7 @@ async def _summarise(pipeline: Pipeline, run_id: str, rows: list[Row], **wrong: 
             "first_time": int(summary.first_time[i]),
             "last_step": int(summary.last_step[i]),
             "last_time": int(summary.last_time[i]),
+            "last_text": summary.texts.get(i),
         } | wrong
         places = ", ".join(f"${n + 3}" for n in range(len(row)))
         await pipeline.pool.execute(
@@ -89,7 +90,8 @@ async def test_a_wrong_summary_is_corrected_and_logged(
     await _summarise(pipeline, "run", rows, **wrong)
     with caplog.at_level(logging.WARNING):
         assert (await pipeline.compact()).summaries_corrected == 1
-    assert "run run, series 'x'" in caplog.text
+    assert "run run: 1 of its series" in caplog.text
+    assert "'x': " in caplog.text
     row = await pipeline.pool.fetchrow("select * from summaries")
     assert (row["count"], row["finite"], row["sum"], row["min"], row["max"]) == (3, 3, 6.5, 1.0, 3.0)
     assert (row["first"], row["last"], row["last_step"]) == (3.0, 2.5, 2)

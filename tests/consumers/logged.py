@@ -70,19 +70,24 @@ async def assert_stored(database: asyncpg.Connection, sources: Sequence[LoggingS
         mine = [source for source in sources if source.run_id == run_id and source.points]
         stored = await stored_points(database, run_id)
         assert {k.hex(): v for k, v in stored.items()} == {source.id.hex(): source.points for source in mine}
-        await assert_summaries(database, run_id, [point for source in mine for point in source.points])
+        await assert_summaries(database, run_id, mine)
 
 
-async def assert_summaries(database: asyncpg.Connection, run_id: str, points: Sequence[Logged]) -> None:
+async def assert_summaries(
+    database: asyncpg.Connection, run_id: str, sources: Sequence[LoggingSource]
+) -> None:
     """The summaries of a run, for float values without NaN."""
     rows = await database.fetch(
         "select s.name, m.* from summaries m join series s on s.id = m.series_id join runs r on r.key = m.run_key "
         "where r.run_id = $1",
         run_id,
     )
+    ordinals = await database.fetch("select source from sources where topic = 'metrics' order by ordinal")
+    by_id = {source.id: source for source in sources}
     expected: dict[str, list[Logged]] = defaultdict(list)
-    for point in sorted(points, key=lambda p: (p[3], p[0])):
-        expected[point[1]].append(point)
+    for source in (by_id[row["source"].bytes] for row in ordinals if row["source"].bytes in by_id):
+        for point in source.points:
+            expected[point[1]].append(point)
     assert {row["name"] for row in rows} == expected.keys()
     for row in rows:
         mine = expected[row["name"]]

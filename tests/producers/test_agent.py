@@ -21,7 +21,7 @@ from runstream.agent import run_agent
 from runstream.spool import writer as spool
 from runstream_schemas.errors import SpoolError
 from runstream_schemas.event_reading import decode_event
-from runstream_schemas.events import Event, MetricsEvent, StatusEvent, trim_event
+from runstream_schemas.events import Event, MetricsEvent, StatusEvent, cut_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, kafka_client_options
 from runstream_service.servers.kafka import KafkaServer
@@ -93,8 +93,8 @@ async def arrived(settings: Settings, until: Any, seconds: float = 60.0) -> list
                         continue
                     seen[type(event), event.source] = event.first + event.count
                     if isinstance(event, MetricsEvent):  # what is sent again may be cut in another place
-                        event = trim_event(event, [(0, end)])
-                    if event is not None:
+                        events += cut_event(event, [(end, event.first + event.count)])
+                    else:
                         events.append(event)
             if until(events):
                 return events

@@ -11,6 +11,7 @@ import pytest
 from runstream_query.charts.held_vectors import HeldVectors
 from runstream_query.http.caching import Shared
 from runstream_query.points.reader import Query
+from runstream_schemas.order import position
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 NAMES = ["loss", "val", "rare"]
@@ -23,9 +24,9 @@ def metric(name: str) -> SeriesKey:
 class Log:
     """A run that logs, stored as the writer stores it: chunk, slots and summaries in one transaction."""
 
-    def __init__(self, database: Any, key: int, number: int) -> None:
+    def __init__(self, database: Any, key: int, number: int, ordinal: int = 0) -> None:
         self.database, self.key, self.source = database, key, bytes([number]) * 16
-        self.slot = 0
+        self.slot, self.ordinal = 0, ordinal
 
     async def store(self, names: list[str], n: int, *, at: int | None = None, time: int = 0) -> None:
         first = self.slot if at is None else at
@@ -34,27 +35,28 @@ class Log:
             for i in range(n) for j, name in enumerate(names)
         ]  # fmt: skip
         self.slot = max(self.slot, rows[-1][2] + 1)
-        await self.database.add_chunk(self.key, self.source, rows)
+        await self.database.add_chunk(self.key, self.source, rows, self.ordinal)
+        here = position(self.ordinal, first)
         for name in names:
             updated = await self.database.pool.execute(
-                "update summaries set count = count + $3 where run_key = $1 "
-                "and series_id = (select id from series where name = $2)",
-                self.key, name, n,
+                "update summaries set count = count + $3, last_position = greatest(last_position, $4) "
+                "where run_key = $1 and series_id = (select id from series where name = $2)",
+                self.key, name, n, here,
             )  # fmt: skip
             if updated == "UPDATE 0":
-                await self.database.add_summary(self.key, name, count=n)
+                await self.database.add_summary(self.key, name, count=n, last_position=here)
         source = await self.database.source_key(self.key, self.source)
         await self.database.pool.execute("update sources set next = $2 where key = $1", source, self.slot)
 
 
 class CountingQuery(Query):
-    """Counts how often vectors are read whole."""
+    """Counts how often vectors are read whole: of runs with one source, for points of two belong between one another."""
 
     whole = 0
 
-    async def vectors(self, *args: Any, **options: Any) -> Any:
-        self.whole += 1
-        return await super().vectors(*args, **options)
+    async def vectors(self, run_ids: Any, **options: Any) -> Any:
+        self.whole += list(run_ids) != ["r2"]
+        return await super().vectors(run_ids, **options)
 
 
 def shown(vectors: Any) -> dict[Any, list[Any]]:
@@ -68,7 +70,7 @@ async def test_held_is_what_a_fresh_look_finds(database: Any) -> None:
     logs = []
     for n in range(3):
         key = await database.add_run(f"r{n}", settled_at=None)
-        logs += [Log(database, key, 10 * n + m) for m in range(2 if n == 2 else 1)]
+        logs += [Log(database, key, 10 * n + m, m) for m in range(2 if n == 2 else 1)]
     query = CountingQuery(database.pool, database.store, database.settings)
     held = HeldVectors(query)
     runs = ["r0", "r1", "r2", "nobody"]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstream_query.points import hot
-from runstream_query.points.vectors import Segment, join, merge_by_time
+from runstream_query.points.vectors import Segment, join
 from runstream_query.sql.sql import run_sql
 from runstream_schemas.errors import StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
@@ -270,25 +270,6 @@ async def test_times_of_a_chunk_that_cannot_be_are_read_as_ones_that_can(databas
         database.pool, database.store, database.settings, "SELECT time FROM metrics ORDER BY step"
     )
     assert [row["time"].year for row in found.to_pylist()] == [1, 1970, 9999]
-
-
-CLOCKS = st.lists(st.lists(st.integers(0, 50), max_size=8), min_size=1, max_size=4)
-
-
-@given(CLOCKS)
-def test_merging_writers_loses_nothing_and_keeps_each_ones_order(clocks: list[list[int]]) -> None:
-    parts, number = [], 0
-    for times in clocks:
-        steps = np.arange(number, number + len(times), dtype=np.int64)
-        number += len(times)
-        parts.append(Segment(Kind.INT, steps, np.array(times, dtype=np.int64), steps.view(np.uint64)))
-    merged = merge_by_time(parts)
-    assert sorted(merged.steps.tolist()) == list(range(number))
-    for part in parts:
-        mine = [step for step in merged.steps.tolist() if step in set(part.steps.tolist())]
-        assert mine == part.steps.tolist()
-    if all(times == sorted(times) for times in clocks):
-        assert merged.times.tolist() == sorted(merged.times.tolist())
 
 
 def test_joining_keeps_texts_apart() -> None:

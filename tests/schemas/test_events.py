@@ -25,11 +25,11 @@ from runstream_schemas.events import (
     StatusOp,
     TagOp,
     TagsEvent,
+    cut_event,
     encode_event,
     metrics_event,
     summarize,
     topic_of,
-    trim_event,
 )
 from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
 from runstream_schemas.payload import encode_points
@@ -189,34 +189,26 @@ def test_the_summary_is_what_a_plain_loop_finds(rows: list[Any]) -> None:
             )
 
 
-@given(logged_rows(), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=4))
-def test_trimming_keeps_exactly_the_points_whose_slots_are_new(
-    rows: list[Any], offsets: list[tuple[int, int]]
-) -> None:
+@given(logged_rows(), st.lists(st.integers(0, 60), max_size=8))
+def test_cutting_keeps_exactly_the_points_of_each_range(rows: list[Any], offsets: list[int]) -> None:
     base = rows[0][2] if rows else 0
-    received = [(base + start, base + start + length) for start, length in offsets]
+    borders = sorted(base + offset for offset in offsets)
+    ranges = list(zip(borders[::2], borders[1::2], strict=False))
     event = metrics_event("r", SOURCE, base, 200, build_points(rows))
-    wanted = [row for row in rows if not any(start <= row[2] < end for start, end in received)]
-    trimmed = trim_event(event, received)
-    assert same(unpack(decode_points(trimmed.payload)) if trimmed else [], wanted)
-
-
-def test_what_is_left_of_an_event_is_no_older_than_its_reader_counted_it() -> None:
-    event = golden_events()["metrics"]
-    assert isinstance(event, MetricsEvent)
-    later = int(event.summary.last_time.max()) + 10**9
-    event.summary.first_time = event.summary.last_time = np.full(len(event.series), later)
-    slots = sorted(decode_points(event.payload).seqs.tolist())
-    left = trim_event(event, [(event.first, slots[0] + 1)])
-    assert left is not None
-    assert set(left.summary.first_time.tolist()) == set(left.summary.last_time.tolist()) == {later}
+    parts = {part.first: part for part in cut_event(event, ranges)}
+    for first, end in ranges:
+        wanted = [row for row in rows if first <= row[2] < end]
+        part = parts.get(first) if wanted else None
+        if part is not None:
+            assert (part.first, part.count, part.points) == (first, end - first, len(wanted))
+        assert same(unpack(decode_points(part.payload)) if part else [], wanted)
 
 
 def test_a_payload_inside_an_event_that_lies_is_corrupt_not_a_crash() -> None:
     event = golden_events()["metrics"]
     event.payload = encode_points(build_points([]))[:-1]
     with pytest.raises(CorruptEvent):
-        trim_event(decode_event(encode_event(event)), [(0, 4)])  # type: ignore[arg-type]
+        cut_event(decode_event(encode_event(event)), [(0, 4)])  # type: ignore[arg-type]
 
 
 def _body(event: Any, **changes: Any) -> bytes:

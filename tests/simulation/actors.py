@@ -201,19 +201,13 @@ def _commit(world: World, batch: list[Batch], cache: dict[str, Slots]) -> Genera
     chunks: dict[ChunkKey, frozenset[Slot]] = {}
     for number, event in enumerate(events):
         slots = after[event.source]
-        new_from = slots.missing_from(event.first, event.end)
         if Broken.SLOTS in world.broken:
-            kept = set(range(event.first, event.end))
-            key = (event.source, event.first, database.new_id() + number)
-        elif new_from is None:
-            continue
+            parts = [(event.first, event.end, database.new_id() + number)]
         else:
-            stored = slots.received(event.first, event.end)
-            kept = {n for n in range(event.first, event.end) if not any(a <= n < b for a, b in stored)}
-            key = (event.source, new_from, 0)
+            parts = [(first, end, 0) for first, end in slots.missing(event.first, event.end)]
         slots.add(event.first, event.end)
-        if kept:
-            chunks[key] = frozenset((event.source, n) for n in kept)
+        for first, end, copy in parts:
+            chunks[event.source, first, copy] = frozenset((event.source, n) for n in range(first, end))
     yield
     with transaction(database) as tx:
         for partition, start, next_, _ in sorted(batch, key=lambda item: item[0]):

@@ -26,6 +26,7 @@ import asyncpg
 from runstream_schemas.arrow import SCHEMAS
 from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.events import StatusOp
+from runstream_schemas.order import Place
 from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import TERMINAL
@@ -37,7 +38,7 @@ from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
 from .orphans import release
 from .ranking import unrank
 from .row_groups import RowGroups
-from .short_runs import is_short, sort_runs
+from .short_runs import Chunk, is_short, place, sort_runs
 from .sorted_points import SourcePoints, sort_points
 from .verification import Found, find_summaries
 from .worker import Worker
@@ -110,16 +111,17 @@ class _Encoder:
         self._store = store
         self._claims = {claimed.kind: claimed for claimed in files}
         self._open: dict[str, tuple[NewFile, RowGroups]] = {}
+        self._places: dict[str, dict[int, Place]] = {kind: {} for kind in self._claims}
         self.found: dict[int, list[Found]] = {}
         self.corrupt: dict[int, str] = {}
         self.points = 0
 
-    def add_runs(self, run_ids: Mapping[int, str], payloads: dict[int, list[tuple[int, int, bytes]]]) -> None:
+    def add_runs(self, run_ids: Mapping[int, str], payloads: dict[int, list[Chunk]]) -> None:
         """Add the points of some runs, by key; takes them out of `payloads`."""
         short = {
-            key: [chunk[-1] for chunk in sorted(chunks, key=lambda chunk: chunk[1])]
-            for key, chunks in payloads.items()
-            if is_short(chunks)
+            key: chunks
+            for key, some in payloads.items()
+            if is_short(chunks := sorted(some, key=lambda chunk: chunk[1]))
         }
         if len(short) >= _FEW:
             for key in self._add_short_runs(run_ids, short):
@@ -127,27 +129,26 @@ class _Encoder:
         for run_key in list(payloads):
             self._add_run(run_key, run_ids[run_key], payloads.pop(run_key))
 
-    def _add_short_runs(
-        self, run_ids: Mapping[int, str], payloads: Mapping[int, Sequence[bytes]]
-    ) -> list[int]:
+    def _add_short_runs(self, run_ids: Mapping[int, str], runs: Mapping[int, Sequence[Chunk]]) -> list[int]:
         """Add those of these runs that can be added together, and say which they were."""
-        done = sort_runs(payloads)
+        done = sort_runs(runs)
         if not done.runs:
             return []
         self._groups("metrics").add_runs(done.runs, done.metrics_table(run_ids), done.ends)
-        found = find_summaries(done.points, one_source=True)
+        found = find_summaries(done.points)
         at = 0
         for key, end in zip(done.runs, done.series_ends.tolist(), strict=True):
             self.found[key] = found[at:end]
+            self._places["metrics"][key] = place(runs[key])
             at = end
         self.points += len(done.points)
         return done.runs
 
-    def _add_run(self, run_key: int, run_id: str, chunks: Sequence[tuple[int, int, bytes]]) -> None:
-        """Add the points of a run: (ordinal of its source, first slot, payload) of each chunk."""
+    def _add_run(self, run_key: int, run_id: str, chunks: Sequence[Chunk]) -> None:
         try:
             decoded = [
-                SourcePoints(ordinal, first, decode_points(payload)) for ordinal, first, payload in chunks
+                SourcePoints(ordinal, first, slots, decode_points(payload))
+                for ordinal, first, slots, payload in chunks
             ]
         except CorruptEvent as error:
             self.corrupt[run_key] = str(error)
@@ -155,10 +156,11 @@ class _Encoder:
         metrics, cells = sort_points(run_id, decoded)
         if len(metrics):
             self._groups("metrics").add(run_key, metrics.metrics_table(), metrics.ends)
+            self._places["metrics"][run_key] = metrics.place
         if len(cells):
             self._groups("tables").add(run_key, cells.tables_table(), cells.ends)
-        one_source = len({ordinal for ordinal, _, _ in chunks}) == 1
-        self.found[run_key] = [*find_summaries(metrics, one_source), *find_summaries(cells, one_source)]
+            self._places["tables"][run_key] = cells.place
+        self.found[run_key] = [*find_summaries(metrics), *find_summaries(cells)]
         self.points += len(metrics) + len(cells)
 
     def _groups(self, kind: str) -> RowGroups:
@@ -176,7 +178,7 @@ class _Encoder:
                 continue
             new, groups = self._open[kind]
             groups.close()
-            written.append(WrittenFile(claimed, groups.rows, new.commit(), groups.runs))
+            written.append(WrittenFile(claimed, groups.rows, new.commit(), groups.runs, self._places[kind]))
         return written
 
     def abort(self) -> None:
@@ -379,10 +381,10 @@ class Compactor:
                 raise ClaimLost(
                     f"{len(wanted) - len(rows)} of {len(wanted)} chunks were moved by another compactor"
                 )
-            payloads: dict[int, list[tuple[int, int, bytes]]] = {key: [] for key in run_keys}
+            payloads: dict[int, list[Chunk]] = {key: [] for key in run_keys}
             for row in rows:
                 payloads[row["run_key"]].append(
-                    (ordinals.get(row["source_key"], 0), row["first"], row["payload"])
+                    (ordinals.get(row["source_key"], 0), row["first"], row["count"], row["payload"])
                 )
             del rows
             await self.worker.run(encoder.add_runs, work.runs, payloads)

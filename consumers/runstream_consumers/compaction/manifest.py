@@ -4,8 +4,9 @@ A file's row goes pending -> live -> trash -> gone. A pending row is also a soft
 them alone while it is young. Correctness does not rest on that: `publish` deletes exactly the chunks the file was made of,
 and fails when one of them is gone.
 
-Files of one run are in the order of `created_at, id`: the row is made when its points are picked, so this is the order in
-which the points were stored, and a merged file takes the place of the first it replaces.
+The order of a run's points is that of `runstream_schemas.order`; `file_runs` says which part of it a file holds. Files
+written before that was kept come first, in the order of `created_at, id`: the row is made when its points are picked, and a
+merged file takes the place of the first it replaces.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import asyncpg
 
 from runstream_schemas.arrow import partition
+from runstream_schemas.order import Place
 
 from .row_groups import RunRows
 
@@ -65,7 +67,7 @@ order by idle.experiment_id, idle.key"""
 
 CHUNKS_OF_RUNS = """
 select run_key, source_key, first, points, octet_length(payload) as bytes from chunks where run_key = any($1::bigint[])
-order by run_key, created_at, source_key, first limit $2"""
+order by run_key, source_key, first limit $2"""
 
 CLAIM_FILE = """
 insert into files (kind, path, state, experiment_id) values ($1, $2, 'pending', $3)
@@ -77,7 +79,7 @@ select $1, run_key, 0, 0, 0 from unnest($2::bigint[]) as run_key"""
 INSTALLATION = "select id::text from installation"
 ORDINALS = "select key, ordinal from sources where run_key = any($1::bigint[])"
 PAYLOADS = """
-select run_key, source_key, first, payload
+select run_key, source_key, first, count, payload
 from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as wanted(run_key, source_key, first)
 join chunks using (run_key, source_key, first)"""
 STILL_CLAIMED = """
@@ -90,8 +92,8 @@ returning id"""
 DROP_CLAIM = "delete from files where id = $1 and state = 'pending' returning path"
 FORGET_RUNS = "delete from file_runs where file_id = $1"
 PUBLISH_RUNS = """
-insert into file_runs (file_id, run_key, first_row_group, last_row_group, rows)
-select $1, * from unnest($2::bigint[], $3::int[], $4::int[], $5::bigint[])"""
+insert into file_runs (file_id, run_key, first_row_group, last_row_group, rows, first_position, end_position, pieces)
+select $1, * from unnest($2::bigint[], $3::int[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[])"""
 DELETE_CHUNKS = """
 delete from chunks c using unnest($1::bigint[], $2::bigint[], $3::bigint[]) as done(run_key, source_key, first)
 where c.run_key = done.run_key and c.source_key = done.source_key and c.first = done.first"""
@@ -115,13 +117,12 @@ join file_runs other on other.run_key = mine.run_key and other.file_id <> all($1
 join files f on f.id = other.file_id and f.state = 'live' and f.kind = $2
 where mine.file_id = any($1::bigint[])"""
 FILE_RUNS = """
-select file_id, run_key, first_row_group, last_row_group, rows from file_runs where file_id = any($1::bigint[])
+select file_id, run_key, first_position, end_position, pieces from file_runs where file_id = any($1::bigint[])
 order by file_id, first_row_group, run_key"""
 RUN_IDS = """
-select key, run_id, (select count(*) from sources s where s.run_key = r.key and s.topic = 'metrics') as sources
-from runs r where key = any($1::bigint[])
+select key, run_id from runs where key = any($1::bigint[])
 union all
-select key, run_id, 0 from deleted_runs where key = any($1::bigint[])"""
+select key, run_id from deleted_runs where key = any($1::bigint[])"""
 REPLACE_FILES = """
 update files set state = 'trash', changed_at = now(), changed_up = uptime()
 where id = any($1::bigint[]) and state = 'live' returning id"""
@@ -143,12 +144,17 @@ class ClaimedFile:
 
 @dataclass(slots=True)
 class WrittenFile:
-    """A file that was written and waits to be published."""
+    """A file that was written and waits to be published.
+
+    Attributes:
+        runs, places: by run key.
+    """
 
     claim: ClaimedFile
     rows: int
     bytes: int
     runs: dict[int, RunRows] = field(default_factory=dict)
+    places: dict[int, Place] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +227,7 @@ async def publish(connection: asyncpg.Connection[Any], written: WrittenFile) -> 
         raise ClaimLost(f"{claimed.path} was swept before it was published")
     await connection.execute(FORGET_RUNS, claimed.id)
     runs: Mapping[int, RunRows] = written.runs
+    places = [written.places[key] for key in runs]
     await connection.execute(
         PUBLISH_RUNS,
         claimed.id,
@@ -228,6 +235,9 @@ async def publish(connection: asyncpg.Connection[Any], written: WrittenFile) -> 
         [run.first for run in runs.values()],
         [run.last for run in runs.values()],
         [run.rows for run in runs.values()],
+        [place.start for place in places],
+        [place.end for place in places],
+        [place.pack() for place in places],
     )
 
 

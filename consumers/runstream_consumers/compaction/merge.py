@@ -19,17 +19,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runstream_schemas.arrow import SCHEMAS, plain
-from runstream_schemas.errors import StoreError
+from runstream_schemas.arrow import SCHEMAS
+from runstream_schemas.errors import CorruptEvent, StoreError
 from runstream_schemas.footer_seal import check_footer
+from runstream_schemas.order import Piece, Place, joined, merged_place, unpack_place
 from runstream_schemas.points import I8
+from runstream_schemas.series import SeriesClass, SeriesKey
 from runstream_schemas.store import Store
 
 from . import manifest
 from .manifest import ClaimedFile, ClaimLost, WrittenFile
 from .orphans import release
 from .row_groups import RowGroups
-from .sorted_points import merge_by_time
 from .worker import Worker
 
 log = logging.getLogger("runstream.merge")
@@ -63,7 +64,7 @@ class MergeInput:
     id: int
     path: str
     rows: int
-    runs: dict[int, tuple[int, int]] = field(default_factory=dict)
+    runs: dict[int, Place] = field(default_factory=dict)
 
 
 async def merge_small_files(
@@ -101,13 +102,13 @@ async def _merge_one(
         if len(inputs) < 2:
             skipped.add(row["ids"][0])  # the next round begins behind it
             return True
-        run_ids, several_sources = await _runs(connection, inputs)
+        run_ids = await _run_ids(connection, inputs)
         path = manifest.file_path(row["kind"], row["experiment"], [item.path for item in inputs])
         claimed = await manifest.claim(connection, row["kind"], path, row["experiment_id"], run_ids)
         if claimed is None:  # being merged by somebody else, or left over until the sweep
             skipped.update(item.id for item in inputs)
             return True
-    merger = Merger(store, claimed, inputs, run_ids, several_sources)
+    merger = Merger(store, claimed, inputs, run_ids)
     try:
         written = await worker.run(merger.write)
         async with pool.acquire() as connection, connection.transaction():
@@ -144,18 +145,24 @@ async def _choose(connection: asyncpg.Connection[Any], kind: str, ids: Sequence[
             chosen.append(MergeInput(file["id"], file["path"], file["rows"]))
             rows += file["rows"]
     by_id = {item.id: item for item in chosen}
-    for row in await connection.fetch(manifest.FILE_RUNS, list(by_id)):
-        by_id[row["file_id"]].runs[row["run_key"]] = (row["first_row_group"], row["last_row_group"])
+    await find_runs(connection, by_id)
     return chosen
 
 
-async def _runs(
-    connection: asyncpg.Connection[Any], inputs: Sequence[MergeInput]
-) -> tuple[dict[int, str], set[int]]:
-    """Ids of the runs in `inputs`, and which of them have several sources."""
+async def find_runs(connection: asyncpg.Connection[Any], inputs: Mapping[int, MergeInput]) -> None:
+    """Note which runs files hold, and which part of them.
+
+    Args:
+        inputs: the files by their id.
+    """
+    for row in await connection.fetch(manifest.FILE_RUNS, list(inputs)):
+        place = unpack_place(row["first_position"], row["end_position"], row["pieces"])
+        inputs[row["file_id"]].runs[row["run_key"]] = place
+
+
+async def _run_ids(connection: asyncpg.Connection[Any], inputs: Sequence[MergeInput]) -> dict[int, str]:
     keys = list({key for item in inputs for key in item.runs})
-    rows = await connection.fetch(manifest.RUN_IDS, keys)
-    return {row["key"]: row["run_id"] for row in rows}, {row["key"] for row in rows if row["sources"] > 1}
+    return {row["key"]: row["run_id"] for row in await connection.fetch(manifest.RUN_IDS, keys)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +180,8 @@ class Merger:
     """Writes the merged file; lives in the worker's thread.
 
     Args:
-        inputs: the files, in order of time.
+        inputs: the files, in the order of their making.
         run_ids: ids of all their runs, by key.
-        several_sources: runs whose points have to be merged by time.
         without: runs that are left out.
     """
 
@@ -185,12 +191,11 @@ class Merger:
         claimed: ClaimedFile,
         inputs: Sequence[MergeInput],
         run_ids: Mapping[int, str],
-        several_sources: set[int],
         without: frozenset[int] = frozenset(),
     ) -> None:
         self._store, self._claimed, self._inputs = store, claimed, inputs
         self._run_keys = {run_id: key for key, run_id in run_ids.items()}
-        self._several_sources, self._without = several_sources, without
+        self._without = without
         self._keys = _KEYS[claimed.kind]
         self._files: list[pq.ParquetFile] = []
         self._held: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
@@ -213,6 +218,7 @@ class Merger:
                         left_out += int(stretch.ends[-1])
                     else:
                         runs.setdefault(run_key, []).append(stretch)
+            places: dict[int, Place] = {}
             new = self._store.stage(self._claimed.path)
             with new:
                 groups = RowGroups(new.stream, SCHEMAS[self._claimed.kind])
@@ -221,8 +227,9 @@ class Merger:
                         for stretch in stretches:
                             self._forget_files_before(stretch.file)
                             groups.add(run_key, self._rows(stretch, 0, int(stretch.ends[-1])), stretch.ends)
+                        places[run_key] = self._inputs[stretches[0].file].runs[run_key]
                     else:
-                        self._put_together(groups, run_key, stretches)
+                        places[run_key] = self._put_together(groups, run_key, stretches)
                 groups.close()
                 size = new.stream.tell()
         finally:
@@ -234,7 +241,7 @@ class Merger:
                 f"merging {self._inputs[0].path} and {len(self._inputs) - 1} more: {groups.rows} rows in the files, "
                 f"{expected} in the manifest; a file was replaced from outside: restore the store from a backup"
             )
-        return WrittenFile(self._claimed, groups.rows, size, groups.runs)
+        return WrittenFile(self._claimed, groups.rows, size, groups.runs, places)
 
     def _damaged(self, path: str, error: Exception) -> StoreError:
         return StoreError(
@@ -282,31 +289,55 @@ class Merger:
         for held in [held for held in self._held if held[0] < file]:
             del self._held[held]
 
-    def _put_together(self, groups: RowGroups, run_key: int, stretches: Sequence[_Stretch]) -> None:
-        """One run that lies in several files: each series in the order of the files, or by time if sources overlapped."""
-        places: dict[tuple[str, Any], list[tuple[_Stretch, int, int]]] = {}
+    def _put_together(self, groups: RowGroups, run_key: int, stretches: Sequence[_Stretch]) -> Place:
+        """Write one run that lies in several files, each series in the order of its points; returns its place."""
+        parts: dict[SeriesKey, list[tuple[_Stretch, int, int]]] = {}
         for stretch in stretches:
             a = 0
             for name, end in zip(stretch.names, stretch.ends.tolist(), strict=True):
-                places.setdefault(name, []).append((stretch, a, end))
+                parts.setdefault(self._series_key(name), []).append((stretch, a, end))
                 a = end
-        several = run_key in self._several_sources
-        for parts in places.values():
-            if self._claimed.kind == "metrics" and (not several or len(parts) == 1):
-                for stretch, a, end in parts:
-                    groups.add(run_key, self._rows(stretch, a, end), np.array([end - a]))
-                continue
-            table = (
-                pa.concat_tables([self._rows(*part) for part in parts]).unify_dictionaries().combine_chunks()
-            )
-            if self._claimed.kind == "tables":
-                order = np.argsort(table.column("row").to_numpy(), kind="stable")
-                table = table.take(plain(order, pa.int64()))
-            else:
-                times = table.column("time").to_numpy().view(np.int64)
-                borders = np.cumsum([end - a for _, a, end in parts])[:-1]
-                table = table.take(plain(merge_by_time(times, borders), pa.int64()))
-            groups.add(run_key, table, np.array([len(table)]))
+        pieces: dict[SeriesKey, list[Piece]] = {}
+        for key, found in parts.items():
+            cuts: list[tuple[int, _Stretch, int, int]] = []
+            held: list[Piece] = []
+            for file in dict.fromkeys(stretch.file for stretch, _, _ in found):
+                mine = [part for part in found if part[0].file == file]
+                place = self._inputs[file].runs[run_key]
+                try:
+                    known = place.of(key, sum(end - a for _, a, end in mine))
+                except CorruptEvent as error:
+                    raise self._damaged(self._inputs[file].path, error) from None
+                cuts += _cuts(known, mine)
+                held += known
+            for _, stretch, a, b in sorted(cuts, key=lambda cut: cut[0]):
+                groups.add(run_key, self._rows(stretch, a, b), np.array([b - a]))
+            pieces[key] = joined(sorted(held, key=lambda piece: piece.start))
+        files = dict.fromkeys(stretch.file for stretch in stretches)
+        return merged_place([self._inputs[file].runs[run_key] for file in files], pieces)
+
+    def _series_key(self, name: tuple[str, Any]) -> SeriesKey:
+        return (
+            SeriesKey(name[1], name[0])
+            if self._claimed.kind == "metrics"
+            else SeriesKey(SeriesClass.TABLE, name[0], name[1])
+        )
+
+
+def _cuts(
+    pieces: Iterable[Piece], parts: Iterable[tuple[_Stretch, int, int]]
+) -> Iterable[tuple[int, _Stretch, int, int]]:
+    """Where the pieces of a series lie in the stretches of one file: (position, stretch, first row, end)."""
+    places = iter(parts)
+    stretch, a, end = next(places)
+    for piece in pieces:
+        left = piece.rows
+        while left:
+            if a == end:
+                stretch, a, end = next(places)
+            rows = min(left, end - a)
+            yield piece.start, stretch, a, a + rows
+            a, left = a + rows, left - rows
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[Any, list[Any]]:

@@ -20,7 +20,7 @@ from runstream_schemas.store import Store
 
 from . import manifest
 from .manifest import ClaimLost
-from .merge import MergeInput, Merger
+from .merge import MergeInput, Merger, find_runs
 from .orphans import release
 from .worker import Worker
 
@@ -140,8 +140,7 @@ async def _rewrite(
     async with pool.acquire() as connection, connection.transaction():
         await manifest.claim_lock(connection)
         held = MergeInput(file["id"], file["path"], file["rows"])
-        for row in await connection.fetch(manifest.FILE_RUNS, [file["id"]]):
-            held.runs[row["run_key"]] = (row["first_row_group"], row["last_row_group"])
+        await find_runs(connection, {held.id: held})
         out = {key: deleted[key] for key in held.runs if key in deleted}
         if len(out) == len(held.runs):
             if await connection.fetchval(TRASH_FILE, file["id"]) is None:
@@ -158,7 +157,7 @@ async def _rewrite(
                 raise ClaimLost(f"{path} is being made by somebody else, or waits for the sweep")
     if claimed is not None:
         run_ids = {row["key"]: row["run_id"] for row in rows}
-        merger = Merger(store, claimed, [held], run_ids, set(), frozenset(out))
+        merger = Merger(store, claimed, [held], run_ids, frozenset(out))
         try:
             written = await worker.run(merger.write)
             async with pool.acquire() as connection, connection.transaction():

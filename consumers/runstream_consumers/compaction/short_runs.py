@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,14 @@ import pyarrow as pa
 
 from runstream_schemas.arrow import repeated
 from runstream_schemas.many_payloads import decode_many
+from runstream_schemas.order import Place, position
 from runstream_schemas.points import I8
 from runstream_schemas.series import Kind, SeriesKey
 
 from .sorted_points import SortedPoints
+
+Chunk = tuple[int, int, int, bytes]
+"""Ordinal of its source, first slot, how many slots, payload."""
 
 SHORT_BYTES = 8 << 10
 """Payload bytes of a short run, at most: a run of this size is still cheaper among others."""
@@ -43,24 +48,36 @@ class SortedRuns:
         return table.set_column(0, table.schema.field(0), names)
 
 
-def is_short(chunks: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether a run can be sorted together with others: one source, few bytes.
+def is_short(chunks: Sequence[Chunk]) -> bool:
+    """Whether a run can be sorted together with others: one source, nothing missing, few bytes.
 
     Args:
-        chunks: ordinal of the source first, payload last, of each.
+        chunks: in the order of their slots.
     """
-    return sum(len(chunk[-1]) for chunk in chunks) <= SHORT_BYTES and len({chunk[0] for chunk in chunks}) == 1
+    return (
+        sum(len(payload) for *_, payload in chunks) <= SHORT_BYTES
+        and len({ordinal for ordinal, *_ in chunks}) == 1
+        and all(before[1] + before[2] == after[1] for before, after in pairwise(chunks))
+    )
 
 
-def sort_runs(payloads: Mapping[int, Sequence[bytes]]) -> SortedRuns:
+def place(chunks: Sequence[Chunk]) -> Place:
+    """The place of a short run in a file: one range."""
+    (ordinal, first, *_), (_, last, slots, _) = chunks[0], chunks[-1]
+    return Place(position(ordinal, first), position(ordinal, last + slots))
+
+
+def sort_runs(runs: Mapping[int, Sequence[Chunk]]) -> SortedRuns:
     """Sort the points of short runs. Those that hold what is rare (texts, tables, damage) are left out.
 
     Args:
-        payloads: of each run, by key, in the order of their slots.
+        runs: chunks of each run, by key, in the order of their slots.
     """
-    keys = list(payloads)
-    pieces = decode_many([payload for key in keys for payload in payloads[key]])
-    run_of = np.repeat(np.arange(len(keys)), [len(payloads[key]) for key in keys])
+    keys = list(runs)
+    chunks = [chunk for key in keys for chunk in runs[key]]
+    pieces = decode_many([payload for *_, payload in chunks])
+    at = np.array([position(ordinal, first) for ordinal, first, *_ in chunks], dtype=np.int64)
+    run_of = np.repeat(np.arange(len(keys)), [len(runs[key]) for key in keys])
     left_out = np.zeros(len(keys), dtype=bool)
     left_out[run_of[pieces.others]] = True
     run = run_of[pieces.payload]
@@ -76,13 +93,15 @@ def sort_runs(payloads: Mapping[int, Sequence[bytes]]) -> SortedRuns:
     begins = np.flatnonzero(np.diff(series[order], prepend=-1))  # the first piece of each series
     kinds: Any = pieces.kind[chosen]
     kinds = Kind(int(kinds[0])) if len(kinds) and (kinds == kinds[0]).all() else np.repeat(kinds, counts)
+    batch = at[pieces.payload[chosen]]
     run, key = run[chosen][begins], pieces.key[chosen][begins]
     of_series = np.add.reduceat(counts, begins) if len(begins) else counts
     borders = np.flatnonzero(np.diff(run, append=-1))
     named: list[SeriesKey] = [pieces.keys[number] for number in key.tolist()]
     points = SortedPoints(
-        "", named, of_series, pieces.steps[take], pieces.times[take], pieces.values[take], kinds, []
-    )
+        "", named, of_series, pieces.steps[take], pieces.times[take], pieces.values[take], kinds, [],
+        batch[begins], batch[np.append(begins[1:], len(chosen))[: len(begins)] - 1],
+    )  # fmt: skip
     return SortedRuns(
         [keys[number] for number in run[borders].tolist()], points, np.cumsum(of_series)[borders], borders + 1
     )

@@ -20,6 +20,7 @@ from runstream_schemas.arrow import (
     time_column,
     value_columns,
 )
+from runstream_schemas.order import UNKNOWN_PLACE, Piece, Place, place_of, position
 from runstream_schemas.points import I8, U8, Points, first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
@@ -33,11 +34,23 @@ class SourcePoints:
     Attributes:
         ordinal: the source's number within the run.
         first: first slot of the chunk.
+        slots: how many it has.
     """
 
     ordinal: int
     first: int
+    slots: int
     points: Points
+
+    @property
+    def start(self) -> int:
+        """Position of its first slot."""
+        return position(self.ordinal, self.first)
+
+    @property
+    def end(self) -> int:
+        """Position after its last slot."""
+        return position(self.ordinal, self.first + self.slots)
 
 
 @dataclass(slots=True)
@@ -51,6 +64,8 @@ class SortedPoints:
         times: microseconds since the epoch.
         bits: values as 64 raw bits; TEXT: index into `texts`.
         kinds: `Kind` of each value, or the one that all have.
+        first_positions, last_positions: of each series, the batches that hold its first and its last point.
+        place: which positions of the run these are.
     """
 
     run_id: str
@@ -61,6 +76,9 @@ class SortedPoints:
     bits: U8
     kinds: NDArray[np.uint8] | Kind
     texts: list[str]
+    first_positions: I8
+    last_positions: I8
+    place: Place = UNKNOWN_PLACE
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -99,13 +117,12 @@ class SortedPoints:
 def sort_points(run_id: str, chunks: Sequence[SourcePoints]) -> tuple[SortedPoints, SortedPoints]:
     """Sort the points of one run: (metrics, cells of tables).
 
-    A series written by several sources is merged by time; the order within a source is kept even when its clock went
-    backwards. Cells of tables are ordered by their row.
+    Points of a series lie in the order of `runstream_schemas.order`.
 
     Args:
         chunks: chunks of one run, in any order.
     """
-    chunks = sorted(chunks, key=lambda chunk: (chunk.ordinal, chunk.first))
+    chunks = sorted(chunks, key=lambda chunk: chunk.start)
     pieces = _Pieces(chunks)
     is_table = np.array([key.cls == SeriesClass.TABLE for key in pieces.keys], dtype=bool)
     return pieces.gather(run_id, ~is_table), pieces.gather(run_id, is_table)
@@ -137,6 +154,14 @@ class _Pieces:
         self._chunk = _join(chunk_of, np.int64)
         self._start = np.cumsum(self._count) - self._count
         self._ordinal = np.array([chunk.ordinal for chunk in chunks], dtype=np.int64)
+        # Chunks whose slots follow one another are one stretch: nothing comes between them any more.
+        self._starts = starts = np.array([chunk.start for chunk in chunks], dtype=np.int64)
+        ends = np.array([chunk.end for chunk in chunks], dtype=np.int64)
+        self._stretch = np.cumsum(np.append(False, starts[1:] != ends[:-1]))[: len(chunks)]
+        begin = np.flatnonzero(np.append(True, np.diff(self._stretch) != 0))[: len(chunks)]
+        self._stretches = list(
+            zip(starts[begin].tolist(), ends[np.append(begin[1:], len(chunks)) - 1].tolist(), strict=True)
+        )
         self._steps = _join([chunk.points.steps for chunk in chunks], np.int64)
         self._times = _join([chunk.points.times for chunk in chunks], np.int64)
         self._bits = _join([chunk.points.values for chunk in chunks], np.uint64)
@@ -152,7 +177,9 @@ class _Pieces:
         chosen = np.flatnonzero(wanted[self._key] & (self._count > 0))
         if not len(chosen):
             none = np.zeros(0, dtype=np.int64)
-            return SortedPoints(run_id, [], none, none, none, none.view(np.uint64), Kind.FLOAT, [])
+            return SortedPoints(
+                run_id, [], none, none, none, none.view(np.uint64), Kind.FLOAT, [], none, none, UNKNOWN_PLACE
+            )
         chosen = chosen[
             np.argsort(self._key[chosen], kind="stable")
         ]  # pieces come by source and slot already
@@ -181,21 +208,28 @@ class _Pieces:
             kinds = self._kinds(chosen, take)
             steps, times, bits = self._steps[take], self._times[take], self._bits[take]
         starts, stops = offsets[first_piece], ends[last_piece]
-        ordinal = self._ordinal[self._chunk[chosen]]
-        is_table = series[0].cls == SeriesClass.TABLE
-        shared = np.flatnonzero(ordinal[first_piece] != ordinal[last_piece])
-        for i in () if is_table else shared.tolist():
-            a, b = int(starts[i]), int(stops[i])
-            source = np.repeat(
-                ordinal[first_piece[i] : last_piece[i] + 1], count[first_piece[i] : last_piece[i] + 1]
-            )
-            order = a + merge_by_time(times[a:b], np.flatnonzero(np.diff(source)) + 1)
-            steps[a:b], times[a:b], bits[a:b] = steps[order], times[order], bits[order]
-            if not isinstance(kinds, Kind):
-                kinds[a:b] = kinds[order]
-        if is_table:
-            steps += (np.repeat(ordinal, count)) << ROW_BITS
-        return SortedPoints(run_id, series, stops - starts, steps, times, bits, kinds, self._texts)
+        if series[0].cls == SeriesClass.TABLE:
+            steps += (np.repeat(self._ordinal[self._chunk[chosen]], count)) << ROW_BITS
+        place = self._place(series, chosen, last_piece)
+        batch = self._starts[self._chunk[chosen]]
+        return SortedPoints(
+            run_id, series, stops - starts, steps, times, bits, kinds, self._texts,
+            batch[first_piece], batch[last_piece], place,
+        )  # fmt: skip
+
+    def _place(self, series: Sequence[SeriesKey], chosen: I8, last_piece: I8) -> Place:
+        pieces: dict[SeriesKey, list[Piece]] = {}
+        if len(self._stretches) > 1:
+            stretch, count = self._stretch[self._chunk[chosen]], self._count[chosen]
+            new = np.append(True, np.diff(stretch) != 0)
+            new[last_piece[:-1] + 1] = True
+            begin = np.flatnonzero(new)
+            rows = np.add.reduceat(count, begin)
+            of = np.searchsorted(last_piece, begin)
+            for i, s, n in zip(of.tolist(), stretch[begin].tolist(), rows.tolist(), strict=True):
+                start, end = self._stretches[s]
+                pieces.setdefault(series[i], []).append(Piece(start, end, n))
+        return place_of(self._stretches, pieces)
 
     def _kinds(self, chosen: I8, take: I8 | None) -> NDArray[np.uint8] | Kind:
         kinds = np.unique(self._kind[chosen])
@@ -240,19 +274,6 @@ def _logged_order(points: Points) -> Sequence[int]:
         return range(len(points.series))
     order: list[int] = np.argsort(first_places(points.order, len(points.series)), kind="stable").tolist()
     return order
-
-
-def merge_by_time(times: I8, borders: I8) -> I8:
-    """The order that merges stretches of points by time, keeping the order within each.
-
-    Args:
-        times: times of all stretches, end to end.
-        borders: where a new stretch begins.
-    """
-    rising = times.copy()
-    for part in np.split(rising, borders):
-        np.maximum.accumulate(part, out=part)
-    return np.argsort(rising, kind="stable")
 
 
 def _join(parts: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:

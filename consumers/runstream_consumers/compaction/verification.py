@@ -15,8 +15,11 @@ from typing import Any
 import asyncpg
 import numpy as np
 
-from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.events import MAX_SUMMARY_TEXT
+from runstream_schemas.order import BEFORE_ALL
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
+from ..storing.run_states import storable
 from .sorted_points import SortedPoints
 
 log = logging.getLogger("runstream.compaction")
@@ -27,7 +30,7 @@ _TOLERANCE = 1e-9
 # Runs with no file yet and exactly the chunks that were read: nothing of them is anywhere else.
 SUMMARIES_OF_WHOLE_RUNS = """
 select s.run_key, s.series_id, n.cls, n.name, n."column", s.count, s.finite, s.first, s.last, s.min, s.max, s.sum,
-    s.first_time, s.last_step, s.last_time
+    s.first_time, s.last_step, s.last_time, s.first_position, s.last_position, s.kind, s.last_text
 from unnest($1::bigint[], $2::bigint[]) as whole(run_key, chunks)
 join summaries s on s.run_key = whole.run_key
 join series n on n.id = s.series_id
@@ -38,25 +41,23 @@ where not exists (
 # Nothing happens when a writer changed the row since it was compared: then it covers points we have not seen.
 CORRECT_SUMMARIES = """
 update summaries s set count = new.count, finite = new.finite, first = new.first, last = new.last, min = new.min,
-    max = new.max, sum = new.sum, first_time = new.first_time, last_step = new.last_step, last_time = new.last_time
+    max = new.max, sum = new.sum, first_time = new.first_time, last_step = new.last_step, last_time = new.last_time,
+    first_position = new.first_position, last_position = new.last_position, kind = new.kind, last_text = new.last_text
 from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::float8[], $8::float8[],
-        $9::float8[], $10::float8[], $11::float8[], $12::bigint[], $13::bigint[], $14::bigint[])
-    as new(run_key, series_id, old_count, old_last_time, count, finite, first, last, min, max, sum, first_time, last_step,
-        last_time)
+        $9::float8[], $10::float8[], $11::float8[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[],
+        $16::bigint[], $17::smallint[], $18::text[])
+    as new(run_key, series_id, old_count, old_last_position, count, finite, first, last, min, max, sum, first_time,
+        last_step, last_time, first_position, last_position, kind, last_text)
 where s.run_key = new.run_key and s.series_id = new.series_id and s.count = new.old_count
-    and s.last_time = new.old_last_time"""
+    and s.last_position = new.old_last_position
+returning s.run_key, s.series_id"""
 
 
 @dataclass(slots=True)
 class Found:
-    """Summary of a series as its points say.
-
-    Attributes:
-        exact: whether first, last and the last step are sure: one source, one kind, and a clock that never went backwards.
-    """
+    """Summary of a series as its points say; see the table `summaries`."""
 
     key: SeriesKey
-    exact: bool
     count: int
     finite: int
     first: float | None
@@ -67,25 +68,30 @@ class Found:
     first_time: int
     last_step: int
     last_time: int
+    first_position: int
+    last_position: int
+    kind: int
+    last_text: str | None
 
 
 @dataclass(slots=True)
 class Correction:
-    """A stored summary that is wrong, and what it should say."""
+    """What a stored summary should say.
+
+    Attributes:
+        wrong: it said something else; False: it did not know positions yet, and learns them.
+    """
 
     run_key: int
     series_id: int
     old_count: int
-    old_last_time: int
+    old_last_position: int
     found: Found
+    wrong: bool
 
 
-def find_summaries(points: SortedPoints, one_source: bool) -> list[Found]:
-    """Summary of each series of a run.
-
-    Args:
-        one_source: all points come from one source.
-    """
+def find_summaries(points: SortedPoints) -> list[Found]:
+    """Summary of each series of a run."""
     if not len(points):
         return []
     ends = points.ends
@@ -119,21 +125,21 @@ def find_summaries(points: SortedPoints, one_source: bool) -> list[Found]:
         with np.errstate(over="ignore"):
             total = np.add.reduceat(np.where(ok, values, 0.0), starts)
         finite = np.add.reduceat(ok.astype(np.int64), starts)
-    back = np.diff(points.times, prepend=points.times[0]) < 0
-    back[starts] = False
-    sure = ~np.logical_or.reduceat(back, starts) & one_source
-    if len(kinds) == len(points):
-        sure &= np.minimum.reduceat(kinds, starts) == np.maximum.reduceat(kinds, starts)
 
     def number(i: int) -> float | None:
         return None if numeric is not None and not numeric[i] else float(values[i])
 
-    first_times = np.minimum.reduceat(points.times, starts).tolist()
-    last_times = np.maximum.reduceat(points.times, starts).tolist()
+    def text(i: int) -> str | None:
+        return points.texts[int(points.bits[i])][:MAX_SUMMARY_TEXT] if kind_at(i) == Kind.TEXT else None
+
+    def kind_at(i: int) -> int:
+        return int(kinds[i if len(kinds) == len(points) else 0])
+
+    first_times, last_times = points.times[starts].tolist(), points.times[ends - 1].tolist()
+    first_positions, last_positions = points.first_positions.tolist(), points.last_positions.tolist()
     return [
         Found(
             key,
-            bool(sure[i]),
             int(points.counts[i]),
             int(finite[i]),
             number(start),
@@ -144,6 +150,10 @@ def find_summaries(points: SortedPoints, one_source: bool) -> list[Found]:
             first_times[i],
             int(points.steps[end - 1]),
             last_times[i],
+            first_positions[i],
+            last_positions[i],
+            kind_at(end - 1),
+            text(end - 1),
         )
         for i, (key, start, end) in enumerate(zip(points.series, starts.tolist(), ends.tolist(), strict=True))
     ]
@@ -161,37 +171,50 @@ def compare(
     """
     known = {(run_key, item.key): item for run_key, items in found.items() for item in items}
     corrections = []
+    told: dict[int, list[str]] = {}
     for row in stored:
-        item = known.get((row["run_key"], SeriesKey(row["cls"], row["name"], row["column"])))
+        run_key = row["run_key"]
+        item = known.get((run_key, SeriesKey(row["cls"], row["name"], row["column"])))
         if item is None:
-            log.warning("summaries: run %s has no points of %r", run_ids[row["run_key"]], row["name"])
+            told.setdefault(run_key, []).append(f"{row['name']!r} has no points")
             continue
-        if item.key.cls == 1:  # rows of tables are renumbered in files
+        if item.key.cls == SeriesClass.TABLE:  # rows of tables are renumbered in files
             item.last_step = row["last_step"]
-        if not item.exact:
-            item.first, item.last, item.last_step = row["first"], row["last"], row["last_step"]
-            item.first_time, item.last_time = row["first_time"], row["last_time"]
+        if item.last_text is not None:
+            item.last_text = storable(item.last_text)
         wrong = [name for name in _FIELDS if not _same(getattr(item, name), row[name])]
+        # Stored before positions were kept: noted now, and nothing was wrong.
+        worth_telling = [name for name in wrong if name not in _POSITIONS or row[name] != BEFORE_ALL]
+        if worth_telling:
+            said = (f"{name} is {row[name]}, the points say {getattr(item, name)}" for name in worth_telling)
+            told.setdefault(run_key, []).append(f"{row['name']!r}: {', '.join(said)}")
         if wrong:
-            log.warning(
-                "summaries: run %s, series %r: %s",
-                run_ids[row["run_key"]],
-                row["name"],
-                ", ".join(f"{name} is {row[name]}, the points say {getattr(item, name)}" for name in wrong),
-            )
             corrections.append(
-                Correction(row["run_key"], row["series_id"], row["count"], row["last_time"], item)
+                Correction(
+                    run_key, row["series_id"], row["count"], row["last_position"], item, bool(worth_telling)
+                )
             )
+    for run_key, differences in told.items():
+        log.warning(
+            "summaries: run %s: %d of its series said something else than their points; corrected. The first: series %s",
+            run_ids[run_key],
+            len(differences),
+            differences[0],
+        )
     return corrections
 
 
-_FIELDS = ("count", "finite", "first", "last", "min", "max", "sum", "first_time", "last_step", "last_time")
+_POSITIONS = ("first_position", "last_position")
+_FIELDS = (
+    "count", "finite", "first", "last", "min", "max", "sum", "first_time", "last_step", "last_time", *_POSITIONS,
+    "kind", "last_text",
+)  # fmt: skip
 
 
-def _same(found: float | None, stored: float | None) -> bool:
+def _same(found: float | str | None, stored: float | str | None) -> bool:
     if found == stored:
         return True
-    if found is None or stored is None:
+    if found is None or stored is None or isinstance(found, str) or isinstance(stored, str):
         return False
     if math.isnan(found):
         return math.isnan(stored)
@@ -199,14 +222,16 @@ def _same(found: float | None, stored: float | None) -> bool:
 
 
 async def correct(connection: asyncpg.Connection[Any], corrections: Sequence[Correction]) -> int:
-    """Apply corrections; returns how many rows changed. Call it in the transaction that publishes the file."""
+    """Apply corrections; returns how many rows were wrong. Call it in the transaction that publishes the file."""
     if not corrections:
         return 0
     columns: list[list[Any]] = [
         [item.run_key for item in corrections],
         [item.series_id for item in corrections],
         [item.old_count for item in corrections],
-        [item.old_last_time for item in corrections],
+        [item.old_last_position for item in corrections],
         *([getattr(item.found, name) for item in corrections] for name in _FIELDS),
     ]
-    return int((await connection.execute(CORRECT_SUMMARIES, *columns)).split()[-1])
+    wrong = {(item.run_key, item.series_id) for item in corrections if item.wrong}
+    rows = await connection.fetch(CORRECT_SUMMARIES, *columns)
+    return sum((row["run_key"], row["series_id"]) in wrong for row in rows)

@@ -37,7 +37,7 @@ on conflict (run_id) do nothing
 FIND_RUNS = "select run_id, key from runs where run_id = any($1::text[])"
 
 FIND_SOURCES = """
-select s.source, s.topic, s.key, s.run_key, s.next, s.ahead::text as ahead, s.dropped
+select s.source, s.topic, s.key, s.run_key, s.ordinal, s.next, s.ahead::text as ahead, s.dropped
 from sources s join unnest($1::uuid[], $2::text[]) u(source, topic) using (source, topic)
 """
 
@@ -87,9 +87,8 @@ join series s on s.cls = u.cls and md5(s.name) = md5(u.name) and md5(s."column")
 
 CHUNK_COLUMNS = ("run_key", "source_key", "first", "count", "points", "payload")
 
-# Merging summaries. A batch that fills a gap is older than what is stored: on equal times it gives way to the stored last
-# value and takes the place of the stored first one. Any other batch is newer. A sum beyond the range of float64 becomes
-# infinite; Postgres would refuse it.
+# Merging summaries. Positions tell which value is the first and which the last (runstream_schemas.order): no two batches
+# have the same. A sum beyond the range of float64 becomes infinite; Postgres would refuse it.
 _MERGED = """
     count = s.count + {new}.count,
     finite = s.finite + {new}.finite,
@@ -98,24 +97,28 @@ _MERGED = """
     sum = case when (s.sum > 0) = ({new}.sum > 0) and abs(s.sum) > 1.7976931348623157e308::float8 - abs({new}.sum)
                then case when s.sum > 0 then 'Infinity'::float8 else '-Infinity'::float8 end
                else s.sum + {new}.sum end,
-    first = case when {new}.first_time {earlier} s.first_time then {new}.first else s.first end,
-    first_time = least(s.first_time, {new}.first_time),
-    kind = case when {new}.last_time {later} s.last_time then {new}.kind else s.kind end,
-    last = case when {new}.last_time {later} s.last_time then {new}.last else s.last end,
-    last_step = case when {new}.last_time {later} s.last_time then {new}.last_step else s.last_step end,
-    last_text = case when {new}.last_time {later} s.last_time then {new_text} else s.last_text end,
-    last_time = greatest(s.last_time, {new}.last_time)
+    first = case when {new}.first_position < s.first_position then {new}.first else s.first end,
+    first_time = case when {new}.first_position < s.first_position then {new}.first_time else s.first_time end,
+    first_position = least(s.first_position, {new}.first_position),
+    kind = case when {new}.last_position > s.last_position then {new}.kind else s.kind end,
+    last = case when {new}.last_position > s.last_position then {new}.last else s.last end,
+    last_step = case when {new}.last_position > s.last_position then {new}.last_step else s.last_step end,
+    last_text = case when {new}.last_position > s.last_position then {new_text} else s.last_text end,
+    last_time = case when {new}.last_position > s.last_position then {new}.last_time else s.last_time end,
+    last_position = greatest(s.last_position, {new}.last_position)
 """
 
-_UPSERT_SUMMARIES = (
+UPSERT_SUMMARIES = (
     """
 insert into summaries as s (run_key, series_id, kind, count, finite, first, last, min, max, sum,
-                            first_time, last_step, last_time, last_text)
+                            first_time, last_step, last_time, first_position, last_position, last_text)
 select run_key, series_id, kind, count, finite, first, last, nullif(min, 'NaN'), nullif(max, 'NaN'), sum,
-       first_time, last_step, last_time, last_text
+       first_time, last_step, last_time, first_position, last_position, last_text
 from unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::float8[], $7::float8[],
-            $8::float8[], $9::float8[], $10::float8[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[])
-     u(run_key, series_id, kind, count, finite, first, last, min, max, sum, first_time, last_step, last_time, last_text)
+            $8::float8[], $9::float8[], $10::float8[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
+            $15::bigint[], $16::text[])
+     u(run_key, series_id, kind, count, finite, first, last, min, max, sum, first_time, last_step, last_time,
+       first_position, last_position, last_text)
 on conflict (run_key, series_id) do update set"""
     + _MERGED.replace("{new_min}", "excluded.min").replace("{new_max}", "excluded.max")
     .replace("{new_text}", "excluded.last_text").replace("{new}", "excluded")
@@ -126,7 +129,8 @@ on conflict (run_key, series_id) do update set"""
 STAGE_SUMMARIES = """
 create temporary table if not exists staged_summaries (
     run_key bigint, series_id bigint, kind smallint, count bigint, finite bigint, first float8, last float8, min float8,
-    max float8, sum float8, first_time bigint, last_step bigint, last_time bigint
+    max float8, sum float8, first_time bigint, last_step bigint, last_time bigint, first_position bigint,
+    last_position bigint
 ) on commit delete rows;
 set local enable_hashjoin = off;
 set local enable_mergejoin = off
@@ -135,24 +139,17 @@ UNSTAGE_SUMMARIES = (
     "truncate staged_summaries; set local enable_hashjoin = on; set local enable_mergejoin = on"
 )
 
-_MERGE_STAGED = (
+MERGE_STAGED = (
     """
 merge into summaries s using staged_summaries n on s.run_key = n.run_key and s.series_id = n.series_id
 when not matched then insert (run_key, series_id, kind, count, finite, first, last, min, max, sum,
-                              first_time, last_step, last_time)
+                              first_time, last_step, last_time, first_position, last_position)
     values (n.run_key, n.series_id, n.kind, n.count, n.finite, n.first, n.last, nullif(n.min, 'NaN'), nullif(n.max, 'NaN'),
-            n.sum, n.first_time, n.last_step, n.last_time)
+            n.sum, n.first_time, n.last_step, n.last_time, n.first_position, n.last_position)
 when matched then update set"""
     + _MERGED.replace("{new_min}", "nullif(n.min, 'NaN')").replace("{new_max}", "nullif(n.max, 'NaN')")
     .replace("{new_text}", "null").replace("{new}", "n")
 )  # fmt: skip
-
-UPSERT_SUMMARIES, UPSERT_LATE_SUMMARIES = (
-    _UPSERT_SUMMARIES.format(earlier=earlier, later=later) for earlier, later in (("<", ">="), ("<=", ">"))
-)
-MERGE_STAGED, MERGE_LATE_STAGED = (
-    _MERGE_STAGED.format(earlier=earlier, later=later) for earlier, later in (("<", ">="), ("<=", ">"))
-)
 
 ADD_PROPERTIES = """
 insert into properties as p (run_key, key, value, time_us, source, seq)

@@ -43,18 +43,18 @@ class Slots:
             at = end
         return holes
 
-    def received(self, first: int, end: int) -> list[tuple[int, int]]:
-        """The stored ranges that overlap [first, end)."""
-        ranges = [(0, self.next), *self.ahead] if self.ahead else [(0, self.next)]
-        return [(a, b) for a, b in ranges if a < end and b > first]
-
-    def missing_from(self, first: int, end: int) -> int | None:
-        """The lowest slot of [first, end) that is not stored; None when all are."""
-        at = first
+    def missing(self, first: int, end: int) -> list[tuple[int, int]]:
+        """The ranges of [first, end) that are not stored."""
+        missing, at = [], first
         for a, b in [(0, self.next), *self.ahead]:
-            if a <= at < b:
-                at = b
-        return at if at < end else None
+            if b <= at:
+                continue
+            if a >= end:
+                break
+            if a > at:
+                missing.append((at, a))
+            at = b
+        return [*missing, (at, end)] if at < end else missing
 
     def add(self, first: int, end: int) -> None:
         """Mark [first, end) as stored."""

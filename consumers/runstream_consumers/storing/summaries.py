@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.events import MetricsEvent
+from runstream_schemas.payload_reading import decode_points
+from runstream_schemas.points import first_places, last_places
 from runstream_schemas.series import Kind
 
 I8 = NDArray[np.int64]
 _SUMMARY = ("count", "finite", "first", "last", "min", "max", "sum", "first_time", "last_step", "last_time")
-COLUMNS = ("run_key", "series_id", "kind", *_SUMMARY)
+COLUMNS = ("run_key", "series_id", "kind", *_SUMMARY, "first_position", "last_position")
 _COPY_HEADER, _COPY_TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 _FLOATS = ("first", "last", "min", "max", "sum")
 _COPY_ROW = np.dtype(
@@ -32,11 +35,33 @@ _COPY_ROW = np.dtype(
 
 @dataclass(slots=True)
 class Batch:
-    """A metrics event with the keys its run and series have in the database (`series_ids`: one per entry of its series)."""
+    """A metrics event with what the database knows of it.
+
+    Attributes:
+        series_ids: one per entry of its series.
+        position: of its first slot (`runstream_schemas.order`).
+    """
 
     event: MetricsEvent
     run_key: int
     series_ids: Sequence[int]
+    position: int
+
+    def places(self) -> tuple[I8, I8]:
+        """Where in the batch the first and the last point of each entry lie; told only of a series with values of several
+        kinds, which has several entries."""
+        series = self.event.series
+        nowhere = np.zeros(len(series), dtype=np.int64)
+        if len(set(self.series_ids)) == len(series):
+            return nowhere, nowhere
+        try:
+            points = decode_points(self.event.payload)
+        except CorruptEvent:  # compaction and readers will name it
+            return nowhere, nowhere
+        entry = {item: i for i, item in enumerate(points.series)}
+        at = np.array([entry.get(item, -1) for item in series], dtype=np.int64)
+        firsts, lasts = (np.append(f(points.order, len(entry)), 0) for f in (first_places, last_places))
+        return firsts[at], lasts[at]
 
 
 @dataclass(slots=True)
@@ -86,13 +111,16 @@ class Rows:
 def merge(batches: Sequence[Batch]) -> Rows | None:
     """One row for each run and series of `batches`; None when they hold no points.
 
-    The first value is the one with the lowest time, the last the one with the highest; equal times are told apart by slot.
+    First and last are told by the batches' positions.
     """
     lengths = [len(batch.series_ids) for batch in batches]
     if not sum(lengths):
         return None
     run = np.repeat(np.array([batch.run_key for batch in batches], dtype=np.int64), lengths)
-    slot = np.repeat(np.array([batch.event.first for batch in batches], dtype=np.int64), lengths)
+    where = np.repeat(np.array([batch.position for batch in batches], dtype=np.int64), lengths)
+    first_at, last_at = (
+        np.concatenate(column) for column in zip(*(b.places() for b in batches), strict=True)
+    )
     series = np.array([i for batch in batches for i in batch.series_ids], dtype=np.int64)
     kind = np.array([k for batch in batches for _, k in batch.event.series], dtype=np.int64)
     held: dict[str, NDArray[Any]] = {
@@ -105,7 +133,7 @@ def merge(batches: Sequence[Batch]) -> Rows | None:
             texts[at + i] = text
         at += length
 
-    by_first = np.lexsort((slot, held["first_time"], series, run))
+    by_first = np.lexsort((first_at, where, series, run))
     some = held["count"][by_first] > 0
     if not some.all():
         by_first = by_first[some]
@@ -118,7 +146,7 @@ def merge(batches: Sequence[Batch]) -> Rows | None:
         lasts = firsts
         sums = {name: held[name][firsts] for name in ("count", "finite", "sum", "min", "max")}
     else:
-        by_last = np.lexsort((slot, held["last_time"], series, run))
+        by_last = np.lexsort((last_at, where, series, run))
         by_last = by_last[held["count"][by_last] > 0]
         lasts = by_last[np.append(starts[1:], len(by_last)) - 1]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -130,5 +158,6 @@ def merge(batches: Sequence[Batch]) -> Rows | None:
     fields = {"run_key": run[firsts], "series_id": series[firsts], "kind": kind[lasts], **sums}
     fields |= {name: held[name][firsts] for name in ("first", "first_time")}
     fields |= {name: held[name][lasts] for name in ("last", "last_step", "last_time")}
+    fields |= {"first_position": where[firsts], "last_position": where[lasts]}
     last_texts = {n: texts[i] for n, i in enumerate(lasts.tolist()) if i in texts} if texts else {}
     return Rows(fields, kind[firsts], last_texts)

@@ -13,6 +13,7 @@ import numpy as np
 
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.events import Event, MetricsEvent
+from runstream_schemas.order import position
 
 from ..sources.source import Fetched, Partition
 from . import queries
@@ -44,6 +45,7 @@ class SourceState:
 
     key: int
     run_key: int
+    ordinal: int
     slots: Slots
     dropped: int = 0
 
@@ -53,10 +55,7 @@ class Plan:
     """What one transaction will write; made before it begins, from the cache."""
 
     batch: Sequence[Fetched]
-    accepted: list[tuple[Event, tuple[str, bytes], int]] = field(
-        default_factory=list
-    )  # event, source, first new slot
-    late: list[bool] = field(default_factory=list)
+    accepted: list[tuple[Event, tuple[str, bytes]]] = field(default_factory=list)  # event, source
     before: dict[tuple[str, bytes], SourceState | None] = field(default_factory=dict)
     after: dict[tuple[str, bytes], SourceState] = field(default_factory=dict)
     runs: dict[tuple[str, bytes], str] = field(default_factory=dict)
@@ -114,7 +113,8 @@ async def store_sources(
 ) -> dict[tuple[str, bytes], int]:
     """Move the sources' slots from what was cached to what will be stored; returns their keys."""
     keys = {at: state.key for at, state in plan.after.items()}
-    new = [at for at, key in keys.items() if key == 0]
+    # Sorted, so that writers wait for one another in one order; of a run, in order of appearance.
+    new = sorted((at for at, key in keys.items() if key == 0), key=lambda at: runs[plan.runs[at]])
     moved = [
         at for at, state in plan.after.items()
         if (old := plan.before[at]) is not None and (old.slots != state.slots or old.dropped != state.dropped)
@@ -128,6 +128,8 @@ async def store_sources(
             ordinals.append(counts.get((run_key, topic), 0))
             counts[run_key, topic] = ordinals[-1] + 1
         states = [plan.after[at] for at in new]
+        for state, ordinal in zip(states, ordinals, strict=True):
+            state.ordinal = ordinal
         rows = await connection.fetch(
             queries.ADD_SOURCES, [UUID(bytes=source) for _, source in new], [topic for topic, _ in new], at_run, ordinals,
             [s.slots.next for s in states], [s.slots.multirange for s in states], [s.dropped for s in states],
@@ -174,29 +176,26 @@ async def store_points(
 ) -> int:  # fmt: skip
     """Chunks and summaries; returns the number of points."""
     chunks: list[tuple[int, int, int, int, int, bytes]] = []
-    current: list[Batch] = []
-    late: list[Batch] = []
+    batches: list[Batch] = []
     points = 0
     for n, series_ids in ids.items():
-        event, at, new_from = plan.accepted[n]
+        event, at = plan.accepted[n]
         assert isinstance(event, MetricsEvent)
         if not event.points or event.run_id not in runs:
             continue
         run_key = runs[event.run_id]
-        end = event.first + event.count
-        # A trimmed event starts where its new slots do: no two chunks of a source start at the same slot.
-        chunks.append((run_key, keys[at], new_from, end - new_from, event.points, event.payload))
-        (late if plan.late[n] else current).append(Batch(event, run_key, series_ids))
+        chunks.append((run_key, keys[at], event.first, event.count, event.points, event.payload))
+        where = position(plan.after[at].ordinal, event.first)
+        batches.append(Batch(event, run_key, series_ids, where))
         points += event.points
     if chunks:
         await connection.copy_records_to_table("chunks", records=chunks, columns=queries.CHUNK_COLUMNS)
-    for rows, is_late in ((merge(current), False), (merge(late), True)):
-        if rows is not None:
-            await _store_summaries(connection, rows, is_late)
+    if (rows := merge(batches)) is not None:
+        await _store_summaries(connection, rows)
     return points
 
 
-async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows, late: bool) -> None:
+async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows) -> None:
     plain = np.flatnonzero(rows.plain)
     if len(plain) < STAGED_FROM:
         plain = plain[:0]
@@ -205,13 +204,11 @@ async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows, late
         await connection.copy_to_table(
             "staged_summaries", source=io.BytesIO(rows.copy_data(plain)), columns=COLUMNS, format="binary"
         )
-        await connection.execute(queries.MERGE_LATE_STAGED if late else queries.MERGE_STAGED)
+        await connection.execute(queries.MERGE_STAGED)
         await connection.execute(queries.UNSTAGE_SUMMARIES)
     others = np.delete(np.arange(len(rows)), plain)
     if len(others):
         columns = rows.arrays(others)
         if rows.texts:
             columns[-1] = [None if text is None else storable(text) for text in columns[-1]]
-        await connection.execute(
-            queries.UPSERT_LATE_SUMMARIES if late else queries.UPSERT_SUMMARIES, *columns
-        )
+        await connection.execute(queries.UPSERT_SUMMARIES, *columns)

@@ -24,9 +24,9 @@ from runstream_schemas.events import (
     MetricsEvent,
     StatusEvent,
     StatusOp,
+    cut_event,
     encode_event,
     topic_of,
-    trim_event,
 )
 from runstream_schemas.series import SeriesKey
 from runstream_schemas.settings import Settings
@@ -287,30 +287,22 @@ class Writer:
             if state is None:
                 stored = self._sources.get(at)
                 plan.before[at] = stored
-                state = SourceState(0, 0, Slots()) if stored is None else SourceState(
-                    stored.key, stored.run_key, stored.slots.copy(), stored.dropped
+                state = SourceState(0, 0, 0, Slots()) if stored is None else SourceState(
+                    stored.key, stored.run_key, stored.ordinal, stored.slots.copy(), stored.dropped
                 )  # fmt: skip
                 plan.after[at] = state
                 plan.runs[at] = event.run_id
             slots, first, end = state.slots, event.first, event.first + event.count
             if isinstance(event, MetricsEvent):
                 state.dropped = max(state.dropped, event.dropped)
-            new_from = slots.missing_from(first, end)
-            if new_from is None:
+            new = slots.missing(first, end)
+            if not new:
                 plan.duplicates += 1
                 continue
-            late = first < slots.end
-            if late and (received := slots.received(first, end)):
-                trimmed = _trim(event, received)
-                slots.add(first, end)
-                if trimmed is None:
-                    continue
-                event = trimmed
-            else:
-                slots.add(first, end)
-            plan.accepted.append((event, at, new_from))
-            plan.late.append(late)
-        await self._load_series(event for event, _, _ in plan.accepted)
+            slots.add(first, end)
+            parts = [event] if new == [(first, end)] else _parts(event, new)
+            plan.accepted += ((part, at) for part in parts)
+        await self._load_series(event for event, _ in plan.accepted)
         return plan
 
     async def _load_sources(self, events: Sequence[Event]) -> None:
@@ -325,7 +317,11 @@ class Writer:
         )
         for row in rows:
             self._sources[row["topic"], row["source"].bytes] = SourceState(
-                row["key"], row["run_key"], Slots.parse(row["next"], row["ahead"]), row["dropped"]
+                row["key"],
+                row["run_key"],
+                row["ordinal"],
+                Slots.parse(row["next"], row["ahead"]),
+                row["dropped"],
             )
 
     async def _load_series(self, events: Iterable[Event]) -> None:
@@ -358,7 +354,7 @@ class Writer:
         series_ids = self._series  # looked up before anything is awaited: a trim would take them away
         ids = {
             n: [series_ids[key] for key, _ in event.series]
-            for n, (event, _, _) in enumerate(plan.accepted)
+            for n, (event, _) in enumerate(plan.accepted)
             if isinstance(event, MetricsEvent)
         }
         changes = Changes()
@@ -370,7 +366,7 @@ class Writer:
                 plan.leave_out_others(runs)
                 keys = await store_sources(connection, plan, runs)
                 points = await store_points(connection, plan, runs, keys, ids)
-                for event, _, _ in plan.accepted:
+                for event, _ in plan.accepted:
                     if event.run_id not in runs:
                         continue
                     if isinstance(event, StatusEvent):
@@ -519,17 +515,17 @@ def _ended(plan: Plan, runs: dict[str, int]) -> list[int]:
     )
 
 
-def _trim(event: Event, received: Sequence[tuple[int, int]]) -> Event | None:
-    """What of `event` lies outside of the ranges `received`."""
+def _parts(event: Event, new: Sequence[tuple[int, int]]) -> Sequence[Event]:
+    """What of `event` lies in the ranges `new`. Of metrics an event a range: what is stored together has no gap."""
     if isinstance(event, MetricsEvent):
-        return trim_event(event, received)
-    ops = [op for op in event.ops if not any(a <= op.seq < b for a, b in received)]
-    return type(event)(event.run_id, event.source, event.first, event.count, ops) if ops else None  # type: ignore[arg-type]
+        return cut_event(event, new)
+    ops = [op for op in event.ops if any(a <= op.seq < b for a, b in new)]
+    return [type(event)(event.run_id, event.source, event.first, event.count, ops)] if ops else []  # type: ignore[arg-type]
 
 
 def _notices(plan: Plan) -> list[str]:
     runs: dict[str, dict[str, None]] = {}
-    for event, at, _ in plan.accepted:
+    for event, at in plan.accepted:
         runs.setdefault(at[0], {})[event.run_id] = None
     return [notice for topic, ids in runs.items() for notice in _split(topic, list(ids))]
 

@@ -19,7 +19,6 @@ from runstream_schemas.events import (
     MetricsEvent,
     StatusEvent,
     StatusOp,
-    Summary,
     TagOp,
     TagsEvent,
     encode_event,
@@ -184,7 +183,6 @@ def _encode(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
     if metrics is not None:
         reader.skipped += part.unknown
         progress.metrics = part.end
-        _keep_order(metrics.summary, points.times, progress)
     if tags_event is not None:
         progress.tags = tags_event.first + tags_event.count
     if status_event is not None:
@@ -193,15 +191,6 @@ def _encode(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
     return Encoded(
         metrics, tags_event, status_event, progress.metrics, progress.tags, progress.status, n_points
     )
-
-
-def _keep_order(summary: Summary, times: NDArray[np.int64], progress: Progress) -> None:
-    """A clock that was set back must not make the last value an older one: summaries are merged by their times."""
-    if len(times):
-        if min(int(summary.first_time.min()), int(summary.last_time.min())) < progress.latest:
-            summary.first_time = np.maximum(summary.first_time, progress.latest)
-            summary.last_time = np.maximum(summary.last_time, progress.latest)
-        progress.latest = max(progress.latest, int(times.max()))
 
 
 def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) -> Points:

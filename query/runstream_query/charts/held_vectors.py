@@ -17,13 +17,14 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_schemas.order import BEFORE_ALL
 from runstream_schemas.series import SeriesClass, SeriesKey
 
 from .. import queries
-from ..points.hot import merge_sources
+from ..points.hot import placed
 from ..points.reader import Query
 from ..points.tiers import decoding
-from ..points.vectors import Segment, Series
+from ..points.vectors import Placed, Series, join
 from ..runs.runs import Connection
 from . import queries as page_queries
 from .extremes import Extremes
@@ -68,12 +69,14 @@ class Vector:
 
     Attributes:
         positions: how far each source of the run is in it; None: it cannot be continued.
+        last_position: of the batch that holds its last point (`runstream_schemas.order`).
     """
 
     steps: I8
     times: I8
     values: F8
     positions: Positions | None = None
+    last_position: int = BEFORE_ALL
     _room: _Room | None = None
     _sorted_by: dict[str, tuple[I8, F8]] = field(default_factory=dict)
     _extremes: dict[str, Extremes] = field(default_factory=dict)
@@ -108,14 +111,15 @@ class Vector:
             self._extremes[axis] = Extremes.of(self.along(axis)[1])
         return self._extremes[axis]
 
-    def continued(self, tail: Segment, positions: Positions) -> Vector | None:
-        """This and what follows; None: points of several sources would have to be merged."""
-        if len(positions) > 1 and len(self) and int(tail.times.min()) < int(self.times.max()):
+    def continued(self, parts: Sequence[Placed], positions: Positions) -> Vector | None:
+        """This and what was stored since, in order; None: some of that belongs before points that are held."""
+        if len(self) and len(positions) > 1 and not BEFORE_ALL < self.last_position < parts[0][0]:
             return None
+        tail = join([segment for _, segment in parts])
         more = (tail.steps, tail.times, Series("", _NO_KEY, tail).floats())
         room = (self._room or _Room(self.steps, self.times, self.values)).add(len(self), more)
         steps, times, values = (column[: room.used] for column in room.columns)
-        grown = Vector(steps, times, values, positions, room)
+        grown = Vector(steps, times, values, positions, parts[-1][0], room)
         grown._origin = min(self.origin, int(tail.times.min())) if len(self) else None
         # A long run that goes on is looked at four times a second: what is known of it need not be found out again.
         for axis, old, column in (("step", self.steps, steps), ("time", self.times, times)):
@@ -161,7 +165,8 @@ class HeldVectors:
         # Of many who follow a run the first one reads, the others find it read.
         lock = self._locks.setdefault((tuple(run_ids), tuple(names)), asyncio.Lock())
         async with lock:
-            counts = await self._counts(self._query.pool, run_ids, names)
+            stored = await self._stored(self._query.pool, run_ids, names)
+            counts = {key: count for key, (count, _) in stored.items()}
             stale = [key for key, count in counts.items() if len(self._held.get(key, ())) != count]
             found = await self._continue(counts, stale) if stale else {}
             if left := [key for key in stale if key not in found]:
@@ -172,9 +177,12 @@ class HeldVectors:
         wanted = dict.fromkeys((run, name) for name in names for run in run_ids)
         return {key: found[key] for key in wanted if key in found and len(found[key])}
 
-    async def _counts(self, connection: Any, run_ids: Sequence[str], names: Sequence[str]) -> dict[Key, int]:
+    async def _stored(
+        self, connection: Any, run_ids: Sequence[str], names: Sequence[str]
+    ) -> dict[Key, tuple[int, int]]:
+        """How many points there are, and the last one's position."""
         rows = await connection.fetch(page_queries.SERIES_COUNTS, list(run_ids), list(names))
-        return {(row["run_id"], row["name"]): row["count"] for row in rows}
+        return {(row["run_id"], row["name"]): (row["count"], row["last_position"]) for row in rows}
 
     def _keep(self, key: Key, vector: Vector) -> None:
         self._points += len(vector) - len(self._held.pop(key, ()))
@@ -186,16 +194,19 @@ class HeldVectors:
         """Read vectors whole."""
         runs, names = _parts(keys)
         positions: dict[str, Positions | None] = {}
+        stored: dict[Key, tuple[int, int]] = {}
 
         async def look(connection: Connection) -> None:
             positions.update(await _positions(connection, runs))
+            stored.update(await self._stored(connection, runs, names))
 
         vectors = await self._query.vectors(runs, names=names, cls=(SeriesClass.METRIC,), look=look)
         found: dict[Key, Vector] = {}
         for series in vectors:
             values = await asyncio.to_thread(series.floats)
-            vector = Vector(series.steps, series.times, values, positions.get(series.run_id))
-            found[series.run_id, series.name] = vector
+            key = series.run_id, series.name
+            last = stored.get(key, (0, BEFORE_ALL))[1]
+            found[key] = Vector(series.steps, series.times, values, positions.get(series.run_id), last)
         return found
 
     async def _continue(self, keys: Iterable[Key], stale: Collection[Key]) -> dict[Key, Vector]:
@@ -223,7 +234,7 @@ class HeldVectors:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             now = await _positions(connection, runs)
-            counts = await self._counts(connection, runs, names)
+            stored = await self._stored(connection, runs, names)
             run_keys = {row["run_id"]: row["key"] for row in await connection.fetch(queries.RUN_KEYS, runs)}
             since = [
                 (run_keys[run_id], source, from_[run_id].get(source, 0))
@@ -232,16 +243,17 @@ class HeldVectors:
                 if run_id in run_keys and next_ > from_[run_id].get(source, 0)
             ]
             decoded = [item async for part in decoding(connection, since, names) for item in await part]
-        tails = merge_sources(decoded)
+        tails = placed(decoded)
         found: dict[Key, Vector] = {}
         for (run_id, name), vector in held.items():
             there = now.get(run_id)
             if there is None:
                 continue
-            tail = tails.get(run_keys.get(run_id, 0), {}).get(SeriesKey(SeriesClass.METRIC, name))
-            if len(vector) + (0 if tail is None else len(tail.steps)) != counts.get((run_id, name)):
+            tail = tails.get(run_keys.get(run_id, 0), {}).get(SeriesKey(SeriesClass.METRIC, name), [])
+            count, _ = stored.get((run_id, name), (-1, 0))
+            if len(vector) + sum(len(segment.steps) for _, segment in tail) != count:
                 continue
-            if tail is None:
+            if not tail:
                 vector.positions = there
             elif (longer := vector.continued(tail, there)) is not None:
                 found[run_id, name] = longer

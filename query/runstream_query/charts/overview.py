@@ -211,8 +211,11 @@ class Overviews:
 
         snapshot = await take_snapshot(pool, find, layouts=(METRICS,))
         parts: dict[str, list[FilePart]] = {run_id: [] for run_id in snapshot.runs.values()}
-        for part in snapshot.parts:
-            parts[snapshot.runs[part.run_key]].append(part)
+        for part in sorted(snapshot.parts, key=lambda part: part.place.start):
+            if part.run_key in snapshot.mixed:  # held as vectors
+                parts.pop(snapshot.runs[part.run_key], None)
+            else:
+                parts[snapshot.runs[part.run_key]].append(part)
         found: dict[Key, Overview] = {}
         for key, count in counts.items():
             if key[0] not in parts:

@@ -32,7 +32,7 @@ limit $2
 """
 
 SERIES_COUNTS: Final = """
-select r.run_id, s.name, m.count
+select r.run_id, s.name, m.count, m.last_position
 from runs r join summaries m on m.run_key = r.key join series s on s.id = m.series_id
 where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[])
 """

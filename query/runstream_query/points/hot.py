@@ -12,6 +12,7 @@ import numpy as np
 
 from runstream_schemas.arrow import ROW_BITS
 from runstream_schemas.errors import CorruptEvent
+from runstream_schemas.order import position
 from runstream_schemas.payload_reading import (
     PREFIX_BYTES,
     BlockPoints,
@@ -26,7 +27,7 @@ from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .. import queries
 from ..runs.runs import Connection
-from .vectors import Segment, join, merge_by_time
+from .vectors import Placed, Segment, join
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Chunk:
     source_key: int
     ordinal: int
     first: int
+    slots: int
     size: int
     pieces: Pieces
     index: Index | None = None
@@ -60,9 +62,14 @@ class Chunk:
     unreadable: bool = False
 
     @property
-    def position(self) -> tuple[int, int, int]:
-        """Its primary key: run, source, first slot."""
-        return self.run_key, self.source_key, self.first
+    def start(self) -> int:
+        """Position of its first slot in the run's order."""
+        return position(self.ordinal, self.first)
+
+    @property
+    def end(self) -> int:
+        """Position after its last slot."""
+        return position(self.ordinal, self.first + self.slots)
 
     def plan(self, names: Collection[str] | None) -> bool:
         """Work out which bytes are still needed for the wanted series; False: first of all the rest of the header, or
@@ -222,7 +229,13 @@ async def _fetch(
     complete: list[Chunk] = []
     for row in rows:
         chunk = Chunk(
-            row["run_key"], row["source_key"], row["ordinal"], row["first"], row["size"], [(0, row["head"])]
+            row["run_key"],
+            row["source_key"],
+            row["ordinal"],
+            row["first"],
+            row["count"],
+            row["size"],
+            [(0, row["head"])],
         )
         chunk.plan(names)
         if not chunk.unreadable:
@@ -275,19 +288,17 @@ def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
         yield portion
 
 
-def merge_sources(
+def placed(
     decoded: Sequence[tuple[Chunk, dict[SeriesKey, Segment]]],
-) -> dict[int, dict[SeriesKey, Segment]]:
-    """Points by run key and series: a writer's chunks one after the other, several writers' merged by time.
+) -> dict[int, dict[SeriesKey, list[Placed]]]:
+    """Points by run key and series: each chunk's with its position, in order.
 
     Args:
         decoded: chunks with what they hold, in any order.
     """
-    by_source: dict[tuple[int, SeriesKey], dict[int, list[Segment]]] = {}
-    for chunk, segments in sorted(decoded, key=lambda item: item[0].position):
+    result: dict[int, dict[SeriesKey, list[Placed]]] = {}
+    for chunk, segments in sorted(decoded, key=lambda item: (item[0].start, item[0].source_key)):
+        by_series = result.setdefault(chunk.run_key, {})
         for key, segment in segments.items():
-            by_source.setdefault((chunk.run_key, key), {}).setdefault(chunk.source_key, []).append(segment)
-    result: dict[int, dict[SeriesKey, Segment]] = {}
-    for (run_key, key), sources in by_source.items():
-        result.setdefault(run_key, {})[key] = merge_by_time([join(segments) for segments in sources.values()])
+            by_series.setdefault(key, []).append((chunk.start, segment))
     return result

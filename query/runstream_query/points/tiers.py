@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import asyncpg
 
+from runstream_schemas.errors import CorruptEvent, QueryError, StoreError
+from runstream_schemas.order import Place, overlap, unpack_place
 from runstream_schemas.series import SeriesKey
 
 from .. import queries
 from ..runs.runs import Connection
-from .hot import Chunk, fetch_chunks, fetch_tails, merge_sources
+from .hot import Chunk, fetch_chunks, fetch_tails, placed
 from .parquet import METRICS, TABLES, Layout, ParquetFiles
-from .vectors import Segment
+from .vectors import Placed, Segment, in_order, join
 
 Decoded = tuple[Chunk, dict[SeriesKey, Segment]]
 DECODERS = 4
@@ -32,7 +35,7 @@ executor = ThreadPoolExecutor(max_workers=DECODERS, thread_name_prefix="runstrea
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """Row groups of a live file that hold points of a run."""
+    """Row groups of a live file that hold points of a run, and which positions these have."""
 
     file_id: int
     path: str
@@ -40,6 +43,7 @@ class FilePart:
     run_key: int
     first_group: int
     last_group: int
+    place: Place
 
 
 @dataclass(slots=True)
@@ -48,12 +52,14 @@ class Snapshot:
 
     Attributes:
         runs: run ids by key.
-        parts: row groups, files in the order in which their points were stored.
+        parts: row groups, files in the order of their making.
+        mixed: runs of which points of one file lie between those of others, or of hot chunks: their `parts` know where.
         hot: what the hot chunks hold, being decoded in threads.
     """
 
     runs: dict[int, str]
     parts: list[FilePart]
+    mixed: set[int]
     hot: list[asyncio.Future[list[Decoded]]]
 
 
@@ -79,19 +85,53 @@ async def take_snapshot(
         runs: dict[int, str] = await find_runs(connection)  # type: ignore[misc]
         keys = list(runs)
         if not keys:
-            return Snapshot(runs, [], [])
+            return Snapshot(runs, [], set(), [])
         parts = [
             FilePart(
-                row["id"], row["path"], layout, row["run_key"], row["first_row_group"], row["last_row_group"]
+                row["id"],
+                row["path"],
+                layout,
+                row["run_key"],
+                row["first_row_group"],
+                row["last_row_group"],
+                unpack_place(row["first_position"], row["end_position"], None),
             )
             for layout in layouts
             for row in await connection.fetch(queries.LIVE_FILES, keys, layout.kind)
         ]
-        hot = [
-            asyncio.get_running_loop().run_in_executor(executor, _decode, chunks)
-            async for chunks in fetch_chunks(connection, keys, names)
-        ]
-        return Snapshot(runs, parts, hot)
+        hot = []
+        spans: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        for part in parts:
+            spans.setdefault((part.run_key, part.layout.kind), []).append((part.place.start, part.place.end))
+        async for chunks in fetch_chunks(connection, keys, names):
+            hot.append(asyncio.get_running_loop().run_in_executor(executor, _decode, chunks))
+            for chunk in chunks:
+                for layout in layouts:
+                    if (held := spans.get((chunk.run_key, layout.kind))) is not None:
+                        held.append((chunk.start, chunk.end))
+        mixed = {run_key for (run_key, _), held in spans.items() if len(held) > 1 and overlap(held)}
+        if mixed:
+            parts = await _with_pieces(connection, parts, mixed)
+        return Snapshot(runs, parts, mixed, hot)
+
+
+async def _with_pieces(
+    connection: Connection, parts: Sequence[FilePart], runs: Collection[int]
+) -> list[FilePart]:
+    wanted = [part for part in parts if part.run_key in runs]
+    rows = await connection.fetch(
+        queries.PIECES, [part.file_id for part in wanted], [part.run_key for part in wanted]
+    )
+    try:
+        places = {
+            (row["file_id"], row["run_key"]): unpack_place(
+                row["first_position"], row["end_position"], row["pieces"]
+            )
+            for row in rows
+        }
+    except CorruptEvent as error:
+        raise QueryError(f"{error}; restore the database from a backup") from None
+    return [replace(part, place=places.get((part.file_id, part.run_key), part.place)) for part in parts]
 
 
 async def read_points(
@@ -101,7 +141,7 @@ async def read_points(
     names: Collection[str] | None = None,
     cls: Collection[int] | None = None,
 ) -> dict[str, dict[SeriesKey, list[Segment]]]:
-    """Read what a snapshot shows: by run id and series, segments in order of logging (files, then hot chunks).
+    """Read what a snapshot shows: by run id and series, segments in the order of their points.
 
     Raises:
         StoreError: a file is missing or damaged.
@@ -112,23 +152,48 @@ async def read_points(
         groups = by_file.setdefault((part.file_id, part.path), (part.layout, {}))[1]
         for number in range(part.first_group, part.last_group + 1):
             groups.setdefault(number, set()).add(snapshot.runs[part.run_key])
-    cold = [
-        loop.run_in_executor(executor, files.read, path, layout, portion, names)
-        for (_, path), (layout, groups) in by_file.items()
+    reads = [
+        (file_id, path, layout, portion)
+        for (file_id, path), (layout, groups) in by_file.items()
         for portion in _portions(groups, DECODERS // len(by_file))
     ]
-    result: dict[str, dict[SeriesKey, list[Segment]]] = {}
-    for found in await asyncio.gather(*cold):
+    cold = [
+        loop.run_in_executor(executor, files.read, path, layout, portion, names)
+        for _, path, layout, portion in reads
+    ]
+    in_files: dict[tuple[int, str], dict[SeriesKey, list[Segment]]] = {}
+    for (file_id, *_), found in zip(reads, await asyncio.gather(*cold), strict=True):
         for run_id, series in found.items():
             for key, segments in series.items():
                 if cls is None or key.cls in cls:
-                    result.setdefault(run_id, {}).setdefault(key, []).extend(segments)
-    decoded = [item for part in await asyncio.gather(*snapshot.hot) for item in part]
-    for run_key, by_key in merge_sources(decoded).items():
-        for key, segment in by_key.items():
+                    in_files.setdefault((file_id, run_id), {}).setdefault(key, []).extend(segments)
+    result: dict[str, dict[SeriesKey, list[Placed]]] = {}
+    for part in snapshot.parts:
+        run_id = snapshot.runs[part.run_key]
+        for key, segments in in_files.get((part.file_id, run_id), {}).items():
+            these = _cut(part, key, segments) if part.run_key in snapshot.mixed else [
+                (part.place.start, segment) for segment in segments
+            ]  # fmt: skip
+            result.setdefault(run_id, {}).setdefault(key, []).extend(these)
+    decoded = [item for some in await asyncio.gather(*snapshot.hot) for item in some]
+    for run_key, by_key in placed(decoded).items():
+        for key, hot in by_key.items():
             if cls is None or key.cls in cls:
-                result.setdefault(snapshot.runs[run_key], {}).setdefault(key, []).append(segment)
-    return result
+                result.setdefault(snapshot.runs[run_key], {}).setdefault(key, []).extend(hot)
+    return {
+        run_id: {key: in_order(parts) for key, parts in series.items()} for run_id, series in result.items()
+    }
+
+
+def _cut(part: FilePart, key: SeriesKey, segments: Sequence[Segment]) -> list[Placed]:
+    """The points of a series in a file, cut where those of other files or chunks may belong between them."""
+    whole = join(segments)
+    try:
+        pieces = part.place.of(key, len(whole.steps))
+    except CorruptEvent as error:
+        raise StoreError(f"{part.path}: {error}; restore the store and the database from a backup") from None
+    ends = list(accumulate(piece.rows for piece in pieces))
+    return [(piece.start, whole.cut(end - piece.rows, end)) for piece, end in zip(pieces, ends, strict=True)]
 
 
 def _portions(groups: dict[int, set[str]], most: int) -> list[dict[int, set[str]]]:

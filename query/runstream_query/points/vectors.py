@@ -121,16 +121,13 @@ def _concatenate(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
 
 
-def merge_by_time(parts: Sequence[Segment]) -> Segment:
-    """The points of several writers of one series, interleaved by time; each writer's own order is kept."""
-    if len(parts) == 1:
-        return parts[0]
-    whole = join(parts)
-    # A clock that went backwards must not reorder its own writer's points: they count as of the latest time seen.
-    clock = np.concatenate(
-        [np.maximum.accumulate(part.times) if len(part.times) else part.times for part in parts]
-    )
-    return whole.take(np.argsort(clock, kind="stable"))
+Placed = tuple[int, Segment]
+"""Some points of a series, and where they lie in their run (`runstream_schemas.order.position`)."""
+
+
+def in_order(parts: Iterable[Placed]) -> list[Segment]:
+    """Segments of one series in the order of their points."""
+    return [segment for _, segment in sorted(parts, key=lambda part: part[0])]
 
 
 @dataclass(slots=True)
