@@ -113,12 +113,15 @@ async def create_pool(
     """A pool of at most `settings.database_pool` connections (or `max_size`)."""
     import asyncpg
 
+    from .times import show_times
+
     most = max_size or settings.database_pool
     pool: asyncpg.Pool[Any] = await asyncpg.create_pool(
         **connect_options(settings),
         min_size=min(min_size, most),
         max_size=most,
         max_inactive_connection_lifetime=300.0,
+        init=show_times,
     )
     return pool
 

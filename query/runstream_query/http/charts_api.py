@@ -23,7 +23,7 @@ from ..runs.runs import Connection, Run, Summary, get_summaries
 from . import counts_api
 from .caching import not_modified, points_headers
 from .parameters import number
-from .responses import ARROW, answer, json_answer, json_value, problem, wants_arrow
+from .responses import ARROW, answer, json_answer, json_value, problem, python_values, wants_arrow
 
 if TYPE_CHECKING:
     from .app import Server
@@ -180,7 +180,7 @@ async def table(request: Request) -> Response:
     offset = max(_whole(request, "offset", 0) or 0, 0)
     limit = min(max(_whole(request, "limit", 200) or 0, 0), MOST_ROWS)
     part = found.data.slice(offset, limit)
-    columns = [column.to_pylist() for column in part.columns]
+    columns = [python_values(column) for column in part.columns]
     document = {
         "columns": [{"name": item.name, "type": str(item.type)} for item in part.schema],
         "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],

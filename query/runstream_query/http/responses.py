@@ -72,12 +72,27 @@ def table_answer(request: Request, table: pa.Table, headers: Mapping[str, str] |
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
         return answer(request, sink.getvalue(), ARROW, headers)
-    columns = [column.to_pylist() for column in table.columns]
+    columns = [python_values(column) for column in table.columns]
     document = {
         "columns": [{"name": item.name, "type": str(item.type)} for item in table.schema],
         "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],
     }
     return json_answer(request, document, headers)
+
+
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; None for a date or time that Python has no object for."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except (OverflowError, ValueError):
+        return [_python_value(value) for value in column]
+
+
+def _python_value(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return None
 
 
 def json_value(value: Any) -> Any:

@@ -24,6 +24,7 @@ from runstream_schemas.payload_reading import (
 )
 from runstream_schemas.points import first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.times import shown_times
 
 from .. import queries
 from ..runs.runs import Connection
@@ -184,7 +185,7 @@ class Chunk:
             values, texts = np.arange(end - start, dtype=np.uint64), block.texts[start:end]
         else:
             values, texts = block.values[start:end], []
-        return Segment(kind, steps, block.times[start:end], values, texts)
+        return Segment(kind, steps, shown_times(block.times[start:end]), values, texts)
 
 
 async def fetch_chunks(

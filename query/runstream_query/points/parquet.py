@@ -26,6 +26,7 @@ from runstream_schemas.footer_seal import check_footer
 from runstream_schemas.overviews import GroupOverview, read_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import Store
+from runstream_schemas.times import shown_time, shown_times
 
 from .vectors import Segment
 
@@ -238,7 +239,9 @@ def _group(metadata: pq.FileMetaData, number: int, layout: Layout) -> _Group:
         span(layout.second),
         nulls("value") == 0 and nulls("int_value") == group.num_rows,
         span(layout.step),
-        None if (time := columns.get("time")) is None or not time.has_min_max else int(time.min_raw),
+        None
+        if (time := columns.get("time")) is None or not time.has_min_max
+        else shown_time(int(time.min_raw)),
     )
 
 
@@ -314,7 +317,7 @@ def _codes(column: pa.ChunkedArray) -> tuple[NDArray[Any], Any]:
 
 def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
     steps = _integers(table.column(layout.step))
-    times = _integers(table.column("time"))
+    times = shown_times(_integers(table.column("time")))
     if all_float:
         return Segment(Kind.FLOAT, steps, times, _floats(table.column("value")).view(np.uint64))
     kinds = restore_kinds(table)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.status import STATUSES
@@ -38,7 +39,7 @@ _COLUMNS = {
     "target": ("r.target", "text"),
     "run_id": ("r.run_id", "text"),
     "experiment": ("e.name", "text"),
-    "duration": ("extract(epoch from r.end_time - r.start_time)::float8", "float8"),
+    "duration": ("(extract(epoch from r.end_time) - extract(epoch from r.start_time))::float8", "float8"),
 }
 _OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "==": "=", "!=": "<>"}
 
@@ -164,6 +165,10 @@ class Order:
         return ("-" if self.descending else "") + body
 
 
+_TIME_FORMAT: Final = """'YYYY-MM-DD"T"HH24:MI:SS.US"+00" BC'"""
+_TIME: Final = re.compile(r"\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(\+00|\+00:00)( AD| BC)?")
+
+
 # --- statements ------------------------------------------------------------------------------------------------------
 
 
@@ -216,7 +221,7 @@ def page_sql(
         ranks = [by_number.format(text=value), *([value] if order.label is not None else [])]
         statement.where.append(f"{value} is not null")
         if position is not None:
-            last, row = statement.bind(position[0], order.sql_type), statement.bind(position[1], "int8")
+            last, row = _bound(statement, position[0], order), statement.bind(position[1], "int8")
             bounds = [by_number.format(text=last), *([last] if order.label is not None else [])]
             statement.where.append(f"({', '.join(ranks)}, r.key) {beyond} ({', '.join(bounds)}, {row})")
         by = ", ".join(f"{rank} {direction}" for rank in [*ranks, "r.key"])
@@ -225,6 +230,9 @@ def page_sql(
         if position is not None:
             statement.where.append(f"r.key {beyond} {statement.bind(position[1], 'int8')}")
         by = f"r.key {direction}"
+    if order.sql_type == "timestamptz":
+        # As a text: a cursor has to say it exactly, be it later than what Python has dates for.
+        value = f"to_char({value} at time zone 'UTC', {_TIME_FORMAT})"
     text = queries.RUN_PAGE.format(
         value=value,
         joins=" ".join(statement.joins),
@@ -233,6 +241,12 @@ def page_sql(
         limit=statement.bind(limit, "int8"),
     )
     return text, statement.arguments
+
+
+def _bound(statement: Statement, value: Any, order: Order) -> str:
+    if order.sql_type == "timestamptz":
+        return f"{statement.bind(value, 'text')}::timestamptz"
+    return statement.bind(value, order.sql_type)
 
 
 def _ranked_sql(
@@ -372,7 +386,7 @@ def add_conditions(statement: Statement, wanted: RunFilter) -> None:
                 f"exists (select from (select {held} as value) held "
                 f"where {number} {operator} {bind(label.value, 'float8')})"
             )
-    seconds = "extract(epoch from coalesce(r.end_time, now()) - r.start_time)"
+    seconds = "(extract(epoch from coalesce(r.end_time, now())) - extract(epoch from r.start_time))"
     if wanted.longer is not None:
         where.append(f"{seconds} > {bind(wanted.longer, 'float8')}")
     if wanted.shorter is not None:
@@ -388,12 +402,16 @@ def add_conditions(statement: Statement, wanted: RunFilter) -> None:
 
 def write_cursor(order: Order, value: Any, key: int) -> str:
     """Where a page ended, for whoever asks for the next one."""
-    if isinstance(value, datetime):
-        value = value.isoformat()
-    elif isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         value = repr(value)
     data = json.dumps([str(order), value, key], separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _read_time(text: str) -> str:
+    if not _TIME.fullmatch(text):
+        raise ValueError(text)
+    return text
 
 
 def read_cursor(text: str, order: Order) -> tuple[Any, int]:
@@ -406,9 +424,7 @@ def read_cursor(text: str, order: Order) -> tuple[Any, int]:
         made_for, value, key = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         if made_for == str(order):
             if value is not None:
-                read = {"timestamptz": datetime.fromisoformat, "float8": float, "int8": int, "text": str}[
-                    order.sql_type
-                ]
+                read = {"timestamptz": _read_time, "float8": float, "int8": int, "text": str}[order.sql_type]
                 value = read(value)  # type: ignore[operator]
             return value, int(key)
     except (ValueError, TypeError, KeyError, RecursionError):

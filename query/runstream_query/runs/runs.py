@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import Kind, SeriesClass
+from runstream_schemas.times import shown_time
 
 from .. import queries
 from .run_filter import Order, RunFilter, Statement, add_conditions, page_sql, read_cursor, write_cursor
@@ -148,6 +149,7 @@ class Summary:
         _, name, cls_, column, kind, count, first, last, min_, max_, mean, step, time, text = row
         if kind >= Kind.TEXT:
             first = last = None
+        time = shown_time(time)
         return cls(name, cls_, column, kind, count, first, last, min_, max_, mean, step, time, text)
 
     def record(self) -> dict[str, Any]:
