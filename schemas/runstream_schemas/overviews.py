@@ -4,14 +4,17 @@ A chart of ten million points is made of a thousand buckets of them. Of each row
 buckets are kept in the file, so that nobody has to read the points to draw it: a hundredth of the file's bytes. They lie
 between the last page and the footer's seal, where readers look at nothing::
 
-    pages | page index | overviews, zstd of msgpack | bytes:u4 crc32:u4 "RSO1" | seal | footer
+    pages | page index | overviews | bytes:u4 crc32:u4 "RSO2" | seal | footer
+
+They are a msgpack map of row groups to zstd frames, each of a msgpack list: what a chart needs of a file of hundreds of row
+groups is unpacked, and no more. In files that end in "RSO1" they are one zstd frame, of a list of all.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,10 +31,10 @@ LEAST_POINTS: Final = 1 << 16
 FINENESS: Final = 1024
 """Most buckets of a row group, which has a million points at most."""
 
-_MAGIC = b"RSO1"
+_MAGIC, _FORMER = b"RSO2", b"RSO1"
 _TRAILER = struct.Struct("<II4s")
 _COLUMNS = {"x": "<i8", "last": "<f8", "low": "<f8", "high": "<f8", "marks": "u1", "n": "<i8"}  # of `Buckets`
-_MOST_BYTES = 256 << 20
+_MOST_BYTES, _FORMER_MOST_BYTES = 1 << 20, 256 << 20  # unpacked: of one; of all of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +81,28 @@ def pack_overviews(overviews: Mapping[int, GroupOverview]) -> bytes:
     """What to write in front of the seal, by number of the row group."""
     if not overviews:
         return b""
-    content = [
-        [
-            number,
-            one.size,
-            one.distinct,
-            *(
-                getattr(one.buckets, column).astype(dtype, copy=False).tobytes()
-                for column, dtype in _COLUMNS.items()
-            ),
-        ]
-        for number, one in overviews.items()
-    ]
-    packed = zstandard.ZstdCompressor(level=3).compress(msgpack.packb(content))
+    compress = zstandard.ZstdCompressor(level=3).compress
+    packed: bytes = msgpack.packb(
+        {number: compress(msgpack.packb(_columns(one))) for number, one in overviews.items()}
+    )
     return packed + _TRAILER.pack(len(packed), zlib.crc32(packed), _MAGIC)
 
 
-def read_overviews(source: Any, path: str) -> dict[int, GroupOverview]:
-    """The overviews a file has, by number of the row group.
+def _columns(overview: GroupOverview) -> list[Any]:
+    columns = (
+        getattr(overview.buckets, name).astype(dtype, copy=False).tobytes()
+        for name, dtype in _COLUMNS.items()
+    )
+    return [overview.size, overview.distinct, *columns]
+
+
+def read_overviews(source: Any, path: str, groups: Container[int]) -> dict[int, GroupOverview]:
+    """The overviews a file has of some row groups, by their number.
 
     Args:
         source: the file, open for random access.
         path: what to call it.
+        groups: the row groups wanted; the overviews of others are not unpacked.
 
     Raises:
         StoreError: they are damaged.
@@ -109,20 +112,32 @@ def read_overviews(source: Any, path: str) -> dict[int, GroupOverview]:
         return {}
     source.seek(end - _TRAILER.size)
     size, crc, magic = _TRAILER.unpack(source.read(_TRAILER.size))
-    if magic != _MAGIC:
+    if magic not in (_MAGIC, _FORMER):
         return {}
     start = end - _TRAILER.size - size
     if start >= 0:
         source.seek(start)
         packed = source.read(size)
-    if start < 0 or zlib.crc32(packed) != crc or zstandard.frame_content_size(packed) > _MOST_BYTES:
+    if start < 0 or zlib.crc32(packed) != crc:
         raise StoreError(f"{path}: the overviews in it are damaged; restore the file from a backup")
-    content = zstandard.ZstdDecompressor().decompress(packed)
+    if magic == _FORMER:
+        listed = msgpack.unpackb(_inflated(packed, _FORMER_MOST_BYTES))
+        return {number: _overview(columns) for number, *columns in listed if number in groups}
+    found = msgpack.unpackb(packed, strict_map_key=False)
     return {
-        number: GroupOverview(
-            size,
-            distinct,
-            Buckets(*(np.frombuffer(c, dtype) for c, dtype in zip(columns, _COLUMNS.values(), strict=True))),
-        )
-        for number, size, distinct, *columns in msgpack.unpackb(content)
+        number: _overview(msgpack.unpackb(_inflated(one, _MOST_BYTES)))
+        for number, one in found.items()
+        if number in groups
     }
+
+
+def _inflated(packed: bytes, most: int) -> bytes:
+    if zstandard.frame_content_size(packed) > most:
+        raise ValueError("overviews are too large")
+    return zstandard.ZstdDecompressor().decompress(packed)
+
+
+def _overview(columns: Sequence[Any]) -> GroupOverview:
+    size, distinct, *arrays = columns
+    buckets = (np.frombuffer(raw, dtype) for raw, dtype in zip(arrays, _COLUMNS.values(), strict=True))
+    return GroupOverview(size, distinct, Buckets(*buckets))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from dataclasses import replace
@@ -129,7 +130,8 @@ async def compact_now(settings: Settings) -> None:
         ServiceError: there is no service whose database it would be.
         StoreError: the store cannot be written; the points stay in the hot tier.
     """
-    from runstream_consumers.compaction.role import compact_once
+    from runstream_consumers.compaction.role import compact_once, what_is_left
+    from runstream_consumers.uptime import Uptime
     from runstream_schemas.database import create_pool
     from runstream_schemas.store import open_store
 
@@ -137,10 +139,35 @@ async def compact_now(settings: Settings) -> None:
     settings = replace(settings, database=embedded_database(settings))
     store = await asyncio.to_thread(open_store, settings)
     pool = await create_pool(settings, max_size=2)
+    points = runs = files = size = 0
+    waiting, uptime = False, Uptime()
     try:
-        report = await compact_once(pool, store, settings, now=True, stop=stop)
+        while True:
+            await uptime.tick(pool)  # a claim of a compactor that died grows old by it
+            report = await compact_once(pool, store, settings, now=True, stop=stop)
+            points, runs = points + report.points, runs + report.runs
+            files, size = files + report.files, size + report.bytes
+            left = await what_is_left(pool, settings)
+            if "moving" not in left or stop.is_set():
+                break
+            if not waiting:
+                waiting = True
+                print(
+                    f"another compactor is moving {left['moving'][1]} points of {left['moving'][0]} runs: waiting for it",
+                    flush=True,
+                )
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.5)
     finally:
         await pool.close()
-    print(
-        f"{report.points} points of {report.runs} runs: {report.files} files, {report.bytes} bytes, in {store.root}"
-    )
+    more = "; another compactor moved the rest" if waiting and "moving" not in left else ""
+    print(f"{points} points of {runs} runs: {files} files, {size} bytes, in {store.root}{more}")
+    if "ended" in left:
+        why = (
+            f"damaged: {', '.join(report.corrupt_runs)}"
+            if report.corrupt_runs
+            else "try again, or see the service's log"
+        )
+        print(f"{left['ended'][1]} points of {left['ended'][0]} runs that ended stay in the database: {why}")
+    if "running" in left:
+        print(f"{left['running'][1]} points of {left['running'][0]} runs stay there until these end")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from tests.seeds import new_random
@@ -62,7 +64,7 @@ def same(a: GroupOverview, b: GroupOverview) -> bool:
 
 def test_a_long_series_has_one() -> None:
     data = parquet({"loss": LONG}, np.arange(LONG) * 3)
-    [(number, overview)] = read_overviews(pa.BufferReader(data), "file").items()
+    [(number, overview)] = read_overviews(pa.BufferReader(data), "file", range(99)).items()
     expected = GroupOverview.of(np.arange(LONG) * 3, series_values(LONG))
     assert number == 0
     assert expected is not None
@@ -72,6 +74,7 @@ def test_a_long_series_has_one() -> None:
     assert overview.buckets.high.max() == 1e9
     assert pq.read_table(pa.BufferReader(data)).num_rows == LONG
     check_footer(pa.BufferReader(data), "file")
+    assert read_overviews(pa.BufferReader(data), "file", {7}) == {}
 
 
 @pytest.mark.parametrize(
@@ -83,14 +86,14 @@ def test_a_long_series_has_one() -> None:
     ],
 )
 def test_others_have_none(lengths: dict[str, int], steps: Any) -> None:
-    assert read_overviews(pa.BufferReader(parquet(lengths, steps)), "file") == {}
+    assert read_overviews(pa.BufferReader(parquet(lengths, steps)), "file", range(99)) == {}
 
 
 def test_files_without_any() -> None:
     sink = io.BytesIO()
     pq.write_table(pa.table({"x": [1]}), sink)
     for data in (sink.getvalue(), b"", b"PAR1"):
-        assert read_overviews(pa.BufferReader(data), "file") == {}
+        assert read_overviews(pa.BufferReader(data), "file", range(99)) == {}
 
 
 def test_damaged_ones_are_refused() -> None:
@@ -98,7 +101,7 @@ def test_damaged_ones_are_refused() -> None:
     footer = int.from_bytes(data[-8:-4], "little") + 8 + 8  # and the seal
     end = len(data) - footer
     size = int.from_bytes(data[end - 12 : end - 8], "little") + 12
-    good = read_overviews(pa.BufferReader(data), "file")[0]
+    good = read_overviews(pa.BufferReader(data), "file", range(99))[0]
     chance, refused = new_random(4), 0
     for _ in range(300):
         damaged = bytearray(data)
@@ -106,7 +109,7 @@ def test_damaged_ones_are_refused() -> None:
             1 << chance.randrange(8)
         )
         try:
-            found = read_overviews(pa.BufferReader(bytes(damaged)), "file")
+            found = read_overviews(pa.BufferReader(bytes(damaged)), "file", range(99))
         except StoreError:
             refused += 1
         else:  # only the mark was hit: the points are read instead
@@ -115,4 +118,20 @@ def test_damaged_ones_are_refused() -> None:
     damaged = bytearray(data)
     damaged[end - 20] ^= 1
     with pytest.raises(StoreError, match="file: the overviews in it are damaged"):
-        read_overviews(pa.BufferReader(bytes(damaged)), "file")
+        read_overviews(pa.BufferReader(bytes(damaged)), "file", range(99))
+
+
+def test_files_of_an_earlier_version_are_read() -> None:
+    """Written when all overviews of a file were one frame: two row groups, of which either can be had alone."""
+    data = (Path(__file__).parent / "golden" / "overviews_rso1.parquet").read_bytes()
+    assert data.count(b"RSO1") == 1
+    table = pq.read_table(pa.BufferReader(data))
+    for number, name in enumerate(("a", "b")):
+        mine = table.filter(pc.field("name") == name)
+        steps, values = mine.column("step").to_numpy(), mine.column("value").to_numpy()
+        expected = GroupOverview.of(steps, values)
+        found = read_overviews(pa.BufferReader(data), "file", {number})
+        assert list(found) == [number]
+        assert expected is not None
+        assert same(found[number], expected)
+    assert len(read_overviews(pa.BufferReader(data), "file", range(2))) == 2

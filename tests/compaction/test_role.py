@@ -15,8 +15,9 @@ from runstream_consumers.compaction.runs_snapshot import PATH
 from runstream_schemas.errors import StoreError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import LocalStore
+from runstream_service.sync import compact_now
 
-from .conftest import Pipeline, rounds
+from .conftest import Pipeline, floats, rounds
 
 
 async def _until(pipeline: Pipeline, files: int) -> None:
@@ -130,3 +131,37 @@ async def test_no_clock_that_is_set_forward_takes_a_claim_or_a_replaced_file_awa
     assert await there()
     await pipeline.pool.execute("update uptime set seconds = seconds + 1")
     assert not await there()
+
+
+async def test_compacting_by_hand_waits_for_another_compactor_and_says_what_stays(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run_id, points in (("claimed", 10), ("free", 10), ("damaged", 50)):
+        await pipeline.add_run(run_id)
+        await pipeline.add_chunk(run_id, floats("x", range(points)))
+    await pipeline.add_run("goes_on", status="Running")
+    await pipeline.add_chunk("goes_on", rounds(["a"], 10))
+    await pipeline.pool.execute(
+        "update chunks set payload = set_byte(payload, 40, 255) where run_key = $1",
+        pipeline.run_keys["damaged"],
+    )
+    claim = await pipeline.pool.fetchval(
+        "insert into files (kind, path, state) values ('metrics', 'metrics/x.parquet', 'pending') returning id"
+    )
+    await pipeline.pool.execute(
+        "insert into file_runs values ($1, $2, 0, 0, 0)", claim, pipeline.run_keys["claimed"]
+    )
+    by_hand = asyncio.create_task(compact_now(pipeline.settings))
+    said = ""
+    async with asyncio.timeout(30):
+        while "waiting for it" not in said:
+            await asyncio.sleep(0.05)
+            said += capsys.readouterr().out
+        assert "is moving 10 points of 1 runs" in said
+        await pipeline.pool.execute("delete from files where id = $1", claim)  # it gave up
+        await by_hand
+    said = capsys.readouterr().out
+    assert said.startswith("20 points of 2 runs: 2 files, ")
+    assert "50 points of 1 runs that ended stay in the database: damaged: damaged\n" in said
+    assert said.endswith("10 points of 1 runs stay there until these end\n")
+    assert {cell[0] for cell in await pipeline.cold()} == {"claimed", "free"}

@@ -65,6 +65,18 @@ from idle cross join lateral (
 where c.chunks > 0
 order by idle.experiment_id, idle.key"""
 
+# What `runstream compact` could not move: of runs that ended, and are being moved or not; of runs that go on.
+LEFT = """
+with hot as (select run_key, sum(points)::bigint as points from chunks group by run_key)
+select case
+        when r.settled_at is null and not r.status = any($1::text[]) then 'running'
+        when exists (
+            select from file_runs fr join files f on f.id = fr.file_id where fr.run_key = r.key and f.state = 'pending'
+                and f.changed_up > uptime() - $2::float8) then 'moving'
+        else 'ended' end as state,
+    count(*) as runs, sum(hot.points)::bigint as points
+from hot join runs r on r.key = hot.run_key group by 1"""
+
 CHUNKS_OF_RUNS = """
 select run_key, source_key, first, points, octet_length(payload) as bytes from chunks where run_key = any($1::bigint[])
 order by run_key, source_key, first limit $2"""

@@ -17,9 +17,11 @@ import asyncpg
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings
+from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import Store, open_store
 
 from ..uptime import Uptime
+from . import manifest
 from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
 from .orphans import sweep_files, sweep_rows
@@ -77,6 +79,12 @@ async def compact_once(
         return await Compactor(pool, store, settings, worker).compact(now=now, stop=stop)
     finally:
         worker.close()
+
+
+async def what_is_left(pool: asyncpg.Pool[Any], settings: Settings) -> dict[str, tuple[int, int]]:
+    """Runs and points in the hot tier, by state: `moving` by some compactor; `ended` and moved by nobody; `running`."""
+    rows = await pool.fetch(manifest.LEFT, sorted(TERMINAL), settings.compact_claim_grace)
+    return {row["state"]: (row["runs"], row["points"]) for row in rows}
 
 
 async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool = False) -> None:

@@ -256,7 +256,7 @@ class Overviews:
         if any(after.first < before.last for before, after in pairwise(parts)):
             return None
         size = bucket_size(parts[0].first, parts[-1].last, FINE)
-        size = max(size, *(part.kept.size for part in parts if part.kept is not None), 0)
+        size = max([size, *(part.kept.size for part in parts if part.kept is not None)])
         reduced = await asyncio.gather(
             *(loop.run_in_executor(executor, _reduce, source, part, size) for part in parts)
         )
@@ -276,7 +276,8 @@ def _parts(files: ParquetFiles, file: FilePart, run_id: str, name: str) -> list[
     """What a file holds of a metric."""
     found = []
     spans = files.spans(file.path, range(file.first_group, file.last_group + 1), run_id, name)
-    overviews = files.overviews(file.path) if any(span.rows >= LEAST_POINTS for span in spans) else {}
+    long = {span.number for span in spans if span.rows >= LEAST_POINTS}
+    overviews = files.overviews(file.path, long) if long else {}
     for span in spans:
         if span.rows:
             kept = overviews.get(span.number)

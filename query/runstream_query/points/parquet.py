@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -159,14 +159,14 @@ class ParquetFiles:
             table = file.read_row_groups([number], columns=["step", "value"])
             return _integers(table.column("step")), _floats(table.column("value"))
 
-    def overviews(self, path: str) -> dict[int, GroupOverview]:
-        """The overviews a file of metrics keeps of its row groups.
+    def overviews(self, path: str, groups: Container[int]) -> dict[int, GroupOverview]:
+        """The overviews a file of metrics keeps of some of its row groups, by their number.
 
         Raises:
             StoreError: the file is missing or damaged.
         """
         with self._source(path) as source:
-            return read_overviews(source, path)
+            return read_overviews(source, path, groups)
 
     @contextmanager
     def _opened(self, path: str, layout: Layout) -> Iterator[tuple[pq.ParquetFile, _Footer]]:
