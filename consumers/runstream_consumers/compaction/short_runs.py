@@ -15,7 +15,6 @@ from runstream_schemas.many_payloads import decode_many
 from runstream_schemas.order import Place, position
 from runstream_schemas.points import I8
 from runstream_schemas.series import Kind, SeriesKey
-from runstream_schemas.times import shown_times
 
 from .sorted_points import SortedPoints
 
@@ -100,7 +99,7 @@ def sort_runs(runs: Mapping[int, Sequence[Chunk]]) -> SortedRuns:
     borders = np.flatnonzero(np.diff(run, append=-1))
     named: list[SeriesKey] = [pieces.keys[number] for number in key.tolist()]
     points = SortedPoints(
-        "", named, of_series, pieces.steps[take], shown_times(pieces.times[take]), pieces.values[take], kinds, [],
+        "", named, of_series, pieces.steps[take], pieces.times[take], pieces.values[take], kinds, [],
         batch[begins], batch[np.append(begins[1:], len(chosen))[: len(begins)] - 1],
     )  # fmt: skip
     return SortedRuns(

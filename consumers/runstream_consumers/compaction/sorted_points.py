@@ -23,7 +23,6 @@ from runstream_schemas.arrow import (
 from runstream_schemas.order import UNKNOWN_PLACE, Piece, Place, place_of, position
 from runstream_schemas.points import I8, U8, Points, first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
-from runstream_schemas.times import shown_times
 
 _LONG_PIECE = 256  # points on average from which stretches are copied whole
 
@@ -164,7 +163,7 @@ class _Pieces:
             zip(starts[begin].tolist(), ends[np.append(begin[1:], len(chunks)) - 1].tolist(), strict=True)
         )
         self._steps = _join([chunk.points.steps for chunk in chunks], np.int64)
-        self._times = shown_times(_join([chunk.points.times for chunk in chunks], np.int64))
+        self._times = _join([chunk.points.times for chunk in chunks], np.int64)
         self._bits = _join([chunk.points.values for chunk in chunks], np.uint64)
         if self._texts:  # each chunk counts its texts from 0
             owned = self._bits.flags.owndata and len(chunks) > 1

@@ -24,7 +24,6 @@ from runstream_schemas.payload_reading import (
 )
 from runstream_schemas.points import first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
-from runstream_schemas.times import shown_times
 
 from .. import queries
 from ..runs.runs import Connection
@@ -61,6 +60,11 @@ class Chunk:
     blocks: list[int] = field(default_factory=list)  # those that hold them
     in_pieces: bool = False  # what is wanted lies in another order than it was logged
     unreadable: bool = False
+
+    @property
+    def row(self) -> tuple[int, int, int]:
+        """Its primary key: run, source, first slot."""
+        return self.run_key, self.source_key, self.first
 
     @property
     def start(self) -> int:
@@ -105,14 +109,14 @@ class Chunk:
     def leave_out(self, error: CorruptEvent) -> None:
         """Its points are missing from what is read, and from nothing else; the compactor says so on the run."""
         self.missing, self.unreadable = [], True
-        if self.position not in _told:
+        if self.row not in _told:
             if len(_told) >= _MOST_TOLD:
                 _told.clear()
-            _told.add(self.position)
+            _told.add(self.row)
             log.error(
                 "chunk (run %d, source %d, slot %d) of the hot tier cannot be read and is left out: %s; restore the "
                 "database, or delete that row of `chunks`",
-                *self.position, error,
+                *self.row, error,
             )  # fmt: skip
 
     def _wanted_parts(self, names: Collection[str] | None) -> list[tuple[int, int]]:
@@ -185,7 +189,7 @@ class Chunk:
             values, texts = np.arange(end - start, dtype=np.uint64), block.texts[start:end]
         else:
             values, texts = block.values[start:end], []
-        return Segment(kind, steps, shown_times(block.times[start:end]), values, texts)
+        return Segment(kind, steps, block.times[start:end], values, texts)
 
 
 async def fetch_chunks(
