@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import AsyncIterator
 from typing import Any
@@ -123,3 +124,37 @@ async def test_what_makes_no_sense_is_refused(http: httpx.AsyncClient) -> None:
         answer = await http.get(f"/api/v1/export/{path}")
         assert answer.status_code == 400, path
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_no_text_is_a_formula_to_a_spreadsheet_and_numbers_stay_numbers(database: Any) -> None:
+    key = await database.add_run("r")
+    texts = [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "-1.5",
+        "+1e-5",
+        "-inf",
+        "- x",
+        "a=b",
+        "1-1",
+    ]
+    rows = [
+        (SeriesKey(SeriesClass.TABLE, "t", "=x"), Kind.TEXT, i, i, i, text) for i, text in enumerate(texts)
+    ]
+    rows += [(SeriesKey(SeriesClass.TABLE, "t", "y"), Kind.FLOAT, i, i, i, -1.5) for i in range(len(texts))]
+    await database.add_chunk(key, SOURCE, sorted(rows, key=lambda row: row[2]))
+    async with serving(database) as client:
+        read: dict[str, Any] = {}
+        for format in ("csv", "csv-raw"):
+            answer = await client.get(f"/api/v1/export/table?run=r&name=t&format={format}")
+            assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+            assert answer.headers["content-disposition"].endswith('.csv"')
+            read[format] = list(csv.DictReader(io.StringIO(answer.content.decode(), newline="")))
+    assert [row["=x"] for row in read["csv-raw"]] == texts
+    plain = {"-1.5", "+1e-5", "-inf", "a=b", "1-1"}
+    assert [row["'=x"] for row in read["csv"]] == [text if text in plain else f"'{text}" for text in texts]
+    assert {row["y"] for row in read["csv"]} == {"-1.5"}

@@ -44,7 +44,10 @@ async def _send(tables: AsyncIterator[pa.Table], format: str, name: str) -> Resp
         async for piece in pieces:
             yield piece
 
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{format}"', "Cache-Control": "no-store"}
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}.{format.partition("-")[0]}"',
+        "Cache-Control": "no-store",
+    }
     return StreamingResponse(body(), 200, headers, exports.FORMATS[format])
 
 
@@ -70,7 +73,7 @@ async def points(request: Request) -> Response:
         async for table in tables:
             yield exports.one_value(table)
 
-    return await _send(shown() if format == "csv" else tables, format, "points")
+    return await _send(tables if format == "parquet" else shown(), format, "points")
 
 
 async def table(request: Request) -> Response:

@@ -24,7 +24,11 @@ from ..runs.runs import Run, list_runs
 from .reader import Query
 from .vectors import Vectors
 
-FORMATS: Final = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+FORMATS: Final = {
+    "csv": "text/csv; charset=utf-8",
+    "csv-raw": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
 """Formats and their media types."""
 MOST_COLUMNS = 1000
 _PAGE = 1000
@@ -196,7 +200,7 @@ async def encode(tables: AsyncIterator[pa.Table], format: str) -> AsyncIterator[
     Args:
         format: one of `FORMATS`.
     """
-    encoder = _CsvEncoder() if format == "csv" else _ParquetEncoder()
+    encoder = _ParquetEncoder() if format == "parquet" else _CsvEncoder(raw=format == "csv-raw")
     async for table in tables:
         yield await asyncio.to_thread(encoder.add, table)
     yield await asyncio.to_thread(encoder.finish)
@@ -243,13 +247,19 @@ class _Pieces(io.RawIOBase):
 
 
 class _CsvEncoder:
-    """RFC 4180. Times are ISO 8601 with Z, maps JSON, a missing value is empty; NaN and infinities are nan, inf and -inf."""
+    """RFC 4180. Times are ISO 8601 with Z, maps JSON, a missing value is empty; NaN and infinities are nan, inf and -inf.
 
-    def __init__(self) -> None:
-        self._begun = False
+    Texts a spreadsheet would take for a formula get a `'` in front, unless they are to be `raw`.
+    """
+
+    def __init__(self, *, raw: bool) -> None:
+        self._begun, self._raw = False, raw
 
     def add(self, table: pa.Table) -> bytes:
         shown = pa.table([_shown(column) for column in table.columns], names=table.column_names)
+        if not self._raw:
+            names = _harmless(pa.chunked_array([pa.array(shown.column_names, pa.string())])).to_pylist()
+            shown = pa.table([_harmless(column) for column in shown.columns], names=names)
         out = io.BytesIO()
         options = pa_csv.WriteOptions(include_header=not self._begun, quoting_style="needed")
         pa_csv.write_csv(shown, out, options)
@@ -258,6 +268,23 @@ class _CsvEncoder:
 
     def finish(self) -> bytes:
         return b""
+
+
+_FORMULA = r"^[=+\-@\t\r]"
+_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|nan)$"
+
+
+def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts that begin as formulas do, as texts; numbers stay what they are."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    risky = pc.and_not(pc.match_substring_regex(column, _FORMULA), pc.match_substring_regex(column, _NUMBER))
+    if not pc.any(risky).as_py():
+        return column
+    marked = pc.binary_join_element_wise(pa.scalar("'", column.type), column, pa.scalar("", column.type))
+    return pc.if_else(risky, marked, column)
 
 
 def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
