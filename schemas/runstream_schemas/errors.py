@@ -78,3 +78,11 @@ class QueryError(RunstreamError, ValueError):
 
 class ServiceError(RunstreamError):
     """A service cannot start, or is away."""
+
+
+def brief(value: object, most: int = 60) -> str:
+    """The beginning of an object's `repr`, for messages; of one that cannot be shown its class."""
+    try:
+        return repr(value)[:most]
+    except Exception:  # whatever a class of somebody else's does, and lists nested too deep
+        return f"<{type(value).__name__}>"

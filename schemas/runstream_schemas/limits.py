@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import LimitExceeded
+from .errors import LimitExceeded, brief
 
 MAX_NAME_BYTES = 1024
 """Longest name of a series, column, tag or property, in bytes of UTF-8."""
@@ -46,7 +46,7 @@ def check_name(what: str, name: object) -> str:
     """
     if not isinstance(name, str):
         raise LimitExceeded(
-            f"{what}: expected a string, got {type(name).__name__} {name!r:.60}; pass str(...)"
+            f"{what}: expected a string, got {type(name).__name__} {brief(name)}; pass str(...)"
         )
     if not name:
         raise LimitExceeded(f"{what} is empty; give it at least one character")

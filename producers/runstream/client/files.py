@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from runstream_schemas.errors import brief
 from runstream_schemas.source_snapshot import MAX_PART_BYTES, MAX_PATH_BYTES
 
 from ..exceptions import AzureMLAggregatedException, ServiceException, UserErrorException
@@ -77,6 +78,24 @@ def inside(directory: Path, name: str) -> Path:
     return directory / name
 
 
+def path_of(what: str, path: Any) -> Path:
+    """A path of this machine.
+
+    Raises:
+        UserErrorException: no path, or one no file can have.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise UserErrorException(f"{what}: expected a path, got {type(path).__name__}")
+    found = Path(path)
+    try:
+        text = os.fsencode(found)
+    except UnicodeEncodeError:
+        text = b"\0"
+    if b"\0" in text:
+        raise UserErrorException(f"{what} {brief(path)}: no file can have such a name")
+    return found
+
+
 def open_regular(path: Path) -> io.BufferedReader:
     """Open a file for reading; never waits for the other end of a named pipe, never reads a device.
 
@@ -107,7 +126,7 @@ def _bytes_of(source: Any, piece: Any) -> bytes:
         )
     except (UnicodeEncodeError, TypeError) as error:
         raise UserErrorException(
-            f"{source!r:.100} gave {type(piece).__name__}, which cannot be stored: {error}"
+            f"{brief(source, 100)} gave {type(piece).__name__}, which cannot be stored: {error}"
         ) from None
 
 
@@ -128,14 +147,14 @@ def opened(source: Any) -> Iterator[IO[bytes]]:
         FileNotFoundError: there is no such file.
     """
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
+        path = path_of("file", source)
         if path.is_dir():
             raise UserErrorException(f"{path} is a directory; use upload_folder")
         with open_regular(path) as file:
             yield file
     elif isinstance(source, io.IOBase) or hasattr(source, "read"):
         if getattr(source, "closed", False):
-            raise UserErrorException(f"{source!r:.100} is closed; pass a path, or a stream that is open")
+            raise UserErrorException(f"{brief(source, 100)} is closed; pass a path, or a stream that is open")
         if not isinstance(source, io.TextIOBase) and _can_be_rewound(source):
             yield source
             return

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from runstream_schemas.errors import brief
 from runstream_schemas.status import ACTIVE as ACTIVE
 from runstream_schemas.status import STATUSES as STATUSES
 from runstream_schemas.status import TERMINAL as TERMINAL
 
+from ..exceptions import UserErrorException
 from .http import Params, ServiceClient
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def check_filters(tags: Filter, properties: Filter, status: Statuses) -> None:
     check_filter("properties", properties)
     for one in statuses(status):
         if one not in STATUSES:
-            raise ValueError(f"Unknown run status {one!r:.60}; the statuses are {', '.join(STATUSES)}")
+            raise ValueError(f"Unknown run status {brief(one)}; the statuses are {', '.join(STATUSES)}")
 
 
 def statuses(status: Statuses) -> tuple[str, ...]:
@@ -147,10 +149,12 @@ def fits(record: RunRecord, tags: Filter, properties: Filter, type: str | None, 
 
 
 def _iso(moment: datetime | str) -> str:
-    from datetime import UTC
+    from datetime import UTC, datetime
 
     if isinstance(moment, str):
         return moment
+    if not isinstance(moment, datetime):
+        raise UserErrorException(f"{brief(moment)} is no time; pass a datetime, or ISO 8601 text")
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 

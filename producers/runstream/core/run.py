@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runstream_schemas.errors import brief
+
 from ..client.reading import fetch_record, settle
 from ..client.records import (
     Filter,
@@ -113,7 +115,9 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
     ) -> _RunType:
         """Create and start a run: two records in the spool, and a nudge to the service that it should come up."""
         # Whatever is wrong with an argument is found before anything is recorded: no run of half a start is left behind.
-        run_id = checked_run_id(run_id) if run_id else str(uuid.uuid4())
+        given: Any = run_id
+        unnamed = given is None or (isinstance(given, str) and not given)
+        run_id = str(uuid.uuid4()) if unnamed else checked_run_id(given)
         folders = output_folders(outputs, default=[] if parent else ["./outputs"])
         source = None if snapshot_directory is None else Path(absolute(snapshot_directory))
         record = RunRecord(
@@ -170,6 +174,7 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
             run_id: its id; default a new uuid4.
             outputs: directories collected when it ends; default none.
         """
+        name = text_or_none("name", name)
         child = Run._start(
             self._experiment,
             name=f"{self._record.name or 'run_' + self._id}>{name or ''}",
@@ -199,21 +204,26 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         ):
             raise UserErrorException("create_children takes either count, or tag_key and tag_values together")
         if count is not None:
-            tag_key, tag_values = "azureml.batch_child_number", [str(number) for number in range(count)]
+            if not isinstance(count, int):
+                raise UserErrorException(f"create_children: count={brief(count)}: expected a whole number")
+            tag_key, tag_values = "azureml.batch_child_number", range(max(0, min(count, _MOST_CHILDREN + 1)))
         assert tag_key is not None
         assert tag_values is not None
-        if len(tag_values) > _MOST_CHILDREN or (count is not None and count < 0):
-            wanted = len(tag_values) if count is None else count
+        wanted = len(tag_values) if count is None else count
+        if not 0 <= wanted <= _MOST_CHILDREN:
             raise UserErrorException(
                 f"create_children makes 0 to {_MOST_CHILDREN:,} children at once, not {wanted:,}; call it several times"
             )
+        each = [
+            as_texts("tag", {tag_key: str(value) if count is not None else value}) for value in tag_values
+        ]
         children = []
-        for value in tag_values:
+        for tags in each:
             child = Run._start(
                 self._experiment,
                 name=f"{self._record.name or 'run_' + self._id}>",
                 parent=self,
-                tags={tag_key: value},
+                tags=tags,
             )
             child._parent = self
             children.append(child)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runstream_schemas import errors, limits
+from runstream_schemas.errors import brief
 from runstream_schemas.series import Kind
 
 from ..exceptions import AzureMLException, LimitExceeded, UserErrorException
@@ -37,6 +38,22 @@ def check_text(what: str, value: object) -> str:
         return limits.check_text(what, str.__str__(value))  # not what a class of one's own makes of it
     except errors.LimitExceeded as error:
         raise LimitExceeded(str(error)) from None
+
+
+def text_of(what: str, value: object) -> str:
+    """`str(value)`, as a plain text.
+
+    Raises:
+        UserErrorException: it cannot be shown.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    try:
+        return str.__str__(str(value))
+    except Exception as error:
+        raise UserErrorException(
+            f"{what}: {type(value).__name__} cannot be made a text ({type(error).__name__})"
+        ) from None
 
 
 def check_int(what: str, value: int) -> int:
@@ -66,7 +83,7 @@ def convert(where: str, value: Any, *, fallback: bool) -> tuple[Kind, Any]:
     if isinstance(value, int):
         return Kind.INT, check_int(where, int(value))
     if isinstance(value, str):
-        return Kind.TEXT, check_text(where, str(value))
+        return Kind.TEXT, check_text(where, value)
     if value is None:
         return Kind.NULL, None
     if isinstance(value, float):
@@ -76,11 +93,20 @@ def convert(where: str, value: Any, *, fallback: bool) -> tuple[Kind, Any]:
         return convert(where, scalar, fallback=fallback)
     if not fallback:
         raise AzureMLException(
-            f"{where}: Value of type {type(value).__name__} is not supported: {value!r:.60}"
+            f"{where}: Value of type {type(value).__name__} is not supported: {brief(value)}"
         )
     if isinstance(value, (list, range)) or inspect.isgenerator(value) or inspect.isgeneratorfunction(value):
         raise UserErrorException(f"{where}: a {type(value).__name__} is not a single value; use log_list()")
-    return Kind.TEXT, check_text(where, repr(value))
+    return Kind.TEXT, check_text(where, _repr(where, value))
+
+
+def _repr(where: str, value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:
+        raise UserErrorException(
+            f"{where}: {type(value).__name__} is no scalar and cannot be shown ({type(error).__name__})"
+        ) from None
 
 
 def convert_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +117,7 @@ def convert_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
     """
     row = {}
     for column, value in columns.items():
-        check_name(f"column of {name!r}", column)
+        check_name(f"column of {brief(name)}", column)
         if isinstance(value, (list, tuple)):
             raise AzureMLException(
                 f"row of {name!r}, column {column!r}: Rows cannot contain list values; use log_table()"
@@ -113,14 +139,14 @@ def convert_table(name: str, columns: Any) -> dict[str, list[Any]]:
         NotADictionary: not a mapping, or an empty one.
         AzureMLException: columns of different lengths or without values, of another type, or a value that is no scalar.
     """
-    where = f"log_table({name!r})"
+    where = f"log_table({brief(name)})"
     if not isinstance(columns, Mapping) or not columns:
         given = "an empty one" if isinstance(columns, Mapping) else type(columns).__name__
         remedy = "; pass frame.to_dict('list')" if hasattr(columns, "to_dict") else ""
         raise NotADictionary(f"{where}: expected a dictionary of column name to list, got {given}{remedy}")
     table: dict[str, list[Any]] = {}
     for column, values in columns.items():
-        check_name(f"column of {name!r}", column)
+        check_name(f"column of {brief(name)}", column)
         if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:
             values = values.tolist()
         elif isinstance(values, (tuple, range)) or getattr(values, "ndim", 0) > 0:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from runstream_schemas.errors import brief
 from runstream_schemas.limits import MAX_EVENT_BYTES, MAX_RECORD_BYTES, TIME_MAX_US, TIME_MIN_US
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
@@ -101,9 +102,9 @@ class RunWriter(SourceWriter):
         """
         if not hasattr(values, "__iter__") or getattr(values, "shape", None) == ():
             raise TypeError(
-                f"log_list({name!r}): {type(values).__name__} is not iterable; log() takes a single value"
+                f"log_list({brief(name)}): {type(values).__name__} is not iterable; log() takes a single value"
             )
-        converted = [convert(f"log_list({name!r})", value, fallback=False) for value in values]
+        converted = [convert(f"log_list({brief(name)})", value, fallback=False) for value in values]
         kinds = {kind for kind, _ in converted}
         if kinds == {Kind.INT, Kind.FLOAT} or kinds == {Kind.FLOAT}:
             self._array(
@@ -136,34 +137,34 @@ class RunWriter(SourceWriter):
         data = np.asarray(values)
         if data.ndim != 1:
             raise UserErrorException(
-                f"log_array({name!r}): values have shape {data.shape}, expected one dimension; use .ravel()"
+                f"log_array({brief(name)}): values have shape {data.shape}, expected one dimension; use .ravel()"
             )
         if data.dtype.kind == "b":
             kind, data = Kind.BOOL, data.astype(np.int64)
         elif data.dtype.kind in "iu":
             if data.dtype == np.uint64 and len(data) and int(data.max()) > 2**63 - 1:
-                check_int(f"log_array({name!r})", int(data.max()))
+                check_int(f"log_array({brief(name)})", int(data.max()))
             kind, data = Kind.INT, data.astype(np.int64, copy=False)
         elif data.dtype.kind == "f" and data.dtype.itemsize <= 8:
             kind, data = Kind.FLOAT, data.astype(np.float64, copy=False)
         else:
             raise UserErrorException(
-                f"log_array({name!r}): values of type {data.dtype} are no numbers of at most 64 bits"
+                f"log_array({brief(name)}): values of type {data.dtype} are no numbers of at most 64 bits"
             )
         given_steps = None if steps is None else np.ascontiguousarray(steps)
         if given_steps is not None and given_steps.dtype.kind not in "iu" and len(given_steps):
             raise UserErrorException(
-                f"log_array({name!r}): steps of type {given_steps.dtype} are no integers; use .astype(int)"
+                f"log_array({brief(name)}): steps of type {given_steps.dtype} are no integers; use .astype(int)"
             )
         given_times = None if times is None else np.ascontiguousarray(times, dtype=np.float64)
         for what, column in (("steps", given_steps), ("times", given_times)):
             if column is not None and column.shape != data.shape:
                 raise UserErrorException(
-                    f"log_array({name!r}): {len(data)} values but {what} of shape {column.shape}"
+                    f"log_array({brief(name)}): {len(data)} values but {what} of shape {column.shape}"
                 )
         if given_times is not None and not np.isfinite(given_times).all():
             raise UserErrorException(
-                f"log_array({name!r}): times hold NaN or infinity; expected seconds since the epoch"
+                f"log_array({brief(name)}): times hold NaN or infinity; expected seconds since the epoch"
             )
         if given_times is not None:
             given_times = np.clip(given_times, TIME_MIN_US / 1e6, TIME_MAX_US / 1e6)
@@ -306,13 +307,18 @@ class RunWriter(SourceWriter):
 
     def describe(self, name: str, text: Any) -> None:
         """Note what a metric is. The first text a name comes with stays; what is no text is passed over, with a warning."""
-        if not text or name in self._described or len(self._described) >= _MOST_DESCRIBED:
+        # No truth is asked of what is no text: that may raise, and the point is recorded already.
+        if text is None or text is False or (isinstance(text, str) and not text):
+            return
+        if name in self._described or len(self._described) >= _MOST_DESCRIBED:
             return
         self._described.add(name)
         if isinstance(text, str):
             self.status("describe", {"name": name, "text": text[:5000]})
         else:
-            logger.warning("the description of %r is %r, no text; a step is given as step=", name, text)
+            logger.warning(
+                "the description of %r is %s, no text; a step is given as step=", name, brief(text)
+            )
 
     # --- series ---
 
@@ -344,7 +350,7 @@ class RunWriter(SourceWriter):
         """`log` for everything but a float or int under a known name with an int step."""
         if step is not None:
             step = _convert_step(name, step)
-        kind, value = convert(f"log({name!r})", value, fallback=True)
+        kind, value = convert(f"log({brief(name)})", value, fallback=True)
         if kind == Kind.TEXT:
             self.text(name, value, step)
             return
@@ -415,7 +421,7 @@ def _make_log(
                 seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
             raise
         writer._scalar(name, value, step)
-        if description:
+        if type(description) is not str or description:
             writer.describe(name, description)
 
     def log_metrics(values: Mapping[str, Any], step: int | None = None) -> None:
@@ -456,9 +462,10 @@ def _convert_step(name: str, step: Any) -> int:
     try:
         number = int(step)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserErrorException(f"log({name!r}): step {step!r:.60} is no integer ({error})") from None
+        raise UserErrorException(f"log({brief(name)}): step {brief(step)} is no integer ({error})") from None
     if not isinstance(step, str) and number != step:  # 2.0 and the like of numpy are integers, 2.5 is none
         raise UserErrorException(
-            f"log({name!r}): step {step!r} is no integer; log the fraction as a metric of its own, or pass round(step)"
+            f"log({brief(name)}): step {brief(step)} is no integer; "
+            "log the fraction as a metric of its own, or pass round(step)"
         )
     return check_int(f"log({name!r}): step", number)

@@ -10,11 +10,12 @@ import struct
 import time
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from runstream_schemas.errors import brief
 from runstream_schemas.series import SeriesClass
 
+from ...client.files import open_regular, path_of
 from ...exceptions import AzureMLAggregatedException, AzureMLException, UserErrorException
 from ...spool.values import check_name
 from .files import RunFiles
@@ -47,8 +48,8 @@ class ArtifactMetrics(Recording, RunFiles):
             raise AzureMLException("log_image takes either path or plot, and exactly one of them")
         check_name("image name", name)  # before its file is stored
         if isinstance(path, (str, os.PathLike)):
-            file = Path(path)
-            with file.open("rb") as stream:
+            file = path_of("path", path)
+            with open_regular(file) as stream:
                 head = stream.read(16)
             if not (head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
                 raise AzureMLException(
@@ -113,7 +114,10 @@ def _json(value: Any) -> bytes:
         raise AzureMLException(
             f"Value of type {type(value).__name__} is not supported; pass a dictionary or JSON text"
         )
-    return json.dumps(value, default=_plain).encode()
+    try:
+        return json.dumps(value, default=_plain).encode()
+    except (RecursionError, ValueError) as error:  # nested too deep, or holding itself
+        raise UserErrorException(f"the value cannot be written as JSON: {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -121,7 +125,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise AzureMLException(
-        f"Value of type {type(value).__name__} is not supported in a JSON metric: {value!r:.60}; "
+        f"Value of type {type(value).__name__} is not supported in a JSON metric: {brief(value)}; "
         "convert it to a text or number"
     )
 

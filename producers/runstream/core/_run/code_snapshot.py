@@ -10,6 +10,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...client.files import path_of
 from ...client.http import quoted
 from ...exceptions import ServiceException, SnapshotException, UserErrorException
 from .handle import RunHandle
@@ -85,6 +86,8 @@ class RunSnapshots(RunHandle):
             UserErrorException: `path` is a file, or there is no such snapshot.
             ServiceException: the service is away.
         """
+        if snapshot_id is not None and not isinstance(snapshot_id, str):
+            raise UserErrorException(f"restore_snapshot: expected an id, got {type(snapshot_id).__name__}")
         wanted = snapshot_id or self.get_snapshot_id()
         if not wanted:
             raise SnapshotException(f"run {self._id} has no snapshot; pass snapshot_id")
@@ -95,7 +98,7 @@ class RunSnapshots(RunHandle):
                 "get_snapshot_id() gives it"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{wanted}.zip"
+        target = path_of("snapshot", folder / f"{wanted}.zip")
         deadline = time.monotonic() + WAIT_SECONDS
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{wanted[:20]}.", delete=False) as stream:
             try:

@@ -9,6 +9,7 @@ from ...client.http import quoted
 from ...client.metrics import ArtifactMetric, Metrics, Series, shape_metrics
 from ...client.reading import fetch_metrics
 from ...client.records import TERMINAL
+from ...exceptions import UserErrorException
 from ...spool.live_runs import unconfirmed
 from .handle import RunHandle
 
@@ -104,6 +105,8 @@ class RunFacts(RunHandle):
         Raises:
             ServiceException: the service is away.
         """
+        if name is not None and not isinstance(name, str):
+            raise UserErrorException(f"get_metrics: name: expected a text, got {type(name).__name__}")
         waits = (
             unconfirmed(self._settings)
             if recursive

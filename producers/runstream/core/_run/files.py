@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from ...client import files
@@ -81,7 +80,9 @@ class RunFiles(RunHandle):
             UserErrorException: there is no such folder.
             AzureMLAggregatedException: names that are taken by other bytes; the other files are stored.
         """
-        if not Path(path).is_dir():
+        if not isinstance(name, str):
+            raise UserErrorException(f"upload_folder: name: expected a text, got {type(name).__name__}")
+        if not files.path_of("path", path).is_dir():
             raise UserErrorException(f"upload_folder: there is no directory {path}")
         left_out: list[str] = []
         result = self._upload(files.folder_files(name, path, left_out))
@@ -132,7 +133,7 @@ class RunFiles(RunHandle):
             UserErrorException: the run has no such file; the message lists those it has.
             ServiceException: the service is away.
         """
-        target = Path(output_file_path) if output_file_path is not None else Path()
+        target = files.path_of("output_file_path", "." if output_file_path is None else output_file_path)
         folder = output_file_path is not None and os.fspath(output_file_path).endswith(("/", os.sep))
         if folder or target.is_dir():
             target = target / files.normalised(name).rsplit("/", 1)[-1]
@@ -162,13 +163,16 @@ class RunFiles(RunHandle):
             ServiceException: the service is away.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        if prefix is not None and not isinstance(prefix, str):
+            raise UserErrorException(f"download_files: prefix: expected a text, got {type(prefix).__name__}")
         below = files.normalised(prefix) + "/" if prefix and prefix.strip("./") else ""
+        directory = files.path_of("output_directory", output_directory or ".")
         names = [name for name in self.get_file_names() if name.startswith(below)]
         if output_paths and len(set(map(str, output_paths))) == len(output_paths) == len(names):
-            targets = [Path(path) for path in output_paths]
+            targets = [files.path_of("output_paths", path) for path in output_paths]
         else:
             strip = len(below) if output_directory is not None and not append_prefix else 0
-            targets = [files.inside(Path(output_directory or "."), name[strip:]) for name in names]
+            targets = [files.inside(directory, name[strip:]) for name in names]
         for number, (name, target) in enumerate(zip(names, targets, strict=True)):
             if deadline is not None and time.monotonic() > deadline:
                 raise AzureMLException(

@@ -49,7 +49,9 @@ class RunLogs(RunFacts):
             UserErrorException: the destination is a file.
             ServiceException: the service is away.
         """
-        target = Path(destination) if destination is not None else Path("assets", self._id)
+        target = files.path_of(
+            "destination", Path("assets", self._id) if destination is None else destination
+        )
         if target.is_file():
             raise UserErrorException(f"get_all_logs: {target} is a file; pass a directory")
         target.mkdir(parents=True, exist_ok=True)

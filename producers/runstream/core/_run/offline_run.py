@@ -7,7 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from runstream_schemas.errors import brief
+
 from ...printable import say
+from ...spool.values import NotADictionary
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # of a class of somebody else's, or nested too deep
+        return brief(value)
 
 
 class _OfflineRun:
@@ -17,7 +27,7 @@ class _OfflineRun:
     """
 
     def __init__(self, parent_id: str | None = None, name: str | None = None) -> None:
-        own = name or str(uuid.uuid4())
+        own = str(uuid.uuid4()) if name is None or name == "" else _text(name)
         self._id = f"{parent_id}.{own}" if parent_id else f"OfflineRun_{uuid.uuid4()}"
 
     @property
@@ -63,6 +73,8 @@ class _OfflineRun:
 
     def log_metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
         """Print values of several series."""
+        if not isinstance(values, Mapping):
+            raise NotADictionary(f"log_metrics: expected a dictionary, got {type(values).__name__}")
         for name, value in values.items():
             self.log(name, value)
 
@@ -72,23 +84,23 @@ class _OfflineRun:
 
     def tag(self, name: str, value: Any = None) -> None:
         """Print a tag."""
-        say(f"Attempted to add tag {name} with value {value}")
+        say(f"Attempted to add tag {_text(name)} with value {_text(value)}")
 
     def set_tags(self, tags: Mapping[str, Any] | str) -> None:
         """Print tags."""
-        say(f"Attempted to set tags {tags}")
+        say(f"Attempted to set tags {_text(tags)}")
 
     def remove_tags(self, tags: Sequence[str] | str) -> None:
         """Print names of tags."""
-        say(f"Attempted to remove tags {tags}")
+        say(f"Attempted to remove tags {_text(tags)}")
 
     def add_properties(self, properties: Mapping[str, Any]) -> None:
         """Print properties."""
-        say(f"Attempted to add properties {properties}")
+        say(f"Attempted to add properties {_text(properties)}")
 
     def upload_file(self, name: str, path_or_stream: Any, datastore_name: str | None = None) -> None:
         """Print a file's name and path."""
-        say(f"Attempted to track file {name} at {path_or_stream}")
+        say(f"Attempted to track file {_text(name)} at {_text(path_or_stream)}")
 
     def upload_files(
         self,
@@ -99,11 +111,11 @@ class _OfflineRun:
         datastore_name: str | None = None,
     ) -> None:
         """Print files' names and paths."""
-        say(f"Attempted to track files {names} at {paths}")
+        say(f"Attempted to track files {_text(names)} at {_text(paths)}")
 
     def upload_folder(self, name: str, path: Any, datastore_name: str | None = None) -> None:
         """Print a folder's name and path."""
-        say(f"Attempted to track folder {name} at {path}")
+        say(f"Attempted to track folder {_text(name)} at {_text(path)}")
 
     def child_run(
         self, name: str | None = None, run_id: str | None = None, outputs: Any = None
@@ -128,7 +140,7 @@ class _OfflineRun:
         self, error_details: Any = None, error_code: str | None = None, _set_status: bool = True
     ) -> None:
         """Print an error."""
-        say(f"Run failed with error code {error_code}:\n{error_details}")
+        say(f"Run failed with error code {_text(error_code)}:\n{_text(error_details)}")
 
     def __enter__(self) -> _OfflineRun:
         say(f"[START] Run {self._id} context")
@@ -141,4 +153,4 @@ class _OfflineRun:
 
     @staticmethod
     def _metric(kind: str, name: str, value: Any) -> None:
-        say(f"Attempted to log {kind} metric {name}:\n{value}")
+        say(f"Attempted to log {kind} metric {_text(name)}:\n{_text(value)}")

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from runstream_schemas.errors import brief
+
 from ...exceptions import ServiceException
-from ...spool.values import NotADictionary, check_name, check_text
+from ...spool.values import NotADictionary, check_name, check_text, text_of
 from .handle import RunHandle
 
 _log = logging.getLogger("runstream")
@@ -85,7 +87,14 @@ class Recording(RunHandle):
             values: name to scalar.
             step: the step of all of them; default: each series' next.
         """
-        self._live().writer.log_metrics(values, step)
+        try:
+            self._live().writer.log_metrics(values, step)
+        except AttributeError:
+            if isinstance(values, Mapping):
+                raise
+            raise NotADictionary(
+                f"log_metrics: expected a dictionary of names and values, got {type(values).__name__}"
+            ) from None
 
     def log_array(self, name: str, values: Any, steps: Any = None, times: Any = None) -> None:
         """Log a whole vector of one series, with no per-point Python.
@@ -125,9 +134,9 @@ class Recording(RunHandle):
             tags: names, or one name.
         """
         live = self._live()
-        for key in [tags] if isinstance(tags, str) else tags:
-            live.writer.remove_tag(str(key))
-            self._record.tags.pop(str(key), None)
+        for key in [text_of("tag", key) for key in ([tags] if isinstance(tags, str) else tags)]:
+            live.writer.remove_tag(key)
+            self._record.tags.pop(key, None)
 
     def add_properties(self, properties: Mapping[str, Any]) -> None:
         """Add properties, which can be neither changed nor removed; the same value again is accepted.
@@ -167,13 +176,13 @@ def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:
     """
     if not isinstance(pairs, Mapping):
         raise NotADictionary(
-            f"expected a dictionary of {what} names and values, got {type(pairs).__name__}: {pairs!r:.60}"
+            f"expected a dictionary of {what} names and values, got {type(pairs).__name__}: {brief(pairs)}"
         )
     result: dict[str, str | None] = {}
     for key, value in pairs.items():
+        name = check_name(what, text_of(what, key))
         if value is not None and not isinstance(value, str):
-            _log.warning("%s %r: value %r was converted to a string", what, key, value)
-            value = str(value)
-        name = check_name(what, str(key))
+            _log.warning("%s %r: value %s was converted to a string", what, name, brief(value))
+            value = text_of(f"{what} {name!r:.60}", value)
         result[name] = None if value is None else check_text(f"{what} {name!r:.60}", value)
     return result

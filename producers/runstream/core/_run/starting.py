@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from runstream_schemas.errors import brief
 from runstream_schemas.settings import Settings
 
 from ...client.records import RunRecord
@@ -25,9 +26,9 @@ def checked_run_id(run_id: Any) -> str:
     """
     if not isinstance(run_id, str) or "/" in run_id or not run_id.isprintable() or run_id in (".", ".."):
         raise UserErrorException(
-            f"run id {run_id!r:.60}: expected a string of printable characters without slashes, and neither . nor .."
+            f"run id {brief(run_id)}: expected a string of printable characters without slashes, and neither . nor .."
         )
-    return run_id
+    return str.__str__(run_id)
 
 
 def creation(record: RunRecord) -> dict[str, Any]:
@@ -78,12 +79,19 @@ def output_folders(outputs: Any, default: list[str]) -> list[str]:
         return ["./outputs"] if outputs else []
     folders = [outputs] if isinstance(outputs, (str, os.PathLike)) else outputs
     try:
-        paths = [os.fspath(folder) for folder in folders]
-    except TypeError:
-        paths = [b""]
-    if any(not isinstance(path, str) or not path or "\0" in path for path in paths):
-        raise UserErrorException(f"outputs={outputs!r:.80}: expected a directory, or a list of directories")
+        paths = [os.fsdecode(os.fsencode(_path(folder))) for folder in folders]
+    except Exception:  # no list, no paths, or what a class of somebody else's raises
+        paths = [""]
+    if any(not path or "\0" in path for path in paths):
+        raise UserErrorException(f"outputs={brief(outputs)}: expected a directory, or a list of directories")
     return paths
+
+
+def _path(folder: Any) -> str:
+    path = str.__str__(folder) if isinstance(folder, str) else os.fspath(folder)
+    if not isinstance(path, str):
+        raise TypeError
+    return path
 
 
 def wake_service(settings: Settings) -> None:
