@@ -17,13 +17,7 @@ def loads(data: bytes | bytearray) -> Any:
             twice in an object, or half a surrogate pair.
     """
     try:
-        value = json.loads(
-            bytes(data).decode("utf-8-sig"),
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_int64,
-            object_pairs_hook=_once,
-        )
+        value = DECODER.decode(bytes(data).decode("utf-8-sig"))
         json.dumps(value, ensure_ascii=False).encode()
         return value
     except RecursionError:
@@ -58,3 +52,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:40]!r} is there twice")
     return made
+
+
+DECODER = json.JSONDecoder(
+    parse_constant=_no_constant, parse_float=_finite, parse_int=_int64, object_pairs_hook=_once
+)
+"""Reads as `loads` does, from text, and lets halves of surrogate pairs pass."""

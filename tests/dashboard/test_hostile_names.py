@@ -6,7 +6,11 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from .conftest import Site
+
+pytestmark = pytest.mark.attack
 
 Open = Callable[..., Any]
 

@@ -31,6 +31,8 @@ from runstream_schemas.series import Kind, SeriesKey
 
 from . import TIMES
 
+pytestmark = pytest.mark.attack
+
 SOURCE = bytes(range(16))
 MEMORY = 256 << 20
 """Most bytes the refusal of a few hundred damaged bytes may take."""

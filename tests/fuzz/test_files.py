@@ -38,6 +38,8 @@ from tests.fuzz import TIMES
 from tests.producers.reading import drain, logged, settings_for
 from tests.seeds import new_random
 
+pytestmark = pytest.mark.attack
+
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,8 @@ import yaml
 
 from runstream_schemas.settings import PREFIX, Settings
 
+pytestmark = pytest.mark.attack
+
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 40.0
 POINTS = 1000

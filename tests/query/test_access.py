@@ -21,6 +21,8 @@ from runstream_query.http.live import Changes, changes_of
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesKey
 
+pytestmark = pytest.mark.attack
+
 OWNER = "the-token-of-this-server"
 HERE = "http://127.0.0.1"
 

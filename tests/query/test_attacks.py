@@ -27,6 +27,8 @@ from runstream_schemas.errors import ServiceError
 from .test_api import serving
 from .test_openapi import TIMES
 
+pytestmark = pytest.mark.attack
+
 OWNER = "the-token-of-this-server"
 DEEP = b'{"query":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
 INJECTIONS = (

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.attack
 OWNER = "the-token-of-this-server"
 SECRET = "zebra-93c1"
 """In every text of the victim's, and in nothing an attacker sends."""
-REQUESTS = 2500
+REQUESTS = 1500
 
 _FILL = """
 insert into experiments (workspace, name, description) values ('mine', 'e', 'own'), ('victim', 'e', 'zebra-93c1');
@@ -58,6 +60,7 @@ class Two:
     """A server with a workspace for the attacker, whose token is `token`, and the victim's."""
 
     http: httpx.AsyncClient
+    port: int
     token: str
     database: Any
 
@@ -66,7 +69,7 @@ class Two:
 
     async def raw(self, request: bytes) -> tuple[int, bytes]:
         """Status (0: none) and all that the server says to these bytes."""
-        reader, writer = await asyncio.open_connection(self.http.base_url.host, self.http.base_url.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(request)
             async with asyncio.timeout(60):
@@ -94,15 +97,51 @@ class Two:
         return await self.raw(b"\r\n".join(lines) + b"\r\n\r\n" + body)
 
 
-@pytest.fixture
-async def two(database: Any) -> AsyncIterator[Two]:
+@asynccontextmanager
+async def proxy(behind: int) -> AsyncIterator[int]:
+    """The port of a proxy before a server: it says whom it asks for, and hands all else on as it came."""
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", behind)
+
+        async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while piece := await source.read(1 << 16):
+                    target.write(piece)
+                    await target.drain()
+                target.write_eof()
+
+        first = await reader.readline()
+        inner_writer.write(first + b"X-Forwarded-For: 10.9.8.7\r\n")
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+        for one in (writer, inner_writer):
+            one.close()
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0, limit=1 << 20)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=["with tokens", "embedded", "behind a proxy"])
+async def two(database: Any, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
     await database.pool.execute(_FILL)
-    async with serving(database, token=OWNER) as http:
+    if request.param == "behind a proxy":
+        database.settings = replace(database.settings, trusted_proxies="127.0.0.1")
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(
+            serving(database, token=OWNER, embedded=request.param == "embedded")
+        )
+        port = http.base_url.port
+        assert port is not None
+        if request.param == "behind a proxy":
+            port = await stack.enter_async_context(proxy(port))
         made = await http.post("/api/v1/tokens", json={"name": "n", "role": "admin", "workspace": "mine"})
         await http.put("/api/v1/runs/victim-run/files/outputs/a.txt", content=SECRET.encode())
         environment = {"name": "env", "document": {"packages": [SECRET]}}
         assert (await http.post("/api/v1/environments?workspace=victim", json=environment)).status_code == 200
-        yield Two(http, made.json()["token"], database)
+        yield Two(http, port, made.json()["token"], database)
 
 
 async def test_a_query_behind_a_fragment_is_no_request(two: Two) -> None:

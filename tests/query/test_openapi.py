@@ -30,6 +30,8 @@ from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .test_api import LOSS, SOURCE, serving
 
+pytestmark = pytest.mark.attack
+
 TIMES = int(os.environ.get("RUNSTREAM_TEST_API_TIMES", "1"))
 EXAMPLES = {GenerationMode.POSITIVE: 3 * TIMES, GenerationMode.NEGATIVE: 2 * TIMES}
 """Requests of each operation: as described, and not as described."""

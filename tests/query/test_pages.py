@@ -11,6 +11,8 @@ from tests.query.test_api import serving
 
 from runstream_query.http import pages
 
+pytestmark = pytest.mark.attack
+
 TOKEN = "the-secret-token-of-it"
 
 

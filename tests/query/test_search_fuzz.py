@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fuzz import TIMES
@@ -15,6 +16,8 @@ from runstream_query.runs.runs import list_runs
 from runstream_query.runs.search import search
 from runstream_query.sql.sql_statement import VIEWS, check_statement
 from runstream_schemas.errors import QueryError
+
+pytestmark = pytest.mark.attack
 
 PIECES = [
     "status:", "tag:", "property:", "experiment:", "parent:", "run:", "since:", "before:", "is:", "type:", "target:",

@@ -18,6 +18,8 @@ from runstream.exceptions import (
     UserErrorException,
 )
 
+pytestmark = pytest.mark.attack
+
 TAKEN = "UserError: Resource Conflict: ArtifactId ExperimentRun/dcid.{run}/{name} already exists."
 
 

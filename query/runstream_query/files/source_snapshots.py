@@ -6,7 +6,10 @@ A client first offers the list of files (`add`); what the store lacks is sent (`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable
+import itertools
+import json
+import re
+from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +27,8 @@ from .artifacts import receive
 MAX_FILES = 100_000
 """Most files of a snapshot a server takes; clients stop far earlier."""
 MAX_LIST_BYTES = 64 << 20
+_HEAD = re.compile(r'\s*\{\s*"files"\s*:\s*\[\s*')
+_NEXT = re.compile(r"\s*([,\]])\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,9 @@ def parse_files(body: bytes) -> list[SourceFile]:
             SourceFile(
                 str(one["path"]), int(one["size"]), str(one["sha256"]), bool(one.get("executable", False))
             )
-            for one in strict_json.loads(body)["files"]
+            for one in _listed(body)
         ]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise QueryError(
             f'expected {{"files": [{{"path", "size", "sha256", "executable"}}]}} ({type(error).__name__}: {error})'
         ) from None
@@ -69,6 +74,32 @@ def parse_files(body: bytes) -> list[SourceFile]:
             raise QueryError(f"snapshot file {file.path!r:.80}: {problem or 'it is there twice'}")
         seen.add(file.path)
     return files
+
+
+def _listed(body: bytes) -> Iterator[Any]:
+    """The files of a list one by one, and no more than a snapshot may have.
+
+    Parsed in one go, a long text would keep all other threads waiting.
+    """
+    text = body.decode()
+    head = _HEAD.match(text)
+    if head is None:
+        raise ValueError('it does not begin with {"files": [')
+    decode, at = strict_json.DECODER.raw_decode, head.end()
+    for number in itertools.count():
+        if text[at : at + 1] == "]" and not number:
+            return
+        if number == MAX_FILES:
+            raise QueryError(f"a snapshot has at most {MAX_FILES} files")
+        one, end = decode(text, at)
+        json.dumps(one, ensure_ascii=False).encode()  # no half of a surrogate pair
+        yield one
+        follows = _NEXT.match(text, end)
+        if follows is None:
+            raise ValueError("the list of files breaks off")
+        at = follows.end()
+        if follows[1] == "]":
+            return
 
 
 async def add(pool: asyncpg.Pool[Any], wanted: str, files: list[SourceFile]) -> tuple[bool, list[str]]:

@@ -61,11 +61,14 @@ from .responses import (
     table_answer,
     wants_arrow,
 )
+from .shares import Places, SharedPool
 
 MAX_WAIT = 30.0
 """Most seconds a read waits for the caller's own writes."""
 STALE = {"X-Runstream-Stale": "1"}
 MAX_SQL_BYTES = 1 << 20
+MOST_SQL = 2
+"""Statements of one token that are carried out at once: half of a server's places for them."""
 MIN_TOKEN = 16
 """Characters a server's own token needs."""
 HOW_TO_MAKE_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
@@ -75,7 +78,7 @@ HOW_TO_MAKE_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 class Server:
     """What the handlers share."""
 
-    pool: asyncpg.Pool[Any]
+    pool: asyncpg.Pool[Any] | SharedPool
     store: Store
     settings: Settings
     notifications: Notifications | None = None
@@ -84,6 +87,7 @@ class Server:
     query: Query = field(init=False)
     charts: Charts = field(init=False)
     shared: Shared = field(default_factory=Shared)
+    sql_places: Places = field(default_factory=lambda: Places(MOST_SQL))
 
     def __post_init__(self) -> None:
         self.tokens = access.Tokens(self.pool)
@@ -331,7 +335,9 @@ async def _sql(request: Request) -> Response:
     if not isinstance(statement, str):
         raise QueryError('"query" is not a string')
     workspace = access.grant_of(request).workspace
-    table = await run_sql(server.pool, server.store, server.settings, statement, workspace=workspace)
+    async with asyncio.timeout(server.settings.query_timeout) as waiting, server.sql_places.one():
+        waiting.reschedule(None)  # from here on the statement has its own time
+        table = await run_sql(server.pool, server.store, server.settings, statement, workspace=workspace)
     return await asyncio.to_thread(table_answer, request, table)
 
 
@@ -390,7 +396,7 @@ async def run_server(
         store = await asyncio.to_thread(open_store, settings)
         pool = await create_pool(settings)
         try:
-            await _serve(Server(pool, store, settings), listener, stop, token, embedded, on_ready)
+            await _serve(Server(SharedPool(pool), store, settings), listener, stop, token, embedded, on_ready)
         finally:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(pool.close(), 5.0)

@@ -20,6 +20,8 @@ from .responses import json_answer, plain, problem
 if TYPE_CHECKING:
     from .app import Server
 
+MOST_TAGS = 1000
+"""Tags of one change."""
 CHANGE_KEYS = {"display_name", "description", "tags", "archived"}
 
 
@@ -48,6 +50,10 @@ def read_changes(document: dict[str, Any]) -> Changes:
         raise QueryError('"tags": "set": expected an object of texts or nulls')
     if not isinstance(remove, list) or not all(isinstance(key, str) for key in remove):
         raise QueryError('"tags": "remove": expected a list of names')
+    if len(set_) + len(remove) > MOST_TAGS:
+        raise QueryError(
+            f'"tags": {len(set_) + len(remove)} of them, the most is {MOST_TAGS}; send several requests'
+        )
     if both := set_.keys() & set(remove):
         raise QueryError(f'"tags": {sorted(both)[0]!r:.80} is to be both set and removed')
     if not document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -188,7 +189,7 @@ async def _snapshot(request: Request) -> Response:
             if len(body) > source_snapshots.MAX_LIST_BYTES:
                 return problem(413, "Content Too Large", "the list of files is too long for a snapshot")
         new, missing = await source_snapshots.add(
-            server.pool, wanted, source_snapshots.parse_files(bytes(body))
+            server.pool, wanted, await asyncio.to_thread(source_snapshots.parse_files, bytes(body))
         )
         if missing:
             document = {

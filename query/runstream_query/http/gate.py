@@ -38,6 +38,7 @@ from .connections import CONNECTION, Connection
 from .hosts import Hosts, is_local
 from .responses import problem
 from .routing import METHODS, Asked, BadTarget, find_route
+from .shares import ASKER, Stalled, UnderWay, in_time, taken_in_time
 
 log = logging.getLogger("runstream.server")
 
@@ -128,6 +129,7 @@ class Gate:
         self.owner_enters = owner_enters and self.guarded
         self.sessions = Sessions(tokens.pool)
         self._rate = rate
+        self._under_way = UnderWay()
         self.routes, self._hosts, self._counters = tuple(routes), hosts, counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,20 +145,28 @@ class Gate:
             if message["type"] == "http.response.start":
                 status, answering = message["status"], True
                 message["headers"] = [*message.get("headers", ()), *_missing(message.get("headers", ()))]
-            await send(message)
+            await taken(message)
 
+        taken, coming = taken_in_time(send), in_time(receive)
         asked: Asked | None = None
         self._counters.in_flight += 1
         try:
             try:
-                asked = Asked(scope, receive, noting_send)
+                asked = Asked(scope, coming, noting_send)
             except BadTarget as error:
                 answer = problem(400, "Bad Request", str(error), {"Connection": "close"})
             else:
                 answer = await self._answer(asked)
-            await answer(scope, receive, noting_send)
+            await answer(scope, coming, noting_send)
         except ClientDisconnect:
             status = 499
+        except Stalled as error:
+            if answering:
+                status = 499
+                self._cut(scope)
+            else:
+                late = problem(408, "Request Timeout", str(error), {"Connection": "close"})
+                await late(scope, receive, noting_send)
         except Exception as error:
             if answering:  # too late for another status: the broken connection tells the client
                 raise
@@ -188,8 +198,23 @@ class Gate:
                     {"Allow": allowed},
                 )
             return problem(404, "Not Found", f"there is nothing at {asked.path!r:.200}")
-        found: Response = await asked.route.endpoint(asked)
+        if asked.route.path in PAGES or asked.route.path in OPEN_PATHS:
+            found: Response = await asked.route.endpoint(asked)
+            return found
+        grant = asked.scope[GRANT]
+        asker = (
+            ("token", grant.id) if self.guarded else ("address", asked.client.host if asked.client else "")
+        )
+        ASKER.set(asker)
+        with self._under_way.one(asker, body=asked.method not in ("GET", "HEAD")):
+            found = await asked.route.endpoint(asked)
         return found
+
+    def _cut(self, scope: Scope) -> None:
+        """End the connection whatever has not been sent: whoever takes nothing would hold it for ever."""
+        connection: Connection | None = scope.get("extensions", {}).get(CONNECTION)
+        if connection is not None:
+            connection.cut()
 
     async def _refusal(self, request: Asked) -> Response | None:
         route = "" if request.route is None else request.route.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +20,12 @@ from ..runs.search import search
 
 MAX_BODY_BYTES = 2 << 20
 """Longest JSON body."""
+MOST_FILTERS = {"metric": 16, "tag": 64, "property": 64, "status": 64}
+"""Filters of a kind in one list: each is a look into another table."""
+MAX_SEARCH = 4000
+"""Characters of a search."""
+PARSED_ASIDE = 64 << 10
+"""Bytes of a body from which it is parsed beside the event loop."""
 MAX_IDS = 20_000
 """Most run ids of one request."""
 
@@ -83,6 +90,13 @@ def run_filter(request: Request) -> RunFilter:
         QueryError: one that cannot be understood.
     """
     parameters = request.query_params
+    for name, most in MOST_FILTERS.items():
+        if (many := len(parameters.getlist(name))) > most:
+            raise QueryError(
+                f"{name}= is there {many} times, the most is {most}; narrow the list in several steps"
+            )
+    if (long := len(parameters.get("q") or "")) > MAX_SEARCH:
+        raise QueryError(f"q= has {long} characters, the most is {MAX_SEARCH}")
     wanted = RunFilter(
         workspace=parameters.get("workspace"),
         experiment=parameters.get("experiment"),
@@ -99,7 +113,10 @@ def run_filter(request: Request) -> RunFilter:
         archived={"0": False, "1": True, "all": None}.get(parameters.get("archived", "0"), False),
         metrics=[metric_filter(text) for text in parameters.getlist("metric")],
     )
-    return search(parameters.get("q") or "", wanted)
+    wanted = search(parameters.get("q") or "", wanted)
+    if (many := len(wanted.metrics)) > MOST_FILTERS["metric"]:
+        raise QueryError(f"the list asks for {many} metrics, the most is {MOST_FILTERS['metric']}")
+    return wanted
 
 
 def key_filter(text: str) -> KeyFilter:
@@ -154,7 +171,11 @@ async def json_body(
         if len(body) > most:
             raise HTTPException(413, f"the body has at most {most} bytes")
     try:
-        document = strict_json.loads(body)
+        document = (
+            strict_json.loads(body)
+            if len(body) < PARSED_ASIDE
+            else await asyncio.to_thread(strict_json.loads, body)
+        )
     except ValueError as error:
         raise QueryError(f"the body is no JSON: {error}") from None
     if not isinstance(document, dict):

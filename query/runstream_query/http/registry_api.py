@@ -23,6 +23,8 @@ from .responses import json_answer
 if TYPE_CHECKING:
     from .app import Server
 
+MOST_TEXTS = 1000
+"""Tags or properties of one change."""
 MAX_BODY_BYTES = 8 << 20
 """Longest JSON body: a model may have many files."""
 
@@ -40,6 +42,8 @@ def _texts(document: dict[str, Any], name: str) -> dict[str, str | None]:
     found = document.get(name) or {}
     if not isinstance(found, dict) or not all(isinstance(one, (str, type(None))) for one in found.values()):
         raise QueryError(f"{name}: expected an object of texts and nulls")
+    if len(found) > MOST_TEXTS:
+        raise QueryError(f"{name}: {len(found)} of them, the most is {MOST_TEXTS}; send several requests")
     for key, value in found.items():
         check_name(f"name of {name}", key)
         check_text(f"value of {name} {key!r:.40}", value or "")
