@@ -88,3 +88,16 @@ def test_code_blocks_say_their_language(page: Path) -> None:
 def test_the_measured_table_has_its_place() -> None:
     text = (DOCS / "performance.md").read_text(encoding="utf-8")
     assert text.index("<!-- begin measured -->") < text.index("<!-- end measured -->")
+
+
+def test_what_is_said_of_security_names_tests_that_exist() -> None:
+    """Each defence in the table has one, and every test that is named is there."""
+    text = (DOCS / "explanation" / "security.md").read_text(encoding="utf-8")
+    table = text.partition("## Threats")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (.+) \| (.+) \| (.+) \|$", table, re.MULTILINE)[1:]
+    assert len(rows) > 30
+    for threat, _, tests in rows:
+        assert re.search(r"`(tests/\w+|[\w/]*test_\w+\.py)`", tests), threat
+    for named in re.findall(r"`((?:tests/)?[\w/]*test_\w+\.py|tests/[\w/]+)`", text):
+        path = named if named.startswith("tests/") else f"tests/query/{named}"
+        assert (ROOT / path).exists(), named
