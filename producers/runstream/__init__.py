@@ -11,10 +11,7 @@ from __future__ import annotations
 import os as _os
 
 from .lazy import TYPE_CHECKING, attributes
-
-__version__ = "0.1.0"
-VERSION = "1.61.0"
-"""Version of the API that is reproduced; scripts compare it."""
+from .version import VERSION, __version__
 
 __all__ = [
     "VERSION",

@@ -142,6 +142,31 @@ where m.run_key = any($1::int8[]) and ($2::int2 is null or s.cls = $2)
 order by m.run_key, m.first_time nulls last, m.series_id
 """
 
+NAMED_SUMMARIES: Final = f"""
+select {SUMMARY_COLUMNS}
+from series s join summaries m on m.series_id = s.id
+where s.cls = 0 and s.name = any($2::text[]) and m.run_key = any($1::int8[])
+order by m.run_key, m.series_id
+"""
+
+# Of these runs and some of their children. The first runs count more; else in the order first logged anywhere.
+COMMON_METRICS: Final = """
+with given as (select key, 1.0 / (place + 1) as weight from unnest($1::int8[]) with ordinality g (key, place)),
+looked_at as (
+    select key, weight from given
+    union all
+    (select child.key, given.weight / 20
+    from given join runs parent using (key) join runs child on child.parent_run_id = parent.run_id
+    where same_workspace(child.experiment_id, parent.experiment_id) limit 20)
+)
+select s.name
+from looked_at l join summaries m on m.run_key = l.key join series s on s.id = m.series_id
+where s.cls = 0 and m.kind <> 3
+group by s.id, s.name
+order by sum(l.weight) desc, s.id
+limit $2
+"""
+
 EXPERIMENTS: Final = """
 select e.id, e.name, e.workspace, e.description, e.tags, e.created_at, e.archived_at,
     (select count(*) from runs r where r.experiment_id = e.id) as runs
@@ -312,6 +337,8 @@ where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id
 """
 
 # --- artifacts -------------------------------------------------------------------------------------------------------
+
+IS_DELETED: Final = "select exists (select from deleted_runs where run_id = $1)"
 
 ADD_RUN: Final = """
 insert into runs (run_id) select $1::text where not exists (select from deleted_runs where run_id = $1)

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from runstream import __version__
 from runstream.home.autostart import command, environment
 from runstream.home.layout import (
     Home,
@@ -31,6 +30,7 @@ from runstream.home.layout import (
     open_home,
     write_service,
 )
+from runstream.version import __version__
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 

@@ -22,7 +22,6 @@ from importlib import import_module
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING
 
-from runstream import __version__
 from runstream.client.outbox import run_outbox
 from runstream.home.autostart import start_in_background
 from runstream.home.layout import (
@@ -38,6 +37,7 @@ from runstream.home.layout import (
     spooled_sources,
     write_service,
 )
+from runstream.version import __version__
 from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError
 from runstream_schemas.settings import Settings
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .. import VERSION
 from ..lazy import TYPE_CHECKING, attributes
+from ..version import VERSION
 
 __version__ = VERSION
 

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-import runstream
 import runstream_schemas
 from runstream_schemas.ownership import make_private
 
@@ -238,9 +237,8 @@ def _add_client(python: Path, target: Path) -> None:
     """Let the environment's scripts import this very runstream, and nothing else of where it is installed."""
     client = target / "client"
     client.mkdir()
-    for package in (runstream, runstream_schemas):
-        assert package.__file__ is not None
-        folder = Path(package.__file__).absolute().parent
+    assert runstream_schemas.__file__ is not None
+    for folder in (Path(__file__).absolute().parents[1], Path(runstream_schemas.__file__).absolute().parent):
         (client / folder.name).symlink_to(folder, target_is_directory=True)
     where = subprocess.run(
         [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],

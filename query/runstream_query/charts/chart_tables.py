@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..http.responses import json_value
+from ..json_values import json_value
 from .charts import Chart, Line
 
 _MICROSECONDS = {"time": pa.timestamp("us", tz="UTC"), "relative": pa.duration("us")}

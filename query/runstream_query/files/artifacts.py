@@ -23,8 +23,7 @@ from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.store import NewFile, Store, write_failed
 
 from .. import queries
-from ..runs.edit_queries import IS_DELETED
-from ..runs.runs import iso
+from ..json_values import iso
 
 PIECE = 1 << 20
 """Bytes moved at a time."""
@@ -147,7 +146,7 @@ async def add_run(connection: Any, run_id: str) -> None:
         RunDeleted: it was deleted.
     """
     added = await connection.execute(queries.ADD_RUN, run_id)
-    if added == "INSERT 0 0" and await connection.fetchval(IS_DELETED, run_id):
+    if added == "INSERT 0 0" and await connection.fetchval(queries.IS_DELETED, run_id):
         raise RunDeleted(f"run {run_id!r:.80} was deleted; it takes no files any more")
 
 

@@ -28,8 +28,8 @@ from starlette.routing import Route
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
+from ..json_values import iso
 from ..runs.registry import InTheWay, NotThere
-from ..runs.runs import iso
 from .parameters import json_body
 from .responses import json_answer, problem
 from .routing import Asked

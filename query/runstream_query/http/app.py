@@ -25,12 +25,22 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
 from .. import queries
+from ..charts import one_series
 from ..charts.charts import Charts
+from ..json_values import json_value, plain
 from ..points.reader import Query
 from ..points.vectors import Vectors
 from ..points.watermark import Notifications, wait_stored
 from ..runs.run_filter import Order
-from ..runs.runs import count_runs, descendants, get_run, list_runs
+from ..runs.runs import (
+    MOST_COMMON,
+    attach_named_summaries,
+    common_metrics,
+    count_runs,
+    descendants,
+    get_run,
+    list_runs,
+)
 from ..sql.sql import run_sql
 from . import (
     access,
@@ -54,9 +64,7 @@ from .responses import (
     MSGPACK,
     answer,
     json_answer,
-    json_value,
     pack_vectors,
-    plain,
     problem,
     table_answer,
     wants_arrow,
@@ -184,13 +192,11 @@ async def _runs(request: Request) -> Response:
         names = parameters.getlist("summary")
         common = integer(parameters.get("summary_common"), "summary_common", None)
         if common is not None:
-            if not 1 <= common <= page_api.MOST_COMMON:
-                raise QueryError(f"summary_common={common}: expected 1 to {page_api.MOST_COMMON}")
-            names = list(
-                dict.fromkeys([*names, *await page_api.common_metrics(connection, page.runs, common)])
-            )
+            if not 1 <= common <= MOST_COMMON:
+                raise QueryError(f"summary_common={common}: expected 1 to {MOST_COMMON}")
+            names = list(dict.fromkeys([*names, *await common_metrics(connection, page.runs, common)]))
         if names:
-            await page_api.attach_summaries(connection, page.runs, names)
+            await attach_named_summaries(connection, page.runs, names)
         document: dict[str, Any] = {"runs": [run.record() for run in page.runs], "next": page.next}
         if common is not None:
             document["metrics"] = names
@@ -284,7 +290,8 @@ async def _series(request: Request) -> Response:
         headers |= await points_headers(request, server.pool, [run_id])
         if (same := not_modified(request, headers)) is not None:
             return same
-        chart = await server.query.chart(
+        chart = await one_series.chart(
+            server.query,
             run_id,
             name,
             integer(parameters.get("width"), "width", 1000) or 0,

@@ -28,8 +28,8 @@ from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 
+from ..json_values import iso
 from ..runs.registry import NotThere
-from ..runs.runs import iso
 from . import pages
 from .access import SESSION_PREFIX, Grant, Role, Tokens, grant_of
 from .parameters import json_body

@@ -19,11 +19,12 @@ from ..charts import queries as page_queries
 from ..charts.chart_tables import charts_arrow, charts_json
 from ..charts.charts import pack_charts
 from ..charts.overview import LONG
-from ..runs.runs import Connection, Run, Summary, get_summaries
+from ..json_values import json_value, python_values
+from ..runs.runs import get_summaries
 from . import counts_api
 from .caching import not_modified, points_headers
 from .parameters import number
-from .responses import ARROW, answer, json_answer, json_value, problem, python_values, wants_arrow
+from .responses import ARROW, answer, json_answer, problem, wants_arrow
 
 if TYPE_CHECKING:
     from .app import Server
@@ -35,9 +36,6 @@ MANY = 500
 FIRST_CHARTS = 6
 """How many long metrics are read as soon as a page asks for a run's series."""
 MOST_ROWS = 1000
-MOST_COMMON = 20
-MOST_LOOKED_AT = 20
-"""Runs whose metrics are counted: each may have thousands."""
 
 
 def _server(request: Request) -> Server:
@@ -56,24 +54,6 @@ def _whole(request: Request, name: str, default: int | None) -> int | None:
     if not -(1 << 62) < value < 1 << 62:
         raise QueryError(f"{name}={text!r:.80}: too large")
     return value
-
-
-async def attach_summaries(connection: Connection, runs: list[Run], names: list[str]) -> None:
-    """Give each run the summaries of just these metrics."""
-    keys = {run.key: run for run in runs}
-    for run in runs:
-        run.summaries = {}
-    for row in await connection.fetch(page_queries.NAMED_SUMMARIES, list(keys), names):
-        summaries = keys[row["run_key"]].summaries
-        assert summaries is not None
-        summaries[row["name"]] = Summary.from_row(row)
-
-
-async def common_metrics(connection: Connection, runs: list[Run], most: int) -> list[str]:
-    """Names of the metrics that the first of these runs, or some of their children, have; the commonest first."""
-    keys = [run.key for run in runs[:MOST_LOOKED_AT]]
-    rows = await connection.fetch(page_queries.COMMON_METRICS, keys, most)
-    return [row["name"] for row in rows]
 
 
 async def chart(request: Request) -> Response:

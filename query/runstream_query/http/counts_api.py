@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 
-from ..runs.runs import iso
+from ..json_values import iso
 from .responses import json_answer
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 
+from ..json_values import plain
 from ..runs import deletion, saved_views
 from ..runs.edits import UNCHANGED, Changes, cancel_runs, edit_runs
 from ..runs.runs import get_run
 from . import access
 from .parameters import boolean, flag, json_body, run_ids, text_or_none
-from .responses import json_answer, plain, problem
+from .responses import json_answer, problem
 
 if TYPE_CHECKING:
     from .app import Server

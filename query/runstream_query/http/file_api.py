@@ -16,7 +16,7 @@ from runstream_schemas.source_snapshot import SourceFile
 
 from ..files import artifacts, growing_files, partial_uploads, source_snapshots
 from ..files.zip_stream import Member, zip_pieces
-from ..runs.runs import iso
+from ..json_values import iso
 from .access import grant_of
 from .responses import json_answer, problem
 

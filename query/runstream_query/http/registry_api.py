@@ -12,9 +12,9 @@ from starlette.routing import Route
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name, check_text
 
+from ..json_values import from_json, iso
 from ..runs import models, registry
 from ..runs.registry import ExperimentChange, NotThere
-from ..runs.runs import from_json, iso
 from . import access
 from .file_api import send_file
 from .parameters import json_body

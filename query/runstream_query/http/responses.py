@@ -5,10 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import math
 from collections.abc import Mapping
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 import msgpack
@@ -20,8 +17,8 @@ from starlette.responses import Response
 
 from runstream_schemas.series import Kind
 
+from ..json_values import json_value, python_values
 from ..points.vectors import Series, Vectors
-from ..runs.runs import iso
 
 ARROW = "application/vnd.apache.arrow.stream"
 MSGPACK = "application/msgpack"
@@ -78,58 +75,6 @@ def table_answer(request: Request, table: pa.Table, headers: Mapping[str, str] |
         "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],
     }
     return json_answer(request, document, headers)
-
-
-def python_values(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column; None for a date or time that Python has no object for."""
-    try:
-        return column.to_pylist()  # type: ignore[no-any-return]
-    except (OverflowError, ValueError):
-        return [_python_value(value) for value in column]
-
-
-def _python_value(value: pa.Scalar) -> Any:
-    try:
-        return value.as_py()
-    except (OverflowError, ValueError):
-        return None
-
-
-def json_value(value: Any) -> Any:
-    """A value of a table as JSON has it; NaN and infinities are the strings NaN, Infinity and -Infinity."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, datetime):
-        return iso(value) if value.tzinfo else value.isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return json_value(float(value)) if value.as_tuple().exponent else int(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        return {str(key): json_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        # A map's entries come as pairs.
-        if value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
-            return {str(key): json_value(item) for key, item in value}
-        return [json_value(item) for item in value]
-    return str(value)
-
-
-def plain(value: Any) -> Any:
-    """The same document with NaN and infinities as JSON can have them (in users' details)."""
-    if isinstance(value, float):
-        return json_value(value)
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return value
 
 
 def pack_vectors(vectors: Vectors) -> bytes:

@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
 
-from ..http.charts_api import attach_summaries
 from ..runs.run_filter import STATS, Order, RunFilter
-from ..runs.runs import Run, list_runs
+from ..runs.runs import Run, attach_named_summaries, list_runs
 from .reader import Query
 from .vectors import Vectors
 
@@ -145,7 +144,7 @@ async def run_pages(
         async with asyncio.timeout(timeout), pool.acquire() as connection:
             page = await list_runs(connection, wanted, order=order, limit=_PAGE, after=after)
             if metrics:
-                await attach_summaries(connection, page.runs, metrics)
+                await attach_named_summaries(connection, page.runs, metrics)
         yield await asyncio.to_thread(_run_table, chosen, page.runs)
         after = page.next
         if after is None:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import numpy as np
-from numpy.typing import NDArray
 
-from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store
 
 from .. import queries
-from ..charts.downsample import Downsampled, downsample
-from ..charts.metric_axis import values_by_step
 from ..runs.runs import Connection
 from .parquet import METRICS, TABLES, ParquetFiles
 from .tables import NamedTable, build_table
@@ -26,25 +20,6 @@ from .tiers import read_points, take_snapshot
 from .vectors import Series, Vectors, assemble
 
 _TABLE = (int(SeriesClass.TABLE),)
-
-
-@dataclass(slots=True)
-class Chart:
-    """A series at the width of a screen.
-
-    Attributes:
-        steps, times, values: the points to draw, in order of step.
-        bucket: steps a bucket spans; see `downsample.Downsampled`.
-        points: how many points the range has in all.
-        x: another metric's value by each of these points' steps, where one was asked for.
-    """
-
-    steps: NDArray[np.int64]
-    times: NDArray[np.int64]
-    values: NDArray[np.float64]
-    bucket: int
-    points: int
-    x: NDArray[np.float64] | None = None
 
 
 class Query:
@@ -136,42 +111,3 @@ class Query:
         for series in cells:
             columns.setdefault(series.name, []).append(series)
         return {table: build_table(run_id, table, parts) for table, parts in columns.items()}
-
-    async def chart(
-        self,
-        run_id: str,
-        name: str,
-        width: int,
-        *,
-        start: int | None = None,
-        stop: int | None = None,
-        over: str | None = None,
-    ) -> Chart | None:
-        """A metric downsampled to `width` buckets; None: there is no such series.
-
-        Args:
-            start, stop: first and last step wanted; None: the series' own.
-            over: another metric of the run, whose values become `Chart.x`.
-
-        Raises:
-            QueryError: a width or range that makes no sense.
-            StoreError: a Parquet file is missing or damaged.
-        """
-        found = await self.vectors([run_id], names={name, over or name}, cls=(SeriesClass.METRIC,))
-        series = found.get(name)
-        if series is None:
-            return None
-        values = series.floats()
-        try:
-            chosen: Downsampled = downsample(series.steps, values, width, start=start, stop=stop)
-        except ValueError as error:
-            raise QueryError(str(error)) from None
-        index = chosen.index
-        x = None
-        if over is not None:
-            other = found.get(over)
-            steps, numbers = (
-                (series.steps[:0], values[:0]) if other is None else (other.steps, other.floats())
-            )
-            x = values_by_step(steps, numbers, series.steps[index])
-        return Chart(series.steps[index], series.times[index], values[index], chosen.bucket, chosen.points, x)

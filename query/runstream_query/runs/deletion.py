@@ -13,7 +13,6 @@ from runstream_schemas.deletion import delete_rows
 from runstream_schemas.errors import QueryError
 from runstream_schemas.status import TERMINAL
 
-from . import edit_queries as queries
 from .edits import notify
 from .runs import Connection
 
@@ -104,8 +103,3 @@ async def _delete_some(pool: asyncpg.Pool[Any], keys: list[int]) -> list[str]:
                 raise
             await asyncio.sleep(0.05 * (attempt + 1))
     raise AssertionError("unreachable")
-
-
-async def is_deleted(connection: Connection | asyncpg.Pool[Any], run_id: str) -> bool:
-    """Whether there was such a run, and it was deleted."""
-    return bool(await connection.fetchval(queries.IS_DELETED, run_id))

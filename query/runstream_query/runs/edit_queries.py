@@ -38,8 +38,6 @@ with recursive below as (
 select run_id from below
 """
 
-IS_DELETED: Final = "select exists (select from deleted_runs where run_id = $1)"
-
 NOTIFY: Final = "select pg_notify('runstream', $1)"
 
 # --- saved views -----------------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from runstream_schemas import run_life
 from runstream_schemas.limits import check_name, check_text
 from runstream_schemas.status import TERMINAL, RunState, Step, fold
 
+from ..json_values import from_json
 from . import edit_queries as queries
-from .runs import Connection, from_json
+from .runs import Connection
 
 MAX_NOTICE_BYTES = 7000
 """Longest notification; Postgres takes 8,000 bytes."""

@@ -17,8 +17,9 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.store import Store
 
 from ..files import artifacts
+from ..json_values import from_json, iso
 from .registry import InTheWay, NotThere
-from .runs import Connection, from_json, iso
+from .runs import Connection
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-._]{0,254}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -14,7 +14,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
 from .. import queries
-from .runs import from_json, iso
+from ..json_values import from_json, iso
 
 CHANGE_EXPERIMENT: Final = """
 update experiments set

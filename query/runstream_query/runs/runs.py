@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_schemas.errors import QueryError
@@ -15,6 +14,7 @@ from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.times import shown_time
 
 from .. import queries
+from ..json_values import from_json, iso, json_number
 from .run_filter import Order, RunFilter, Statement, add_conditions, page_sql, read_cursor, write_cursor
 
 if TYPE_CHECKING:
@@ -28,6 +28,12 @@ MAX_LIMIT = 1000
 
 _OPTION = re.compile(r"--?[A-Za-z_]")
 _ARGUMENT = re.compile(r"--?([A-Za-z_][^=]*)(?:=(.*))?", re.DOTALL)
+
+
+MOST_COMMON = 20
+"""Most metrics `common_metrics` is asked for."""
+_MOST_LOOKED_AT = 20
+"""Runs whose metrics are counted: each may have thousands."""
 
 
 @dataclass(slots=True)
@@ -154,9 +160,7 @@ class Summary:
 
     def record(self) -> dict[str, Any]:
         """The summary as the HTTP API shows it; JSON has no NaN and no infinity, so those are strings."""
-        numbers = {
-            name: _json_number(getattr(self, name)) for name in ("first", "last", "min", "max", "mean")
-        }
+        numbers = {name: json_number(getattr(self, name)) for name in ("first", "last", "min", "max", "mean")}
         return {
             "cls": self.cls,
             "kind": self.kind,
@@ -271,6 +275,24 @@ async def _attach_summaries(connection: Connection, runs: list[Run]) -> None:
         run.summaries = {summary.name: summary for summary in found.get(run.key, [])}
 
 
+async def attach_named_summaries(connection: Connection, runs: list[Run], names: list[str]) -> None:
+    """Give each run the summaries of just these metrics."""
+    keys = {run.key: run for run in runs}
+    for run in runs:
+        run.summaries = {}
+    for row in await connection.fetch(queries.NAMED_SUMMARIES, list(keys), names):
+        summaries = keys[row["run_key"]].summaries
+        assert summaries is not None
+        summaries[row["name"]] = Summary.from_row(row)
+
+
+async def common_metrics(connection: Connection, runs: list[Run], most: int) -> list[str]:
+    """Names of the metrics that the first of these runs, or some of their children, have; the commonest first."""
+    keys = [run.key for run in runs[:_MOST_LOOKED_AT]]
+    rows = await connection.fetch(queries.COMMON_METRICS, keys, most)
+    return [row["name"] for row in rows]
+
+
 async def _load(connection: Connection, keys: list[int]) -> list[Run]:
     if not keys:
         return []
@@ -307,22 +329,3 @@ def _run(row: Any) -> Run:
         gaps=row["gaps"],
         settled=row["settled_at"] is not None,
     )
-
-
-# --- values ----------------------------------------------------------------------------------------------------------
-
-
-def iso(time: datetime | None) -> str | None:
-    """ISO 8601 in UTC with `Z`, microseconds kept."""
-    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def from_json(value: Any) -> Any:
-    """A jsonb value: asyncpg gives it as text unless the connection has a codec."""
-    return json.loads(value) if isinstance(value, str) else value
-
-
-def _json_number(value: float | None) -> float | str | None:
-    if value is None or math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -12,8 +12,9 @@ import asyncpg
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
+from ..json_values import iso
 from . import edit_queries as queries
-from .runs import Connection, iso
+from .runs import Connection
 
 MAX_STATE_BYTES = 1 << 20
 """Longest state of a view, as JSON: some 20,000 run ids."""

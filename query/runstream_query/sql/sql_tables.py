@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from runstream_schemas.arrow import plain, strings
 
 from .. import queries
-from ..runs.runs import Connection, from_json
+from ..json_values import from_json
+from ..runs.runs import Connection
 from .sql_needs import Needs
 
 ROWS_AT_ONCE = 10_000

@@ -12,8 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from runstream import __version__
 from runstream.printable import printable
+from runstream.version import __version__
 from runstream_schemas.errors import RunstreamError, SettingsError
 from runstream_schemas.settings import PREFIX, Settings
 from runstream_schemas.status import STATUSES
