@@ -1,7 +1,7 @@
 """Where the programs of the embedded Postgres are, and a copy of them where another user can run them.
 
 Postgres does not run as root. Whoever it runs as instead cannot pass the closed directories (mode 0700) a root's Python
-often lies below, e.g. /root/.venv. Opening those would be wrong; the programs hold nothing secret, and are copied once.
+often lies below. Opening those would be wrong; the programs hold nothing secret, and are copied once.
 """
 
 from __future__ import annotations
