@@ -26,19 +26,12 @@ limit {limit}
 # Two lists in one statement, so that a run is in exactly one of them: runs whose statistics rest come in the order of an
 # index (`settled_metrics`, migration 0008) until the page is full; all others are looked up and sorted, they are few.
 RANKED_PAGE: Final = """
-with recursive hot(run_key) as (
-    (select run_key from chunks order by run_key limit 1)
-    union all
-    select (select c.run_key from chunks c where c.run_key > hot.run_key order by c.run_key limit 1)
-    from hot where hot.run_key is not null
-),
-moving as (select run_key from hot where run_key is not null union select key from runs where not ranked),
+with moving as (select key as run_key from runs where not ranked),
 metric as materialized {metric}
 (
     select r.key, o.{stat} as value
     from settled_metrics o join runs r on r.key = o.run_key left join experiments e on e.id = r.experiment_id
-    where o.series_id = (select id from metric) and o.{stat} is not null and r.ranked {beyond_ranked}
-        and not exists (select from chunks c where c.run_key = o.run_key) and {where}
+    where o.series_id = (select id from metric) and o.{stat} is not null and r.ranked {beyond_ranked} and {where}
     order by o.{stat} {direction}, o.run_key {direction}
     limit {limit}
 )

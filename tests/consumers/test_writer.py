@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runstream_consumers.compaction.ranking import rank_runs
 from runstream_consumers.sources.source import DeadLetter, Fetched, Missing, Partition
 from runstream_consumers.storing.run_states import MOST_LEVELS
 from runstream_consumers.storing.transaction import FenceLost
@@ -144,6 +145,24 @@ def postgres_schedules(postgres_server: Any) -> str:
 
     asyncio.run(make())
     return str(postgres_server.dsn.replace("/postgres", "/schedules", 1))
+
+
+async def test_late_points_take_a_run_out_of_the_ranks(pool: asyncpg.Pool, writer: Writer) -> None:
+    """Its copied statistics are no longer those of its summary; of runs the commit does not touch they are."""
+    late, other, log = source("late", 2), source("other", 2), Log()
+    await writer.store([log.fetched(late.event(0, 1), other.event(0, 1))])
+    await pool.execute("update runs set settled_at = now(), status = 'Completed'")
+    assert await rank_runs(pool) == 2
+    await writer.store([log.fetched(late.event(1, 2))])
+    rows = await pool.fetch("select run_id, ranked from runs order by 1")
+    assert [tuple(row) for row in rows] == [("late", False), ("other", True)]
+    assert await rank_runs(pool) == 1
+    assert (
+        await pool.fetchval(
+            "select count(*) from settled_metrics s join summaries m using (run_key) where s.last <> m.last"
+        )
+        == 0
+    )
 
 
 async def test_the_second_writer_loses_the_fence(pool: asyncpg.Pool, writer: Writer) -> None:

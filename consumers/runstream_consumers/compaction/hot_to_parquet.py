@@ -333,7 +333,7 @@ class Compactor:
                     await manifest.publish(connection, file)
                 await manifest.delete_chunks(connection, chunks)
                 report.summaries_corrected += await verification.correct(connection, corrections)
-                await unrank(connection, list(encoder.found))
+                await unrank(connection, sorted({item.run_key for item in corrections}))
         except BaseException as error:
             # Not awaited: this may be a cancellation. The thread does it next.
             self.worker.submit(encoder.abort)

@@ -219,7 +219,7 @@ with ends as (
     where excluded.next > e.next
     returning run_key
 )
-update runs set settled_at = null where settled_at is not null and key in (select run_key from ends)
+update runs set settled_at = null, ranked = false where settled_at is not null and key in (select run_key from ends)
 """
 
 # After the commit, in a statement of its own: the ending and the last points may be committed by two writers at the same
@@ -299,6 +299,15 @@ from (select run_key, sum(dropped) as dropped
       from (select run_key, source, max(dropped) as dropped from sources where run_key = any($1::bigint[]) group by 1, 2) s
       group by run_key) d
 where r.key = d.run_key and r.dropped <> d.dropped
+"""
+
+# Runs whose summaries this commit has changed; see compaction/ranking.py. Of a run that goes on, and was not
+# silent for long, there is nothing to do.
+UNRANK = """
+update runs set ranked = false where key in (
+    select key from runs
+    where key = any($1::bigint[]) and (ranked or settled_at is not null or seen_up <= uptime() - 300)
+    order by key for no key update)
 """
 
 NOTIFY = "select pg_notify('runstream', $1)"

@@ -366,6 +366,8 @@ class Writer:
                 plan.leave_out_others(runs)
                 keys = await store_sources(connection, plan, runs)
                 points = await store_points(connection, plan, runs, keys, ids)
+                if written := {runs[plan.runs[at]] for at in plan.after if at[0] == "metrics"}:
+                    await connection.execute(queries.UNRANK, list(written))
                 for event, _ in plan.accepted:
                     if event.run_id not in runs:
                         continue
