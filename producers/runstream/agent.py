@@ -30,6 +30,7 @@ BATCH_BYTES = 1 << 20
 REQUEST_BYTES = 8 << 20
 _COLLECT_BYTES = 1 << 20  # small: the loop that reads also runs the producer
 _WARN_AGAIN = 30.0
+_LOOK_AGAIN = 5.0
 
 
 async def run_agent(
@@ -39,13 +40,15 @@ async def run_agent(
 
     Args:
         once: end when everything is delivered (`runstream sync`).
-        idle_timeout: end after so many seconds without a live run and with everything delivered; None: never.
+        idle_timeout: end after so many seconds without a live run and with everything delivered, and when the spool was
+            removed, whether the broker is there or not; None: never.
 
     Raises:
         SpoolError: another process reads this spool.
     """
     collector = Collector(settings)
     await collector.lock()
+    watch = asyncio.create_task(_end_without_spool(collector, stop)) if idle_timeout is not None else None
     try:
         while not stop.is_set():
             sender = _Sender(settings, collector)
@@ -63,7 +66,17 @@ async def run_agent(
                 await sender.stop()
                 collector.forget()
     finally:
+        if watch is not None:
+            watch.cancel()
         collector.unlock()
+
+
+async def _end_without_spool(collector: Collector, stop: asyncio.Event) -> None:
+    """An agent that a run started would wait for a broker for ever, for a home that somebody threw away."""
+    while not collector.removed:
+        await asyncio.sleep(_LOOK_AGAIN)
+    logger.info("runstream: the spool %s was removed, the agent ends", collector.spool)
+    stop.set()
 
 
 async def _deliver(

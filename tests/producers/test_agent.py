@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -285,6 +286,21 @@ async def test_an_agent_ends_when_nothing_is_left_to_do(settings: Settings, brok
         writer.close()
         await asyncio.wait_for(asyncio.shield(task), 20)
     assert not spooled(settings)
+
+
+async def test_an_agent_ends_when_its_spool_was_removed_though_the_broker_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runstream.agent._LOOK_AGAIN", 0.05)
+    settings = Settings.load({}, home=str(tmp_path / "home"), kafka="127.0.0.1:1")
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_agent(settings, stop, idle_timeout=3600.0))
+    while not (settings.spool_path / "agent.lock").exists():
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert not task.done()
+    shutil.rmtree(tmp_path / "home")
+    await asyncio.wait_for(task, 30)
 
 
 async def test_sync_delivers_what_lies_there_and_ends(settings: Settings, broker: KafkaServer) -> None:

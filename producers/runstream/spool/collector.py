@@ -155,6 +155,17 @@ class Collector:
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._lock = descriptor
 
+    @property
+    def removed(self) -> bool:
+        """Whether the directory that was locked is there no longer: somebody deleted the spool with all it held."""
+        if self._lock is None:
+            return False
+        try:
+            there, held = os.stat(self.spool / "agent.lock"), os.fstat(self._lock)
+        except FileNotFoundError:
+            return True
+        return (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino)
+
     def unlock(self) -> None:
         """Let another process read the spool."""
         self.tidy()
