@@ -42,6 +42,7 @@ def build(web: Path = WEB, widget: Path = WIDGET, *, force: bool = False) -> boo
     present = stamp.is_file() and stamp.read_text() == state and (widget / "widget.js").is_file()
     if present and not force:
         return False
+    print("building the dashboard's pages ...", file=sys.stderr, flush=True)
     npm, environment = _npm()
     locked = hashlib.sha256((SOURCES / "package-lock.json").read_bytes()).hexdigest()
     installed = SOURCES / "node_modules" / ".installed-from"

@@ -46,7 +46,7 @@ async def run_agent(
     Raises:
         SpoolError: another process reads this spool.
     """
-    collector = Collector(settings)
+    collector = Collector(settings, lists_delivered=True)
     await collector.lock()
     watch = asyncio.create_task(_end_without_spool(collector, stop)) if idle_timeout is not None else None
     try:

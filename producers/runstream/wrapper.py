@@ -261,7 +261,7 @@ class Wrapper:
             return
         self._asked = time.monotonic()
         try:
-            status = self.client.get_json(f"/api/v1/runs/{quoted(self.job.run_id)}")["status"]
+            status = self.client.get_json(f"/api/v1/runs/{quoted(self.job.run_id)}", fresh=False)["status"]
         except ServiceException as error:
             if error.status_code != 404:
                 raise

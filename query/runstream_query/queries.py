@@ -252,6 +252,7 @@ where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id
 
 # --- watermark -------------------------------------------------------------------------------------------------------
 
+DELETED: Final = "select run_id from deleted_runs where run_id = any($1::text[])"
 STORED: Final = """
 select s.source, s.topic, s.next
 from unnest($1::uuid[], $2::text[]) w (source, topic) join sources s using (source, topic)

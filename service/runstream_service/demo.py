@@ -59,6 +59,7 @@ def main(settings: Settings | None = None, parquet_timeout: float = _PARQUET_TIM
         f"\nBest: alpha = {best['alpha']:g}, mean squared error {best['mse']:.1f} on the test set, run {best['run_id']}"
     )
     show_places(workspace, parent, parquet_timeout)
+    show_page(workspace, parent)
     return 0
 
 
@@ -165,11 +166,9 @@ def show_runs(parent: Run) -> dict[str, Any]:
 def show_places(workspace: Workspace, parent: Run, parquet_timeout: float) -> None:
     """Print where to look next, the Parquet files when they are there."""
     store = workspace._settings.store_url
-    where = "--home " + _shell(workspace._settings.home) + " " if workspace._settings.home else ""
+    where = _where(workspace)
     print("\nWhere to look next")
     address = workspace._client.address()
-    print(f"  page      {workspace._client.page(f'/runs/{quoted(parent.id)}')}")
-    print(f"            {_program('runstream')} open {where}{parent.id}")
     token = f'-H "Authorization: Bearer $(cat {_shell(str(workspace._settings.home_path / "token"))})" '
     local = address.token and not workspace._settings.url
     print(f"  API       curl {token if local else ''}{address.url}/api/v1/runs/{parent.id}")
@@ -193,6 +192,16 @@ def show_places(workspace: Workspace, parent: Run, parquet_timeout: float) -> No
     print(f"  Parquet   {folder} ({points} points of this sweep)")
     query = f'select name, count(*), min(value), max(value) from "{folder}/**/*.parquet" group by name order by name'
     print(f'  DuckDB    {_program("python")} -c \'import duckdb; duckdb.sql("""{query}""").show()\'')
+
+
+def show_page(workspace: Workspace, parent: Run) -> None:
+    """Print the sweep's page: a click opens it."""
+    print(f"\nLook at it: {workspace._client.page(f'/runs/{quoted(parent.id)}')}")
+    print(f"       later: {_program('runstream')} open {_where(workspace)}{parent.id}")
+
+
+def _where(workspace: Workspace) -> str:
+    return "--home " + _shell(workspace._settings.home) + " " if workspace._settings.home else ""
 
 
 def _wait_for_parquet(folder: Path, parent: Run, timeout: float) -> int | None:

@@ -91,6 +91,15 @@ class Shell:
         self.started.append(process)
         return process
 
+    def start_python(self, code: str) -> subprocess.Popen[str]:
+        """Start code as a training script, with pipes, and leave it running."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment(),
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
     def python(self, code: str, timeout: float = 90.0) -> subprocess.CompletedProcess[str]:
         """Run code as a training script."""
         done = subprocess.run(

@@ -157,5 +157,5 @@ def test_an_old_python_is_refused_with_the_remedy(tmp_path: Path) -> None:
         cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "no Python of 3.11 or newer" in done.stderr
+    assert "no Python of 3.11 to 3.14" in done.stderr
     assert "Python 3.9.2" in done.stderr

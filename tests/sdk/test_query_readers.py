@@ -82,4 +82,5 @@ def test_demo(
     out = capsys.readouterr().out
     assert "Best: alpha = 0.5" in out
     assert "points of this sweep" in out
+    assert re.search(r"\nLook at it: http://\S+/runs/\S+\n.*\n$", out)  # the last but one line
     assert re.search("runstream'? sql", out)  # quoted where the path has blanks

@@ -137,9 +137,16 @@ class ServiceClient:
         """Leave for a browser to read what this client may, good once; '' where it needs none."""
         return str(self.request("POST", "/api/v1/tickets").json()["ticket"])
 
-    def get_json(self, path: str, params: Params = ()) -> Any:
-        """GET a JSON document."""
-        return self.request("GET", path, params).json()
+    def find_again(self, timeout: float = AWAY_TIMEOUT) -> None:
+        """The embedded service is not where it was: look for it, and start it if need be; see `address`."""
+        self._drop()
+        if not self.settings.url:
+            self._address = None
+        self.address(timeout)
+
+    def get_json(self, path: str, params: Params = (), *, fresh: bool = True) -> Any:
+        """GET a JSON document; see `request`."""
+        return self.request("GET", path, params, fresh=fresh).json()
 
     def request(
         self,
@@ -150,6 +157,7 @@ class ServiceClient:
         body: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         patience: float | None = None,
+        fresh: bool = True,
     ) -> Response:
         """One request, repeated while the service is away; every request of the API may be repeated.
 
@@ -160,10 +168,16 @@ class ServiceClient:
             body: content; a file must be seekable and is sent from its current position.
             headers: further headers. A file's `Content-Length` has to be among them.
             patience: seconds to go on trying while the service is away; default `AWAY_TIMEOUT`.
+            fresh: a read sees what any process of this node had recorded before; for those who ask again and again anyway
+                it may be without.
         """
         import http.client
 
         patience = AWAY_TIMEOUT if patience is None else patience
+        if fresh and (method == "GET" or path == "/api/v1/sql"):
+            from .freshness import catch_up
+
+            catch_up(self, path, params, patience)
         start = body.tell() if body is not None and not isinstance(body, bytes) else 0
         deadline = time.monotonic() + patience
         while True:

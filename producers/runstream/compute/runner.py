@@ -202,7 +202,7 @@ class Runner:
         try:
             client = client_for(work.settings)
             client.address(0.0)
-            status = client.get_json(f"/api/v1/runs/{quoted(work.run_id)}")["status"]
+            status = client.get_json(f"/api/v1/runs/{quoted(work.run_id)}", fresh=False)["status"]
         except ServiceException as error:
             return False if error.status_code == 404 else None
         return status in TERMINAL
@@ -258,7 +258,7 @@ class Runner:
         try:
             client = client_for(self.settings)
             client.address(0.0)
-            answer = client.get_json("/api/v1/runs", [*params, ("limit", str(_ASK_MOST))])
+            answer = client.get_json("/api/v1/runs", [*params, ("limit", str(_ASK_MOST))], fresh=False)
         except ServiceException:
             return []
         return [by_id[run["run_id"]] for run in answer["runs"]]

@@ -33,6 +33,7 @@ from runstream_schemas.settings import Settings
 
 from . import segment as seg
 from .encoder import Encoded, Progress, agent_source, encode_slice
+from .node import Written, note_delivered
 from .reader import SourceReader
 
 logger = logging.getLogger("runstream.collector")
@@ -105,10 +106,12 @@ class Collector:
 
     Args:
         settings: flush interval, batch size, heartbeat interval and the spool's directory are read.
+        lists_delivered: write down which sources are gone, for readers: what is delivered is not yet stored.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, lists_delivered: bool = False) -> None:
         self.settings = settings
+        self._lists_delivered = lists_delivered
         self.spool = settings.spool_path
         self.sources: dict[str, CollectedSource] = {}
         self._by_run: dict[str, list[CollectedSource]] = {}
@@ -558,6 +561,10 @@ class Collector:
         )
 
     def _remove(self, source: CollectedSource) -> None:
+        if self._lists_delivered:
+            done = source.progress
+            name = source.reader.directory.name
+            note_delivered(self.spool, Written(name, source.run_id, done.metrics, done.tags, done.status))
         known = self.sources.get(source.reader.directory.name) is source  # else it was forgotten meanwhile
         if known:
             del self.sources[source.reader.directory.name]

@@ -182,7 +182,7 @@ def _await_stored(parent: Run, trials: int) -> None:
     question += [("status", status) for status in sorted(TERMINAL)]
     pause = 0.02
     try:
-        while sum(parent._client.get_json("/api/v1/runs", question)["count"].values()) < trials:
+        while sum(parent._client.get_json("/api/v1/runs", question, fresh=False)["count"].values()) < trials:
             if time.monotonic() > deadline:
                 _log.warning("sweep %s: not all of its trials are stored yet", parent.id)
                 return
@@ -384,7 +384,7 @@ class Driver:
         self._asked = time.monotonic()
         try:
             # Not get_status(): that would wait until all the driver wrote is stored, and keep the trials waiting.
-            record = self.parent._client.get_json(f"/api/v1/runs/{quoted(self.parent.id)}")
+            record = self.parent._client.get_json(f"/api/v1/runs/{quoted(self.parent.id)}", fresh=False)
             return record["status"] in ("CancelRequested", "Canceled")
         except ServiceException:
             return False  # away: nobody cancels through it now

@@ -139,8 +139,8 @@ class Feed:
         """
         with self._looking:
             path = f"/api/v1/runs/{quoted(self._run_id)}"
-            run = self._client.get_json(path)
-            series = self._client.get_json(f"{path}/series")["series"]
+            run = self._client.get_json(path, fresh=False)
+            series = self._client.get_json(f"{path}/series", fresh=False)["series"]
             self._push("page", f"{self._client.address().url}/runs/{quoted(self._run_id)}")
             self._push("run", run)
             self._push("total", len({one["name"] for one in series}))
@@ -164,20 +164,20 @@ class Feed:
         if not names:
             return b""
         params = [("run", self._run_id), ("width", str(WIDTH)), *(("name", name) for name in names)]
-        return self._client.request("GET", "/api/v1/charts", params).body
+        return self._client.request("GET", "/api/v1/charts", params, fresh=False).body
 
     def _logs(self, run: Mapping[str, Any]) -> dict[str, Any]:
         path = f"/api/v1/runs/{quoted(self._run_id)}/files"
         sizes = {
             file["path"]: file["size"]
-            for file in self._client.get_json(path)["files"]
+            for file in self._client.get_json(path, fresh=False)["files"]
             if is_log(file["path"])
         }
         chosen = self._wanted_log if self._wanted_log in sizes else choose_log(sizes)
         text, cut = "", False
         if chosen and sizes[chosen]:
             answer = self._client.request(
-                "GET", f"{path}/{quoted(chosen)}", headers={"Range": f"bytes=-{LOG_TAIL}"}
+                "GET", f"{path}/{quoted(chosen)}", headers={"Range": f"bytes=-{LOG_TAIL}"}, fresh=False
             )
             cut = sizes[chosen] > len(answer.body)
             text = answer.body.decode(errors="replace")
@@ -191,7 +191,7 @@ class Feed:
 
     def _children(self, run: Mapping[str, Any]) -> dict[str, Any]:
         params = [("parent", self._run_id), ("limit", str(CHILDREN)), ("archived", "all"), ("summaries", "1")]
-        page = self._client.get_json("/api/v1/runs", params)
+        page = self._client.get_json("/api/v1/runs", params, fresh=False)
         return {"runs": page["runs"], "more": page["next"] is not None}
 
     # --- answering ---
@@ -204,7 +204,7 @@ class Feed:
         """
         if not path.startswith("/api/v1/") or ".." in path.split("/"):
             raise ServiceException(f"{path!r:.200} is no address of the HTTP API", 400)
-        return self._client.request("GET", path, params, headers=headers)
+        return self._client.request("GET", path, params, headers=headers, fresh=False)
 
     def cancel(self) -> None:
         """Ask the run and its active descendants to stop.

@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import asyncpg
 
@@ -132,7 +133,8 @@ async def wait_stored(
     Args:
         pool: connections; none is held while waiting.
         positions: slot below which everything has to be stored; by source (32 hexadecimal digits) for its metrics, by
-            `<source>.tags` and `<source>.status` for the other topics, whose slots are counted on their own.
+            `<source>.tags` and `<source>.status` for the other topics, whose slots are counted on their own. With `@` and
+            its run's id (percent-encoded) behind it, a source is not waited for when that run was deleted.
         timeout: seconds to wait at most.
         notifications: what wakes the waiter; None: looks at intervals.
 
@@ -143,10 +145,14 @@ async def wait_stored(
         QueryError: a key that is no source.
     """
     wanted: dict[tuple[uuid.UUID, str], int] = {}
+    runs: dict[tuple[uuid.UUID, str], str] = {}
     for key, seq in positions.items():
-        source, _, topic = key.partition(".")
+        place, _, run = key.partition("@")
+        source, _, topic = place.partition(".")
         try:
             wanted[uuid.UUID(source), topic or "metrics"] = seq
+            if run:
+                runs[uuid.UUID(source), topic or "metrics"] = unquote(run)
         except ValueError:
             raise QueryError(f"wait={key!r:.80}: expected the 32 hexadecimal digits of a source") from None
     deadline = time.monotonic() + timeout
@@ -156,6 +162,9 @@ async def wait_stored(
         rows = await pool.fetch(queries.STORED, [source for source, _ in keys], [topic for _, topic in keys])
         stored = {(row["source"], row["topic"]): row["next"] for row in rows}
         wanted = {key: seq for key, seq in wanted.items() if stored.get(key, 0) < seq}
+        if asked := {runs[key] for key in wanted if key in runs}:
+            gone = {row["run_id"] for row in await pool.fetch(queries.DELETED, list(asked))}
+            wanted = {key: seq for key, seq in wanted.items() if runs.get(key) not in gone}
         left = deadline - time.monotonic()
         if not wanted or left <= 0:
             return not wanted

@@ -1,0 +1,195 @@
+"""What all processes of this node have recorded, as the spool tells: the watermark of a read that sees all of it.
+
+Only looks: another process reads the spool and delivers it. What that one noted as delivered stands in the segments'
+headers; sources that were delivered as a whole are gone. With Kafka between, delivered is not yet stored: a list has them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runstream_schemas.errors import SpoolError
+
+from . import segment as seg
+
+DELIVERED = "delivered"
+"""File of a spool: a line for each source that was sent as a whole, the newest last."""
+KEPT = 400
+"""Delivered sources a read waits for, the newest: those before them lie before them in the topics too."""
+_DELIVERED_BYTES = 64 << 10
+_SETTLED = 0.05  # seconds after which another change of a directory moves its time
+_ACKED = struct.Struct("<QQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How far a source was written: ends of the last point, the last tag and the last status; 0: none is known."""
+
+    source: str
+    run_id: str
+    metrics: int
+    tags: int
+    status: int
+
+    def positions(self) -> dict[str, int]:
+        """As the service is told to wait for them; see `LiveRun.unconfirmed`."""
+        from urllib.parse import quote
+
+        topics = (("", self.metrics), (".tags", self.tags), (".status", self.status))
+        run = quote(self.run_id, safe="")  # one that was deleted is not waited for
+        return {f"{self.source}{topic}@{run}": end for topic, end in topics if end}
+
+
+class NodeSpool:
+    """The sources in a spool directory."""
+
+    def __init__(self, spool: Path) -> None:
+        self.spool = spool
+        self._runs: dict[str, str] = {}  # by source
+        self._mtime, self._since, self._listed = -1, 0.0, 0.0
+
+    def written(self, run_id: str | None = None) -> list[Written]:
+        """What lies in the spool now.
+
+        Args:
+            run_id: only of this run.
+        """
+        self._list()
+        wanted = [name for name, run in self._runs.items() if run_id is None or run == run_id]
+        return [found for name in wanted if (found := self._look(name)) is not None]
+
+    def undelivered(self, sources: list[Written]) -> list[Written]:
+        """Those of the sources of which something was not delivered when one looks now."""
+        return [one for one in sources if not self._is_delivered(one)]
+
+    def delivered(self, run_id: str | None = None) -> list[Written]:
+        """The sources that were delivered last, and are gone from the spool.
+
+        Args:
+            run_id: only of this run.
+        """
+        lines: list[str] = []
+        for name in (f"{DELIVERED}.1", DELIVERED):
+            with suppress(FileNotFoundError):
+                lines += (self.spool / name).read_text().splitlines()
+        found = []
+        for line in lines[-KEPT:]:
+            words = line.split(" ", 4)
+            if len(words) == 5 and (run_id is None or words[4] == run_id):
+                with suppress(ValueError):
+                    found.append(Written(words[0], words[4], int(words[1]), int(words[2]), int(words[3])))
+        return found
+
+    def _list(self) -> None:
+        try:
+            mtime = os.stat(self.spool).st_mtime_ns
+        except FileNotFoundError:
+            self._runs.clear()
+            return
+        now = time.monotonic()
+        if mtime != self._mtime:
+            self._mtime, self._since = mtime, now
+        elif self._listed - self._since > _SETTLED:
+            return
+        self._listed = now
+        known, self._runs = self._runs, {}
+        for name in os.listdir(self.spool):
+            if len(name) == 32:
+                run = known.get(name) or self._run_of(name)
+                if run is not None:
+                    self._runs[name] = run
+                else:
+                    self._mtime = -1  # its first segment is being made
+
+    def _run_of(self, name: str) -> str | None:
+        for path in self._segments(name):
+            with suppress(OSError, SpoolError), open(path, "rb") as file:
+                return seg.read_header(file.read(seg.HEADER_BYTES), path).run_id
+        return None
+
+    def _segments(self, name: str) -> list[str]:
+        directory = os.path.join(self.spool, name)
+        with suppress(FileNotFoundError):
+            return sorted(
+                os.path.join(directory, one) for one in os.listdir(directory) if one.endswith(".seg")
+            )
+        return []
+
+    def _look(self, name: str) -> Written | None:
+        ends = [0, 0, 0]
+        for path in self._segments(name):
+            with suppress(OSError, SpoolError, ValueError):
+                for topic, end in enumerate(_ends(path)):
+                    ends[topic] = max(ends[topic], end)
+        return Written(name, self._runs[name], *ends) if any(ends) else None
+
+    def _is_delivered(self, one: Written) -> bool:
+        segments = self._segments(one.source)
+        for path in segments:  # a new one says nothing before its reader has come to it
+            with suppress(OSError, struct.error), open(path, "rb") as file:
+                noted = _ACKED.unpack(os.pread(file.fileno(), _ACKED.size, seg.ACKED_AT["metrics"]))
+                if noted[0] >= one.metrics and noted[1] >= one.tags and noted[2] >= one.status:
+                    return True
+        return not segments  # it is gone
+
+
+def note_delivered(spool: Path, one: Written) -> None:
+    """Add a source to the list, before it is taken out of the spool."""
+    path = spool / DELIVERED
+    with suppress(FileNotFoundError):
+        if path.stat().st_size > _DELIVERED_BYTES:
+            os.replace(path, f"{path}.1")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, f"{one.source} {one.metrics} {one.tags} {one.status} {one.run_id}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def _ends(path: str) -> tuple[int, int, int]:
+    """Where the last point, tag and status of a segment end; of what was delivered only how far."""
+    with open(path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        try:
+            header = seg.read_header(data[: seg.HEADER_BYTES], path)
+            metrics, tags, status = _ACKED.unpack_from(data, seg.ACKED_AT["metrics"])
+            skipped = min(max(metrics - header.first, 0), header.slots)
+            with memoryview(data) as bytes_, bytes_[seg.HEADER_BYTES + seg.SLOT * skipped :] as rest:
+                with rest.cast("Q") as words:
+                    first = header.first + skipped
+                    metrics, tags, status = _parse(words, first, metrics, tags, status)
+            return metrics, tags, status
+        finally:
+            data.close()
+
+
+def _parse(words: memoryview, first: int, metrics: int, tags: int, status: int) -> tuple[int, int, int]:
+    published = words[3::4].tolist()
+    end = len(published)
+    while end and not published[end - 1]:
+        end -= 1
+    at = 0
+    while at < end:
+        word = published[at]
+        kind, n = word & 0xFF, 1
+        if kind in (seg.FRAME, seg.OPEN, seg.PAD):
+            n = word >> 32
+            if not 1 <= n <= len(published) - at:
+                break
+            record = words[4 * at + 2] if kind == seg.FRAME else seg.SERIES
+            if record == seg.TAG:
+                tags = max(tags, first + at + 1)
+            elif record == seg.STATUS:
+                status = max(status, first + at + 1)
+            elif record != seg.SERIES:
+                metrics = max(metrics, first + at + n)
+        elif word:
+            metrics = max(metrics, first + at + 1)
+        at += n
+    return metrics, tags, status
