@@ -152,7 +152,7 @@ async def test_short_runs_are_the_same_whether_they_are_sorted_together_or_one_b
         encoder = hot_to_parquet._Encoder(pipeline.store, claimed)
         payloads = {
             number: [
-                (source, rows[0][2], encode_points(build_points(rows)))
+                (source, rows[0][2], len(rows), encode_points(build_points(rows)))
                 for source in range(2 if number % 9 == 4 else 1)
                 for rows in _odd(number)
             ]
