@@ -15,6 +15,7 @@ import asyncpg
 from runstream_consumers.compaction.orphans import sweep_files
 from runstream_schemas.database import connect, create_pool
 from runstream_schemas.settings import Settings
+from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import Store, open_store
 
 from .edits import OUTSIDE, OutsideTag
@@ -190,6 +191,7 @@ async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[
     )
     if not expected.gaps:
         assert (run["gaps"], waiting) == (0, 0), f"{name}: {run['gaps']} gaps, {waiting} sources beyond one"
+    assert run["settled_at"] or run["status"] not in TERMINAL, f"{name}: {run['status']}, and never settled"
     if not expected.drops:
         assert run["dropped"] == 0, f"{name}: {run['dropped']} points dropped without a reason"
     if not run["gaps"]:
