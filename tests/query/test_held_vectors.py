@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Any
 
 import pytest
+from tests.seeds import new_random
 
 from runstream_query.charts.held_vectors import HeldVectors
 from runstream_query.http.caching import Shared
@@ -66,7 +66,7 @@ def shown(vectors: Any) -> dict[Any, list[Any]]:
 
 
 async def test_held_is_what_a_fresh_look_finds(database: Any) -> None:
-    chance = random.Random(5)
+    chance = new_random(5)
     logs = []
     for n in range(3):
         key = await database.add_run(f"r{n}", settled_at=None)
