@@ -14,10 +14,12 @@ import httpx
 import pytest
 from tests.query.test_api import serving
 
-from runstream_query.http import access, live
-from runstream_query.http.access import Role, needed
-from runstream_query.http.app import Server, create_app, run_server
+from runstream_query.http import live, tokens
+from runstream_query.http.access import needed
+from runstream_query.http.app import create_app, run_server
+from runstream_query.http.context import Server
 from runstream_query.http.live import Changes, changes_of
+from runstream_query.http.tokens import Role
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesKey
 
@@ -295,15 +297,15 @@ async def test_streams_end_with_their_token(database: Any, monkeypatch: pytest.M
 async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(http: httpx.AsyncClient) -> None:
     known = await made(http, "known", role="read")
     assert await status(http, known, "GET", "/api/v1/runs") == 200
-    answers = [await status(http, f"rst_{n}", "GET", "/api/v1/runs") for n in range(access.FAILURES + 1)]
-    assert answers == [401] * access.FAILURES + [429]
+    answers = [await status(http, f"rst_{n}", "GET", "/api/v1/runs") for n in range(tokens.FAILURES + 1)]
+    assert answers == [401] * tokens.FAILURES + [429]
     assert await status(http, known, "GET", "/api/v1/runs") == 200
     assert await status(http, OWNER, "GET", "/api/v1/runs") == 200
 
 
 async def test_who_guesses_locks_out_nobody_who_shares_its_address(http: httpx.AsyncClient) -> None:
     new = await made(http, "new", role="read")  # nobody has used it yet
-    for number in range(access.FAILURES + 5):
+    for number in range(tokens.FAILURES + 5):
         await status(http, f"guess-{number}" if number % 2 else f"rst_{number}", "GET", "/api/v1/runs")
     assert await status(http, "rst_another", "GET", "/api/v1/runs") == 429
     assert await status(http, "weak", "GET", "/api/v1/runs") == 429
@@ -317,7 +319,7 @@ async def test_nobody_chooses_the_address_it_is_counted_by(database: Any) -> Non
 
     async def answers(client: httpx.AsyncClient) -> set[int]:
         found = set()
-        for number in range(access.FAILURES + 2):
+        for number in range(tokens.FAILURES + 2):
             headers = bearer(f"guess-{number}") | {"X-Forwarded-For": f"10.0.0.{number}"}
             found.add((await client.get("/api/v1/runs", headers=headers)).status_code)
         return found
@@ -358,14 +360,14 @@ async def test_others_are_served_with_a_token_only(database: Any) -> None:
 
 def test_rate_of_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(access.time, "monotonic", lambda: now)
-    rate = access.Rate(5.0)
+    monkeypatch.setattr(tokens.time, "monotonic", lambda: now)
+    rate = tokens.Rate(5.0)
     assert [rate.wait("a") for _ in range(50)] == [0.0] * 50
     assert 0 < rate.wait("a") <= 0.2
     assert rate.wait("b") == 0.0
     now += 1.0
     assert [rate.wait("a") == 0.0 for _ in range(6)] == [True] * 5 + [False]
-    assert access.Rate(0.0).wait("a") == 0.0
+    assert tokens.Rate(0.0).wait("a") == 0.0
 
 
 async def test_tokens_by_the_command_line(database: Any) -> None:

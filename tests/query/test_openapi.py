@@ -24,7 +24,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.routing import Route
 
-from runstream_query.http.app import Server, create_app
+from runstream_query.http.app import create_app
+from runstream_query.http.context import Server
 from runstream_query.http.openapi import described_paths, document, page
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from runstream_query.http.app import Server, create_app
+from runstream_query.http.app import create_app
+from runstream_query.http.context import Server
 from runstream_schemas.source_snapshot import SourceFile, snapshot_id
 
 CONTENTS = {"train.py": b"print(1)\n", "lib/ü b.py": b"x" * 3_000_000, "copy.py": b"print(1)\n", "empty": b""}

@@ -14,7 +14,8 @@ import pytest
 
 from runstream_consumers.compaction.purge import CHILDREN, LATE_CHILDREN
 from runstream_consumers.storing.run_states import Changes, store_changes
-from runstream_query.http.app import Server, create_app
+from runstream_query.http.app import create_app
+from runstream_query.http.context import Server
 from runstream_schemas.events import StatusOp
 from runstream_schemas.series import Kind, SeriesKey
 

@@ -17,7 +17,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import asyncpg
@@ -31,12 +31,11 @@ from runstream_schemas.errors import QueryError
 from ..json_values import iso
 from ..runs.registry import NotThere
 from . import pages
-from .access import SESSION_PREFIX, Grant, Role, Tokens, grant_of
+from .access import grant_of
+from .context import server_of
 from .parameters import json_body
 from .responses import json_answer, problem
-
-if TYPE_CHECKING:
-    from .app import Server
+from .tokens import SESSION_PREFIX, Grant, Role, Tokens
 
 TICKET_SECONDS = 600
 """How long a ticket is good, at most."""
@@ -165,11 +164,6 @@ class Sessions:
         return await tokens.of_digest(token_id, digest)
 
 
-def _server(request: Request) -> Server:
-    server: Server = request.app.state
-    return server
-
-
 def _client(request: Request) -> str:
     return request.headers.get("user-agent", "").replace("\0", "")
 
@@ -237,7 +231,7 @@ def _session(secret: str) -> Response:
 async def _sessions(request: Request) -> Response:
     """`GET /api/v1/sessions`: the browsers that are signed in; of an administrator's token: all, else its own."""
     grant, gate = grant_of(request), request.app
-    rows = await _server(request).pool.fetch(_SESSIONS, _own(grant), gate.tokens.own_digest)
+    rows = await server_of(request).pool.fetch(_SESSIONS, _own(grant), gate.tokens.own_digest)
     found = []
     for row in rows:
         shown = {key: iso(value) if isinstance(value, datetime) else value for key, value in row.items()}
@@ -251,7 +245,7 @@ async def _end_session(request: Request) -> Response:
     number = (
         grant.session if named == "current" else int(named) if re.fullmatch(r"[0-9]{1,18}", named) else None
     )
-    if number is None or await _server(request).pool.fetchval(_END, number, _own(grant)) is None:
+    if number is None or await server_of(request).pool.fetchval(_END, number, _own(grant)) is None:
         raise NotThere(f"there is no session {named!r:.80}; GET /api/v1/sessions lists them")
     request.app.tokens.forget()
     return Response(status_code=204)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,11 +23,9 @@ from ..json_values import json_value, python_values
 from ..runs.runs import get_summaries
 from . import counts_api
 from .caching import not_modified, points_headers
+from .context import server_of
 from .parameters import number
 from .responses import ARROW, answer, json_answer, problem, wants_arrow
-
-if TYPE_CHECKING:
-    from .app import Server
 
 CHART = "application/vnd.runstream.chart"
 MOST_NAMES = 1000
@@ -36,11 +34,6 @@ MANY = 500
 FIRST_CHARTS = 6
 """How many long metrics are read as soon as a page asks for a run's series."""
 MOST_ROWS = 1000
-
-
-def _server(request: Request) -> Server:
-    server: Server = request.app.state
-    return server
 
 
 def _whole(request: Request, name: str, default: int | None) -> int | None:
@@ -59,7 +52,7 @@ def _whole(request: Request, name: str, default: int | None) -> int | None:
 async def chart(request: Request) -> Response:
     """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative|metric:NAME&width=&from=&to=&smooth=]`: Arrow, JSON, or what
     `charts.pack_charts` makes for the pages."""
-    server = _server(request)
+    server = server_of(request)
     parameters = request.query_params
     runs, names = parameters.getlist("run"), parameters.getlist("name")
     if not runs or not names:
@@ -114,7 +107,7 @@ async def metric_names(request: Request) -> Response:
     used first; `text`: its values are texts."""
     parameters = request.query_params
     limit = min(max(_whole(request, "limit", 200) or 1, 1), MOST_NAMES)
-    rows = await _server(request).pool.fetch(
+    rows = await server_of(request).pool.fetch(
         page_queries.METRIC_NAMES,
         parameters.get("q") or None,
         parameters.get("experiment") or None,
@@ -129,7 +122,7 @@ async def metric_names(request: Request) -> Response:
 
 async def series(request: Request) -> Response:
     """`GET /api/v1/runs/{id}/series`: the summary of each series of a run, of every class, in order first stored."""
-    server = _server(request)
+    server = server_of(request)
     run_id = request.path_params["run_id"]
     async with server.pool.acquire() as connection:
         key = await connection.fetchval(queries.RUN_KEY, run_id)
@@ -148,7 +141,7 @@ async def series(request: Request) -> Response:
 
 async def table(request: Request) -> Response:
     """`GET /api/v1/runs/{id}/tables/{name}[?offset=&limit=]`: `{"columns", "rows", "total"}`."""
-    server = _server(request)
+    server = server_of(request)
     run_id, name = request.path_params["run_id"], request.path_params["name"]
     async with asyncio.timeout(server.settings.query_timeout):
         headers = await points_headers(request, server.pool, [run_id])
@@ -171,7 +164,7 @@ async def table(request: Request) -> Response:
 
 async def values(request: Request) -> Response:
     """`GET /api/v1/runs/{id}/values?name=[&cls=0]`: every point of one series as logged, of any kind."""
-    server = _server(request)
+    server = server_of(request)
     run_id, name = request.path_params["run_id"], request.query_params.get("name")
     cls = _whole(request, "cls", 0) or 0
     if not name:

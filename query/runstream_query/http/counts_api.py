@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,10 +11,8 @@ from starlette.routing import Route
 from runstream_schemas.errors import QueryError
 
 from ..json_values import iso
+from .context import server_of
 from .responses import json_answer
-
-if TYPE_CHECKING:
-    from .app import Server
 
 MOST_RUNS = 1000
 """Most runs whose children one request counts."""
@@ -43,29 +41,24 @@ order by r.target
 """
 
 
-def _server(request: Request) -> Server:
-    server: Server = request.app.state
-    return server
-
-
 async def child_counts(request: Request) -> Response:
     """`GET /api/v1/child-counts?run=..`: `{"children": {run id: how many}}`, those without children left out."""
     runs = request.query_params.getlist("run")
     if len(runs) > MOST_RUNS:
         raise QueryError(f"{len(runs)} runs; at most {MOST_RUNS} at once")
-    rows = await _server(request).pool.fetch(CHILD_COUNTS, runs)
+    rows = await server_of(request).pool.fetch(CHILD_COUNTS, runs)
     return json_answer(request, {"children": {row["parent_run_id"]: row["children"] for row in rows}})
 
 
 async def experiment_counts(request: Request) -> Response:
     """`GET /api/v1/experiment-counts[?workspace=]`: `{"experiments": {id: {"statuses": {status: runs}, "newest_utc"}}}`."""
-    rows = await _server(request).pool.fetch(EXPERIMENT_COUNTS, request.query_params.get("workspace"))
+    rows = await server_of(request).pool.fetch(EXPERIMENT_COUNTS, request.query_params.get("workspace"))
     return json_answer(request, {"experiments": _by_status(rows, "id")})
 
 
 async def target_counts(request: Request) -> Response:
     """`GET /api/v1/target-counts[?workspace=]`: the same by compute target, `{"targets": {name: ...}}`."""
-    rows = await _server(request).pool.fetch(TARGET_COUNTS, request.query_params.get("workspace"))
+    rows = await server_of(request).pool.fetch(TARGET_COUNTS, request.query_params.get("workspace"))
     return json_answer(request, {"targets": _by_status(rows, "target")})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,20 +15,13 @@ from ..runs import deletion, saved_views
 from ..runs.edits import UNCHANGED, Changes, cancel_runs, edit_runs
 from ..runs.runs import get_run
 from . import access
+from .context import server_of
 from .parameters import boolean, flag, json_body, run_ids, text_or_none
 from .responses import json_answer, problem
-
-if TYPE_CHECKING:
-    from .app import Server
 
 MOST_TAGS = 1000
 """Tags of one change."""
 CHANGE_KEYS = {"display_name", "description", "tags", "archived"}
-
-
-def _server(request: Request) -> Server:
-    server: Server = request.app.state
-    return server
 
 
 def _missing(run_id: str) -> Response:
@@ -75,7 +68,7 @@ async def edit_run(request: Request) -> Response:
     """`PATCH /api/v1/runs/{id}`: change a run; answers its record."""
     run_id = request.path_params["run_id"]
     changes = read_changes(await json_body(request, CHANGE_KEYS))
-    async with _server(request).pool.acquire() as connection:
+    async with server_of(request).pool.acquire() as connection:
         if not await edit_runs(connection, [run_id], changes):
             return _missing(run_id)
         run = await get_run(connection, run_id)
@@ -84,7 +77,7 @@ async def edit_run(request: Request) -> Response:
 
 async def delete_run(request: Request) -> Response:
     """`DELETE /api/v1/runs/{id}[?force=1]`: delete a run with its descendants."""
-    pool, run_id = _server(request).pool, request.path_params["run_id"]
+    pool, run_id = server_of(request).pool, request.path_params["run_id"]
     deleted = await deletion.delete_runs(pool, [run_id], force=flag(request.query_params.get("force")))
     return json_answer(request, {"deleted": deleted}) if deleted else _missing(run_id)
 
@@ -92,7 +85,7 @@ async def delete_run(request: Request) -> Response:
 async def cancel_run(request: Request) -> Response:
     """`POST /api/v1/runs/{id}/cancel`: ask a run and its descendants to stop."""
     run_id = request.path_params["run_id"]
-    async with _server(request).pool.acquire() as connection:
+    async with server_of(request).pool.acquire() as connection:
         if await get_run(connection, run_id) is None:
             return _missing(run_id)
         return json_answer(request, {"statuses": await cancel_runs(connection, [run_id])})
@@ -108,7 +101,7 @@ async def edit_many(request: Request) -> Response:
     await access.check_runs(request, wanted)
     if not isinstance(body, dict) or body.keys() - CHANGE_KEYS:
         raise QueryError(f'"changes": expected an object with any of {", ".join(sorted(CHANGE_KEYS))}')
-    async with _server(request).pool.acquire() as connection:
+    async with server_of(request).pool.acquire() as connection:
         changed = await edit_runs(connection, wanted, read_changes(body))
     return json_answer(request, {"changed": changed, "missing": _without(wanted, changed)})
 
@@ -118,7 +111,7 @@ async def cancel_many(request: Request) -> Response:
     document = await json_body(request, {"runs", "descendants"})
     wanted = run_ids(document)
     await access.check_runs(request, wanted)
-    async with _server(request).pool.acquire() as connection:
+    async with server_of(request).pool.acquire() as connection:
         statuses = await cancel_runs(
             connection, wanted, descendants=boolean(document, "descendants", True) is True
         )
@@ -128,7 +121,7 @@ async def cancel_many(request: Request) -> Response:
 async def delete_many(request: Request) -> Response:
     """`POST /api/v1/runs/delete`: delete many runs with their descendants, or tell what that would delete."""
     document = await json_body(request, {"runs", "force", "dry_run"})
-    wanted, pool = run_ids(document), _server(request).pool
+    wanted, pool = run_ids(document), server_of(request).pool
     await access.check_runs(request, wanted)
     force = boolean(document, "force", False) is True
     if boolean(document, "dry_run", False):
@@ -148,7 +141,7 @@ def _without(wanted: list[str], found: list[str]) -> list[str]:
 
 async def views(request: Request) -> Response:
     """`GET /api/v1/views`: the named views; `POST`: keep one."""
-    async with _server(request).pool.acquire() as connection:
+    async with server_of(request).pool.acquire() as connection:
         if request.method != "POST":
             found = await saved_views.list_views(connection, request.query_params.get("page"))
             return json_answer(request, {"views": found})
@@ -175,7 +168,7 @@ async def view(request: Request) -> Response:
     if request.method == "PATCH":
         document = await json_body(request, {"name", "state"})
         text_or_none(document, "name")
-    async with _server(request).pool.acquire() as connection:
+    async with server_of(request).pool.acquire() as connection:
         if request.method == "DELETE":
             return (
                 Response(status_code=204) if await saved_views.delete_view(connection, view_id) else missing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from starlette.requests import Request
@@ -15,16 +14,9 @@ from runstream_schemas.errors import QueryError
 
 from ..points import exports
 from ..runs.run_filter import Order
+from .context import server_of
 from .parameters import run_filter
 from .responses import problem
-
-if TYPE_CHECKING:
-    from .app import Server
-
-
-def _server(request: Request) -> Server:
-    server: Server = request.app.state
-    return server
 
 
 def _format(request: Request) -> str:
@@ -53,7 +45,7 @@ async def _send(tables: AsyncIterator[pa.Table], format: str, name: str) -> Resp
 
 async def runs(request: Request) -> Response:
     """`GET /api/v1/export/runs[?format=&column=..]` and the filters and order of `/api/v1/runs`: all that pass."""
-    server, format = _server(request), _format(request)
+    server, format = server_of(request), _format(request)
     wanted = run_filter(request)
     order = Order.parse(request.query_params.get("order") or "-start_time")
     chosen = await exports.columns(server.pool, request.query_params.getlist("column"))
@@ -63,7 +55,7 @@ async def runs(request: Request) -> Response:
 
 async def points(request: Request) -> Response:
     """`GET /api/v1/export/points?run=..[&name=..&format=]`: every point of metrics."""
-    server, format = _server(request), _format(request)
+    server, format = server_of(request), _format(request)
     run_ids, names = request.query_params.getlist("run"), request.query_params.getlist("name")
     if not run_ids:
         raise QueryError("run= is missing; name at least one run")
@@ -78,7 +70,7 @@ async def points(request: Request) -> Response:
 
 async def table(request: Request) -> Response:
     """`GET /api/v1/export/table?run=&name=[&format=]`: one table of a run."""
-    server, format = _server(request), _format(request)
+    server, format = server_of(request), _format(request)
     run_id, name = request.query_params.get("run"), request.query_params.get("name")
     if not run_id or not name:
         raise QueryError("run= and name= are needed")

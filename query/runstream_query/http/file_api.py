@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -18,10 +17,8 @@ from ..files import artifacts, growing_files, partial_uploads, source_snapshots
 from ..files.zip_stream import Member, zip_pieces
 from ..json_values import iso
 from .access import grant_of
+from .context import Server, server_of
 from .responses import json_answer, problem
-
-if TYPE_CHECKING:
-    from .app import Server
 
 
 def routes() -> list[Route]:
@@ -38,21 +35,16 @@ def routes() -> list[Route]:
     ]
 
 
-def _server(request: Request) -> Server:
-    server: Server = request.app.state
-    return server
-
-
 # --- files of runs ---------------------------------------------------------------------------------------------------
 
 
 async def _files(request: Request) -> Response:
-    found = await artifacts.list_artifacts(_server(request).pool, request.path_params["run_id"])
+    found = await artifacts.list_artifacts(server_of(request).pool, request.path_params["run_id"])
     return json_answer(request, {"files": [artifact.record() for artifact in found]})
 
 
 async def _file(request: Request) -> Response:
-    server = _server(request)
+    server = server_of(request)
     run_id, path = request.path_params["run_id"], request.path_params["path"]
     if request.method == "PUT":
         return await _put(request, server, run_id, path)
@@ -103,7 +95,7 @@ async def _put(request: Request, server: Server, run_id: str, path: str) -> Resp
 
 
 async def _upload(request: Request) -> Response:
-    server = _server(request)
+    server = server_of(request)
     sha256, offset, content = request.path_params["sha256"], _bytes(request, "offset"), request.stream()
     directory = partial_uploads.uploads_directory(server.store, server.settings, grant_of(request).workspace)
     try:
@@ -156,7 +148,7 @@ async def _append(request: Request, server: Server, run_id: str, path: str) -> R
 
 
 async def _files_zip(request: Request) -> Response:
-    server = _server(request)
+    server = server_of(request)
     run_id = request.path_params["run_id"]
     prefix = request.query_params.get("prefix", "")
     below = artifacts.check_path(prefix) + "/" if prefix else ""
@@ -180,7 +172,7 @@ def _bytes(request: Request, name: str) -> int:
 
 
 async def _snapshot(request: Request) -> Response:
-    server = _server(request)
+    server = server_of(request)
     wanted = request.path_params["id"]
     if request.method == "PUT":
         body = bytearray()
@@ -216,7 +208,7 @@ def _source_file(file: SourceFile) -> dict[str, object]:
 
 async def _snapshot_file(request: Request) -> Response:
     wanted, path = request.path_params["id"], request.path_params["path"]
-    file = await source_snapshots.find_file(_server(request).pool, wanted, path)
+    file = await source_snapshots.find_file(server_of(request).pool, wanted, path)
     if file is None:
         return problem(404, "Not Found", f"snapshot {wanted!r:.80} has no file {path!r:.200}")
     where = source_snapshots.blob_path(file.sha256)
@@ -225,7 +217,7 @@ async def _snapshot_file(request: Request) -> Response:
 
 async def _snapshot_zip(request: Request) -> Response:
     wanted = request.path_params["id"]
-    snapshot = await source_snapshots.find(_server(request).pool, wanted)
+    snapshot = await source_snapshots.find(server_of(request).pool, wanted)
     if snapshot is None:
         return _no_snapshot(wanted)
     members = [
@@ -244,7 +236,7 @@ def _no_snapshot(wanted: str) -> Response:
 
 
 async def _blob(request: Request) -> Response:
-    server = _server(request)
+    server = server_of(request)
     sha256 = request.path_params["sha256"]
     new = await source_snapshots.add_blob(server.pool, server.store, sha256, request.stream())
     return JSONResponse({"sha256": sha256}, 201 if new else 200)
@@ -292,7 +284,7 @@ async def send_file(
     status = 200 if part is None else 206
     if request.method == "HEAD" or start == end:
         return Response(b"", status, headers, media_type)
-    pieces = artifacts.read_place(_server(request).store, where, start, end)
+    pieces = artifacts.read_place(server_of(request).store, where, start, end)
     first = await anext(pieces)  # a missing file is told by the status, not by a broken connection
 
     async def body() -> AsyncIterator[bytes]:
@@ -307,5 +299,5 @@ def _send_zip(request: Request, members: Sequence[Member], name: str) -> Respons
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.zip", **_AS_DATA}
     if request.method == "HEAD":
         return Response(b"", 200, headers, "application/zip")
-    pieces = zip_pieces(_server(request).store, members)
+    pieces = zip_pieces(server_of(request).store, members)
     return StreamingResponse(pieces, 200, headers, "application/zip")  # pulled in a thread, piece by piece

@@ -6,9 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from math import ceil
 
@@ -31,14 +29,16 @@ from runstream_schemas.errors import (
 from ..files.artifacts import PathTaken, RunDeleted
 from ..runs.deletion import StillActive
 from ..runs.registry import InTheWay, NotThere
-from .access import FAILURES_SECONDS, GRANT, OWNER, Grant, Rate, Tokens, TooManyFailures, refusal
+from .access import GRANT, refusal
 from .browser_access import PAGES, Sessions, from_another_page, same_origin
 from .connection_owner import owner_may_enter
 from .connections import CONNECTION, Connection
+from .counters import Counters
 from .hosts import Hosts, is_local
 from .responses import problem
 from .routing import METHODS, Asked, BadTarget, find_route
 from .shares import ASKER, Stalled, UnderWay, in_time, taken_in_time
+from .tokens import FAILURES_SECONDS, OWNER, Grant, Rate, Tokens, TooManyFailures
 
 log = logging.getLogger("runstream.server")
 
@@ -59,43 +59,6 @@ _ALWAYS = (
 def _missing(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     there = {name.lower() for name, _ in headers}
     return [header for header in _ALWAYS if header[0] not in there]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the server did since it started."""
-
-    started: float = field(default_factory=time.time)
-    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # method, route, status
-    seconds: dict[str, float] = field(default_factory=dict)  # by route
-    points: int = 0
-    uploaded_bytes: int = 0
-    stale_waits: int = 0
-    open_streams: int = 0
-    in_flight: int = 0
-
-    def text(self) -> str:
-        """Prometheus' text format."""
-        lines = ["# TYPE runstream_http_requests_total counter"]
-        for (method, route, status), n in sorted(self.requests.items()):
-            lines.append(
-                f'runstream_http_requests_total{{method="{method}",route="{route}",status="{status}"}} {n}'
-            )
-        lines.append("# TYPE runstream_http_request_seconds_total counter")
-        lines += [
-            f'runstream_http_request_seconds_total{{route="{route}"}} {value:.6f}'
-            for route, value in sorted(self.seconds.items())
-        ]
-        for name, kind, value in (
-            ("points_served_total", "counter", self.points),
-            ("uploaded_bytes_total", "counter", self.uploaded_bytes),
-            ("stale_waits_total", "counter", self.stale_waits),
-            ("open_streams", "gauge", self.open_streams),
-            ("http_requests_in_flight", "gauge", self.in_flight),
-            ("server_start_time_seconds", "gauge", self.started),
-        ):
-            lines += [f"# TYPE runstream_{name} {kind}", f"runstream_{name} {value}"]
-        return "\n".join(lines) + "\n"
 
 
 class Gate:

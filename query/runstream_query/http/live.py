@@ -18,11 +18,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..points.watermark import Notifications
-from .access import BELIEVED, grant_of
+from .access import grant_of
 from .responses import problem
+from .tokens import BELIEVED
 
 if TYPE_CHECKING:
-    from .app import Server
+    from .context import Server
 
 HEARTBEAT = BELIEVED
 """Seconds between signs of life on a quiet stream, and between two looks whether the token is still good."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,22 +16,15 @@ from ..json_values import from_json, iso
 from ..runs import models, registry
 from ..runs.registry import ExperimentChange, NotThere
 from . import access
+from .context import server_of
 from .file_api import send_file
 from .parameters import json_body
 from .responses import json_answer
-
-if TYPE_CHECKING:
-    from .app import Server
 
 MOST_TEXTS = 1000
 """Tags or properties of one change."""
 MAX_BODY_BYTES = 8 << 20
 """Longest JSON body: a model may have many files."""
-
-
-def _server(request: Request) -> Server:
-    server: Server = request.app.state
-    return server
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -89,24 +82,24 @@ def _version(text: str) -> int:
 async def _workspaces(request: Request) -> Response:
     # A token of one workspace is narrowed to it by `workspace`; `name` is what was asked for.
     asked = {one for key in ("name", "workspace") if (one := request.query_params.get(key))}
-    found = [] if len(asked) > 1 else await registry.list_workspaces(_server(request).pool, *asked)
+    found = [] if len(asked) > 1 else await registry.list_workspaces(server_of(request).pool, *asked)
     return json_answer(request, {"workspaces": found})
 
 
 async def _workspace_of_name(request: Request) -> Response:
     if request.method == "DELETE":
-        await registry.delete_workspace(_server(request).pool, request.path_params["name"])
+        await registry.delete_workspace(server_of(request).pool, request.path_params["name"])
         return Response(status_code=204)
     document = await _body(request)
     tags = _texts(document, "tags") if "tags" in document else None
     record = await registry.set_workspace(
-        _server(request).pool, request.path_params["name"], tags, _text(document, "description")
+        server_of(request).pool, request.path_params["name"], tags, _text(document, "description")
     )
     return json_answer(request, record)
 
 
 async def _experiment(request: Request) -> Response:
-    pool, name = _server(request).pool, request.path_params["name"]
+    pool, name = server_of(request).pool, request.path_params["name"]
     if request.method == "DELETE":
         await registry.delete_experiment(pool, _workspace(request), name)
         return Response(status_code=204)
@@ -143,7 +136,7 @@ def experiment_record(row: Any) -> dict[str, Any]:
 
 
 async def _environments(request: Request) -> Response:
-    pool, parameters = _server(request).pool, request.query_params
+    pool, parameters = server_of(request).pool, request.query_params
     if request.method == "POST":
         document = await _body(request)
         content = document.get("document")
@@ -167,7 +160,7 @@ async def _environments(request: Request) -> Response:
 async def _label(request: Request) -> Response:
     document = await _body(request)
     await registry.label_environment(
-        _server(request).pool,
+        server_of(request).pool,
         _workspace(request),
         _needed(document, "name"),
         _needed(document, "version"),
@@ -180,7 +173,7 @@ async def _label(request: Request) -> Response:
 
 
 async def _models(request: Request) -> Response:
-    server, parameters = _server(request), request.query_params
+    server, parameters = server_of(request), request.query_params
     if request.method == "POST":
         document = await _body(request)
         try:
@@ -229,7 +222,7 @@ async def _models(request: Request) -> Response:
 
 
 async def _model(request: Request) -> Response:
-    server, name = _server(request), request.path_params["name"]
+    server, name = server_of(request), request.path_params["name"]
     workspace, version = _workspace(request), _version(request.path_params["version"])
     if request.method == "DELETE":
         await models.delete(server.pool, server.store, workspace, name, version)
@@ -250,7 +243,7 @@ async def _model(request: Request) -> Response:
 
 
 async def _model_file(request: Request) -> Response:
-    server, path = _server(request), request.path_params["path"]
+    server, path = server_of(request), request.path_params["path"]
     name, version = request.path_params["name"], _version(request.path_params["version"])
     found = await models.find(server.pool, _workspace(request), name, version)
     file = next((one for one in (found[0]["files"] if found else ()) if one["path"] == path), None)
@@ -260,7 +253,7 @@ async def _model_file(request: Request) -> Response:
 
 
 async def _content(request: Request) -> Response:
-    server, digest = _server(request), models.check_digest(request.path_params["sha256"])
+    server, digest = server_of(request), models.check_digest(request.path_params["sha256"])
     size = await models.save(server.store, digest, request.stream())
     if (workspace := access.grant_of(request).workspace) is not None:
         await server.pool.execute(models.SENT_CONTENT, digest, workspace)

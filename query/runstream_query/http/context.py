@@ -1,0 +1,50 @@
+"""What the endpoints share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from starlette.requests import Request
+
+from runstream_schemas.settings import Settings
+from runstream_schemas.store import Store
+
+from ..charts.charts import Charts
+from ..points.reader import Query
+from ..points.watermark import Notifications
+from .caching import Shared
+from .counters import Counters
+from .shares import Places, SharedPool
+from .tokens import Tokens
+
+MOST_SQL = 2
+"""Statements of one token that are carried out at once: half of a server's places for them."""
+
+
+@dataclass(slots=True)
+class Server:
+    """What the handlers share."""
+
+    pool: asyncpg.Pool[Any] | SharedPool
+    store: Store
+    settings: Settings
+    notifications: Notifications | None = None
+    counters: Counters = field(default_factory=Counters)
+    tokens: Tokens = field(init=False)
+    query: Query = field(init=False)
+    charts: Charts = field(init=False)
+    shared: Shared = field(default_factory=Shared)
+    sql_places: Places = field(default_factory=lambda: Places(MOST_SQL))
+
+    def __post_init__(self) -> None:
+        self.tokens = Tokens(self.pool)
+        self.query = Query(self.pool, self.store, self.settings)
+        self.charts = Charts(self.query)
+
+
+def server_of(request: Request) -> Server:
+    """What the endpoint that answers a request works with."""
+    server: Server = request.app.state
+    return server
