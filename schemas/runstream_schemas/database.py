@@ -149,7 +149,13 @@ async def wait_for_database(settings: Settings, timeout: float = 60.0) -> None:
             connection = await connect(settings)
         except final as error:
             raise DatabaseError(f"{redact(settings.database)}: {error}; check RUNSTREAM_DATABASE") from None
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
             if time.monotonic() + pause > deadline:
                 raise DatabaseError(
                     f"{redact(settings.database)} took no connection for {timeout:.0f} s "

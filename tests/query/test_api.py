@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import httpx
 import msgpack
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pytest
 
 from runstream_query.http.app import run_server
+from runstream_query.http.gate import error_answer
 from runstream_query.http.live import open_pages
 from runstream_query.http.responses import ARROW
 from runstream_schemas.errors import ServiceError
@@ -357,3 +359,21 @@ async def test_large_answers_are_compressed(http: httpx.AsyncClient, database: A
 async def test_unknown_paths_and_methods(http: httpx.AsyncClient) -> None:
     assert (await http.get("/api/v1/nothing")).json()["status"] == 404
     assert (await http.delete("/api/v1/runs")).json()["status"] == 405
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+        OSError("no route"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_database_that_went_away_is_named_and_asked_again(error: Exception) -> None:
+    answer = error_answer("GET /api/v1/runs", error)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert b"the database is away" in answer.body

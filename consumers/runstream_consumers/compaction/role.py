@@ -111,7 +111,13 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
             pause = settings.compact_interval
             try:
                 await _round(compactor, due, stop)
-            except (RunstreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (
+                RunstreamError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+                OSError,
+            ) as error:
                 log.error("compactor: %s: %s; trying again, no point is lost", type(error).__name__, error)
                 pause = max(pause, _RETRY)
                 due.walk = min(due.walk, time.monotonic() + SWEEP_EVERY)  # a move may be left to complete

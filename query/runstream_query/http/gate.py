@@ -295,6 +295,7 @@ def error_answer(what: str, error: Exception) -> Response:
         OSError,
         DatabaseError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,  # of a connection that broke off in the middle
         asyncpg.PostgresConnectionError,
         asyncpg.OperatorInterventionError,
     )

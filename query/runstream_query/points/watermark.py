@@ -116,7 +116,13 @@ class Notifications:
                 finally:
                     self._connection = None
                     connection.terminate()
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (
+                TimeoutError,
+                OSError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+            ):
                 pass  # Postgres is away: the waiters poll meanwhile
             await asyncio.sleep(1.0)
 
