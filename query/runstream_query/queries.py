@@ -244,10 +244,17 @@ group by d.run_id order by d.run_id
 
 HOT_POINTS: Final = """
 select c.run_key, c.source_key, c.first, r.run_id, e.name as experiment,
-    case when octet_length(c.payload) <= $4 then c.payload end as payload
+    octet_length(c.payload) as size, case when octet_length(c.payload) <= $4 then c.payload end as payload
 from chunks c join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id
 where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2))
     and ($3::text[] is null or e.name = any($3))
+"""
+
+HOT_PAYLOADS: Final = """
+select c.run_key, c.source_key, c.first, r.run_id, e.name as experiment, c.payload
+from unnest($1::int8[], $2::int8[], $3::int8[]) as w (run_key, source_key, first)
+join chunks c using (run_key, source_key, first)
+join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id
 """
 
 # --- watermark -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from tests.seeds import SEED
 
-from .trial import TRAINERS, run_trial
+from .trial import run_trial
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -36,5 +36,4 @@ ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 def test_every_acknowledged_value_is_there_exactly_once(kind: str, share: float) -> None:
     evidence = Path(".bench", "chaos", f"tests-{kind}-{SEED}").resolve()
     counts = run_trial(SECONDS * share, SEED, kind, evidence)
-    assert len(counts) >= TRAINERS
     assert sum(counts.values()) > 1000

@@ -271,6 +271,8 @@ class Trial:
         self.look()
         self.up()
         counts = check(self)
+        gone = self.deleted | (self.deleting - counts.keys())
+        assert len(counts) + len(gone) >= TRAINERS, f"{len(counts)} runs, and {len(gone)} were deleted"
         assert self.reader is not None
         try:
             self.reader.wait(READER_END)

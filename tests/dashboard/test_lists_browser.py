@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.embedded.conftest import Shell
 
 from .conftest import Site
 
@@ -87,16 +89,29 @@ def test_columns_fit_the_runs_found_and_tags_are_sorted_by(open_page: Open, swee
     assert not edge.get_attribute("aria-valuetext").endswith("pixels")
 
 
-def test_who_may_only_read_is_offered_no_change(open_page: Open, site: Site, sweep: str) -> None:
-    owner = (site.shell.root / "token").read_text().strip()
-    request = urllib.request.Request(
-        site.url + "/api/v1/tokens",
-        json.dumps({"name": "reader", "role": "read"}).encode(),
-        {"Authorization": f"Bearer {owner}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        token = json.load(answer)["token"]
-    page = open_page("/?q=experiment:grouped%20trial-2", login=False)
+@pytest.fixture
+def signed_in_site(site: Site, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """A service that wants its visitors to sign in, with the sweep: its address, and a token that may only read."""
+    shell = Shell(tmp_path / "home")
+    shell.variables["RUNSTREAM_OWNER_ACCESS"] = "0"
+    try:
+        shell.run("up")
+        url = json.loads((shell.root / "service.json").read_text())["url"]
+        other = Site(shell, url, [])
+        shell.python(SWEEP)
+        finished = "/api/v1/runs?q=experiment:grouped%20status:completed"
+        shell.wait_until(lambda: len(other.api(finished)["runs"]) == 4, 60, "the runs")
+        yield url, shell.run("token", "create", "reader", "--role", "read").stdout.split()[-1]
+    finally:
+        shell.close()
+
+
+def test_who_may_only_read_is_offered_no_change(browser: Any, signed_in_site: tuple[str, str]) -> None:
+    url, token = signed_in_site
+    context = browser.new_context(base_url=url)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto("/?q=experiment:grouped%20trial-2")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Open").click()
     page.get_by_text("read-only").wait_for()
@@ -111,6 +126,7 @@ def test_who_may_only_read_is_offered_no_change(open_page: Open, site: Site, swe
     page.goto("/experiments?q=grouped")
     page.get_by_role("link", name="grouped", exact=True).wait_for()
     assert page.get_by_role("button", name=re.compile("Edit|Archive")).count() == 0
+    context.close()
 
 
 def test_names_and_tags_are_edited_in_place(open_page: Open, site: Site, sweep: str) -> None:

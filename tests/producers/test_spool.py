@@ -1058,3 +1058,26 @@ def test_a_closed_source_frees_its_mapping(directory: Path) -> None:
     if sys.platform == "linux":
         maps = Path("/proc/self/maps").read_text()
         assert maps.count(str(directory)) <= 1
+
+
+def test_sources_of_a_run_are_seen_in_the_order_they_began(directory: Path) -> None:
+    collector = Collector(settings_for(directory))
+    events: list[Any] = []
+    for seen_before in (False, True):  # whether a reader knew a source before it had points
+        for number in range(12):
+            run = f"run-{seen_before}-{number}"
+            for value in (1, 2, 3):
+                writer = spool.open_run(settings_for(directory), run, owner=True)
+                writer.status("create", {"experiment": "e"})
+                for item in collector.collect(1 << 20) if seen_before else ():
+                    events.extend(item.events)
+                    collector.stored(item)
+                writer.log("x", value)
+                writer.status("complete")
+                writer.close()
+    order: dict[str, list[Any]] = {}
+    for event in [*events, *drain(collector)]:
+        if isinstance(event, MetricsEvent):
+            order.setdefault(event.run_id, []).extend(decode_points(event.payload).python_values(0))
+    assert len(order) == 24
+    assert set(map(tuple, order.values())) == {(1, 2, 3)}

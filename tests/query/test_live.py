@@ -40,8 +40,12 @@ def hear(notifications: Notifications, payload: str) -> None:
     notifications._notified(None, 0, "", payload)
 
 
+async def _good() -> bool:
+    return True
+
+
 async def follow(notifications: Notifications, after: str = "") -> AsyncIterator[tuple[str, str, Any]]:
-    async for text in live._follow(notifications, after, ()):
+    async for text in live._follow(notifications, after, (), None, _good):
         fields = dict(
             line.split(": ", 1) for line in text.decode().splitlines() if ": " in line and line[0] != ":"
         )
@@ -82,5 +86,5 @@ async def test_a_quiet_stream_gives_signs_of_life(
     notifications: Notifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "HEARTBEAT", 0.01)
-    texts = live._follow(notifications, "", ())
+    texts = live._follow(notifications, "", (), None, _good)
     assert [await anext(texts) for _ in range(3)][2].startswith(b":")

@@ -133,4 +133,10 @@ def test_importing_the_packages_loads_none_of_their_modules() -> None:
         "print(*sorted(name for name in sys.modules if name.startswith('runstream')))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert loaded.split() == ["runstream", "runstream.core", "runstream.data", "runstream.lazy"]
+    assert loaded.split() == [
+        "runstream",
+        "runstream.core",
+        "runstream.data",
+        "runstream.lazy",
+        "runstream.version",
+    ]

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 
 import msgpack
@@ -80,6 +81,9 @@ class CollectedSource:
     reader: SourceReader
     progress: Progress
     flushed: float = 0.0
+    counted: bool = (
+        False  # points of it were handed out: whoever stores them knows its place among the run's sources
+    )
     waiting: deque[Collected] = field(default_factory=deque)  # handed out and not stored
     done: set[int] = field(default_factory=set)  # id() of the stored ones that are not first in line
     dead: bool = False
@@ -115,6 +119,9 @@ class Collector:
         self.spool = settings.spool_path
         self.sources: dict[str, CollectedSource] = {}
         self._by_run: dict[str, list[CollectedSource]] = {}
+        self._beginning: dict[
+            str, deque[CollectedSource]
+        ] = {}  # by run, in order, those that may have handed out no points
         self.points = 0
         self._listed_mtime = -1
         self._list_again = 0.0
@@ -258,10 +265,11 @@ class Collector:
                 if len(self._draining) >= _ENDED_AT_ONCE:
                     continue
                 self._draining.append(source)
-            source.flushed = clock
-            for item in self._collect_source(source):
-                collected.append(item)
-                size += item.size
+            for one in (*self._earlier(source), source):
+                one.flushed = clock
+                for item in self._collect_source(one):
+                    collected.append(item)
+                    size += item.size
             if ended and not source.reader.has_more():
                 self._draining.remove(
                     source
@@ -290,15 +298,20 @@ class Collector:
         """Nothing that was handed out and not told stored will be: read it again."""
         self.sources.clear()
         self._by_run.clear()
+        self._beginning.clear()
         self._draining.clear()
         self._listed_mtime = -1
 
     # --- sources ---
 
     def _find_sources(self, clock: float) -> None:
-        for name in [*self._listed(clock), *self._unbegun]:
-            if name not in self.sources and name not in self._unreadable:
-                self._open(name)
+        names = [*self._listed(clock), *self._unbegun]
+        new = [name for name in names if name not in self.sources and name not in self._unreadable]
+        found = {name: source for name in new if (source := self._open(name)) is not None}
+        # Whoever logged first is seen first, for that is the order of a run's points: a run that was started again before
+        # anybody had looked goes on behind what it had.
+        for name, source in sorted(found.items(), key=lambda one: one[1].reader.header.created):
+            self._add(name, source)
 
     def _listed(self, clock: float) -> list[str]:
         """Directories of sources, when some may have come since the last look."""
@@ -314,22 +327,36 @@ class Collector:
             return []
         return [name for name in os.listdir(self.spool) if len(name) == 32]
 
-    def _open(self, name: str) -> None:
+    def _add(self, name: str, source: CollectedSource) -> None:
+        self.sources[name] = source
+        self._by_run.setdefault(source.run_id, []).append(source)
+        self._beginning.setdefault(source.run_id, deque()).append(source)
+
+    def _earlier(self, source: CollectedSource) -> list[CollectedSource]:
+        """Sources of the run that logged before this one, wait, and have handed out no points, as this one has not."""
+        line = self._beginning.get(source.run_id)
+        if source.counted or line is None:
+            return []
+        while line and (line[0].counted or line[0].finished):
+            line.popleft()
+        before = takewhile(lambda other: other is not source, line)
+        return [other for other in before if not other.counted and other.reader.has_more()]
+
+    def _open(self, name: str) -> CollectedSource | None:
         path = self.spool / name
         try:
             reader = SourceReader(path, self._tidier)
         except FileNotFoundError:  # the writer has made the directory and not yet the segment
             self._unbegun.setdefault(name, None)
-            return
+            return None
         except (SpoolError, OSError) as error:
             logger.error("runstream: %s cannot be read and is left where it is: %s", path, error)
             self._unreadable.add(name)
             reader = None
         self._unbegun.pop(name, None)
-        if reader is not None:
-            source = CollectedSource(reader, Progress.of(reader), last_heartbeat=time.monotonic())
-            self.sources[name] = source
-            self._by_run.setdefault(source.run_id, []).append(source)
+        if reader is None:
+            return None
+        return CollectedSource(reader, Progress.of(reader), last_heartbeat=time.monotonic())
 
     def _remove_unbegun(self) -> None:
         """Directories whose writer died before it made a segment. However long it takes, it lives until its lock is free."""
@@ -338,7 +365,8 @@ class Collector:
                 makers = self._tokens()
             self._unbegun[name] = makers = [token for token in makers if seg.process_alive(self.spool, token)]
             if not makers:
-                self._open(name)  # its last deed may have been the segment
+                if (source := self._open(name)) is not None:  # its last deed was the segment
+                    self._add(name, source)
                 if name in self._unbegun:
                     del self._unbegun[name]
                     shutil.rmtree(self.spool / name, ignore_errors=True)
@@ -364,8 +392,10 @@ class Collector:
 
     def _collect_encoded(self, source: CollectedSource, encoded: Encoded) -> Iterator[Collected]:
         events: list[Event] = []
+        points = encoded.points
         if encoded.metrics is not None:
             events.append(encoded.metrics)
+            source.counted = True
             source.dropped = encoded.metrics.dropped
             times = encoded.metrics.summary.last_time
             if len(times):
@@ -375,14 +405,19 @@ class Collector:
         if encoded.status_event is not None:
             endings = [op for op in encoded.status_event.ops if op.kind in ENDING_KINDS]
             if endings:
+                if events and len(self._of_run(source.run_id)) > 1:
+                    # First what this source logged: the others may have begun later. Noted with the end, or read again.
+                    yield self._hand_out(source, events, points, -1, 0, 0)
+                    self.points += points
+                    events, points = [], 0
                 yield from self._collect_others(source)
                 for op in endings:
                     op.data.update(self._ends(source.run_id))
             events.append(encoded.status_event)
-        self.points += encoded.points
+        self.points += points
         if encoded.left_out is not None:
             yield self._bury(source, encoded)
-        yield self._hand_out(source, events, encoded.points, encoded.end, encoded.tags, encoded.status)
+        yield self._hand_out(source, events, points, encoded.end, encoded.tags, encoded.status)
 
     def _bury(self, source: CollectedSource, encoded: Encoded) -> Collected:
         """Keep a record that cannot be sent, and say so on its run."""
@@ -572,6 +607,7 @@ class Collector:
             family.remove(source)
             if not family:
                 del self._by_run[source.run_id]
+                self._beginning.pop(source.run_id, None)
         if source.reader.remove(keep=known and self._spares < _MOST_SPARES):
             self._spares += 1
 

@@ -27,7 +27,10 @@ CHUNKS_AT_ONCE = 2000
 """Chunks read and decoded together."""
 
 TOGETHER_BYTES = 8 << 10
-"""Chunks up to this size are decoded together; of larger ones only the wanted series are fetched."""
+"""Chunks up to this size are decoded together; of larger ones only the wanted series are fetched, where not all are."""
+
+AT_ONCE_BYTES = 8 << 20
+"""Bytes of larger chunks that are decoded together."""
 
 METRICS = pa.schema(
     [
@@ -73,6 +76,8 @@ class HotRows:
             )
             while rows := await cursor.fetch(CHUNKS_AT_ONCE):
                 others = await _in_thread(self._write_together, rows)
+                if names is None:
+                    others = await self._write_large_together(connection, others)
                 known = {row["run_key"]: (row["run_id"], row["experiment"]) for row in others}
                 positions = [(row["run_key"], row["source_key"], row["first"]) for row in others]
                 async for chunks in fetch_these(connection, positions, names):
@@ -82,6 +87,19 @@ class HotRows:
             for writer in self._writers.values():
                 writer.close()
         return {view: self._path(view) for view in self._writers}
+
+    async def _write_large_together(self, connection: Connection, rows: Sequence[Any]) -> Sequence[Any]:
+        """Larger chunks, when every series of them is needed: a thousand series at once cost what one costs by itself.
+
+        Returns those that hold more than numbers.
+        """
+        left: list[Any] = []
+        for group in _groups([row for row in rows if row["payload"] is None], AT_ONCE_BYTES):
+            positions = [[row[name] for row in group] for name in ("run_key", "source_key", "first")]
+            left += await _in_thread(
+                self._write_together, await connection.fetch(queries.HOT_PAYLOADS, *positions)
+            )
+        return [*left, *(row for row in rows if row["payload"] is not None)]
 
     def _only(self, column: str) -> list[str] | None:
         """The values of a column that any of the views wants; None: all."""
@@ -170,6 +188,20 @@ class HotRows:
 
 
 _DICTIONARIES = ("experiment", "run_id", "name", "column")
+
+
+def _groups(rows: Sequence[Any], most: int) -> Iterable[list[Any]]:
+    """Chunks in groups of at most `most` bytes, or of one chunk."""
+    group: list[Any] = []
+    size = 0
+    for row in rows:
+        if group and size + row["size"] > most:
+            yield group
+            group, size = [], 0
+        group.append(row)
+        size += row["size"]
+    if group:
+        yield group
 
 
 def _of_runs(names: Sequence[str | None], of: Any, counts: Any) -> pa.Array:
