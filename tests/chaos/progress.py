@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-_COUNTS = struct.Struct("QQQ16s")
+_COUNTS = struct.Struct("QQQQ16s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,14 @@ class Progress:
     Attributes:
         begun, returned: calls. One more may have begun than has returned.
         finished: it completed its run, and has ended.
+        had_room: its records had room in the spool once, so that the run leaves a trace even if it is killed.
         program: one of PROGRAMS.
     """
 
     begun: int
     returned: int
     finished: bool
+    had_room: bool
     program: str
 
 
@@ -32,7 +34,7 @@ class Notes:
 
     def __init__(self, path: Path, program: str) -> None:
         new = path.with_suffix(".new")
-        new.write_bytes(_COUNTS.pack(0, 0, 0, program.encode()))
+        new.write_bytes(_COUNTS.pack(0, 0, 0, 0, program.encode()))
         descriptor = os.open(new, os.O_RDWR)
         # Words are stored in one piece; struct with a byte order of its own writes byte by byte.
         self._words = memoryview(mmap.mmap(descriptor, _COUNTS.size)).cast("Q")
@@ -40,14 +42,14 @@ class Notes:
         new.rename(path)
 
     def note(self, which: int, count: int) -> None:
-        """Set `begun` (0), `returned` (1) or `finished` (2)."""
+        """Set `begun` (0), `returned` (1), `finished` (2) or `had_room` (3)."""
         self._words[which] = count
 
 
 def read_progress(path: Path) -> Progress:
     """What a trainer noted last. `returned` is read first: both may grow meanwhile."""
     with path.open("rb") as file:
-        _, returned, finished, _ = _COUNTS.unpack(file.read(_COUNTS.size))
+        _, returned, finished, had_room, _ = _COUNTS.unpack(file.read(_COUNTS.size))
         file.seek(0)
-        begun, _, _, program = _COUNTS.unpack(file.read(_COUNTS.size))
-    return Progress(begun, returned, bool(finished), program.rstrip(b"\0").decode())
+        begun, _, _, _, program = _COUNTS.unpack(file.read(_COUNTS.size))
+    return Progress(begun, returned, bool(finished), bool(had_room), program.rstrip(b"\0").decode())

@@ -97,11 +97,13 @@ def _expected(trial: Trial) -> list[Expected]:
         progress = read_progress(path)
         program = PROGRAMS[progress.program]
         status = "Completed" if progress.finished else "Failed"
+        # Killed before there was any room, it leaves nothing; what had room, or ended by itself, does.
+        traceless = trial.kind == "disk" and not progress.had_room and not progress.finished
         gaps, drops, outside = trial.kind == "topics", trial.kind == "disk", trial.outside.get(run_id)
         runs.append(
             Expected(
                 run_id, program, progress.returned, progress.begun, (status,), gaps=gaps, drops=drops,
-                outside=outside, optional=run_id in trial.deleting,
+                outside=outside, optional=traceless or run_id in trial.deleting,
             )
         )  # fmt: skip
         sure = program.children(progress.returned)

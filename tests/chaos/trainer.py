@@ -38,6 +38,8 @@ def main() -> None:
             notes.note(0, calls)
             perform(run, step, values, rounds, child)
             notes.note(1, calls)
+            if run._live().writer._map is not None:
+                notes.note(3, 1)
         rounds += 1
         time.sleep(pause)
     run.complete()

@@ -835,6 +835,41 @@ def test_a_run_that_ends_waits_a_little_for_room(directory: Path) -> None:
     ]
 
 
+def test_a_run_that_never_had_room_is_recorded_when_there_is_some_at_its_end(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    usage = directory / "usage"
+    usage.write_text("100000")
+    writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run", owner=True)
+    writer.status("create")
+    for i in range(100):
+        writer.log("x", i)
+    writer.status("complete")
+    usage.write_text("0")
+    os.utime(usage, ns=(0, 0))
+    writer.close()
+    events = drain(Collector(settings_for(directory)))
+    assert [step for _, step, _ in steps_of_life(events)] == ["create", "complete"]
+    assert writer.dropped == 100
+    assert max(event.dropped for event in events if hasattr(event, "dropped")) == 100
+
+
+def test_a_run_that_has_no_room_until_its_end_says_what_is_lost(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(source_writer, "_patience", 0.0)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "usage").write_text("100000")
+    writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run", owner=True)
+    writer.status("create")
+    for i in range(100):
+        writer.log("x", i)
+    writer.close()
+    writer.close()
+    said = [record.getMessage() for record in caplog.records if "is lost" in record.getMessage()]
+    assert len(said) == 1
+    assert "101 points, tags and statuses" in said[0]
+
+
 IN_SMALL_TMPFS = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 

@@ -66,6 +66,7 @@ class SourceWriter:
         self._lock = threading.RLock()
         self._positions: dict[str, int] = {}
         self._held_back: deque[tuple[int, bytes]] = deque()
+        self._releasing = False
         self._control_time = 0.0  # of the latest tag or status; never goes back
         self._dropped_before = 0  # told to readers through the header of an earlier source
         self._map: ctypes.Array[ctypes.c_char] | None = None
@@ -102,10 +103,12 @@ class SourceWriter:
     def close(self) -> None:
         """End the source. A later record starts another one."""
         with self._lock:
-            if self._map is None:
-                return
+            # A run that never had room may find it now: its life waits here to be written.
             self._release_held_back()
             self._wait_for_room()
+            if self._map is None:
+                self._say_what_is_lost()
+                return
             self._note_position()
             rest = tuple(self._slots)  # nobody can take them any more
             if rest:
@@ -193,11 +196,16 @@ class SourceWriter:
             _COUNTER.pack_into(self._map, seg.STATE_AT, self._state)
 
     def _release_held_back(self) -> None:
-        while self._held_back:
-            kind, body = self._held_back.popleft()
-            if not self._frame(kind, body):
-                self._held_back.appendleft((kind, body))
-                return
+        if self._releasing:  # by the first of these that found a new segment: they keep their order
+            return
+        self._releasing = True
+        try:
+            while self._held_back:
+                if not self._frame(*self._held_back[0]):
+                    return
+                self._held_back.popleft()
+        finally:
+            self._releasing = False
         if self._state & seg.ENDING_LOST:
             self._say_ending_is_lost(False)
 
@@ -211,6 +219,16 @@ class SourceWriter:
         if self._held_back:
             self._count_drop(len(self._held_back))
             self._held_back.clear()
+
+    def _say_what_is_lost(self) -> None:
+        """No segment is there that could tell a reader of the drops: so tell the user."""
+        lost = self.dropped - self._dropped_before
+        if lost:
+            logger.warning(
+                "runstream: run %s: %s in %s until the end; what it recorded since (%d points, tags and statuses) is lost",
+                self.run_id, seg.DROP_REASONS[self._reason], self._spool, lost,
+            )  # fmt: skip
+            self._dropped_before = self.dropped
 
     # --- segments ---
 
@@ -321,6 +339,7 @@ class SourceWriter:
         self._owner = False
         self._positions.clear()
         self._held_back.clear()
+        self._releasing = False
         self._map = None
         self.dropped = self._dropped_before = 0
         self._set_current(EXHAUSTED, None)
