@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,3 +135,40 @@ def test_damage_is_passed_over(spool: Path) -> None:
     node = NodeSpool(spool)
     assert [one.run_id for one in node.written()] == ["whole"]
     assert node.delivered() == []
+
+
+def test_another_thread_may_look_at_any_moment(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each source that is there the whole time is told, whatever a second look finds between any two steps of the first."""
+    settings = settings_for(spool)
+    writers = [RunWriter(settings, f"run {i}", owner=True) for i in range(3)]
+    for writer in writers:
+        writer.log("a", 1.0)
+    node, look, list_directory = NodeSpool(spool), NodeSpool._look, os.listdir
+    seen: list[set[str]] = []
+    busy = False
+
+    def second_look() -> None:
+        nonlocal busy
+        if not busy:
+            busy = True
+            (spool / "one more").touch()  # so that it lists anew
+            (spool / "one more").unlink()
+            seen.append({one.run_id for one in node.written()})
+            busy = False
+
+    def looking(self: NodeSpool, *words: str) -> Written | None:
+        sources = sorted(spool.glob("?" * 32), key=lambda path: path.name == words[0])
+        if not busy and len(sources) == len(writers):
+            shutil.rmtree(sources[0])  # one it is yet to look at
+        second_look()
+        return look(self, *words)
+
+    def listing(path: str) -> list[str]:
+        second_look()
+        return list_directory(path)
+
+    monkeypatch.setattr(NodeSpool, "_look", looking)
+    monkeypatch.setattr(os, "listdir", listing)
+    node.written()
+    assert len(seen) > 3
+    assert all(len(runs) >= 2 for runs in seen), seen

@@ -46,13 +46,28 @@ class Written:
         return {f"{self.source}{topic}@{run}": end for topic, end in topics if end}
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What one look at the spool directory found.
+
+    Attributes:
+        runs: source to its run.
+        mtime: of the directory before that look, nanoseconds; -1: it has to be looked at again.
+        since, listed: seconds of the monotonic clock; when that mtime was first seen, and when the look was taken.
+    """
+
+    runs: dict[str, str]
+    mtime: int
+    since: float
+    listed: float
+
+
 class NodeSpool:
     """The sources in a spool directory."""
 
     def __init__(self, spool: Path) -> None:
         self.spool = spool
-        self._runs: dict[str, str] = {}  # by source
-        self._mtime, self._since, self._listed = -1, 0.0, 0.0
+        self._listing = _Listing({}, -1, 0.0, 0.0)
 
     def written(self, run_id: str | None = None) -> list[Written]:
         """What lies in the spool now.
@@ -60,9 +75,10 @@ class NodeSpool:
         Args:
             run_id: only of this run.
         """
-        self._list()
-        wanted = [name for name, run in self._runs.items() if run_id is None or run == run_id]
-        return [found for name in wanted if (found := self._look(name)) is not None]
+        looks = [
+            self._look(name, run) for name, run in self._list().items() if run_id is None or run == run_id
+        ]
+        return [look for look in looks if look is not None]
 
     def undelivered(self, sources: list[Written]) -> list[Written]:
         """Those of the sources of which something was not delivered when one looks now."""
@@ -86,26 +102,31 @@ class NodeSpool:
                     found.append(Written(words[0], words[4], int(words[1]), int(words[2]), int(words[3])))
         return found
 
-    def _list(self) -> None:
+    def _list(self) -> dict[str, str]:
+        """The sources that are there, and the run of each. Several threads may ask at once: each replaces the whole listing,
+        once it is made."""
+        before = self._listing
         try:
             mtime = os.stat(self.spool).st_mtime_ns
         except FileNotFoundError:
-            self._runs.clear()
-            return
+            self._listing = _Listing({}, -1, 0.0, 0.0)
+            return {}
         now = time.monotonic()
-        if mtime != self._mtime:
-            self._mtime, self._since = mtime, now
-        elif self._listed - self._since > _SETTLED:
-            return
-        self._listed = now
-        known, self._runs = self._runs, {}
+        since = before.since
+        if mtime != before.mtime:
+            since = now
+        elif before.listed - since > _SETTLED:
+            return before.runs
+        runs = {}
         for name in os.listdir(self.spool):
             if len(name) == 32:
-                run = known.get(name) or self._run_of(name)
+                run = before.runs.get(name) or self._run_of(name)
                 if run is not None:
-                    self._runs[name] = run
+                    runs[name] = run
                 else:
-                    self._mtime = -1  # its first segment is being made
+                    mtime = -1  # its first segment is being made
+        self._listing = _Listing(runs, mtime, since, now)
+        return runs
 
     def _run_of(self, name: str) -> str | None:
         for path in self._segments(name):
@@ -121,13 +142,13 @@ class NodeSpool:
             )
         return []
 
-    def _look(self, name: str) -> Written | None:
+    def _look(self, name: str, run: str) -> Written | None:
         ends = [0, 0, 0]
         for path in self._segments(name):
             with suppress(OSError, SpoolError, ValueError):
                 for topic, end in enumerate(_ends(path)):
                     ends[topic] = max(ends[topic], end)
-        return Written(name, self._runs[name], *ends) if any(ends) else None
+        return Written(name, run, *ends) if any(ends) else None
 
     def _is_delivered(self, one: Written) -> bool:
         segments = self._segments(one.source)
