@@ -37,7 +37,7 @@ on conflict (run_id) do nothing
 FIND_RUNS = "select run_id, key from runs where run_id = any($1::text[])"
 
 FIND_SOURCES = """
-select s.source, s.topic, s.key, s.run_key, s.ordinal, s.next, s.ahead::text as ahead, s.dropped
+select s.source, s.topic, s.key, s.ordinal, s.next, s.ahead::text as ahead, s.dropped
 from sources s join unnest($1::uuid[], $2::text[]) u(source, topic) using (source, topic)
 """
 

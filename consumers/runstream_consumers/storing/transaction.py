@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,13 +11,13 @@ import asyncpg
 import numpy as np
 
 from runstream_schemas.errors import RunstreamError
-from runstream_schemas.events import Event, MetricsEvent
+from runstream_schemas.events import MetricsEvent
 from runstream_schemas.order import position
 
 from ..sources.source import Fetched, Partition
 from . import queries
+from .plan import Plan, SourceChange
 from .run_states import storable
-from .slots import Slots
 from .summaries import COLUMNS, Batch, Rows, merge
 
 STAGED_FROM = 300
@@ -37,34 +36,6 @@ class FenceLost(RunstreamError):
 
 class Stale(Exception):
     """What is cached is not what is stored."""
-
-
-@dataclass(slots=True)
-class SourceState:
-    """A row of `sources`; `key` 0: not stored yet."""
-
-    key: int
-    run_key: int
-    ordinal: int
-    slots: Slots
-    dropped: int = 0
-
-
-@dataclass(slots=True)
-class Plan:
-    """What one transaction will write; made before it begins, from the cache."""
-
-    batch: Sequence[Fetched]
-    accepted: list[tuple[Event, tuple[str, bytes]]] = field(default_factory=list)  # event, source
-    before: dict[tuple[str, bytes], SourceState | None] = field(default_factory=dict)
-    after: dict[tuple[str, bytes], SourceState] = field(default_factory=dict)
-    runs: dict[tuple[str, bytes], str] = field(default_factory=dict)
-    duplicates: int = 0
-
-    def leave_out_others(self, runs: Mapping[str, int]) -> None:
-        """Forget the sources of runs that are not among these."""
-        for at in [at for at, run_id in self.runs.items() if run_id not in runs]:
-            del self.runs[at], self.before[at], self.after[at]
 
 
 async def move_offsets(connection: asyncpg.Connection[Any], batch: Sequence[Fetched]) -> None:
@@ -108,86 +79,71 @@ async def move_offsets(connection: asyncpg.Connection[Any], batch: Sequence[Fetc
         )  # fmt: skip
 
 
-async def store_sources(
-    connection: asyncpg.Connection[Any], plan: Plan, runs: dict[str, int]
-) -> dict[tuple[str, bytes], int]:
-    """Move the sources' slots from what was cached to what will be stored; returns their keys."""
-    keys = {at: state.key for at, state in plan.after.items()}
+async def store_sources(connection: asyncpg.Connection[Any], plan: Plan) -> None:
+    """Move the sources' slots from what was looked up to what will be stored; new ones get keys."""
+    if new := [change for change in plan.changes if change.stored is None]:
+        await _add_sources(connection, new)
+    if moved := [change for change in plan.changes if change.is_moved]:
+        await _move_sources(connection, moved)
+    if changed := [change for change in plan.changes if change.changes_holes]:
+        await _store_holes(connection, changed)
+
+
+async def _add_sources(connection: asyncpg.Connection[Any], new: list[SourceChange]) -> None:
     # Sorted, so that writers wait for one another in one order; of a run, in order of appearance.
-    new = sorted((at for at, key in keys.items() if key == 0), key=lambda at: runs[plan.runs[at]])
-    moved = [
-        at for at, state in plan.after.items()
-        if (old := plan.before[at]) is not None and (old.slots != state.slots or old.dropped != state.dropped)
-    ]  # fmt: skip
-    if new:
-        at_run = [runs[plan.runs[at]] for at in new]
-        rows = await connection.fetch(queries.COUNT_SOURCES, list(set(at_run)))
-        counts: dict[tuple[int, str], int] = {(row["run_key"], row["topic"]): row["n"] for row in rows}
-        ordinals = []
-        for (topic, _), run_key in zip(new, at_run, strict=True):
-            ordinals.append(counts.get((run_key, topic), 0))
-            counts[run_key, topic] = ordinals[-1] + 1
-        states = [plan.after[at] for at in new]
-        for state, ordinal in zip(states, ordinals, strict=True):
-            state.ordinal = ordinal
-        rows = await connection.fetch(
-            queries.ADD_SOURCES, [UUID(bytes=source) for _, source in new], [topic for topic, _ in new], at_run, ordinals,
-            [s.slots.next for s in states], [s.slots.multirange for s in states], [s.dropped for s in states],
-        )  # fmt: skip
-        if len(rows) != len(new):
-            raise Stale("a source was stored by another writer")
-        for row in rows:
-            keys[row["topic"], row["source"].bytes] = row["key"]
-    if moved:
-        moved.sort(key=lambda at: keys[at])
-        befores = [before for at in moved if (before := plan.before[at]) is not None]
-        states = [plan.after[at] for at in moved]
-        done = await connection.execute(
-            queries.MOVE_SOURCES, [keys[at] for at in moved], [b.slots.next for b in befores],
-            [b.slots.multirange for b in befores], [s.slots.next for s in states], [s.slots.multirange for s in states],
-            [s.dropped for s in states],
-        )  # fmt: skip
-        if done != f"UPDATE {len(moved)}":
-            raise Stale("a source was moved by another writer")
-    await _store_holes(connection, plan, runs)
-    return keys
+    new = sorted(new, key=lambda change: change.run_key)
+    rows = await connection.fetch(queries.COUNT_SOURCES, list({change.run_key for change in new}))
+    counts: dict[tuple[int, str], int] = {(row["run_key"], row["topic"]): row["n"] for row in rows}
+    for change in new:
+        change.ordinal = counts.get((change.run_key, change.topic), 0)
+        counts[change.run_key, change.topic] = change.ordinal + 1
+    rows = await connection.fetch(
+        queries.ADD_SOURCES, [UUID(bytes=c.source) for c in new], [c.topic for c in new], [c.run_key for c in new],
+        [c.ordinal for c in new], [c.slots.next for c in new], [c.slots.multirange for c in new], [c.dropped for c in new],
+    )  # fmt: skip
+    if len(rows) != len(new):
+        raise Stale("a source was stored by another writer")
+    keys = {(row["topic"], row["source"].bytes): row["key"] for row in rows}
+    for change in new:
+        change.key = keys[change.topic, change.source]
 
 
-async def _store_holes(connection: asyncpg.Connection[Any], plan: Plan, runs: dict[str, int]) -> None:
-    changed = [
-        at for at, state in plan.after.items()
-        if state.slots.holes != (before.slots.holes if (before := plan.before[at]) is not None else [])
-    ]  # fmt: skip
-    if not changed:
-        return
-    who = [UUID(bytes=source) for _, source in changed], [topic for topic, _ in changed]
-    await connection.execute(queries.FORGET_HOLES, *who, [runs[plan.runs[at]] for at in changed])
-    holes = [(at, hole) for at in changed for hole in plan.after[at].slots.holes]
+async def _move_sources(connection: asyncpg.Connection[Any], moved: list[SourceChange]) -> None:
+    moved = sorted(moved, key=lambda change: change.key)
+    before = [change.stored.slots for change in moved if change.stored is not None]
+    done = await connection.execute(
+        queries.MOVE_SOURCES, [c.key for c in moved], [slots.next for slots in before],
+        [slots.multirange for slots in before], [c.slots.next for c in moved], [c.slots.multirange for c in moved],
+        [c.dropped for c in moved],
+    )  # fmt: skip
+    if done != f"UPDATE {len(moved)}":
+        raise Stale("a source was moved by another writer")
+
+
+async def _store_holes(connection: asyncpg.Connection[Any], changed: list[SourceChange]) -> None:
+    await connection.execute(
+        queries.FORGET_HOLES, [UUID(bytes=c.source) for c in changed], [c.topic for c in changed],
+        [c.run_key for c in changed],
+    )  # fmt: skip
+    holes = [(change, first, end) for change in changed for first, end in change.slots.holes]
     if holes:
         await connection.execute(
-            queries.RECORD_HOLES, [runs[plan.runs[at]] for at, _ in holes], [UUID(bytes=at[1]) for at, _ in holes],
-            [at[0] for at, _ in holes], [first for _, (first, _) in holes], [next_ for _, (_, next_) in holes],
+            queries.RECORD_HOLES, [c.run_key for c, _, _ in holes], [UUID(bytes=c.source) for c, _, _ in holes],
+            [c.topic for c, _, _ in holes], [first for _, first, _ in holes], [end for _, _, end in holes],
         )  # fmt: skip
 
 
-async def store_points(
-    connection: asyncpg.Connection[Any], plan: Plan, runs: dict[str, int], keys: dict[tuple[str, bytes], int],
-    ids: dict[int, list[int]],
-) -> int:  # fmt: skip
+async def store_points(connection: asyncpg.Connection[Any], plan: Plan) -> int:
     """Chunks and summaries; returns the number of points."""
     chunks: list[tuple[int, int, int, int, int, bytes]] = []
     batches: list[Batch] = []
     points = 0
-    for n, series_ids in ids.items():
-        event, at = plan.accepted[n]
-        assert isinstance(event, MetricsEvent)
-        if not event.points or event.run_id not in runs:
-            continue
-        run_key = runs[event.run_id]
-        chunks.append((run_key, keys[at], event.first, event.count, event.points, event.payload))
-        where = position(plan.after[at].ordinal, event.first)
-        batches.append(Batch(event, run_key, series_ids, where))
-        points += event.points
+    for run_key, accepted in plan.of_runs():
+        event, change = accepted.event, accepted.change
+        if isinstance(event, MetricsEvent) and event.points:
+            chunks.append((run_key, change.key, event.first, event.count, event.points, event.payload))
+            batches.append(Batch(event, run_key, accepted.series_ids, position(change.ordinal, event.first)))
+            points += event.points
     if chunks:
         await connection.copy_records_to_table("chunks", records=chunks, columns=queries.CHUNK_COLUMNS)
     if (rows := merge(batches)) is not None:

@@ -1,0 +1,64 @@
+"""Trying again: what of the database passes is waited out, what an event is guilty of is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+
+from .transaction import FenceLost, Stale
+
+log = logging.getLogger(__name__)
+
+ATTEMPT_TIMEOUT = 120.0
+"""Seconds after which an attempt to commit is given up: a server that stopped answering does not close connections."""
+
+TRANSIENT = (
+    OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError,
+)  # fmt: skip
+# What an event can be guilty of at the database. Any other refusal (a full disk, a missing table) is the database's, and
+# waited out. An exception that is not the database's is some event's: what cannot be stored must not stop what can.
+REFUSED = (
+    asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.NotNullViolationError, asyncpg.CheckViolationError,
+    asyncpg.CardinalityViolationError,
+)  # fmt: skip
+
+V = TypeVar("V")
+
+
+async def persist(what: str, attempt: Callable[[], Awaitable[V]], before_retry: Callable[[], None]) -> V:
+    """Run `attempt` until it succeeds, is refused because of an event, or finds the fence moved.
+
+    Args:
+        what: names the trouble in the log.
+        before_retry: called before each further attempt.
+    """
+    pause = 0.02
+    while True:
+        try:
+            async with asyncio.timeout(ATTEMPT_TIMEOUT):
+                return await attempt()
+        except FenceLost:
+            raise
+        except (Stale, asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError) as error:
+            if pause > 0.3:
+                log.warning("%s, reading again what is stored: %s: %s", what, type(error).__name__, error)
+        except TRANSIENT as error:
+            # Also when the connection broke during the commit: if that one succeeded, the next attempt finds the
+            # offset moved and loses the fence to itself.
+            if pause > 0.3:
+                log.warning("%s, trying again: %s: %s", what, type(error).__name__, error)
+        except REFUSED:
+            raise
+        except asyncpg.PostgresError as error:
+            pause = max(pause, 1.0)
+            log.error("%s, trying again: %s: %s", what, type(error).__name__, error)
+        before_retry()
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 2.0)
