@@ -21,7 +21,8 @@ from runstream_schemas.events import METRICS, STATUS, TAGS, Event, StatusEvent, 
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 
-from .spool.collector import Collected, Collector
+from .spool.collected import Collected
+from .spool.collector import Collector
 
 logger = logging.getLogger("runstream.agent")
 

@@ -531,7 +531,7 @@ def test_small_ended_runs_are_handed_out_together(directory: Path) -> None:
         collector.stored(item)
     list(collector.collect(1 << 20, now=True))
     assert collector.sources == {}
-    assert collector._of_run("run-0") == []
+    assert collector.sources.of_run("run-0") == []
 
 
 def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:

@@ -7,7 +7,7 @@ stops no other.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -36,7 +36,9 @@ from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from . import segment as seg
 from .fitting import fitted
-from .reader import Frame, Slice, SourceReader
+from .positions import Positions
+from .reader import SourceReader
+from .slices import Frame, Slice
 from .writer import ARRAY_HEAD, GIVEN
 
 KINDS = len(Kind)
@@ -52,59 +54,31 @@ class Encoded:
     """The events of one slice, and the positions to note once they are stored.
 
     Attributes:
-        end: seq after the last slot that events of the metrics cover: there the next reader goes on.
-        tags, status: end of the last event on those topics.
         left_out: slot and bytes of a record that cannot be an event, and why; the events then hold nothing of it.
     """
 
     metrics: MetricsEvent | None
-    tags_event: TagsEvent | None
-    status_event: StatusEvent | None
-    end: int
-    tags: int
-    status: int
-    points: int
+    tags: TagsEvent | None
+    status: StatusEvent | None
+    positions: Positions
     left_out: tuple[int, bytes, str] | None = None
 
 
-@dataclass(slots=True)
-class Progress:
-    """Ends of the last events made of a source, per topic: where the next one begins.
-
-    Attributes:
-        latest: time of the latest point so far, in microseconds since the epoch.
-        latest_step: time of the latest status so far, spoken for the source too.
-    """
-
-    metrics: int
-    tags: int
-    status: int
-    latest: int = 0
-    latest_step: int = 0
-
-    @classmethod
-    def of(cls, reader: SourceReader) -> Progress:
-        """Where a reader that was just opened stands."""
-        return cls(
-            reader.position, reader.stored["tags"], reader.stored["status"], reader.latest, reader.latest_step
-        )
-
-
-def encode_slice(reader: SourceReader, part: Slice, progress: Progress) -> list[Encoded]:
-    """The events of `part`, each within the limits of events; `progress` is moved on.
+def encode_slice(reader: SourceReader, part: Slice, positions: Positions) -> list[Encoded]:
+    """The events of `part`, each within the limits of events; `positions` is moved on.
 
     Tags and statuses that it is past already are left out.
     """
     try:
-        return [_encode(reader, part, progress)]
+        return [_encode(reader, part, positions)]
     except Exception as error:
         halves = part.halves()
         if halves is None:
-            return [_leave_out(reader, part, progress, f"{type(error).__name__}: {error}")]
-    return [encoded for half in halves for encoded in encode_slice(reader, half, progress)]
+            return [_leave_out(reader, part, positions, f"{type(error).__name__}: {error}")]
+    return [encoded for half in halves for encoded in encode_slice(reader, half, positions)]
 
 
-def _leave_out(reader: SourceReader, part: Slice, progress: Progress, reason: str) -> Encoded:
+def _leave_out(reader: SourceReader, part: Slice, positions: Positions, reason: str) -> Encoded:
     """Nothing but the slots of a record that cannot be an event; it counts as dropped."""
     frame = part.frames[0] if part.frames else None
     reader.skipped += 1
@@ -112,17 +86,17 @@ def _leave_out(reader: SourceReader, part: Slice, progress: Progress, reason: st
         metrics = None
     else:
         metrics = metrics_event(
-            reader.header.run_id, reader.header.source, progress.metrics, part.end - progress.metrics, build_points([]),
+            reader.header.run_id, reader.header.source, positions.metrics, part.end - positions.metrics, build_points([]),
             reader.dropped,
         )  # fmt: skip
-        progress.metrics = part.end
+        positions.metrics = part.end
     record = part.slots.tobytes() if frame is None else frame.body
     left_out = (part.first, record, reason[:1000])
-    return Encoded(metrics, None, None, progress.metrics, progress.tags, progress.status, 0, left_out)
+    return Encoded(metrics, None, None, replace(positions), left_out)
 
 
-def _encode(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
-    """The events of `part`; `progress` is moved on when they are made.
+def _encode(reader: SourceReader, part: Slice, positions: Positions) -> Encoded:
+    """The events of `part`; `positions` is moved on when they are made.
 
     Raises:
         LimitExceeded: an event would be too large.
@@ -130,16 +104,16 @@ def _encode(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
     """
     header = reader.header
     if part.behind_gap:
-        progress.metrics = part.first
+        positions.metrics = part.first
     tag_ops: list[TagOp] = []
     status_ops: list[StatusOp] = []
     carrying: list[Frame] = []
     for frame in part.frames:
         seq = part.first + frame.at
-        if frame.kind == seg.TAG and seq >= progress.tags:
+        if frame.kind == seg.TAG and seq >= positions.tags:
             op, key, value = msgpack.unpackb(frame.body)
             tag_ops.append(TagOp(seq, _micros(frame.time), op, key, value))
-        elif frame.kind == seg.STATUS and seq >= progress.status:
+        elif frame.kind == seg.STATUS and seq >= positions.status:
             kind, data = msgpack.unpackb(frame.body)
             if len(frame.body) > MAX_RECORD_BYTES:
                 data = fitted(data)
@@ -148,17 +122,15 @@ def _encode(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
             carrying.append(frame)
     control = sum(1 + -(-len(f.body) // seg.SLOT) for f in part.frames if f.kind in seg.CONTROL_FRAMES)
     metrics = None
-    n_points = 0
-    if control < part.end - part.first or part.end - progress.metrics > MOST_UNCOVERED:
+    if control < part.end - part.first or part.end - positions.metrics > MOST_UNCOVERED:
         points = slice_points(part, carrying, reader.names)
-        n_points = len(points.order)
-        if n_points > MAX_EVENT_POINTS:
-            raise LimitExceeded(f"{n_points} points")
+        if len(points.order) > MAX_EVENT_POINTS:
+            raise LimitExceeded(f"{len(points.order)} points")
         metrics = metrics_event(
             header.run_id,
             header.source,
-            progress.metrics,
-            part.end - progress.metrics,
+            positions.metrics,
+            part.end - positions.metrics,
             points,
             reader.dropped + part.unknown,
         )
@@ -169,12 +141,12 @@ def _encode(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
     tags_event = None
     if tag_ops:
         end = tag_ops[-1].seq + 1
-        tags_event = TagsEvent(header.run_id, header.source, progress.tags, end - progress.tags, tag_ops)
+        tags_event = TagsEvent(header.run_id, header.source, positions.tags, end - positions.tags, tag_ops)
     status_event = None
     if status_ops:
         end = status_ops[-1].seq + 1
         status_event = StatusEvent(
-            header.run_id, header.source, progress.status, end - progress.status, status_ops
+            header.run_id, header.source, positions.status, end - positions.status, status_ops
         )
     if control and sum(len(frame.body) for frame in part.frames) > MAX_EVENT_BYTES // 4:
         for event in (tags_event, status_event):
@@ -182,15 +154,13 @@ def _encode(reader: SourceReader, part: Slice, progress: Progress) -> Encoded:
                 raise LimitExceeded("an ending needs room for the ends of all sources")
     if metrics is not None:
         reader.skipped += part.unknown
-        progress.metrics = part.end
+        positions.metrics = part.end
     if tags_event is not None:
-        progress.tags = tags_event.first + tags_event.count
+        positions.tags = tags_event.first + tags_event.count
     if status_event is not None:
-        progress.status = status_event.first + status_event.count
-        progress.latest_step = max(progress.latest_step, status_ops[-1].time_us)
-    return Encoded(
-        metrics, tags_event, status_event, progress.metrics, progress.tags, progress.status, n_points
-    )
+        positions.status = status_event.first + status_event.count
+        positions.latest_step = max(positions.latest_step, status_ops[-1].time_us)
+    return Encoded(metrics, tags_event, status_event, replace(positions))
 
 
 def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) -> Points:

@@ -6,17 +6,12 @@ the segments it gives back. It may be killed at any instant: what was not noted 
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import struct
 import time
-import zlib
 from collections import deque
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgpack
 import numpy as np
@@ -26,6 +21,10 @@ from runstream_schemas.errors import SpoolError
 from runstream_schemas.series import SeriesKey
 
 from . import segment as seg
+from .positions import Positions
+from .read_segment import ReadSegment
+from .series_names import load_names, save_names
+from .slices import Frame, Slice
 
 logger = logging.getLogger("runstream.spool")
 
@@ -36,68 +35,7 @@ instruction leaves one behind; a thread that merely waits for the GIL that long 
 SPARE_SEGMENTS = 2
 """Read segments kept for the writer to use again."""
 
-_COUNTER = struct.Struct("<Q")
-_NAMES_ENTRY = struct.Struct("<II")
 _LOOK_AHEAD = 256
-
-
-@dataclass(slots=True)
-class Frame:
-    """A record of several slots: `at` is its first slot within the slice, `time` in seconds since the epoch."""
-
-    at: int
-    kind: int
-    time: float
-    body: bytes
-
-
-@dataclass(slots=True)
-class Slice:
-    """Consecutive slots of one source, copied.
-
-    Attributes:
-        slots: shape (n, 4), int64: the slots' words; those of frames and skipped slots are not `points`.
-        is_point: shape (n,), or None when every slot is a point.
-        behind_gap: a segment before it is missing: its first slot is not the one after the last slice.
-        unknown: points and frames of series whose definition was lost with a damaged segment; counted when they are encoded.
-    """
-
-    first: int
-    end: int
-    slots: NDArray[np.int64]
-    is_point: NDArray[np.bool_] | None
-    frames: list[Frame]
-    behind_gap: bool = False
-    unknown: int = 0
-
-    def halves(self) -> tuple[Slice, Slice] | None:
-        """It in two, between two records; None when it is one slot, or one record."""
-        n = self.end - self.first
-        cut = n // 2
-        for frame in self.frames:
-            end = frame.at + 1 - (-len(frame.body) // seg.SLOT)
-            if frame.at < cut < end:
-                cut = frame.at or end
-                break
-        return None if not 0 < cut < n else (self._between(0, cut), self._between(cut, n))
-
-    def _between(self, start: int, end: int) -> Slice:
-        frames = [
-            Frame(frame.at - start, frame.kind, frame.time, frame.body)
-            for frame in self.frames
-            if start <= frame.at < end
-        ]
-        is_point = None if self.is_point is None else self.is_point[start:end]
-        return Slice(self.first + start, self.first + end, self.slots[start:end], is_point, frames)
-
-
-@dataclass(slots=True)
-class _Segment:
-    header: seg.Header
-    path: Path
-    mapped: Any
-    words: NDArray[np.uint64]
-    definitions: list[bytes] = field(default_factory=list)
 
 
 class SourceReader:
@@ -107,11 +45,9 @@ class SourceReader:
         header: of the first segment found.
         names: series by the number the writer gave them.
         position: seq of the next slot to read.
-        stored: per topic, the seq up to which its events are stored (tags and status: the end of the last event).
+        stored: how far its events are stored.
         skipped: slots that could not be read (damaged), or whose series is not known.
         spoken: slot after the last one a reader used to speak for the source.
-        latest: the latest time of the points that are stored, in microseconds since the epoch; 0: none is.
-        latest_step: the same of the statuses, those spoken for the source too.
     """
 
     def __init__(self, directory: Path, tidier: Executor | None = None) -> None:
@@ -126,29 +62,21 @@ class SourceReader:
         """
         self.directory = directory
         self._tidier = tidier
-        self.names: dict[int, SeriesKey] = {}
         self.skipped = 0
-        self.stored = {"metrics": 0, "tags": 0, "status": 0}
-        self._segments: list[_Segment] = []
+        self._segments: list[ReadSegment] = []
         self._seen: set[str] = set()
         self._holes: dict[int, float] = {}
         self._behind_gap = False
         self._gave_up = False  # on a slot, which its writer may still fill
         self._to_free: deque[tuple[Path, list[bytes], bool]] = deque()
-        self._load_names()
-        if not self._look_for_segments():
+        self.names: dict[int, SeriesKey] = load_names(directory)
+        if not self._map_segments():
             raise FileNotFoundError(f"{directory} holds no segment")
         self.header = self._segments[0].header
-        for segment in self._segments:
-            for topic, at in seg.ACKED_AT.items():
-                self.stored[topic] = max(self.stored[topic], _COUNTER.unpack_from(segment.mapped, at)[0])
-        self.spoken = max(_COUNTER.unpack_from(s.mapped, seg.SPOKEN_AT)[0] for s in self._segments)
-        self.latest: int = max(_COUNTER.unpack_from(s.mapped, seg.LATEST_AT)[0] for s in self._segments)
-        self.latest_step: int = max(
-            _COUNTER.unpack_from(s.mapped, seg.LATEST_STEP_AT)[0] for s in self._segments
-        )
-        self.position = self._segments[0].header.first
-        begin = max(self.stored["metrics"], self.position)
+        self.stored = Positions.read(segment.mapped for segment in self._segments)
+        self.spoken = max(segment.word(seg.SPOKEN_AT) for segment in self._segments)
+        self.position = self.header.first
+        begin = max(self.stored.metrics, self.position)
         while self.position < begin:  # what was stored is read once more for the names it defines
             if self._read(begin - self.position) is None:
                 break
@@ -159,17 +87,17 @@ class SourceReader:
     @property
     def state(self) -> int:
         """The writer's flags: `segment.ENDED`, `segment.CLOSED`."""
-        return int(_COUNTER.unpack_from(self._segments[-1].mapped, seg.STATE_AT)[0])
+        return self._segments[-1].word(seg.STATE_AT)
 
     @property
     def dropped(self) -> int:
         """Points the writer could not keep, and slots we could not read."""
-        return int(_COUNTER.unpack_from(self._segments[-1].mapped, seg.DROPPED_AT)[0]) + self.skipped
+        return self._segments[-1].word(seg.DROPPED_AT) + self.skipped
 
     @property
     def drop_reason(self) -> str:
         """Why the writer dropped points last, in words; empty if it did not."""
-        number = int(_COUNTER.unpack_from(self._segments[-1].mapped, seg.DROP_REASON_AT)[0])
+        number = self._segments[-1].word(seg.DROP_REASON_AT)
         return seg.DROP_REASONS[number] if number < len(seg.DROP_REASONS) else f"reason {number}"
 
     def has_more(self) -> bool:
@@ -195,27 +123,35 @@ class SourceReader:
         """Look for segments the writer has begun since; for a writer that is gone, before the last read."""
         self._look_for_segments()
 
-    def _hole_before_more(self, segment: _Segment, slot: int) -> bool:
+    def _hole_before_more(self, segment: ReadSegment, slot: int) -> bool:
         return bool(segment.words[slot + 1 : slot + _LOOK_AHEAD].any())
 
-    def _current(self) -> _Segment:
+    def _current(self) -> ReadSegment:
         for segment in self._segments:
-            if self.position < segment.header.first + segment.header.slots:
+            if self.position < segment.end:
                 return segment
         return self._segments[-1]
 
     def _look_for_segments(self) -> bool:
-        """Map segments that were not known; whether there were any."""
+        """Map segments the writer has begun since; whether there were any."""
+        found = self._map_segments()
+        for segment in found:
+            self.stored.write(segment.mapped)
+            segment.set_word(seg.SPOKEN_AT, self.spoken)
+        return bool(found)
+
+    def _map_segments(self) -> list[ReadSegment]:
+        """Segments that were not known, in order; they are known then."""
         found = []
         try:
             names = os.listdir(self.directory)
         except FileNotFoundError:
-            return False
+            return []
         for name in names:
             if name.endswith(".seg") and name not in self._seen:
                 self._seen.add(name)
                 try:
-                    found.append(_open_segment(self.directory / name))
+                    found.append(ReadSegment.open(self.directory / name))
                 except FileNotFoundError:
                     continue
                 except SpoolError as error:
@@ -223,17 +159,8 @@ class SourceReader:
                     damaged = self.directory / (name + ".damaged")
                     os.rename(self.directory / name, damaged)
         found.sort(key=lambda segment: segment.header.index)
-        for segment in found:
-            if self._segments:
-                for topic, at in seg.ACKED_AT.items():
-                    if hasattr(self, "header"):
-                        _COUNTER.pack_into(segment.mapped, at, self.stored[topic])
-                if hasattr(self, "header"):
-                    _COUNTER.pack_into(segment.mapped, seg.SPOKEN_AT, self.spoken)
-                    _COUNTER.pack_into(segment.mapped, seg.LATEST_AT, self.latest)
-                    _COUNTER.pack_into(segment.mapped, seg.LATEST_STEP_AT, self.latest_step)
-            self._segments.append(segment)
-        return bool(found)
+        self._segments += found
+        return found
 
     # --- reading ---
 
@@ -248,7 +175,7 @@ class SourceReader:
             if part is not None:
                 return part
             segment = self._current()
-            if self.position < segment.header.first + segment.header.slots:
+            if self.position < segment.end:
                 return None
             if self.state & seg.CLOSED or not self._look_for_segments():
                 return None
@@ -272,13 +199,7 @@ class SourceReader:
             return None
         if seg.settle_seconds:
             time.sleep(seg.settle_seconds)
-        raw = np.frombuffer(
-            seg.as_bytes(segment.mapped),
-            dtype=np.int64,
-            count=4 * (pos - base),
-            offset=seg.HEADER_BYTES + seg.SLOT * base,
-        )
-        data = raw.reshape(-1, 4)  # of the mapping itself: it is encoded before the segment is given back
+        data = segment.slots(base, pos)
         is_point = None
         if frames_at or other:
             is_point = np.ones(pos - base, dtype=bool)
@@ -290,7 +211,7 @@ class SourceReader:
         return part
 
     def _scan(
-        self, segment: _Segment, base: int, limit: int, sealed: bool, dead: bool
+        self, segment: ReadSegment, base: int, limit: int, sealed: bool, dead: bool
     ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]]:
         """How far the slots from `base` are published: (end, frames as (slot, slots), slots that are nothing)."""
         pos, chunk = base, 1024
@@ -334,7 +255,7 @@ class SourceReader:
                 i = int(np.searchsorted(special, after))
         return min(pos, segment.header.slots), frames, other
 
-    def _give_up(self, segment: _Segment, at: int, n: int, sealed: bool, dead: bool) -> bool:
+    def _give_up(self, segment: ReadSegment, at: int, n: int, sealed: bool, dead: bool) -> bool:
         """Whether to go on behind a slot that was taken and not written (or is it just the end?)."""
         words = segment.words
         if dead:
@@ -355,7 +276,7 @@ class SourceReader:
 
     def _frames(
         self,
-        segment: _Segment,
+        segment: ReadSegment,
         data: NDArray[np.int64],
         frames_at: list[tuple[int, int]],
         base: int,
@@ -368,8 +289,7 @@ class SourceReader:
             is_point[first : first + n] = False
             size, crc, when, kind = seg.FRAME_HEAD.unpack_from(data[first].tobytes())
             if first + n > len(data):  # the slice ends inside: take it from the segment
-                offset = seg.HEADER_BYTES + seg.SLOT * (at + 1)
-                body = bytes(segment.mapped[offset : offset + size])
+                body = segment.body(at, size)
             else:
                 body = data[first + 1 : first + n].tobytes()[:size]
             if len(body) != size or seg.frame_crc(body, when, kind) != crc:
@@ -387,21 +307,12 @@ class SourceReader:
 
     # --- what was stored ---
 
-    def note_stored(self, end: int, tags: int, status: int, latest: int, latest_step: int) -> None:
-        """All events made of slots below `end` are stored, and cover them: note it, and give back the segments before it.
-
-        Args:
-            tags, status: end of the last event on those topics.
-            latest: the latest time of a point in the slots below `end`, in microseconds since the epoch.
-            latest_step: the same of a status.
-        """
-        self.latest, self.latest_step = latest, max(self.latest_step, latest_step)
-        self.stored = {"metrics": end, "tags": tags, "status": status}
-        while len(self._segments) > 1:
-            segment = self._segments[0]
-            if segment.header.first + segment.header.slots > end:
-                break
-            self._segments.pop(0)
+    def note_stored(self, positions: Positions) -> None:
+        """All events made of the source up to `positions` are stored: note it, and give back the segments before it."""
+        positions.latest_step = max(positions.latest_step, self.stored.latest_step)
+        self.stored = positions
+        while len(self._segments) > 1 and self._segments[0].end <= positions.metrics:
+            segment = self._segments.pop(0)
             reuse = len(segment.mapped) == seg.LARGEST and not self.state & seg.CLOSED
             if self._tidier is None:
                 self._give_back(segment, reuse)
@@ -409,10 +320,7 @@ class SourceReader:
                 self._tidier.submit(self._give_back, segment, reuse)
             del segment
         for segment in self._segments:
-            for topic, at in seg.ACKED_AT.items():
-                _COUNTER.pack_into(segment.mapped, at, self.stored[topic])
-            _COUNTER.pack_into(segment.mapped, seg.LATEST_AT, self.latest)
-            _COUNTER.pack_into(segment.mapped, seg.LATEST_STEP_AT, self.latest_step)
+            positions.write(segment.mapped)
 
     def note_spoken(self, next_: int, latest_step: int) -> None:
         """Slots below `next_` were used to speak for the source (see `encoder.agent_source`).
@@ -420,10 +328,10 @@ class SourceReader:
         Args:
             latest_step: the latest time of a status, in microseconds since the epoch.
         """
-        self.spoken, self.latest_step = next_, latest_step
+        self.spoken, self.stored.latest_step = next_, latest_step
         for segment in self._segments:
-            _COUNTER.pack_into(segment.mapped, seg.SPOKEN_AT, next_)
-            _COUNTER.pack_into(segment.mapped, seg.LATEST_STEP_AT, latest_step)
+            segment.set_word(seg.SPOKEN_AT, next_)
+            segment.set_word(seg.LATEST_STEP_AT, latest_step)
 
     def remove(self, *, keep: bool = False) -> bool:
         """Take the source's directory out of the spool: the writer is done with it and everything is stored.
@@ -454,7 +362,7 @@ class SourceReader:
             self._tidier.submit(shutil.rmtree, gone, ignore_errors=True)
         return False
 
-    def _give_back(self, segment: _Segment, reuse: bool) -> None:
+    def _give_back(self, segment: ReadSegment, reuse: bool) -> None:
         """Free the file, and those that a full disk kept from it.
 
         The memory goes with the last reference to `segment`, which costs as much.
@@ -463,7 +371,7 @@ class SourceReader:
         for _ in range(len(self._to_free)):
             path, definitions, reuse = self._to_free.popleft()
             try:
-                self._save_names(definitions)
+                save_names(self.directory, definitions)
                 spare = (
                     sum(1 for name in os.listdir(self.directory) if name.endswith(".free")) if reuse else 0
                 )
@@ -475,53 +383,3 @@ class SourceReader:
                 pass
             except OSError:  # no room for the names: others may be freed first
                 self._to_free.append((path, definitions, reuse))
-
-    def _load_names(self) -> None:
-        if not os.path.exists(f"{self.directory}/names"):  # most often
-            return
-        data = (self.directory / "names").read_bytes()
-        at = 0
-        while at + _NAMES_ENTRY.size <= len(data):
-            size, crc = _NAMES_ENTRY.unpack_from(data, at)
-            body = data[at + _NAMES_ENTRY.size : at + _NAMES_ENTRY.size + size]
-            if len(body) != size or zlib.crc32(body) != crc:
-                break  # killed while appending: the segment is still there and defines them again
-            number, cls, name, column = msgpack.unpackb(body)
-            self.names[number] = SeriesKey(cls, name, column)
-            at += _NAMES_ENTRY.size + size
-        if at < len(data):
-            with open(self.directory / "names", "r+b") as file:
-                file.truncate(at)
-
-    def _save_names(self, definitions: list[bytes]) -> None:
-        """Before a segment goes, what it defines has to be on disk elsewhere."""
-        if not definitions:
-            return
-        entries = b"".join(_NAMES_ENTRY.pack(len(body), zlib.crc32(body)) + body for body in definitions)
-        with open(self.directory / "names", "ab", buffering=0) as file:
-            size = file.tell()
-            try:
-                if file.write(entries) < len(entries):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(size)  # half an entry would hide the ones after it
-                raise
-
-
-def _open_segment(path: Path) -> _Segment:
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        size = os.fstat(descriptor).st_size
-        header = seg.read_header(os.pread(descriptor, seg.HEADER_BYTES, 0), str(path))
-        if size < seg.HEADER_BYTES + header.slots * seg.SLOT:
-            raise SpoolError(
-                f"{path}: cut at {size} bytes, its header promises {header.slots} slots; the file is damaged"
-            )
-        mapped = seg.map_file(descriptor, size)
-    finally:
-        os.close(descriptor)
-    words = np.frombuffer(
-        seg.as_bytes(mapped), dtype=np.uint64, count=4 * header.slots, offset=seg.HEADER_BYTES
-    ).reshape(-1, 4)[:, 3]
-    return _Segment(header, path, mapped, words)

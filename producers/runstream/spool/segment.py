@@ -5,7 +5,7 @@ Directory of the spool::
     procs/<token>              locked by the process for its life: free means the process is gone
     <source id>/00000000.seg   segments of one source, in order
     <source id>/*.free         read segments that the writer may use again
-    <source id>/names          series defined in segments that are gone (see spool_reader)
+    <source id>/names          series defined in segments that are gone (see series_names)
     spare/<id>                 directory of a closed source, with a .free segment, for a new one to take
     spare/<id>.gone            one that is being deleted
 
@@ -68,8 +68,9 @@ DROPPED_AT, DROP_REASON_AT, STATE_AT = 440, 448, 456
 ACKED_AT = {"metrics": 464, "tags": 472, "status": 480}
 SPOKEN_AT = 488
 """Until which slot a reader has spoken for the source: the next one goes on there, whatever its clock says."""
-LATEST_AT, LATEST_STEP_AT = 496, 504
-"""The latest times of the points and of the statuses that are stored, in microseconds: what follows counts as no older."""
+LATEST_STEP_AT = 504
+"""The latest time of the statuses that are stored, in microseconds: what follows counts as no older. The word before it is
+not used."""
 ENDED, CLOSED, FAILED, CANCELED, ENDING_LOST = 1, 2, 4, 8, 16
 """Flags. Without room for the run's last status, ENDING_LOST says so, and it was complete, or FAILED or CANCELED."""
 DROP_REASONS = (
@@ -357,6 +358,14 @@ def forget_tokens() -> None:
     for descriptor in _own_tokens.values():
         os.close(descriptor)
     _own_tokens.clear()
+
+
+def process_tokens(spool: Path | str) -> list[str]:
+    """All tokens in a spool, those of processes that are gone among them."""
+    try:
+        return os.listdir(os.path.join(spool, "procs"))
+    except FileNotFoundError:
+        return []
 
 
 def process_alive(spool: Path | str, token: str) -> bool:

@@ -1,0 +1,86 @@
+"""What is left in a spool when its sources are gone: spare directories, lock files of processes, and how full it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from concurrent.futures import Executor
+from contextlib import suppress
+from pathlib import Path
+
+from . import segment as seg
+
+_MOST_SPARES = 1024
+"""Directories of closed sources that are kept for new ones: 32 MiB."""
+_SPARE_SECONDS = 300.0  # they are kept
+_TOKEN_SECONDS = 60.0
+"""A lock file nobody holds and no source names is left alone so long: older runstreams make theirs before they lock it."""
+
+
+class Leftovers:
+    """Looked at once a second.
+
+    Args:
+        tidier: deletes what is not kept.
+    """
+
+    def __init__(self, spool: Path, tidier: Executor) -> None:
+        self._spool = spool
+        self._tidier = tidier
+        self._spares = 0
+        self._spare_since: dict[str, float] = {}
+        self._token_since: dict[str, float] = {}
+
+    @property
+    def wants_spare(self) -> bool:
+        """Whether the directory of a closed source is kept for a new one."""
+        return self._spares < _MOST_SPARES
+
+    def add_spare(self) -> None:
+        """One was kept."""
+        self._spares += 1
+
+    def count_spares(self, clock: float) -> None:
+        """Count the directories that are kept, and delete those that nobody took for a while."""
+        before, self._spare_since = self._spare_since, {}
+        with suppress(FileNotFoundError), os.scandir(self._spool / seg.SPARE) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                since = before.get(entry.name, clock)
+                if not path.suffix and clock - since < _SPARE_SECONDS:
+                    self._spare_since[entry.name] = since
+                    continue
+                with suppress(FileNotFoundError):  # a writer was quicker
+                    if not path.suffix:
+                        path = path.rename(path.with_suffix(seg.GONE))
+                    self._tidier.submit(shutil.rmtree, path, ignore_errors=True)
+        self._spares = len(self._spare_since)
+
+    def write_usage(self, sources: int) -> None:
+        """Tell writers how full the spool is; they add what they reserve themselves.
+
+        Args:
+            sources: bytes of all sources.
+        """
+        temporary = self._spool / ".usage"
+        try:
+            temporary.write_text(str(sources + self._spares * seg.SMALLEST))
+            os.replace(temporary, self._spool / "usage")
+        except OSError:  # a full disk: the old figure stays
+            return
+
+    def sweep_tokens(self, clock: float, used: Collection[str]) -> None:
+        """Delete the lock files of processes that are gone.
+
+        Args:
+            used: tokens that sources name.
+        """
+        before, self._token_since = self._token_since, {}
+        for token in seg.process_tokens(self._spool):
+            if token in used or seg.process_alive(self._spool, token):
+                continue
+            since = self._token_since[token] = before.get(token, clock)
+            if clock - since >= _TOKEN_SECONDS:
+                with suppress(FileNotFoundError):
+                    os.unlink(self._spool / "procs" / token)

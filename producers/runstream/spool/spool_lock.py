@@ -1,0 +1,73 @@
+"""One reader a spool: who it is, which spool it is, and whether it is there still."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from runstream_schemas.errors import SpoolError
+from runstream_schemas.ownership import make_private
+
+
+class SpoolLock:
+    """A lock on the spool's directory, which the system frees when this process ends."""
+
+    def __init__(self, spool: Path) -> None:
+        self._spool = spool
+        self._path = spool / "agent.lock"
+        self._descriptor: int | None = None
+
+    async def acquire(self, patience: float) -> None:
+        """Become the one reader of the spool.
+
+        Raises:
+            SpoolError: another process has been reading it for longer than `patience` seconds.
+        """
+        make_private(self._spool)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                    os.close(descriptor)
+                    raise SpoolError(
+                        f"the spool {self._spool} is read by process {owner} already, which delivers what lies there"
+                    ) from None
+                await asyncio.sleep(0.05)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let another process read the spool."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @property
+    def removed(self) -> bool:
+        """Whether the directory that was locked is there no longer: somebody deleted the spool with all it held."""
+        if self._descriptor is None:
+            return False
+        try:
+            there, held = os.stat(self._path), os.fstat(self._descriptor)
+        except FileNotFoundError:
+            return True
+        return (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino)
+
+
+def spool_id(spool: Path) -> str:
+    """Id of a spool directory: a random one, made on first use and kept in it."""
+    path = spool / "id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.write_text(os.urandom(8).hex())
+        return path.read_text().strip()
