@@ -34,8 +34,8 @@ from runstream.version import __version__
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 
-from .cli.service import answers
-from .embedded import FIRST_PAUSE, LONGEST_PAUSE, STOP_SECONDS, stop_at_signals, watch_postgres
+from .probe import answers
+from .supervision import FIRST_PAUSE, LONGEST_PAUSE, STOP_SECONDS, stop_at_signals, watch_postgres
 
 if TYPE_CHECKING:
     from .servers.kafka import KafkaServer

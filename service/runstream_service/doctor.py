@@ -1,8 +1,7 @@
-"""`runstream doctor`: checks everything runstream needs, and says what to do about what it finds."""
+"""Checks everything runstream needs, and says what to do about what it finds (`runstream doctor`)."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -12,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,8 +23,7 @@ from runstream.version import __version__
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings
 
-from .cli.main import settings_of
-from .cli.output import emit, table
+from .probe import answers, directory_size
 
 OK, NOTE, BAD = "ok", "note", "BAD"
 LOW_DISK = 2 << 30
@@ -49,21 +47,6 @@ class Finding:
     result: str
     found: str
     remedy: str = ""
-
-
-def command(options: argparse.Namespace) -> int:
-    """`runstream doctor`: exit code 1 when something is BAD."""
-    findings = list(examine(settings_of(options)))
-    if options.output == "table" and not options.query:
-        print(table(("", "check", "found"), [(item.result, item.check, item.found) for item in findings]))
-        remedies = [item for item in findings if item.remedy]
-        for item in remedies:
-            print(f"\n{item.check}: {item.remedy}")
-        if not remedies:
-            print("\neverything is in order")
-    else:
-        emit([asdict(item) for item in findings], options.output, options.query)
-    return 1 if any(item.result == BAD for item in findings) else 0
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -151,8 +134,6 @@ def _spool(settings: Settings) -> Iterator[Finding]:
             "set RUNSTREAM_SPOOL to a directory you can write",
         )
         return
-    from .cli.service import directory_size
-
     used = directory_size(home.spool)
     found = f"{home.spool} ({kind}), {_bytes(used)} not stored yet or held for reuse"
     if used > settings.spool_quota * 0.8:
@@ -195,8 +176,6 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _service(settings: Settings) -> Iterator[Finding]:
-    from .cli.service import answers
-
     if settings.url:
         if answers(settings.url, "/readyz"):
             yield Finding("service", OK, settings.url)

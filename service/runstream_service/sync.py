@@ -14,7 +14,7 @@ from runstream.home.layout import open_home
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 
-from .embedded import stop_at_signals
+from .supervision import stop_at_signals
 
 START_SECONDS = 60.0
 QUIET_SECONDS = 2.5

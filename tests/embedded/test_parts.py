@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from runstream_schemas.errors import DatabaseError, ServiceError
-from runstream_service import embedded as service
-from runstream_service.embedded import run_parts
+from runstream_service import supervision
+from runstream_service.supervision import run_parts
 
 
 async def until(stop: asyncio.Event) -> None:
@@ -19,7 +19,7 @@ async def until(stop: asyncio.Event) -> None:
 async def test_crashed_part_is_started_again_while_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(service, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(supervision, "FIRST_PAUSE", 0.01)
     stop, starts = asyncio.Event(), {"steady": 0, "shaky": 0}
 
     async def steady() -> None:
@@ -62,7 +62,7 @@ async def test_what_no_restart_can_mend_ends_them_all(name: str, error: Exceptio
 async def test_part_that_does_not_end_is_cancelled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(service, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(supervision, "STOP_SECONDS", 0.1)
     stop = asyncio.Event()
     stop_soon = asyncio.get_running_loop().call_later(0.05, stop.set)
     with caplog.at_level(logging.WARNING):

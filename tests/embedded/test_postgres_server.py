@@ -18,10 +18,10 @@ import asyncpg
 import pytest
 
 from runstream_schemas.errors import DatabaseError
-from runstream_service.embedded import watch_postgres
 from runstream_service.servers.postgres import PostgresServer
 from runstream_service.servers.postgres_programs import binaries, copies
 from runstream_service.servers.postgres_users import server_user
+from runstream_service.supervision import watch_postgres
 
 ROOT = os.geteuid() == 0
 

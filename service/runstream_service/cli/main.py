@@ -266,7 +266,7 @@ def _service_commands(group: _Group) -> None:
     opened.add_argument("run", nargs="?", metavar="RUN", help="id of a run whose page to open")
     _settings_options(opened, WHERE)
     doctor = group.add(
-        "doctor", _lazily(".doctor", "command"), "check everything runstream needs, and say what to do"
+        "doctor", _lazily("doctor", "command"), "check everything runstream needs, and say what to do"
     )
     _output_options(doctor)
     _settings_options(doctor)

@@ -17,7 +17,7 @@ from runstream.home.layout import open_home
 from runstream_schemas.errors import DatabaseError, ServiceError, SpoolError
 from runstream_schemas.settings import Settings
 
-from ..embedded import detach, do_without_pandas, log_to_stderr, run_blocking, stop_at_signals
+from ..supervision import detach, do_without_pandas, log_to_stderr, run_blocking, stop_at_signals
 from .main import settings_of
 
 logger = logging.getLogger("runstream")

@@ -8,9 +8,7 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from runstream.home.layout import (
@@ -25,6 +23,7 @@ from runstream.home.layout import (
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 
+from ..probe import answers, directory_size
 from .main import settings_of
 from .output import emit
 
@@ -97,7 +96,8 @@ def _last_line(home: Home) -> str:
 
 
 def _serve(settings: Settings, started_by_itself: bool) -> int:
-    from ..embedded import detach, do_without_pandas, log_to_stderr, run_blocking, run_service
+    from ..embedded import run_service
+    from ..supervision import detach, do_without_pandas, log_to_stderr, run_blocking
 
     if started_by_itself:
         detach()
@@ -148,13 +148,13 @@ def down(options: argparse.Namespace) -> int:
 def status(options: argparse.Namespace) -> int:
     """`runstream status`."""
     settings = settings_of(options)
-    record = describe(settings)
+    record = _describe(settings)
     emit(record, options.output, options.query)
     return 0 if record["status"] == "up" else NOT_RUNNING
 
 
-def describe(settings: Settings) -> dict[str, Any]:
-    """What runs where, for `status` and `doctor`."""
+def _describe(settings: Settings) -> dict[str, Any]:
+    """What runs where."""
     if settings.url:
         return {"status": "up" if answers(settings.url, "/readyz") else "away", "url": settings.url}
     home = open_home(settings, create=False)
@@ -180,33 +180,6 @@ def describe(settings: Settings) -> dict[str, Any]:
     record["spool_bytes"] = directory_size(home.spool)
     record["store"] = settings.store_url
     return record
-
-
-def answers(url: str, path: str, timeout: float = 3.0) -> bool:
-    """Whether a server says 200 to a GET."""
-    import http.client
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
-    try:
-        connection.request("GET", parts.path.rstrip("/") + path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def directory_size(path: Path) -> int:
-    """Bytes on disk below a directory; what vanishes meanwhile does not count."""
-    total = 0
-    for place, _, files in os.walk(path):
-        for name in files:
-            with suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-    return total
 
 
 def open_page(options: argparse.Namespace) -> int:
