@@ -38,7 +38,7 @@ from runstream.version import __version__
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 
-from .supervision import Part, run_parts, stop_at_signals, stopped_within, watch_postgres
+from .supervision import Part, prepare_database, run_parts, stop_at_signals, stopped_within, watch_postgres
 
 if TYPE_CHECKING:
     from .servers.postgres import PostgresServer
@@ -111,7 +111,7 @@ class _Service:
         postgres = self._start_postgres()
         try:
             await loading
-            await self._prepare_database()
+            await prepare_database(self.settings)
             await self._run_parts(postgres, token, stop, started_by_itself, on_ready)
         finally:
             if postgres is not None:
@@ -127,16 +127,6 @@ class _Service:
         postgres.start()
         self.settings = replace(self.settings, database=postgres.dsn)
         return postgres
-
-    async def _prepare_database(self) -> None:
-        from runstream_schemas.database import connect, migrate, wait_for_database
-
-        await wait_for_database(self.settings)
-        connection = await connect(self.settings)
-        try:
-            await migrate(connection)
-        finally:
-            await connection.close()
 
     async def _run_parts(
         self,

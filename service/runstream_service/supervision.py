@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError, SettingsError
 
 if TYPE_CHECKING:
+    from runstream_schemas.settings import Settings
+
     from .servers.postgres import PostgresServer
 
 logger = logging.getLogger("runstream.service")
@@ -111,6 +113,18 @@ async def watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
             )
         pause = FIRST_PAUSE
         logger.info("Postgres is back")
+
+
+async def prepare_database(settings: Settings) -> None:
+    """Wait for the database, and bring its schema up to date."""
+    from runstream_schemas.database import connect, migrate, wait_for_database
+
+    await wait_for_database(settings)
+    connection = await connect(settings)
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
 
 
 async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runstream_schemas.settings import PATHS, Settings
-from runstream_service.cli.main import build_parser, main, settings_of
+from runstream_service.cli.main import build_parser, main
+from runstream_service.cli.settings import settings_of
 
 if TYPE_CHECKING:
     from conftest import Shell
@@ -54,6 +55,38 @@ def test_help_loads_nothing_heavy(shell: Shell) -> None:
         "'rich', 'jmespath', 'argcomplete') if m in sys.modules])"
     )
     assert shell.python(code).stdout.strip() == "[]"
+
+
+def test_a_command_line_loads_the_commands_it_names_and_no_others(shell: Shell) -> None:
+    code = (
+        "import sys; from runstream_service.cli.main import build_parser; build_parser({words}).format_help(); "
+        "print([m for m in ('runs', 'submit', 'service', 'roles', 'sql') if f'runstream_service.cli.{{m}}' in sys.modules])"
+    )
+    loaded = {
+        words: shell.python(code.format(words=words.split())).stdout.strip() for words in ("--help", "sql x")
+    }
+    assert loaded == {"--help": "[]", "sql x": "['sql']"}
+    assert shell.python(code.format(words=["run", "list"])).stdout.strip() == "['runs', 'submit']"
+
+
+def test_every_command_is_in_the_help_without_being_loaded() -> None:
+    assert build_parser(["--help"]).format_help() == build_parser().format_help()
+
+
+def test_the_shell_completes_words_of_the_command_it_has(shell: Shell, tmp_path: Path) -> None:
+    def completed(line: str) -> set[str]:
+        answer = tmp_path / "answer"
+        shell.variables |= {
+            "_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+        }  # fmt: skip
+        shell.run(check=False)
+        return {word.strip() for word in answer.read_text().splitlines()}
+
+    assert {"run", "sql", "doctor"} <= completed("runstream ")
+    assert completed("runstream run sh") == {"show"}
+    assert completed("runstream run show --only") == {"--only-show-errors"}
+    assert completed("runstream token create x --role ") == {"read", "write", "admin"}
 
 
 @pytest.mark.parametrize("command", ["up", "agent", "consumer", "compactor", "server"])

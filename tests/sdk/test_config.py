@@ -13,7 +13,7 @@ import pytest
 from runstream.core import Workspace
 from runstream.exceptions import AzureMLException, UserErrorException
 from runstream_schemas.settings import Settings
-from runstream_service.cli.main import settings_of
+from runstream_service.cli.settings import settings_of
 
 NAMED = {"subscription_id": "s", "resource_group": "g", "workspace_name": "named"}
 SCOPE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/scoped/projects/e"

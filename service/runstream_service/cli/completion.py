@@ -1,18 +1,25 @@
-"""Completion of the command line by the shells, with argcomplete: words, files, and ids of runs where one is meant."""
+"""Completion of the command line by the shells, with argcomplete: `runstream completion`, and the answer to a shell."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-from typing import Any
 
 from runstream_schemas.errors import QueryError
 
-SHELLS = ("bash", "zsh", "fish")
-_PATIENCE = 1.0  # seconds a press of the tab key may take
+from .options import performs
 
 
-def command(options: argparse.Namespace) -> int:
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream completion` takes."""
+    performs(
+        parser, completion,
+        "bash: eval \"$(runstream completion bash)\" in ~/.bashrc; zsh: the same in ~/.zshrc; "
+        "fish: runstream completion fish > ~/.config/fish/completions/runstream.fish",
+    )  # fmt: skip
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def completion(options: argparse.Namespace) -> int:
     """`runstream completion SHELL`."""
     try:
         from argcomplete import shellcode  # type: ignore[attr-defined,unused-ignore]
@@ -29,53 +36,3 @@ def complete(parser: argparse.ArgumentParser) -> None:
     except ImportError:
         raise SystemExit(1) from None
     argcomplete.autocomplete(parser)
-
-
-def run_ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
-    """The newest runs' ids, if a service is there."""
-    found = _ask(parsed_args, f"/api/v1/runs?limit=50&{_workspace(parsed_args)}", "runs")
-    return [run["run_id"] for run in found]
-
-
-def experiments(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
-    """The experiments' names, if a service is there."""
-    found = _ask(parsed_args, f"/api/v1/experiments?{_workspace(parsed_args)}", "experiments")
-    return [one["name"] for one in found]
-
-
-def _workspace(options: argparse.Namespace) -> str:
-    from urllib.parse import quote
-
-    from .main import settings_of
-
-    return "workspace=" + quote(settings_of(options).workspace)
-
-
-def _ask(options: argparse.Namespace, path: str, key: str) -> list[dict[str, Any]]:
-    """One request that starts nothing, waits for nobody and never fails."""
-    import http.client
-    import json
-    from urllib.parse import urlsplit
-
-    from runstream.home.layout import open_home, read_service
-
-    from .main import settings_of
-
-    settings = settings_of(options)
-    url, token = settings.url, settings.token
-    try:
-        if not url:
-            info = read_service(open_home(settings, create=False))
-            if info is None:
-                return []
-            url, token = info.url, info.token
-        parts = urlsplit(url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=_PATIENCE)
-        with contextlib.closing(connection):
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
-            connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
-            found: list[dict[str, Any]] = json.loads(connection.getresponse().read())[key]
-            return found
-    except (OSError, ValueError, KeyError, http.client.HTTPException):
-        return []

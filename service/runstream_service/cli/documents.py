@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .output import table
+
 Document = dict[str, Any]
 
 _SAME = ("root_run_id", "created_utc", "run_id", "parent_run_id", "status", "start_time_utc", "end_time_utc")
@@ -82,6 +84,24 @@ def experiment_document(record: Mapping[str, Any]) -> Document:
         "workspace": get("workspace"),
         "runs": get("runs"),
     }
+
+
+def upright(document: dict[str, Any]) -> str:
+    """A run as a person reads it: one line a field, then its metrics."""
+    summaries = document.get("summaries") or {}
+    left_out = {"summaries", "_experiment_name", "run_type_v2", "heartbeat_enabled", "data_container_id"}
+    fields = [
+        [key, value] for key, value in document.items() if key not in left_out and value not in ({}, False)
+    ]
+    text = table((), fields)
+    if summaries:
+        heads: tuple[str, ...] = ("count", "first", "last", "min", "max", "mean")
+        rows = [[name, *(entry.get(head) for head in heads)] for name, entry in summaries.items()]
+        if texts := (document.get("details") or {}).get("metric_descriptions"):
+            heads = (*heads, "description")
+            rows = [[*row, texts.get(row[0])] for row in rows]
+        text += "\n\n" + table(("metric", *heads), rows)
+    return text
 
 
 def _camel(key: str) -> str:

@@ -1,14 +1,41 @@
-"""A folder attached to a workspace and an experiment: what `runstream folder attach` writes, and commands read there."""
+"""The commands `runstream folder ...`: attach a folder to a workspace and an experiment."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+from .options import Group, add_experiment, add_global
+from .output import show
+from .settings import settings_of
+
 CONFIG = Path(".azureml", "config.json")
 IGNORE_FILE = ".amlignore"
 _IGNORED = (".ipynb_checkpoints", "azureml-logs", ".azureml", ".git", "outputs", "azureml-setup", "docs")
+
+
+def add_folder_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the commands below `runstream folder`."""
+    group = Group(parser, "commands about folders")
+    attaching = group.add(
+        "attach", "attach a folder to a workspace and an experiment", folder_attach,
+        "Commands and Workspace.from_config() below it then need no names. Makes the folder if there is none.",
+    )  # fmt: skip
+    add_experiment(attaching, "default: the folder's name")
+    add_global(attaching)
+
+
+def folder_attach(options: argparse.Namespace) -> int:
+    """`runstream folder attach -w WORKSPACE`."""
+    settings = settings_of(options)
+    attached = attach(
+        Path(options.path), settings.workspace, options.subscription_id or "local", options.resource_group or "local",
+        options.experiment,
+    )  # fmt: skip
+    show(options, attached)
+    return 0
 
 
 def attach(

@@ -7,20 +7,37 @@ import difflib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runstream.exceptions import UserErrorException
 
-from ..migrate.files import Migration, migrate
+from .options import add_output, performs
 from .output import emit
+
+if TYPE_CHECKING:
+    from ..migrate.files import Migration
 
 _COLOURS = {"+": "32", "-": "31", "@": "36"}
 
 
-def command(options: argparse.Namespace) -> int:
+def add_migrate(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream migrate` takes."""
+    performs(
+        parser, migrate,
+        "Prints a diff and what is not supported, with its place and what to do instead; writes nothing without --write.",
+    )  # fmt: skip
+    parser.add_argument("place", metavar="SCRIPT_OR_FOLDER", help="a .py or .ipynb file, or a folder of them")
+    parser.add_argument("--write", action="store_true", help="change the files")
+    add_output(parser)
+
+
+def migrate(options: argparse.Namespace) -> int:
     """`runstream migrate PLACE [--write]`."""
+    from ..migrate import files
+
     place = Path(options.place)
     try:
-        found = list(migrate(place))
+        found = list(files.migrate(place))
     except FileNotFoundError:
         raise UserErrorException(f"{place}: no such file or folder") from None
     changed = [one for one in found if one.before != one.after]

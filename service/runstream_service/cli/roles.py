@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
@@ -11,24 +10,40 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runstream.home.layout import open_home
 from runstream_schemas.errors import DatabaseError, ServiceError, SpoolError
 from runstream_schemas.settings import Settings
 
-from ..supervision import detach, do_without_pandas, log_to_stderr, run_blocking, stop_at_signals
-from .main import settings_of
+from .options import Command, performs
+from .settings import add_settings, settings_of
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger("runstream")
 
-Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Role = Callable[[Settings, "asyncio.Event"], Awaitable[None]]
+
+
+def _add_role(role: Command, parser: argparse.ArgumentParser) -> None:
+    performs(parser, role, "Runs until SIGTERM or Ctrl-C.")
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--started-by-itself", action="store_true", help=argparse.SUPPRESS)
+    add_settings(parser)
 
 
 def agent(options: argparse.Namespace) -> int:
     """`runstream agent`."""
+    import asyncio
+
     from runstream.agent import run_agent
     from runstream.client.outbox import run_outbox
+
+    from ..supervision import detach
 
     settings = settings_of(options)
     if not settings.kafka:
@@ -89,22 +104,19 @@ def server(options: argparse.Namespace) -> int:
 
 
 async def _prepare_database(settings: Settings) -> None:
-    from runstream_schemas.database import connect, migrate, wait_for_database
+    from ..supervision import prepare_database
 
     if not settings.database:
         raise DatabaseError(
             "this role needs a database: set RUNSTREAM_DATABASE=postgresql://user:password@host/name "
             "(on one machine `runstream up` brings its own)"
         )
-    await wait_for_database(settings)
-    connection = await connect(settings)
-    try:
-        await migrate(connection)
-    finally:
-        await connection.close()
+    await prepare_database(settings)
 
 
 def _run(options: argparse.Namespace, settings: Settings, role: Role) -> int:
+    from ..supervision import do_without_pandas, log_to_stderr, run_blocking, stop_at_signals
+
     log_to_stderr(settings.log_level)
     do_without_pandas()
     if options.parent:
@@ -138,8 +150,32 @@ def end_with(parent: int) -> None:
         raise ServiceError(f"the parent process {parent} is gone already")
 
 
+add_agent = partial(_add_role, agent)
+add_consumer = partial(_add_role, consumer)
+add_compactor = partial(_add_role, compactor)
+add_server = partial(_add_role, server)
+
+
+def add_sync(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream sync` takes."""
+    performs(
+        parser,
+        sync,
+        "For a laptop that was offline, or a node without a network whose spool was copied here.",
+    )
+    parser.add_argument("directory", metavar="DIR", help="a spool directory, or a home that has one")
+    add_settings(parser)
+
+
+def add_compact(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream compact` takes."""
+    performs(parser, compact)
+    add_settings(parser)
+
+
 def sync(options: argparse.Namespace) -> int:
     """`runstream sync DIR`."""
+    from ..supervision import log_to_stderr, run_blocking
     from ..sync import sync_directory, sync_outbox
 
     settings = settings_of(options)
@@ -161,6 +197,7 @@ def sync(options: argparse.Namespace) -> int:
 
 def compact(options: argparse.Namespace) -> int:
     """`runstream compact`."""
+    from ..supervision import log_to_stderr, run_blocking
     from ..sync import compact_now
 
     settings = settings_of(options)

@@ -1,4 +1,4 @@
-"""Commands about runs, experiments and folders that ask the service: run list, show, update, delete, download ..."""
+"""The commands `runstream run ...`: list, show, update, delete, files, download; those of `submit` are added to them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,105 @@ from typing import Any
 from runstream.client.http import ServiceClient, client_for, quoted
 from runstream.exceptions import UserErrorException
 from runstream.printable import printable
+from runstream_schemas.status import STATUSES
 
-from .documents import experiment_document, listed_run, minimal, run_document, updated_run
-from .main import settings_of
+from . import submit
+from .documents import listed_run, minimal, run_document, updated_run, upright
+from .options import Group, add_experiment, add_global, add_run, named_run
 from .output import show, table
+from .settings import settings_of
 
 RUN_COLUMNS = ("run_id", "status", "experiment", "display_name", "started", "duration", "tags")
 _PAGE = 500
+
+RUN_EXAMPLES = """\
+examples:
+  runstream run list -e ridge --status Failed --last 50
+  runstream run list --query "[?tags.quality=='fantastic run'].run_id" -o tsv
+  runstream run list --search "loss.min<0.1 since:7d"
+  runstream run show -r RUN_ID
+  runstream run update -r RUN_ID --add-tag quality="fantastic run"
+  runstream run submit-script -e ridge --source-directory src train.py --alpha 0.5
+  runstream run download -r RUN_ID -d results --prefix outputs/
+"""
+
+
+def _expression(text: str) -> str:
+    """A JMESPath expression without `--query`, as the original's documentation writes it."""
+    if not text.startswith("["):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no option; an experiment is named with -e")
+    return text
+
+
+def add_run_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the commands below `runstream run`."""
+    parser.epilog = RUN_EXAMPLES
+    group = Group(parser, "commands about runs")
+    listed = group.add(
+        "list", "list runs, newest first", run_list,
+        "Only top-level runs, and those of the attached folder's experiment if there is one.",
+    )  # fmt: skip
+    listed.add_argument("expression", nargs="?", type=_expression, metavar="JMESPATH",
+                        help="the same as --query, for what begins with a bracket")  # fmt: skip
+    add_experiment(listed, "only of this experiment")
+    listed.add_argument(
+        "--all-experiments", action="store_true", help="also when the folder is attached to one"
+    )
+    listed.add_argument("-n", "--last", type=int, default=10, metavar="N", help="most runs to list [10]")
+    listed.add_argument("--status", action="extend", nargs="+", default=[], choices=STATUSES, metavar="STATUS",
+                        help="only with one of these: " + ", ".join(STATUSES))  # fmt: skip
+    listed.add_argument("--tag", "--tags", dest="tags", action="extend", nargs="+", default=[], metavar="KEY[=VALUE]",
+                        help="only with all of these tags")  # fmt: skip
+    listed.add_argument(
+        "--target", "--compute-target-name", dest="target", metavar="NAME", help="only on this target"
+    )
+    listed.add_argument("--parent", "--parent-run-id", dest="parent", metavar="RUN_ID",
+                        help="only children of this run; any: children and top-level runs alike")  # fmt: skip
+    listed.add_argument("--include-children", action="store_true", help="the same as --parent any")
+    listed.add_argument(
+        "--pipeline-run-id", metavar="RUN_ID", help="only descendants of this run, at any depth"
+    )
+    listed.add_argument(
+        "--search", metavar="TEXT", help="as in the dashboard's search box: 'loss.min<0.1 since:7d'"
+    )
+    listed.add_argument("--order", help="e.g. -start_time, or metric:loss:min [-start_time]")
+    listed.add_argument(
+        "--minimal", action="store_true", help="only id, type, status, times, target and tags"
+    )
+    add_global(listed)
+
+    shown = group.add("show", "show a run, its tags and its metrics' summaries", run_show)
+    shown.add_argument("run_id", nargs="?", help="the run")
+    add_run(shown, required=False)
+    add_global(shown)
+
+    update = group.add("update", "change a run's tags, name or description", run_update)
+    add_run(update)
+    update.add_argument(
+        "--add-tag", action="extend", nargs="+", default=[], metavar="KEY[=VALUE]", help="set tags"
+    )
+    update.add_argument(
+        "--remove-tag", action="extend", nargs="+", default=[], metavar="KEY", help="remove tags"
+    )
+    update.add_argument("--display-name", metavar="TEXT", help="name for people")
+    update.add_argument("--description", metavar="TEXT", help="Markdown")
+    add_global(update)
+
+    delete = group.add("delete", "delete runs with their descendants, for good", run_delete)
+    delete.add_argument("run_ids", nargs="+", metavar="RUN_ID", help="the runs")
+    delete.add_argument("--force", action="store_true", help="also runs that have not ended")
+    delete.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    add_global(delete)
+
+    files = group.add("files", "list a run's files", run_files)
+    download = group.add("download", "write a run's files to a directory", run_download)
+    download.add_argument("-d", "--output-dir", required=True, metavar="DIR", help="where to")
+    for command in (files, download):
+        add_run(command)
+        command.add_argument("--prefix", default="", metavar="PATH", help="only those below, e.g. outputs/")
+        add_global(command)
+
+    submit.add_commands(group)
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -111,24 +203,6 @@ def run_show(options: argparse.Namespace) -> int:
     return 0
 
 
-def upright(document: dict[str, Any]) -> str:
-    """A run as a person reads it: one line a field, then its metrics."""
-    summaries = document.get("summaries") or {}
-    left_out = {"summaries", "_experiment_name", "run_type_v2", "heartbeat_enabled", "data_container_id"}
-    fields = [
-        [key, value] for key, value in document.items() if key not in left_out and value not in ({}, False)
-    ]
-    text = table((), fields)
-    if summaries:
-        heads: tuple[str, ...] = ("count", "first", "last", "min", "max", "mean")
-        rows = [[name, *(entry.get(head) for head in heads)] for name, entry in summaries.items()]
-        if texts := (document.get("details") or {}).get("metric_descriptions"):
-            heads = (*heads, "description")
-            rows = [[*row, texts.get(row[0])] for row in rows]
-        text += "\n\n" + table(("metric", *heads), rows)
-    return text
-
-
 def run_update(options: argparse.Namespace) -> int:
     """`runstream run update -r RUN_ID --add-tag KEY=VALUE`."""
     changes: dict[str, Any] = {}
@@ -205,8 +279,6 @@ def run_files(options: argparse.Namespace) -> int:
 
 def run_download(options: argparse.Namespace) -> int:
     """`runstream run download -r RUN_ID -d DIR`."""
-    from .submit import named_run
-
     run = named_run(options)
     names = [name for name in run.get_file_names() if name.startswith(options.prefix)]
     if not names:
@@ -216,31 +288,4 @@ def run_download(options: argparse.Namespace) -> int:
     for name in names:
         run.download_file(name, str(target / name))
     show(options, [str(target / name) for name in names])
-    return 0
-
-
-def experiment_list(options: argparse.Namespace) -> int:
-    """`runstream experiment list`."""
-    settings = settings_of(options)
-    answer = client_for(settings).get_json("/api/v1/experiments", [("workspace", settings.workspace)])
-    documents = [experiment_document(one) for one in answer["experiments"]]
-
-    def as_table() -> str:
-        heads = ("name", "runs", "createdUtc", "tags")
-        return table(heads, [[one[head] for head in heads] for one in documents])
-
-    show(options, documents, as_table)
-    return 0
-
-
-def folder_attach(options: argparse.Namespace) -> int:
-    """`runstream folder attach -w WORKSPACE`."""
-    from .folder import attach
-
-    settings = settings_of(options)
-    done = attach(
-        Path(options.path), settings.workspace, options.subscription_id or "local", options.resource_group or "local",
-        options.experiment,
-    )  # fmt: skip
-    show(options, done)
     return 0

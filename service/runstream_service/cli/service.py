@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from runstream.home.layout import (
@@ -24,11 +24,30 @@ from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 
 from ..probe import answers, directory_size
-from .main import settings_of
+from .options import add_output, performs
 from .output import emit
+from .settings import WHERE, add_settings, settings_of
 
 STOP_PATIENCE = 60.0
 NOT_RUNNING = 3
+
+
+def add_up(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream up` takes."""
+    performs(parser, up)
+    parser.add_argument(
+        "--foreground", action="store_true", help="stay in this terminal until Ctrl-C, logging to it"
+    )
+    parser.add_argument("--started-by-itself", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--wait", type=float, default=60.0, metavar="SECONDS", help="longest wait until it is ready [60]"
+    )
+    add_settings(parser, [item.name for item in fields(Settings) if item.name != "kafka"])
+    parser.add_argument(
+        "--kafka", dest="setting_kafka", nargs="?", const="here", metavar="HOST:PORT",
+        help="the cluster's shape on this machine: agent, consumer, compactor and server as processes around a real Kafka, "
+        "started from its jars, or the one at HOST:PORT",
+    )  # fmt: skip
 
 
 def up(options: argparse.Namespace) -> int:
@@ -118,6 +137,12 @@ def _serve(settings: Settings, started_by_itself: bool) -> int:
     return 0
 
 
+def add_down(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream down` takes."""
+    performs(parser, down)
+    add_settings(parser, ("home",))
+
+
 def down(options: argparse.Namespace) -> int:
     """`runstream down`."""
     settings = settings_of(options)
@@ -143,6 +168,13 @@ def down(options: argparse.Namespace) -> int:
         time.sleep(0.02)
     print(f"down: process {pid}, home {home.root}")
     return 0
+
+
+def add_status(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream status` takes."""
+    performs(parser, status)
+    add_output(parser)
+    add_settings(parser, WHERE)
 
 
 def status(options: argparse.Namespace) -> int:
@@ -182,6 +214,13 @@ def _describe(settings: Settings) -> dict[str, Any]:
     return record
 
 
+def add_open(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream open` takes."""
+    performs(parser, open_page)
+    parser.add_argument("run", nargs="?", metavar="RUN", help="id of a run whose page to open")
+    add_settings(parser, WHERE)
+
+
 def open_page(options: argparse.Namespace) -> int:
     """`runstream open`."""
     import webbrowser
@@ -200,6 +239,12 @@ def open_page(options: argparse.Namespace) -> int:
     else:
         print(f"{page}\nno browser to be opened here; open this address in one", file=sys.stderr)
     return 0
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream demo` takes."""
+    performs(parser, demo)
+    add_settings(parser, WHERE)
 
 
 def demo(options: argparse.Namespace) -> int:

@@ -7,8 +7,22 @@ import json
 
 from runstream.client.http import client_for
 
-from .main import settings_of
+from .options import add_output, performs
 from .output import emit, table
+from .settings import WHERE, add_settings, settings_of
+
+
+def add_sql(parser: argparse.ArgumentParser) -> None:
+    """Add what `runstream sql` takes."""
+    performs(
+        parser, sql,
+        "Views: metrics(experiment, run_id, name, step, time, value, text), rows(...), runs(...), summaries(...).",
+    )  # fmt: skip
+    parser.add_argument(
+        "statement", help='in DuckDB\'s dialect: "SELECT name, count(*) FROM metrics GROUP BY name"'
+    )
+    add_output(parser)
+    add_settings(parser, WHERE)
 
 
 def sql(options: argparse.Namespace) -> int:

@@ -5,42 +5,29 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .documents import run_document, upright
+from .folder import attached_experiment
+from .options import Group, add_experiment, add_global, add_run, named_run, workspace_of
+from .output import show
 
 if TYPE_CHECKING:
     from runstream.core.run import Run
     from runstream.core.runconfig import RunConfiguration
-    from runstream.core.workspace import Workspace
-
-# Everything else is imported where it is used: this module is loaded whenever a command line is parsed.
-
-Add = Callable[..., argparse.ArgumentParser]
 
 
-def add_commands(
-    add: Add,
-    run: Callable[[argparse.ArgumentParser], None],
-    experiment: Callable[[argparse.ArgumentParser, str], None],
-    common: Callable[[argparse.ArgumentParser], None],
-) -> None:
-    """Add the commands to `runstream run`.
-
-    Args:
-        add: adds one: name, function, one line of help, more help.
-        run: adds the option that names a run.
-        experiment: adds the option that names an experiment, with a help text.
-        common: adds the options that say which service is meant, and how the result is printed.
-    """
-    submit = add(
-        "submit-script", submit_script, "run a script in the background, from a copy of its directory",
+def add_commands(group: Group) -> None:
+    """Add the commands of this module to `runstream run`."""
+    submit = group.add(
+        "submit-script", "run a script in the background, from a copy of its directory", submit_script,
         "Prints its log until it has ended, then the run, unless --async is given. Everything after the script is the\n"
         "script's. With -o or --query the log goes to stderr, so that stdout holds the run alone.",
     )  # fmt: skip
     submit.add_argument("-c", "--run-configuration-name", dest="configuration", metavar="NAME",
                         help="run configuration in .azureml of the source directory [local, if it is there]")  # fmt: skip
-    experiment(submit, "default: the attached folder's, else the directory's name")
+    add_experiment(submit, "default: the attached folder's, else the directory's name")
     submit.add_argument("--source-directory", default=".", metavar="DIR", help="directory that is copied [.]")
     submit.add_argument("--ct", "--target", dest="target", metavar="NAME", help="compute target [local]")
     submit.add_argument(
@@ -49,7 +36,7 @@ def add_commands(
     submit.add_argument(
         "--async", dest="at_once", action="store_true", help="return at once, printing the run"
     )
-    common(submit)
+    add_global(submit)
     submit.add_argument("script", nargs="?", help="path below the source directory")
     submit.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="the script's")
 
@@ -58,12 +45,12 @@ def add_commands(
         ("download-logs", download_logs, "write a run's logs to a directory"),
         ("monitor-logs", monitor_logs, "print a run's log until it has ended, then the run"),
     ):
-        command = add(name, function, line)
-        run(command)
-        experiment(command, "accepted; ids are looked up in the whole workspace")
+        command = group.add(name, line, function)
+        add_run(command)
+        add_experiment(command, "accepted; ids are looked up in the whole workspace")
         if function is download_logs:
             command.add_argument("-d", "--output-dir", required=True, metavar="DIR", help="where to")
-        common(command)
+        add_global(command)
 
 
 def submit_script(options: argparse.Namespace) -> int:
@@ -71,8 +58,6 @@ def submit_script(options: argparse.Namespace) -> int:
     from runstream.core.experiment import Experiment
     from runstream.core.script_run_config import ScriptRunConfig
     from runstream.exceptions import ActivityFailedException, UserErrorException
-
-    from .folder import attached_experiment
 
     source = Path(options.source_directory)
     configuration = _configuration(options, source)
@@ -82,7 +67,7 @@ def submit_script(options: argparse.Namespace) -> int:
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
     config = ScriptRunConfig(source, script, arguments or None, run_config=configuration)
     name = options.experiment or attached_experiment(Path(options.path)) or source.absolute().name
-    run = Experiment(_workspace(options), name).submit(config)
+    run = Experiment(workspace_of(options), name).submit(config)
     failure = ""
     if not options.at_once:
         try:
@@ -99,10 +84,6 @@ def submit_script(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace, run: Run) -> None:
     from runstream.client.http import quoted
     from runstream.client.reading import settle
-
-    from .documents import run_document
-    from .output import show
-    from .runs import upright
 
     settle(run._client, run.id)
     document = run_document(run._client.get_json(f"/api/v1/runs/{quoted(run.id)}"))
@@ -146,8 +127,6 @@ def cancel(options: argparse.Namespace) -> int:
 
 def download_logs(options: argparse.Namespace) -> int:
     """`runstream run download-logs -r RUN_ID -d DIR`."""
-    from .output import show
-
     show(options, named_run(options).get_all_logs(options.output_dir))
     return 0
 
@@ -159,17 +138,3 @@ def monitor_logs(options: argparse.Namespace) -> int:
         run.wait_for_completion(show_output=True, raise_on_error=False)
     _show(options, run)
     return 0
-
-
-def named_run(options: argparse.Namespace) -> Run:
-    """The run of `-r`."""
-    return _workspace(options).get_run(options.run)
-
-
-def _workspace(options: argparse.Namespace) -> Workspace:
-    from runstream.core.workspace import Workspace
-
-    from .main import settings_of
-
-    settings: Any = settings_of(options)
-    return Workspace(workspace_name=settings.workspace, _settings=settings)

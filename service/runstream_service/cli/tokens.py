@@ -8,8 +8,39 @@ from typing import Any
 
 from runstream.client.http import client_for, quoted
 
-from .main import settings_of
+from .options import Group, add_output
 from .output import emit
+from .settings import WHERE, add_settings, settings_of
+
+
+def add_token_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the commands below `runstream token`."""
+    group = Group(parser, "commands")
+    making = group.add(
+        "create", "make a token and print it: it is shown once", create,
+        "read: look at everything; write: also create and change; admin: also delete, and give out tokens.",
+    )  # fmt: skip
+    making.add_argument("name", help="what to call it: who or what it is for")
+    making.add_argument("--role", choices=("read", "write", "admin"), required=True)
+    making.add_argument("--only-workspace", metavar="NAME", help="for this workspace only; default: for all")
+    making.add_argument(
+        "--days", type=float, metavar="N", help="good for so many days; default: until revoked"
+    )
+    rotating = group.add("rotate", "replace a token by a new one, and print that", rotate)
+    rotating.add_argument("name")
+    rotating.add_argument(
+        "--keep-minutes", type=float, default=0.0, metavar="N", help="how long the old one stays good [0]"
+    )
+    revoking = group.add("revoke", "take a token back", revoke)
+    revoking.add_argument("name")
+    listing = group.add("list", "list tokens, without the secrets", list_)
+    listing_sessions = group.add("sessions", "list the browsers that are signed in", sessions)
+    signing_out = group.add("sign-out", "sign a browser out", sign_out)
+    signing_out.add_argument("id", metavar="ID", help="of `runstream token sessions`")
+    for command in (making, rotating, revoking, listing, listing_sessions, signing_out):
+        if command not in (revoking, signing_out):
+            add_output(command)
+        add_settings(command, WHERE)
 
 
 def create(options: argparse.Namespace) -> int:
@@ -63,13 +94,13 @@ def _post(options: argparse.Namespace, path: str, document: dict[str, Any]) -> d
     answer = client_for(settings_of(options)).request(
         "POST", path, body=json.dumps(document).encode(), headers={"Content-Type": "application/json"}
     )
-    found: dict[str, Any] = answer.json()
-    return found
+    token: dict[str, Any] = answer.json()
+    return token
 
 
-def _show(options: argparse.Namespace, made: dict[str, Any]) -> int:
+def _show(options: argparse.Namespace, token: dict[str, Any]) -> int:
     if options.output == "table" and not options.query:
-        print(made["token"])
+        print(token["token"])
     else:
-        emit(made, options.output, options.query)
+        emit(token, options.output, options.query)
     return 0
