@@ -34,8 +34,8 @@ def run(quick: bool) -> list[Result]:
 
 async def _measure(dsn: str, place: Path, points: int, rounds: int) -> list[Result]:
     from runstream_consumers.compaction.role import compact_once
-    from runstream_query.charts.downsample import downsample
     from runstream_query.points.reader import Query
+    from runstream_schemas.buckets import downsample
     from runstream_schemas.database import create_pool, migrate
     from runstream_schemas.settings import Settings
     from runstream_schemas.store import open_store

@@ -120,7 +120,7 @@ def ratios() -> Iterator[list[Ratio]]:
 
     from runstream.core import Experiment, Workspace
     from runstream.spool.collector import Collector
-    from runstream_query.charts.downsample import downsample
+    from runstream_schemas.buckets import downsample
     from runstream_schemas.payload import encode_points
     from runstream_schemas.payload_reading import decode_points
     from runstream_schemas.points import Points

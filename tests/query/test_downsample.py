@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from runstream_query.charts.downsample import downsample
-from runstream_schemas.buckets import bucket_size
+from runstream_schemas.buckets import bucket_size, downsample
 
 VALUES = st.floats(width=64) | st.sampled_from([np.nan, np.inf, -np.inf, 0.0])
 STEPS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 200)

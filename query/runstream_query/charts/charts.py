@@ -17,12 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_schemas.buckets import Reduced, bucket_size, reduce_line
+from runstream_schemas.buckets import MAX_WIDTH, Reduced, bucket_size, bucket_starts, reduce_line
 from runstream_schemas.errors import QueryError
 
 from ..points.reader import Query
 from . import metric_axis
-from .downsample import MAX_WIDTH
 from .extremes import Extremes
 from .held_vectors import HeldVectors, Key, Vector
 from .overview import Overview, Overviews, clip
@@ -258,12 +257,8 @@ def _reduce_long(
     x: I8 | F8, values: F8, smooth: F8 | None, size: int, part: slice, extremes: Extremes
 ) -> Reduced:
     """As `reduce_line` of a part of a vector; only the ends of the buckets are read."""
-    shift = size.bit_length() - 1
-    buckets = np.arange(int(x[part.start]) >> shift, (int(x[part.stop - 1]) >> shift) + 1)
-    starts = part.start + np.searchsorted(x[part], buckets << shift).astype(np.int64)
+    starts = part.start + bucket_starts(x[part], size)
     ends = np.append(starts[1:], part.stop)
-    held = ends > starts
-    starts, ends = starts[held], ends[held]
     last, low, high, marks = extremes.over(values, starts, ends)
     return x[ends - 1], last, low, high, None if smooth is None else smooth[ends - 1], marks
 

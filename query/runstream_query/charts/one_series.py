@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_schemas.buckets import downsample
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
 
 from ..points.reader import Query
-from .downsample import Downsampled, downsample
 from .metric_axis import values_by_step
 
 
@@ -21,7 +21,7 @@ class Chart:
 
     Attributes:
         steps, times, values: the points to draw, in order of step.
-        bucket: steps a bucket spans; see `downsample.Downsampled`.
+        bucket: steps a bucket spans; see `buckets.Downsampled`.
         points: how many points the range has in all.
         x: another metric's value by each of these points' steps, where one was asked for.
     """
@@ -61,7 +61,7 @@ async def chart(
         return None
     values = series.floats()
     try:
-        chosen: Downsampled = downsample(series.steps, values, width, start=start, stop=stop)
+        chosen = downsample(series.steps, values, width, start=start, stop=stop)
     except ValueError as error:
         raise QueryError(str(error)) from None
     index = chosen.index
