@@ -1,4 +1,6 @@
-"""The way of a point, step 4 with a broker: one process a node sends what lies in the spool to Kafka.
+"""The way of a point, step 5 of 10: one process a node sends what lies in the spool to Kafka.
+
+Without a broker the consumer reads the spool itself: on with step 7.
 
 It frees a segment only after the broker acknowledged every event made of it. A broker that is away costs disk, nothing else:
 at most `PENDING_EVENTS` events are in flight, the rest stays where the trainers put it.

@@ -1,4 +1,4 @@
-"""From the hot tier to Parquet: points of runs that ended move to sorted files.
+"""The way of a point, step 8 of 10: of a run that ended it moves from the hot tier to a sorted Parquet file.
 
 One file is made in five steps, and may be broken off after any of them:
 

@@ -1,4 +1,6 @@
-"""A topic as a source. Kafka deals out the partitions; who may store them is decided by the table `offsets` alone.
+"""The way of a point, step 6 of 10: a topic as a source of events.
+
+Kafka deals out the partitions; who may store them is decided by the table `offsets` alone.
 
 Kafka's group protocol cannot fence (a paused process still believes it has its partitions), so its committed offsets are
 only a hint for lag tools. After every rebalance the offsets are read from Postgres, the partitions are set to them, and

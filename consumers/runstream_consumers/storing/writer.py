@@ -1,9 +1,9 @@
-"""Storing batches of events, exactly once: one Postgres transaction for the offsets and everything the events say.
+"""The way of a point, step 7 of 10: one Postgres transaction stores a batch of events, exactly once.
 
 Two things make it so. The *fence*: a partition's row in `offsets` moves from the batch's start to its end by
 compare-and-set; who finds another value lost the partition, and nothing of the batch is written. And the *slots*: every
 source numbers what it writes, and `sources` says which numbers are stored, so that a resend with other borders stores only
-what is new. Both are checked by the database inside the transaction; what is cached here only saves reading them first.
+what is new. Both are checked by the database inside the transaction.
 """
 
 from __future__ import annotations

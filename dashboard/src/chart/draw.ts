@@ -1,4 +1,7 @@
-/** Lines on a canvas: the last value of each bucket as the line, lowest to highest as a band or, for many runs, as strokes. */
+/** The way of a point, step 10 of 10: on a canvas, in the line of its chart.
+ *
+ * The last value of each bucket makes the line, lowest to highest a band or, for many runs, strokes.
+ */
 import { lowerBound, type Line } from "./frame";
 
 export interface Range {

@@ -1,4 +1,4 @@
-"""The way of a point, step 3: from slots to columns. One slice of a source becomes at most one event a topic.
+"""The way of a point, step 4 of 10: from slots to columns. One slice of a source becomes one event a topic.
 
 It becomes several when one would be larger than an event may be. A record that cannot be an event at all is left out, and
 stops no other.

@@ -1,4 +1,4 @@
-"""The way of a point, step 2: reading the segments of every source on this node, alive or dead, in order, once.
+"""The way of a point, step 3 of 10: reading the segments of every source on this node, alive or dead, in order, once.
 
 A reader never blocks a writer and is never seen by it, but for the positions it writes into the segment's header and for
 the segments it gives back. It may be killed at any instant: what was not noted as stored is read again.

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runstream_schemas import errors, limits
 from runstream_schemas.errors import brief
 from runstream_schemas.series import Kind
 
 from ..exceptions import AzureMLException, LimitExceeded, UserErrorException
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 def check_name(what: str, name: object) -> str:
@@ -107,6 +110,78 @@ def _repr(where: str, value: object) -> str:
         raise UserErrorException(
             f"{where}: {type(value).__name__} is no scalar and cannot be shown ({type(error).__name__})"
         ) from None
+
+
+def convert_step(name: str, step: Any) -> int:
+    """A step as int.
+
+    Raises:
+        UserErrorException: no integer.
+        LimitExceeded: beyond 64 bits.
+    """
+    try:
+        number = int(step)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserErrorException(f"log({brief(name)}): step {brief(step)} is no integer ({error})") from None
+    if not isinstance(step, str) and number != step:  # 2.0 and the like of numpy are integers, 2.5 is none
+        raise UserErrorException(
+            f"log({brief(name)}): step {brief(step)} is no integer; "
+            "log the fraction as a metric of its own, or pass round(step)"
+        )
+    return check_int(f"log({name!r}): step", number)
+
+
+def convert_array(
+    name: str, values: ArrayLike, steps: ArrayLike | None, times: ArrayLike | None
+) -> tuple[Kind, NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+    """The kind of an array, and its values, steps and times as columns of 64 bits; see `RunWriter.log_array`.
+
+    Raises:
+        UserErrorException: shapes that differ, or a type that is not a number.
+        LimitExceeded: an integer beyond 64 bits.
+    """
+    import numpy as np
+
+    data = np.asarray(values)
+    if data.ndim != 1:
+        raise UserErrorException(
+            f"log_array({brief(name)}): values have shape {data.shape}, expected one dimension; use .ravel()"
+        )
+    if data.dtype.kind == "b":
+        kind, data = Kind.BOOL, data.astype(np.int64)
+    elif data.dtype.kind in "iu":
+        if data.dtype == np.uint64 and len(data) and int(data.max()) > 2**63 - 1:
+            check_int(f"log_array({brief(name)})", int(data.max()))
+        kind, data = Kind.INT, data.astype(np.int64, copy=False)
+    elif data.dtype.kind == "f" and data.dtype.itemsize <= 8:
+        kind, data = Kind.FLOAT, data.astype(np.float64, copy=False)
+    else:
+        raise UserErrorException(
+            f"log_array({brief(name)}): values of type {data.dtype} are no numbers of at most 64 bits"
+        )
+    given_steps = None if steps is None else np.ascontiguousarray(steps)
+    if given_steps is not None and given_steps.dtype.kind not in "iu" and len(given_steps):
+        raise UserErrorException(
+            f"log_array({brief(name)}): steps of type {given_steps.dtype} are no integers; use .astype(int)"
+        )
+    given_times = None if times is None else np.ascontiguousarray(times, dtype=np.float64)
+    for what, column in (("steps", given_steps), ("times", given_times)):
+        if column is not None and column.shape != data.shape:
+            raise UserErrorException(
+                f"log_array({brief(name)}): {len(data)} values but {what} of shape {column.shape}"
+            )
+    if given_times is not None and not np.isfinite(given_times).all():
+        raise UserErrorException(
+            f"log_array({brief(name)}): times hold NaN or infinity; expected seconds since the epoch"
+        )
+    if given_times is not None:
+        given_times = np.clip(given_times, limits.TIME_MIN_US / 1e6, limits.TIME_MAX_US / 1e6)
+    return (
+        kind,
+        np.ascontiguousarray(data),
+        None if given_steps is None else given_steps.astype(np.int64),
+        given_times,
+    )
 
 
 def convert_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:

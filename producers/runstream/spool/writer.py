@@ -1,15 +1,12 @@
-"""The way of a point, step 1: `log()` packs it into a slot of a memory-mapped segment and returns.
+"""What a run's records mean: series, texts, rows, arrays, tags and statuses, in slots and frames.
 
-What is in the mapping survives the death of the process. There is no thread, no socket and no lock on the way; the system is
-asked only when a segment is full. Somebody else (the agent, or the embedded service) reads the segments.
-Here is what a record means and the hot path; `source_writer` has the slots and segments it goes to.
+`hot_path` has the numbers of `log()`, `source_writer` the slots and segments that all of it goes to.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
-import sys
 import time
 from array import array
 from collections import deque
@@ -20,15 +17,24 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from runstream_schemas.errors import brief
-from runstream_schemas.limits import MAX_EVENT_BYTES, MAX_RECORD_BYTES, TIME_MAX_US, TIME_MIN_US
+from runstream_schemas.limits import MAX_EVENT_BYTES, MAX_RECORD_BYTES
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
 
-from ..exceptions import LimitExceeded, UserErrorException
+from ..exceptions import LimitExceeded
 from . import segment as seg
 from .fitting import MOST_NAMES, check_row, may_be_too_large, names_bytes, pack_step
-from .source_writer import EXHAUSTED, SourceWriter
-from .values import check_int, check_name, check_text, convert, convert_row, convert_table
+from .hot_path import INTEGER, Log, LogMetrics, Words, make_log
+from .source_writer import SourceWriter
+from .values import (
+    check_name,
+    check_text,
+    convert,
+    convert_array,
+    convert_row,
+    convert_step,
+    convert_table,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -43,11 +49,6 @@ ARRAY_HEAD = struct.Struct("<IIBBBxxxxxqqdd")
 GIVEN, AFFINE = 1, 0
 
 _MOST_DESCRIBED = 1000  # each costs a row of the run's life
-_POINT = struct.Struct("<qddQ")
-_INTEGER = struct.Struct("<qdqQ")
-
-Log = Callable[..., None]
-LogMetrics = Callable[..., None]
 
 
 def open_run(settings: Settings, run_id: str, *, owner: bool = False) -> RunWriter:
@@ -74,16 +75,14 @@ class RunWriter(SourceWriter):
     log_metrics: LogMetrics
 
     def __init__(self, settings: Settings, run_id: str, *, owner: bool = False) -> None:
-        self._series: dict[str, tuple[int, int, Callable[[], int]]] = {}
+        self._series: dict[str, Words] = {}
         self._steps: dict[
             tuple[int, str], Callable[[], int]
         ] = {}  # of artifacts, whose series are not in `_series`
         self._ids: dict[tuple[int, str], int] = {}
         self._rows: dict[str, int] = {}
         self._described: set[str] = set()
-        self.log, self.log_metrics, self._set_current = _make_log(self, self._series)
-        if _needs_lock():
-            self.log, self.log_metrics = _locked(self.log, self), _locked(self.log_metrics, self)
+        self.log, self.log_metrics, self._set_current = make_log(self, self._series)
         super().__init__(settings, run_id, owner=owner)
 
     def _forget_source(self) -> None:
@@ -132,48 +131,13 @@ class RunWriter(SourceWriter):
         Raises:
             UserErrorException: shapes that differ, or a type that is not a number. Nothing is logged then.
         """
-        import numpy as np
-
-        data = np.asarray(values)
-        if data.ndim != 1:
-            raise UserErrorException(
-                f"log_array({brief(name)}): values have shape {data.shape}, expected one dimension; use .ravel()"
-            )
-        if data.dtype.kind == "b":
-            kind, data = Kind.BOOL, data.astype(np.int64)
-        elif data.dtype.kind in "iu":
-            if data.dtype == np.uint64 and len(data) and int(data.max()) > 2**63 - 1:
-                check_int(f"log_array({brief(name)})", int(data.max()))
-            kind, data = Kind.INT, data.astype(np.int64, copy=False)
-        elif data.dtype.kind == "f" and data.dtype.itemsize <= 8:
-            kind, data = Kind.FLOAT, data.astype(np.float64, copy=False)
-        else:
-            raise UserErrorException(
-                f"log_array({brief(name)}): values of type {data.dtype} are no numbers of at most 64 bits"
-            )
-        given_steps = None if steps is None else np.ascontiguousarray(steps)
-        if given_steps is not None and given_steps.dtype.kind not in "iu" and len(given_steps):
-            raise UserErrorException(
-                f"log_array({brief(name)}): steps of type {given_steps.dtype} are no integers; use .astype(int)"
-            )
-        given_times = None if times is None else np.ascontiguousarray(times, dtype=np.float64)
-        for what, column in (("steps", given_steps), ("times", given_times)):
-            if column is not None and column.shape != data.shape:
-                raise UserErrorException(
-                    f"log_array({brief(name)}): {len(data)} values but {what} of shape {column.shape}"
-                )
-        if given_times is not None and not np.isfinite(given_times).all():
-            raise UserErrorException(
-                f"log_array({brief(name)}): times hold NaN or infinity; expected seconds since the epoch"
-            )
-        if given_times is not None:
-            given_times = np.clip(given_times, TIME_MIN_US / 1e6, TIME_MAX_US / 1e6)
+        kind, data, given_steps, given_times = convert_array(name, values, steps, times)
         self._array(
             name,
             kind,
-            np.ascontiguousarray(data).data,
+            data.data,
             len(data),
-            None if given_steps is None else given_steps.astype(np.int64).data,
+            None if given_steps is None else given_steps.data,
             None if given_times is None else given_times.data,
         )
 
@@ -322,7 +286,7 @@ class RunWriter(SourceWriter):
 
     # --- series ---
 
-    def _define(self, name: str, cls: int = SeriesClass.METRIC) -> tuple[int, int, Callable[[], int]] | None:
+    def _define(self, name: str, cls: int = SeriesClass.METRIC) -> Words | None:
         """The publishing words (float, int) and the step counter of a series; None when nothing can be written."""
         with self._lock:
             check_name("metric name", name)
@@ -349,7 +313,7 @@ class RunWriter(SourceWriter):
     def _scalar(self, name: str, value: Any, step: Any) -> None:
         """`log` for everything but a float or int under a known name with an int step."""
         if step is not None:
-            step = _convert_step(name, step)
+            step = convert_step(name, step)
         kind, value = convert(f"log({brief(name)})", value, fallback=True)
         if kind == Kind.TEXT:
             self.text(name, value, step)
@@ -367,105 +331,7 @@ class RunWriter(SourceWriter):
                     self._count_drop(1)
                     return
                 number = words[2]() if step is None else step
-                _INTEGER.pack_into(self._mapping(), at, number, time.time(), int(value or 0), word)
+                INTEGER.pack_into(self._mapping(), at, number, time.time(), int(value or 0), word)
 
 
 _TEXT_HEAD = struct.Struct("<Iq")
-
-
-def _make_log(
-    writer: RunWriter, series: dict[str, tuple[int, int, Callable[[], int]]]
-) -> tuple[Log, LogMetrics, Callable[..., None]]:
-    """The hot path. The slots and the mapping are taken in one read: a roll in another thread changes both at once."""
-    current: tuple[Callable[[], int], Any] = (EXHAUSTED, None)
-    pack_float, pack_int = _POINT.pack_into, _INTEGER.pack_into
-    now = time.time
-
-    def set_current(take: Callable[[], int], mapped: Any) -> None:
-        nonlocal current
-        current = (take, mapped)
-
-    def log(name: str, value: Any, description: str = "", step: int | None = None) -> None:
-        at = -1
-        mapped: Any = None
-        try:
-            as_float, as_int, next_step = series[name]
-            if type(value) is float:
-                take, mapped = current
-                at = take()
-                pack_float(mapped, at, next_step() if step is None else step, now(), value, as_float)
-                return
-            if type(value) is int:
-                take, mapped = current
-                at = take()
-                pack_int(mapped, at, next_step() if step is None else step, now(), value, as_int)
-                return
-        except StopIteration:
-            if writer._roll(1):
-                log(name, value, description, step)
-            else:
-                writer._count_drop(1)
-            return
-        except (KeyError, TypeError, struct.error):
-            if at >= 0:  # the slot was taken, but step or value did not fit into it
-                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
-            elif type(value) in (float, int) and type(name) is str and name not in series:
-                if writer._define(name) is None:
-                    writer._count_drop(1)
-                else:
-                    log(name, value, description, step)
-                writer.describe(name, description)
-                return
-        except BaseException:  # Ctrl-C between taking the slot and filling it
-            if at >= 0 and not seg.WORD.unpack_from(mapped, at + 24)[0]:
-                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
-            raise
-        writer._scalar(name, value, step)
-        if type(description) is not str or description:
-            writer.describe(name, description)
-
-    def log_metrics(values: Mapping[str, Any], step: int | None = None) -> None:
-        if step is not None and type(step) is not int:
-            step = _convert_step("log_metrics", step)
-        when = now()
-        for name, value in values.items():
-            if type(value) is float:
-                at = -1
-                try:
-                    as_float, _, next_step = series[name]
-                    take, mapped = current
-                    at = take()
-                    pack_float(mapped, at, next_step() if step is None else step, when, value, as_float)
-                    continue
-                except (KeyError, StopIteration, struct.error):
-                    if at >= 0:
-                        seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
-            log(name, value, "", step)
-
-    return log, log_metrics, set_current
-
-
-def _locked(log: Log, writer: RunWriter) -> Log:
-    def locked(*args: Any, **kwargs: Any) -> None:
-        with writer._lock:
-            log(*args, **kwargs)
-
-    return locked
-
-
-def _needs_lock() -> bool:
-    enabled = getattr(sys, "_is_gil_enabled", None)
-    return enabled is not None and not enabled()
-
-
-def _convert_step(name: str, step: Any) -> int:
-    try:
-        number = int(step)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserErrorException(f"log({brief(name)}): step {brief(step)} is no integer ({error})") from None
-    if not isinstance(step, str) and number != step:  # 2.0 and the like of numpy are integers, 2.5 is none
-        raise UserErrorException(
-            f"log({brief(name)}): step {brief(step)} is no integer; "
-            "log the fraction as a metric of its own, or pass round(step)"
-        )
-    return check_int(f"log({name!r}): step", number)

@@ -1,4 +1,4 @@
-"""One consistent look at both tiers: each point is in exactly one of them.
+"""The way of a point, step 9 of 10: one consistent look at both tiers finds it in exactly one of them.
 
 The compactor moves points by one transaction that publishes a file and deletes exactly the chunks it holds. So manifest and
 chunks read in one REPEATABLE READ transaction show every point once; read by two statements, or two transactions, they show

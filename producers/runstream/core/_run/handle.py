@@ -32,7 +32,7 @@ class RunHandle:
 
     def _attach(self, live: LiveRun) -> None:
         self._live_run = live
-        # The instance's own `log` hides the method: a point then costs one call, not two.
+        # Found before the method of the same signature, `Recording.log`, which would call it.
         self.__dict__["log"] = live.writer.log
 
     def _live(self) -> LiveRun:

@@ -1,0 +1,133 @@
+"""The way of a point, step 2 of 10: `log()` packs it into a slot of a memory-mapped segment and returns.
+
+What is in the mapping survives the death of the process. There is no thread, no socket and no lock on the way; the system is
+asked only when a segment is full. Somebody else (the agent, or the embedded service) reads the segments.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from . import segment as seg
+from .source_writer import EXHAUSTED
+from .values import convert_step
+
+_FLOAT = struct.Struct("<qddQ")
+INTEGER = struct.Struct("<qdqQ")
+"""Step, time, value and the word that publishes them."""
+
+Log = Callable[..., None]
+LogMetrics = Callable[..., None]
+Words = tuple[int, int, Callable[[], int]]
+"""Of a series: what publishes a float and an integer, and what numbers its next step."""
+
+
+class Writer(Protocol):
+    """What of a writer the hot path turns to when it is no longer hot."""
+
+    @property
+    def _lock(self) -> AbstractContextManager[Any]: ...
+    def _roll(self, needed: int) -> bool: ...
+    def _count_drop(self, n: int) -> None: ...
+    def _define(self, name: str) -> Words | None: ...
+    def _scalar(self, name: str, value: Any, step: Any) -> None: ...
+    def describe(self, name: str, text: Any) -> None: ...
+
+
+def make_log(
+    writer: Writer, series: Mapping[str, Words]
+) -> tuple[Log, LogMetrics, Callable[[Callable[[], int], Any], None]]:
+    """`log` and `log_metrics` of a writer, and what tells them where slots are taken now, and the mapping these lie in.
+
+    Closures: what a point needs are cells, not attributes. The slots and the mapping are taken in one read: a roll in
+    another thread changes both at once.
+
+    Args:
+        series: by name; the writer adds to it.
+    """
+    current: tuple[Callable[[], int], Any] = (EXHAUSTED, None)
+    pack_float, pack_int = _FLOAT.pack_into, INTEGER.pack_into
+    now = time.time
+
+    def set_current(take: Callable[[], int], mapped: Any) -> None:
+        nonlocal current
+        current = (take, mapped)
+
+    def log(name: str, value: Any, description: str = "", step: int | None = None) -> None:
+        at = -1
+        mapped: Any = None
+        try:
+            as_float, as_int, next_step = series[name]
+            if type(value) is float:
+                take, mapped = current
+                at = take()
+                pack_float(mapped, at, next_step() if step is None else step, now(), value, as_float)
+                return
+            if type(value) is int:
+                take, mapped = current
+                at = take()
+                pack_int(mapped, at, next_step() if step is None else step, now(), value, as_int)
+                return
+        except StopIteration:
+            if writer._roll(1):
+                log(name, value, description, step)
+            else:
+                writer._count_drop(1)
+            return
+        except (KeyError, TypeError, struct.error):
+            if at >= 0:  # the slot was taken, but step or value did not fit into it
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            elif type(value) in (float, int) and type(name) is str and name not in series:
+                if writer._define(name) is None:
+                    writer._count_drop(1)
+                else:
+                    log(name, value, description, step)
+                writer.describe(name, description)
+                return
+        except BaseException:  # Ctrl-C between taking the slot and filling it
+            if at >= 0 and not seg.WORD.unpack_from(mapped, at + 24)[0]:
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            raise
+        writer._scalar(name, value, step)
+        if type(description) is not str or description:
+            writer.describe(name, description)
+
+    def log_metrics(values: Mapping[str, Any], step: int | None = None) -> None:
+        if step is not None and type(step) is not int:
+            step = convert_step("log_metrics", step)
+        when = now()
+        for name, value in values.items():
+            if type(value) is float:
+                at = -1
+                try:
+                    as_float, _, next_step = series[name]
+                    take, mapped = current
+                    at = take()
+                    pack_float(mapped, at, next_step() if step is None else step, when, value, as_float)
+                    continue
+                except (KeyError, StopIteration, struct.error):
+                    if at >= 0:
+                        seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            log(name, value, "", step)
+
+    if _needs_lock():
+        return _locked(log, writer), _locked(log_metrics, writer), set_current
+    return log, log_metrics, set_current
+
+
+def _locked(log: Log, writer: Writer) -> Log:
+    def locked(*args: Any, **kwargs: Any) -> None:
+        with writer._lock:
+            log(*args, **kwargs)
+
+    return locked
+
+
+def _needs_lock() -> bool:
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    return enabled is not None and not enabled()
