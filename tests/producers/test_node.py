@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,38 +136,33 @@ def test_damage_is_passed_over(spool: Path) -> None:
     assert node.delivered() == []
 
 
-def test_another_thread_may_look_at_any_moment(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each source that is there the whole time is told, whatever a second look finds between any two steps of the first."""
+def test_two_threads_may_look_at_once(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stands before the first source of its listing; the other finds a new source and stops in the middle of its own."""
     settings = settings_for(spool)
     writers = [RunWriter(settings, f"run {i}", owner=True) for i in range(3)]
-    for writer in writers:
+    for writer in writers[:2]:
         writer.log("a", 1.0)
-    node, look, list_directory = NodeSpool(spool), NodeSpool._look, os.listdir
-    seen: list[set[str]] = []
-    busy = False
-
-    def second_look() -> None:
-        nonlocal busy
-        if not busy:
-            busy = True
-            (spool / "one more").touch()  # so that it lists anew
-            (spool / "one more").unlink()
-            seen.append({one.run_id for one in node.written()})
-            busy = False
+    node, look, run_of = NodeSpool(spool), NodeSpool._look, NodeSpool._run_of
+    assert len(node.written()) == 2
+    found: list[list[Written]] = []
+    stands, goes_on = threading.Event(), threading.Event()
+    first = threading.Thread(target=lambda: found.append(node.written()))
 
     def looking(self: NodeSpool, *words: str) -> Written | None:
-        sources = sorted(spool.glob("?" * 32), key=lambda path: path.name == words[0])
-        if not busy and len(sources) == len(writers):
-            shutil.rmtree(sources[0])  # one it is yet to look at
-        second_look()
+        if threading.current_thread() is first:
+            stands.set()
+            assert goes_on.wait(30)
         return look(self, *words)
 
-    def listing(path: str) -> list[str]:
-        second_look()
-        return list_directory(path)
+    def asking(self: NodeSpool, name: str) -> str | None:
+        goes_on.set()
+        first.join(30)
+        return run_of(self, name)
 
     monkeypatch.setattr(NodeSpool, "_look", looking)
-    monkeypatch.setattr(os, "listdir", listing)
-    node.written()
-    assert len(seen) > 3
-    assert all(len(runs) >= 2 for runs in seen), seen
+    first.start()
+    assert stands.wait(30)
+    writers[2].log("a", 1.0)
+    monkeypatch.setattr(NodeSpool, "_run_of", asking)
+    assert {one.run_id for one in node.written()} == {"run 0", "run 1", "run 2"}
+    assert [{one.run_id for one in looked} for looked in found] == [{"run 0", "run 1"}]
