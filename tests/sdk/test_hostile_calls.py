@@ -4,14 +4,13 @@ it was recorded."""
 from __future__ import annotations
 
 import inspect
-import io
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.producers.reading import drain
+from tests.sdk.hostile import HOSTILE, arguments, refused
 
 from runstream.client.http import ServiceClient
 from runstream.core import Experiment, Run, Workspace
@@ -19,89 +18,7 @@ from runstream.core._run.offline_run import _OfflineRun
 from runstream.core.run import Run as RunClass
 from runstream.exceptions import ServiceException
 from runstream.spool.collector import Collector
-from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings
-
-
-class Unspeakable:
-    """Cannot be shown, compared, measured, counted or converted."""
-
-    def _refuse(self, *arguments: Any) -> Any:
-        raise LookupError("unspeakable")
-
-    __str__ = __repr__ = __len__ = __iter__ = __float__ = __int__ = __index__ = __bool__ = _refuse
-    __fspath__ = __hash__ = __eq__ = __format__ = _refuse  # type: ignore[assignment]
-
-
-class Wilful(str):
-    """A text with ideas of its own."""
-
-    def __str__(self) -> str:
-        raise LookupError("wilful")
-
-    def __format__(self, spec: str) -> str:
-        raise LookupError("wilful")
-
-    encode = __repr__ = __str__  # type: ignore[assignment]
-
-
-def nested() -> list[Any]:
-    value: list[Any] = []
-    for _ in range(100_000):
-        value = [value]
-    return value
-
-
-def round_and_round() -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    value["self"] = value
-    return value
-
-
-def closed() -> io.BytesIO:
-    stream = io.BytesIO()
-    stream.close()
-    return stream
-
-
-def pipe() -> str:
-    if not os.path.exists("pipe"):
-        os.mkfifo("pipe")
-    return "pipe"
-
-
-def loop() -> str:
-    if not os.path.islink("loop"):
-        os.symlink("loop", "loop")
-    return "loop"
-
-
-HOSTILE: dict[str, Callable[[], Any]] = {
-    "lone surrogate": lambda: "\ud83d",
-    "escaped byte": lambda: "\udce9",
-    "NUL": lambda: "a\0b",
-    "empty text": lambda: "",
-    "newlines": lambda: "\r\n\u2028\x1b[2J",
-    "dots": lambda: "../../x",
-    "bytes": lambda: b"\xe9",
-    "unspeakable": Unspeakable,
-    "wilful": lambda: Wilful("text"),
-    "wide integer": lambda: 1 << 200,
-    "NaN": lambda: float("nan"),
-    "nested": nested,
-    "round": round_and_round,
-    "closed stream": closed,
-    "pipe": pipe,
-    "loop": loop,
-    "class": lambda: int,
-    "list of surrogates": lambda: ["\udce9"],
-    "pairs of surrogates": lambda: {"\udce9": "\udce9"},
-    "pairs of the unspeakable": lambda: {"a": Unspeakable()},
-    "None": lambda: None,
-}
-
-EXPECTED = (RunstreamError, TypeError, OSError)
-"""And ValueError, but for those of encodings: they say nothing of what was wrong."""
 
 GOOD: dict[str, Any] = {
     "name": "name", "value": 1.0, "key": "key", "tags": {"a": "b"}, "properties": {"a": "b"}, "values": {"a": 1.0},
@@ -125,14 +42,6 @@ def methods(kind: type) -> Iterator[str]:
     for name, member in inspect.getmembers_static(kind):
         if not name.startswith("_") and inspect.isfunction(member) and name not in LEFT_OUT:
             yield name
-
-
-def arguments(function: Callable[..., Any]) -> Iterator[tuple[str, bool]]:
-    """Names of the parameters, and whether each has to be given."""
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
-        several = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if not several and not parameter.name.startswith("_"):
-            yield parameter.name, parameter.default is parameter.empty
 
 
 @pytest.fixture
@@ -185,28 +94,6 @@ def test_methods_of_runs(away: Experiment, name: str, argument: str) -> None:
             assert run.status == status, what
     run.cancel()
     assert readable(run)
-
-
-def refused(function: Callable[..., Any], given: dict[str, Any], what: str) -> bool:
-    """Whether a call raised, what a caller can expect."""
-    try:
-        answer = function(**given)
-        if inspect.isgenerator(answer):
-            list(answer)
-    except EXPECTED:
-        return True
-    except LookupError as error:
-        if error.args[0] not in (
-            "unspeakable",
-            "wilful",
-        ):  # these are of the value itself, which is the caller's
-            raise
-        return True
-    except ValueError as error:
-        if isinstance(error, UnicodeError):
-            raise AssertionError(what) from error
-        return True
-    return False
 
 
 def readable(run: Run) -> bool:

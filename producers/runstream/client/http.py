@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from runstream_schemas.settings import Settings
 
 from ..exceptions import AuthenticationException, ServiceException, UserErrorException
+from .arguments import text_argument
 
 if TYPE_CHECKING:
     import http.client
@@ -266,10 +267,8 @@ class ServiceClient:
         import http.client
         from urllib.parse import urlencode
 
-        try:
-            target = f"{path}?{urlencode(params)}" if params else path
-        except UnicodeEncodeError:
-            raise _not_unicode([value for _, value in params]) from None
+        given = [(name, text_argument(name, value)) for name, value in params]
+        target = f"{path}?{urlencode(given)}" if given else path
         deadline = time.monotonic() + (AWAY_TIMEOUT if patience is None else patience)
         pause, fresh = 0.05, False
         while True:

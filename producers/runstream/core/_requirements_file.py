@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..client.arguments import read_text_file
 from ..exceptions import UserErrorException
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -56,8 +57,9 @@ def content_of(lines: Iterable[str]) -> str:
 
 
 def _lines(path: Path, above: tuple[Path, ...]) -> Iterator[str]:
+    text = read_text_file("requirements file", path)
     above = (*above, path.resolve())
-    joined = re.sub(r"\\\r?\n", " ", path.read_text(encoding="utf-8-sig"))
+    joined = re.sub(r"\\\r?\n", " ", text)
     for line in joined.splitlines():
         if line := _COMMENT.sub("", line).strip():
             yield from _resolved(line, path, above)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from runstream_schemas.errors import brief
+
 from ..client.records import ACTIVE, Filter, RunRecord, check_filter, fits, list_records, run_params
 from ..cloud import CloudCall
 from ..compute import registry
@@ -235,7 +237,7 @@ class ComputeTarget:
         check_filter("properties", properties)
         if status is not None and status not in ACTIVE:
             raise UserErrorException(
-                f"status {status!r} of an active run: expected one of {', '.join(ACTIVE)}"
+                f"status {brief(status)} of an active run: expected one of {', '.join(ACTIVE)}"
             )
         place = [("workspace", self.workspace.name), ("target", self.name)]
         wanted = run_params(tags, properties, type, status)

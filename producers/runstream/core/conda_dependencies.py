@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..client.arguments import path_argument, read_text_file, text_argument, texts_argument, write_text_file
 from ..exceptions import UserErrorException
+from ..spool.values import check_text
 from ._requirements_file import absolute_requirements
 
 __all__ = ["CondaDependencies"]
@@ -125,8 +127,9 @@ class CondaDependencies:
 
     def set_python_version(self, version: str) -> None:
         """Replace the version of the interpreter."""
+        package = f"python={text_argument('python_version', version)}"
         self.remove_conda_package("python")
-        self._dependencies().insert(0, f"python={version}")
+        self._dependencies().insert(0, package)
 
     def add_conda_package(self, conda_package: str) -> None:
         """Add a package, in place of one of the same name."""
@@ -154,24 +157,27 @@ class CondaDependencies:
 
     def set_pip_option(self, pip_option: str) -> None:
         """Add a line of options for pip, in place of one for the same option."""
-        pip, option = self._pip(), pip_option.split()[0]
-        pip[:] = [line for line in pip if line.split()[0] != option]
-        pip.append(pip_option)
+        self.remove_pip_option(pip_option)
+        self._pip().append(pip_option)
 
     def remove_pip_option(self, pip_option: str) -> None:
         """Remove the line of options for pip that begins like this one."""
-        pip, option = self._pip(), pip_option.split()[0]
-        pip[:] = [line for line in pip if line.split()[0] != option]
+        words = check_text("pip_option", pip_option).split()
+        if not words:
+            raise UserErrorException("pip_option is empty; expected an option of pip such as --pre")
+        pip = self._pip()
+        pip[:] = [line for line in pip if line.split()[:1] != words[:1]]
 
     def set_pip_index_url(self, index_url: str) -> None:
         """The index pip packages come from."""
-        self.set_pip_option(f"--index-url {index_url}")
+        self.set_pip_option(f"--index-url {check_text('index_url', index_url)}")
 
     def set_pip_requirements(self, pip_requirements: Sequence[str]) -> None:
         """Replace all requirements."""
+        requirements = texts_argument("pip_requirements", pip_requirements)
         pip = self._pip()
         pip[:] = [line for line in pip if line.startswith("-")]
-        pip.extend(pip_requirements)
+        pip.extend(requirements)
 
     def add_channel(self, channel: str) -> None:
         """Add a channel, unless it is there."""
@@ -192,16 +198,16 @@ class CondaDependencies:
         Returns:
             The file's path.
         """
-        target = Path(path) if path is not None else Path.cwd()
+        target = path_argument("path", path) if path is not None else Path.cwd()
         if target.is_dir():
             target = target / DEFAULT_FILE
-        target.write_text(self.serialize_to_string(), encoding="utf-8")
+        write_text_file("path", target, self.serialize_to_string())
         return str(target)
 
     def save_to_file(self, base_directory: str | os.PathLike[str], conda_file_path: str | None = None) -> str:
         """Write the specification below a directory; returns the path below it."""
         name = conda_file_path or DEFAULT_FILE
-        self.save(Path(base_directory) / name)
+        self.save(path_argument("base_directory", base_directory) / path_argument("conda_file_path", name))
         return name
 
     def serialize_to_string(self) -> str:
@@ -238,7 +244,7 @@ def read_specification(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     import yaml
 
-    text = Path(path).read_text(encoding="utf-8-sig")
+    text = read_text_file("conda specification", path)
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -258,7 +264,7 @@ def read_specification(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def split_package(package: str) -> tuple[str, str]:
     """(name, version) of a conda package such as `python=3.11`, `conda-forge::numpy>=1.26` or `pip`."""
-    text = package.rsplit("::", 1)[-1].strip()
+    text = check_text("conda package", package).rsplit("::", 1)[-1].strip()
     for place, letter in enumerate(text):
         if letter in "=<>!~ ":
             return text[:place].strip().lower(), text[place:].lstrip("=<>!~ ").split("=")[0].strip()
@@ -267,7 +273,7 @@ def split_package(package: str) -> tuple[str, str]:
 
 def requirement_name(line: str) -> str:
     """Name of the package a requirement is about, as pip compares names."""
-    text = line.strip()
+    text = check_text("requirement", line).strip()
     for place, letter in enumerate(text):
         if letter in "=<>!~ ;[@(":
             text = text[:place]

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..client.arguments import path_argument, text_argument, texts_argument
 from ..cloud import CloudCall
 from ..exceptions import ServiceException, UserErrorException
+from ..spool.values import check_text
 from ._cloud_services import DockerBuildContext
 from ._environment_sections import (
     DEFAULT_CPU_IMAGE,
@@ -108,13 +110,15 @@ class Environment:
         environment = Environment(name)
         dependencies = CondaDependencies()
         dependencies.set_pip_requirements(read_requirements(file_path))
-        dependencies.add_conda_package(f"pip={pip_version}" if pip_version else "pip")
+        pinned = f"pip={text_argument('pip_version', pip_version)}" if pip_version else "pip"
+        dependencies.add_conda_package(pinned)
         environment.python.conda_dependencies = dependencies
         return environment
 
     @staticmethod
     def from_existing_conda_environment(name: str, conda_environment_name: str) -> Environment | None:
         """An environment like one of this machine's conda; None, with a warning, when it cannot be read."""
+        conda_environment_name = check_text("conda environment name", conda_environment_name)
         try:
             done = subprocess.run(
                 ["conda", "env", "export", "--no-builds", "--name", conda_environment_name, "--json"],
@@ -214,8 +218,12 @@ class Environment:
         """
         if version is not None and label is not None:
             raise UserErrorException("Environment.get takes a version or a label, not both")
+        name = check_text("environment name", name)
+        label = None if label is None else check_text("label", label)
         labels = {} if label is None or label.lower() == "latest" else {"label": label}
-        which = labels or ({"version": str(version)} if version is not None else {"latest": "1"})
+        which = labels or (
+            {"version": text_argument("version", version)} if version is not None else {"latest": "1"}
+        )
         found = _find(workspace, name=name, **which)
         if not found:
             wanted = ", ".join(f"{key} {value}" for key, value in which.items() if key != "latest")
@@ -245,8 +253,8 @@ class Environment:
         """
         content = {
             "name": name,
-            "version": str(version),
-            "labels": [labels] if isinstance(labels, str) else [*labels],
+            "version": text_argument("version", version),
+            "labels": texts_argument("labels", labels),
         }
         workspace._send_json("PUT", "/api/v1/environment-labels", content)
 
@@ -262,7 +270,7 @@ class Environment:
         Raises:
             UserErrorException: it is there already and `overwrite` is False.
         """
-        folder = Path(path)
+        folder = path_argument("path", path)
         if (folder / DEFINITION_FILE).exists() and not overwrite:
             raise UserErrorException(
                 f"{folder / DEFINITION_FILE} is there already; pass overwrite=True to replace it"

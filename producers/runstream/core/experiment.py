@@ -10,6 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runstream_schemas.errors import brief
+
+from ..client.arguments import text_argument, texts_argument
 from ..client.http import quoted
 from ..client.records import Filter, Moment, Statuses
 from ..exceptions import UserErrorException
@@ -73,7 +76,7 @@ class Experiment:
             raise TypeError(f"Experiment() got an unexpected keyword argument {next(iter(kwargs))!r}")
         if not _skip_name_validation and not _valid(name):
             raise UserErrorException(
-                f"Experiment name {name!r} is not valid: 1 to 255 letters, digits, underscores or dashes, "
+                f"Experiment name {brief(name, 300)} is not valid: 1 to 255 letters, digits, underscores or dashes, "
                 "the first a letter or a digit"
             )
         self._workspace, self._name = workspace, check_name("experiment name", name)
@@ -149,7 +152,7 @@ class Experiment:
         Raises:
             ServiceException: the service is away.
         """
-        names = [tags] if isinstance(tags, str) else [str(name) for name in tags]
+        names = texts_argument("tags", tags)
         if names:
             self._change({"remove_tags": names})
 
@@ -173,7 +176,7 @@ class Experiment:
         """
         if new_name is not None:
             raise UserErrorException(
-                f"reactivate: an experiment keeps its name, so new_name={new_name!r:.80} cannot be given; leave it out"
+                f"reactivate: an experiment keeps its name, so new_name={brief(new_name)} cannot be given; leave it out"
             )
         self._change({"archived": False})
 
@@ -203,8 +206,9 @@ class Experiment:
             UserErrorException: there is no such experiment.
             ServiceException: it has runs (status_code 409), or the service is away.
         """
+        wanted = text_argument("experiment_id", experiment_id)
         for one in Experiment.list(workspace, view_type=ViewType.All):
-            if one.id == str(experiment_id):
+            if one.id == wanted:
                 path = f"/api/v1/experiments/{quoted(one.name)}"
                 workspace._client.request("DELETE", path, [("workspace", workspace.name)])
                 return

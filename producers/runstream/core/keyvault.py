@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from runstream_schemas.errors import brief
+
 from ..exceptions import UserErrorException
 from ..home import json_document
+from ..spool.values import check_text
 
 if TYPE_CHECKING:
     from .workspace import Workspace
@@ -46,15 +49,20 @@ class Keyvault:
 
     def set_secrets(self, secrets_batch: Mapping[str, Any]) -> None:
         """Keep several secrets, or none of them; as `set_secret`."""
+        if not isinstance(secrets_batch, Mapping):
+            raise UserErrorException(
+                f"secrets_batch: expected names and values, got {type(secrets_batch).__name__}"
+            )
         for name, value in secrets_batch.items():
-            if not _NAME.fullmatch(str(name)):
+            if not _NAME.fullmatch(check_text("secret name", name)):
                 raise UserErrorException(
-                    f"secret name {name!r:.140}: expected 1 to 127 letters, digits or dashes"
+                    f"secret name {brief(name, 140)}: expected 1 to 127 letters, digits or dashes"
                 )
             if not isinstance(value, str):
                 raise UserErrorException(
                     f"secret {name}: expected a text, got {type(value).__name__}; pass str(value)"
                 )
+            check_text(f"secret {name}", value)
         with json_document.change(self._path()) as document:
             document.setdefault(self.workspace.name, {}).update(secrets_batch)
 

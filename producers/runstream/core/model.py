@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runstream_schemas.errors import brief
+
+from ..client.arguments import path_argument, text_argument, texts_argument
 from ..client.http import quoted
 from ..client.records import Filter, matches
 from ..cloud import CloudCall
 from ..exceptions import ModelNotFoundException, UserErrorException, WebserviceException
+from ..spool.values import check_text
 from ._cloud_services import InferenceConfig
 from ._run.recording import as_texts
 from .workspace import Workspace
@@ -66,7 +70,7 @@ class Model:
     ) -> None:
         del expand, kwargs
         if id is not None:
-            name, _, number = id.rpartition(":")
+            name, _, number = check_text("model id", id).rpartition(":")
             if not name or not number.isdecimal():
                 raise UserErrorException(f"model id {id!r:.80}: expected NAME:VERSION")
             version = int(number)
@@ -254,7 +258,7 @@ class Model:
         """
         from ..client.files import inside
 
-        target = Path(target_dir)
+        target = path_argument("target_dir", target_dir)
         names = [str(file["path"]) for file in self._record["files"]]
         top = target / names[0].split("/", 1)[0]
         if top.exists() and not (exist_ok if exists_ok is None else exists_ok):
@@ -331,7 +335,13 @@ class Model:
         """
         added = as_texts("tag", add_tags or {})
         properties = as_texts("property", add_properties or {})
-        self._change({"tags": added, "remove_tags": list(remove_tags or ()), "properties": properties})
+        self._change(
+            {
+                "tags": added,
+                "remove_tags": texts_argument("remove_tags", remove_tags or ()),
+                "properties": properties,
+            }
+        )
 
     def serialize(self) -> dict[str, Any]:
         """The model's record as JSON can hold it."""
@@ -356,7 +366,7 @@ class Model:
         Raises:
             ServiceException: the service is away.
         """
-        self._change({"remove_tags": [tags] if isinstance(tags, str) else [str(tag) for tag in tags]})
+        self._change({"remove_tags": texts_argument("tags", tags)})
 
     def add_properties(self, properties: Mapping[str, Any]) -> None:
         """Add properties.
@@ -400,7 +410,7 @@ def _find(
     of_tags, of_properties = _filters("tags", tags), _filters("properties", properties)
     params = [("workspace", workspace.name)]
     params += [("name", name)] if name else []
-    params += [("version", str(version))] if version is not None else []
+    params += [("version", text_argument("version", version))] if version is not None else []
     params += [("run", run_id)] if run_id else []
     params += [("latest", "1")] if latest else []
     return [
@@ -428,7 +438,7 @@ def _filters(what: str, wanted: ModelFilter) -> builtins.list[Filter]:
             found.append(one)
         else:
             raise ValueError(
-                f"Unknown filter type for model {what}: {one!r:.60}; pass a name, a dictionary, or a list of names and "
+                f"Unknown filter type for model {what}: {brief(one)}; pass a name, a dictionary, or a list of names and "
                 "[name, value] pairs"
             )
     return found

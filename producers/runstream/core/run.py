@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstream_schemas.errors import brief
 
+from ..client.arguments import path_argument
 from ..client.reading import fetch_record, settle
 from ..client.records import (
     Filter,
@@ -119,7 +120,9 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         unnamed = given is None or (isinstance(given, str) and not given)
         run_id = str(uuid.uuid4()) if unnamed else checked_run_id(given)
         folders = output_folders(outputs, default=[] if parent else ["./outputs"])
-        source = None if snapshot_directory is None else Path(absolute(snapshot_directory))
+        source = None
+        if snapshot_directory is not None:
+            source = Path(absolute(str(path_argument("snapshot_directory", snapshot_directory))))
         record = RunRecord(
             run_id,
             experiment.name,

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..client.arguments import path_argument, write_text_file
 from ..data.data_reference import DataReferenceConfiguration, reference_documents
 from ..exceptions import UserErrorException
+from ..spool.values import check_text
 from ._cloud_services import ContainerRegistry
 from ._environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from .conda_dependencies import DEFAULT_FILE, CondaDependencies
@@ -210,7 +212,8 @@ class RunConfiguration:
         name = name or self._name
         if not name:
             raise UserErrorException("RunConfiguration.save: a name is required")
-        root = Path(path or self._path or ".")
+        root = path_argument("path", path or self._path or ".")
+        file = path_argument("name", name)
         folder = root / "aml_config" if (root / "aml_config").is_dir() else root / ".azureml"
         folder.mkdir(parents=True, exist_ok=True)
         document = self.document()
@@ -222,7 +225,7 @@ class RunConfiguration:
         if separate_environment_yaml:
             (folder / "environment.yml").write_text(yaml.safe_dump(document["environment"], sort_keys=False))
             document["environment"] = "environment.yml"
-        (folder / name).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        write_text_file("RunConfiguration.save:", folder / file, yaml.safe_dump(document, sort_keys=False))
 
     @staticmethod
     def load(path: str | os.PathLike[str], name: str | None = None) -> RunConfiguration:
@@ -310,6 +313,7 @@ def _find(path: Path, name: str | None) -> Path:
         if path.is_file():
             return path
         raise UserErrorException(f"RunConfiguration.load: {path} is no file, and no name was given")
+    name = check_text("RunConfiguration name", name)
     tried = [path / folder / found for folder in _FOLDERS for found in (name, f"{name}.runconfig")]
     for file in tried:
         if file.is_file():

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from ..client.arguments import texts_argument
 from ..exceptions import UserErrorException
 from .environment import Environment
 from .runconfig import (
@@ -96,7 +97,11 @@ class ScriptRunConfig:
             self.run_config.script = None
         self.script = script if script or command else self.run_config.script
         self.arguments: Any = arguments if arguments is not None else self.run_config.arguments
-        joined = command if isinstance(command, str) or command is None else " ".join(map(str, command))
+        joined = (
+            command
+            if isinstance(command, str) or command is None
+            else " ".join(texts_argument("command", command))
+        )
         self.command: str | None = joined or (None if self.script else self.run_config.command or None)
 
     def _distribute(self, job: Any) -> None:

@@ -10,11 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runstream_schemas.errors import brief
 from runstream_schemas.settings import Settings
 
+from ..client.arguments import path_argument, write_text_file
 from ..client.http import ServiceClient, client_for, quoted
 from ..cloud import CloudCall, refusal
 from ..exceptions import UserErrorException, WorkspaceException
+from ..home import json_document
 from ..home.layout import with_local_spool
 from ..home.workspace_config import CONFIG_FILES, read_workspace, search, settings_with
 from ..printable import say
@@ -73,7 +76,7 @@ class Workspace:
         name: Any = workspace_name or self._settings.workspace
         if not isinstance(name, str) or "\0" in name:
             raise UserErrorException(
-                f"workspace name {name!r:.60}: expected a string without the character NUL"
+                f"workspace name {brief(name)}: expected a string without the character NUL"
             )
         self._name = check_name("workspace name", name)
 
@@ -451,7 +454,7 @@ class Workspace:
             method,
             path,
             [("workspace", self.name)],
-            body=json.dumps(document).encode(),
+            body=json_document.encode(f"{method} {path}", document),
             headers={"Content-Type": "application/json"},
         )
         body: dict[str, Any] = answer.json() if answer.body else {}
@@ -464,12 +467,10 @@ class Workspace:
             path: directory to write into; default: the current one.
             file_name: another name of the file.
         """
-        folder = Path(path or ".") / ".runstream"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / (file_name or "config.json")).write_text(
-            json.dumps({"Id": None, "Scope": self._scope()}, indent=4, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
+        folder = path_argument("write_config: path", path or ".") / ".runstream"
+        file = folder / path_argument("write_config: file_name", file_name or "config.json")
+        document = {"Id": None, "Scope": self._scope()}
+        write_text_file("write_config:", file, json.dumps(document, indent=4, ensure_ascii=False) + "\n")
 
     def _scope(self) -> str:
         return (

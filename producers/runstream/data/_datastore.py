@@ -11,13 +11,16 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from runstream_schemas.errors import brief
 from runstream_schemas.ownership import make_private
 
+from ..client.arguments import path_argument
 from ..client.folder_contents import contents
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
 from ..home import json_document
 from ..printable import say
+from ..spool.values import check_text
 from .data_reference import DataReference
 
 if TYPE_CHECKING:
@@ -110,11 +113,11 @@ class Datastore:
 
         Not in the reproduced API.
         """
-        if not _NAME.fullmatch(str(datastore_name)):
+        if not _NAME.fullmatch(check_text("datastore name", datastore_name)):
             raise UserErrorException(
-                f"datastore name {datastore_name!r:.80}: expected 1 to 255 letters, digits or underscores"
+                f"datastore name {brief(datastore_name, 80)}: expected 1 to 255 letters, digits or underscores"
             )
-        directory = Path(path).expanduser().absolute()
+        directory = path_argument("path", path).expanduser().absolute()
         directory.mkdir(parents=True, exist_ok=True)
         with json_document.change(_path(workspace)) as document:
             named = document.setdefault(workspace.name, {}).setdefault("datastores", {})
@@ -264,9 +267,10 @@ class Datastore:
         Raises:
             UserErrorException: it lies outside.
         """
-        parts = PurePosixPath((path or "").replace("\\", "/").lstrip("/")).parts
-        if ".." in parts or "\0" in (path or ""):
-            raise UserErrorException(f"path {path!r:.200} leads out of the datastore {self._name}")
+        text = "" if path is None else str(path_argument("path", path))
+        parts = PurePosixPath(text.replace("\\", "/").lstrip("/")).parts
+        if ".." in parts:
+            raise UserErrorException(f"path {brief(text, 200)} leads out of the datastore {self._name}")
         return self._directory.joinpath(*parts)
 
     def __repr__(self) -> str:

@@ -9,8 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runstream_schemas.errors import brief
+
+from ..client.arguments import text_argument
 from ..exceptions import UserErrorException
 from ..home import json_document
+from ..spool.values import check_text
 
 if TYPE_CHECKING:
     from ..core.workspace import Workspace
@@ -50,10 +54,10 @@ def find(workspace: Workspace, name: str, version: int | str = "latest") -> Data
     if have and version in ("latest", None):
         return have[-1]
     for record in have:
-        if str(record.version) == str(version):
+        if str(record.version) == text_argument("version", version):
             return record
     raise UserErrorException(
-        f"Cannot load Dataset(name='{name}', version='{version}'): workspace {workspace.name} has "
+        f"Cannot load Dataset(name={brief(name)}, version={brief(version)}): workspace {workspace.name} has "
         f"{', '.join(sorted(records(workspace))) or 'no datasets'}; Dataset.get_all() lists them"
     )
 
@@ -69,7 +73,7 @@ def find_id(workspace: Workspace, id: str) -> DatasetRecord:
             if record.id == id:
                 return record
     raise UserErrorException(
-        f"Cannot load Dataset(id='{id}'): workspace {workspace.name} has none of that id"
+        f"Cannot load Dataset(id={brief(id)}): workspace {workspace.name} has none of that id"
     )
 
 
@@ -86,8 +90,8 @@ def add(
     Raises:
         UserErrorException: the name is taken by another definition and `create_new_version` is False, or is no name.
     """
-    if not name or not name.isprintable() or len(name) > 255:
-        raise UserErrorException(f"dataset name {name!r:.80}: expected 1 to 255 printable characters")
+    if not check_text("dataset name", name) or not name.isprintable() or len(name) > 255:
+        raise UserErrorException(f"dataset name {brief(name, 80)}: expected 1 to 255 printable characters")
     with json_document.change(_path(workspace)) as document:
         versions = document.setdefault(workspace.name, {}).setdefault(name, [])
         for one in versions:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
 
+from ..client.arguments import path_argument
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
 from .abstract_dataset import AbstractDataset, files_of
@@ -54,7 +55,9 @@ class FileDataset(AbstractDataset):
             raise UserErrorException(
                 f"the dataset has no files: {', '.join(self.definition['paths'])} names none"
             )
-        target = Path(target_path) if target_path is not None else Path(tempfile.mkdtemp())
+        target = (
+            path_argument("target_path", target_path) if target_path is not None else Path(tempfile.mkdtemp())
+        )
         copies = [target / path.relative_to(root) for path, root in files]
         for (path, _), place in zip(files, copies, strict=True):
             if place.exists() and not overwrite:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
+from ..spool.values import check_text
 from .abstract_dataset import AbstractDataset, files_of
 from .file_dataset import FileDataset
 
@@ -76,6 +77,7 @@ class TabularDataset(AbstractDataset):
         import tempfile
         from pathlib import Path
 
+        check_text("separator", separator)
         path = Path(tempfile.mkdtemp(prefix="dataset-")) / "part-00000.csv"
         self.to_pandas_dataframe().to_csv(path, sep=separator, index=False)
         return FileDataset({"kind": FileDataset._KIND, "paths": [str(path)]})

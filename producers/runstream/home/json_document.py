@@ -32,6 +32,23 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
+def encode(what: str, document: Any, indent: int | None = None) -> bytes:
+    """A document as JSON.
+
+    Raises:
+        UserErrorException: something in it has no form in JSON.
+    """
+    try:
+        return json.dumps(document, indent=indent, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        problem = "a text in it is not valid unicode; remove lone surrogates"
+    except RecursionError:
+        problem = "it is nested too deep"
+    except (TypeError, ValueError) as error:
+        problem = str(error)
+    raise UserErrorException(f"{what} cannot be written as JSON: {problem}")
+
+
 @contextlib.contextmanager
 def change(path: Path) -> Iterator[dict[str, Any]]:
     """The object in `path`, to be changed; written when the block ends well. One process at a time gets it.
@@ -46,11 +63,12 @@ def change(path: Path) -> Iterator[dict[str, Any]]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         document = read(path)
         yield document
+        text = encode(path.name, document, indent=2)
         draft = path.with_suffix(f".{os.getpid()}")
         draft.unlink(missing_ok=True)
         writing = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(writing, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, indent=2, ensure_ascii=False)
+        with open(writing, "wb") as stream:
+            stream.write(text)
         draft.replace(path)
     finally:
         os.close(descriptor)

@@ -10,6 +10,8 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runstream_schemas.errors import brief
+
 from ...client.files import path_of
 from ...client.http import quoted
 from ...exceptions import ServiceException, SnapshotException, UserErrorException
@@ -134,7 +136,12 @@ class RunSnapshots(RunHandle):
                 run._record.properties.update(found)
 
         def failed(problem: str) -> None:
-            _log.warning("run %s has no snapshot of %s: %s", live.run_id, path, problem)
+            _log.warning(
+                "run %s has no snapshot of %s: %s",
+                live.run_id,
+                brief(str(path), 500),
+                problem.encode(errors="backslashreplace").decode(),
+            )
             live.writer.status(
                 "warning", {"message": f"no snapshot of the source was taken: {problem}"[:1000]}
             )
