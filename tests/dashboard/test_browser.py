@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import REPOSITORY, Site
+from .conftest import REPOSITORY, Site, builder
 
 Open = Callable[..., Any]
 Picture = Callable[[Any, str], None]
@@ -286,6 +286,8 @@ def test_nothing_sticks_out_at_any_width(
 
 
 def test_axe_finds_nothing_serious(open_page: Open, site: Site) -> None:
+    build = builder()
+    build.install(build.EVERYTHING)
     axe = (REPOSITORY / "dashboard" / "node_modules" / "axe-core" / "axe.min.js").read_text()
     found = {}
     for dark in (False, True):

@@ -40,7 +40,7 @@ export function go(address: string): void {
 // Steps back and forth within a page: changes that follow one another quickly (a slider) are one.
 const TOGETHER = 500;
 let undone: string[] = [];
-let done: string[] = [];
+const done: string[] = [];
 let changedAt = -1e9;
 let changed = "";
 
