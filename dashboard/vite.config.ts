@@ -27,6 +27,14 @@ export default defineConfig({
     reportCompressedSize: true,
   },
   server: server
-    ? { proxy: { "/api": { target: server, changeOrigin: true, headers: token ? { Authorization: `Bearer ${token}` } : {} } } }
+    ? {
+        proxy: {
+          "/api": {
+            target: server,
+            changeOrigin: true,
+            headers: token ? { Authorization: `Bearer ${token}` } : {},
+          },
+        },
+      }
     : {},
 });

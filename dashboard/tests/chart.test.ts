@@ -6,7 +6,8 @@ function packed(header: unknown, ...columns: (Float64Array | Uint8Array)[]): Arr
   let text = JSON.stringify(header);
   while ((new TextEncoder().encode(text).length + 4) % 8) text += " ";
   const head = new TextEncoder().encode(text);
-  const size = 4 + head.length + columns.reduce((sum, column) => sum + 8 * Math.ceil(column.byteLength / 8), 0);
+  const size =
+    4 + head.length + columns.reduce((sum, column) => sum + 8 * Math.ceil(column.byteLength / 8), 0);
   const bytes = new Uint8Array(size);
   new DataView(bytes.buffer).setUint32(0, head.length, true);
   bytes.set(head, 4);
@@ -22,7 +23,17 @@ function line(values: number[], low = values, high = values): Line {
   const x = Float64Array.from(values.keys());
   const last = Float64Array.from(values);
   const same = (other: number[]) => (other === values ? last : Float64Array.from(other));
-  return { runId: "r", x, last, low: same(low), high: same(high), smooth: null, marks: null, points: x.length, total: x.length };
+  return {
+    runId: "r",
+    x,
+    last,
+    low: same(low),
+    high: same(high),
+    smooth: null,
+    marks: null,
+    points: x.length,
+    total: x.length,
+  };
 }
 
 describe("frames", () => {
@@ -50,19 +61,35 @@ describe("frames", () => {
 
   test("times become seconds", () => {
     const lines = [{ run_id: "a", n: 1, points: 1, total: 1, columns: ["x", "last"] }];
-    const bytes = packed({ charts: [{ name: "m", x: "time", bucket: 2, first: 3e6, last: 3e6, lines }] }, Float64Array.of(3e6), Float64Array.of(1));
+    const bytes = packed(
+      { charts: [{ name: "m", x: "time", bucket: 2, first: 3e6, last: 3e6, lines }] },
+      Float64Array.of(3e6),
+      Float64Array.of(1),
+    );
     expect([...decodeFrames(bytes)[0]!.lines[0]!.x]).toEqual([3]);
   });
 });
 
 test("the nearest point", () => {
   const xs = Float64Array.of(0, 10, 20);
-  expect([lowerBound(xs, 10), nearest(xs, 4), nearest(xs, 16), nearest(xs, 99), nearest(new Float64Array(), 1)]).toEqual([1, 0, 2, 2, -1]);
+  expect([
+    lowerBound(xs, 10),
+    nearest(xs, 4),
+    nearest(xs, 16),
+    nearest(xs, 99),
+    nearest(new Float64Array(), 1),
+  ]).toEqual([1, 0, 2, 2, -1]);
 });
 
 describe("range of y", () => {
   test("a spike within a bucket counts", () => {
-    const { range } = extentOf([line([1, 1, 1], [1, 0, 1], [1, 50, 1])], { min: 0, max: 2 }, false, false, false);
+    const { range } = extentOf(
+      [line([1, 1, 1], [1, 0, 1], [1, 50, 1])],
+      { min: 0, max: 2 },
+      false,
+      false,
+      false,
+    );
     expect(range!.max).toBeGreaterThan(50);
     expect(range!.min).toBeLessThan(0);
   });
@@ -91,7 +118,15 @@ describe("range of y", () => {
   });
 
   test("a decade is a decade on a log axis", () => {
-    const t = { x: { min: 0, max: 1 }, y: { min: 1, max: 100 }, log: true, left: 0, top: 0, width: 100, height: 100 };
+    const t = {
+      x: { min: 0, max: 1 },
+      y: { min: 1, max: 100 },
+      log: true,
+      left: 0,
+      top: 0,
+      width: 100,
+      height: 100,
+    };
     expect(toY(t, 10)).toBeCloseTo(50);
   });
 });

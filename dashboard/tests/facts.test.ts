@@ -3,7 +3,11 @@ import { gitOf, originOf, otherDetails, parametersOf, snapshotOf } from "../src/
 import { fileTree, filesOf, firstLog, sizeOf } from "../src/run/tree";
 
 test("arguments are read as parameters", () => {
-  const details = { runDefinition: { arguments: ["--lr", 0.1, "--fast", "--data=a=b", "--shift", "-3", "x.csv", "--verbose"] } };
+  const details = {
+    runDefinition: {
+      arguments: ["--lr", 0.1, "--fast", "--data=a=b", "--shift", "-3", "x.csv", "--verbose"],
+    },
+  };
   expect(parametersOf({ details, properties: {} })).toEqual([
     ["lr", "0.1"],
     ["fast", "yes"],
@@ -14,7 +18,12 @@ test("arguments are read as parameters", () => {
   ]);
   expect(parametersOf({ details: {}, properties: { sweep_parameters: "no JSON" } })).toEqual([]);
   const swept = { sweep_parameters: '{"lr": 0.5, "net": "deep", "none": null}' };
-  expect(parametersOf({ details: { runDefinition: { arguments: ["--lr", "0.5", "--seed", "1"] } }, properties: swept })).toEqual([
+  expect(
+    parametersOf({
+      details: { runDefinition: { arguments: ["--lr", "0.5", "--seed", "1"] } },
+      properties: swept,
+    }),
+  ).toEqual([
     ["lr", "0.5"],
     ["net", "deep"],
     ["seed", "1"],
@@ -23,24 +32,53 @@ test("arguments are read as parameters", () => {
 
 test("a commit is linked only where its host has pages of commits", () => {
   const git = (uri: string, dirty = "False") =>
-    gitOf({ properties: { "azureml.git.commit": "abc", "azureml.git.repository_uri": uri, "azureml.git.dirty": dirty } });
-  expect(git("git@github.com:a/b.git", "True")).toMatchObject({ link: "https://github.com/a/b/commit/abc", dirty: true });
-  expect(git("https://me@gitlab.example.org/a/b/c.git")).toMatchObject({ link: "https://gitlab.example.org/a/b/c/commit/abc", dirty: false });
+    gitOf({
+      properties: {
+        "azureml.git.commit": "abc",
+        "azureml.git.repository_uri": uri,
+        "azureml.git.dirty": dirty,
+      },
+    });
+  expect(git("git@github.com:a/b.git", "True")).toMatchObject({
+    link: "https://github.com/a/b/commit/abc",
+    dirty: true,
+  });
+  expect(git("https://me@gitlab.example.org/a/b/c.git")).toMatchObject({
+    link: "https://gitlab.example.org/a/b/c/commit/abc",
+    dirty: false,
+  });
   expect(git("/srv/code")?.link).toBeNull();
   expect(git("javascript:alert(1)//github.com/a")?.link).toBeNull();
   expect(gitOf({ properties: {} })).toBeNull();
 });
 
 test("what has its own place is not repeated below", () => {
-  const details = { script: "a.py", host: "h", extra: 1, runDefinition: { script: "train.py", arguments: [], target: "local" } };
-  expect(originOf({ details })).toEqual([["Script", "train.py"], ["Machine", "h"]]);
-  expect(otherDetails({ details })).toEqual([["extra", 1], ["run configuration", { target: "local" }]]);
+  const details = {
+    script: "a.py",
+    host: "h",
+    extra: 1,
+    runDefinition: { script: "train.py", arguments: [], target: "local" },
+  };
+  expect(originOf({ details })).toEqual([
+    ["Script", "train.py"],
+    ["Machine", "h"],
+  ]);
+  expect(otherDetails({ details })).toEqual([
+    ["extra", 1],
+    ["run configuration", { target: "local" }],
+  ]);
   expect(snapshotOf({ properties: { ContentSnapshotId: "f00" } })).toBe("f00");
 });
 
 test("files as a tree, and the log of the latest phase", () => {
   const file = (path: string) => ({ path, size: 10, sha256: "" });
-  const files = ["azureml-logs/8_a.txt", "azureml-logs/70_driver.txt", "logs/z.txt", "outputs/model/w.bin", "outputs/a.png"].map(file);
+  const files = [
+    "azureml-logs/8_a.txt",
+    "azureml-logs/70_driver.txt",
+    "logs/z.txt",
+    "outputs/model/w.bin",
+    "outputs/a.png",
+  ].map(file);
   expect(firstLog(files)).toBe("azureml-logs/70_driver.txt");
   expect(firstLog([file("outputs/a.txt")])).toBeUndefined();
   const outputs = fileTree(files).folders.find((folder) => folder.name === "outputs")!;

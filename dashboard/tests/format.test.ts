@@ -1,5 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { cutMiddle, formatAgo, formatBytes, formatDuration, formatFull, formatNumber, formatStep, formatValue, runSeconds } from "../src/lib/format";
+import {
+  cutMiddle,
+  formatAgo,
+  formatBytes,
+  formatDuration,
+  formatFull,
+  formatNumber,
+  formatStep,
+  formatValue,
+  runSeconds,
+} from "../src/lib/format";
 import { Kind } from "../src/lib/types";
 
 describe("numbers", () => {
@@ -17,7 +27,8 @@ describe("numbers", () => {
     [1.5, "1.5"],
   ])("%s is shown as %s", (value, text) => expect(formatNumber(value)).toBe(text));
 
-  test("three digits of a four digit number are no exponent", () => expect(formatNumber(4404.7, 3)).toBe("4405"));
+  test("three digits of a four digit number are no exponent", () =>
+    expect(formatNumber(4404.7, 3)).toBe("4405"));
   test.each([
     [25557032, Kind.int, "25,557,032"],
     [-1200, Kind.int, "−1,200"],

@@ -27,8 +27,26 @@ test("what comes in beside a moved picture lies where the whole picture has it",
   const n = 400;
   const x = Float64Array.from({ length: n }, (_, i) => i);
   const last = Float64Array.from({ length: n }, (_, i) => Math.sin(i / 7));
-  const line: Line = { runId: "r", x, last, low: last, high: last, smooth: null, marks: null, points: n, total: n };
-  const t: Transform = { x: { min: 0, max: 399 }, y: { min: -1, max: 1 }, log: false, left: 0, top: 0, width: 798, height: 100 };
+  const line: Line = {
+    runId: "r",
+    x,
+    last,
+    low: last,
+    high: last,
+    smooth: null,
+    marks: null,
+    points: n,
+    total: n,
+  };
+  const t: Transform = {
+    x: { min: 0, max: 399 },
+    y: { min: -1, max: 1 },
+    log: false,
+    left: 0,
+    top: 0,
+    width: 798,
+    height: 100,
+  };
   const points = (of: Transform) => (tracePath(line, last, of, false, 0) as unknown as Recorded).points;
   const whole = new Map(points(t).map(([px, py]) => [px, py]));
   const part = points({ ...t, part: { min: 350, max: 399 } });

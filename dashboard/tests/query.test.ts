@@ -1,5 +1,14 @@
 import { describe, expect, test } from "vitest";
-import { accept, firstMistake, keyTerm, parts, placeAt, suggestions, toggleTerm, type Known } from "../src/runs/query";
+import {
+  accept,
+  firstMistake,
+  keyTerm,
+  parts,
+  placeAt,
+  suggestions,
+  toggleTerm,
+  type Known,
+} from "../src/runs/query";
 
 const KNOWN: Known = {
   experiments: ["ridge", "two words"],
@@ -19,7 +28,11 @@ function complete(text: string): string[] {
 }
 
 test("parts are split as the server splits them", () => {
-  expect(parts('ridge "two words" tag:"a b"=c').map((part) => part.text)).toEqual(["ridge", '"two words"', 'tag:"a b"=c']);
+  expect(parts('ridge "two words" tag:"a b"=c').map((part) => part.text)).toEqual([
+    "ridge",
+    '"two words"',
+    'tag:"a b"=c',
+  ]);
 });
 
 test.each([
@@ -27,14 +40,20 @@ test.each([
   ["loss<1e-3 a>=-.5 b!=inf", ""],
   ["loss<abc", "loss<abc: 'abc' is no number"],
   ["status:", "status:: something is missing after the colon"],
-  ["status:running,odd", "status:running,odd: 'odd' is no status; use running, completed, failed, canceled, queued, notresponding …"],
+  [
+    "status:running,odd",
+    "status:running,odd: 'odd' is no status; use running, completed, failed, canceled, queued, notresponding …",
+  ],
   ["since:7d before:2026-01-31", ""],
   ["since:soon", "since:soon: 'soon' is no time; use e.g. 30m, 12h, 7d, 2w or 2026-01-31"],
   ["is:gone", "is:gone: use is:archived or is:any"],
-  ['tag:"open', 'tag:: something is missing after the colon'],
+  ['tag:"open', "tag:: something is missing after the colon"],
   ['a "open', '"open: this quote is not closed'],
   ["http://odd", ""],
-  ["-status:odd", "-status:odd: 'odd' is no status; use running, completed, failed, canceled, queued, notresponding …"],
+  [
+    "-status:odd",
+    "-status:odd: 'odd' is no status; use running, completed, failed, canceled, queued, notresponding …",
+  ],
   ["tag:lr<=0.1 -tag:model=a<b param:lr!=x longer:1.5h - -ridge", ""],
   ["tag:lr<x", "tag:lr<x: 'x' is no number"],
   ["epoch=5 -epoch.max=5", ""],

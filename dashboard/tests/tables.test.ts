@@ -11,29 +11,92 @@ import { runsAddress } from "../src/runs/export";
 import { passing, place, sweepAxes } from "../src/runs/sweep";
 
 function summary(last: number, count = 2): Summary {
-  return { cls: 0, kind: 0, count, first: last, last, min: last, max: last, mean: last, last_step: 1, last_time: 0, text: null };
+  return {
+    cls: 0,
+    kind: 0,
+    count,
+    first: last,
+    last,
+    min: last,
+    max: last,
+    mean: last,
+    last_step: 1,
+    last_time: 0,
+    text: null,
+  };
 }
 
 function run(id: string, tags: Record<string, string>, metrics: Record<string, number>): Run {
   return {
-    run_id: id, number: 1, experiment: "e", workspace: "w", parent_run_id: null, root_run_id: null, name: null, display_name: `run "${id}"`,
-    description: null, type: null, target: null, status: "Completed", created_utc: "", start_time_utc: null, end_time_utc: null,
-    last_seen_utc: null, archived_utc: null, error: null, warnings: [], details: {}, tags, properties: {}, dropped: 0, gaps: 0, settled: true,
+    run_id: id,
+    number: 1,
+    experiment: "e",
+    workspace: "w",
+    parent_run_id: null,
+    root_run_id: null,
+    name: null,
+    display_name: `run "${id}"`,
+    description: null,
+    type: null,
+    target: null,
+    status: "Completed",
+    created_utc: "",
+    start_time_utc: null,
+    end_time_utc: null,
+    last_seen_utc: null,
+    archived_utc: null,
+    error: null,
+    warnings: [],
+    details: {},
+    tags,
+    properties: {},
+    dropped: 0,
+    gaps: 0,
+    settled: true,
     summaries: Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, summary(value)])),
   };
 }
 
-const RUNS = [run("a", { lr: "0.001", opt: "adam" }, { "val/loss": 0.5 }), run("b", { lr: "0.1", opt: "sgd" }, { "val/loss": 0.25 }), run("c", { lr: "0.9", opt: "sgd" }, {})];
+const RUNS = [
+  run("a", { lr: "0.001", opt: "adam" }, { "val/loss": 0.5 }),
+  run("b", { lr: "0.1", opt: "sgd" }, { "val/loss": 0.25 }),
+  run("c", { lr: "0.9", opt: "sgd" }, {}),
+];
 
 describe("the line of a table", () => {
-  const columns = [["row", "int64"], ["time", "timestamp[us, tz=UTC]"], ["who", "string"], ["a", "int64"], ["b", "double"], ["c", "double"]].map(([name, type]) => ({ name: name!, type: type! }));
+  const columns = [
+    ["row", "int64"],
+    ["time", "timestamp[us, tz=UTC]"],
+    ["who", "string"],
+    ["a", "int64"],
+    ["b", "double"],
+    ["c", "double"],
+  ].map(([name, type]) => ({ name: name!, type: type! }));
   test("is its second column of numbers over its first", () => {
-    const rows = [[0, "", "x", 1, 0.5, 9], [1, "", "y", 2, null, 9]];
-    expect(lineOf({ columns, rows })).toEqual({ x: "a", y: "b", points: [{ x: 1, y: 0.5 }, { x: 2, y: NaN }] });
+    const rows = [
+      [0, "", "x", 1, 0.5, 9],
+      [1, "", "y", 2, null, 9],
+    ];
+    expect(lineOf({ columns, rows })).toEqual({
+      x: "a",
+      y: "b",
+      points: [
+        { x: 1, y: 0.5 },
+        { x: 2, y: NaN },
+      ],
+    });
   });
   test("takes two columns of numbers and two rows", () => {
     expect(lineOf({ columns, rows: [[0, "", "x", 1, 0.5, 9]] })).toBeNull();
-    expect(lineOf({ columns: columns.slice(0, 4), rows: [[0, "", "x", 1], [1, "", "y", 2]] })).toBeNull();
+    expect(
+      lineOf({
+        columns: columns.slice(0, 4),
+        rows: [
+          [0, "", "x", 1],
+          [1, "", "y", 2],
+        ],
+      }),
+    ).toBeNull();
   });
 });
 
@@ -48,15 +111,32 @@ describe("columns", () => {
   test("a metric a run does not have is a dash, a value that is missing empty in CSV", () => {
     const column = columnOf("val/loss.min")!;
     expect(RUNS.map((one) => cellText(one, column, 0))).toEqual(["0.5", "0.25", "–"]);
-    expect(differencesCsv(differences(RUNS), ["a", 'run "b"', "c"]).split("\r\n").slice(0, 2)).toEqual(['kind,name,a,"run ""b""",c', "run,description,,,"]);
+    expect(differencesCsv(differences(RUNS), ["a", 'run "b"', "c"]).split("\r\n").slice(0, 2)).toEqual([
+      'kind,name,a,"run ""b""",c',
+      "run,description,,,",
+    ]);
   });
 });
 
 test("a file has the table's columns as the server calls them", () => {
   const columns = ["status", "started", "id", "a,b.min", "tag:x"].map((id) => columnOf(id)!);
-  const address = new URL(runsAddress("parquet", { q: "a b", parent: null, summary: ["a,b"] }, columns), "http://x");
-  expect(address.searchParams.getAll("column")).toEqual(["run_id", "display_name", "status", "start_time", "metric:a,b:min", "tag:x"]);
-  expect([address.searchParams.get("q"), address.searchParams.get("format"), address.searchParams.has("summary")]).toEqual(["a b", "parquet", false]);
+  const address = new URL(
+    runsAddress("parquet", { q: "a b", parent: null, summary: ["a,b"] }, columns),
+    "http://x",
+  );
+  expect(address.searchParams.getAll("column")).toEqual([
+    "run_id",
+    "display_name",
+    "status",
+    "start_time",
+    "metric:a,b:min",
+    "tag:x",
+  ]);
+  expect([
+    address.searchParams.get("q"),
+    address.searchParams.get("format"),
+    address.searchParams.has("summary"),
+  ]).toEqual(["a b", "parquet", false]);
 });
 
 describe("differences", () => {
@@ -66,9 +146,17 @@ describe("differences", () => {
     expect(rows.find((row) => row.name === "lr")!.differs).toBe(true);
   });
   test("what a script was given is a row each", () => {
-    const given = (lr: string) => ({ ...run("x", {}, {}), details: { runDefinition: { arguments: ["--lr", lr, "--fast"] } } });
+    const given = (lr: string) => ({
+      ...run("x", {}, {}),
+      details: { runDefinition: { arguments: ["--lr", lr, "--fast"] } },
+    });
     const found = differences([given("0.1"), given("0.2")]);
-    expect(found.find((row) => row.name === "lr")).toEqual({ kind: "parameter", name: "lr", values: ["0.1", "0.2"], differs: true });
+    expect(found.find((row) => row.name === "lr")).toEqual({
+      kind: "parameter",
+      name: "lr",
+      values: ["0.1", "0.2"],
+      differs: true,
+    });
     expect(found.find((row) => row.name === "fast")!.differs).toBe(false);
   });
   test("the best minimum, and deltas", () => {
@@ -108,8 +196,15 @@ test("curves of a classifier", () => {
     [5, 0, 10, 5],
     [0, 0, 10, 10],
   ]);
-  expect(roc).toEqual([{ x: 0, y: 0 }, { x: 0, y: 0.5 }, { x: 1, y: 1 }]);
-  expect(precisionRecall).toEqual([{ x: 0.5, y: 1 }, { x: 1, y: 0.5 }]);
+  expect(roc).toEqual([
+    { x: 0, y: 0 },
+    { x: 0, y: 0.5 },
+    { x: 1, y: 1 },
+  ]);
+  expect(precisionRecall).toEqual([
+    { x: 0.5, y: 1 },
+    { x: 1, y: 0.5 },
+  ]);
 });
 
 test("the address of an artifact", () => {
@@ -117,5 +212,6 @@ test("the address of an artifact", () => {
 });
 
 test("thirty runs are drawn differently", () => {
-  for (const dark of [true, false]) expect(new Set(Array.from({ length: 30 }, (_, i) => JSON.stringify(strokeOf(i, dark)))).size).toBe(30);
+  for (const dark of [true, false])
+    expect(new Set(Array.from({ length: 30 }, (_, i) => JSON.stringify(strokeOf(i, dark)))).size).toBe(30);
 });

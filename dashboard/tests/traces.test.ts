@@ -9,7 +9,17 @@ import type { Run } from "../src/lib/types";
 
 function line(runId: string, x: number[], values: number[]): Line {
   const last = Float64Array.from(values);
-  return { runId, x: Float64Array.from(x), last, low: last, high: last, smooth: null, marks: null, points: x.length, total: x.length };
+  return {
+    runId,
+    x: Float64Array.from(x),
+    last,
+    low: last,
+    high: last,
+    smooth: null,
+    marks: null,
+    points: x.length,
+    total: x.length,
+  };
 }
 
 function frame(name: string, lines: Line[]): Frame {
@@ -55,7 +65,12 @@ test("zooming keeps what lies at the pointer where it is", () => {
 });
 
 test("runs are grouped by a tag in natural order, those without it by themselves", () => {
-  const runs = [["a", { seed: "10" }], ["b", { seed: "9" }], ["c", {}], ["d", { seed: "9" }]].map(([run_id, tags]) => ({ run_id, tags }) as Run);
+  const runs = [
+    ["a", { seed: "10" }],
+    ["b", { seed: "9" }],
+    ["c", {}],
+    ["d", { seed: "9" }],
+  ].map(([run_id, tags]) => ({ run_id, tags }) as Run);
   expect(groupsBy(runs, "seed").map(([value, members]) => [value, members.length])).toEqual([
     ["–", 1],
     ["9", 2],

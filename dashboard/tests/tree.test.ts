@@ -7,14 +7,48 @@ import { aggregate, marks } from "../src/runs/sweep";
 import { bestChild, goalOf, treeRows } from "../src/runs/tree";
 
 function summary(last: number): Summary {
-  return { cls: 0, kind: 0, count: 1, first: last, last, min: last, max: last, mean: last, last_step: 1, last_time: 0, text: null };
+  return {
+    cls: 0,
+    kind: 0,
+    count: 1,
+    first: last,
+    last,
+    min: last,
+    max: last,
+    mean: last,
+    last_step: 1,
+    last_time: 0,
+    text: null,
+  };
 }
 
 function run(id: string, values: Partial<Run> = {}, loss?: number): Run {
   return {
-    run_id: id, number: 1, experiment: "e", workspace: "w", parent_run_id: null, root_run_id: null, name: "given", display_name: id,
-    description: null, type: null, target: null, status: "Completed", created_utc: "", start_time_utc: null, end_time_utc: null,
-    last_seen_utc: null, archived_utc: null, error: null, warnings: [], details: {}, tags: {}, properties: {}, dropped: 0, gaps: 0, settled: true,
+    run_id: id,
+    number: 1,
+    experiment: "e",
+    workspace: "w",
+    parent_run_id: null,
+    root_run_id: null,
+    name: "given",
+    display_name: id,
+    description: null,
+    type: null,
+    target: null,
+    status: "Completed",
+    created_utc: "",
+    start_time_utc: null,
+    end_time_utc: null,
+    last_seen_utc: null,
+    archived_utc: null,
+    error: null,
+    warnings: [],
+    details: {},
+    tags: {},
+    properties: {},
+    dropped: 0,
+    gaps: 0,
+    settled: true,
     summaries: loss === undefined ? {} : { loss: summary(loss) },
     ...values,
   };
@@ -24,8 +58,17 @@ const SWEEP = { properties: { primary_metric_config: '{"name": "loss", "goal": "
 
 test("children stand below their opened parent, the best one marked", () => {
   const parent = run("p", SWEEP);
-  const branches = new Map([["p", { children: [run("a", {}, 2), run("b", {}, 1), run("c", {}, NaN)], more: false }]]);
-  const rows = treeRows([parent, run("q")], branches, new Map([["p", 3], ["q", 7]]));
+  const branches = new Map([
+    ["p", { children: [run("a", {}, 2), run("b", {}, 1), run("c", {}, NaN)], more: false }],
+  ]);
+  const rows = treeRows(
+    [parent, run("q")],
+    branches,
+    new Map([
+      ["p", 3],
+      ["q", 7],
+    ]),
+  );
   expect(rows.map((row) => [row.run.run_id, row.depth, row.children, row.open, row.best])).toEqual([
     ["p", 0, 3, true, false],
     ["a", 1, 0, false, false],
@@ -37,7 +80,9 @@ test("children stand below their opened parent, the best one marked", () => {
 
 test("a run that is its own ancestor does not hang the page", () => {
   const odd = run("o");
-  expect(treeRows([odd], new Map([["o", { children: [odd], more: false }]]), new Map()).length).toBeLessThan(20);
+  expect(treeRows([odd], new Map([["o", { children: [odd], more: false }]]), new Map()).length).toBeLessThan(
+    20,
+  );
 });
 
 test("what a sweep is after", () => {
@@ -49,7 +94,10 @@ test("what a sweep is after", () => {
 
 test("stars where a good end is known", () => {
   const columns = ["loss.min", "loss.max", "loss.last", "odd.last"].map((id) => columnOf(id)!);
-  expect([...bestRuns([run("a", {}, 2), run("b", {}, 1), run("c", {}, NaN)], columns)]).toEqual([["loss.min", "b"], ["loss.last", "b"]]);
+  expect([...bestRuns([run("a", {}, 2), run("b", {}, 1), run("c", {}, NaN)], columns)]).toEqual([
+    ["loss.min", "b"],
+    ["loss.last", "b"],
+  ]);
 });
 
 test.each([
@@ -61,7 +109,12 @@ test.each([
 ])("the name %s says %s", (name, goal) => expect(goalByName(name)).toBe(goal));
 
 test("a statistic of an unknown name is looked at for its own end", () => {
-  expect([goalOfStat("odd", "min"), goalOfStat("odd", "max"), goalOfStat("odd", "last"), goalOfStat("loss", "max")]).toEqual(["min", "max", null, null]);
+  expect([
+    goalOfStat("odd", "min"),
+    goalOfStat("odd", "max"),
+    goalOfStat("odd", "last"),
+    goalOfStat("loss", "max"),
+  ]).toEqual(["min", "max", null, null]);
 });
 
 test("aggregates leave out what is no number", () => {
@@ -88,7 +141,10 @@ test("an edited cell changes what was edited, and nothing when it is as it was",
 test("edited tags", () => {
   const row = (key: string, value: string, plain = false) => ({ key, value, plain });
   expect(tagChanges({ a: "1", b: null }, [row("a", "1"), row("b", "", true)])).toBeNull();
-  expect(tagChanges({ a: "1", b: "2" }, [row("a", "3"), row(" c ", "")])).toEqual({ set: { a: "3", c: "" }, remove: ["b"] });
+  expect(tagChanges({ a: "1", b: "2" }, [row("a", "3"), row(" c ", "")])).toEqual({
+    set: { a: "3", c: "" },
+    remove: ["b"],
+  });
   expect(() => tagChanges({}, [row("a", "1"), row("a", "2")])).toThrow("two tags");
   expect(() => tagChanges({}, [row("", "1")])).toThrow("no name");
   expect(tagChanges({}, [row("", "")])).toBeNull();

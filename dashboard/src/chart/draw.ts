@@ -40,7 +40,9 @@ export function toX(t: Transform, x: number): number {
 }
 
 export function toY(t: Transform, y: number): number {
-  const part = t.log ? Math.log(y / t.y.min) / Math.log(t.y.max / t.y.min) : (y - t.y.min) / (t.y.max - t.y.min);
+  const part = t.log
+    ? Math.log(y / t.y.min) / Math.log(t.y.max / t.y.min)
+    : (y - t.y.min) / (t.y.max - t.y.min);
   return t.top + t.height * (1 - part);
 }
 
@@ -54,7 +56,13 @@ export function inSight(line: Line, x: Range): [number, number] {
 }
 
 /** The line through `values`; where there is none, it breaks. Lone points are dots. */
-export function tracePath(line: Line, values: Float64Array, t: Transform, strokes: boolean, dots: number): Path2D {
+export function tracePath(
+  line: Line,
+  values: Float64Array,
+  t: Transform,
+  strokes: boolean,
+  dots: number,
+): Path2D {
   const path = new Path2D();
   const [from, to] = inSight(line, t.part ?? t.x);
   const spikes = strokes && line.low !== values;
@@ -147,7 +155,13 @@ export interface Extent {
 /**
  * The range of y in sight. Without outliers: what lies between the 2nd and 98th hundredth of each line, and a margin.
  */
-export function extentOf(lines: readonly Line[], x: Range, log: boolean, withoutOutliers: boolean, smooth: boolean): Extent {
+export function extentOf(
+  lines: readonly Line[],
+  x: Range,
+  log: boolean,
+  withoutOutliers: boolean,
+  smooth: boolean,
+): Extent {
   let min = Infinity;
   let max = -Infinity;
   let hidden = 0;
@@ -167,7 +181,10 @@ export function extentOf(lines: readonly Line[], x: Range, log: boolean, without
       if (log && h > 0 && h < lowest) lowest = h;
     }
     if (withoutOutliers && to - from >= 20) {
-      const values = line.last.slice(from, to).filter((value) => Number.isFinite(value) && (!log || value > 0)).sort();
+      const values = line.last
+        .slice(from, to)
+        .filter((value) => Number.isFinite(value) && (!log || value > 0))
+        .sort();
       if (values.length >= 20) {
         const a = values[Math.floor(values.length * 0.02)]!;
         const b = values[Math.ceil(values.length * 0.98) - 1]!;

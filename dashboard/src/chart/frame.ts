@@ -75,7 +75,17 @@ export function decodeFrames(bytes: ArrayBuffer): Frame[] {
       if (unit !== 1) for (let i = 0; i < x.length; i++) x[i]! /= unit;
       const last = columns.last!;
       const { low = last, high = last, smooth = null } = columns;
-      return { runId: line.run_id, x, last, low, high, smooth, marks, points: line.points, total: line.total };
+      return {
+        runId: line.run_id,
+        x,
+        last,
+        low,
+        high,
+        smooth,
+        marks,
+        points: line.points,
+        total: line.total,
+      };
     });
     const { name, x: axis, bucket, first, last } = chart;
     return { name, axis, bucket: bucket / unit, first: first / unit, last: last / unit, lines };

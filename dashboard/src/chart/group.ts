@@ -6,7 +6,10 @@ import type { Line } from "./frame";
  * interpolated; a bucket's mean is over the members that have a value there, and `n` says how many these are.
  */
 export function meanOf(id: string, members: readonly Line[], bucket: number): Line {
-  const found = new Map<number, { x: number; n: number; mean: number; squares: number; smooth: number; marks: number }>();
+  const found = new Map<
+    number,
+    { x: number; n: number; mean: number; squares: number; smooth: number; marks: number }
+  >();
   for (const line of members) {
     for (let i = 0; i < line.x.length; i++) {
       const key = Math.floor(line.x[i]! / bucket);

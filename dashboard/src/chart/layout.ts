@@ -20,7 +20,9 @@ export function mergedCharts(names: readonly string[]): ChartOf[] {
     if (metrics.length === 1) charts.push({ name: metrics[0]!, metrics });
     else {
       metrics.sort(naturalOrder);
-      const heads = metrics.map((name) => (name === tail ? "all" : name.slice(0, name.length - tail.length - 1)));
+      const heads = metrics.map((name) =>
+        name === tail ? "all" : name.slice(0, name.length - tail.length - 1),
+      );
       charts.push({ name: `${heads.join(", ")}: ${tail}`, metrics });
     }
   }

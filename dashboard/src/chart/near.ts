@@ -28,12 +28,23 @@ export function valueText({ trace, index }: Near): { value: string; spread: stri
   const { line } = trace;
   const mark = line.marks?.[index] ?? 0;
   const last = line.last[index]!;
-  let value = Number.isNaN(last) ? (mark & 1 ? "NaN" : mark & 2 ? "∞" : mark & 4 ? "−∞" : "–") : formatNumber(last, 6);
+  let value = Number.isNaN(last)
+    ? mark & 1
+      ? "NaN"
+      : mark & 2
+        ? "∞"
+        : mark & 4
+          ? "−∞"
+          : "–"
+    : formatNumber(last, 6);
   if (line.n) {
     const sd = line.high[index]! - last;
     return { value, spread: `${sd > 0 ? `± ${formatNumber(sd, 3)} ` : ""}n ${line.n[index]}` };
   }
   if (line.smooth) value = `${formatNumber(line.smooth[index]!, 6)} (raw ${value})`;
   const wide = line.low[index]! < line.high[index]!;
-  return { value, spread: wide ? `${formatNumber(line.low[index]!)} … ${formatNumber(line.high[index]!)}` : "" };
+  return {
+    value,
+    spread: wide ? `${formatNumber(line.low[index]!)} … ${formatNumber(line.high[index]!)}` : "",
+  };
 }

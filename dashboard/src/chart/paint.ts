@@ -81,7 +81,13 @@ export class Painter {
   }
 }
 
-function drawTrace(context: CanvasRenderingContext2D, trace: Trace, t: Transform, count: number, thick: boolean): void {
+function drawTrace(
+  context: CanvasRenderingContext2D,
+  trace: Trace,
+  t: Transform,
+  count: number,
+  thick: boolean,
+): void {
   const { line, stroke } = trace;
   const ratio = uPlot.pxRatio;
   const bands = count <= MOST_BANDS;

@@ -29,7 +29,11 @@ export interface Trace {
 }
 
 /** The lines of some metrics (a frame each) of these runs, or of the groups when there are any. */
-export function tracesOf(frames: readonly Frame[], runs: readonly ChartRun[], groups: readonly ChartGroup[] | undefined): Trace[] {
+export function tracesOf(
+  frames: readonly Frame[],
+  runs: readonly ChartRun[],
+  groups: readonly ChartGroup[] | undefined,
+): Trace[] {
   const traces: Trace[] = [];
   for (const [m, frame] of frames.entries()) {
     const lines = new Map(frame.lines.map((line) => [line.runId, line]));

@@ -73,7 +73,11 @@ export function viewOf(page: View, section: Own | undefined, chart: Own | undefi
 }
 
 /** Change what a section or a chart has of its own; undefined: as the page has it; null instead of changes: nothing of its own. */
-export function setOwn(key: string, changes: { [K in keyof Own]: Own[K] | undefined } | null, push = true): void {
+export function setOwn(
+  key: string,
+  changes: { [K in keyof Own]: Own[K] | undefined } | null,
+  push = true,
+): void {
   const all = readOwn();
   const own: Record<string, unknown> = changes ? { ...all[key], ...changes } : {};
   for (const [name, value] of Object.entries(own)) if (value === undefined) delete own[name];
@@ -86,7 +90,10 @@ const digits = (value: number) => String(Number(value.toPrecision(12)));
 
 /** Zoom; null: everything, and follow what comes. */
 export function setRange(from: number | null, to: number | null, push = true): void {
-  setParams({ from: from === null ? null : digits(from), to: to === null ? null : digits(to) }, push || (from !== null && "drag"));
+  setParams(
+    { from: from === null ? null : digits(from), to: to === null ? null : digits(to) },
+    push || (from !== null && "drag"),
+  );
 }
 
 export function setAxis(axis: Axis): void {

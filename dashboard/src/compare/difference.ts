@@ -13,14 +13,17 @@ export interface Row {
 
 function valuesOf(run: Run): Map<string, [kind: string, name: string, value: string | number | null]> {
   const found = new Map<string, [string, string, string | number | null]>();
-  const put = (kind: string, name: string, value: string | number | null) => found.set(`${kind}\n${name}`, [kind, name, value]);
-  for (const name of ["status", "type", "target", "experiment", "description"] as const) put("run", name, run[name]);
+  const put = (kind: string, name: string, value: string | number | null) =>
+    found.set(`${kind}\n${name}`, [kind, name, value]);
+  for (const name of ["status", "type", "target", "experiment", "description"] as const)
+    put("run", name, run[name]);
   for (const [key, value] of parametersOf(run)) put("parameter", key, value);
   for (const [key, value] of Object.entries(run.tags)) put("tag", key, value ?? "✓");
   for (const [key, value] of Object.entries(run.properties)) put("property", key, value ?? "✓");
   for (const [name, summary] of Object.entries(run.summaries ?? {})) {
     if (summary.kind === Kind.text) put("metric last", name, summary.text);
-    else if (summary.kind === Kind.bool && summary.count === 1) put("metric last", name, toNumber(summary.last) ? "true" : "false");
+    else if (summary.kind === Kind.bool && summary.count === 1)
+      put("metric last", name, toNumber(summary.last) ? "true" : "false");
     else {
       put("metric last", name, toNumber(summary.last));
       if (summary.count > 1) {
@@ -54,8 +57,18 @@ export function differences(runs: readonly Run[]): Row[] {
 }
 
 /** The change from the baseline in per cent; null where there is none to speak of. */
-export function delta(value: string | number | null, base: string | number | null | undefined): number | null {
-  if (typeof value !== "number" || typeof base !== "number" || !Number.isFinite(value) || !Number.isFinite(base) || base === 0) return null;
+export function delta(
+  value: string | number | null,
+  base: string | number | null | undefined,
+): number | null {
+  if (
+    typeof value !== "number" ||
+    typeof base !== "number" ||
+    !Number.isFinite(value) ||
+    !Number.isFinite(base) ||
+    base === 0
+  )
+    return null;
   return ((value - base) / Math.abs(base)) * 100;
 }
 
@@ -63,12 +76,25 @@ export function delta(value: string | number | null, base: string | number | nul
 export function bestOf(row: Row): Set<number> {
   if (!row.kind.startsWith("metric ")) return new Set();
   const goal = goalOfStat(row.name, row.kind.slice("metric ".length));
-  return new Set(goal ? bestPlaces(row.values.map((value) => (typeof value === "number" ? value : null)), goal) : []);
+  return new Set(
+    goal
+      ? bestPlaces(
+          row.values.map((value) => (typeof value === "number" ? value : null)),
+          goal,
+        )
+      : [],
+  );
 }
 
 /** The rows as CSV, a column for each run. */
 export function differencesCsv(rows: readonly Row[], names: readonly string[]): string {
   const quote = (value: string) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  const lines = rows.map((row) => [row.kind, row.name, ...row.values.map((value) => (value === null ? "" : String(value)))]);
-  return [["kind", "name", ...names], ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
+  const lines = rows.map((row) => [
+    row.kind,
+    row.name,
+    ...row.values.map((value) => (value === null ? "" : String(value))),
+  ]);
+  return (
+    [["kind", "name", ...names], ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n"
+  );
 }

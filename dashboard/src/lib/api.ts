@@ -72,7 +72,11 @@ export async function getJson<T>(path: string, params: Params = {}, signal?: Abo
   return (await response.json()) as T;
 }
 
-export async function getBytes(path: string, params: Params = {}, signal?: AbortSignal): Promise<ArrayBuffer> {
+export async function getBytes(
+  path: string,
+  params: Params = {},
+  signal?: AbortSignal,
+): Promise<ArrayBuffer> {
   const response = await request(path + queryString(params), signal ? { signal } : undefined);
   return response.arrayBuffer();
 }
@@ -89,9 +93,17 @@ export async function postJson(path: string, body: unknown): Promise<Response> {
   return sendJson("POST", path, body);
 }
 
-export async function sendJson(method: "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Response> {
+export async function sendJson(
+  method: "POST" | "PUT" | "PATCH" | "DELETE",
+  path: string,
+  body?: unknown,
+): Promise<Response> {
   if (body === undefined) return request(path, { method });
-  return request(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  return request(path, {
+    method,
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
 }
 
 /** The same address for what a browser fetches without headers (downloads, events): with a ticket, where it has a session. */

@@ -1,6 +1,28 @@
 /** Colours of runs: ten that stay apart in simulated colour blindness, then the same with dashes. */
-export const LIGHT = ["#1c346b", "#bb8d1c", "#16949f", "#db3d7e", "#6a2431", "#715f02", "#9282f1", "#4b814b", "#a60ab4", "#696969"];
-export const DARK = ["#5f66ed", "#c68627", "#80ebf6", "#fea9b3", "#bb5753", "#e2df50", "#a0acf1", "#25bb73", "#aa77af", "#8c8c8c"];
+export const LIGHT = [
+  "#1c346b",
+  "#bb8d1c",
+  "#16949f",
+  "#db3d7e",
+  "#6a2431",
+  "#715f02",
+  "#9282f1",
+  "#4b814b",
+  "#a60ab4",
+  "#696969",
+];
+export const DARK = [
+  "#5f66ed",
+  "#c68627",
+  "#80ebf6",
+  "#fea9b3",
+  "#bb5753",
+  "#e2df50",
+  "#a0acf1",
+  "#25bb73",
+  "#aa77af",
+  "#8c8c8c",
+];
 export const DASHES: number[][] = [[], [8, 4], [2, 3]];
 
 export interface Stroke {

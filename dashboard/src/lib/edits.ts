@@ -25,7 +25,11 @@ export async function editRuns(ids: readonly string[], changes: RunChanges): Pro
 
 /** Ask runs and their active descendants to stop; answers the new status of each that was active. */
 export async function cancelRuns(ids: readonly string[]): Promise<Record<string, string>> {
-  return ((await (await postJson("/api/v1/runs/cancel", { runs: ids })).json()) as { statuses: Record<string, string> }).statuses;
+  return (
+    (await (await postJson("/api/v1/runs/cancel", { runs: ids })).json()) as {
+      statuses: Record<string, string>;
+    }
+  ).statuses;
 }
 
 /** "1 run", "12 runs". */
@@ -53,7 +57,10 @@ export async function cancel(ids: readonly string[], done: () => void): Promise<
     done();
     const asked = statuses.filter((status) => status === "CancelRequested").length;
     const ended = statuses.length - asked;
-    const parts = [ended ? `${count(ended)} canceled` : "", asked ? `${count(asked)} asked to stop` : ""].filter(Boolean);
+    const parts = [
+      ended ? `${count(ended)} canceled` : "",
+      asked ? `${count(asked)} asked to stop` : "",
+    ].filter(Boolean);
     say(parts.length ? `${parts.join(", ")}.` : "None of these runs is active.");
   } catch (error) {
     say(messageOf(error), undefined, true);
@@ -73,11 +80,20 @@ interface Contents {
 const MANY = 10; // from here on a word has to be typed
 
 /** Delete runs with their descendants, after a question that says what goes. `done`: called when they are gone, with the ids. */
-export async function remove(ids: readonly string[], done: (deleted: readonly string[]) => void): Promise<void> {
+export async function remove(
+  ids: readonly string[],
+  done: (deleted: readonly string[]) => void,
+): Promise<void> {
   try {
-    const contents = (await (await postJson("/api/v1/runs/delete", { runs: ids, dry_run: true })).json()) as Contents;
+    const contents = (await (
+      await postJson("/api/v1/runs/delete", { runs: ids, dry_run: true })
+    ).json()) as Contents;
     if (contents.active) {
-      say(`${count(contents.active)} of these ${contents.active === 1 ? "is" : "are"} still active. Cancel first, then delete.`, undefined, true);
+      say(
+        `${count(contents.active)} of these ${contents.active === 1 ? "is" : "are"} still active. Cancel first, then delete.`,
+        undefined,
+        true,
+      );
       return;
     }
     const whole = contents.runs + contents.descendants;
@@ -93,7 +109,9 @@ export async function remove(ids: readonly string[], done: (deleted: readonly st
       ...(whole > MANY && { typed: "delete" }),
     });
     if (!yes) return;
-    const { deleted } = (await (await postJson("/api/v1/runs/delete", { runs: ids })).json()) as { deleted: string[] };
+    const { deleted } = (await (await postJson("/api/v1/runs/delete", { runs: ids })).json()) as {
+      deleted: string[];
+    };
     done(deleted);
     say(`${count(deleted.length)} deleted.`);
   } catch (error) {

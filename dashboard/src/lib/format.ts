@@ -77,7 +77,10 @@ export function formatDuration(seconds: number | null): string {
 }
 
 /** Seconds between a run's start and its end, or now; null before its start. */
-export function runSeconds(run: { start_time_utc: string | null; end_time_utc: string | null }, now: number): number | null {
+export function runSeconds(
+  run: { start_time_utc: string | null; end_time_utc: string | null },
+  now: number,
+): number | null {
   if (!run.start_time_utc) return null;
   const end = run.end_time_utc ? Date.parse(run.end_time_utc) : now;
   return Math.max(0, (end - Date.parse(run.start_time_utc)) / 1000);

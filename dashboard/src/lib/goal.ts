@@ -2,10 +2,14 @@
 export type Goal = "min" | "max";
 
 const LOWER = new Set(
-  "loss losses err error errors mse rmse mae mape smape nll perplexity ppl wer cer fid latency seconds duration regret cost divergence kl logloss".split(" "),
+  "loss losses err error errors mse rmse mae mape smape nll perplexity ppl wer cer fid latency seconds duration regret cost divergence kl logloss".split(
+    " ",
+  ),
 );
 const HIGHER = new Set(
-  "acc accuracy auc auroc auprc f1 precision recall score r2 map iou miou dice bleu rouge reward return psnr ssim correlation throughput accuracies".split(" "),
+  "acc accuracy auc auroc auprc f1 precision recall score r2 map iou miou dice bleu rouge reward return psnr ssim correlation throughput accuracies".split(
+    " ",
+  ),
 );
 
 /** By the last word of the name that says something: `val/loss`, `r2_score`, `valAccuracy`; null: the name does not say. */

@@ -56,7 +56,13 @@ if (channel) {
 }
 
 function tell(change: Change | null): void {
-  if (release) channel?.postMessage({ id: lastId, change, live: connection.live, lostAt: connection.lostAt } satisfies Told);
+  if (release)
+    channel?.postMessage({
+      id: lastId,
+      change,
+      live: connection.live,
+      lostAt: connection.lostAt,
+    } satisfies Told);
 }
 
 /** Be told of changes; returns what ends that. */
@@ -100,7 +106,8 @@ function stop(): void {
 export function onStatus(load: () => void, pause = 300): () => void {
   let waiting: ReturnType<typeof setTimeout> | undefined;
   const stop = onChange((change) => {
-    if (change.reset || change.status !== undefined) waiting ??= setTimeout(() => ((waiting = undefined), load()), pause);
+    if (change.reset || change.status !== undefined)
+      waiting ??= setTimeout(() => ((waiting = undefined), load()), pause);
   });
   return () => {
     stop();
@@ -109,7 +116,11 @@ export function onStatus(load: () => void, pause = 300): () => void {
 }
 
 /** Whether a change concerns one of these runs. */
-export function concerns(change: Change, topic: "metrics" | "tags" | "status", runs: ReadonlySet<string>): boolean {
+export function concerns(
+  change: Change,
+  topic: "metrics" | "tags" | "status",
+  runs: ReadonlySet<string>,
+): boolean {
   if (change.reset) return true;
   const changed = change[topic];
   return changed === null || (changed?.some((run) => runs.has(run)) ?? false);

@@ -96,7 +96,9 @@ function length(piece: string): number {
 }
 
 function matchesAt(name: string, piece: string, at: number): boolean {
-  return letters(piece).every((letter, i) => at + i < name.length && (letter === null || name[at + i] === letter));
+  return letters(piece).every(
+    (letter, i) => at + i < name.length && (letter === null || name[at + i] === letter),
+  );
 }
 
 function find(name: string, piece: string, from: number): number {

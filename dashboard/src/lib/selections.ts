@@ -4,9 +4,13 @@ import { getJson, postJson } from "./api";
 const LONG = 100; // some 4,000 letters
 
 /** The parameters of an address that stands for these runs. */
-export async function selectionParams(ids: readonly string[]): Promise<{ runs: string | null; view: string | null }> {
+export async function selectionParams(
+  ids: readonly string[],
+): Promise<{ runs: string | null; view: string | null }> {
   if (ids.length <= LONG) return { runs: ids.join(","), view: null };
-  const view = (await (await postJson("/api/v1/views", { page: "compare", name: null, state: { runs: ids } })).json()) as { id: string };
+  const view = (await (
+    await postJson("/api/v1/views", { page: "compare", name: null, state: { runs: ids } })
+  ).json()) as { id: string };
   return { runs: null, view: view.id };
 }
 

@@ -26,7 +26,17 @@ const LOOKS: Record<string, StatusLook> = {
 };
 
 /** Every status, those that are looked for most first. */
-export const STATUSES: readonly string[] = [...new Set(["Running", "Completed", "Failed", "Canceled", "Queued", "NotResponding", ...Object.keys(LOOKS)])];
+export const STATUSES: readonly string[] = [
+  ...new Set([
+    "Running",
+    "Completed",
+    "Failed",
+    "Canceled",
+    "Queued",
+    "NotResponding",
+    ...Object.keys(LOOKS),
+  ]),
+];
 
 /** How a status is shown: never by colour alone. */
 export function statusLook(status: string): StatusLook {

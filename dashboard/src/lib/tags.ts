@@ -18,7 +18,10 @@ export function tagRows(tags: Readonly<Record<string, string | null>>): TagRow[]
 }
 
 /** What the rows change about these tags, null for nothing; throws an Error that says what is wrong with them. */
-export function tagChanges(before: Readonly<Record<string, string | null>>, rows: readonly TagRow[]): TagChanges | null {
+export function tagChanges(
+  before: Readonly<Record<string, string | null>>,
+  rows: readonly TagRow[],
+): TagChanges | null {
   const after = new Map<string, string | null>();
   for (const row of rows) {
     const key = row.key.trim();
@@ -27,7 +30,9 @@ export function tagChanges(before: Readonly<Record<string, string | null>>, rows
     if (after.has(key)) throw new Error(`There are two tags named "${key}".`);
     after.set(key, row.plain ? null : row.value);
   }
-  const set = Object.fromEntries([...after].filter(([key, value]) => !(key in before) || before[key] !== value));
+  const set = Object.fromEntries(
+    [...after].filter(([key, value]) => !(key in before) || before[key] !== value),
+  );
   const remove = Object.keys(before).filter((key) => !after.has(key));
   if (!Object.keys(set).length && !remove.length) return null;
   return { ...(Object.keys(set).length && { set }), ...(remove.length && { remove }) };

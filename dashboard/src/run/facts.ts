@@ -42,7 +42,9 @@ export function parametersOf(run: Pick<Run, "details" | "properties">): Fact[] {
 
 function argumentsOf(run: Pick<Run, "details">): Fact[] {
   const given = definitionOf(run).arguments;
-  const words = Array.isArray(given) ? given.map((word) => (typeof word === "string" ? word : JSON.stringify(word))) : [];
+  const words = Array.isArray(given)
+    ? given.map((word) => (typeof word === "string" ? word : JSON.stringify(word)))
+    : [];
   const facts: Fact[] = [];
   let unnamed = 0;
   for (let i = 0; i < words.length; i++) {
@@ -50,7 +52,8 @@ function argumentsOf(run: Pick<Run, "details">): Fact[] {
     const name = /^--?([A-Za-z_][^=]*)(?:=(.*))?$/s.exec(word);
     if (!name) facts.push([`argument ${(unnamed += 1)}`, word]);
     else if (name[2] !== undefined) facts.push([name[1]!, name[2]]);
-    else if (i + 1 < words.length && !/^--?[A-Za-z_]/.test(words[i + 1]!)) facts.push([name[1]!, words[(i += 1)]!]);
+    else if (i + 1 < words.length && !/^--?[A-Za-z_]/.test(words[i + 1]!))
+      facts.push([name[1]!, words[(i += 1)]!]);
     else facts.push([name[1]!, "yes"]);
   }
   return facts;
@@ -71,13 +74,18 @@ export function gitOf(run: Pick<Run, "properties">): Git | null {
   const commit = own("commit") || (run.properties["mlflow.source.git.commit"] ?? "");
   if (!commit) return null;
   const repository = own("repository_uri");
-  const page = /^(?:https?:\/\/(?:[^@/]*@)?|git@|ssh:\/\/git@)([\w.-]+)[:/](.+?)(?:\.git)?\/?$/.exec(repository);
+  const page = /^(?:https?:\/\/(?:[^@/]*@)?|git@|ssh:\/\/git@)([\w.-]+)[:/](.+?)(?:\.git)?\/?$/.exec(
+    repository,
+  );
   const known = page && /(^|\.)(github|gitlab|bitbucket|codeberg)\./.test(page[1]!);
   return {
     commit,
     branch: own("branch"),
     repository,
-    link: known && page ? `https://${page[1]}/${page[2]}/${page[1]!.includes("bitbucket") ? "commits" : "commit"}/${commit}` : null,
+    link:
+      known && page
+        ? `https://${page[1]}/${page[2]}/${page[1]!.includes("bitbucket") ? "commits" : "commit"}/${commit}`
+        : null,
     dirty: /^true$/i.test(own("dirty")),
   };
 }
@@ -106,7 +114,11 @@ const SHOWN = new Set(["runDefinition", "script", "directory", "host", "pid", "p
 
 /** What else the record holds. */
 export function otherDetails(run: Pick<Run, "details">): [string, unknown][] {
-  const rest = Object.entries(run.details).filter(([name, value]) => !SHOWN.has(name) && value !== null && value !== "");
-  const definition = Object.entries(definitionOf(run)).filter(([name]) => !["script", "arguments", "environment"].includes(name));
+  const rest = Object.entries(run.details).filter(
+    ([name, value]) => !SHOWN.has(name) && value !== null && value !== "",
+  );
+  const definition = Object.entries(definitionOf(run)).filter(
+    ([name]) => !["script", "arguments", "environment"].includes(name),
+  );
   return definition.length ? [...rest, ["run configuration", Object.fromEntries(definition)]] : rest;
 }

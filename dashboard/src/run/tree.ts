@@ -18,13 +18,19 @@ export function filesOf(folder: Folder): number {
 
 /** Bytes of all that lies below a folder. */
 export function sizeOf(folder: Folder): number {
-  return folder.folders.reduce((sum, below) => sum + sizeOf(below), folder.files.reduce((sum, { file }) => sum + file.size, 0));
+  return folder.folders.reduce(
+    (sum, below) => sum + sizeOf(below),
+    folder.files.reduce((sum, { file }) => sum + file.size, 0),
+  );
 }
 
 /** The log that is shown first: that of the latest phase by the number in its name, else the last. As the widget chooses. */
 export function firstLog(files: readonly File[]): string | undefined {
-  const phase = (path: string) => (path.startsWith("azureml-logs/") ? Number(/\/(\d+)_[^/]*$/.exec(path)?.[1] ?? -1) : -1);
-  const logs = files.filter((file) => /^(user_logs|azureml-logs|logs)\//.test(file.path) && kindOf(file.path) === "text").map((file) => file.path);
+  const phase = (path: string) =>
+    path.startsWith("azureml-logs/") ? Number(/\/(\d+)_[^/]*$/.exec(path)?.[1] ?? -1) : -1;
+  const logs = files
+    .filter((file) => /^(user_logs|azureml-logs|logs)\//.test(file.path) && kindOf(file.path) === "text")
+    .map((file) => file.path);
   return logs.sort((a, b) => phase(a) - phase(b) || naturalOrder(a, b)).at(-1);
 }
 

@@ -42,13 +42,29 @@ export function columnOf(id: string): Column | null {
   if (fixed) return { id, metric: "", sub: "", ...fixed };
   if (/^(tag|property|param):./s.test(id)) {
     const at = id.indexOf(":");
-    return { id, title: id.slice(at + 1), sub: id.slice(0, at), order: id, metric: "", numeric: false, width: 120 };
+    return {
+      id,
+      title: id.slice(at + 1),
+      sub: id.slice(0, at),
+      order: id,
+      metric: "",
+      numeric: false,
+      width: 120,
+    };
   }
   const at = id.lastIndexOf(".");
   const stat = id.slice(at + 1) as Stat;
   if (at <= 0 || !STATS.includes(stat)) return null;
   const metric = id.slice(0, at);
-  return { id, title: metric, sub: stat, order: `metric:${metric}:${stat}`, metric, numeric: true, width: 110 };
+  return {
+    id,
+    title: metric,
+    sub: stat,
+    order: `metric:${metric}:${stat}`,
+    metric,
+    numeric: true,
+    width: 110,
+  };
 }
 
 /** The address' list of columns; a comma within a name is escaped. */
@@ -75,7 +91,10 @@ export function bestRuns(runs: readonly Run[], columns: readonly Column[]): Map<
   for (const column of columns) {
     const goal = column.metric ? goalOfStat(column.metric, column.sub) : null;
     if (!goal) continue;
-    const [best] = bestPlaces(runs.map((run) => cellNumber(run, column)), goal);
+    const [best] = bestPlaces(
+      runs.map((run) => cellNumber(run, column)),
+      goal,
+    );
     if (best !== undefined) stars.set(column.id, runs[best]!.run_id);
   }
   return stars;

@@ -9,7 +9,8 @@ const MOST_VALUES = 50;
 
 export function knownOf(runs: readonly Run[], experiments: readonly Experiment[]): Omit<Known, "metrics"> {
   const some = runs.slice(0, MOST_RUNS);
-  const distinct = (values: (string | null)[]) => [...new Set(values.filter((value) => value !== null))].sort(naturalOrder);
+  const distinct = (values: (string | null)[]) =>
+    [...new Set(values.filter((value) => value !== null))].sort(naturalOrder);
   const values = (of: (run: Run) => Record<string, string | null>) => {
     const found = new Map<string, Set<string>>();
     for (const run of some) {
@@ -19,7 +20,9 @@ export function knownOf(runs: readonly Run[], experiments: readonly Experiment[]
         found.set(key, held);
       }
     }
-    return new Map([...found.keys()].sort(naturalOrder).map((key) => [key, [...found.get(key)!].sort(naturalOrder)]));
+    return new Map(
+      [...found.keys()].sort(naturalOrder).map((key) => [key, [...found.get(key)!].sort(naturalOrder)]),
+    );
   };
   return {
     experiments: experiments.map((one) => one.name),

@@ -66,7 +66,11 @@ export class RunList {
       this.error = "";
       this.loading = false;
       if (query.parent !== "none") this.branches = new Map();
-      await Promise.all([this.#count(generation, signal), this.#countChildren(page.runs, generation), this.#reloadBranches()]);
+      await Promise.all([
+        this.#count(generation, signal),
+        this.#countChildren(page.runs, generation),
+        this.#reloadBranches(),
+      ]);
     } catch (error) {
       if (generation !== this.#generation) return;
       this.error = messageOf(error);
@@ -75,14 +79,20 @@ export class RunList {
   }
 
   async #count(generation: number, signal?: AbortSignal): Promise<void> {
-    const page = await getJson<RunPage>("/api/v1/runs", { ...this.#query, summary: [], limit: 1, count: 1 }, signal);
+    const page = await getJson<RunPage>(
+      "/api/v1/runs",
+      { ...this.#query, summary: [], limit: 1, count: 1 },
+      signal,
+    );
     if (generation === this.#generation) this.counts = page.count ?? null;
   }
 
   /** Which of these have children, where the list shows them as a tree. */
   async #countChildren(runs: readonly Run[], generation: number): Promise<void> {
     if (this.#query.parent !== "none" || !runs.length) return;
-    const found = await getJson<{ children: Record<string, number> }>("/api/v1/child-counts", { run: runs.map((run) => run.run_id) });
+    const found = await getJson<{ children: Record<string, number> }>("/api/v1/child-counts", {
+      run: runs.map((run) => run.run_id),
+    });
     if (generation !== this.#generation) return;
     this.childCounts = new Map([...this.childCounts, ...Object.entries(found.children)]);
   }
@@ -95,7 +105,11 @@ export class RunList {
     try {
       while (this.#next && this.runs.length < wanted) {
         const limit = wanted - this.runs.length > 3 * PAGE ? 1000 : PAGE;
-        const page: RunPage = await getJson<RunPage>("/api/v1/runs", { ...this.#query, limit, after: this.#next });
+        const page: RunPage = await getJson<RunPage>("/api/v1/runs", {
+          ...this.#query,
+          limit,
+          after: this.#next,
+        });
         if (generation !== this.#generation) return;
         this.#next = page.next;
         const known = new Set(this.runs.map((run) => run.run_id));
@@ -114,7 +128,12 @@ export class RunList {
     const ids: string[] = [];
     let after: string | null = null;
     do {
-      const page: RunPage = await getJson<RunPage>("/api/v1/runs", { ...this.#query, summary: [], limit: 1000, after });
+      const page: RunPage = await getJson<RunPage>("/api/v1/runs", {
+        ...this.#query,
+        summary: [],
+        limit: 1000,
+        after,
+      });
       ids.push(...page.runs.map((run) => run.run_id));
       after = page.next;
     } while (after && ids.length < MOST_IDS);
@@ -128,9 +147,16 @@ export class RunList {
     front ||= lacking !== null;
     try {
       const again = shown.length
-        ? await getJson<RunPage>("/api/v1/runs", { summary: this.#query.summary, archived: "all", run: shown, limit: Math.min(shown.length, 1000) })
+        ? await getJson<RunPage>("/api/v1/runs", {
+            summary: this.#query.summary,
+            archived: "all",
+            run: shown,
+            limit: Math.min(shown.length, 1000),
+          })
         : { runs: [], next: null };
-      const first: RunPage = front ? await getJson<RunPage>("/api/v1/runs", { ...(lacking ?? this.#query), limit: 50 }) : { runs: [], next: null };
+      const first: RunPage = front
+        ? await getJson<RunPage>("/api/v1/runs", { ...(lacking ?? this.#query), limit: 50 })
+        : { runs: [], next: null };
       if (generation !== this.#generation) return;
       if (lacking && first.metrics && first.metrics.length > (this.common?.length ?? 0)) {
         this.common = first.metrics;
@@ -142,8 +168,15 @@ export class RunList {
       const added = first.runs.filter((run) => !known.has(run.run_id));
       const renew = (run: Run) => fresh.get(run.run_id) ?? run;
       this.runs = [...added, ...this.runs.map(renew)];
-      this.branches = new Map([...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(renew) }]));
-      if (front) await Promise.all([this.#count(generation), this.#countChildren(this.runs.slice(0, PAGE), generation), this.#reloadBranches()]);
+      this.branches = new Map(
+        [...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(renew) }]),
+      );
+      if (front)
+        await Promise.all([
+          this.#count(generation),
+          this.#countChildren(this.runs.slice(0, PAGE), generation),
+          this.#reloadBranches(),
+        ]);
     } catch {
       // The next change tries again; what is shown stays.
     }
@@ -151,9 +184,12 @@ export class RunList {
 
   /** Put a run that was edited where it stands. */
   replace(run: Run): void {
-    const put = (held: Run) => (held.run_id === run.run_id ? { ...run, ...(held.summaries && { summaries: held.summaries }) } : held);
+    const put = (held: Run) =>
+      held.run_id === run.run_id ? { ...run, ...(held.summaries && { summaries: held.summaries }) } : held;
     this.runs = this.runs.map(put);
-    this.branches = new Map([...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(put) }]));
+    this.branches = new Map(
+      [...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(put) }]),
+    );
   }
 
   /** Show a run's children below it, or no longer. */
@@ -175,15 +211,26 @@ export class RunList {
   async #branch(parent: Run): Promise<Branch> {
     const { order, summary, archived } = this.#query;
     const goal = goalOf(parent);
-    const names = [...new Set([...((summary as readonly string[] | undefined) ?? []), ...(goal ? [goal.metric] : [])])];
-    const page = await getJson<RunPage>("/api/v1/runs", { parent: parent.run_id, order, archived, summary: names, limit: MOST_CHILDREN });
+    const names = [
+      ...new Set([...((summary as readonly string[] | undefined) ?? []), ...(goal ? [goal.metric] : [])]),
+    ];
+    const page = await getJson<RunPage>("/api/v1/runs", {
+      parent: parent.run_id,
+      order,
+      archived,
+      summary: names,
+      limit: MOST_CHILDREN,
+    });
     return { children: page.runs, more: page.next !== null };
   }
 
   async #reloadBranches(): Promise<void> {
     const generation = this.#generation;
     const parents = this.rows.filter((row) => row.open).map((row) => row.run);
-    const found = await Promise.all(parents.map(async (parent) => [parent.run_id, await this.#branch(parent)] as const));
-    if (generation === this.#generation) this.branches = new Map(found.filter(([id]) => this.branches.has(id)));
+    const found = await Promise.all(
+      parents.map(async (parent) => [parent.run_id, await this.#branch(parent)] as const),
+    );
+    if (generation === this.#generation)
+      this.branches = new Map(found.filter(([id]) => this.branches.has(id)));
   }
 }

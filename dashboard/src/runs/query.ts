@@ -57,7 +57,13 @@ const COMPARISON = /^((?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))*)(<=|>=|!=|==|<|>|=)
 /** The parts of what was typed, as the server splits it. A quote that is not closed is a part with a mistake. */
 export function parts(text: string): Part[] {
   const found: Part[] = [];
-  for (const match of text.matchAll(PART)) found.push({ start: match.index, end: match.index + match[0].length, text: match[0], error: mistake(match[0]) });
+  for (const match of text.matchAll(PART))
+    found.push({
+      start: match.index,
+      end: match.index + match[0].length,
+      text: match[0],
+      error: mistake(match[0]),
+    });
   for (let i = 0; i < text.length; i++) {
     if (text[i] === '"' && !found.some((part) => i >= part.start && i < part.end)) {
       found.push({ start: i, end: text.length, text: text.slice(i), error: "this quote is not closed" });
@@ -83,28 +89,37 @@ function mistake(part: string): string {
     if (!value) return "something is missing after the colon";
     if (field === "status") {
       const wrong = value.split(",").find((word) => !STATUS_WORDS.has(word.toLowerCase()));
-      return wrong === undefined ? "" : `'${wrong}' is no status; use ${STATUSES.slice(0, 6).join(", ").toLowerCase()} …`;
+      return wrong === undefined
+        ? ""
+        : `'${wrong}' is no status; use ${STATUSES.slice(0, 6).join(", ").toLowerCase()} …`;
     }
     if (field === "since" || field === "before") {
-      if (/^\d+[mhdw]$/.test(value) || (/^\d{4}-?(\d\d|W)/.test(value) && !Number.isNaN(Date.parse(value)))) return "";
+      if (/^\d+[mhdw]$/.test(value) || (/^\d{4}-?(\d\d|W)/.test(value) && !Number.isNaN(Date.parse(value))))
+        return "";
       return `'${value}' is no time; use e.g. 30m, 12h, 7d, 2w or 2026-01-31`;
     }
-    if ((field === "longer" || field === "shorter") && !/^\d+(\.\d*)?[smhdw]$/.test(value)) return `'${value}' is no duration; use e.g. 90s, 30m, 2h, 1d`;
+    if ((field === "longer" || field === "shorter") && !/^\d+(\.\d*)?[smhdw]$/.test(value))
+      return `'${value}' is no duration; use e.g. 90s, 30m, 2h, 1d`;
     const compared = LABELS.has(field) ? LABEL.exec(part.slice(colon + 1)) : null;
-    if (compared && !["=", "!="].includes(compared[2]!) && !isNumber(plain(compared[3]!))) return `'${plain(compared[3]!)}' is no number`;
+    if (compared && !["=", "!="].includes(compared[2]!) && !isNumber(plain(compared[3]!)))
+      return `'${plain(compared[3]!)}' is no number`;
     if (field === "is" && !["archived", "any", "active"].includes(value)) return "use is:archived or is:any";
     return "";
   }
   const compared = COMPARISON.exec(part);
   if (compared && !plain(compared[1]!)) return "the name of a metric is missing";
   if (compared && !isNumber(compared[3]!)) return `'${compared[3]}' is no number`;
-  if (!compared && /^[A-Za-z_]+:(?!\/\/)/.test(part)) return `there is no field ${field}:; use quotes to look for it as a text`;
+  if (!compared && /^[A-Za-z_]+:(?!\/\/)/.test(part))
+    return `there is no field ${field}:; use quotes to look for it as a text`;
   return "";
 }
 
 function isNumber(text: string): boolean {
   const trimmed = text.trim().replace(/(?<=\d)_(?=\d)/g, "");
-  return /^[+-]?(inf|infinity)$/i.test(trimmed) || (/^[+-]?[\d.]/.test(trimmed) && !/^[+-]?0[xbo]/i.test(trimmed) && Number.isFinite(Number(trimmed)));
+  return (
+    /^[+-]?(inf|infinity)$/i.test(trimmed) ||
+    (/^[+-]?[\d.]/.test(trimmed) && !/^[+-]?0[xbo]/i.test(trimmed) && Number.isFinite(Number(trimmed)))
+  );
 }
 
 function plain(text: string): string {
@@ -156,14 +171,28 @@ export function placeAt(text: string, cursor: number): Place {
     const rest = before.slice(colon + 1);
     if (LABELS.has(field)) {
       const equals = rest.indexOf("=");
-      if (equals >= 0) return { ...none, field, kind: "keyValue", key: plain(rest.slice(0, equals)), typed: rest.slice(equals + 1).replaceAll('"', "") };
+      if (equals >= 0)
+        return {
+          ...none,
+          field,
+          kind: "keyValue",
+          key: plain(rest.slice(0, equals)),
+          typed: rest.slice(equals + 1).replaceAll('"', ""),
+        };
       return { ...none, field, kind: "key", typed: rest.replaceAll('"', "") };
     }
     const comma = field === "status" ? rest.lastIndexOf(",") + 1 : 0;
-    return { ...none, field, kind: "value", key: rest.slice(0, comma), typed: rest.slice(comma).replaceAll('"', "") };
+    return {
+      ...none,
+      field,
+      kind: "value",
+      key: rest.slice(0, comma),
+      typed: rest.slice(comma).replaceAll('"', ""),
+    };
   }
   const dot = /^(.+)\.([a-z]*)$/.exec(before);
-  if (dot && STATS.some((stat) => stat.startsWith(dot[2]!))) return { ...none, kind: "stat", key: dot[1]!, typed: dot[2]! };
+  if (dot && STATS.some((stat) => stat.startsWith(dot[2]!)))
+    return { ...none, kind: "stat", key: dot[1]!, typed: dot[2]! };
   return { ...none, kind: "term", typed: before.replaceAll('"', "") };
 }
 
@@ -196,19 +225,34 @@ export function suggestions(place: Place, known: Known): Suggestion[] {
   const { typed, field } = place;
   const fits = (name: string) => name.toLowerCase().includes(typed.toLowerCase()) && name !== typed;
   const first = (names: readonly string[]) =>
-    [...names.filter(fits)].sort((a, b) => Number(begins(b, typed)) - Number(begins(a, typed))).slice(0, MOST);
-  const values = (names: readonly string[]) => first(names).map((name) => ({ text: `${field}:${place.key}${quoted(name)}`, hint: "", done: true }));
+    [...names.filter(fits)]
+      .sort((a, b) => Number(begins(b, typed)) - Number(begins(a, typed)))
+      .slice(0, MOST);
+  const values = (names: readonly string[]) =>
+    first(names).map((name) => ({ text: `${field}:${place.key}${quoted(name)}`, hint: "", done: true }));
   switch (place.kind) {
     case "key": {
       const keys = keysOf(field, known);
-      return first([...keys.keys()]).map((key) => ({ text: `${field}:${quoted(key)}`, hint: `${keys.get(key)!.slice(0, 3).join(", ")}`, done: false }));
+      return first([...keys.keys()]).map((key) => ({
+        text: `${field}:${quoted(key)}`,
+        hint: `${keys.get(key)!.slice(0, 3).join(", ")}`,
+        done: false,
+      }));
     }
     case "keyValue": {
       const keys = keysOf(field, known);
-      return first(keys.get(place.key) ?? []).map((value) => ({ text: `${field}:${quoted(place.key)}=${quoted(value)}`, hint: "", done: true }));
+      return first(keys.get(place.key) ?? []).map((value) => ({
+        text: `${field}:${quoted(place.key)}=${quoted(value)}`,
+        hint: "",
+        done: true,
+      }));
     }
     case "stat":
-      return STATS.filter((stat) => stat.startsWith(typed)).map((stat) => ({ text: `${place.key}.${stat}<`, hint: "a statistic of the metric", done: false }));
+      return STATS.filter((stat) => stat.startsWith(typed)).map((stat) => ({
+        text: `${place.key}.${stat}<`,
+        hint: "a statistic of the metric",
+        done: false,
+      }));
     case "value":
       switch (field) {
         case "status":
@@ -233,11 +277,27 @@ export function suggestions(place: Place, known: Known): Suggestion[] {
           return [];
       }
     default: {
-      const fields = FIELDS.filter(([name]) => name.startsWith(typed.toLowerCase())).map(([name, hint]) => ({ text: `${name}:`, hint, done: false }));
+      const fields = FIELDS.filter(([name]) => name.startsWith(typed.toLowerCase())).map(([name, hint]) => ({
+        text: `${name}:`,
+        hint,
+        done: false,
+      }));
       if (!typed) return fields.slice(0, 6);
-      const metrics = first(known.metrics).map((name) => ({ text: `${quoted(name)}<`, hint: "metric", done: false }));
-      const tags = first([...known.tags.keys()]).map((key) => ({ text: `tag:${quoted(key)}`, hint: "tag", done: false }));
-      const given = first([...known.parameters.keys()]).map((key) => ({ text: `param:${quoted(key)}`, hint: "parameter", done: false }));
+      const metrics = first(known.metrics).map((name) => ({
+        text: `${quoted(name)}<`,
+        hint: "metric",
+        done: false,
+      }));
+      const tags = first([...known.tags.keys()]).map((key) => ({
+        text: `tag:${quoted(key)}`,
+        hint: "tag",
+        done: false,
+      }));
+      const given = first([...known.parameters.keys()]).map((key) => ({
+        text: `param:${quoted(key)}`,
+        hint: "parameter",
+        done: false,
+      }));
       return [...fields, ...metrics, ...tags, ...given].slice(0, MOST);
     }
   }

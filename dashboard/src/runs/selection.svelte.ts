@@ -18,7 +18,9 @@ export class Selection {
     if (id === undefined) return;
     const next = new Set(this.ids);
     const from = range ? rows.findIndex((row) => row.run.run_id === this.#anchor) : -1;
-    if (from >= 0) for (const row of rows.slice(Math.min(from, index), Math.max(from, index) + 1)) next.add(row.run.run_id);
+    if (from >= 0)
+      for (const row of rows.slice(Math.min(from, index), Math.max(from, index) + 1))
+        next.add(row.run.run_id);
     else if (!next.delete(id)) next.add(id);
     this.#anchor = id;
     this.ids = next;

@@ -21,7 +21,12 @@ const MOST_CATEGORIES = 30;
 
 /** What runs have besides: when and in which order they ran, and how long. Not parameters, but something to plot over. */
 export function factAxes(runs: readonly Run[]): SweepAxis[] {
-  const axis = (id: string, title: string, values: (number | null)[], format?: (value: number) => string): SweepAxis[] => {
+  const axis = (
+    id: string,
+    title: string,
+    values: (number | null)[],
+    format?: (value: number) => string,
+  ): SweepAxis[] => {
     const numbers = values.filter((value) => value !== null);
     if (new Set(numbers).size < 2) return [];
     const [min, max] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
@@ -29,12 +34,25 @@ export function factAxes(runs: readonly Run[]): SweepAxis[] {
   };
   const started = runs.map((run) => (run.start_time_utc ? Date.parse(run.start_time_utc) : null));
   const times = started.filter((time) => time !== null);
-  const within = times.reduce((a, b) => Math.max(a, b), 0) - times.reduce((a, b) => Math.min(a, b), Infinity) < 86_400_000;
+  const within =
+    times.reduce((a, b) => Math.max(a, b), 0) - times.reduce((a, b) => Math.min(a, b), Infinity) < 86_400_000;
   return [
     // Within a day the time tells runs apart, over days the date does.
-    ...axis("started", "started", started, (value) => formatTime(new Date(value).toISOString()).slice(...(within ? [11] : [0, -3]))),
-    ...axis("number", "run number", runs.map((run) => run.number), (value) => (Number.isInteger(value) ? String(value) : "")),
-    ...axis("duration", "duration", runs.map((run) => (run.end_time_utc ? runSeconds(run, 0) : null)), formatDuration),
+    ...axis("started", "started", started, (value) =>
+      formatTime(new Date(value).toISOString()).slice(...(within ? [11] : [0, -3])),
+    ),
+    ...axis(
+      "number",
+      "run number",
+      runs.map((run) => run.number),
+      (value) => (Number.isInteger(value) ? String(value) : ""),
+    ),
+    ...axis(
+      "duration",
+      "duration",
+      runs.map((run) => (run.end_time_utc ? runSeconds(run, 0) : null)),
+      formatDuration,
+    ),
   ];
 }
 
@@ -43,13 +61,21 @@ export function sweepAxes(runs: readonly Run[], columns: readonly Column[]): Swe
   const axes: SweepAxis[] = [];
   const keys = [...new Set(runs.flatMap((run) => Object.keys(run.tags)))].sort();
   for (const key of keys) {
-    const axis = axisOf(`tag:${key}`, key, runs.map((run) => run.tags[key] ?? null));
+    const axis = axisOf(
+      `tag:${key}`,
+      key,
+      runs.map((run) => run.tags[key] ?? null),
+    );
     if (axis) axes.push(axis);
   }
   const given = runs.map((run) => new Map(parametersOf(run)));
   for (const key of [...new Set(given.flatMap((one) => [...one.keys()]))].sort()) {
     if (keys.includes(key)) continue; // a tag of that name says it already
-    const axis = axisOf(`param:${key}`, key, given.map((one) => one.get(key) ?? null));
+    const axis = axisOf(
+      `param:${key}`,
+      key,
+      given.map((one) => one.get(key) ?? null),
+    );
     if (axis) axes.push(axis);
   }
   for (const column of columns) {
@@ -59,7 +85,11 @@ export function sweepAxes(runs: readonly Run[], columns: readonly Column[]): Swe
       if (!summary || summary.kind === Kind.text) return null;
       return toNumber(summary[column.sub as "last"]);
     });
-    const axis = axisOf(column.id, `${column.title} ${column.sub}`, values.map((value) => (value === null ? null : String(value))));
+    const axis = axisOf(
+      column.id,
+      `${column.title} ${column.sub}`,
+      values.map((value) => (value === null ? null : String(value))),
+    );
     if (axis) axes.push(axis);
   }
   return axes;
@@ -110,16 +140,15 @@ export function passing(axes: readonly SweepAxis[], brushes: Brushes, count: num
   );
 }
 
-
 /** Values at which an axis is marked: round numbers, powers of ten where it is logarithmic, each category. */
 export function marks(axis: SweepAxis, most: number): number[] {
   if (axis.categories) return axis.categories.map((_, i) => i);
   if (axis.log) {
     const [from, to] = [Math.floor(Math.log10(axis.min)), Math.ceil(Math.log10(axis.max))];
     const every = Math.max(1, Math.ceil((to - from) / most));
-    return Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, i) => Number(`1e${from + i * every}`)).filter(
-      (value) => value >= axis.min * 0.999 && value <= axis.max * 1.001,
-    );
+    return Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, i) =>
+      Number(`1e${from + i * every}`),
+    ).filter((value) => value >= axis.min * 0.999 && value <= axis.max * 1.001);
   }
   if (axis.max === axis.min) return [axis.min];
   const rough = (axis.max - axis.min) / most;

@@ -22,13 +22,24 @@ export interface Row {
 const DEEPEST = 8;
 
 /** The rows of a list, with the branches that are open. */
-export function treeRows(runs: readonly Run[], branches: ReadonlyMap<string, Branch>, counts: ReadonlyMap<string, number>): Row[] {
+export function treeRows(
+  runs: readonly Run[],
+  branches: ReadonlyMap<string, Branch>,
+  counts: ReadonlyMap<string, number>,
+): Row[] {
   const rows: Row[] = [];
   const add = (run: Run, depth: number, best: boolean) => {
     const branch = depth < DEEPEST ? branches.get(run.run_id) : undefined;
     const counted = counts.get(run.run_id) ?? 0;
     const cut = branch?.more ?? false;
-    rows.push({ run, depth, children: branch && !cut ? branch.children.length : counted, open: branch !== undefined, cut, best });
+    rows.push({
+      run,
+      depth,
+      children: branch && !cut ? branch.children.length : counted,
+      open: branch !== undefined,
+      cut,
+      best,
+    });
     if (!branch) return;
     const winner = bestChild(run, branch.children);
     for (const child of branch.children) add(child, depth + 1, child.run_id === winner);
@@ -45,7 +56,10 @@ export interface Goal {
 /** What a sweep is after, as its parent says in the property `primary_metric_config`. */
 export function goalOf(parent: Run): Goal | null {
   try {
-    const config = JSON.parse(parent.properties.primary_metric_config ?? "null") as { name?: unknown; goal?: unknown } | null;
+    const config = JSON.parse(parent.properties.primary_metric_config ?? "null") as {
+      name?: unknown;
+      goal?: unknown;
+    } | null;
     if (typeof config?.name !== "string") return null;
     return { metric: config.name, maximize: String(config.goal).toLowerCase().startsWith("max") };
   } catch {

@@ -44,7 +44,10 @@ export interface Answer {
   body: Uint8Array<ArrayBuffer>;
 }
 
-export type Question = { what: "get"; path: string; params: [string, string][]; range: string } | { what: "page" } | { what: "cancel" };
+export type Question =
+  | { what: "get"; path: string; params: [string, string][]; range: string }
+  | { what: "page" }
+  | { what: "cancel" };
 
 /** So long a cell may run before a question counts as lost. */
 const PATIENCE = 60_000;
@@ -69,7 +72,10 @@ export class Kernel {
     try {
       return await new Promise<Answer>((resolve, reject) => {
         this.#waiting.set(id, resolve);
-        timer = setTimeout(() => reject(new Error("The kernel does not answer: it is busy with a cell, or gone.")), patience);
+        timer = setTimeout(
+          () => reject(new Error("The kernel does not answer: it is busy with a cell, or gone.")),
+          patience,
+        );
         this.model.send({ id, ...question });
       });
     } finally {
@@ -82,11 +88,18 @@ export class Kernel {
   readonly fetch = async (path: string, init: RequestInit): Promise<Response> => {
     const url = new URL(path, "http://kernel");
     const range = new Headers(init.headers).get("Range") ?? "";
-    const { status, range: part, body } = await this.ask({ what: "get", path: url.pathname, params: [...url.searchParams], range });
+    const {
+      status,
+      range: part,
+      body,
+    } = await this.ask({ what: "get", path: url.pathname, params: [...url.searchParams], range });
     return new Response(body, { status, headers: part ? { "content-range": part } : {} });
   };
 
-  readonly #heard = (content: { id?: string; status?: number; range?: string }, buffers: DataView[] = []): void => {
+  readonly #heard = (
+    content: { id?: string; status?: number; range?: string },
+    buffers: DataView[] = [],
+  ): void => {
     const answer = this.#waiting.get(content.id ?? "");
     if (!answer) return;
     const body = buffers[0] ? bytesOf(buffers[0]) : new ArrayBuffer(0);
