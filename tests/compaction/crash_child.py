@@ -20,10 +20,10 @@ from runstream_consumers.compaction import hot_to_parquet, merge, purge, runs_sn
 from runstream_consumers.compaction import orphans as sweep
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.compaction.worker import Worker
-from runstream_schemas import store as store_module
 from runstream_schemas.database import create_pool
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import LocalStore
+from runstream_schemas.store.local import LocalFile
 
 left = 0
 
@@ -84,7 +84,7 @@ def main() -> None:
     hot_to_parquet.FILE_POINTS = 40  # a round makes several files
     for name in ("stage", "publish", "retire", "delete"):
         counted(LocalStore, name)
-    counted(store_module._LocalFile, "commit")
+    counted(LocalFile, "commit")
     for line in sys.stdin:
         dsn, root, steps = line.split()
         child = os.fork()
