@@ -96,7 +96,7 @@ async def watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
     while not await stopped_within(stop, 0.25):
         if postgres.running:
             continue
-        logger.error("Postgres ended by itself (see %s); starting it again", postgres.log_file)
+        logger.error("Postgres ended by itself (see %s); starting it again", postgres.directory.log_file)
         address = postgres.dsn
         try:
             postgres.spawn()
@@ -108,7 +108,7 @@ async def watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
             continue
         if postgres.dsn != address:
             raise DatabaseError(
-                f"the port of the database in {postgres.data_dir} was taken while it was down; the service ends, "
+                f"the port of the database in {postgres.directory.path} was taken while it was down; the service ends, "
                 "and the next use starts it with another one"
             )
         pause = FIRST_PAUSE

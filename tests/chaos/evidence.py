@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runstream_service.servers.postgres import binaries
+from runstream_service.servers.postgres_programs import binaries
 
 if TYPE_CHECKING:
     from .trial import Trial

@@ -6,7 +6,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runstream_service.servers.kafka import KafkaServer
-from runstream_service.servers.postgres import SOCKET_PORT, PostgresServer
+from runstream_service.servers.postgres import PostgresServer
+from runstream_service.servers.postgres_directory import SOCKET_PORT
 
 from .proxy import Proxy
 
@@ -17,7 +18,7 @@ class Network:
     def __init__(self, home: Path) -> None:
         self.kafka, self.postgres = KafkaServer(home / "kafka"), PostgresServer(home / "postgres")
         self.postgres.start()
-        self.database = Proxy(str(self.postgres.data_dir / f".s.PGSQL.{SOCKET_PORT}"))
+        self.database = Proxy(str(self.postgres.directory.path / f".s.PGSQL.{SOCKET_PORT}"))
         self.kafka.start()
         host, _, port = self.kafka.bootstrap.rpartition(":")
         self.kafka.stop()

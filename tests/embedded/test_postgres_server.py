@@ -19,6 +19,7 @@ import pytest
 
 from runstream_schemas.errors import DatabaseError
 from runstream_service.servers.postgres import PostgresServer
+from runstream_service.servers.postgres_orphans import wait_for_orphans
 from runstream_service.servers.postgres_programs import binaries, copies
 from runstream_service.servers.postgres_users import server_user
 from runstream_service.supervision import watch_postgres
@@ -112,9 +113,9 @@ async def test_killed_again_while_it_recovers_it_is_started_again(server: Postgr
 
 def test_nobody_else_can_enter_the_directory(server: PostgresServer) -> None:
     server.start()
-    assert server.data_dir.stat().st_mode & 0o777 == 0o700
-    assert (server.data_dir / "password").stat().st_mode & 0o777 == 0o600
-    assert (server.data_dir / ".s.PGSQL.5432").exists()
+    assert server.directory.path.stat().st_mode & 0o777 == 0o700
+    assert (server.directory.path / "password").stat().st_mode & 0o777 == 0o600
+    assert (server.directory.path / ".s.PGSQL.5432").exists()
 
 
 @pytest.mark.parametrize("name", ["with blanks in it", 'quo"te', "comma,comma", "ünïcode"])
@@ -131,7 +132,7 @@ def test_long_path_falls_back_to_loopback_with_a_password(tmp_path: Path) -> Non
     server = PostgresServer(tmp_path / ("long" * 30) / "pg")
     server.start()
     try:
-        assert server.tcp
+        assert server.directory.tcp
         assert ask(server, "select 1") == 1
         assert ask(server, "show listen_addresses") == "127.0.0.1"
         wrong = f"postgresql://runstream:guess@127.0.0.1:{server.port}/postgres"
@@ -216,7 +217,7 @@ def test_an_orphan_that_ignores_its_parents_death_is_ended(tmp_path: Path) -> No
     done = run_python(code, tmp_path / "pg")
     orphan = int(done.stdout)
     server = PostgresServer(tmp_path / "pg")
-    os.close(server._wait_for_orphans(patience=0.5))
+    os.close(wait_for_orphans(server.directory, patience=0.5))
     assert not lives(orphan)
     server.start()
     assert ask(server, "select 1") == 1
@@ -226,7 +227,7 @@ def test_an_orphan_that_ignores_its_parents_death_is_ended(tmp_path: Path) -> No
 def test_a_pid_file_that_names_another_program_is_no_hindrance(server: PostgresServer) -> None:
     server.start()
     server.kill()
-    pid_file = server.data / "postmaster.pid"
+    pid_file = server.directory.data / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
@@ -240,8 +241,8 @@ def test_a_pid_file_that_names_another_program_is_no_hindrance(server: PostgresS
 
 
 def test_an_initdb_that_was_killed_is_done_again(server: PostgresServer) -> None:
-    (server.data_dir / "data.new").mkdir(parents=True)
-    (server.data_dir / "data.new" / "PG_VERSION").write_text("18\n")
+    (server.directory.path / "data.new").mkdir(parents=True)
+    (server.directory.path / "data.new" / "PG_VERSION").write_text("18\n")
     server.start()
     assert ask(server, "select 1") == 1
 
@@ -250,26 +251,26 @@ def test_an_initdb_that_was_killed_is_done_again(server: PostgresServer) -> None
 def test_database_of_another_major_version_is_named(server: PostgresServer, version: str) -> None:
     server.start()
     server.stop()
-    (server.data / "PG_VERSION").write_text(version + "\n")
+    (server.directory.data / "PG_VERSION").write_text(version + "\n")
     with pytest.raises(
         DatabaseError, match=rf"made by Postgres {version}, the installed one is \d+; install"
     ):
         server.start()
-    (server.data / "PG_VERSION").write_text("18\n")
+    (server.directory.data / "PG_VERSION").write_text("18\n")
 
 
 def test_a_directory_that_is_no_database_is_left_alone(server: PostgresServer) -> None:
-    server.data.mkdir(parents=True)
-    (server.data / "letter.txt").write_text("dear")
+    server.directory.data.mkdir(parents=True)
+    (server.directory.data / "letter.txt").write_text("dear")
     with pytest.raises(DatabaseError, match="move it away"):
         server.start()
-    assert (server.data / "letter.txt").read_text() == "dear"
+    assert (server.directory.data / "letter.txt").read_text() == "dear"
 
 
 def test_a_server_that_cannot_start_says_why(server: PostgresServer) -> None:
     server.start()
     server.stop()
-    (server.data / "global" / "pg_control").unlink()
+    (server.directory.data / "global" / "pg_control").unlink()
     with pytest.raises(DatabaseError, match=r"ended with status \d+: .*pg_control"):
         server.start()
 
@@ -344,10 +345,11 @@ def test_as_root_with_neither_namespaces_nor_other_users(tmp_path: Path) -> None
 def test_an_orphan_that_cannot_be_seen_is_waited_for_and_ended(tmp_path: Path) -> None:
     code = """
         import os, signal, time
+        from runstream_service.servers.postgres_orphans import users, wait_for_orphans
         server = PostgresServer(Path(sys.argv[1]), identity="drop")
         if sys.argv[2] == "again":
-            assert server._used(os.open(server.data_dir / "lock", os.O_RDWR)) == {int(sys.argv[3])}
-            os.close(server._wait_for_orphans(patience=0.5))
+            assert users(server.directory, os.open(server.directory.lock_file, os.O_RDWR)) == {int(sys.argv[3])}
+            os.close(wait_for_orphans(server.directory, patience=0.5))
             sys.exit()
         server.start()
         time.sleep(0.1)
