@@ -134,6 +134,10 @@ class Settings:
         0.0,
     )
 
+    upload_quota: int = _doc(
+        "Most bytes of unfinished uploads of one token that the HTTP server holds", 256 << 30
+    )
+
     snapshot_limit: int = _doc("Most bytes a snapshot of a source folder may have", 300 << 20)
     spool_quota: int = _doc(
         "Most bytes the spool may take; beyond it points are dropped and counted", 64 << 30

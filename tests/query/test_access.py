@@ -314,6 +314,26 @@ async def test_who_guesses_locks_out_nobody_who_shares_its_address(http: httpx.A
     assert (await http.post("/login", json={"token": new}, headers=SAME)).status_code == 200
 
 
+async def test_one_wrong_token_again_and_again_is_counted_by_itself(http: httpx.AsyncClient) -> None:
+    """A program left behind with a token that was revoked takes nothing from others of its address."""
+    answers = [await status(http, "rst_revoked", "GET", "/api/v1/runs") for _ in range(tokens.FAILURES + 5)]
+    assert answers == [401] * tokens.FAILURES + [429] * 5
+    assert await status(http, "rst_mistyped", "GET", "/api/v1/runs") == 401
+
+
+async def test_the_addresses_of_one_network_are_counted_together(server: Server) -> None:
+    """Whoever has one address of IPv6 has 2^64 of them."""
+    for number in range(tokens.FAILURES):
+        assert await server.tokens.of(f"guess-{number}", f"2001:db8:1:2::{number:x}") is None
+    with pytest.raises(tokens.TooManyFailures):
+        await server.tokens.of("another", "2001:db8:1:2:ffff::1")
+    assert await server.tokens.of("another one", "2001:db8:1:3::1") is None
+    for number in range(tokens.FAILURES):
+        assert await server.tokens.of(f"{number}th", "::ffff:10.0.0.1" if number % 2 else "10.0.0.1") is None
+    with pytest.raises(tokens.TooManyFailures):
+        await server.tokens.of("more", "10.0.0.1")
+
+
 async def test_nobody_chooses_the_address_it_is_counted_by(database: Any) -> None:
     """Only what a trusted proxy says about who asks is believed."""
 

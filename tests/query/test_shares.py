@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
+import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -13,6 +16,7 @@ import httpx
 import pytest
 
 from runstream_query.files import source_snapshots
+from runstream_query.files.partial_uploads import uploads_root
 from runstream_query.files.source_snapshots import parse_files
 from runstream_query.http import connections, shares
 from runstream_schemas.errors import QueryError
@@ -203,6 +207,42 @@ async def test_one_token_has_so_many_requests_under_way(
     async with asyncio.timeout(60):
         while (await http.put("/api/v1/experiments/e", headers=mine)).status_code != 200:
             await asyncio.sleep(0.05)
+
+
+async def test_unfinished_uploads_of_a_token_have_a_quota(database: Any) -> None:
+    database.settings = replace(database.settings, upload_quota=1000)
+    async with serving(database, token=OWNER) as http:
+        mine, others = await bearer(http, "mine"), await bearer(http, "others")
+        first, second = (hashlib.sha256(bytes([n]) * 600).hexdigest() for n in range(2))
+
+        async def send(digest: str, who: dict[str, str], content: bytes, offset: int = 0) -> httpx.Response:
+            path = f"/api/v1/uploads/{digest}?offset={offset}"
+            return await http.patch(path, content=content, headers=who)
+
+        assert (await send(first, mine, bytes(600))).status_code == 200
+        refused = await send(second, mine, b"\1" * 600)
+        assert refused.status_code == 413
+        assert "raise RUNSTREAM_UPLOAD_QUOTA" in refused.json()["detail"]
+        # What others send has nothing to do with it, and what is finished counts no more.
+        assert (await send(second, others, b"\1" * 600)).status_code == 200
+        named = f"/api/v1/runs/r/files/outputs/a?upload={first}&size=600"
+        assert (await http.put(named, headers=mine)).status_code == 201
+        assert (await send(second, mine, b"\1" * 600)).status_code == 200
+
+
+async def test_uploads_nobody_goes_on_with_are_forgotten(database: Any) -> None:
+    """Also those of a token that never comes again."""
+    async with serving(database, token=OWNER) as http:
+        revoked = await bearer(http, "revoked")
+        digest = hashlib.sha256(b"ab").hexdigest()
+        assert (
+            await http.patch(f"/api/v1/uploads/{digest}", content=b"a", headers=revoked)
+        ).status_code == 200
+        uploads = uploads_root(database.store, database.settings)
+        [left] = [path for path in uploads.rglob("*") if path.is_file()]
+        os.utime(left, (time.time() - 25 * 3600,) * 2)
+        assert (await http.patch(f"/api/v1/uploads/{digest}", content=b"a")).status_code == 200
+        assert not left.exists()
 
 
 async def test_a_connection_of_the_database_is_left_for_others(database: Any) -> None:

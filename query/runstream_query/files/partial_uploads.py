@@ -13,7 +13,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,35 +54,50 @@ class OtherOffset(QueryError):
         self.offset = offset
 
 
-def uploads_directory(store: Store, settings: Settings, workspace: str | None = None) -> Path:
-    """Where pieces are kept: beside the files of a local store, which then only have to be renamed.
+class TooMuchUnfinished(QueryError):
+    """The unfinished uploads of a token take more than they may."""
+
+
+def uploads_root(store: Store, settings: Settings) -> Path:
+    """Where pieces are kept: beside the files of a local store, which then only have to be renamed."""
+    return Path(store.root) / "uploads" if store.local else settings.home_path / "uploads"
+
+
+def uploads_of(root: Path, token: int) -> Path:
+    """The directory of a token's own uploads: else whoever knows a digest could spoil those of others, or take them.
 
     Args:
-        workspace: the only one that whoever asks may write to; None: all. Each has uploads of its own: else whoever knows a
-            digest could spoil those of others, or take them.
+        root: see `uploads_root`.
+        token: its number; 0: the server's own.
     """
-    root = Path(store.root) / "uploads" if store.local else settings.home_path / "uploads"
-    return root if workspace is None else root / hashlib.sha256(workspace.encode()).hexdigest()[:32]
+    return root / f"token-{token}" if token else root
 
 
-async def add_piece(directory: Path, sha256: str, offset: int, content: AsyncIterable[bytes]) -> int:
+async def add_piece(
+    root: Path, token: int, sha256: str, offset: int, content: AsyncIterable[bytes], quota: int
+) -> int:
     """Add a piece to an upload; returns how many bytes are there now. What came of a broken one stays.
 
     Args:
-        directory: see `uploads_directory`.
+        root: see `uploads_root`.
+        token: whose upload it is.
         sha256: of the whole content.
         offset: where the piece begins.
         content: the piece.
+        quota: most bytes of the token's uploads that are not finished.
 
     Raises:
         OtherOffset: the piece does not begin where the upload has come to, or somebody else is sending it.
+        TooMuchUnfinished: it does not fit in the quota.
         QueryError: not a digest, or the piece is too long.
         StoreFull: there is no room; nothing of the upload is kept.
     """
     if not is_digest(sha256):
         raise QueryError(f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small")
     if not offset:
-        await asyncio.to_thread(_forget_old, directory)
+        await asyncio.to_thread(_forget_old, root)
+    directory = uploads_of(root, token)
+    left = quota - await asyncio.to_thread(_bytes_of, directory)
     file = await asyncio.to_thread(_open, directory, sha256, create=True)
     assert file is not None
     try:
@@ -93,6 +108,11 @@ async def add_piece(directory: Path, sha256: str, offset: int, content: AsyncIte
         async for part in content:
             if size + len(part) - offset > MAX_PIECE:
                 raise QueryError(f"a piece of more than {MAX_PIECE} bytes; send it in parts")
+            if (left := left - len(part)) < 0:
+                raise TooMuchUnfinished(
+                    f"the unfinished uploads of this token would take more than {quota} bytes; finish some, wait until they "
+                    "are forgotten after a day, or raise RUNSTREAM_UPLOAD_QUOTA at the server"
+                )
             await asyncio.to_thread(file.write, part)
             size += len(part)
         await asyncio.to_thread(file.flush)
@@ -200,13 +220,18 @@ def _digest(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _forget_old(directory: Path) -> None:
-    for file in _files(directory):
+def _forget_old(root: Path) -> None:
+    """Of every token: one that was revoked comes no more."""
+    for file in root.rglob("*"):
         with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > _FORGOTTEN:
+            if file.is_file() and time.time() - file.stat().st_mtime > _FORGOTTEN:
                 file.unlink()
 
 
-def _files(directory: Path) -> Iterator[Path]:
+def _bytes_of(directory: Path) -> int:
+    found = 0
     with contextlib.suppress(FileNotFoundError):
-        yield from directory.iterdir()
+        for file in directory.iterdir():
+            with contextlib.suppress(OSError):  # it was finished meanwhile
+                found += file.stat().st_size if file.is_file() else 0
+    return found

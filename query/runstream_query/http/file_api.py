@@ -62,7 +62,8 @@ async def _put(request: Request, server: Server, run_id: str, path: str) -> Resp
     workspace = grant_of(request).workspace
     content_type, captured = request.headers.get("content-type"), request.query_params.get("captured") == "1"
     if sha256 := request.query_params.get("upload"):
-        directory = partial_uploads.uploads_directory(server.store, server.settings, workspace)
+        root = partial_uploads.uploads_root(server.store, server.settings)
+        directory = partial_uploads.uploads_of(root, grant_of(request).id)
         size = _bytes(request, "size")
         try:
             artifact, new = await partial_uploads.save_uploaded(
@@ -97,12 +98,17 @@ async def _put(request: Request, server: Server, run_id: str, path: str) -> Resp
 async def _upload(request: Request) -> Response:
     server = server_of(request)
     sha256, offset, content = request.path_params["sha256"], _bytes(request, "offset"), request.stream()
-    directory = partial_uploads.uploads_directory(server.store, server.settings, grant_of(request).workspace)
+    root, token = partial_uploads.uploads_root(server.store, server.settings), grant_of(request).id
     try:
-        arrived = await partial_uploads.add_piece(directory, sha256, offset, content)
+        arrived = await partial_uploads.add_piece(
+            root, token, sha256, offset, content, server.settings.upload_quota
+        )
     except partial_uploads.OtherOffset as error:
         await _drain(content)
         return _conflict(error, offset=error.offset)
+    except partial_uploads.TooMuchUnfinished as error:
+        await _drain(content)
+        return problem(413, "Content Too Large", str(error))
     except StoreError:
         await _drain(content)
         raise

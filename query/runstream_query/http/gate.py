@@ -255,7 +255,9 @@ class Gate:
 
 
 def _wrong_tokens() -> Response:
-    return _slow_down("too many wrong tokens came from this address", FAILURES_SECONDS)
+    return _slow_down(
+        "this token is wrong, and so were many before it; set RUNSTREAM_TOKEN to a good one", FAILURES_SECONDS
+    )
 
 
 def _slow_down(why: str, seconds: float) -> Response:

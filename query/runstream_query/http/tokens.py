@@ -13,6 +13,7 @@ import hmac
 import time
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 import asyncpg
@@ -23,8 +24,10 @@ PREFIX = "rst_"
 SESSION_PREFIX = "rss_"
 MOST_BELIEVED = 10_000
 FAILURES, FAILURES_SECONDS = 30, 60.0
-"""Wrong tokens from one address within so many seconds, after which the next wrong ones are answered 429. Good ones never
-are: many who share a proxy's address may have one among them who guesses."""
+"""Different wrong tokens from one address, and uses of one wrong token, within so many seconds, after which the next wrong
+ones are answered 429. Good ones never are: many who share a proxy's address may have one among them who guesses. And one
+program that goes on with a token that was revoked is no guesser: it is counted by that token, not against its neighbours."""
+_NETWORK_OF_ONE = 64  # bits of an IPv6 address: the rest is for one customer to choose
 LOOKUPS = 2
 """Tokens not seen before that are looked up at once, so that made-up ones take a part of the database's pool only."""
 _FIND = """
@@ -86,7 +89,7 @@ class Tokens:
     pool: asyncpg.Pool[Any]
     own: str = ""
     _believed: dict[bytes | int, tuple[float, Grant | None]] = field(default_factory=dict)
-    _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _failures: dict[str | bytes, tuple[int, float]] = field(default_factory=dict)
     _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS))
 
     @property
@@ -97,7 +100,7 @@ class Tokens:
         """What a token, or a browser's session, allows; None: nothing.
 
         Raises:
-            TooManyFailures: it is wrong, and too many wrong ones came from that address.
+            TooManyFailures: it is wrong, and came too often, or too many wrong ones came from that address.
         """
         if self.own and hmac.compare_digest(secret.encode(), self.own.encode()):
             return replace(OWNER, digest=self.own_digest)
@@ -110,7 +113,7 @@ class Tokens:
                 else:
                     grant = await self._look(digest, _FIND_SESSION, digest, self.own_digest)
         if grant is None:
-            self._failed(address)
+            self._failed(address, digest)
         return grant
 
     async def of_digest(self, token_id: int | None, digest: bytes) -> Grant | None:
@@ -153,16 +156,33 @@ class Tokens:
         self._believed[key] = time.monotonic() + BELIEVED, grant
         return grant
 
-    def _failed(self, address: str) -> None:
+    def _failed(self, address: str, digest: bytes) -> None:
+        again = self._count_failure(digest, 1)
+        if max(again, self._count_failure(_network(address), 1 if again == 1 else 0)) > FAILURES:
+            raise TooManyFailures
+
+    def _count_failure(self, key: str | bytes, more: int) -> int:
         now = time.monotonic()
-        count, since = self._failures.get(address, (0, now))
+        count, since = self._failures.get(key, (0, now))
         if now - since > FAILURES_SECONDS:
             count, since = 0, now
         if len(self._failures) >= MOST_BELIEVED:
             self._failures.clear()
-        self._failures[address] = count + 1, since
-        if count >= FAILURES:
-            raise TooManyFailures
+        self._failures[key] = count + more, since
+        return count + more
+
+
+def _network(address: str) -> str:
+    """Whom an address belongs to: nobody gets only one of IPv6."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address  # a name, or nothing, that a trusted proxy gave
+    if isinstance(found, IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ip_network((found, _NETWORK_OF_ONE), strict=False))
+    return str(found)
 
 
 def _granted(row: Any) -> Grant:
@@ -173,7 +193,7 @@ def _granted(row: Any) -> Grant:
 
 
 class TooManyFailures(Exception):
-    """One address sent too many wrong tokens."""
+    """One address sent too many wrong tokens, or the same wrong one came too often."""
 
 
 @dataclass(slots=True)
