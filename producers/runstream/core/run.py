@@ -52,14 +52,14 @@ _log = logging.getLogger("runstream")
 
 if TYPE_CHECKING:
     from ._run.offline_run import _OfflineRun
-    from ._run.submitted_run import _SubmittedRun
+    from ._submitted_run import _SubmittedRun
 else:
     # Both are runs themselves.
     __getattr__, __dir__ = attributes(
         __name__,
         {
             "_OfflineRun": "runstream.core._run.offline_run",
-            "_SubmittedRun": "runstream.core._run.submitted_run",
+            "_SubmittedRun": "runstream.core._submitted_run",
         },
     )
 
@@ -346,7 +346,7 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         Raises:
             RunEnvironmentException: outside of any run, with `allow_offline=False`.
         """
-        from ._run.submitted_run import context_run
+        from ._submitted_run import context_run
 
         return context_run(allow_offline)
 

@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 from runstream_schemas.settings import Settings
 
-from ...client.reading import settle
-from ...client.records import SCRIPT_RUN, RunRecord
-from ...compute.job import RUN_FILE
-from ...exceptions import RunEnvironmentException, ServiceException
-from ..experiment import Experiment
-from ..run import Run
-from ..workspace import Workspace
-from .lifecycle import error_body
-from .offline_run import _OfflineRun
+from ..client.reading import settle
+from ..client.records import SCRIPT_RUN, RunRecord
+from ..compute.job import RUN_FILE
+from ..exceptions import RunEnvironmentException, ServiceException
+from ._run.lifecycle import error_body
+from ._run.offline_run import _OfflineRun
+from .experiment import Experiment
+from .run import Run
+from .workspace import Workspace
 
 REQUIRED = (
     "AZUREML_RUN_ID",
@@ -80,7 +80,7 @@ class _SubmittedRun(Run):
     @property
     def input_datasets(self) -> dict[str, Any]:
         """Datasets among the script's arguments, by name: themselves in mode `direct`, else the path of their files."""
-        from ...data.dataset_consumption_config import input_datasets
+        from ..data.dataset_consumption_config import input_datasets
 
         return input_datasets()
 
