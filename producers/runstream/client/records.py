@@ -1,7 +1,8 @@
-"""What the service knows of a run, and the filters its lists take."""
+"""What the service knows of a run, how its tags and properties are given, and the filters its lists take."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,6 +13,7 @@ from runstream_schemas.status import STATUSES as STATUSES
 from runstream_schemas.status import TERMINAL as TERMINAL
 
 from ..exceptions import UserErrorException
+from ..spool.values import NotADictionary, check_name, check_text, text_of
 from .http import Params, ServiceClient
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ PAGE = 500
 Filter = Mapping[str, Any] | str | None
 Statuses = str | Sequence[str] | None
 Moment: TypeAlias = "datetime | str | None"
+
+_log = logging.getLogger("runstream")
 
 
 @dataclass(slots=True)
@@ -65,6 +69,27 @@ class RunRecord:
         known.setdefault("experiment", "")
         known.setdefault("workspace", "")
         return cls(**known)
+
+
+def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:
+    """Names and values of tags or properties as texts, with a warning for a value that was none.
+
+    Raises:
+        NotADictionary: not a mapping.
+        LimitExceeded: a name or text that cannot be held.
+    """
+    if not isinstance(pairs, Mapping):
+        raise NotADictionary(
+            f"expected a dictionary of {what} names and values, got {type(pairs).__name__}: {brief(pairs)}"
+        )
+    result: dict[str, str | None] = {}
+    for key, value in pairs.items():
+        name = check_name(what, text_of(what, key))
+        if value is not None and not isinstance(value, str):
+            _log.warning("%s %r: value %s was converted to a string", what, name, brief(value))
+            value = text_of(f"{what} {name!r:.60}", value)
+        result[name] = None if value is None else check_text(f"{what} {name!r:.60}", value)
+    return result
 
 
 def check_filter(what: str, value: Filter) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..client.files import folder_files, open_regular
 from ..client.http import ServiceClient
 from ..client.reading import settle
+from ..client.records import as_texts
 from ..exceptions import ModelPathNotFoundException, ServiceException, WebserviceException
-from ._run.recording import as_texts
 from .model import PATH, Model
 from .workspace import Workspace
 

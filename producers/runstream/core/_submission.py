@@ -18,7 +18,7 @@ from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..client.http import ServiceClient
-from ..client.records import SCRIPT_RUN, RunRecord
+from ..client.records import SCRIPT_RUN, RunRecord, as_texts
 from ..client.source_folder import check_no_home, copy_source
 from ..compute.job import CHILDREN, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, Job, run_directory, write_job
 from ..compute.local import LEAST_RUNS
@@ -37,7 +37,6 @@ from ..exceptions import (
 from ..home.autostart import environment as process_environment
 from ..spool.live_runs import open_live
 from ._environment_build import check_buildable
-from ._run.recording import as_texts
 from ._run.snapshot_taking import source_properties
 from ._run.starting import checked_run_id, creation, origin, wake_service
 from .runconfig import RunConfiguration, texts

@@ -14,11 +14,10 @@ from runstream_schemas.errors import brief
 
 from ..client.arguments import text_argument, texts_argument
 from ..client.http import quoted
-from ..client.records import Filter, Moment, Statuses
+from ..client.records import Filter, Moment, Statuses, as_texts, check_filter, matches
 from ..exceptions import UserErrorException
 from ..home.workspace_config import CONFIG_FILES, search
 from ..spool.values import check_name
-from ._run.recording import as_texts
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -340,8 +339,6 @@ class Experiment:
         Raises:
             ServiceException: the service is away.
         """
-        from ..client.records import check_filter, matches
-
         check_filter("tags", tags)
         view = view_type.value if isinstance(view_type, ViewType) else view_type
         with _new_lock:

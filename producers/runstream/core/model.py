@@ -13,12 +13,11 @@ from runstream_schemas.errors import brief
 
 from ..client.arguments import path_argument, text_argument, texts_argument
 from ..client.http import quoted
-from ..client.records import Filter, matches
+from ..client.records import Filter, as_texts, matches
 from ..cloud import CloudCall
 from ..exceptions import ModelNotFoundException, UserErrorException, WebserviceException
 from ..spool.values import check_text
 from ._cloud_services import InferenceConfig
-from ._run.recording import as_texts
 from .workspace import Workspace
 
 if TYPE_CHECKING:

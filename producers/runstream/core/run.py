@@ -18,6 +18,7 @@ from ..client.records import (
     Moment,
     RunRecord,
     Statuses,
+    as_texts,
     check_filters,
     fits,
     list_records,
@@ -31,7 +32,6 @@ from ._run.code_snapshot import RunSnapshots
 from ._run.display_names import make_display_name
 from ._run.handle import text_or_none
 from ._run.lifecycle import Lifecycle
-from ._run.recording import as_texts
 from ._run.starting import absolute, checked_run_id, creation, origin, output_folders, wake_service
 from ._run.surroundings import RunSurroundings
 from ._run.types import RunFactory, add_type, rehydrated

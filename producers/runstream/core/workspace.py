@@ -15,6 +15,7 @@ from runstream_schemas.settings import Settings
 
 from ..client.arguments import path_argument, write_text_file
 from ..client.http import ServiceClient, client_for, quoted
+from ..client.records import as_texts
 from ..cloud import CloudCall, refusal
 from ..exceptions import UserErrorException, WorkspaceException
 from ..home import json_document
@@ -368,8 +369,6 @@ class Workspace:
         Raises:
             ServiceException: the service is away.
         """
-        from ._run.recording import as_texts
-
         del friendly_name, kwargs
         changes: dict[str, Any] = {} if description is None else {"description": description}
         if tags is not None:

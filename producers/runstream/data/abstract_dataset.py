@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..client.folder_contents import contents
-from ..core._run.recording import as_texts
+from ..client.records import as_texts
 from ..exceptions import UserErrorException
 from . import dataset_registry
 from .data_reference import DataReference

@@ -6,17 +6,13 @@ nothing before it: a point costs one call instead of two (`RunHandle._attach`).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from runstream_schemas.errors import brief
-
+from ...client.records import as_texts
 from ...exceptions import ServiceException
-from ...spool.values import NotADictionary, check_name, check_text, text_of
+from ...spool.values import NotADictionary, text_of
 from .handle import RunHandle
-
-_log = logging.getLogger("runstream")
 
 
 class Recording(RunHandle):
@@ -166,24 +162,3 @@ class Recording(RunHandle):
     def _known_properties(self) -> dict[str, str | None]:
         # Asking would make a training wait for the service: of a run started here, this process knows them itself.
         return self._record.properties if self._started_here else self._refresh().properties
-
-
-def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:
-    """Names and values of tags or properties as texts, with a warning for a value that was none.
-
-    Raises:
-        NotADictionary: not a mapping.
-        LimitExceeded: a name or text that cannot be held.
-    """
-    if not isinstance(pairs, Mapping):
-        raise NotADictionary(
-            f"expected a dictionary of {what} names and values, got {type(pairs).__name__}: {brief(pairs)}"
-        )
-    result: dict[str, str | None] = {}
-    for key, value in pairs.items():
-        name = check_name(what, text_of(what, key))
-        if value is not None and not isinstance(value, str):
-            _log.warning("%s %r: value %s was converted to a string", what, name, brief(value))
-            value = text_of(f"{what} {name!r:.60}", value)
-        result[name] = None if value is None else check_text(f"{what} {name!r:.60}", value)
-    return result
