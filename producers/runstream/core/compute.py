@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runstream_schemas.errors import brief
 
 from ..client.records import ACTIVE, Filter, RunRecord, check_filter, fits, list_records, run_params
+from ..client.session import Session
 from ..cloud import CloudCall
 from ..compute import registry
 from ..compute.queue import entries, wake
@@ -33,9 +34,6 @@ from ._cloud_services import (
     RemoteCompute,
     SynapseCompute,
 )
-
-if TYPE_CHECKING:
-    from .workspace import Workspace
 
 __all__ = [
     "AdlaCompute",
@@ -91,7 +89,7 @@ class ComputeTarget:
     Source: `azureml.core.ComputeTarget`.
     """
 
-    def __init__(self, workspace: Workspace, name: str) -> None:
+    def __init__(self, workspace: Session, name: str) -> None:
         known = registry.targets(workspace._settings, workspace.name)
         if name not in known:
             raise ComputeTargetException(
@@ -102,7 +100,7 @@ class ComputeTarget:
 
     @classmethod
     def attach(
-        cls, workspace: Workspace, name: str, attach_configuration: AttachConfiguration
+        cls, workspace: Session, name: str, attach_configuration: AttachConfiguration
     ) -> ComputeTarget:
         """Add a target to a workspace, or change one; runs that are queued on it follow.
 
@@ -134,7 +132,7 @@ class ComputeTarget:
 
     @staticmethod
     def create(
-        workspace: Workspace, name: str, provisioning_configuration: AttachConfiguration
+        workspace: Session, name: str, provisioning_configuration: AttachConfiguration
     ) -> ComputeTarget:
         """As `attach`: there is nothing to be rented or set up.
 
@@ -145,7 +143,7 @@ class ComputeTarget:
         return ComputeTarget.attach(workspace, name, provisioning_configuration)
 
     @staticmethod
-    def list(workspace: Workspace) -> builtins.list[ComputeTarget]:
+    def list(workspace: Session) -> builtins.list[ComputeTarget]:
         """A workspace's targets."""
         names = registry.targets(workspace._settings, workspace.name)
         return [ComputeTarget(workspace, name) for name in names]

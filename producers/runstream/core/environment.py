@@ -10,9 +10,10 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..client.arguments import path_argument, text_argument, texts_argument
+from ..client.session import Session
 from ..cloud import CloudCall
 from ..exceptions import ServiceException, UserErrorException
 from ..spool.values import check_text
@@ -26,9 +27,6 @@ from ._environment_sections import (
 )
 from ._requirements_file import read_requirements
 from .conda_dependencies import DEFAULT_FILE, DEFAULT_PYTHON, CondaDependencies
-
-if TYPE_CHECKING:
-    from .workspace import Workspace
 
 __all__ = [
     "DEFAULT_CPU_IMAGE",
@@ -179,7 +177,7 @@ class Environment:
 
     # --- registered environments ---
 
-    def register(self, workspace: Workspace) -> Environment:
+    def register(self, workspace: Session) -> Environment:
         """Keep the environment in a workspace.
 
         Args:
@@ -202,7 +200,7 @@ class Environment:
 
     @staticmethod
     def get(
-        workspace: Workspace, name: str, version: str | None = None, label: str | None = None
+        workspace: Session, name: str, version: str | None = None, label: str | None = None
     ) -> Environment:
         """A registered environment.
 
@@ -236,7 +234,7 @@ class Environment:
         return _registered(found[0])
 
     @staticmethod
-    def list(workspace: Workspace) -> dict[str, Environment]:
+    def list(workspace: Session) -> dict[str, Environment]:
         """The newest version of every registered environment, by name.
 
         Raises:
@@ -245,7 +243,7 @@ class Environment:
         return {record["name"]: _registered(record) for record in _find(workspace, latest="1")}
 
     @staticmethod
-    def label(workspace: Workspace, name: str, version: str, labels: Sequence[str]) -> None:
+    def label(workspace: Session, name: str, version: str, labels: Sequence[str]) -> None:
         """Let labels point to a version; each points to one version of a name at a time.
 
         Raises:
@@ -394,9 +392,9 @@ def _with_packages(
     return environment
 
 
-def _find(workspace: Workspace, **which: str) -> builtins.list[dict[str, Any]]:
-    params = [("workspace", workspace.name), *which.items()]
-    found: list[dict[str, Any]] = workspace._client.get_json(_PATH, params)["environments"]
+def _find(session: Session, **which: str) -> builtins.list[dict[str, Any]]:
+    params = [("workspace", session.name), *which.items()]
+    found: list[dict[str, Any]] = session._client.get_json(_PATH, params)["environments"]
     return found
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from runstream_schemas.errors import brief
 
+from ..client.session import Session
 from ..exceptions import UserErrorException
 from ..home import json_document
 from ..spool.values import check_text
-
-if TYPE_CHECKING:
-    from .workspace import Workspace
 
 __all__ = ["Keyvault"]
 
@@ -30,7 +28,7 @@ class Keyvault:
     Source: `azureml.core.Keyvault`, whose secrets lie in Azure.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Session) -> None:
         self.workspace = workspace
 
     def set_secret(self, name: str, value: str, content_type: object = None) -> None:

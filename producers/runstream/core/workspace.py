@@ -6,7 +6,6 @@ import builtins
 import json
 import os
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,11 @@ from runstream_schemas.errors import brief
 from runstream_schemas.settings import Settings
 
 from ..client.arguments import path_argument, write_text_file
-from ..client.http import ServiceClient, client_for, quoted
+from ..client.http import client_for, quoted
 from ..client.records import as_texts
+from ..client.session import Session
 from ..cloud import CloudCall, refusal
 from ..exceptions import UserErrorException, WorkspaceException
-from ..home import json_document
 from ..home.layout import with_local_spool
 from ..home.workspace_config import CONFIG_FILES, read_workspace, search, settings_with
 from ..printable import say
@@ -41,7 +40,7 @@ _PATH = "/api/v1/workspaces"
 _NO_ACCOUNT = "there is no cloud account behind a workspace, so there is nothing to set up; take the call out"
 
 
-class Workspace:
+class Workspace(Session):
     """A workspace: a name that groups experiments. It exists as soon as something is in it.
 
     Args:
@@ -68,33 +67,21 @@ class Workspace:
         *,
         _settings: Settings | None = None,
     ) -> None:
-        self._settings = with_local_spool(_settings or Settings.load())
-        self._subscription_id = subscription_id or "local"
-        self._resource_group = resource_group or "local"
-        self._location = _location or "local"
-        self._sku = sku
-        self._tags: dict[str, str | None] | None = None if tags is None else dict(tags)
-        name: Any = workspace_name or self._settings.workspace
+        settings = with_local_spool(_settings or Settings.load())
+        name: Any = workspace_name or settings.workspace
         if not isinstance(name, str) or "\0" in name:
             raise UserErrorException(
                 f"workspace name {brief(name)}: expected a string without the character NUL"
             )
-        self._name = check_name("workspace name", name)
-
-    @property
-    def name(self) -> str:
-        """The workspace's name."""
-        return self._name
-
-    @property
-    def subscription_id(self) -> str:
-        """As it was given; `local` without one."""
-        return self._subscription_id
-
-    @property
-    def resource_group(self) -> str:
-        """As it was given; `local` without one."""
-        return self._resource_group
+        super().__init__(
+            settings,
+            check_name("workspace name", name),
+            subscription_id or "local",
+            resource_group or "local",
+        )
+        self._location = _location or "local"
+        self._sku = sku
+        self._tags: dict[str, str | None] | None = None if tags is None else dict(tags)
 
     @property
     def location(self) -> str:
@@ -447,18 +434,6 @@ class Workspace:
         found: list[dict[str, Any]] = self._client.get_json(_PATH, [("name", self.name)])["workspaces"]
         return found[0] if found else None
 
-    def _send_json(self, method: str, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a JSON object about something of this workspace; returns the answer, {} for none."""
-        answer = self._client.request(
-            method,
-            path,
-            [("workspace", self.name)],
-            body=json_document.encode(f"{method} {path}", document),
-            headers={"Content-Type": "application/json"},
-        )
-        body: dict[str, Any] = answer.json() if answer.body else {}
-        return body
-
     def write_config(self, path: str | os.PathLike[str] | None = None, file_name: str | None = None) -> None:
         """Write `.runstream/config.json`, which `from_config` finds again.
 
@@ -470,19 +445,6 @@ class Workspace:
         file = folder / path_argument("write_config: file_name", file_name or "config.json")
         document = {"Id": None, "Scope": self._scope()}
         write_text_file("write_config:", file, json.dumps(document, indent=4, ensure_ascii=False) + "\n")
-
-    def _scope(self) -> str:
-        return (
-            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
-            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.name}"
-        )
-
-    @cached_property
-    def _client(self) -> ServiceClient:
-        return client_for(self._settings)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_client"}
 
     def __repr__(self) -> str:
         return (

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from runstream_schemas.errors import brief
@@ -16,15 +16,13 @@ from runstream_schemas.ownership import make_private
 
 from ..client.arguments import path_argument
 from ..client.folder_contents import contents
+from ..client.session import Session
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
 from ..home import json_document
 from ..printable import say
 from ..spool.values import check_text
 from .data_reference import DataReference
-
-if TYPE_CHECKING:
-    from ..core.workspace import Workspace
 
 _log = logging.getLogger("runstream")
 
@@ -50,7 +48,7 @@ class Datastore:
     Source: `azureml.core.Datastore`, whose content lies in Azure.
     """
 
-    def __init__(self, workspace: Workspace, name: str | None = None) -> None:
+    def __init__(self, workspace: Session, name: str | None = None) -> None:
         if name is None:
             name = _entry(workspace).get("default") or DEFAULT
         known = _directories(workspace)
@@ -61,7 +59,7 @@ class Datastore:
         self._workspace, self._name, self._directory = workspace, name, known[name]
 
     @property
-    def workspace(self) -> Workspace:
+    def workspace(self) -> Session:
         """The workspace it belongs to."""
         return self._workspace
 
@@ -83,7 +81,7 @@ class Datastore:
     # --- a workspace's datastores ---
 
     @staticmethod
-    def get(workspace: Workspace, datastore_name: str) -> Datastore:
+    def get(workspace: Session, datastore_name: str) -> Datastore:
         """The datastore of that name.
 
         Raises:
@@ -92,13 +90,13 @@ class Datastore:
         return Datastore(workspace, datastore_name)
 
     @staticmethod
-    def get_default(workspace: Workspace) -> Datastore:
+    def get_default(workspace: Session) -> Datastore:
         """The workspace's default datastore."""
         return Datastore(workspace)
 
     @staticmethod
     def register_local(
-        workspace: Workspace, datastore_name: str, path: str | os.PathLike[str], overwrite: bool = False
+        workspace: Session, datastore_name: str, path: str | os.PathLike[str], overwrite: bool = False
     ) -> Datastore:
         """Make a directory a datastore.
 
@@ -277,26 +275,24 @@ class Datastore:
         return f"Datastore(workspace={self._workspace.name!r}, name={self._name!r}, directory={str(self._directory)!r})"
 
 
-def datastores(workspace: Workspace) -> dict[str, Datastore]:
+def datastores(session: Session) -> dict[str, Datastore]:
     """A workspace's datastores by name."""
-    return {name: Datastore(workspace, name) for name in _directories(workspace)}
+    return {name: Datastore(session, name) for name in _directories(session)}
 
 
-def _path(workspace: Workspace) -> Path:
-    return workspace._settings.home_path / "datastores.json"
+def _path(session: Session) -> Path:
+    return session._settings.home_path / "datastores.json"
 
 
-def _entry(workspace: Workspace) -> dict[str, Any]:
-    found: dict[str, Any] = json_document.read(_path(workspace)).get(workspace.name, {})
+def _entry(session: Session) -> dict[str, Any]:
+    found: dict[str, Any] = json_document.read(_path(session)).get(session.name, {})
     return found
 
 
-def _directories(workspace: Workspace) -> dict[str, Path]:
+def _directories(session: Session) -> dict[str, Path]:
     # A workspace may have any name; the dot keeps `..` from being one of a directory.
-    own = (
-        workspace._settings.home_path / "datastores" / f"{quote(workspace.name, safe='')}.workspace" / DEFAULT
-    )
-    named = _entry(workspace).get("datastores", {})
+    own = session._settings.home_path / "datastores" / f"{quote(session.name, safe='')}.workspace" / DEFAULT
+    named = _entry(session).get("datastores", {})
     found = {DEFAULT: own, **{name: Path(directory) for name, directory in named.items()}}
     make_private(found[DEFAULT])
     return found

@@ -8,18 +8,16 @@ import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..client.folder_contents import contents
 from ..client.records import as_texts
+from ..client.session import Session
 from ..exceptions import UserErrorException
 from . import dataset_registry
 from .data_reference import DataReference
 from .dataset_consumption_config import DatasetConsumptionConfig
 from .dataset_registry import DatasetRecord
-
-if TYPE_CHECKING:
-    from ..core.workspace import Workspace
 
 _Self = TypeVar("_Self", bound="AbstractDataset")
 
@@ -36,7 +34,7 @@ class AbstractDataset:
         self,
         definition: Mapping[str, Any],
         record: DatasetRecord | None = None,
-        workspace: Workspace | None = None,
+        workspace: Session | None = None,
     ) -> None:
         self.definition = dict(definition)
         self._record, self._workspace = record, workspace
@@ -68,7 +66,7 @@ class AbstractDataset:
 
     def register(
         self: _Self,
-        workspace: Workspace,
+        workspace: Session,
         name: str,
         description: str | None = None,
         tags: Mapping[str, Any] | None = None,
@@ -124,7 +122,7 @@ class AbstractDataset:
         workspace, record = self._registered()
         self._record = dataset_registry.edit(workspace, record, **changes)
 
-    def _registered(self) -> tuple[Workspace, DatasetRecord]:
+    def _registered(self) -> tuple[Session, DatasetRecord]:
         if self._workspace is None or self._record is None:
             raise UserErrorException("the dataset is not registered; call register() first")
         return self._workspace, self._record

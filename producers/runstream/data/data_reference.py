@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..client.session import Session
 from ..exceptions import UserErrorException
 
 if TYPE_CHECKING:
-    from ..core.workspace import Workspace
     from ._datastore import Datastore
 
 __all__ = ["DataReference", "DataReferenceConfiguration"]
@@ -144,7 +144,7 @@ def reference_documents(references: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _configuration(name, value).document() for name, value in references.items()}
 
 
-def reference_variables(workspace: Workspace, references: Mapping[str, Any]) -> dict[str, str]:
+def reference_variables(workspace: Session, references: Mapping[str, Any]) -> dict[str, str]:
     """The variables that tell a script where the data of its run configuration lies.
 
     Raises:

@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runstream_schemas.errors import brief
 
 from ..client.arguments import text_argument
+from ..client.session import Session
 from ..exceptions import UserErrorException
 from ..home import json_document
 from ..spool.values import check_text
-
-if TYPE_CHECKING:
-    from ..core.workspace import Workspace
 
 
 @dataclass(slots=True)
@@ -38,47 +36,47 @@ class DatasetRecord:
     created_utc: str = ""
 
 
-def records(workspace: Workspace) -> dict[str, list[DatasetRecord]]:
+def records(session: Session) -> dict[str, list[DatasetRecord]]:
     """The versions of every dataset, the oldest first, by name."""
-    document = json_document.read(_path(workspace)).get(workspace.name, {})
+    document = json_document.read(_path(session)).get(session.name, {})
     return {name: [DatasetRecord(**one) for one in versions] for name, versions in document.items()}
 
 
-def find(workspace: Workspace, name: str, version: int | str = "latest") -> DatasetRecord:
+def find(session: Session, name: str, version: int | str = "latest") -> DatasetRecord:
     """A version of a dataset.
 
     Raises:
         UserErrorException: there is none, or `version` is neither a number nor `latest`.
     """
-    have = records(workspace).get(name, [])
+    have = records(session).get(name, [])
     if have and version in ("latest", None):
         return have[-1]
     for record in have:
         if str(record.version) == text_argument("version", version):
             return record
     raise UserErrorException(
-        f"Cannot load Dataset(name={brief(name)}, version={brief(version)}): workspace {workspace.name} has "
-        f"{', '.join(sorted(records(workspace))) or 'no datasets'}; Dataset.get_all() lists them"
+        f"Cannot load Dataset(name={brief(name)}, version={brief(version)}): workspace {session.name} has "
+        f"{', '.join(sorted(records(session))) or 'no datasets'}; Dataset.get_all() lists them"
     )
 
 
-def find_id(workspace: Workspace, id: str) -> DatasetRecord:
+def find_id(session: Session, id: str) -> DatasetRecord:
     """The version of that id.
 
     Raises:
         UserErrorException: there is none.
     """
-    for versions in records(workspace).values():
+    for versions in records(session).values():
         for record in versions:
             if record.id == id:
                 return record
     raise UserErrorException(
-        f"Cannot load Dataset(id={brief(id)}): workspace {workspace.name} has none of that id"
+        f"Cannot load Dataset(id={brief(id)}): workspace {session.name} has none of that id"
     )
 
 
 def add(
-    workspace: Workspace,
+    session: Session,
     name: str,
     definition: Mapping[str, Any],
     description: str | None,
@@ -92,8 +90,8 @@ def add(
     """
     if not check_text("dataset name", name) or not name.isprintable() or len(name) > 255:
         raise UserErrorException(f"dataset name {brief(name, 80)}: expected 1 to 255 printable characters")
-    with json_document.change(_path(workspace)) as document:
-        versions = document.setdefault(workspace.name, {}).setdefault(name, [])
+    with json_document.change(_path(session)) as document:
+        versions = document.setdefault(session.name, {}).setdefault(name, [])
         for one in versions:
             if one["definition"] == definition:
                 one["tags"] |= tags
@@ -101,7 +99,7 @@ def add(
                 return DatasetRecord(**one)
         if versions and not create_new_version:
             raise UserErrorException(
-                f"There is already a dataset registered under name {name!r} in workspace {workspace.name}. "
+                f"There is already a dataset registered under name {name!r} in workspace {session.name}. "
                 "Specify `create_new_version=True` to register the dataset as a new version"
             )
         record = DatasetRecord(
@@ -118,7 +116,7 @@ def add(
 
 
 def edit(
-    workspace: Workspace,
+    session: Session,
     record: DatasetRecord,
     *,
     tags: Mapping[str, str | None] | None = None,
@@ -126,8 +124,8 @@ def edit(
     description: str | None = None,
 ) -> DatasetRecord:
     """Change a version's tags and description; None leaves them."""
-    with json_document.change(_path(workspace)) as document:
-        for one in document.get(workspace.name, {}).get(record.name, []):
+    with json_document.change(_path(session)) as document:
+        for one in document.get(session.name, {}).get(record.name, []):
             if one["id"] == record.id:
                 one["tags"] = {
                     key: value
@@ -139,11 +137,11 @@ def edit(
     raise UserErrorException(f"dataset {record.name} of version {record.version} is not registered any more")
 
 
-def remove(workspace: Workspace, name: str) -> None:
+def remove(session: Session, name: str) -> None:
     """Forget all versions of a dataset; its files stay."""
-    with json_document.change(_path(workspace)) as document:
-        document.get(workspace.name, {}).pop(name, None)
+    with json_document.change(_path(session)) as document:
+        document.get(session.name, {}).pop(name, None)
 
 
-def _path(workspace: Workspace) -> Path:
-    return workspace._settings.home_path / "datasets.json"
+def _path(session: Session) -> Path:
+    return session._settings.home_path / "datasets.json"
