@@ -12,13 +12,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..client.http import ServiceClient
 from ..client.records import SCRIPT_RUN, RunRecord, as_texts
+from ..client.session import Session
 from ..client.source_folder import check_no_home, copy_source
 from ..compute.job import CHILDREN, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, Job, run_directory, write_job
 from ..compute.local import LEAST_RUNS
@@ -35,17 +36,13 @@ from ..exceptions import (
     UserErrorException,
 )
 from ..home.autostart import environment as process_environment
-from ..spool.live_runs import open_live
+from ..spool.live_runs import LiveRun, open_live
 from ._environment_build import check_buildable
+from ._run.handle import RunHandle
 from ._run.snapshot_taking import source_properties
 from ._run.starting import checked_run_id, creation, origin, wake_service
 from .runconfig import RunConfiguration, texts
-from .script_run import ScriptRun
 from .script_run_config import ScriptRunConfig
-
-if TYPE_CHECKING:
-    from .experiment import Experiment
-    from .run import Run
 
 _log = logging.getLogger("runstream")
 _SECRET = re.compile(
@@ -57,23 +54,28 @@ MASKED = "***"
 
 
 def submit(
-    experiment: Experiment,
+    session: Session,
+    experiment: str,
     config: Any,
     tags: Mapping[str, Any] | None = None,
     *,
-    parent: Run | None = None,
+    parent: RunHandle | None = None,
     run_id: str | None = None,
     properties: Mapping[str, str] | None = None,
-) -> ScriptRun:
+) -> tuple[RunRecord, LiveRun]:
     """Submit a configuration; returns when the run is in the queue of its compute target.
 
     Args:
-        experiment: the run's.
+        session: the workspace.
+        experiment: name of the run's.
         config: a `ScriptRunConfig`.
         tags: first tags.
         parent: the run it is a child of.
         run_id: its id; default `<experiment>_<unix seconds>_<8 hex digits>`.
         properties: more properties of the run.
+
+    Returns:
+        The run's record and its writer.
 
     Raises:
         AzureMLException: another kind of configuration.
@@ -91,25 +93,23 @@ def submit(
     wish = config.resolved()
     source = Path(config.source_directory).expanduser().absolute()
     command, shell = _command(source, wish)
-    settings = experiment.workspace._settings
-    target = _target(experiment, wish)
+    settings = session._settings
+    target = _target(session, wish)
     if target.type == LOCAL:  # elsewhere there may be other tools
         check_buildable(wish.environment)
-    run_id = (
-        checked_run_id(run_id) if run_id else f"{experiment.name}_{int(time.time())}_{secrets.token_hex(4)}"
-    )
+    run_id = checked_run_id(run_id) if run_id else f"{experiment}_{int(time.time())}_{secrets.token_hex(4)}"
     directory = run_directory(settings, run_id)
-    record = _record(experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
+    record = _record(session, experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
     record.properties.update(properties or {})
     wake_service(settings)
     if wish.history.snapshot_project:
-        record.properties.update(_source_properties(experiment.workspace._client, source))
+        record.properties.update(_source_properties(session._client, source))
     job = Job(
         run_id=run_id,
-        experiment=experiment.name,
-        workspace=experiment.workspace.name,
-        subscription_id=experiment.workspace.subscription_id,
-        resource_group=experiment.workspace.resource_group,
+        experiment=experiment,
+        workspace=session.name,
+        subscription_id=session.subscription_id,
+        resource_group=session.resource_group,
         command=command,
         shell=shell,
         environment=wish.environment.document(),
@@ -117,7 +117,7 @@ def submit(
         variables={
             **{str(key): str(value) for key, value in wish.environment_variables.items()},
             **input_variables(wish.arguments),
-            **reference_variables(experiment.workspace, wish.data_references),
+            **reference_variables(session, wish.data_references),
         },
         framework=wish.framework,
         communicator=wish.communicator,
@@ -132,7 +132,7 @@ def submit(
             if not key.startswith("AZUREML_")  # a script that submits is a run itself
         },
     )
-    entry = Entry(run_id, parent.id if parent else "", directory.name, experiment.workspace.name, target.name)
+    entry = Entry(run_id, parent.id if parent else "", directory.name, session.name, target.name)
     try:
         make_private(directory.parent)
         directory.mkdir(0o700)
@@ -144,11 +144,7 @@ def submit(
     except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)
         raise ExperimentExecutionException(f"{source} cannot be copied to {directory}: {error}") from error
-    run = ScriptRun._of(experiment, record)
-    run._parent = parent
     live = open_live(settings, run_id)
-    run._attach(live)
-    run._started_here = True
     live.writer.status("create", creation(record))
     for key, value in record.tags.items():
         live.writer.tag(key, value)
@@ -165,10 +161,10 @@ def submit(
         live.writer.status("error", {"error": {"code": "SystemError", "message": str(error)}})
         live.writer.status("fail")
         raise ExperimentExecutionException(f"run {run_id} cannot be queued: {error}") from error
-    return run
+    return record, live
 
 
-def _give_way(parent: Run | None) -> None:
+def _give_way(parent: RunHandle | None) -> None:
     """If this is the script of the parent, let its target know: it most likely waits for the child from now on."""
     if (
         parent is not None
@@ -219,14 +215,13 @@ def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
     )
 
 
-def _target(experiment: Experiment, wish: RunConfiguration) -> TargetRecord:
+def _target(session: Session, wish: RunConfiguration) -> TargetRecord:
     """The compute target a configuration names, if it can carry out what is wanted."""
-    workspace = experiment.workspace
-    known = targets(workspace._settings, workspace.name)
+    known = targets(session._settings, session.name)
     target = known.get(wish.target or LOCAL)
     if target is None:
         raise ServiceException(
-            f"Unknown compute target '{wish.target}'; workspace {workspace.name} has: {', '.join(known)}. "
+            f"Unknown compute target '{wish.target}'; workspace {session.name} has: {', '.join(known)}. "
             "ComputeTarget.attach adds one",
             400,
         )
@@ -257,12 +252,13 @@ def _without_secrets(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(
-    experiment: Experiment,
+    session: Session,
+    experiment: str,
     wish: RunConfiguration,
     target: TargetRecord,
     run_id: str,
     source: Path,
-    parent: Run | None,
+    parent: RunHandle | None,
     tags: dict[str, str | None],
 ) -> RunRecord:
     from ._run.display_names import make_display_name
@@ -271,8 +267,8 @@ def _record(
     definition["maxRunDurationSeconds"] = wish.max_run_duration_seconds
     return RunRecord(
         run_id,
-        experiment.name,
-        experiment.workspace.name,
+        experiment,
+        session.name,
         parent_run_id=parent.id if parent else None,
         root_run_id=(parent._record.root_run_id or parent.id) if parent else run_id,
         name=f"run_{run_id}",

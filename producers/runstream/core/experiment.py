@@ -21,8 +21,7 @@ from ..spool.values import check_name
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from .run import Run
-    from .script_run import ScriptRun
+    from .run import Run, ScriptRun
     from .script_run_config import ScriptRunConfig
 
 __all__ = ["Experiment", "ViewType"]
@@ -278,9 +277,9 @@ class Experiment:
             ServiceException: there is no such compute target (status_code 400).
             TypeError: another keyword.
         """
-        from ._submission import submit
+        from .run import ScriptRun
 
-        return submit(self, config, tags, run_id=submit_options(kwargs))
+        return ScriptRun._submit(self, config, tags, submit_options(kwargs))
 
     def get_runs(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from runstream_schemas.errors import brief
 from ..client.arguments import path_argument
 from ..client.reading import fetch_record, settle
 from ..client.records import (
+    SCRIPT_RUN,
     Filter,
     Moment,
     RunRecord,
@@ -33,8 +34,6 @@ from ._run.display_names import make_display_name
 from ._run.handle import text_or_none
 from ._run.lifecycle import Lifecycle
 from ._run.starting import absolute, checked_run_id, creation, origin, output_folders, wake_service
-from ._run.surroundings import RunSurroundings
-from ._run.types import RunFactory, add_type, rehydrated
 from .experiment import Experiment, submit_options
 from .workspace import Workspace
 
@@ -43,10 +42,9 @@ if TYPE_CHECKING:
 
     from .compute import ComputeTarget
     from .model import Model
-    from .script_run import ScriptRun
     from .script_run_config import ScriptRunConfig
 
-__all__ = ["Run", "_OfflineRun", "_SubmittedRun", "get_run"]
+__all__ = ["Run", "ScriptRun", "_OfflineRun", "_SubmittedRun", "get_run"]
 
 _log = logging.getLogger("runstream")
 
@@ -63,11 +61,13 @@ else:
         },
     )
 
+RunFactory = Callable[[Experiment, RunRecord], "Run"]
 _RunType = TypeVar("_RunType", bound="Run")
+_factories: dict[str, RunFactory] = {}  # by type of the run, see `Run.add_type_provider`
 _MOST_CHILDREN = 10_000
 
 
-class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
+class Run(ArtifactMetrics, RunSnapshots, Lifecycle):
     """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
 
     Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
@@ -92,12 +92,14 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         record = fetch_record(client, run_id)
         if record.experiment != experiment.name:
             raise ServiceException(f"experiment {experiment.name} has no run {run_id}", 404)
-        self._become(experiment, record, output_folders(outputs, default=[]))
+        self._experiment = experiment
+        self._become(experiment.workspace, record, output_folders(outputs, default=[]))
 
     @classmethod
     def _of(cls: type[_RunType], experiment: Experiment, record: RunRecord) -> _RunType:
         run = cls.__new__(cls)
-        run._become(experiment, record, [])
+        run._experiment = experiment
+        run._become(experiment.workspace, record, [])
         return run
 
     @classmethod
@@ -155,6 +157,11 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         if source is not None:
             run._snapshot_later(source, live)
         return run
+
+    @property
+    def experiment(self) -> Experiment:
+        """Its experiment."""
+        return self._experiment
 
     @property
     def parent(self) -> Run | None:
@@ -236,9 +243,7 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         self, config: ScriptRunConfig, tags: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> ScriptRun:
         """Submit a script as a run below this one; as `Experiment.submit`."""
-        from ._submission import submit
-
-        return submit(self._experiment, config, tags, parent=self, run_id=submit_options(kwargs))
+        return ScriptRun._submit(self._experiment, config, tags, submit_options(kwargs), parent=self)
 
     def get_children(
         self,
@@ -330,7 +335,11 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
         Raises:
             TypeError: it cannot be called.
         """
-        add_type(runtype, run_factory)
+        if not callable(run_factory):
+            raise TypeError(
+                f"run_factory: expected a function (experiment, record), got {type(run_factory).__name__}"
+            )
+        _factories[runtype] = run_factory
 
     @classmethod
     def get_context(
@@ -481,6 +490,64 @@ class Run(ArtifactMetrics, RunSnapshots, RunSurroundings, Lifecycle):
     def __reduce__(self) -> tuple[Any, ...]:
         # For joblib and multiprocessing: the other process opens a writer of its own on the same run.
         return _reopen, (type(self), self._experiment.workspace, self._experiment.name, self._record)
+
+
+class ScriptRun(Run):
+    """A run of a script, carried out by a process of its own.
+
+    `Experiment.submit` and `Run.submit_child` start one; lists and `Run.get` give one for every run of this type.
+
+    Args:
+        experiment: the run's experiment.
+        run_id: its id.
+        directory: accepted: the run's directory is found by its id.
+        _run_config: accepted: `get_environment` and `get_details` have it.
+
+    Raises:
+        ServiceException: the experiment has no such run (status_code 404), or the service is away.
+
+    Source: `azureml.core.ScriptRun`.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run_id: str,
+        directory: Any = None,
+        _run_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        del directory, _run_config
+        super().__init__(experiment, run_id, **kwargs)
+
+    @classmethod
+    def _submit(
+        cls,
+        experiment: Experiment,
+        config: Any,
+        tags: Mapping[str, Any] | None,
+        run_id: str | None,
+        parent: Run | None = None,
+    ) -> ScriptRun:
+        """Submit a script; see `Experiment.submit`."""
+        from ._submission import submit
+
+        record, live = submit(
+            experiment.workspace, experiment.name, config, tags, parent=parent, run_id=run_id
+        )
+        run = cls._of(experiment, record)
+        run._parent = parent
+        run._attach(live)
+        run._started_here = True
+        return run
+
+
+def rehydrated(experiment: Experiment, record: RunRecord) -> Any:
+    """The run of a record, as an object of the class its type stands for."""
+    if record.type is not None and record.type in _factories:
+        return _factories[record.type](experiment, record)
+    kind = ScriptRun if record.type == SCRIPT_RUN else Run
+    return kind._of(experiment, record)
 
 
 def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_up: bool = True) -> Run:

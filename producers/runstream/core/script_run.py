@@ -1,39 +1,7 @@
-"""Submitted runs, seen from where they were submitted or looked up."""
+"""`azureml.core.script_run` with its root replaced."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from .experiment import Experiment
-from .run import Run
+from .run import ScriptRun
 
 __all__ = ["ScriptRun"]
-
-
-class ScriptRun(Run):
-    """A run of a script, carried out by a process of its own.
-
-    `Experiment.submit` and `Run.submit_child` start one; lists and `Run.get` give one for every run of this type.
-
-    Args:
-        experiment: the run's experiment.
-        run_id: its id.
-        directory: accepted: the run's directory is found by its id.
-        _run_config: accepted: `get_environment` and `get_details` have it.
-
-    Raises:
-        ServiceException: the experiment has no such run (status_code 404), or the service is away.
-
-    Source: `azureml.core.ScriptRun`.
-    """
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        run_id: str,
-        directory: Any = None,
-        _run_config: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        del directory, _run_config
-        super().__init__(experiment, run_id, **kwargs)

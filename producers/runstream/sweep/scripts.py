@@ -57,7 +57,8 @@ class ScriptCrew:
             f"{given} {' '.join(map(str, words))}" if isinstance(given, str) else [*given, *words]
         )
         submit(
-            self._parent.experiment,
+            self._parent.experiment.workspace,
+            self._parent.experiment.name,
             config,
             tags_of(assignment.parameters),
             parent=self._parent,

@@ -1,23 +1,30 @@
-"""What can be asked about a run. Every answer comes from the service and knows what this process recorded."""
+"""What can be asked about a run: how it does, what it recorded, what it works with, and where its page is.
+
+The service's answers know what this process recorded.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ...client import files
 from ...client.http import quoted
 from ...client.metrics import ArtifactMetric, Metrics, Series, shape_metrics
 from ...client.reading import fetch_metrics
 from ...client.records import TERMINAL
-from ...exceptions import UserErrorException
+from ...exceptions import RunEnvironmentException, UserErrorException
 from ...spool.live_runs import unconfirmed
 from .handle import RunHandle
+
+if TYPE_CHECKING:
+    from ..environment import Environment
 
 _ARTIFACT_TYPES = ("image", "confusion_matrix", "accuracy_table", "residuals", "predictions")
 
 
 class RunFacts(RunHandle):
-    """The half of `Run` that asks: status, details, metrics."""
+    """The half of `Run` that asks: status, details, metrics, environment, secrets, page."""
 
     def get_status(self) -> str:
         """The status now; a run that has ended is not asked about again.
@@ -140,6 +147,43 @@ class RunFacts(RunHandle):
 
         return shape_metrics(series, content if populate else None)
 
+    def get_environment(self) -> Environment:
+        """The environment the run was submitted with.
+
+        Raises:
+            RunEnvironmentException: it was not submitted.
+            ServiceException: the service is away.
+        """
+        from ..environment import Environment
+
+        definition = self._record.details.get("runDefinition") or self._refresh().details.get("runDefinition")
+        if not definition:
+            raise RunEnvironmentException(
+                f"run {self._id} was not submitted, and took place in the environment of the process that started it"
+            )
+        return Environment.from_document(definition["environment"])
+
+    def get_secret(self, name: str) -> str | None:
+        """A secret of the workspace, as `Keyvault.get_secret`; None when there is none of that name."""
+        from ..keyvault import Keyvault
+
+        return Keyvault(self._session).get_secret(name)
+
+    def get_secrets(self, secrets: Iterable[str]) -> dict[str, str | None]:
+        """Several secrets of the workspace by name; None for those there are not."""
+        from ..keyvault import Keyvault
+
+        return Keyvault(self._session).get_secrets(secrets)
+
+    @property
+    def portal_url(self) -> str:
+        """Address of the service's pages; `get_portal_url` has that of the run's page.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        return self._client.address().url
+
     def get_portal_url(self) -> str:
         """Address of the run's page. It opens by a click on the machine of one's own service; where that cannot tell whose
         browser it is (not on Linux, or in some containers), the address is good once and for ten minutes.
@@ -147,7 +191,7 @@ class RunFacts(RunHandle):
         Raises:
             ServiceException: the service is away.
         """
-        return self._client.page(f"/runs/{quoted(self._id)}?wsid={self._experiment.workspace._scope()}")
+        return self._client.page(f"/runs/{quoted(self._id)}?wsid={self._session._scope()}")
 
 
 def is_log(path: str) -> bool:

@@ -10,11 +10,11 @@ from runstream_schemas.settings import Settings
 from ...client.http import ServiceClient
 from ...client.reading import fetch_record
 from ...client.records import RunRecord
+from ...client.session import Session
 from ...spool.live_runs import LiveRun, open_live
 from ...spool.values import check_text
 
 if TYPE_CHECKING:
-    from ..experiment import Experiment
     from .snapshot_taking import SnapshotJob
 
 
@@ -23,8 +23,8 @@ class RunHandle:
 
     _snapshot_job: SnapshotJob | None = None  # of its source, being taken in the background
 
-    def _become(self, experiment: Experiment, record: RunRecord, outputs: list[str]) -> None:
-        self._experiment, self._record, self._outputs = experiment, record, outputs
+    def _become(self, session: Session, record: RunRecord, outputs: list[str]) -> None:
+        self._session, self._record, self._outputs = session, record, outputs
         self._id = record.run_id
         self._where = working_directory()
         self._live_run: LiveRun | None = None
@@ -43,11 +43,11 @@ class RunHandle:
 
     @property
     def _settings(self) -> Settings:
-        return self._experiment.workspace._settings
+        return self._session._settings
 
     @property
     def _client(self) -> ServiceClient:
-        return self._experiment.workspace._client
+        return self._session._client
 
     def _refresh(self) -> RunRecord:
         self._record = fetch_record(self._client, self._id)
@@ -63,11 +63,6 @@ class RunHandle:
     def id(self) -> str:
         """The run's id."""
         return self._id
-
-    @property
-    def experiment(self) -> Experiment:
-        """Its experiment."""
-        return self._experiment
 
     @property
     def number(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import time
 import traceback
 from types import TracebackType
@@ -12,8 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...client.reading import settle
 from ...client.records import SCRIPT_RUN, TERMINAL
-from ...compute.job import request_cancel
-from ...exceptions import ActivityFailedException, AzureMLException, ServiceException
+from ...compute.job import request_cancel, run_directory
+from ...exceptions import (
+    ActivityFailedException,
+    AzureMLException,
+    ServiceException,
+    UserErrorException,
+)
 from ...spool.fitting import cut
 from ...spool.live_runs import ENDINGS, failure_of, open_live
 from .handle import working_directory
@@ -111,6 +117,29 @@ class Lifecycle(RunLogs):
                 "run %s: its directory is not on this machine; its processes end when they hear of it",
                 self._id,
             )
+
+    def clean(self) -> list[str]:
+        """Remove what a submitted run left on this machine: its copy of the source directory, and its logs.
+
+        What it stored (metrics, logs, outputs, the snapshot) stays.
+
+        Returns:
+            Paths of the removed files; none when it was not submitted here.
+
+        Raises:
+            UserErrorException: the run has not ended.
+            ServiceException: the service is away.
+        """
+        directory = run_directory(self._settings, self._id)
+        if not directory.is_dir():
+            return []
+        if self._record.status not in TERMINAL and self._refresh().status not in TERMINAL:
+            raise UserErrorException(
+                f"run {self._id} is {self._record.status}; wait for its end, or cancel it, before its files are removed"
+            )
+        files = [str(path) for path in sorted(directory.rglob("*")) if not path.is_dir()]
+        shutil.rmtree(directory)
+        return files
 
     def _store_outputs(self) -> None:
         if not self._outputs:

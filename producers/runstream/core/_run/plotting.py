@@ -11,11 +11,10 @@ from runstream_schemas.series import Kind, SeriesClass
 from ...client.http import quoted
 from ...client.reading import settle
 from ...exceptions import ServiceException, UserErrorException
+from .handle import RunHandle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from ..run import Run
 
 WIDTH = 2000
 """Buckets a metric is thinned out to, each by its first, last, lowest and highest point."""
@@ -24,7 +23,7 @@ AXES = ("step", "time", "relative")
 
 
 def plot(
-    run: Run, names: Sequence[str], *, x: str, ax: Axes | None, subplots: bool, log: bool, **kwargs: Any
+    run: RunHandle, names: Sequence[str], *, x: str, ax: Axes | None, subplots: bool, log: bool, **kwargs: Any
 ) -> Axes | list[Axes]:
     """Draw metrics of a run; see `Run.plot`."""
     try:
@@ -61,7 +60,7 @@ def plot(
     return axes if subplots else axes[0]
 
 
-def _numeric(run: Run) -> list[str]:
+def _numeric(run: RunHandle) -> list[str]:
     series = run._client.get_json(f"/api/v1/runs/{quoted(run.id)}/series")["series"]
     return [
         one["name"]
@@ -70,7 +69,7 @@ def _numeric(run: Run) -> list[str]:
     ]
 
 
-def _points(run: Run, name: str, x: str) -> tuple[list[Any], list[float]]:
+def _points(run: RunHandle, name: str, x: str) -> tuple[list[Any], list[float]]:
     try:
         found = run._client.get_json(
             "/api/v1/series", [("run", run.id), ("name", name), ("width", str(WIDTH))]
