@@ -8,24 +8,24 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..client.files import folder_files, open_regular
 from ..client.http import ServiceClient
 from ..client.reading import settle
 from ..client.records import as_texts
+from ..client.session import Session
 from ..exceptions import ModelPathNotFoundException, ServiceException, WebserviceException
-from .model import PATH, Model
-from .workspace import Workspace
+from ._run.files import RunFiles
 
 _log = logging.getLogger("runstream")
 
-if TYPE_CHECKING:
-    from .run import Run
+PATH = "/api/v1/models"
+"""Where the service keeps models."""
 
 
 def register_files(
-    workspace: Workspace,
+    session: Session,
     model_path: str | os.PathLike[str],
     name: str,
     child_paths: Sequence[str] | None,
@@ -34,8 +34,8 @@ def register_files(
     description: str | None,
     framework: str | None,
     framework_version: str | None,
-) -> Model:
-    """Register a file or folder of this machine; see `Model.register`."""
+) -> dict[str, Any]:
+    """Register a file or folder of this machine; see `Model.register`. Returns the model's record."""
     path = Path(model_path)
     if path.is_file():
         pairs = [(path.name, path)]
@@ -51,14 +51,14 @@ def register_files(
         pairs = []
     if not pairs:
         raise ModelPathNotFoundException(f"ModelPathNotFound: there is no file at {model_path}")
-    files = [{"path": file, "sha256": _send(workspace._client, source)} for file, source in pairs]
+    files = [{"path": file, "sha256": _send(session._client, source)} for file, source in pairs]
     return register(
-        workspace, name, {"files": files}, tags, properties, description, framework, framework_version
+        session, name, {"files": files}, tags, properties, description, framework, framework_version
     )
 
 
 def register(
-    workspace: Workspace,
+    session: Session,
     name: str,
     source: Mapping[str, Any],
     tags: Mapping[str, Any] | None,
@@ -66,8 +66,8 @@ def register(
     description: str | None,
     framework: str | None,
     framework_version: str | None,
-) -> Model:
-    """Register what `source` names (`files`, or `run_id` and `path`) as the next version of a model.
+) -> dict[str, Any]:
+    """Register what `source` names (`files`, or `run_id` and `path`) as the next version of a model; returns its record.
 
     Raises:
         WebserviceException: the name cannot be used.
@@ -84,7 +84,7 @@ def register(
         **source,
     }
     try:
-        return Model._of(workspace, workspace._send_json("POST", PATH, document))
+        return session._send_json("POST", PATH, document)
     except ServiceException as error:
         if error.status_code != 400:
             raise
@@ -92,7 +92,7 @@ def register(
 
 
 def register_from_run(
-    run: Run,
+    run: RunFiles,
     name: str,
     path: str,
     tags: Mapping[str, Any] | None,
@@ -100,15 +100,13 @@ def register_from_run(
     description: str | None,
     framework: str | None,
     framework_version: str | None,
-) -> Model:
-    """Register a file or folder of a run; see `Run.register_model`."""
-    settle(
-        run.experiment.workspace._client, run.id
-    )  # the model keeps the run's experiment, which has to be known
+) -> dict[str, Any]:
+    """Register a file or folder of a run; see `Run.register_model`. Returns the model's record."""
+    settle(run._client, run.id)  # the model keeps the run's experiment, which has to be known
     source = {"run_id": run.id, "path": path}
     try:
         return register(
-            run.experiment.workspace,
+            run._session,
             name,
             source,
             tags,

@@ -18,15 +18,13 @@ from ..cloud import CloudCall
 from ..exceptions import ModelNotFoundException, UserErrorException, WebserviceException
 from ..spool.values import check_text
 from ._cloud_services import InferenceConfig
+from ._model_registration import PATH, register_files
 from .workspace import Workspace
 
 if TYPE_CHECKING:
     from .run import Run
 
 __all__ = ["InferenceConfig", "Model"]
-
-PATH = "/api/v1/models"
-"""Where the service keeps models."""
 
 ModelFilter = Filter | Sequence[str | Sequence[Any]]
 """Tags or properties of models: a name, a dictionary, or a list of names and `[name, value]` pairs; all must match."""
@@ -200,12 +198,11 @@ class Model:
             ServiceException: the service is away.
         """
         del datasets, sample_input_dataset, sample_output_dataset, resource_configuration
-        from ._model_registration import register_files
-
-        return register_files(
+        record = register_files(
             workspace, model_path, model_name, child_paths, tags, properties, description, model_framework,
             model_framework_version,
         )  # fmt: skip
+        return Model._of(workspace, record)
 
     @staticmethod
     def list(

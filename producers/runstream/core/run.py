@@ -316,11 +316,13 @@ class Run(ArtifactMetrics, RunSnapshots, Lifecycle):
             ServiceException: the service is away.
         """
         from ._model_registration import register_from_run
+        from .model import Model
 
-        return register_from_run(
+        record = register_from_run(
             self, model_name, model_path or model_name, tags, properties, description, model_framework,
             model_framework_version,
         )  # fmt: skip
+        return Model._of(self._experiment.workspace, record)
 
     # --- finding runs ---
 
