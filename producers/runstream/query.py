@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-    from .core.run import Run
-    from .core.workspace import Workspace
+    from .client.session import Session
+    from .core._run.handle import RunHandle
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -130,7 +130,7 @@ def sql(query: str, *, settings: Settings | None = None) -> Result:
 
 
 def metrics(
-    runs: Iterable[Run | str] | Run | str,
+    runs: Iterable[RunHandle | str] | RunHandle | str,
     name: str | None = None,
     *,
     recursive: bool = False,
@@ -178,7 +178,7 @@ def metrics(
 def runs(
     experiment: str | None = None,
     *,
-    workspace: Workspace | str | None = None,
+    workspace: Session | str | None = None,
     status: str | None = None,
     tags: Filter = None,
     properties: Filter = None,

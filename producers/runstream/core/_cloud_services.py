@@ -154,7 +154,3 @@ class LinkedService(CloudOnly, instead=_COMPUTE):
 
 class SynapseWorkspaceLinkedServiceConfiguration(CloudOnly, instead=_COMPUTE):
     """Which Synapse workspace to link."""
-
-
-class OutputFileDatasetConfig(CloudOnly, instead="what a script writes to ./outputs is kept with its run"):
-    """A dataset that a run writes."""

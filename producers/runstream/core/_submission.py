@@ -26,8 +26,7 @@ from ..compute.local import LEAST_RUNS
 from ..compute.places import places_taken
 from ..compute.queue import Entry, enqueue, ensure_runner, entries
 from ..compute.registry import LOCAL, TargetRecord, opener, targets
-from ..data.data_reference import reference_variables
-from ..data.dataset_consumption_config import input_variables
+from ..data._inputs import input_variables, reference_variables
 from ..exceptions import (
     AuthenticationException,
     AzureMLException,

@@ -80,7 +80,7 @@ class _SubmittedRun(Run):
     @property
     def input_datasets(self) -> dict[str, Any]:
         """Datasets among the script's arguments, by name: themselves in mode `direct`, else the path of their files."""
-        from ..data.dataset_consumption_config import input_datasets
+        from ..data._inputs import input_datasets
 
         return input_datasets()
 

@@ -7,7 +7,7 @@ from ..lazy import TYPE_CHECKING, attributes
 __all__ = ["DataType", "FileDataset", "OutputFileDatasetConfig", "TabularDataset"]
 
 if TYPE_CHECKING:
-    from ..core._cloud_services import OutputFileDatasetConfig
+    from ._cloud_services import OutputFileDatasetConfig
     from .dataset_factory import DataType
     from .file_dataset import FileDataset
     from .tabular_dataset import TabularDataset
@@ -17,7 +17,7 @@ else:
         {
             "DataType": "runstream.data.dataset_factory",
             "FileDataset": "runstream.data.file_dataset",
-            "OutputFileDatasetConfig": "runstream.core._cloud_services",
+            "OutputFileDatasetConfig": "runstream.data._cloud_services",
             "TabularDataset": "runstream.data.tabular_dataset",
         },
     )

@@ -15,6 +15,7 @@ from ..client.records import as_texts
 from ..client.session import Session
 from ..exceptions import UserErrorException
 from . import dataset_registry
+from ._datastore import Datastore
 from .data_reference import DataReference
 from .dataset_consumption_config import DatasetConsumptionConfig
 from .dataset_registry import DatasetRecord
@@ -195,6 +196,4 @@ def files_of(paths: Iterable[str]) -> list[tuple[Path, Path]]:
 
 
 def _is_pair(path: Any) -> bool:
-    from ._datastore import Datastore
-
     return isinstance(path, tuple) and len(path) == 2 and isinstance(path[0], Datastore)

@@ -6,13 +6,9 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from ..client.session import Session
 from ..exceptions import UserErrorException
-
-if TYPE_CHECKING:
-    from ._datastore import Datastore
 
 __all__ = ["DataReference", "DataReferenceConfiguration"]
 
@@ -52,6 +48,17 @@ class DataReferenceConfiguration:
         return {key: getattr(self, name) for key, name in _KEYS.items()}
 
 
+class Place(Protocol):
+    """A datastore, as a reference to something in it knows it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    def _inside(self, path: str | None) -> Path:
+        """A place in it."""
+
+
 class DataReference:
     """A file or directory of a datastore. As text, and so as an argument of a submitted script, it is its path.
 
@@ -71,7 +78,7 @@ class DataReference:
 
     def __init__(
         self,
-        datastore: Datastore,
+        datastore: Place,
         data_reference_name: str | None = None,
         path_on_datastore: str | None = None,
         mode: str = "mount",
@@ -141,26 +148,15 @@ def reference_documents(references: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserErrorException: something else among them.
     """
-    return {name: _configuration(name, value).document() for name, value in references.items()}
+    return {name: configuration_of(name, value).document() for name, value in references.items()}
 
 
-def reference_variables(workspace: Session, references: Mapping[str, Any]) -> dict[str, str]:
-    """The variables that tell a script where the data of its run configuration lies.
+def configuration_of(name: str, value: Any) -> DataReferenceConfiguration:
+    """A data reference of a run configuration, in whichever form it was given.
 
     Raises:
-        UserErrorException: something else among them, or a path that leads out of its datastore.
+        UserErrorException: it is something else.
     """
-    from ._datastore import Datastore
-
-    found = {}
-    for name, value in references.items():
-        config = _configuration(name, value)
-        store = Datastore(workspace, config.datastore_name)
-        found[f"AZUREML_DATAREFERENCE_{name}"] = str(store._inside(config.path_on_datastore))
-    return found
-
-
-def _configuration(name: str, value: Any) -> DataReferenceConfiguration:
     if isinstance(value, DataReference):
         return value.to_config()
     if isinstance(value, Mapping):

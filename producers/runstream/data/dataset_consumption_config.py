@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..exceptions import UserErrorException
 
-if TYPE_CHECKING:
-    from .abstract_dataset import AbstractDataset
-
 __all__ = ["DatasetConsumptionConfig"]
 
-INPUTS = "RUNSTREAM_INPUT_DATASETS"
-"""Environment variable of a submitted script: the datasets among its arguments, as JSON."""
+
+class AnyDataset(Protocol):
+    """A dataset, as an argument of a script knows it."""
+
+    definition: dict[str, Any]
+
+    @property
+    def id(self) -> str | None:
+        """Of the registered version."""
 
 
 class DatasetConsumptionConfig:
@@ -35,7 +37,7 @@ class DatasetConsumptionConfig:
     """
 
     def __init__(
-        self, name: str, dataset: AbstractDataset, mode: str = "direct", path_on_compute: str | None = None
+        self, name: str, dataset: AnyDataset, mode: str = "direct", path_on_compute: str | None = None
     ) -> None:
         self.name, self.dataset, self.mode, self.path_on_compute = name, dataset, mode, path_on_compute
 
@@ -65,25 +67,3 @@ class DatasetConsumptionConfig:
         if self.mode == "direct" and self.dataset.id is not None:
             return self.dataset.id
         return self.__fspath__()
-
-
-def input_variables(arguments: Any) -> dict[str, str]:
-    """The environment variable that tells a script which datasets are among its arguments."""
-    given = [one for one in arguments if isinstance(one, DatasetConsumptionConfig)] if arguments else []
-    inputs = {one.name: [one.mode, one.dataset.definition] for one in given}
-    return {INPUTS: json.dumps(inputs)} if inputs else {}
-
-
-def input_datasets() -> dict[str, Any]:
-    """The datasets among this script's arguments, by name: datasets themselves in mode `direct`, else their paths."""
-    from .file_dataset import FileDataset
-    from .tabular_dataset import TabularDataset
-
-    found: dict[str, Any] = {}
-    for name, (mode, definition) in json.loads(os.environ.get(INPUTS) or "{}").items():
-        kind = FileDataset if definition["kind"] == FileDataset._KIND else TabularDataset
-        dataset = kind(definition)
-        found[name] = (
-            dataset if mode == "direct" else os.fspath(DatasetConsumptionConfig(name, dataset, mode))
-        )
-    return found

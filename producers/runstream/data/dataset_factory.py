@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cloud import CloudCall
 from ..exceptions import UserErrorException
+from ._datastore import Datastore
 from .abstract_dataset import files_of, paths_of
 from .data_reference import DataReference
 from .file_dataset import FileDataset
@@ -17,8 +18,6 @@ from .tabular_dataset import TabularDataset
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ._datastore import Datastore
 
 __all__ = ["DataType", "FileDatasetFactory", "TabularDatasetFactory"]
 
@@ -269,12 +268,10 @@ def _no_partitions(partition_format: str | None) -> None:
 
 
 def _target(target: Any) -> tuple[Datastore, str | None]:
-    from ._datastore import Datastore
-
     if isinstance(target, Datastore):
         return target, None
     if isinstance(target, DataReference):
-        return target.datastore, target.path_on_datastore
+        target = (target.datastore, target.path_on_datastore)
     if isinstance(target, tuple) and len(target) == 2 and isinstance(target[0], Datastore):
         return target
     raise UserErrorException(
