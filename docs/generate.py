@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+from runstream.agent import AgentState
+from runstream_consumers.compaction.state import CompactorState
+from runstream_consumers.storing.consumer import ConsumerState
+from runstream_query.http.counters import Counters
 from runstream_schemas.settings import PREFIX, PROJECT_KEYS, Settings
 from runstream_service.migrate.unsupported import table
 
@@ -65,7 +69,36 @@ def not_supported_page() -> str:
     return NOT_SUPPORTED_HEAD + "".join(f"| `{name}` | {instead} |\n" for name, instead in table().items())
 
 
+METRICS_HEAD = """\
+# Metrics
+
+What each role shows at `/metrics`, in Prometheus' text format ([how to scrape](../how-to/monitoring.md)). Counters count
+from the start of the process. `loop` is what a consumer reads: `metrics`, `tags`, `status`, or `spool` in the embedded mode.
+Beside these there are the usual ones of a process (`process_resident_memory_bytes`, `process_cpu_seconds_total`,
+`process_open_fds` ...) where the system tells them.
+"""
+STATES = {
+    "agent": AgentState,
+    "consumer": ConsumerState,
+    "compactor": CompactorState,
+    "server": Counters,
+}
+
+
+def metrics_page() -> str:
+    """The page of what the roles show to Prometheus."""
+    page = METRICS_HEAD
+    for role, state in STATES.items():
+        page += f"\n## {role}\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n"
+        for family in state().collect():
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in family._labelnames)  # type: ignore[attr-defined]
+            page += f"| `{name}` | {family.type} | {labels} | {family.documentation} |\n"
+    return page
+
+
 PAGES = {
+    REFERENCE / "metrics.md": metrics_page,
     REFERENCE / "settings.md": settings_page,
     REFERENCE / "not-supported.md": not_supported_page,
 }

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 from runstream_service.servers.kafka import KafkaServer
 from runstream_service.servers.postgres import PostgresServer
+from tests.processes import end_processes_of
 from tests.seeds import SEED, VARIABLE
 
 hypothesis_settings.register_profile("runstream", database=None)
@@ -159,7 +159,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         try:
             yield home
         finally:
-            _end_processes_of(home)
+            end_processes_of(home)
 
 
 @contextlib.contextmanager
@@ -169,25 +169,6 @@ def _directory() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _end_processes_of(home: Path) -> None:
-    """End the service and the agent of a home: whoever has it in its environment."""
-    import psutil
-
-    mine = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get("RUNSTREAM_HOME") == str(home):
-                mine.append(process)
-    for number, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
-        for process in mine:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(number)
-        deadline = time.monotonic() + patience
-        _, mine = psutil.wait_procs(mine, timeout=deadline - time.monotonic())
-        if not mine:
-            return
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,18 +13,24 @@ import contextlib
 import logging
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.events import METRICS, STATUS, TAGS, Event, StatusEvent, encode_event, topic_of
+from runstream_schemas.metrics import counter, gauge
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 
 from .spool.collected import Collected
-from .spool.collector import Collector
+from .spool.collector import Collector, Seen
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 logger = logging.getLogger("runstream.agent")
 
@@ -36,8 +42,43 @@ _WARN_AGAIN = 30.0
 _LOOK_AGAIN = 5.0
 
 
+@dataclass(slots=True, eq=False)
+class AgentState:
+    """What an agent did since it started, and what lies before it.
+
+    Attributes:
+        in_flight: events that were sent and not acknowledged.
+        acknowledged: events the broker has.
+        producers: connections made; more than one: the broker was away, or has refused one.
+        spool: what was last seen in it.
+    """
+
+    in_flight: int = 0
+    acknowledged: int = 0
+    producers: int = 0
+    spool: Seen = field(default_factory=Seen)
+
+    def collect(self) -> Iterator[Metric]:
+        """See `runstream_schemas.metrics.Collected`."""
+        yield gauge(
+            "agent_live_sources", "Sources whose process runs, of runs that have not ended", self.spool.live
+        )
+        yield gauge(
+            "agent_waiting_sources", "Sources with something the broker does not have", self.spool.backlog
+        )
+        yield gauge("agent_spool_bytes", "Bytes of the spool", self.spool.bytes)
+        yield gauge("agent_events_in_flight", "Events sent and not acknowledged", self.in_flight)
+        yield counter("agent_events_acknowledged", "Events the broker has", self.acknowledged)
+        yield counter("agent_producers", "Connections made to the broker, after failures too", self.producers)
+
+
 async def run_agent(
-    settings: Settings, stop: asyncio.Event, *, once: bool = False, idle_timeout: float | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    once: bool = False,
+    idle_timeout: float | None = None,
+    state: AgentState | None = None,
 ) -> None:
     """Deliver the spool until `stop` is set.
 
@@ -45,16 +86,18 @@ async def run_agent(
         once: end when everything is delivered (`runstream sync`).
         idle_timeout: end after so many seconds without a live run and with everything delivered, and when the spool was
             removed, whether the broker is there or not; None: never.
+        state: counts on in this.
 
     Raises:
         SpoolError: another process reads this spool.
     """
+    state = AgentState() if state is None else state
     collector = Collector(settings, lists_delivered=True)
     await collector.lock()
     watch = asyncio.create_task(_end_without_spool(collector, stop)) if idle_timeout is not None else None
     try:
         while not stop.is_set():
-            sender = _Sender(settings, collector)
+            sender = _Sender(settings, collector, state)
             try:
                 if not await sender.start(stop):
                     return
@@ -94,6 +137,7 @@ async def _deliver(
             ahead = None
             sender.check()
             sender.tell_stored()  # only now: the collector is not thread-safe
+            sender.state.spool, sender.state.in_flight = collector.seen, sender.pending
             if items or sender.pending or collector.live:
                 quiet_since = time.monotonic()
             elif once and not collector.busy:
@@ -137,9 +181,10 @@ class _Broken(Exception):
 class _Sender:
     """An idempotent producer with a bound on what is in flight."""
 
-    def __init__(self, settings: Settings, collector: Collector) -> None:
+    def __init__(self, settings: Settings, collector: Collector, state: AgentState) -> None:
         self.settings = settings
         self.collector = collector
+        self.state = state
         self.pending = 0
         self._slots = asyncio.Semaphore(PENDING_EVENTS)
         self._failure: BaseException | None = None
@@ -168,6 +213,7 @@ class _Sender:
                 )
                 await asyncio.wait_for(producer.start(), 30)
                 self._producer = producer
+                self.state.producers += 1
                 return True
             except (ServiceError, KafkaError, OSError, TimeoutError) as error:
                 if producer is not None:
@@ -220,6 +266,7 @@ class _Sender:
     async def _acknowledged(self, acknowledgement: asyncio.Future[Any]) -> None:
         try:
             await acknowledgement
+            self.state.acknowledged += 1
         finally:
             self.pending -= 1
             self._slots.release()

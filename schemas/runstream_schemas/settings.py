@@ -129,6 +129,11 @@ class Settings:
         "brings requests of others: browsers need a ticket then",
         True,
     )
+    metrics_host: str = _doc("Address a role's own /metrics listens on", "127.0.0.1")
+    metrics_port: int = _doc(
+        "Port of it, for Prometheus, without a token; 0: none. `up --kafka` counts on from it, role by role",
+        0,
+    )
     rate_limit: float = _doc(
         "Requests a second one token, or one address, may send to the HTTP server on average; 0: any number",
         0.0,

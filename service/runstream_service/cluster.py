@@ -95,7 +95,7 @@ class _Cluster:
                 port=self.settings.port or _free_port(self.settings.host),
             )
             places = [(role, number) for role, count in ROLES.items() for number in range(count)]
-            watches = [asyncio.create_task(self._keep(role, number, stop)) for role, number in places]
+            watches = [asyncio.create_task(self._keep(*place, at, stop)) for at, place in enumerate(places)]
             if self.postgres is not None:
                 watches.append(asyncio.create_task(watch_postgres(self.postgres, stop)))
             watches.append(asyncio.create_task(self._keep_kafka(stop)))
@@ -155,14 +155,14 @@ class _Cluster:
         if on_ready is not None:
             on_ready(info)
 
-    async def _keep(self, role: str, number: int, stop: asyncio.Event) -> None:
-        """One process of a role, started again when it ends by itself."""
+    async def _keep(self, role: str, number: int, place: int, stop: asyncio.Event) -> None:
+        """One process of a role, started again when it ends by itself; `place`: among all."""
         name = f"{role}-{number + 1}" if ROLES[role] > 1 else role
         pause = FIRST_PAUSE
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             began = loop.time()
-            process = await self._spawn(role, name)
+            process = await self._spawn(role, name, place)
             if await _ended(process, stop):
                 if loop.time() - began > 60:
                     pause = FIRST_PAUSE
@@ -174,13 +174,15 @@ class _Cluster:
                     await asyncio.wait_for(stop.wait(), pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _spawn(self, role: str, name: str) -> Process:
+    async def _spawn(self, role: str, name: str, place: int) -> Process:
+        port = self.settings.metrics_port
+        settings = replace(self.settings, metrics_port=port + place if port else 0)
         log = os.open(
             self.home.log / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         try:
             process = await asyncio.create_subprocess_exec(
-                *command(role, "--parent", str(os.getpid())), env=environment(self.settings),
+                *command(role, "--parent", str(os.getpid())), env=environment(settings),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         finally:

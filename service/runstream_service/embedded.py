@@ -38,6 +38,7 @@ from runstream.version import __version__
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 
+from .exposition import exposed
 from .supervision import Part, prepare_database, run_parts, stop_at_signals, stopped_within, watch_postgres
 
 if TYPE_CHECKING:
@@ -137,8 +138,10 @@ class _Service:
         on_ready: Callable[[ServiceInfo], None] | None,
     ) -> None:
         from runstream_consumers.compaction.role import run_compactor
-        from runstream_consumers.storing.consumer import run_consumer
+        from runstream_consumers.compaction.state import CompactorState
+        from runstream_consumers.storing.consumer import ConsumerState, run_consumer
         from runstream_query.http.app import owner_enters, run_server
+        from runstream_query.http.counters import Counters
 
         def ready(url: str) -> None:
             info = ServiceInfo(
@@ -157,10 +160,20 @@ class _Service:
                 on_ready(info)
 
         settings = self.settings
+        counters, stored, compacted = Counters(), ConsumerState(), CompactorState()
         parts: dict[str, Part] = {
-            "server": lambda: run_server(settings, stop, token=token, embedded=True, on_ready=ready),
-            "consumer": lambda: run_consumer(settings, stop, source="spool"),
-            "compactor": lambda: run_compactor(settings, stop, alone=True),  # the home is locked
+            "server": lambda: run_server(
+                settings,
+                stop,
+                token=token,
+                embedded=True,
+                on_ready=ready,
+                counters=counters,
+                shown=(stored, compacted),
+            ),
+            "consumer": lambda: run_consumer(settings, stop, source="spool", state=stored),
+            # alone: the home is locked
+            "compactor": lambda: run_compactor(settings, stop, alone=True, state=compacted),
         }
         parts["outbox"] = lambda: run_outbox(replace(settings, database=""), stop)
         parts["queue"] = lambda: _carry_on_queue(replace(settings, database=""), stop)
@@ -171,7 +184,8 @@ class _Service:
         # What lives for good is not looked at again by every collection.
         gc.freeze()
         try:
-            await run_parts(parts, stop)
+            with exposed(settings, counters, stored, compacted):
+                await run_parts(parts, stop)
         finally:
             gc.unfreeze()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.processes import end_processes_of
 
 from runstream.home.layout import Home, lock_held, lock_owner, running_service
 
@@ -148,9 +149,16 @@ class Shell:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             wait_until(lambda: not lock_held(self.home), 40, "the service to end")
+        end_processes_of(self.root)  # an agent that a run has started waits for a broker, or for more runs
 
     def up(self) -> None:
         wait_until(lambda: running_service(self.home), 60, "the service to be up")
+
+
+@pytest.fixture(scope="session")
+def shell_of() -> Callable[[Path], Shell]:
+    """Makes one for a home; whoever does has to close it."""
+    return Shell
 
 
 @pytest.fixture

@@ -105,6 +105,13 @@ def test_ports_are_published_to_this_machine_only() -> None:
             assert str(port).startswith("127.0.0.1:")
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_metrics_are_shown_to_the_other_containers(name: str) -> None:
+    settings = Settings.load(environment_of(name))
+    assert settings.metrics_host == "0.0.0.0"
+    assert OURS[name]["expose"] == [str(settings.metrics_port)]
+
+
 def test_the_image_installs_extras_that_exist_and_runs_as_a_user() -> None:
     import tomllib
 
@@ -116,6 +123,13 @@ def test_the_image_installs_extras_that_exist_and_runs_as_a_user() -> None:
     assert '\nENTRYPOINT ["runstream"]\n' in dockerfile
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Services:
     """The services of compose.yaml as processes, with hosts, ports and volumes of this machine."""
 
@@ -123,9 +137,8 @@ class Services:
         self.directory = directory
         self.kafka = kafka
         self.database = database
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
+        self.metrics: dict[str, int] = {}
         self.logs: dict[str, Path] = {}
         plain = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         self.plain = plain | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -152,6 +165,8 @@ class Services:
 
     def start(self, name: str, number: int = 1) -> subprocess.Popen[bytes]:
         self.logs[f"{name}-{number}"] = path = self.directory / f"{name}-{number}.log"
+        self.metrics[f"{name}-{number}"] = port = free_port()  # in compose each has an address of its own
+        shown = {"RUNSTREAM_METRICS_HOST": "127.0.0.1", "RUNSTREAM_METRICS_PORT": str(port)}
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "runstream", *OURS[name]["command"]],
@@ -159,7 +174,7 @@ class Services:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env=self.plain | self.environment(name),
+                env=self.plain | self.environment(name) | shown,
             )
         self._stack.callback(_end, process)
         return process
@@ -259,6 +274,10 @@ def test_each_command_starts_does_its_work_and_ends(services: Services) -> None:
     assert run["tags"] == {"kind": "compose"}
     assert run["summaries"]["loss"]["count"] == POINTS
     assert run["summaries"]["loss"]["last"] == POINTS - 1
+    for name, port in services.metrics.items():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            role = "http" if name.startswith("server") else name.partition("-")[0]
+            assert f"\nrunstream_{role}_" in answer.read().decode(), name
     ended = {name: process.returncode for name, process in processes.items() if process.poll() is not None}
     assert not ended, services.said()
     for process in processes.values():

@@ -176,7 +176,7 @@ async def test_an_answer_nobody_takes_is_given_up(
     head = "GET /api/v1/runs/r/files/outputs/a HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     writer.write(f"{head}Authorization: Bearer {OWNER}\r\n\r\n".encode())
     async with asyncio.timeout(60):
-        while "http_requests_in_flight 1\n" not in (await http.get("/metrics")).text:
+        while "http_requests_in_flight 1.0\n" not in (await http.get("/metrics")).text:
             await asyncio.sleep(0.1)
     assert len(await until_closed(reader)) < 64 << 20
     writer.close()

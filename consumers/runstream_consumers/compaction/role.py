@@ -28,6 +28,7 @@ from .orphans import sweep_files, sweep_rows
 from .purge import purge_runs, purge_snapshots
 from .ranking import RANK_EVERY, rank_runs
 from .runs_snapshot import PATH, runs_changed, write_runs
+from .state import CompactorState
 from .worker import Worker
 
 log = logging.getLogger("runstream.compactor")
@@ -87,7 +88,9 @@ async def what_is_left(pool: asyncpg.Pool[Any], settings: Settings) -> dict[str,
     return {row["state"]: (row["runs"], row["points"]) for row in rows}
 
 
-async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool = False) -> None:
+async def run_compactor(
+    settings: Settings, stop: asyncio.Event, *, alone: bool = False, state: CompactorState | None = None
+) -> None:
     """Compact until `stop` is set.
 
     Args:
@@ -95,6 +98,7 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
         stop: ends the loop; a file begun is finished first.
         alone: nobody else compacts this database, so that claims found at the start are those of a process that died:
             they are not waited for.
+        state: counts on in this.
 
     Raises:
         SettingsError, DatabaseError: the store or database cannot be opened at all.
@@ -103,6 +107,7 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
     pool = await create_pool(settings, max_size=2)
     worker = Worker()
     due = _Due()
+    state = CompactorState() if state is None else state
     compactor = Compactor(pool, store, settings, worker)
     try:
         if alone:
@@ -110,7 +115,8 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
         while not stop.is_set():
             pause = settings.compact_interval
             try:
-                await _round(compactor, due, stop)
+                await _round(compactor, due, stop, state)
+                state.ended_round()
             except (
                 RunstreamError,
                 asyncpg.PostgresError,
@@ -118,6 +124,7 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
                 asyncpg.InternalClientError,
                 OSError,
             ) as error:
+                state.failures += 1
                 log.error("compactor: %s: %s; trying again, no point is lost", type(error).__name__, error)
                 pause = max(pause, _RETRY)
                 due.walk = min(due.walk, time.monotonic() + SWEEP_EVERY)  # a move may be left to complete
@@ -128,7 +135,7 @@ async def run_compactor(settings: Settings, stop: asyncio.Event, *, alone: bool 
         await pool.close()
 
 
-async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
+async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: CompactorState) -> None:
     pool, store, worker, settings = compactor.pool, compactor.store, compactor.worker, compactor.settings
     await due.uptime.tick(pool)
     if time.monotonic() >= due.walk:  # first of all: it completes what a crash interrupted
@@ -143,6 +150,7 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
         due.sweep = time.monotonic() + SWEEP_EVERY
     running = time.monotonic() >= due.running
     report = await compactor.compact(running=running, stop=stop)
+    state.add(report)
     if running:
         due.running = time.monotonic() + RUNNING_EVERY
     if report.files:
@@ -154,7 +162,7 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event) -> None:
             report.bytes / max(report.points, 1),
             report.seconds,
         )
-    await merge_small_files(pool, store, worker, stop=stop)
+    state.add_merged(await merge_small_files(pool, store, worker, stop=stop))
     if time.monotonic() >= due.rank:
         await rank_runs(pool)
         due.rank = time.monotonic() + RANK_EVERY

@@ -10,14 +10,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
 from runstream_schemas.database import connect, create_pool, migrate, wait_for_database
 from runstream_schemas.errors import DatabaseError, ServiceError, SettingsError, SpoolError
+from runstream_schemas.metrics import counter, gauge
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics
 
@@ -25,6 +26,9 @@ from ..sources.dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadL
 from ..sources.source import Fetched, LoadOffsets, Partition, Source
 from .transaction import FenceLost
 from .writer import Counters, Writer
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +40,44 @@ SWEEP_INTERVAL = 30.0
 """Seconds between two looks for runs that fell silent."""
 
 
-@dataclass(slots=True)
+COUNTED = {
+    "commits": "Batches stored, each in one transaction",
+    "events": "Events of which something was stored",
+    "points": "Points stored",
+    "duplicates": "Events that were stored already",
+    "retries": "Attempts to store a batch, or to read offsets, that were made again",
+    "fences_lost": "Batches thrown away because another consumer has the partition",
+    "dead_letters": "Records that cannot be decoded or stored, kept as dead letters",
+}
+"""What /metrics shows of `Counters`."""
+
+
+@dataclass(slots=True, eq=False)
 class ConsumerState:
-    """What a consumer did and how far it is behind, by loop (`metrics`, `tags`, `status`, or `spool`); read by /metrics."""
+    """What a consumer did and how far it is behind, by loop (`metrics`, `tags`, `status`, or `spool`).
+
+    Attributes:
+        lags: what is known to be in the source and was not fetched (see `Source.lag`).
+        storing_since: since when the batch under way is being stored, in monotonic seconds; absent: none is.
+    """
 
     counters: dict[str, Counters] = field(default_factory=dict)
     lags: dict[str, int] = field(default_factory=dict)
+    storing_since: dict[str, float] = field(default_factory=dict)
+
+    def collect(self) -> Iterator[Metric]:
+        """See `runstream_schemas.metrics.Collected`."""
+        loops = dict(self.counters)
+        for name, meaning in COUNTED.items():
+            values = {(loop,): getattr(counters, name) for loop, counters in loops.items()}
+            yield counter(f"consumer_{name}", meaning, values, "loop")
+        lags = {(loop,): lag for loop, lag in dict(self.lags).items()}
+        yield gauge("consumer_lag", "Offsets (of a spool: sources) known and not yet fetched", lags, "loop")
+        began, now = dict(self.storing_since), time.monotonic()
+        ages = {(loop,): now - began[loop] if loop in began else 0.0 for loop in loops}
+        yield gauge(
+            "consumer_batch_age_seconds", "How long the batch under way is being stored", ages, "loop"
+        )
 
 
 async def run_consumer(
@@ -201,7 +237,9 @@ async def _loop(
                 for partition in lost:
                     await source.lost(partition)
             if batch:
+                state.storing_since[name] = time.monotonic()
                 storing = asyncio.create_task(_store(source, writer, batch))
+                storing.add_done_callback(lambda _: state.storing_since.pop(name, None))
             elif name in ("status", "spool") and time.monotonic() >= sweep_due:
                 sweep_due = time.monotonic() + SWEEP_INTERVAL
                 await writer.sweep(source.horizon)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from runstream_schemas.settings import Settings
 
@@ -33,6 +34,15 @@ _SOURCES_A_SECOND = 1500  # batches a second when many runs log: their number se
 _TOKENS_EVERY = 60  # seconds between two looks for lock files that nobody needs
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What there was when it was last looked at everything: see the properties of `Collector`; bytes of all of it."""
+
+    live: int = 0
+    backlog: int = 0
+    bytes: int = 0
+
+
 class Collector:
     """Reads a spool directory. One at a time: see `lock`.
 
@@ -45,6 +55,7 @@ class Collector:
         self.settings = settings
         self.spool = settings.spool_path
         self.sources = Sources()
+        self.seen = Seen()
         self._lists_delivered = lists_delivered
         self._lock = SpoolLock(self.spool)
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="spool-tidier")
@@ -200,7 +211,9 @@ class Collector:
                 self._last_slow_look = -_SLOW_LOOK  # the others are due at once, with the next batch
         self._discovery.remove_unbegun()
         self._leftovers.count_spares(clock)
+        size += self._leftovers.spare_bytes
         self._leftovers.write_usage(size)
+        self.seen = Seen(self.live, self.backlog, size)
         if not alive or int(clock) % _TOKENS_EVERY == 0:
             used = {source.reader.header.token for source in self.sources.values()}
             self._leftovers.sweep_tokens(clock, used)

@@ -57,15 +57,16 @@ class Leftovers:
                     self._tidier.submit(shutil.rmtree, path, ignore_errors=True)
         self._spares = len(self._spare_since)
 
-    def write_usage(self, sources: int) -> None:
-        """Tell writers how full the spool is; they add what they reserve themselves.
+    @property
+    def spare_bytes(self) -> int:
+        """Of the directories that are kept."""
+        return self._spares * seg.SMALLEST
 
-        Args:
-            sources: bytes of all sources.
-        """
+    def write_usage(self, size: int) -> None:
+        """Tell writers how full the spool is, in bytes; they add what they reserve themselves."""
         temporary = self._spool / ".usage"
         try:
-            temporary.write_text(str(sources + self._spares * seg.SMALLEST))
+            temporary.write_text(str(size))
             os.replace(temporary, self._spool / "usage")
         except OSError:  # a full disk: the old figure stays
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from ipaddress import ip_address
 
 import uvicorn
@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import ServiceError
+from runstream_schemas.metrics import Collected
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import open_store
 
@@ -33,6 +34,7 @@ from . import (
 from . import charts_api as page_api
 from .connections import Connection
 from .context import Server
+from .counters import Counters
 from .gate import Gate
 from .hosts import Hosts, allowed_hosts
 from .shares import SharedPool
@@ -97,6 +99,8 @@ async def run_server(
     token: str | None = None,
     embedded: bool = False,
     on_ready: Callable[[str], None] | None = None,
+    counters: Counters | None = None,
+    shown: Sequence[Collected] = (),
 ) -> None:
     """Serve the API until `stop` is set, in the running event loop.
 
@@ -106,6 +110,8 @@ async def run_server(
         token: what clients must send as bearer token; None: nothing.
         embedded: it is one user's own, who needs no token from this machine where that is known.
         on_ready: called with the server's address once it answers.
+        counters: count on in these.
+        shown: what else /metrics shows.
 
     Raises:
         ServiceError: the port is taken, the address is not of this machine, or anyone could reach it without a token.
@@ -117,7 +123,10 @@ async def run_server(
         store = await asyncio.to_thread(open_store, settings)
         pool = await create_pool(settings)
         try:
-            await _serve(Server(SharedPool(pool), store, settings), listener, stop, token, embedded, on_ready)
+            server = Server(
+                SharedPool(pool), store, settings, counters=counters or Counters(), shown=list(shown)
+            )
+            await _serve(server, listener, stop, token, embedded, on_ready)
         finally:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(pool.close(), 5.0)

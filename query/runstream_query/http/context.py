@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 from starlette.requests import Request
 
+from runstream_schemas.metrics import Collected
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store
 
@@ -25,13 +26,18 @@ MOST_SQL = 2
 
 @dataclass(slots=True)
 class Server:
-    """What the handlers share."""
+    """What the handlers share.
+
+    Attributes:
+        shown: what /metrics shows.
+    """
 
     pool: asyncpg.Pool[Any] | SharedPool
     store: Store
     settings: Settings
     notifications: Notifications | None = None
     counters: Counters = field(default_factory=Counters)
+    shown: list[Collected] = field(default_factory=list)
     tokens: Tokens = field(init=False)
     query: Query = field(init=False)
     charts: Charts = field(init=False)
@@ -39,6 +45,7 @@ class Server:
     sql_places: Places = field(default_factory=lambda: Places(MOST_SQL))
 
     def __post_init__(self) -> None:
+        self.shown.append(self.counters)
         self.tokens = Tokens(self.pool)
         self.query = Query(self.pool, self.store, self.settings)
         self.charts = Charts(self.query)

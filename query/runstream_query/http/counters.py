@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runstream_schemas.metrics import counter, gauge
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Counters:
     """What the server did since it started."""
 
@@ -20,25 +27,19 @@ class Counters:
     open_streams: int = 0
     in_flight: int = 0
 
-    def text(self) -> str:
-        """Prometheus' text format."""
-        lines = ["# TYPE runstream_http_requests_total counter"]
-        for (method, route, status), n in sorted(self.requests.items()):
-            lines.append(
-                f'runstream_http_requests_total{{method="{method}",route="{route}",status="{status}"}} {n}'
-            )
-        lines.append("# TYPE runstream_http_request_seconds_total counter")
-        lines += [
-            f'runstream_http_request_seconds_total{{route="{route}"}} {value:.6f}'
-            for route, value in sorted(self.seconds.items())
-        ]
-        for name, kind, value in (
-            ("points_served_total", "counter", self.points),
-            ("uploaded_bytes_total", "counter", self.uploaded_bytes),
-            ("stale_waits_total", "counter", self.stale_waits),
-            ("open_streams", "gauge", self.open_streams),
-            ("http_requests_in_flight", "gauge", self.in_flight),
-            ("server_start_time_seconds", "gauge", self.started),
-        ):
-            lines += [f"# TYPE runstream_{name} {kind}", f"runstream_{name} {value}"]
-        return "\n".join(lines) + "\n"
+    def collect(self) -> Iterator[Metric]:
+        """See `runstream_schemas.metrics.Collected`."""
+        requests = {
+            (method, route, str(status)): n for (method, route, status), n in list(self.requests.items())
+        }
+        yield counter("http_requests", "Requests answered", requests, "method", "route", "status")
+        seconds = {(route,): value for route, value in list(self.seconds.items())}
+        yield counter("http_request_seconds", "Seconds they took", seconds, "route")
+        yield counter("points_served", "Points of vectors sent", self.points)
+        yield counter("uploaded_bytes", "Bytes of files taken", self.uploaded_bytes)
+        yield counter(
+            "stale_waits", "Reads answered before the caller's writes were stored", self.stale_waits
+        )
+        yield gauge("open_streams", "Event streams of pages that are open", self.open_streams)
+        yield gauge("http_requests_in_flight", "Requests being answered", self.in_flight)
+        yield gauge("server_start_time_seconds", "When the server started, since the epoch", self.started)

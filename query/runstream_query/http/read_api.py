@@ -13,6 +13,7 @@ from starlette.routing import Route
 from runstream_schemas import strict_json
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
+from runstream_schemas.metrics import registry_of
 
 from .. import queries
 from ..charts import one_series
@@ -62,7 +63,10 @@ async def _readyz(request: Request) -> Response:
 
 
 async def _prometheus(request: Request) -> Response:
-    return PlainTextResponse(server_of(request).counters.text(), media_type="text/plain; version=0.0.4")
+    from prometheus_client import generate_latest
+
+    text = await asyncio.to_thread(generate_latest, registry_of(server_of(request).shown))
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
 async def _runs(request: Request) -> Response:

@@ -40,9 +40,10 @@ def agent(options: argparse.Namespace) -> int:
     """`runstream agent`."""
     import asyncio
 
-    from runstream.agent import run_agent
+    from runstream.agent import AgentState, run_agent
     from runstream.client.outbox import run_outbox
 
+    from ..exposition import exposed
     from ..supervision import detach
 
     settings = settings_of(options)
@@ -58,9 +59,11 @@ def agent(options: argparse.Namespace) -> int:
         detach()
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
+        state = AgentState()
         files = asyncio.create_task(run_outbox(settings, stop))
         try:
-            await run_agent(settings, stop, idle_timeout=idle_timeout)
+            with exposed(settings, state):
+                await run_agent(settings, stop, idle_timeout=idle_timeout, state=state)
         finally:
             stop.set()
             await files
@@ -70,11 +73,15 @@ def agent(options: argparse.Namespace) -> int:
 
 def consumer(options: argparse.Namespace) -> int:
     """`runstream consumer`."""
-    from runstream_consumers.storing.consumer import run_consumer
+    from runstream_consumers.storing.consumer import ConsumerState, run_consumer
+
+    from ..exposition import exposed
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
-        await _prepare_database(settings)
-        await run_consumer(settings, stop, source="kafka" if settings.kafka else "spool")
+        state = ConsumerState()
+        with exposed(settings, state):
+            await _prepare_database(settings)
+            await run_consumer(settings, stop, source="kafka" if settings.kafka else "spool", state=state)
 
     return _run(options, settings_of(options), role)
 
@@ -82,10 +89,15 @@ def consumer(options: argparse.Namespace) -> int:
 def compactor(options: argparse.Namespace) -> int:
     """`runstream compactor`."""
     from runstream_consumers.compaction.role import run_compactor
+    from runstream_consumers.compaction.state import CompactorState
+
+    from ..exposition import exposed
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
-        await _prepare_database(settings)
-        await run_compactor(settings, stop)
+        state = CompactorState()
+        with exposed(settings, state):
+            await _prepare_database(settings)
+            await run_compactor(settings, stop, state=state)
 
     return _run(options, settings_of(options), role)
 
@@ -93,12 +105,18 @@ def compactor(options: argparse.Namespace) -> int:
 def server(options: argparse.Namespace) -> int:
     """`runstream server`."""
     from runstream_query.http.app import run_server
+    from runstream_query.http.counters import Counters
+
+    from ..exposition import exposed
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
-        await _prepare_database(settings)
-        await run_server(
-            settings, stop, token=settings.token, on_ready=lambda url: logger.info("ready at %s", url)
-        )
+        counters = Counters()
+        with exposed(settings, counters):
+            await _prepare_database(settings)
+            await run_server(
+                settings, stop, token=settings.token, counters=counters,
+                on_ready=lambda url: logger.info("ready at %s", url),
+            )  # fmt: skip
 
     return _run(options, settings_of(options), role)
 

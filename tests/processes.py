@@ -1,0 +1,34 @@
+"""Ending what a test has started, however it was started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Whoever has a home in its environment: its service, its agent, what these have started."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get("RUNSTREAM_HOME") == str(home):
+                found.append(process)
+    return found
+
+
+def end_processes_of(home: Path) -> None:
+    """End them: asked first, killed if that does not help."""
+    left = processes_of(home)
+    for number, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+        deadline = time.monotonic() + patience
+        _, left = psutil.wait_procs(left, timeout=deadline - time.monotonic())
+        if not left:
+            return
