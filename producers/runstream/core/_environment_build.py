@@ -22,10 +22,9 @@ from runstream_schemas.ownership import make_private
 
 from ..compute.process_tree import end_tree
 from ..exceptions import RunEnvironmentException
-from ._environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from ._requirements_file import content_of
 from .conda_dependencies import DEFAULT_PYTHON, split_package
-from .environment import Environment
+from .environment import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE, Environment
 
 _log = logging.getLogger("runstream")
 

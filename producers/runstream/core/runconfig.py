@@ -13,9 +13,8 @@ from ..data.data_reference import DataReferenceConfiguration, reference_document
 from ..exceptions import UserErrorException
 from ..spool.values import check_text
 from ._cloud_services import ContainerRegistry
-from ._environment_sections import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
 from .conda_dependencies import DEFAULT_FILE, CondaDependencies
-from .environment import Environment
+from .environment import DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE, Environment
 
 __all__ = [
     "DEFAULT_CPU_IMAGE",
