@@ -64,7 +64,7 @@ async def probe(dsn: str, environment: dict[str, str], seconds: float) -> list[f
     from runstream_schemas.settings import Settings
 
     connection = await asyncpg.connect(dsn)
-    writer = spool.open_run(Settings.load(), "probe")
+    writer = spool.RunWriter(Settings.load(), "probe")
     stored: asyncio.Queue[None] = asyncio.Queue()
     await connection.add_listener("runstream", lambda *_: stored.put_nowait(None))
     query: Any = await connection.prepare(

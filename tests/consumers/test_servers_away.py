@@ -54,7 +54,7 @@ async def wait_stored(dsn: str) -> None:
 
 
 def log_points(settings: Settings) -> None:
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     for i in range(POINTS):
         writer.log("x", i)
 

@@ -29,7 +29,7 @@ async def test_a_batch_stored_after_a_lost_fence_frees_nothing_of_the_next(tmp_p
     async def load(partitions: Sequence[Partition]) -> dict[Partition, int | None]:
         return dict.fromkeys(partitions, offset)
 
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     source = SpoolSource(settings, load)
     await source.start()
     try:
@@ -57,7 +57,7 @@ async def test_a_batch_that_was_forgotten_cannot_meet_the_fence_by_chance(
     tmp_path: Path, pool: asyncpg.Pool
 ) -> None:
     settings = settings_for(tmp_path / "spool", flush_interval=0.0)
-    writer, storing = spool.open_run(settings, "run"), Writer(pool, settings)
+    writer, storing = spool.RunWriter(settings, "run"), Writer(pool, settings)
     source = SpoolSource(settings, storing.load_offsets)
     await source.start()
     try:
@@ -82,7 +82,7 @@ async def test_a_run_that_could_keep_no_point_is_settled_whoever_reads_its_end(
     tmp_path: Path, pool: asyncpg.Pool
 ) -> None:
     settings = settings_for(tmp_path / "spool", flush_interval=0.0)
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     for steps in (["create", "start"], ["fail"]):  # the service is another one then
         for step in steps:
             writer.status(step)

@@ -186,7 +186,7 @@ def test_any_names_in_a_zip_come_out_below_its_folder(tmp_path: Path) -> None:
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Any, list[Any]]]:
     """A spool of one closed run, and what reading it whole gives."""
     directory = tmp_path_factory.mktemp("spool") / "spool"
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     for i in range(1500):
         writer.log("x", float(i))
         if i % 50 == 0:

@@ -132,8 +132,8 @@ async def test_the_end_of_a_run_is_sent_when_what_it_counts_is_acknowledged(
     monkeypatch.setattr(AIOKafkaProducer, "send", watched)
     runs = [f"run-{number}" for number in range(20)]
     for run_id in runs:
-        writer = spool.open_run(settings, run_id, owner=True)
-        other = spool.open_run(settings, run_id)
+        writer = spool.RunWriter(settings, run_id, owner=True)
+        other = spool.RunWriter(settings, run_id)
         writer.status("create")
         for i in range(50):
             writer.log("x", i)
@@ -157,7 +157,7 @@ async def test_the_end_of_a_run_is_sent_when_what_it_counts_is_acknowledged(
 
 
 async def test_metrics_tags_and_statuses_arrive_keyed_by_run(settings: Settings, broker: KafkaServer) -> None:
-    writer = spool.open_run(settings, "run", owner=True)
+    writer = spool.RunWriter(settings, "run", owner=True)
     writer.status("create", {"experiment": "e"})
     writer.tag("k", "v")
     for i in range(100):
@@ -177,7 +177,7 @@ async def test_a_broker_that_is_away_at_the_start_is_waited_for(
     settings: Settings, broker: KafkaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker.kill()
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     for i in range(3000):
         writer.log("x", i)
     async with running(settings):
@@ -194,7 +194,7 @@ async def test_a_broker_that_is_away_at_the_start_is_waited_for(
 async def test_a_broker_killed_in_the_middle_costs_nothing_but_disk(
     settings: Settings, broker: KafkaServer
 ) -> None:
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     n = 0
     async with running(settings):
         for outage in (0.0, 4.0):
@@ -223,7 +223,7 @@ async def test_a_broker_killed_in_the_middle_costs_nothing_but_disk(
 async def test_an_agent_killed_at_random_moments_loses_and_skips_nothing(
     settings: Settings, broker: KafkaServer
 ) -> None:
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     environment = {**os.environ, **settings.environment(), "PYTHONPATH": os.pathsep.join(sys.path)}
     n = 0
     for _ in range(4):
@@ -277,7 +277,7 @@ async def test_one_agent_a_spool(
 
 
 async def test_an_agent_ends_when_nothing_is_left_to_do(settings: Settings, broker: KafkaServer) -> None:
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     writer.log("x", 1)
     async with running(settings, idle_timeout=0.5) as task:
         await asyncio.sleep(3)
@@ -304,7 +304,7 @@ async def test_an_agent_ends_when_its_spool_was_removed_though_the_broker_is_awa
 
 
 async def test_sync_delivers_what_lies_there_and_ends(settings: Settings, broker: KafkaServer) -> None:
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     for i in range(100_000):
         writer.log("x", i)
     writer.status("complete")
@@ -318,7 +318,7 @@ async def test_sync_delivers_what_lies_there_and_ends(settings: Settings, broker
 async def test_a_producer_that_broke_for_good_is_replaced(
     settings: Settings, broker: KafkaServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     send = agent_module._Sender.send
     sent = 0
 

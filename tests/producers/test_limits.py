@@ -116,8 +116,8 @@ def _nested(levels: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_every_record_leaves_the_spool_and_holds_up_no_other(directory: Path, name: str) -> None:
-    writer = spool.open_run(settings_for(directory), "large")
-    other = spool.open_run(settings_for(directory), "other")
+    writer = spool.RunWriter(settings_for(directory), "large")
+    other = spool.RunWriter(settings_for(directory), "other")
     writer.log("before", 1.0)
     RECORDS[name](writer)
     writer.log("after", 2.0)
@@ -135,7 +135,7 @@ def test_every_record_leaves_the_spool_and_holds_up_no_other(directory: Path, na
 
 
 def test_a_spool_that_holds_more_than_an_event_comes_out_whole_and_in_order(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     names = [f"{i:0900d}" for i in range(3000)]
     for k in range(12):
         writer.log_metrics({name: float(k) for name in names})
@@ -152,7 +152,7 @@ def test_a_spool_that_holds_more_than_an_event_comes_out_whole_and_in_order(dire
 
 
 def test_a_row_that_no_event_has_room_for_is_refused_at_the_call(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     row = {f"c{i}": noise(1_000_000) for i in range(9)}
     for call in (
         lambda: writer.log_row("big", row),
@@ -188,7 +188,7 @@ def test_a_row_is_refused_or_can_be_sent(
         f"{i:0{length}d}"[-1024:]: chance.choice([noise(each), "x" * each, i, 0.5, None])
         for i in range(cells)
     }
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     try:
         writer.log_row("t" * chance.choice([1, 1000]), columns)
     except UserErrorException:
@@ -202,7 +202,7 @@ def test_a_row_is_refused_or_can_be_sent(
 def test_a_record_of_an_older_version_that_cannot_be_sent_stops_no_other(directory: Path) -> None:
     """Spools written before rows were refused may hold one: it is kept as a dead letter and counted on its run."""
     settings = settings_for(directory)
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     writer.log("x", 1.0)
     body = msgpack.packb(["big", 0, {f"c{i}": [noise(1_000_000)] for i in range(9)}])
     assert writer._frame(segment.ROWS, body)
@@ -232,7 +232,7 @@ def test_a_record_of_an_older_version_that_cannot_be_sent_stops_no_other(directo
 
 
 def test_times_of_the_script_are_clamped_to_what_can_be_shown(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     times = [-1e300, -(2**62) / 1e6, -62135596800.0, 0.0, 1e9, 253402300799.0, 2**62 / 1e6, 1e300]
     writer.log_array("x", np.arange(8.0), times=times)
     (event,) = [event for event in sent(directory) if isinstance(event, MetricsEvent)]
@@ -247,7 +247,7 @@ def test_a_clock_that_is_out_of_its_mind_makes_no_time_that_cannot_be(
 ) -> None:
     for now in (1e300, -1e300, 2.0**62, float("inf"), float("nan")):
         monkeypatch.setattr(source_writer.time, "time", lambda now=now: now)
-        writer = spool.open_run(settings_for(directory / str(now)), "run")
+        writer = spool.RunWriter(settings_for(directory / str(now)), "run")
         writer.status("start")
         writer.log("x", 1)
         writer.text("t", "x")

@@ -64,7 +64,7 @@ def values_of(directory: Path, name: str, column: str = "") -> list[Any]:
     ],
 )  # fmt: skip
 def test_a_value_keeps_its_type_and_content(directory: Path, value: Any, stored: Any) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log("before", 1)
     writer.log("x", value)
     writer.log("x", value)
@@ -73,7 +73,7 @@ def test_a_value_keeps_its_type_and_content(directory: Path, value: Any, stored:
 
 
 def test_nan_is_a_value(directory: Path) -> None:
-    spool.open_run(settings_for(directory), "run").log("x", math.nan)
+    spool.RunWriter(settings_for(directory), "run").log("x", math.nan)
     assert math.isnan(values_of(directory, "x")[0])
 
 
@@ -98,7 +98,7 @@ def test_nan_is_a_value(directory: Path) -> None:
 def test_bad_input_is_refused_by_name_and_leaves_the_rest_alone(
     directory: Path, name: Any, value: Any, step: Any, error: type[Exception], says: str
 ) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log("x", 1.0)
     with pytest.raises(error, match=says):
         writer.log(name, value, step=step)
@@ -107,7 +107,7 @@ def test_bad_input_is_refused_by_name_and_leaves_the_rest_alone(
 
 
 def test_steps_are_numbered_per_series_and_taken_as_given(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     for value in (1.0, 2.0, 3.0):
         writer.log("auto", value)
     writer.log("given", 1.0, step=10)
@@ -120,7 +120,7 @@ def test_steps_are_numbered_per_series_and_taken_as_given(directory: Path) -> No
 
 def test_names_are_kept_byte_for_byte(directory: Path) -> None:
     names = ["π/loss", "e\u0301", "\u00e9", " padded ", "a\nb", "\0", "x" * 1024]
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     for name in names:
         writer.log(name, 1)
     found = logged(drain(Collector(settings_for(directory))))
@@ -128,7 +128,7 @@ def test_names_are_kept_byte_for_byte(directory: Path) -> None:
 
 
 def test_log_list_extends_and_integers_among_floats_become_floats(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log_list("a", [1, 2])
     writer.log_list("a", (3,))
     writer.log_list("b", (i for i in (1, 2.5)))
@@ -143,7 +143,7 @@ def test_log_list_extends_and_integers_among_floats_become_floats(directory: Pat
 
 
 def test_log_metrics_takes_one_step_for_all(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     for step in range(3):
         writer.log_metrics({"f": step / 2, "i": step, "t": "x"}, step)
     found = {
@@ -155,7 +155,7 @@ def test_log_metrics_takes_one_step_for_all(directory: Path) -> None:
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u2", "?"])
 def test_log_array_of_a_million_points_is_exact(directory: Path, dtype: str) -> None:
     values = np.random.default_rng(0).integers(0, 2, 1_000_000).astype(dtype)
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log("x", 0)
     writer.log_array("a", values, steps=np.arange(1_000_000) * 2, times=np.full(1_000_000, 1.7e9))
     events = [e for e in drain(Collector(settings_for(directory)), 1000) if isinstance(e, MetricsEvent)]
@@ -184,13 +184,13 @@ def test_log_array_of_a_million_points_is_exact(directory: Path, dtype: str) -> 
 def test_log_array_refuses_what_it_cannot_keep(
     directory: Path, call: Callable[[Any], None], says: str
 ) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     with pytest.raises((UserErrorException, LimitExceeded), match=says):
         call(writer)
 
 
 def test_rows_and_tables_make_typed_columns_numbered_by_row(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log_row("t", {"x": 1, "y": 0.5})
     writer.log_row("t", {"x": np.int64(2), "z": "new"})
     writer.log_table("t", {"x": [3, 4], "y": np.array([1.0, 2.0])})
@@ -208,7 +208,7 @@ def test_rows_and_tables_make_typed_columns_numbered_by_row(directory: Path) -> 
 
 
 def test_ten_thousand_series_in_a_run(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     names = [f"metric/{i}" for i in range(10_000)]
     for step in range(3):
         for i, name in enumerate(names):
@@ -221,7 +221,7 @@ def test_ten_thousand_series_in_a_run(directory: Path) -> None:
 
 def test_a_thousand_runs_in_a_process_keep_no_descriptor_each(directory: Path) -> None:
     before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
-    writers = [spool.open_run(settings_for(directory), f"run-{i}") for i in range(1000)]
+    writers = [spool.RunWriter(settings_for(directory), f"run-{i}") for i in range(1000)]
     for i, writer in enumerate(writers):
         writer.log("x", i)
     if sys.platform == "linux":
@@ -231,7 +231,7 @@ def test_a_thousand_runs_in_a_process_keep_no_descriptor_each(directory: Path) -
 
 
 def test_segments_grow_and_read_ones_are_used_again(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     collector = Collector(settings_for(directory))
     seen = []
     for i in range(400_000):
@@ -251,7 +251,7 @@ def test_a_closed_source_leaves_its_directory_to_the_next_one(
     monkeypatch.setattr(spool_reader, "HOLE_GRACE", 0.0)
     settings, collector = settings_for(directory), Collector(settings_for(directory))
     for number in range(4):
-        writer = spool.open_run(settings, f"run-{number}")
+        writer = spool.RunWriter(settings, f"run-{number}")
         writer.log(f"x{number}", number)
         if number == 2:
             next(iter(writer._slots))  # taken by somebody who may still fill it
@@ -265,7 +265,7 @@ def test_a_directory_kept_for_the_next_source_outlives_a_clock_that_is_set_forwa
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, collector = settings_for(directory), Collector(settings_for(directory))
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     writer.log("x", 1)
     writer.close()
     drain(collector)
@@ -282,7 +282,7 @@ def test_a_directory_kept_for_the_next_source_outlives_a_clock_that_is_set_forwa
 
 
 def test_threads_lose_and_double_nothing(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     n, threads = 40_000, 6
     switch = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -321,7 +321,7 @@ def test_threads_lose_and_double_nothing(directory: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_writes_a_source_of_its_own(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run", owner=True)
+    writer = spool.RunWriter(settings_for(directory), "run", owner=True)
     writer.log("x", 1)
     child = os.fork()
     if not child:
@@ -349,7 +349,7 @@ def run_script(directory: Path, body: str, *more: str, **options: Any) -> subpro
     code = (
         "import os, signal, sys, time\nfrom runstream.spool import writer as spool\n"
         "from runstream_schemas.settings import Settings\n"
-        f"writer = spool.open_run(Settings.load({{}}, spool={str(directory)!r}), 'run', owner=True)\n" + body
+        f"writer = spool.RunWriter(Settings.load({{}}, spool={str(directory)!r}), 'run', owner=True)\n" + body
     )
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     return subprocess.Popen(
@@ -417,7 +417,7 @@ def test_a_run_that_another_process_goes_on_with_is_not_failed(directory: Path) 
     collector = Collector(settings_for(directory))
     first = run_script(directory, "writer.log('x', 1)\nwriter.status('start')\nos.kill(os.getpid(), 9)\n")
     first.wait(20)
-    second = spool.open_run(settings_for(directory), "run", owner=True)  # before anybody has noticed
+    second = spool.RunWriter(settings_for(directory), "run", owner=True)  # before anybody has noticed
     second.status("start")
     second.log("x", 2)
     events = drain(collector)
@@ -433,7 +433,7 @@ def test_a_run_that_another_process_goes_on_with_is_not_failed(directory: Path) 
 
 def test_the_ending_status_says_how_far_every_source_of_the_run_goes(directory: Path) -> None:
     settings = settings_for(directory)
-    first, second = spool.open_run(settings, "run"), spool.open_run(settings, "run")
+    first, second = spool.RunWriter(settings, "run"), spool.RunWriter(settings, "run")
     for i in range(10):
         first.log("x", i)
         second.log("x", i)
@@ -451,12 +451,12 @@ def test_the_ending_status_says_how_far_every_source_of_the_run_goes(directory: 
 def test_a_backlog_of_ended_runs_is_read_run_after_run(directory: Path) -> None:
     settings = settings_for(directory)
     for number in range(30):
-        writer = spool.open_run(settings, f"run-{number}")
+        writer = spool.RunWriter(settings, f"run-{number}")
         writer.log_array("x", np.arange(5000))  # larger than the first segment: several reads
         writer.log("y", 0.5)
         writer.status("complete")
         writer.close()
-    live = spool.open_run(settings, "live")
+    live = spool.RunWriter(settings, "live")
     live.log("x", 1)
     collector = Collector(settings)
     begun: list[str] = []
@@ -485,11 +485,11 @@ def test_no_batch_holds_more_items_than_it_may(
     monkeypatch.setattr(collector_module, "MOST_AT_ONCE", 5)
     script = f"""
 import os
-from runstream.spool.writer import open_run
+from runstream.spool.writer import RunWriter
 from tests.producers.reading import settings_for
 from pathlib import Path
 for number in range(23):
-    writer = open_run(settings_for(Path({str(directory)!r})), f"run-{{number}}", owner=True)
+    writer = RunWriter(settings_for(Path({str(directory)!r})), f"run-{{number}}", owner=True)
     writer.status("create", {{}})
     writer.log("x", number)
     if not {killed}:
@@ -520,7 +520,7 @@ os._exit(0)
 def test_small_ended_runs_are_handed_out_together(directory: Path) -> None:
     settings = settings_for(directory)
     for number in range(50):
-        writer = spool.open_run(settings, f"run-{number}")
+        writer = spool.RunWriter(settings, f"run-{number}")
         writer.log("x", number)
         writer.status("complete")
         writer.close()
@@ -535,7 +535,7 @@ def test_small_ended_runs_are_handed_out_together(directory: Path) -> None:
 
 
 def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.status("create", {"experiment": "e"})
     writer.tag("k", "1")
     writer.tag("k")
@@ -552,7 +552,7 @@ def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:
 
 
 def test_positions_are_what_the_events_reach(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.status("create", {"experiment": "e"})
     writer.log("x", 1)
     writer.tag("k", "1")
@@ -573,7 +573,7 @@ def test_a_slot_taken_and_never_written_holds_nothing_up_for_ever(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_reader, "HOLE_GRACE", 0.2)
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log("x", 0)
     next(iter(writer._slots))  # what a Ctrl-C between two instructions leaves behind
     writer.log("x", 1)
@@ -603,7 +603,7 @@ def test_a_frame_killed_half_way_is_left_out_and_what_others_wrote_is_not(direct
 
 
 def test_a_segment_with_a_damaged_header_is_put_aside_and_the_rest_is_read(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     for i in range(4000):
         writer.log("x", i)
     (source,) = [entry for entry in directory.iterdir() if len(entry.name) == 32]
@@ -622,7 +622,7 @@ def test_a_segment_with_a_damaged_header_is_put_aside_and_the_rest_is_read(direc
 
 def test_no_event_covers_the_slots_of_a_segment_that_is_missing(directory: Path) -> None:
     settings = settings_for(directory)
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     for i in range(8000):
         writer.log("x", i)
     writer.status("complete")
@@ -641,7 +641,7 @@ def test_no_event_covers_the_slots_of_a_segment_that_is_missing(directory: Path)
 
 
 def test_a_damaged_record_is_left_out_and_counted(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log("x", 1)
     writer.text("note", "hello world, this is a text")
     writer.log("x", 2)
@@ -658,7 +658,7 @@ def test_a_damaged_record_is_left_out_and_counted(directory: Path) -> None:
 
 
 def test_a_reader_killed_before_noting_what_was_stored_reads_it_again(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     for i in range(5000):
         writer.log("x", i)
     once = Collector(settings_for(directory))
@@ -668,7 +668,7 @@ def test_a_reader_killed_before_noting_what_was_stored_reads_it_again(directory:
 
 
 def test_a_new_reader_goes_on_where_the_last_one_stored(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     for i in range(3000):
         writer.log("x", i)
     first = logged(drain(Collector(settings_for(directory))))["run", "x", ""]
@@ -681,7 +681,7 @@ def test_tags_and_statuses_that_are_stored_leave_the_next_reader_no_slots_it_nev
     directory: Path,
 ) -> None:
     settings = settings_for(directory)
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     writer.status("create")
     writer.status("start")
     events = drain(Collector(settings))
@@ -700,7 +700,7 @@ def test_tags_and_statuses_that_are_stored_leave_the_next_reader_no_slots_it_nev
 
 def test_a_run_of_tags_alone_gives_its_segments_back(directory: Path) -> None:
     settings = settings_for(directory)
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     collector, events = Collector(settings), []
     for number in range(6000):
         writer.tag("a", str(number))
@@ -718,7 +718,7 @@ def test_names_that_find_no_room_are_saved_later_and_hide_no_others(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_for(directory)
-    writer = spool.open_run(settings, "run")
+    writer = spool.RunWriter(settings, "run")
     sync, failed = os.fsync, []
 
     def no_room(descriptor: int) -> None:
@@ -749,7 +749,7 @@ def test_a_disk_that_stays_full_gets_one_directory_a_run(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source_writer, "_RETRY_SECONDS", 0.0)
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     make = segment.create_segment
 
     def no_room(*_: Any) -> Any:
@@ -768,7 +768,7 @@ def test_a_disk_that_stays_full_gets_one_directory_a_run(
 def test_the_quota_drops_points_and_counts_them_until_there_is_room(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = spool.open_run(settings_for(directory, spool_quota=200_000), "run")
+    writer = spool.RunWriter(settings_for(directory, spool_quota=200_000), "run")
     for i in range(20_000):
         writer.log("x", i)
     assert 0 < writer.dropped < 20_000
@@ -787,7 +787,7 @@ def test_the_quota_drops_points_and_counts_them_until_there_is_room(
 
 
 def test_drops_are_told_even_if_nothing_is_logged_after_them(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run")
+    writer = spool.RunWriter(settings_for(directory, spool_quota=100_000), "run")
     collector = Collector(settings_for(directory))
     for i in range(20_000):
         writer.log("x", i)
@@ -802,7 +802,7 @@ def test_a_run_that_ends_while_the_spool_is_full_is_ended(
     directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(source_writer, "_patience", 0.0)
-    writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run")
+    writer = spool.RunWriter(settings_for(directory, spool_quota=100_000), "run")
     writer.status("create")
     for i in range(20_000):
         writer.log("x", i)
@@ -817,7 +817,7 @@ def test_a_run_that_ends_while_the_spool_is_full_is_ended(
 
 
 def test_a_run_that_ends_waits_a_little_for_room(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory, spool_quota=300_000), "run")
+    writer = spool.RunWriter(settings_for(directory, spool_quota=300_000), "run")
     for i in range(20_000):
         writer.log("x", i)
     writer.tag("late", "one")
@@ -839,7 +839,7 @@ def test_a_run_that_never_had_room_is_recorded_when_there_is_some_at_its_end(dir
     directory.mkdir(parents=True, exist_ok=True)
     usage = directory / "usage"
     usage.write_text("100000")
-    writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run", owner=True)
+    writer = spool.RunWriter(settings_for(directory, spool_quota=100_000), "run", owner=True)
     writer.status("create")
     for i in range(100):
         writer.log("x", i)
@@ -859,7 +859,7 @@ def test_a_run_that_has_no_room_until_its_end_says_what_is_lost(
     monkeypatch.setattr(source_writer, "_patience", 0.0)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "usage").write_text("100000")
-    writer = spool.open_run(settings_for(directory, spool_quota=100_000), "run", owner=True)
+    writer = spool.RunWriter(settings_for(directory, spool_quota=100_000), "run", owner=True)
     writer.status("create")
     for i in range(100):
         writer.log("x", i)
@@ -887,7 +887,7 @@ def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
         "from tests.producers.reading import drain, logged, settings_for\n"
         "from pathlib import Path\n"
         "settings = Settings.load({}, spool=sys.argv[1] + '/spool')\n"
-        "writer = spool.open_run(settings, 'run')\n"
+        "writer = spool.RunWriter(settings, 'run')\n"
         "for i in range(60000): writer.log('x', i)\n"
         "writer.tag('still', 'here')\n"
         "assert writer.dropped > 0, 'the disk was not full'\n"
@@ -910,7 +910,7 @@ def test_a_spool_that_cannot_be_written_never_stops_the_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    writer = spool.open_run(settings_for(tmp_path / "file" / "spool"), "run")
+    writer = spool.RunWriter(settings_for(tmp_path / "file" / "spool"), "run")
     for i in range(1000):
         writer.log("x", i)
     writer.status("complete")
@@ -919,7 +919,7 @@ def test_a_spool_that_cannot_be_written_never_stops_the_training(
 
 
 def test_a_vanished_spool_is_begun_anew(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log("x", 0)
     shutil.rmtree(directory)
     for i in range(5000):
@@ -935,7 +935,7 @@ def test_a_clock_that_goes_backwards_changes_no_order(
 ) -> None:
     times = iter(range(10_000, 0, -1))
     monkeypatch.setattr(time, "time", lambda: float(next(times)))
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     monkeypatch.undo()
     for i in range(50):
         writer.log("x", i)
@@ -943,7 +943,7 @@ def test_a_clock_that_goes_backwards_changes_no_order(
 
 
 def test_summaries_tell_the_times_of_the_first_and_the_last_point(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log_array("x", np.arange(20_000.0), steps=None, times=np.linspace(3000.0, 1000.0, 20_000))
     said = [
         e.summary
@@ -957,7 +957,7 @@ def test_summaries_tell_the_times_of_the_first_and_the_last_point(directory: Pat
 def test_a_clock_that_goes_backwards_puts_no_end_before_the_beginning(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = spool.open_run(settings_for(directory), "run", owner=True)
+    writer = spool.RunWriter(settings_for(directory), "run", owner=True)
     writer.status("start")
     writer.log("x", 1)
     drain(Collector(settings_for(directory)))
@@ -972,7 +972,7 @@ def test_a_clock_that_goes_backwards_puts_no_end_before_the_beginning(
 def test_a_clock_that_goes_backwards_makes_no_tag_an_older_one(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.tag("latest", "1")
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     writer.tag("latest", "2")
@@ -985,9 +985,9 @@ def test_a_clock_that_goes_backwards_makes_no_tag_an_older_one(
 def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = spool.open_run(settings_for(directory), "run", owner=True)
+    writer = spool.RunWriter(settings_for(directory), "run", owner=True)
     writer.log("x", 1)
-    other = spool.open_run(
+    other = spool.RunWriter(
         settings_for(directory), "run"
     )  # does not speak for the run: its owner may have died
     other.log("y", 1)
@@ -1037,7 +1037,7 @@ def test_a_directory_without_a_segment_goes_when_its_writer_is_dead_and_not_befo
 
 
 def test_what_is_logged_into_a_directory_that_was_seen_empty_is_read(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     collector = Collector(settings_for(directory))
     make = segment.create_segment
 
@@ -1075,7 +1075,7 @@ def test_a_lock_file_of_a_process_has_its_name_only_when_it_is_held(
 
 
 def test_logging_after_close_starts_a_new_source(directory: Path) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log("x", 1)
     writer.status("complete")
     writer.close()
@@ -1086,7 +1086,7 @@ def test_logging_after_close_starts_a_new_source(directory: Path) -> None:
 
 def test_a_closed_source_frees_its_mapping(directory: Path) -> None:
     for i in range(50):
-        writer = spool.open_run(settings_for(directory), f"run-{i}")
+        writer = spool.RunWriter(settings_for(directory), f"run-{i}")
         writer.log("x", 1)
         writer.close()
     gc.collect()
@@ -1102,7 +1102,7 @@ def test_sources_of_a_run_are_seen_in_the_order_they_began(directory: Path) -> N
         for number in range(12):
             run = f"run-{seen_before}-{number}"
             for value in (1, 2, 3):
-                writer = spool.open_run(settings_for(directory), run, owner=True)
+                writer = spool.RunWriter(settings_for(directory), run, owner=True)
                 writer.status("create", {"experiment": "e"})
                 for item in collector.collect(1 << 20) if seen_before else ():
                     events.extend(item.events)

@@ -30,7 +30,7 @@ async def test_many_series_logged_at_once_need_no_correction(
     monkeypatch.setattr(time, "time", lambda: clock[0])
     for process in range(2):  # started again with a clock that is an hour behind
         clock[0] -= 3600.0 * process
-        writer = spool.open_run(settings, "run")
+        writer = spool.RunWriter(settings, "run")
         for step in range(4):
             clock[0] += (7.0, -3.0)[step % 2]
             writer.log_metrics({f"layer/{i}": step + i / 8 for i in range(6000)})

@@ -67,7 +67,6 @@ _READ_BYTES = 32 << 20  # chunks held in memory at once
 _CLAIM_CHUNKS = 20_000
 _FEW = 8  # short runs that are worth being sorted together
 _QUARANTINE = 3600.0  # seconds until a run with a corrupt chunk is tried again
-_RUNNING_EVERY = 30.0  # seconds between looks at runs that have not ended: those are many, and rarely due
 
 
 @dataclass(slots=True)

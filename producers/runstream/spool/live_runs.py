@@ -20,7 +20,7 @@ from runstream_schemas.settings import Settings
 
 from . import program_end
 from .fitting import cut
-from .writer import RunWriter, open_run
+from .writer import RunWriter
 
 ENDINGS = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
 """Kinds of status events that end a run, and the status they lead to."""
@@ -97,12 +97,12 @@ def open_live(settings: Settings, run_id: str, *, owner: bool = False) -> LiveRu
             _watch_exit()
         live = _live.get(key)
         if live is None:
-            live = _live[key] = LiveRun(settings, run_id, open_run(settings, run_id, owner=owner))
+            live = _live[key] = LiveRun(settings, run_id, RunWriter(settings, run_id, owner=owner))
         elif owner and key not in _open:
             # Whether a process owns a run is fixed when a writer begins: starting a run again takes a new one.
             live.writer.close()
             _left.setdefault(settings, {}).update(live.unconfirmed())
-            live.writer = open_run(settings, run_id, owner=True)
+            live.writer = RunWriter(settings, run_id, owner=True)
         return live
 
 

@@ -51,17 +51,13 @@ GIVEN, AFFINE = 1, 0
 _MOST_DESCRIBED = 1000  # each costs a row of the run's life
 
 
-def open_run(settings: Settings, run_id: str, *, owner: bool = False) -> RunWriter:
-    """A writer for `run_id` in this process's spool. No file is made before the first record.
+class RunWriter(SourceWriter):
+    """Writes one run's records from one process. All methods may be called from any thread, and after a fork.
+
+    No file is made in the spool before the first record.
 
     Args:
         owner: this process started the run: if it dies without ending it, the run is marked Failed.
-    """
-    return RunWriter(settings, run_id, owner=owner)
-
-
-class RunWriter(SourceWriter):
-    """Writes one run's records from one process. All methods may be called from any thread, and after a fork.
 
     Attributes:
         log: `log(name, value, description='', step=None)`: the hot path, a closure. Without a step, the values of a

@@ -25,7 +25,7 @@ from .description import check_known, describe
 from .local import LocalCrew
 from .messages import Assignment, Crew, End, Point
 from .scripts import ScriptCrew
-from .search import OptunaSearch, search_of
+from .search import OptunaSearch, Search, search_of
 from .sole_driver import sole_driver
 from .space import document_of, space_of
 from .stopping import Halving, Median
@@ -210,7 +210,7 @@ class Driver:
     """
 
     def __init__(
-        self, parent: Run, aim: Aim, search: Any, crew: Crew, wanted: int | None, size: int, stop: Any,
+        self, parent: Run, aim: Aim, search: Search, crew: Crew, wanted: int | None, size: int, stop: Any,
         show_output: bool,
     ) -> None:  # fmt: skip
         self.parent, self.aim, self.search, self.crew = parent, aim, search, crew

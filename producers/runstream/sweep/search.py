@@ -1,28 +1,19 @@
-"""Which parameters the next trial gets: all of a grid, random ones, or those an Optuna study suggests."""
+"""Which parameters the next trial gets: all of a grid, random ones, or those an Optuna study suggests.
+
+A search is asked for the parameters of trials in the order of their numbers, until it has no more; adopts trials of an
+earlier driver that are not finished; and is told of every trial that has ended, also of one it was not asked for.
+"""
 
 from __future__ import annotations
 
 import math
 import random
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from ..exceptions import UserErrorException
 from .space import Choice, Distribution, Integer, LogUniform, Space
 from .stopping import Curve
 from .trial import Aim, Trial
-
-
-class Search(Protocol):
-    """A way through a space."""
-
-    def ask(self, number: int) -> dict[str, Any] | None:
-        """Parameters of a trial, asked for in the order of numbers; None: there are no more."""
-
-    def adopt(self, trial: Trial) -> None:
-        """A trial of an earlier driver that is not finished."""
-
-    def tell(self, trial: Trial, curve: Curve) -> None:
-        """A trial has ended; one of an earlier driver was not asked for."""
 
 
 class GridSearch:
@@ -169,9 +160,10 @@ def _distribution(optuna: Any, item: Distribution) -> Any:
     return kinds.FloatDistribution(item.low, item.high, step=item.step)
 
 
-def search_of(
-    method: Any, space: Space, aim: Aim, seed: int, pruner: Any = None
-) -> GridSearch | RandomSearch | OptunaSearch:
+Search: TypeAlias = GridSearch | RandomSearch | OptunaSearch
+
+
+def search_of(method: Any, space: Space, aim: Aim, seed: int, pruner: Any = None) -> Search:
     """The search a method means: `grid`, `random`, `optuna`, or an Optuna sampler.
 
     Raises:
