@@ -377,8 +377,15 @@ from runs r where r.key = a.run_key and r.run_id = $1 and a.path = $2
 returning a.*
 """
 
+LOCK_RUN: Final = "select from runs where run_id = $1 for share"
+"""Its creation, which says where it belongs, waits, or came before."""
+WORKSPACE_OF_RUN: Final = """
+select e.workspace from runs r join experiments e on e.id = r.experiment_id where r.run_id = $1
+"""
+
 ARTIFACT_IN_THE_WAY: Final = """
-select a.path from artifacts a join runs r on r.key = a.run_key
+select a.path, $4::text is null or r.experiment_id is not null or a.claimed_by is not distinct from $4 as shown
+from artifacts a join runs r on r.key = a.run_key
 where r.run_id = $1 and (a.path = any($2::text[]) or starts_with(a.path, $3))
 limit 1
 """

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import contextlib
 import json
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from tests.seeds import new_random
 import runstream_query
 from runstream_query.http.openapi import document
 
+from .kinds import proxy
 from .test_api import serving
 from .test_openapi import TIMES
 
@@ -95,33 +95,6 @@ class Two:
         if body:
             lines += [b"Content-Type: application/json", b"Content-Length: %d" % len(body)]
         return await self.raw(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-
-
-@asynccontextmanager
-async def proxy(behind: int) -> AsyncIterator[int]:
-    """The port of a proxy before a server: it says whom it asks for, and hands all else on as it came."""
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", behind)
-
-        async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(ConnectionError):
-                while piece := await source.read(1 << 16):
-                    target.write(piece)
-                    await target.drain()
-                target.write_eof()
-
-        first = await reader.readline()
-        inner_writer.write(first + b"X-Forwarded-For: 10.9.8.7\r\n")
-        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
-        for one in (writer, inner_writer):
-            one.close()
-
-    server = await asyncio.start_server(relay, "127.0.0.1", 0, limit=1 << 20)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 @pytest.fixture(params=["with tokens", "embedded", "behind a proxy"])

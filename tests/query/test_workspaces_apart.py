@@ -3,6 +3,7 @@ nobody knows yet, families that cross from one workspace to another."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator
@@ -16,8 +17,11 @@ from runstream_consumers.compaction.purge import CHILDREN, LATE_CHILDREN
 from runstream_consumers.storing.run_states import Changes, store_changes
 from runstream_query.http.app import create_app
 from runstream_query.http.context import Server
+from runstream_query.runs.models import place
 from runstream_schemas.events import StatusOp
 from runstream_schemas.series import Kind, SeriesKey
+
+pytestmark = pytest.mark.attack
 
 OWNER = "the-token-of-this-server"
 CONTENT = b"weights of the victim"
@@ -123,6 +127,18 @@ async def test_uploads_of_others_are_neither_spoiled_nor_taken(world: World) -> 
     assert (await world.victim("GET", "runs/theirs/files/outputs/a")).content == CONTENT
 
 
+async def test_content_another_workspace_sent_stays_when_a_model_that_held_it_goes(world: World) -> None:
+    for client in (world.victim, world.stranger):
+        assert (await client("PUT", f"model-content/{DIGEST}", content=CONTENT)).status_code == 200
+    assert (await model_of(world.stranger, "mine", DIGEST)).status_code == 200
+    assert (await world.stranger("DELETE", "models/m/1?workspace=mine")).status_code == 204
+    assert (await model_of(world.stranger, "mine", DIGEST)).status_code == 404
+    assert (await model_of(world.victim, "victim", DIGEST)).status_code == 200
+    assert (await world.victim("GET", "models/m/1/files/weights?workspace=victim")).content == CONTENT
+    assert (await world.victim("DELETE", "models/m/1?workspace=victim")).status_code == 204
+    assert not await asyncio.to_thread(world.database.store.exists, place(DIGEST))
+
+
 # --- runs nobody knows yet -------------------------------------------------------------------------------------------
 
 
@@ -156,6 +172,86 @@ async def test_a_file_for_an_unknown_run_stays_when_the_run_is_its_senders(world
     assert [file["path"] for file in listed] == ["outputs/from-agent", "outputs/own"]
     again = await world.owner("PUT", "runs/r/files/outputs/own", content=b"own")
     assert again.status_code == 200  # no claim is left
+
+
+async def while_it_sends(
+    world: World, client: Client, method: str, path: str, run_id: str, body: bytes, **headers: str
+) -> httpx.Response:
+    """An answer to a request in the midst of whose body the run is created in the workspace `victim`."""
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body[:1]
+        await created(world, run_id, "victim")
+        yield body[1:]
+
+    headers = {"Authorization": f"Bearer {client.token}", **headers}
+    return await client.http.request(method, f"/api/v1/{path}", content=slowly(), headers=headers)
+
+
+async def test_a_run_that_becomes_anothers_while_a_file_is_sent_takes_none(world: World) -> None:
+    for number, (method, path) in enumerate(
+        (("PUT", "outputs/planted"), ("POST", "logs/planted?append_at=0"))
+    ):
+        run = f"r{number}"
+        refused = await while_it_sends(
+            world, world.stranger, method, f"runs/{run}/files/{path}", run, b"planted"
+        )
+        assert refused.status_code == 409, refused.text
+        assert "turned out to be of another workspace" in refused.json()["detail"]
+        assert (await world.victim("GET", f"runs/{run}/files")).json()["files"] == []
+        taken = await while_it_sends(
+            world, world.victim, method, f"runs/{run}x/files/{path}", f"{run}x", b"own"
+        )
+        assert taken.status_code < 300
+
+
+async def test_a_run_that_becomes_anothers_while_a_change_is_sent_stays_as_it_is(world: World) -> None:
+    json_type = {"Content-Type": "application/json"}
+    change = b'{"display_name": "taken", "tags": {"set": {"a": "b"}}}'
+    refused = await while_it_sends(world, world.stranger, "PATCH", "runs/r", "r", change, **json_type)
+    assert refused.status_code == 404  # at once, whatever the body would have said
+    for path, body in (
+        ("runs", b'{"runs": ["r2"], "changes": ' + change + b"}"),
+        ("runs/cancel", b'{"runs": ["r2"]}'),
+        ("runs/delete", b'{"runs": ["r2"], "force": true}'),
+        (
+            "models",
+            b'{"name": "m", "run_id": "r2", "path": "outputs", "token": "%s"}' % str(uuid.uuid4()).encode(),
+        ),
+    ):
+        method = "PATCH" if path == "runs" else "POST"
+        run = f"r-{path}"
+        body = body.replace(b"r2", run.encode())
+        refused = await while_it_sends(world, world.stranger, method, path, run, body, **json_type)
+        assert (path, refused.status_code) == (path, 403)
+    for run in ("r-runs", "r-runs/cancel", "r-runs/delete"):
+        record = (await world.owner("GET", "runs", params={"run": run})).json()["runs"][0]
+        assert (record["display_name"], record["tags"], record["status"]) == (None, {}, "NotStarted")
+
+
+async def test_a_run_that_becomes_anothers_while_it_is_waited_for_is_not_shown(world: World) -> None:
+    source = uuid.uuid4().hex
+    for number, path in enumerate(("runs/{}?", "metrics?run={}&", "series?run={}&name=loss&")):
+        run = f"r{number}"
+        asked = path.format(run) + f"wait={source}:9&timeout=2"
+        reading = asyncio.create_task(world.stranger("GET", asked))
+        await asyncio.sleep(0.5)
+        key = await created(world, run, "victim", description="zebra")
+        loss = [(SeriesKey(0, "loss"), Kind.FLOAT, 0, 0, 0, 1.0)]
+        await world.database.add_chunk(key, bytes([number + 1]) * 16, loss)
+        answer = await reading
+        assert (path, answer.status_code, b"zebra" in answer.content) == (path, 403, False)
+        # Whoever creates it waits for it as before.
+        own = await world.victim("GET", path.format(run) + f"wait={source}:9&timeout=0.1")
+        assert own.status_code == 200
+
+
+async def test_names_of_files_held_for_another_workspace_are_not_told(world: World) -> None:
+    await world.victim("PUT", "runs/r/files/outputs/zebra", content=b"own")
+    refused = await world.stranger("PUT", "runs/r/files/outputs", content=b"planted")
+    assert (refused.status_code, "zebra" in refused.text) == (409, False)
+    told = await world.victim("PUT", "runs/r/files/outputs", content=b"own")
+    assert "beside outputs/zebra" in told.json()["detail"]
 
 
 # --- families that cross a border ------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ async def save(
     """
     path = check_path(path)
     check_run_id(run_id)
-    await check_folders(pool, run_id, path)
+    await check_folders(pool, run_id, path, workspace)
     file = await asyncio.to_thread(store.create, place(run_id, path))
     try:
         size, digest = await receive(file, content)
@@ -172,6 +172,7 @@ async def claim(
         PathTaken: the path holds other bytes already.
     """
     await add_run(connection, run_id)
+    await check_workspace(connection, run_id, workspace)
     row = await connection.fetchrow(
         queries.ADD_ARTIFACT, run_id, path, size, digest, content_type, captured, workspace
     )
@@ -203,18 +204,42 @@ def check_claim(row: asyncpg.Record | None, run_id: str, workspace: str | None) 
         )
 
 
-async def check_folders(pool: asyncpg.Pool[Any], run_id: str, path: str) -> None:
+async def check_folders(
+    pool: asyncpg.Pool[Any], run_id: str, path: str, workspace: str | None = None
+) -> None:
     """Refuse a path that is a folder of other files, or lies below another file.
+
+    Args:
+        workspace: see `claim`: whoever may use that one only is not told the names of what is held for others.
 
     Raises:
         PathTaken: it does.
     """
     parts = path.split("/")
     above = ["/".join(parts[:n]) for n in range(1, len(parts))]
-    taken = await pool.fetchval(queries.ARTIFACT_IN_THE_WAY, run_id, above, path + "/")
-    if taken is not None:
+    row = await pool.fetchrow(queries.ARTIFACT_IN_THE_WAY, run_id, above, path + "/", workspace)
+    if row is not None:
+        beside = row["path"] if row["shown"] else "a file of somebody else's"
         raise PathTaken(
-            f"{path} of run {run_id} cannot be stored beside {taken}: one would be a folder; use another name"
+            f"{path} of run {run_id} cannot be stored beside {beside}: one would be a folder; use another name"
+        )
+
+
+async def check_workspace(connection: Any, run_id: str, workspace: str | None) -> None:
+    """See that a run may take files of a workspace's token, within a transaction that knows so until its end.
+
+    The gate looked, too; but a body may take its time, and a run that nobody knew then be another's now.
+
+    Raises:
+        PathTaken: it is another workspace's.
+    """
+    if workspace is None:
+        return
+    await connection.execute(queries.LOCK_RUN, run_id)
+    # A statement of its own: the experiment may have come with the transaction that was waited for.
+    if await connection.fetchval(queries.WORKSPACE_OF_RUN, run_id) not in (None, workspace):
+        raise PathTaken(
+            f"run {run_id} turned out to be of another workspace than {workspace!r:.80}; it takes no files of this token"
         )
 
 

@@ -25,6 +25,7 @@ from .artifacts import (
     check_claim,
     check_folders,
     check_path,
+    check_workspace,
     from_row,
     place,
 )
@@ -78,9 +79,10 @@ async def append(
         StoreError: the store could not take it.
     """
     path = check_path(path)
-    await check_folders(pool, run_id, path)
+    await check_folders(pool, run_id, path, workspace)
     async with pool.acquire() as connection, connection.transaction():
         await add_run(connection, run_id)
+        await check_workspace(connection, run_id, workspace)
         row = await connection.fetchrow(queries.HOLD_ARTIFACT, run_id, path)
         check_claim(row, run_id, workspace)
         if row is not None and not row["captured"]:

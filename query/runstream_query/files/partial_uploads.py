@@ -150,7 +150,7 @@ async def save_uploaded(
     check_run_id(run_id)
     if not is_digest(sha256):
         raise QueryError(f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small")
-    await check_folders(pool, run_id, path)
+    await check_folders(pool, run_id, path, workspace)
     row = await pool.fetchrow(queries.ARTIFACT, run_id, path)
     if row is not None and row["sha256"] != sha256 and not row["captured"]:
         if captured:

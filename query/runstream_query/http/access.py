@@ -18,10 +18,9 @@ from .tokens import OWNER, Grant, Role
 GRANT = "runstream.grant"
 """Where the gate leaves the grant in a request's scope."""
 
-_RUNS_ELSEWHERE = """
-select r.run_id from runs r left join experiments e on e.id = r.experiment_id
-where r.run_id = any($1::text[]) and e.workspace is distinct from $2 and (not $3 or r.experiment_id is not null) limit 1"""
-"""$3: runs of which nobody knows yet where they belong are nobody's."""
+_RUNS = """
+select r.run_id, r.experiment_id is null as unknown, e.workspace is not distinct from $2 as here
+from runs r left join experiments e on e.id = r.experiment_id where r.run_id = any($1::text[])"""
 
 
 _READING_POSTS = frozenset({"/api/v1/sql", "/api/v1/tickets"})
@@ -132,8 +131,19 @@ async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Respon
             asked.narrow(grant.workspace)
     # A file may come before its run is known: it is held for the token's workspace until then (`artifacts.claim`).
     early = route == _FILE and asked.method in ("PUT", "POST")
-    if runs and await pool.fetchval(_RUNS_ELSEWHERE, runs, grant.workspace, early) is not None:
+    if not runs:
+        return None
+    found = await pool.fetch(_RUNS, runs, grant.workspace)
+    if not all(row["here"] or (early and row["unknown"]) for row in found):
         return _forbidden(f"{elsewhere}; a run asked for is in another one")
+    missing = set(runs) - {row["run_id"] for row in found}
+    if missing and not early:
+        if asked.method not in ("GET", "HEAD"):
+            # Not left to the handler: the body may take its time, and the run become another workspace's meanwhile.
+            return problem(
+                404, "Not Found", f"no run {missing.pop()!r:.200}; its first record may not have arrived yet"
+            )
+        asked.not_known_yet = True
     return None
 
 
@@ -147,15 +157,24 @@ def grant_of(request: Request) -> Grant:
     return found
 
 
-async def check_runs(request: Request, run_ids: Sequence[str]) -> None:
+async def check_runs(request: Request, run_ids: Sequence[str]) -> list[str]:
     """See that a token of one workspace names only runs of that one.
+
+    Returns:
+        The runs it may use: without those that are not known yet, which may be another's by the time they are looked for.
 
     Raises:
         HTTPException: it names another (403).
     """
     grant = grant_of(request)
     if grant.workspace is None:
-        return
+        return list(run_ids)
     pool: asyncpg.Pool[Any] = request.app.state.pool
-    if await pool.fetchval(_RUNS_ELSEWHERE, list(run_ids), grant.workspace, False) is not None:
-        raise HTTPException(403, f"the token {grant.name!r} is for the workspace {grant.workspace!r} only")
+    found = await pool.fetch(_RUNS, list(run_ids), grant.workspace)
+    if not all(row["here"] for row in found):
+        raise HTTPException(
+            403,
+            f"the token {grant.name!r} is for the workspace {grant.workspace!r} only; a run asked for is in another one",
+        )
+    known = {row["run_id"] for row in found}
+    return [run_id for run_id in run_ids if run_id in known]

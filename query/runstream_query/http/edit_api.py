@@ -98,19 +98,18 @@ async def edit_many(request: Request) -> Response:
     """`PATCH /api/v1/runs`: the same changes to many runs."""
     document = await json_body(request, {"runs", "changes"})
     wanted, body = run_ids(document), document.get("changes")
-    await access.check_runs(request, wanted)
+    known = await access.check_runs(request, wanted)
     if not isinstance(body, dict) or body.keys() - CHANGE_KEYS:
         raise QueryError(f'"changes": expected an object with any of {", ".join(sorted(CHANGE_KEYS))}')
     async with server_of(request).pool.acquire() as connection:
-        changed = await edit_runs(connection, wanted, read_changes(body))
+        changed = await edit_runs(connection, known, read_changes(body))
     return json_answer(request, {"changed": changed, "missing": _without(wanted, changed)})
 
 
 async def cancel_many(request: Request) -> Response:
     """`POST /api/v1/runs/cancel`: ask many runs to stop."""
     document = await json_body(request, {"runs", "descendants"})
-    wanted = run_ids(document)
-    await access.check_runs(request, wanted)
+    wanted = await access.check_runs(request, run_ids(document))
     async with server_of(request).pool.acquire() as connection:
         statuses = await cancel_runs(
             connection, wanted, descendants=boolean(document, "descendants", True) is True
@@ -122,12 +121,12 @@ async def delete_many(request: Request) -> Response:
     """`POST /api/v1/runs/delete`: delete many runs with their descendants, or tell what that would delete."""
     document = await json_body(request, {"runs", "force", "dry_run"})
     wanted, pool = run_ids(document), server_of(request).pool
-    await access.check_runs(request, wanted)
+    known = await access.check_runs(request, wanted)
     force = boolean(document, "force", False) is True
     if boolean(document, "dry_run", False):
         async with pool.acquire() as connection:
-            return json_answer(request, (await deletion.contents(connection, wanted)).record())
-    deleted = await deletion.delete_runs(pool, wanted, force=force)
+            return json_answer(request, (await deletion.contents(connection, known)).record())
+    deleted = await deletion.delete_runs(pool, known, force=force)
     return json_answer(request, {"deleted": deleted, "missing": _without(wanted, deleted)})
 
 

@@ -171,6 +171,8 @@ class Gate:
         ASKER.set(asker)
         with self._under_way.one(asker, body=asked.method not in ("GET", "HEAD")):
             found = await asked.route.endpoint(asked)
+        if asked.not_known_yet and (late := await refusal(grant, asked, self.tokens.pool)) is not None:
+            return late  # it waited for a run that turned out to be another workspace's
         return found
 
     def _cut(self, scope: Scope) -> None:

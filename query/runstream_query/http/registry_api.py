@@ -190,7 +190,8 @@ async def _models(request: Request) -> Response:
             raise QueryError("details: expected an object")
         run_id = _text(document, "run_id")
         # Its files can be read by the model's name.
-        await access.check_runs(request, [run_id] if run_id else [])
+        if run_id and not await access.check_runs(request, [run_id]):
+            raise NotThere(f"no run {run_id!r:.80}")
         record = await models.register(
             server.pool,
             server.store,

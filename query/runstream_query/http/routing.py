@@ -30,6 +30,8 @@ class Asked(Request):
         path: decoded.
         route: which answers it; None: none.
         query_params: of the query, narrowed to a workspace where the token is for one.
+        not_known_yet: it names a run that was not there when the gate looked; whose it is has to be asked again before
+            the answer leaves.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,6 +41,7 @@ class Asked(Request):
         scope["raw_path"] = scope["query_string"] = b""
         self.path: str = scope["path"]
         self.route: Route | None = None
+        self.not_known_yet = False
         self._parameters = QueryParams(b"")
         if b"#" in raw or b"#" in query or not raw.isascii() or not query.isascii():
             raise BadTarget("the target holds '#' or bytes beyond ASCII; write them as %23 and %XX")

@@ -64,7 +64,16 @@ union
 select f.sha256 from model_files f join models m on m.id = f.model_id where m.workspace = $1 and f.sha256 = any($2::text[])
 """
 SENT_CONTENT: Final = "insert into model_content (sha256, workspace) values ($1, $2) on conflict do nothing"
-FORGET_CONTENT: Final = "delete from model_content where sha256 = $1"
+FORGET_CONTENT: Final = """
+delete from model_content c where sha256 = any($1::text[]) and workspace = $2 and not exists (
+    select from model_files f join models m on m.id = f.model_id where m.workspace = $2 and f.sha256 = c.sha256)
+"""
+HELD_CONTENT: Final = """
+select sha256 from model_files where sha256 = any($1::text[])
+union
+select sha256 from model_content where sha256 = any($1::text[])
+"""
+"""By a model, or by a workspace that sent it and is about to register one."""
 
 MOST_MODELS: Final = 10_000
 _ATTEMPTS = 3
@@ -263,17 +272,15 @@ async def delete(pool: asyncpg.Pool[Any], store: Store, workspace: str, name: st
             "delete from models where workspace = $1 and name = $2 and version = $3", workspace, name, version
         )
         digests = [row["sha256"] for row in found if row["sha256"]]
-        held = await connection.fetch(
-            "select distinct sha256 from model_files where sha256 = any($1::text[])", digests
-        )
+        await connection.execute(FORGET_CONTENT, digests, workspace)
+        held = await connection.fetch(HELD_CONTENT, digests)
         unheld = set(digests) - {row["sha256"] for row in held}
     # After the commit: a crash here leaves content nobody names, never a model without its content. The lock is gone by
     # now, so whoever registers the same content meanwhile is asked about once more.
     for digest in sorted(unheld):
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK_CONTENT_ALONE)
-            if not await connection.fetchval("select 1 from model_files where sha256 = $1 limit 1", digest):
-                await connection.execute(FORGET_CONTENT, digest)
+            if not await connection.fetch(HELD_CONTENT, [digest]):
                 await asyncio.to_thread(store.delete, place(digest))
 
 
