@@ -18,7 +18,8 @@ from pathlib import Path
 
 from runstream.client.outbox import items, outbox_of
 from runstream.home.autostart import missing_modules
-from runstream.home.layout import filesystem, is_network, lock_held, lock_owner, open_home, running_service
+from runstream.home.filesystems import filesystem, is_network
+from runstream.home.layout import lock_held, lock_owner, open_home, running_service
 from runstream.version import __version__
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings

@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from runstream.home.autostart import log_file
+from runstream.home.filesystems import filesystem, is_network
 from runstream.home.layout import (
     ServiceInfo,
     ServiceLock,
     claim_database,
     create_token,
-    filesystem,
     forget_service,
-    is_network,
     lock_held,
     lock_owner,
     open_home,

@@ -19,12 +19,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,38 +34,10 @@ from runstream_schemas.errors import ServiceError
 from runstream_schemas.ownership import is_ours, make_private
 from runstream_schemas.settings import Settings
 
+from .filesystems import is_network, local_directory
+
 LAYOUT = 1
 """Version of the layout above. A home of a newer one is refused, an older one is converted when opened."""
-
-NETWORK_FILESYSTEMS = frozenset(
-    {
-        "9p",
-        "afpfs",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "coda",
-        "fhgfs",
-        "fuse.ceph",
-        "fuse.gcsfuse",
-        "fuse.glusterfs",
-    }
-    | {
-        "fuse.rclone",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "orangefs",
-    }
-    | {"panfs", "pvfs2", "smb2", "smb3", "smbfs", "webdav"}
-)
-"""Filesystems on which neither a memory-mapped spool nor Postgres is safe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +129,7 @@ def open_home(settings: Settings, *, create: bool = True, mounts: str | None = N
     _check_owner(root, settings)
     local = root
     if is_network(root, mounts):
-        local = _local_directory(root, mounts, create=create)
+        local = local_directory(root, mounts, create=create)
     spool = settings.spool_path if settings.spool else local / "spool"
     home = Home(root=root, spool=spool, postgres=local / "postgres")
     _check_layout(home, create=create)
@@ -187,7 +157,7 @@ def with_local_spool(settings: Settings) -> Settings:
     root = settings.home_path
     if settings.spool or not is_network(root):
         return settings
-    return replace(settings, spool=str(_local_directory(root, None, create=True) / "spool"))
+    return replace(settings, spool=str(local_directory(root, None, create=True) / "spool"))
 
 
 def _check_layout(home: Home, *, create: bool) -> None:
@@ -207,91 +177,6 @@ def _check_layout(home: Home, *, create: bool) -> None:
             f"the home {home.root} was laid out by a newer runstream (layout {found}, this one knows {LAYOUT}); "
             "upgrade with `pip install -U runstream`, or set RUNSTREAM_HOME to another directory"
         )
-
-
-# --- filesystems ----------------------------------------------------------------------------------------------------
-
-
-def filesystem(path: Path, mounts: str | None = None) -> str:
-    """Type of the filesystem `path` (or its nearest existing parent) lies on, e.g. `ext4`; empty when unknown."""
-    if mounts is None and sys.platform == "darwin":
-        return _darwin_filesystem(path)
-    if mounts is None:
-        try:
-            mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape")
-        except OSError:
-            return ""
-    target = os.path.realpath(path)
-    best, found = -1, ""
-    for line in mounts.splitlines():
-        parts = line.split(" ")
-        if len(parts) < 3:
-            continue
-        point = (
-            parts[1]
-            .replace("\\040", " ")
-            .replace("\\011", "\t")
-            .replace("\\012", "\n")
-            .replace("\\134", "\\")
-        )
-        inside = target == point or target.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= best:  # a later mount on the same point hides the earlier one
-            best, found = len(point), parts[2]
-            if point == "/" and found == "9p":
-                found = (
-                    "rootfs"  # a sandbox (gVisor) whose own disk is served so: there is nothing more local
-                )
-    return found
-
-
-def is_network(path: Path, mounts: str | None = None) -> bool:
-    """Whether `path` lies on a filesystem shared over a network."""
-    return filesystem(path, mounts) in NETWORK_FILESYSTEMS
-
-
-def _darwin_filesystem(path: Path) -> str:
-    import ctypes
-
-    existing = path
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    libc = ctypes.CDLL(None, use_errno=True)
-    call = getattr(libc, "statfs$INODE64", None) or libc.statfs
-    buffer = ctypes.create_string_buffer(4096)
-    if call(os.fsencode(existing), buffer):
-        return ""
-    # struct statfs: two 32-bit and five 64-bit counts, fsid, owner, type, flags, subtype (72 bytes), then the type's name.
-    return buffer.raw[72 : 72 + 16].split(b"\0")[0].decode(errors="replace")
-
-
-def _local_directory(root: Path, mounts: str | None, *, create: bool) -> Path:
-    """This machine's own directory for a home that lies on a network filesystem."""
-    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-    state = os.environ.get("XDG_STATE_HOME")
-    candidates = [
-        Path(state) / "runstream" if state else None,
-        Path.home() / ".local" / "state" / "runstream",
-        Path.home() / ".cache" / "runstream",
-        Path(f"/var/tmp/runstream-{os.getuid()}"),  # noqa: S108 - its owner is checked below
-    ]
-    for base in candidates:
-        if base is None or is_network(base, mounts):
-            continue
-        if not create:
-            return base / name
-        with contextlib.suppress(OSError):
-            base.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # /var/tmp is everybody's: a directory prepared by somebody else is not ours to use.
-            if base.is_symlink() or base.stat().st_uid != os.getuid():
-                continue
-            path = base / name
-            path.mkdir(exist_ok=True, mode=0o700)
-            return path
-    raise ServiceError(
-        f"the home {root} is on a network filesystem ({filesystem(root, mounts)}), where neither a spool nor Postgres is "
-        "safe, and no local directory could be written; set XDG_STATE_HOME or RUNSTREAM_HOME to a local directory, or "
-        "RUNSTREAM_SPOOL and RUNSTREAM_DATABASE"
-    )
 
 
 def claim_database(home: Home) -> None:
