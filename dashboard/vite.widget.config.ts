@@ -1,6 +1,7 @@
 /** The notebook's widget: one module and one style sheet, from the dashboard's own parts. */
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
+import { leanUplot } from "./vite.uplot";
 
 /** The page's style sheet holds for the whole page; in a notebook only for what lies within the widget. */
 const withinWidget: Plugin = {
@@ -18,7 +19,7 @@ const withinWidget: Plugin = {
 };
 
 export default defineConfig({
-  plugins: [withinWidget, svelte()],
+  plugins: [withinWidget, leanUplot, svelte()],
   publicDir: false,
   build: {
     outDir: process.env.RUNSTREAM_WIDGET ?? "dist-widget",

@@ -26,6 +26,14 @@ def test_a_chart_and_a_section_have_settings_of_their_own(open_page: Open, site:
     assert log.get_attribute("aria-pressed") == "true"
 
 
+def test_a_browser_whose_language_is_no_valid_tag_draws_charts(open_page: Open, site: Site) -> None:
+    """Chromium under LANG=C.UTF-8 says `en-US@posix`, which Intl refuses."""
+    page = open_page("/")
+    page.add_init_script("Object.defineProperty(navigator, 'language', {get: () => 'en-US@posix'})")
+    page.goto(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+
+
 def test_changes_of_the_view_are_undone_and_done_again(open_page: Open, site: Site) -> None:
     page = open_page(f"/runs/{site.runs[0]}")
     drawn(page, 2)
