@@ -17,9 +17,6 @@ export interface View {
   y: Range | null;
 }
 
-/** Whether x is being dragged in a chart: all of them keep their ranges of y meanwhile, so that pictures need only be moved. */
-export const panning = $state({ on: false });
-
 /** What a section or a chart can have of its own. */
 export type Own = Partial<Pick<View, "axis" | "from" | "to" | "smoothing" | "log" | "withoutOutliers" | "y">>;
 

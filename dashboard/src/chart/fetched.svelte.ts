@@ -1,0 +1,108 @@
+/** What a chart draws, fetched again for another view or width and when there may be new points. */
+import { flushSync } from "svelte";
+import { messageOf } from "../lib/api";
+import { inTurn } from "../lib/turns";
+import type { Frame } from "./frame";
+import type { ChartOf } from "./layout";
+import { loadChart, type Wanted } from "./load";
+import type { ChartGroup, ChartRun } from "./traces";
+import type { View } from "./view.svelte";
+
+export interface Asked {
+  chart: ChartOf;
+  runs: readonly ChartRun[];
+  /** Drawn as their means instead of the runs. */
+  groups?: readonly ChartGroup[] | undefined;
+  view: View;
+  /** Grows when there may be new points. */
+  tick: number;
+  load?: (name: string, wanted: Wanted) => Promise<Frame>;
+}
+
+export interface Fetched {
+  /** A metric each; null before the first answer. What is drawn stays until the next one is there. */
+  readonly frames: Frame[] | null;
+  readonly error: string;
+  /** Whether an answer lets wait. */
+  readonly slow: boolean;
+  retry: () => void;
+}
+
+/** Call it while a component is made: it ends with that. */
+export function fetched(asked: Asked, width: () => number): Fetched {
+  let frames = $state.raw<Frame[] | null>(null);
+  let error = $state("");
+  let slow = $state(false);
+  let attempt = $state(0);
+  let generation = 0;
+  let fetchedRange = "null null";
+  let rangeChangedAt = -1e9;
+
+  const buckets = $derived(Math.max(64, Math.min(2048, 64 * Math.ceil((width() - 64) / 64))));
+  // Their texts, so that runs that only changed their look are not fetched again.
+  const runs = $derived(
+    (asked.groups
+      ? [...new Set(asked.groups.flatMap((group) => group.members))]
+      : asked.runs.map((run) => run.id)
+    ).join("\n"),
+  );
+  const metrics = $derived(asked.chart.metrics.join("\n"));
+
+  $effect(() => {
+    void asked.tick;
+    void attempt;
+    if (!width()) return;
+    const { axis, from, to, smoothing } = asked.view;
+    const wanted: Wanted = {
+      runs: runs.split("\n").filter(Boolean),
+      axis,
+      width: buckets,
+      from,
+      to,
+      smoothing,
+    };
+    const names = metrics.split("\n");
+    const own = ++generation;
+    // While a range is dragged what is drawn is moved; what belongs there is fetched when the pointer rests.
+    const range = `${from} ${to}`;
+    const now = performance.now();
+    const dragging = range !== fetchedRange && now - rangeChangedAt < 150;
+    if (range !== fetchedRange) rangeChangedAt = now;
+    fetchedRange = range;
+    const wait = setTimeout(() => void fetchFrames(own, names, wanted), dragging ? 80 : 0);
+    return () => clearTimeout(wait);
+  });
+
+  async function fetchFrames(own: number, names: string[], wanted: Wanted): Promise<void> {
+    const late = setTimeout(() => (slow = true), 150);
+    try {
+      const load = asked.load ?? loadChart;
+      const answer = await Promise.all(names.map((name) => load(name, wanted)));
+      inTurn(() => {
+        if (own !== generation) return;
+        flushSync(() => {
+          frames = answer;
+          error = "";
+        });
+      });
+    } catch (failure) {
+      if (own === generation) error = messageOf(failure);
+    } finally {
+      clearTimeout(late);
+      if (own === generation) slow = false;
+    }
+  }
+
+  return {
+    get frames() {
+      return frames;
+    },
+    get error() {
+      return error;
+    },
+    get slow() {
+      return slow;
+    },
+    retry: () => (attempt += 1),
+  };
+}

@@ -1,0 +1,41 @@
+/** How a chart's x reads, and what is to be said below it. */
+import { formatDuration, formatNumber, formatStep, formatTime } from "../lib/format";
+import type { Extent } from "./draw";
+import { metricOf, type Axis, type Line } from "./frame";
+import type { View } from "./view.svelte";
+
+/** A value of x: short beside the axis, `full` where it is read. */
+export function xText(axis: Axis, x: number, full = false): string {
+  const metric = metricOf(axis);
+  if (metric) return full ? `${metric} ${formatNumber(x, 6)}` : formatNumber(x, 4);
+  if (axis === "time") return formatTime(new Date(x * 1000).toISOString());
+  if (axis === "relative") return formatDuration(x);
+  return full ? `step ${Math.round(x).toLocaleString("en")}` : formatStep(x);
+}
+
+function bucketText(axis: Axis, bucket: number): string {
+  const metric = metricOf(axis);
+  if (metric) return `${formatNumber(bucket)} ${metric}`;
+  return axis === "step" ? `${formatStep(bucket)} steps` : formatDuration(bucket);
+}
+
+/** What the lines do not say by themselves: that they are means, or hold more than is drawn. */
+export function noteOf(
+  view: View,
+  lines: readonly Line[],
+  grouped: boolean,
+  bucket: number,
+  extent: Extent,
+): string {
+  const parts: string[] = [];
+  if (lines.length) {
+    if (grouped) parts.push("mean ± sd");
+    else if (lines.some((line) => line.low !== line.last))
+      parts.push(`min–max of ${bucketText(view.axis, bucket)}`);
+    if (view.smoothing) parts.push(`smoothed ${view.smoothing}`);
+    if (extent.outside) parts.push(`${extent.outside} outside`);
+    if (extent.hidden) parts.push(`${extent.hidden} ≤ 0 not shown`);
+    if (lines.some((line) => line.marks?.some((mark) => mark > 0))) parts.push("NaN or ∞ marked");
+  }
+  return parts.join(" · ");
+}
