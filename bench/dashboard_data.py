@@ -73,7 +73,8 @@ async def add_run(pool: Any, run_id: str, names: list[str], points: int, seed: i
             )  # fmt: skip
             slot += n * len(part)
     await pool.execute(
-        "insert into summaries (run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time) "
+        "insert into live_summaries "
+        "(run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time) "
         "select $1, id, 0, $2::int8, $2::int8, 3, 0, -4, 7, 0, $2::int8 - 1, $3 from series where name = any($4::text[])",
         run, points, begun, names,
     )  # fmt: skip

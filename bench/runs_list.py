@@ -18,7 +18,7 @@ select 'r' || n, 1 + n % 10, n,
     timestamptz '2026-01-01' + n * interval '1 minute', 'train', case when n % 100 > 0 then now() end
 from generate_series(1, {runs}) n;
 insert into series (cls, name) select 0, 'metric/' || n from generate_series(1, 20) n;
-insert into summaries (run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time)
+insert into live_summaries (run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time)
 select r.key, s.id, 0, 100, 100, random(), random(), random(), random(), random(), 99, 0 from runs r, series s;
 insert into chunks (run_key, source_key, first, count, points, payload)
 select key, key, n, 1, 1, 'x' from runs, generate_series(1, 5) n where settled_at is null;
@@ -45,7 +45,7 @@ def run(quick: bool) -> list[Result]:
 
 
 async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
-    from runstream_consumers.compaction.ranking import rank_runs
+    from runstream_consumers.compaction.packing import pack_runs
     from runstream_query.runs.run_filter import MetricFilter, Order, RunFilter
     from runstream_query.runs.runs import count_runs, list_runs
     from runstream_schemas.database import create_pool, migrate
@@ -57,8 +57,8 @@ async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
         await migrate(connection)
         await connection.execute(FILL.format(runs=runs))
         started = time.perf_counter()
-        ranked = await rank_runs(pool)  # as the compactor does after a run settled
-        ranking = (time.perf_counter() - started) / ranked * 1e3
+        packed = await pack_runs(pool)  # as the compactor does after a run settled
+        packing = (time.perf_counter() - started) / packed * 1e3
         await connection.execute("vacuum analyze")
         middle: str | None = None
         for _ in range(max(runs // 1000 - 2, 1)):
@@ -82,7 +82,7 @@ async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
         ):
             results.append(Result(name, await _time(connection, list_runs, rounds, options), "ms", 10, 2))
         results.append(Result(f"count {of} by status", await _time(connection, count_runs, rounds, {}), "ms"))
-        results.append(Result("compactor's ranking of a run with 20 metrics", [ranking], "ms"))
+        results.append(Result("compactor's packing of a run with 20 metrics", [packing], "ms"))
     await pool.close()
     return results
 

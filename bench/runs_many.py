@@ -38,7 +38,7 @@ LISTS = {
     "list: by a word": "&q=needle",
 }
 SETTLED = "select count(*) from runs where settled_at is not null"
-AT_REST = "select not exists (select from chunks), not exists (select from runs where not ranked)"
+AT_REST = "select not exists (select from chunks), not exists (select from runs where packing is null)"
 CLAIMS = "select coalesce(max(n), 0) from (select count(*) as n from file_runs group by file_id) f"
 TABLES = """
 select relname || ' ' || pg_total_relation_size(oid) from pg_class
@@ -109,7 +109,7 @@ def measure(runs: int, *, kafka: bool, place: str | None) -> tuple[list[Result],
             time.sleep(0.1)
         memory.stopped.set()
         add("compaction", "runs/s", runs / compacted)
-        add("until ranked", "s", time.perf_counter() - began)
+        add("until packed", "s", time.perf_counter() - began)
         add("largest file", "runs", *made.query(CLAIMS))
         add("memory while compacting: peak", "MB", memory.peak / 1e6)
         for name, sample in _questions(made):

@@ -5,6 +5,7 @@ Braces are places that `runs` fills with SQL of its own, never with data.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,31 +18,64 @@ METRIC_ID: Final = """(
 
 RUN_PAGE: Final = """
 select r.key, {value} as value
-from runs r left join experiments e on e.id = r.experiment_id {joins}
+from {runs} r left join experiments e on e.id = r.experiment_id {joins}
 where {where}
 order by {order}
 limit {limit}
 """
 
-# Two lists in one statement, so that a run is in exactly one of them: runs whose statistics rest come in the order of an
-# index (`settled_metrics`, migration 0008) until the page is full; all others are looked up and sorted, they are few.
+# Values of a metric that were noted when their runs were packed (migration 0017): in sorted pieces, and staged ones. A value
+# counts while the run has the number of that packing.
+RANKS: Final = """
+select run_key, packing, value
+from (
+    select unnest(k.run_keys) as run_key, unnest(k.packings) as packing, unnest(k.values) as value
+    from ranks k where k.series_id = {metric} and k.stat = '{stat}' and {pieces}
+) u where {values}
+union all
+select run_key, packing, value
+from (select k.run_key, k.packing, k.{stat} as value from staged_ranks k where k.series_id = {metric}) u
+where value is not null and {values}
+"""
+
+# How far the first pieces reach: everything up to there lies in them or is staged.
+REACH: Final = {
+    "asc": """
+select case when count(*) < {pieces} then 'infinity' else max(high) end
+from (select high from ranks where series_id = {metric} and stat = '{stat}' {beyond} order by high limit {pieces}) k""",
+    "desc": """
+select case when count(*) < {pieces} then '-infinity' else min(low) end
+from (select low from ranks where series_id = {metric} and stat = '{stat}' {beyond} order by low desc limit {pieces}) k""",
+}
+
+# The runs at the beginning of a list in the order of their start, whatever passes.
+FIRST_RUNS: Final = """(
+    select * from runs r where r.start_time is not null {beyond}
+    order by r.start_time {direction}, r.key {direction} limit {looked_at})"""
+
+# Two lists in one statement, so that a run is in exactly one of them: runs that are packed, in the order of their ranks
+# until the page is full; all others are looked up and sorted, they are few.
 RANKED_PAGE: Final = """
-with moving as (select key as run_key from runs where not ranked),
-metric as materialized {metric}
+with metric as materialized {metric}
 (
-    select r.key, o.{stat} as value
-    from settled_metrics o join runs r on r.key = o.run_key left join experiments e on e.id = r.experiment_id
-    where o.series_id = (select id from metric) and o.{stat} is not null and r.ranked {beyond_ranked} and {where}
-    order by o.{stat} {direction}, o.run_key {direction}
+    select r.key, o.value
+    from (
+        select * from ({ranks}) o order by value {direction}, run_key {direction} offset 0
+    ) o cross join lateral (select * from runs r where r.key = o.run_key and r.packing = o.packing offset 0) r
+    left join experiments e on e.id = r.experiment_id
+    where {where}
+    order by o.value {direction}, o.run_key {direction}
     limit {limit}
 )
 union all
 (
     select r.key, o.value
     from (
-        select o.run_key, {value} as value
-        from moving join summaries o on o.run_key = moving.run_key and o.series_id = (select id from metric)
-        where {value} is not null {beyond_moving}
+        select o.run_key, o.value
+        from (
+            select m.run_key, {value} as value from live_summaries m where m.series_id = (select id from metric)
+        ) o
+        where o.value is not null and {within}
         order by 2 {direction}, 1 {direction} offset 0
     ) o join runs r on r.key = o.run_key left join experiments e on e.id = r.experiment_id
     where {where}
@@ -52,10 +86,35 @@ order by value {direction}, key {direction}
 limit {limit}
 """
 
+# Runs whose statistic passes: by their ranks, and of those that are not packed (0: no packing) by their summaries.
+RANKED_RUNS: Final = """(r.key, coalesce(r.packing, 0)) in (
+    select run_key, packing from ({ranks}) o
+    union all
+    select m.run_key, 0
+    from (select run_key, {statistic} as value from live_summaries m where m.series_id = {metric}) m where {values})"""
+
+# The same by a statistic that is not ranked.
+UNRANKED_RUNS: Final = """r.key in (
+    select m.run_key
+    from (
+        select run_key, count, finite, first, last, min, max, sum from live_summaries where series_id = {metric}
+        union all
+        select p.run_key, coalesce(p.counts[a.place], p.counts[1]), coalesce(p.finites[a.place], p.finites[1]),
+            p.firsts[a.place], p.lasts[a.place], p.mins[a.place], p.maxs[a.place], p.sums[a.place]
+        from packed_summaries p
+        cross join lateral (select array_position(p.series_ids, {metric}) as place offset 0) a
+        where p.series_ids @> array[{metric}]
+    ) m where {passes})"""
+
 HOLDS_WORD: Final = """(
     strpos(lower(concat_ws(' ', r.display_name, r.name, r.run_id, r.description, e.name)), lower({word})) > 0
     or exists (
         select from tags k where k.run_key = r.key and not k.removed and strpos(lower(k.value), lower({word})) > 0))"""
+
+HOLD_WORD: Final = f"""r.key in (
+    select run_key from run_texts where strpos(text, lower({{word}})) > 0
+    union all
+    select r.key from runs r left join experiments e on e.id = r.experiment_id where r.packing is null and {HOLDS_WORD})"""
 
 # A text that is a number, as a number; else NaN, which Postgres sorts above all numbers. What would overflow is a text.
 NUMBER: Final = """case when length({text}) < 60 and {text} ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{{1,2}})?$'
@@ -153,7 +212,8 @@ looked_at as (
     where same_workspace(child.experiment_id, parent.experiment_id) limit 20)
 )
 select s.name
-from looked_at l join summaries m on m.run_key = l.key join series s on s.id = m.series_id
+from looked_at l cross join lateral (select m.series_id, m.kind from summaries m where m.run_key = l.key offset 0) m
+join series s on s.id = m.series_id
 where s.cls = 0 and m.kind <> 3
 group by s.id, s.name
 order by sum(l.weight) desc, s.id
@@ -177,9 +237,15 @@ insert into experiments (workspace, name) values ($1, $2) on conflict (workspace
 RUN_KEYS: Final = "select key, run_id from runs where run_id = any($1::text[])"
 
 RUNS_OF_NAME: Final = """
-select distinct r.key, r.run_id
-from series s join summaries m on m.series_id = s.id join runs r on r.key = m.run_key
-where md5(s.name) = md5($1) and s.name = $1 and ($2::int2 is null or s.cls = $2)
+with named as materialized (
+    select id from series where md5(name) = md5($1) and name = $1 and ($2::int2 is null or cls = $2)
+)
+select r.key, r.run_id
+from (
+    select run_key from live_summaries where series_id in (select id from named)
+    union
+    select run_key from packed_summaries where series_ids && array(select id from named)
+) m join runs r on r.key = m.run_key
 """
 
 LIVE_FILES: Final = """
@@ -298,8 +364,14 @@ SQL_SUMMARY_NUMBERS: Final = {
 }
 """Columns of the view `summaries` that are numbers."""
 
+_PACKED = {name: f"{name}s" for name in ("first", "last", "min", "max", "sum", "last_text")}
+_PACKED_ONCE = {name: f"{name}s" for name in ("count", "finite", "last_step")}
+"""Arrays of `packed_summaries`; the second have one element where all series have the same."""
+
+_FEW_NAMES = 3
+"""Names up to which each is looked up in every row, which is faster than to unpack all."""
+
 _OF_SUMMARIES = """
-from summaries m
 where m.series_id in (select id from series where cls = 0 and ($3::text[] is null or name = any($3)))
     and (($1::text is null and $2::text[] is null) or m.run_key in (
         select r.key from runs r left join experiments e on e.id = r.experiment_id
@@ -307,25 +379,64 @@ where m.series_id in (select id from series where cls = 0 and ($3::text[] is nul
 """
 
 
-def sql_summaries(numbers: Sequence[str], which: str) -> str:
+def sql_summaries(numbers: Sequence[str], which: str, names: Sequence[str] | None) -> str:
     """Numbers of summaries for COPY: run, series and these columns, none of them null, and the bits of those that are.
 
     Args:
         numbers: keys of `SQL_SUMMARY_NUMBERS`.
         which: a condition besides.
+        names: the third argument of the statement: the series wanted, None: all.
     """
     expressions = [SQL_SUMMARY_NUMBERS[name] for name in numbers]
     columns = ["m.run_key", "m.series_id"]
     for name, expression in zip(numbers, expressions, strict=True):
         columns.append(f"coalesce({expression}, {0 if name in ('count', 'last_step') else repr('NaN')})")
     bits = [f"case when {text} is null then {1 << bit} else 0 end" for bit, text in enumerate(expressions)]
-    return f"select {', '.join(columns)}, ({' + '.join(bits) or '0'})::bigint {_OF_SUMMARIES} and {which}"
+    needed = [
+        name for name in (*_PACKED, *_PACKED_ONCE) if re.search(rf"m\.{name}\b", f"{expressions} {which}")
+    ]
+    return (
+        f"select {', '.join(columns)}, ({' + '.join(bits) or '0'})::bigint "
+        f"from ({_needed_summaries(needed, names)}) m {_OF_SUMMARIES} and {which}"
+    )
+
+
+def _needed_summaries(needed: Sequence[str], names: Sequence[str] | None) -> str:
+    """These columns of `summaries`, without unpacking the others."""
+    live = f"select {', '.join(['run_key', 'series_id', *needed])} from live_summaries"
+    columns = ["p.run_key", "p.series_id"]
+    for name in needed:
+        column = f"p.{name}"
+        if name in _PACKED_ONCE:
+            packed = f"p.{_PACKED_ONCE[name]}"
+            column = f"case when cardinality({packed}) = 1 then {packed}[1] else {column} end"
+        columns.append(column)
+    arrays = {**_PACKED, **_PACKED_ONCE}
+    kept = [arrays[name] for name in needed if name in _PACKED_ONCE]
+    if names is not None and len(names) <= _FEW_NAMES:
+        found = ["w.id as series_id", *(f"p.{arrays[name]}[a.place] as {name}" for name in needed)]
+        source = (
+            "from packed_summaries p join series w on w.cls = 0 and w.name = any($3) and p.series_ids @> array[w.id] "
+            "cross join lateral (select array_position(p.series_ids, w.id) as place offset 0) a"
+        )
+    else:
+        found = [
+            "unnest(p.series_ids) as series_id",
+            *(f"unnest(p.{arrays[name]}) as {name}" for name in needed),
+        ]
+        source = "from packed_summaries p"
+    inner = f"select {', '.join(['p.run_key', *found, *(f'p.{name}' for name in kept)])} {source}"
+    return f"{live} union all select {', '.join(columns)} from ({inner}) p"
 
 
 SQL_TEXT_SUMMARIES: Final = f"""
 select (select run_id from runs where key = m.run_key) as run_id, (select name from series where id = m.series_id) as name,
     {", ".join(f"{text} as {name}" for name, text in SQL_SUMMARY_NUMBERS.items())}, m.last_text
-{_OF_SUMMARIES} and m.last_text is not null
+from (
+    select * from live_summaries
+    union all
+    select u.* from packed_summaries p cross join lateral unpacked(p) u where p.last_texts is not null
+) m {_OF_SUMMARIES} and m.last_text is not null
 """
 
 SQL_SERIES_NAMES: Final = """

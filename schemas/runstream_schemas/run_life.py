@@ -22,6 +22,11 @@ select key, run_id, experiment_id, number, (extract(epoch from last_seen) * 1000
 from runs where key = any($1::bigint[]) order by key for no key update
 """
 
+# After names, descriptions or tags of these runs may have changed, and under their lock; see migration 0017.
+RENEW_TEXTS: Final = """
+update run_texts t set text = search_text(r) from runs r where t.run_key = r.key and r.key = any($1::bigint[])
+"""
+
 ADD_TRANSITIONS: Final = """
 insert into transitions (run_key, topic, source, seq, time_us, kind, data)
 select * from unnest($1::bigint[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::text[], $7::jsonb[])

@@ -40,7 +40,8 @@ async def test_files_alone_answer_a_join_of_points_and_parameters(pipeline: Pipe
         )
     series = await pipeline.pool.fetchval("insert into series (cls, name) values (0, 'loss') returning id")
     await pipeline.pool.execute(
-        """insert into summaries (run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time)
+        """insert into live_summaries
+            (run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time)
         values ($1, $2, 0, 2, 2, 3, 1, 1, 3, 4, 1, 0)""",
         pipeline.run_keys["run_0"],
         series,

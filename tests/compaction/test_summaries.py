@@ -49,7 +49,7 @@ async def _summarise(pipeline: Pipeline, run_id: str, rows: list[Row], **wrong: 
         } | wrong
         places = ", ".join(f"${n + 3}" for n in range(len(row)))
         await pipeline.pool.execute(
-            f"insert into summaries (run_key, series_id, {', '.join(row)}) values ($1, $2, {places})",
+            f"insert into live_summaries (run_key, series_id, {', '.join(row)}) values ($1, $2, {places})",
             pipeline.run_keys[run_id],
             series,
             *row.values(),

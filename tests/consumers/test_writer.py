@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstream_consumers.compaction.ranking import rank_runs
+from runstream_consumers.compaction.packing import pack_runs
 from runstream_consumers.sources.source import DeadLetter, Fetched, Missing, Partition
 from runstream_consumers.storing.run_states import MOST_LEVELS
 from runstream_consumers.storing.transaction import FenceLost
@@ -147,22 +147,28 @@ def postgres_schedules(postgres_server: Any) -> str:
     return str(postgres_server.dsn.replace("/postgres", "/schedules", 1))
 
 
-async def test_late_points_take_a_run_out_of_the_ranks(pool: asyncpg.Pool, writer: Writer) -> None:
-    """Its copied statistics are no longer those of its summary; of runs the commit does not touch they are."""
+async def test_late_points_unpack_their_run(pool: asyncpg.Pool, writer: Writer) -> None:
+    """Its summary goes on from where it was; runs the commit does not touch stay packed."""
     late, other, log = source("late", 2), source("other", 2), Log()
     await writer.store([log.fetched(late.event(0, 1), other.event(0, 1))])
     await pool.execute("update runs set settled_at = now(), status = 'Completed'")
-    assert await rank_runs(pool) == 2
+    assert await pack_runs(pool) == 2
     await writer.store([log.fetched(late.event(1, 2))])
-    rows = await pool.fetch("select run_id, ranked from runs order by 1")
+    rows = await pool.fetch("select run_id, packing is not null from runs order by 1")
     assert [tuple(row) for row in rows] == [("late", False), ("other", True)]
-    assert await rank_runs(pool) == 1
-    assert (
-        await pool.fetchval(
-            "select count(*) from settled_metrics s join summaries m using (run_key) where s.last <> m.last"
-        )
-        == 0
-    )
+    counts = await pool.fetch("select run_id, count from summaries join runs on key = run_key order by 1")
+    assert [tuple(row) for row in counts] == [("late", 2), ("other", 1)]
+    assert await pack_runs(pool) == 1
+
+
+async def test_a_tag_of_a_packed_run_is_found_by_a_word(pool: asyncpg.Pool, writer: Writer) -> None:
+    one, log = source("one", 1), Log()
+    await writer.store([log.fetched(one.event(0, 1))])
+    await pool.execute("update runs set settled_at = now(), status = 'Completed'")
+    assert await pack_runs(pool) == 1
+    tag = TagOp(0, 1, "set", "colour", "Red")
+    await writer.store([log.fetched(TagsEvent("one", b"t" * 16, 0, 1, [tag]))])
+    assert await pool.fetchval("select text from run_texts") == "one\x01red"
 
 
 async def test_the_second_writer_loses_the_fence(pool: asyncpg.Pool, writer: Writer) -> None:

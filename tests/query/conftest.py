@@ -89,7 +89,7 @@ class Database:
         }
         places = ", ".join(f"${i + 1}" for i in range(len(columns)))
         await self.pool.execute(
-            f"insert into summaries ({', '.join(columns)}) values ({places})", *columns.values()
+            f"insert into live_summaries ({', '.join(columns)}) values ({places})", *columns.values()
         )
 
 

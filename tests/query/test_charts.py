@@ -125,7 +125,7 @@ async def test_new_points_are_seen(database: Any) -> None:
     assert (await charts.read(["r"], ["loss"]))[0].lines[0].total == 1
     row = (SeriesKey(SeriesClass.METRIC, "loss"), Kind.FLOAT, 1, 1, 1, 2.0)
     await database.add_chunk(key, SOURCE, [row])
-    await database.pool.execute("update summaries set count = 2")
+    await database.pool.execute("update live_summaries set count = 2")
     assert (await charts.read(["r"], ["loss"]))[0].lines[0].last.tolist() == [1.0, 2.0]
 
 

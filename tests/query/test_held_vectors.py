@@ -39,7 +39,7 @@ class Log:
         here = position(self.ordinal, first)
         for name in names:
             updated = await self.database.pool.execute(
-                "update summaries set count = count + $3, last_position = greatest(last_position, $4) "
+                "update live_summaries set count = count + $3, last_position = greatest(last_position, $4) "
                 "where run_key = $1 and series_id = (select id from series where name = $2)",
                 self.key, name, n, here,
             )  # fmt: skip

@@ -289,7 +289,7 @@ async def test_a_wide_run_needs_no_correction(world: World, caplog: pytest.LogCa
 async def test_what_is_corrected_is_said_once_a_run(world: World, caplog: pytest.LogCaptureFixture) -> None:
     one = Source(points=[(f"s{i}", T0 + i, float(i)) for i in range(500)])
     await world.store((one, 0, 500))
-    await world.database.pool.execute("update summaries set last = 77, last_time = last_time + 5")
+    await world.database.pool.execute("update live_summaries set last = 77, last_time = last_time + 5")
     with caplog.at_level(logging.WARNING):
         assert await world.compact() == 500
     said = [record.getMessage() for record in caplog.records if "summaries" in record.getMessage()]
@@ -307,7 +307,7 @@ async def test_a_database_of_an_earlier_version_goes_on(world: World) -> None:
     await world.store((one, 2, 4))
     await world.compact()
     await pool.execute("update file_runs set first_position = null, end_position = null, pieces = null")
-    await pool.execute("update summaries set first_position = -1, last_position = -1")
+    await pool.execute("update live_summaries set first_position = -1, last_position = -1")
     await world.check(held_of(world))
     await world.store((one, 4, 6))
     await world.check(held_of(world))
@@ -317,11 +317,11 @@ async def test_a_database_of_an_earlier_version_goes_on(world: World) -> None:
     await world.merge()
     await world.check(held_of(world))
     # Hot chunks of an earlier version: their summaries learn where their values come from, and nothing was wrong.
-    await pool.execute("truncate files, file_runs, summaries")
+    await pool.execute("truncate files, file_runs, live_summaries")
     again = source("y", [5.0, 6.0])
     world.sources.clear()
     await world.store((again, 0, 2))
-    await pool.execute("update summaries set first_position = -1, last_position = -1")
+    await pool.execute("update live_summaries set first_position = -1, last_position = -1")
     assert await world.compact() == 0
     assert await pool.fetchval("select min(first_position) from summaries") == position(2, 0)
 

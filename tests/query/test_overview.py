@@ -69,7 +69,7 @@ async def test_an_overview_draws_what_the_whole_vector_draws(
     await database.compact()
     # More of a series in a file of its own, as of a run that outgrew its bound.
     await database.add_chunk(b, b"2" * 16, rows("even", range(650, 1000), noisy(350), first=600))
-    await database.pool.execute("update summaries set count = 950 where run_key = $1", b)
+    await database.pool.execute("update live_summaries set count = 950 where run_key = $1", b)
     await database.compact()
 
     runs, names = ["a", "b", "nobody"], ["even", "gaps", "short", "back"]
@@ -108,7 +108,7 @@ async def test_an_overview_is_made_anew_when_files_or_points_changed(database: A
     for _ in range(2):
         assert (await charts.read(["r"], ["loss"]))[0].lines[0].high.max() == 0
     await database.add_chunk(key, b"1" * 16, rows("loss", range(500, 700), np.ones(200), first=500))
-    await database.pool.execute("update summaries set count = 700")
+    await database.pool.execute("update live_summaries set count = 700")
     assert (await charts.read(["r"], ["loss"]))[0].lines[0].total == 700
     await database.compact()
     charts = Charts(database.query)

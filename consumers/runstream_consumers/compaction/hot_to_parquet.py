@@ -36,7 +36,7 @@ from ..storing.run_states import Changes, store_changes
 from . import manifest, verification
 from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
 from .orphans import release
-from .ranking import unrank
+from .packing import lock_and_unpack
 from .row_groups import RowGroups
 from .short_runs import Chunk, is_short, place, sort_runs
 from .sorted_points import SourcePoints, sort_points
@@ -331,8 +331,9 @@ class Compactor:
                 for file in written:
                     await manifest.publish(connection, file)
                 await manifest.delete_chunks(connection, chunks)
+                if corrections:
+                    await lock_and_unpack(connection, sorted({item.run_key for item in corrections}))
                 report.summaries_corrected += await verification.correct(connection, corrections)
-                await unrank(connection, sorted({item.run_key for item in corrections}))
         except BaseException as error:
             # Not awaited: this may be a cancellation. The thread does it next.
             self.worker.submit(encoder.abort)

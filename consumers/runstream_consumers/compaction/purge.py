@@ -56,7 +56,7 @@ where d.purged_at is null
         select from file_runs fr join files f on f.id = fr.file_id where fr.run_key = d.key and f.state = 'live')
 order by d.key limit $1"""
 DELETE_CHUNKS = "delete from chunks where run_key = any($1::bigint[])"
-DELETE_RANKS = "delete from settled_metrics where run_key = any($1::bigint[])"
+DELETE_RANKS = "delete from staged_ranks where run_key = any($1::bigint[])"
 FILES = """
 select f.id, f.kind, f.path, f.rows, f.experiment_id, e.name as experiment
 from files f left join experiments e on e.id = f.experiment_id

@@ -25,8 +25,8 @@ from . import manifest
 from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
 from .orphans import sweep_files, sweep_rows
+from .packing import PACK_EVERY, pack_runs
 from .purge import purge_runs, purge_snapshots
-from .ranking import RANK_EVERY, rank_runs
 from .runs_snapshot import PATH, runs_changed, write_runs
 from .state import CompactorState
 from .worker import Worker
@@ -50,7 +50,7 @@ class _Due:
     """When the rarer jobs are next due, in monotonic seconds; and what the last snapshot of the runs showed."""
 
     running: float = 0.0
-    rank: float = 0.0
+    pack: float = 0.0
     sweep: float = 0.0
     walk: float = 0.0
     runs: float = 0.0
@@ -163,9 +163,9 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: Co
             report.seconds,
         )
     state.add_merged(await merge_small_files(pool, store, worker, stop=stop))
-    if time.monotonic() >= due.rank:
-        await rank_runs(pool)
-        due.rank = time.monotonic() + RANK_EVERY
+    if time.monotonic() >= due.pack:
+        await pack_runs(pool)
+        due.pack = time.monotonic() + PACK_EVERY
     if time.monotonic() >= due.runs:
         await _snapshot_runs(pool, store, worker, due)
 

@@ -25,7 +25,7 @@ _PAGE = 2000
 # Counters of the server: they rise with every change, whoever made it, and cost nothing to read.
 CHANGES = """
 select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_user_tables
-where schemaname = current_schema() and relname in ('runs', 'tags', 'properties', 'experiments', 'summaries')"""
+where schemaname = current_schema() and relname in ('runs', 'tags', 'properties', 'experiments', 'live_summaries')"""
 
 RUNS_PAGE = """
 select r.key, r.run_id, e.name as experiment, e.workspace, r.number, r.parent_run_id, r.root_run_id, r.display_name,

@@ -32,7 +32,7 @@ SUMMARIES_OF_WHOLE_RUNS = """
 select s.run_key, s.series_id, n.cls, n.name, n."column", s.count, s.finite, s.first, s.last, s.min, s.max, s.sum,
     s.first_time, s.last_step, s.last_time, s.first_position, s.last_position, s.kind, s.last_text
 from unnest($1::bigint[], $2::bigint[]) as whole(run_key, chunks)
-join summaries s on s.run_key = whole.run_key
+cross join lateral (select * from summaries m where m.run_key = whole.run_key offset 0) s
 join series n on n.id = s.series_id
 where not exists (
         select from file_runs fr join files f on f.id = fr.file_id where fr.run_key = whole.run_key and f.state = 'live')
@@ -40,7 +40,7 @@ where not exists (
 
 # Nothing happens when a writer changed the row since it was compared: then it covers points we have not seen.
 CORRECT_SUMMARIES = """
-update summaries s set count = new.count, finite = new.finite, first = new.first, last = new.last, min = new.min,
+update live_summaries s set count = new.count, finite = new.finite, first = new.first, last = new.last, min = new.min,
     max = new.max, sum = new.sum, first_time = new.first_time, last_step = new.last_step, last_time = new.last_time,
     first_position = new.first_position, last_position = new.last_position, kind = new.kind, last_text = new.last_text
 from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::float8[], $8::float8[],

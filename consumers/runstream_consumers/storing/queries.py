@@ -110,7 +110,7 @@ _MERGED = """
 
 UPSERT_SUMMARIES = (
     """
-insert into summaries as s (run_key, series_id, kind, count, finite, first, last, min, max, sum,
+insert into live_summaries as s (run_key, series_id, kind, count, finite, first, last, min, max, sum,
                             first_time, last_step, last_time, first_position, last_position, last_text)
 select run_key, series_id, kind, count, finite, first, last, nullif(min, 'NaN'), nullif(max, 'NaN'), sum,
        first_time, last_step, last_time, first_position, last_position, last_text
@@ -141,7 +141,7 @@ UNSTAGE_SUMMARIES = (
 
 MERGE_STAGED = (
     """
-merge into summaries s using staged_summaries n on s.run_key = n.run_key and s.series_id = n.series_id
+merge into live_summaries s using staged_summaries n on s.run_key = n.run_key and s.series_id = n.series_id
 when not matched then insert (run_key, series_id, kind, count, finite, first, last, min, max, sum,
                               first_time, last_step, last_time, first_position, last_position)
     values (n.run_key, n.series_id, n.kind, n.count, n.finite, n.first, n.last, nullif(n.min, 'NaN'), nullif(n.max, 'NaN'),
@@ -219,7 +219,7 @@ with ends as (
     where excluded.next > e.next
     returning run_key
 )
-update runs set settled_at = null, ranked = false where settled_at is not null and key in (select run_key from ends)
+update runs set settled_at = null where settled_at is not null and key in (select run_key from ends)
 """
 
 # After the commit, in a statement of its own: the ending and the last points may be committed by two writers at the same
@@ -301,13 +301,16 @@ from (select run_key, sum(dropped) as dropped
 where r.key = d.run_key and r.dropped <> d.dropped
 """
 
-# Runs whose summaries this commit has changed; see compaction/ranking.py. Of a run that goes on, and was not
-# silent for long, there is nothing to do.
-UNRANK = """
-update runs set ranked = false where key in (
-    select key from runs
-    where key = any($1::bigint[]) and (ranked or settled_at is not null or seen_up <= uptime() - 300)
-    order by key for no key update)
+# Before a summary of these runs is changed; see compaction/packing.py. Of runs that go on there is nothing to do.
+UNPACK = """
+with mine as (
+    select key from runs where key = any($1::bigint[]) and packing is not null order by key for no key update
+), marked as (
+    update runs set packing = null where key in (select key from mine)
+), gone as (
+    delete from packed_summaries p where run_key in (select key from mine) returning p
+)
+insert into live_summaries select u.* from gone g cross join lateral unpacked(g.p) u
 """
 
 NOTIFY = "select pg_notify('runstream', $1)"

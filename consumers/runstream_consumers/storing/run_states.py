@@ -85,13 +85,6 @@ class Changes:
 
 async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -> list[int]:
     """Write `changes`; returns the keys of the runs whose place in a family may have changed (see `queries.ADOPT`)."""
-    if changes.tags:
-        tags = [changes.tags[at] for at in sorted(changes.tags)]
-        await connection.execute(
-            run_life.SET_TAGS,
-            [t.run_key for t in tags], [t.key for t in tags], [t.value for t in tags], [t.removed for t in tags],
-            [t.time_us for t in tags], [t.source for t in tags], [t.seq for t in tags],
-        )  # fmt: skip
     if changes.properties:
         properties = [changes.properties[at] for at in sorted(changes.properties)]
         await connection.execute(
@@ -100,12 +93,22 @@ async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -
             [p.time_us for p in properties], [p.source for p in properties], [p.seq for p in properties],
         )  # fmt: skip
     touched = {key for key, _ in changes.steps}
-    if not touched and not changes.seen:
+    tagged = {key for key, _ in changes.tags}
+    if not touched and not changes.seen and not tagged:
         return []
-    locked = await connection.fetch(run_life.LOCK_RUNS, sorted(touched | changes.seen.keys()))
+    locked = await connection.fetch(run_life.LOCK_RUNS, sorted(touched | tagged | changes.seen.keys()))
+    if changes.tags:
+        tags = [changes.tags[at] for at in sorted(changes.tags)]
+        await connection.execute(
+            run_life.SET_TAGS,
+            [t.run_key for t in tags], [t.key for t in tags], [t.value for t in tags], [t.removed for t in tags],
+            [t.time_us for t in tags], [t.source for t in tags], [t.seq for t in tags],
+        )  # fmt: skip
     if changes.seen:
         rows = await connection.fetch(queries.SEEN, list(changes.seen), list(changes.seen.values()))
         touched.update(row["key"] for row in rows)  # the heartbeat contradicts what their status says
+    if tagged - touched:
+        await connection.execute(run_life.RENEW_TEXTS, sorted(tagged - touched))
     if not touched:
         return []
     await _add_transitions(connection, changes.steps)
@@ -171,6 +174,7 @@ async def _store_states(
             (key, topic, UUID(hex=source), next_) for (topic, source), next_ in sorted(state.ends.items())
         )
     await connection.execute(queries.SET_STATES, *(list(column) for column in zip(*columns, strict=True)))
+    await connection.execute(run_life.RENEW_TEXTS, sorted(states))
     if experiments:
         await connection.execute(queries.SETTLE_CLAIMS, sorted(experiments))
     if ends:

@@ -183,9 +183,9 @@ class Writer:
                     await move_offsets(connection, batch)
                 await self._planner.find_runs(connection, plan)
                 await store_sources(connection, plan)
-                points = await store_points(connection, plan)
                 if written := {change.run_key for change in plan.changes if change.topic == METRICS}:
-                    await connection.execute(queries.UNRANK, list(written))
+                    await connection.execute(queries.UNPACK, list(written))
+                points = await store_points(connection, plan)
                 changes = _changes_of_runs(plan)
                 await self._warn_of_dead(connection, batch, changes)
                 created = await store_changes(connection, changes)

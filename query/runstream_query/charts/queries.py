@@ -6,7 +6,8 @@ from typing import Final
 
 SERIES_COUNTS: Final = """
 select r.run_id, s.name, m.count, m.last_position
-from runs r join summaries m on m.run_key = r.key join series s on s.id = m.series_id
+from runs r cross join lateral (select * from summaries m where m.run_key = r.key offset 0) m
+join series s on s.id = m.series_id
 where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[])
 """
 
@@ -18,7 +19,12 @@ where r.run_id = any($1::text[])
 
 METRIC_NAMES: Final = """
 select s.name, count(*) as runs, bool_and(m.kind = 3) as text
-from series s join summaries m on m.series_id = s.id
+from series s join (
+    select run_key, series_id, kind from live_summaries
+    union all
+    select run_key, series_id, coalesce(kind, kinds[1])
+    from (select run_key, unnest(series_ids) as series_id, unnest(kinds) as kind, kinds from packed_summaries) p
+) m on m.series_id = s.id
 where s.cls = 0 and ($1::text is null or strpos(lower(s.name), lower($1)) > 0)
     and ($2::text is null or m.run_key in (
         select r.key from runs r join experiments e on e.id = r.experiment_id where e.name = $2))
@@ -32,7 +38,8 @@ limit $4
 
 LONG_SERIES: Final = """
 select r.run_id, s.name, m.count
-from runs r join summaries m on m.run_key = r.key join series s on s.id = m.series_id
+from runs r cross join lateral (select * from summaries m where m.run_key = r.key offset 0) m
+join series s on s.id = m.series_id
 where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[]) and m.count >= $3
 """
 

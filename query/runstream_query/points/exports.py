@@ -37,8 +37,14 @@ _POINTS = ("run_id", "name", "step", "time", "value", "int_value", "text")
 """Columns of points, as `vectors.ARROW_SCHEMA` has them."""
 
 METRIC_IS_TEXT: Final = """
-select s.name from series s join summaries m on m.series_id = s.id
-where s.cls = 0 and s.name = any($1::text[]) group by s.name having bool_and(m.kind = 3)
+select s.name from series s
+where s.cls = 0 and s.name = any($1::text[])
+    and not exists (select from live_summaries m where m.series_id = s.id and m.kind <> 3)
+    and not exists (
+        select from packed_summaries p
+        where p.series_ids @> array[s.id] and coalesce(p.kinds[array_position(p.series_ids, s.id)], p.kinds[1]) <> 3)
+    and (exists (select from live_summaries m where m.series_id = s.id)
+        or exists (select from packed_summaries p where p.series_ids @> array[s.id]))
 """
 
 

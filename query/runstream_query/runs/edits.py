@@ -97,6 +97,7 @@ async def edit_runs(connection: Connection, run_ids: Iterable[str], changes: Cha
             await _add_steps(connection, dict.fromkeys(keys, steps))
         if changes.archived is not None:
             await connection.execute(queries.ARCHIVE, keys, changes.archived)
+        await connection.execute(run_life.RENEW_TEXTS, keys)
         await notify(connection, "tags", ids)
     return ids
 

@@ -25,7 +25,7 @@ STATS = ("first", "last", "min", "max", "mean", "count")
 """Statistics of a metric that filters and orders know."""
 
 _RANKED = ("last", "min", "max", "mean")
-"""Those with an index (columns of `settled_metrics`)."""
+"""Those that are ranked."""
 
 _COLUMNS = {
     "start_time": ("r.start_time", "timestamptz"),
@@ -185,22 +185,64 @@ class Statement:
         return f"${len(self.arguments)}::{kind}"
 
 
+def is_ranked(wanted: RunFilter, order: Order) -> bool:
+    """Whether runs with a value are taken in the order of ranks, not found first and sorted."""
+    return order.metric is not None and order.stat in _RANKED and not _is_selective(wanted)
+
+
+def is_walked(wanted: RunFilter, order: Order) -> bool:
+    """Whether the first runs of the list are looked at one by one, before all runs that pass are found and sorted: if many
+    pass, these are enough."""
+    costly = bool(wanted.words or wanted.metrics)
+    return (
+        costly
+        and not _names_runs(wanted)
+        and order.metric is order.label is None
+        and order.column == "start_time"
+    )
+
+
+def reach_sql(order: Order, position: tuple[Any, int] | None, pieces: int) -> tuple[str, list[Any]]:
+    """The statement of how far a page in the order of ranks reaches that looks at so many pieces."""
+    statement = Statement()
+    bound = (
+        ""
+        if position is None
+        else f"and {'low <=' if order.descending else 'high >='} " + statement.bind(position[0], "float8")
+    )
+    text = queries.REACH["desc" if order.descending else "asc"].format(
+        metric=queries.METRIC_ID.format(name=statement.bind(order.metric, "text")),
+        stat=order.stat,
+        beyond=bound,
+        pieces=statement.bind(pieces, "int8"),
+    )
+    return text, statement.arguments
+
+
 def page_sql(
-    wanted: RunFilter, order: Order, with_value: bool, position: tuple[Any, int] | None, limit: int
+    wanted: RunFilter,
+    order: Order,
+    with_value: bool,
+    position: tuple[Any, int] | None,
+    limit: int,
+    reach: float | None = None,
+    looked_at: int | None = None,
 ) -> tuple[str, list[Any]]:
     """The statement of a page and its arguments.
 
     Args:
         with_value: of the list of runs with a value to order by, or of that of runs without one.
         position: value and key of the last run of the page before.
+        reach: no values beyond it; only in the order of ranks.
+        looked_at: of so many runs only, the first of the list that may pass; only in the order of start (`is_walked`).
 
     Raises:
         QueryError: a filter or order that makes no sense.
     """
     statement = Statement()
-    add_conditions(statement, wanted)
-    if with_value and order.metric is not None and order.stat in _RANKED and not _is_selective(wanted):
-        return _ranked_sql(statement, order, position, limit)
+    add_conditions(statement, wanted, one_by_one=None if looked_at is None else True)
+    if reach is not None:
+        return _ranked_sql(statement, order, position, limit, reach)
     direction, beyond = ("desc nulls last", "<") if order.descending else ("asc", ">")
     if order.label is not None:
         name, key = order.label
@@ -213,7 +255,8 @@ def page_sql(
         value = _statistic("o", order.stat)
         metric = queries.METRIC_ID.format(name=statement.bind(order.metric, "text"))
         statement.joins.append(
-            f"{'' if with_value else 'left '}join summaries o on o.run_key = r.key and o.series_id = {metric}"
+            f"{'' if with_value else 'left '}join lateral (select * from summaries m "
+            f"where m.run_key = r.key and m.series_id = {metric} offset 0) o on true"
         )
     if with_value:
         # Texts that are numbers come in the order of these, before the others.
@@ -233,7 +276,15 @@ def page_sql(
     if order.sql_type == "timestamptz":
         # As a text: a cursor has to say it exactly, be it later than what Python has dates for.
         value = f"to_char({value} at time zone 'UTC', {_TIME_FORMAT})"
+    runs = "runs"
+    if looked_at is not None:
+        runs = queries.FIRST_RUNS.format(
+            beyond=f"and {statement.where[-1]}" if position is not None else "",
+            direction=direction,
+            looked_at=statement.bind(looked_at, "int8"),
+        )
     text = queries.RUN_PAGE.format(
+        runs=runs,
         value=value,
         joins=" ".join(statement.joins),
         where=" and ".join(statement.where),
@@ -250,23 +301,24 @@ def _bound(statement: Statement, value: Any, order: Order) -> str:
 
 
 def _ranked_sql(
-    statement: Statement, order: Order, position: tuple[Any, int] | None, limit: int
+    statement: Statement, order: Order, position: tuple[Any, int] | None, limit: int, reach: float
 ) -> tuple[str, list[Any]]:
-    """A page in the order of a metric's statistic that has an index."""
-    value = _statistic("o", order.stat)
-    ranked = moving = ""
+    """A page in the order of a metric's statistic that is ranked."""
+    end = statement.bind(reach, "float8")
+    pieces = f"k.low <= {end}" if not order.descending else f"k.high >= {end}"
+    within = f"value {'>=' if order.descending else '<='} {end}"
     if position is not None:
         last, key = statement.bind(position[0], "float8"), statement.bind(position[1], "int8")
-        beyond = "<" if order.descending else ">"
-        ranked = f"and (o.{order.stat}, o.run_key) {beyond} ({last}, {key})"
-        moving = f"and ({value}, o.run_key) {beyond} ({last}, {key})"
+        pieces += f" and k.low <= {last}" if order.descending else f" and k.high >= {last}"
+        within += f" and (value, run_key) {'<' if order.descending else '>'} ({last}, {key})"
     text = queries.RANKED_PAGE.format(
         metric=queries.METRIC_ID.format(name=statement.bind(order.metric, "text")),
-        stat=order.stat,
-        value=value,
+        ranks=queries.RANKS.format(
+            metric="(select id from metric)", stat=order.stat, pieces=pieces, values=within
+        ),
+        value=_statistic("m", order.stat),
         where=" and ".join(statement.where or ["true"]),
-        beyond_ranked=ranked,
-        beyond_moving=moving,
+        within=within,
         direction="desc" if order.descending else "asc",
         limit=statement.bind(limit, "int8"),
     )
@@ -275,16 +327,12 @@ def _ranked_sql(
 
 def _is_selective(wanted: RunFilter) -> bool:
     """Whether few runs may pass: then those are found first, and the metric looked up for each."""
-    return wanted.run_ids is not None or any(
-        (
-            wanted.parent not in (None, "none"),
-            wanted.ancestor,
-            wanted.tags,
-            wanted.properties,
-            wanted.words,
-            wanted.labels,
-        )
-    )
+    return _names_runs(wanted) or any((wanted.tags, wanted.properties, wanted.words, wanted.labels))
+
+
+def _names_runs(wanted: RunFilter) -> bool:
+    """Whether so few runs may pass that each is looked at by itself, and no list of all that have something is made."""
+    return wanted.run_ids is not None or wanted.parent not in (None, "none") or wanted.ancestor is not None
 
 
 def _statistic(alias: str, stat: str) -> str:
@@ -298,13 +346,19 @@ def _statistic(alias: str, stat: str) -> str:
     return f"nullif({alias}.{stat}, 'NaN')"
 
 
-def add_conditions(statement: Statement, wanted: RunFilter) -> None:
+def add_conditions(statement: Statement, wanted: RunFilter, *, one_by_one: bool | None = None) -> None:
     """Add what a filter says.
+
+    Args:
+        one_by_one: each run is looked at by itself, which is best for few; else all that have a word or a metric are found
+            first. None: as the filter suggests.
 
     Raises:
         QueryError: a comparison or statistic there is not.
     """
     where, bind = statement.where, statement.bind
+    if one_by_one is None:
+        one_by_one = _names_runs(wanted)
     for status in wanted.status:
         if status not in STATUSES:
             raise QueryError(f"status={status!r:.40}: use one of {', '.join(STATUSES)}")
@@ -361,18 +415,32 @@ def add_conditions(statement: Statement, wanted: RunFilter) -> None:
                 match += f" and k.value = {text} and left(k.value, 200) = left({text}, 200)"  # the second is what is indexed
             where.append(f"exists (select from {table} k where k.run_key = r.key and {match})")
     for word in wanted.words:
-        where.append(queries.HOLDS_WORD.format(word=bind(word, "text")))
+        # U+0001 stands between tags in what is searched.
+        text = queries.HOLDS_WORD if one_by_one or "\x01" in word else queries.HOLD_WORD
+        where.append(text.format(word=bind(word, "text")))
     for metric in wanted.metrics:
         operator = _OPERATORS.get(metric.operator)
         if operator is None:
             raise QueryError(f"{metric.operator!r} is no comparison; use one of {' '.join(_OPERATORS)}")
-        name, statistic = bind(metric.name, "text"), _statistic("m", metric.stat)
-        where.append(
-            "exists (select from summaries m where m.run_key = r.key "
-            f"and m.series_id = {queries.METRIC_ID.format(name=name)}"
-            f" and {statistic} {operator} {bind(float(metric.value), 'float8')}"
-            f" and {statistic} not in ('infinity', '-infinity'))"
-        )
+        series = queries.METRIC_ID.format(name=bind(metric.name, "text"))
+        statistic, bound = _statistic("m", metric.stat), bind(float(metric.value), "float8")
+        passes = f"{{value}} {operator} {bound} and {{value}} not in ('infinity', '-infinity')"
+        if one_by_one:
+            where.append(
+                f"exists (select from summaries m where m.run_key = r.key and m.series_id = {series} "
+                f"and {passes.format(value=statistic)} offset 0)"
+            )
+        elif metric.stat in _RANKED and operator != "<>":
+            pieces = {"<": f"k.low {operator} {bound}", ">": f"k.high {operator} {bound}"}.get(
+                operator[0], f"k.low <= {bound} and k.high >= {bound}"
+            )
+            values = passes.format(value="value")
+            ranks = queries.RANKS.format(metric=series, stat=metric.stat, pieces=pieces, values=values)
+            where.append(
+                queries.RANKED_RUNS.format(metric=series, statistic=statistic, values=values, ranks=ranks)
+            )
+        else:
+            where.append(queries.UNRANKED_RUNS.format(metric=series, passes=passes.format(value=statistic)))
     for label in wanted.labels:
         held = queries.LABELS[label.kind].format(key=bind(label.key, "text"))
         operator = _OPERATORS.get(label.operator, "=")
@@ -393,7 +461,7 @@ def add_conditions(statement: Statement, wanted: RunFilter) -> None:
         where.append(f"{seconds} < {bind(wanted.shorter, 'float8')}")
     for unwanted in wanted.without:
         inner = Statement(statement.arguments)
-        add_conditions(inner, unwanted)
+        add_conditions(inner, unwanted, one_by_one=one_by_one)
         where.append(f"({' and '.join(inner.where or ['true'])}) is not true")
 
 

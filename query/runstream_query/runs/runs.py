@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,18 @@ from runstream_schemas.times import shown_time
 
 from .. import queries
 from ..json_values import from_json, iso, json_number
-from .run_filter import Order, RunFilter, Statement, add_conditions, page_sql, read_cursor, write_cursor
+from .run_filter import (
+    Order,
+    RunFilter,
+    Statement,
+    add_conditions,
+    is_ranked,
+    is_walked,
+    page_sql,
+    reach_sql,
+    read_cursor,
+    write_cursor,
+)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -25,6 +37,9 @@ Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionPr
 
 MAX_LIMIT = 1000
 """Most runs of one page."""
+
+_LOOKED_AT = 500
+"""Runs at the beginning of a list that are looked at one by one."""
 
 _OPTION = re.compile(r"--?[A-Za-z_]")
 _ARGUMENT = re.compile(r"--?([A-Za-z_][^=]*)(?:=(.*))?", re.DOTALL)
@@ -214,8 +229,7 @@ async def list_runs(
         if part == "null" and str(order).lstrip("-") in ("created", "run_id", "status"):
             continue  # never null
         here = position if position is not None and (position[0] is None) == (part == "null") else None
-        text, arguments = page_sql(wanted, order, part == "value", here, limit + 1 - len(rows))
-        rows += await connection.fetch(text, *arguments)
+        rows += await _fetch_rows(connection, wanted, order, part == "value", here, limit + 1 - len(rows))
         if len(rows) > limit:
             break
     more = len(rows) > limit
@@ -224,6 +238,32 @@ async def list_runs(
     if summaries:
         await _attach_summaries(connection, runs)
     return Page(runs, write_cursor(order, rows[-1]["value"], rows[-1]["key"]) if more else None)
+
+
+async def _fetch_rows(
+    connection: Connection,
+    wanted: RunFilter,
+    order: Order,
+    with_value: bool,
+    position: tuple[Any, int] | None,
+    limit: int,
+) -> list[Any]:
+    """Rows of a page: from the beginning of the list, if enough runs pass there; else all that pass are found and sorted."""
+    first: dict[str, Any] | None = None
+    everything = -math.inf if order.descending else math.inf
+    if with_value and is_ranked(wanted, order):
+        text, arguments = reach_sql(order, position, 1 + limit // 64)
+        first = {"reach": await connection.fetchval(text, *arguments)}
+    elif with_value and is_walked(wanted, order):
+        first = {"looked_at": _LOOKED_AT}
+    if first is not None:
+        text, arguments = page_sql(wanted, order, with_value, position, limit, **first)
+        rows: list[Any] = await connection.fetch(text, *arguments)
+        if len(rows) == limit or first.get("reach") == everything:
+            return rows
+    text, arguments = page_sql(wanted, order, with_value, position, limit)
+    rows = await connection.fetch(text, *arguments)
+    return rows
 
 
 async def count_runs(connection: Connection, wanted: RunFilter | None = None) -> dict[str, int]:

@@ -31,8 +31,10 @@ COLUMNS = {
 """The views' columns."""
 
 _LITERAL = r"'(?:[^']|'')*'"
-_EQUAL = re.compile(rf"\(?\"?(name|run_id|experiment)\"? = ({_LITERAL})\)?")
-_IN = re.compile(rf"(?:optional: )?\(?\"?(name|run_id|experiment)\"? IN \(({_LITERAL}(?:, {_LITERAL})*)\)\)?")
+# "optional": what is left out of this scan is left out by another one it is joined with.
+_EQUAL = re.compile(rf"(?:optional: )?\(?\"?(name|run_id|experiment)\"? = ({_LITERAL})\)?")
+_ONE = rf"(?:CAST\({_LITERAL} AS VARCHAR\)|{_LITERAL})"
+_IN = re.compile(rf"(?:optional: )?\(?\"?(name|run_id|experiment)\"? IN \(({_ONE}(?:, {_ONE})*)\)\)?")
 _BY_CONTENT = re.compile(r"\bpivot", re.I)  # what it becomes depends on the rows
 _WORD = re.compile(r"\w+")
 _LONGEST = 1000  # characters of a filter that is looked at

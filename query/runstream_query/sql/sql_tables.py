@@ -102,7 +102,8 @@ async def write_summaries(connection: Connection, path: Path, needs: Needs, work
             if len(copied.held) >= COPY_BYTES:
                 write(copied.rows())
 
-        selected = queries.sql_summaries(numbers, "m.last_text is null" if with_text else "true")
+        which = "m.last_text is null" if with_text else "true"
+        selected = queries.sql_summaries(numbers, which, arguments[2])
         await connection.copy_from_query(selected, *arguments, output=take, format="binary")
         write(copied.rows())
         if with_text:
