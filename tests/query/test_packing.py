@@ -315,7 +315,9 @@ async def test_a_packed_run_of_ten_metrics_takes_little_room(database: Any) -> N
         "random(), random(), 2, r.key, r.key, 0, 0 from runs r, series s"
     )
     assert await pack_runs(database.pool) == 300
-    await database.pool.execute("vacuum full live_summaries, packed_summaries, staged_ranks, ranks, run_texts")
+    await database.pool.execute(
+        "vacuum full live_summaries, packed_summaries, staged_ranks, ranks, run_texts"
+    )
     size = await database.pool.fetchval(
         "select sum(pg_total_relation_size(t)) from unnest(array['live_summaries', 'packed_summaries', 'run_texts']) t"
     )
