@@ -194,12 +194,8 @@ def is_walked(wanted: RunFilter, order: Order) -> bool:
     """Whether the first runs of the list are looked at one by one, before all runs that pass are found and sorted: if many
     pass, these are enough."""
     costly = bool(wanted.words or wanted.metrics)
-    return (
-        costly
-        and not _names_runs(wanted)
-        and order.metric is order.label is None
-        and order.column == "start_time"
-    )
+    by_start = order.metric is None and order.label is None and order.column == "start_time"
+    return costly and by_start and not _names_runs(wanted)
 
 
 def reach_sql(order: Order, position: tuple[Any, int] | None, pieces: int) -> tuple[str, list[Any]]:
