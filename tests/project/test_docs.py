@@ -36,6 +36,24 @@ def test_named_targets_are_in_the_makefile(page: Path) -> None:
     assert {target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
 
 
+def test_where_a_change_goes_names_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    guide = text.split("\n## Where a change goes\n")[1].split("\n## ")[0]
+    for change in (
+        "field of an event",
+        "endpoint",
+        "page",
+        "command",
+        "setting",
+        "kind of compute target",
+        "importer",
+    ):
+        assert re.search(rf"^\*\*An? {change}", guide, re.MULTILINE), change
+    paths = set(re.findall(r"`([\w./-]+/[\w./-]+)`", guide))
+    assert len(paths) > 25
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
 def test_readme_opens_with_the_two_commands() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "make demo" in readme
