@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.browser import fetch as fetch_browser
 
 from .cluster import Cluster, cluster, finish, go, start_writers
 from .dashboard_data import LONG, MANY_NAMES, add_run, compared, fill_list
@@ -101,9 +101,11 @@ def run(quick: bool) -> Measured:
         results = _bundle() + _lists(made, 10_000 // part, rounds)
         from playwright.sync_api import sync_playwright
 
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        chromium = fetch_browser()
         if chromium is None:
-            raise SystemExit("no chromium on the PATH (Debian: apt-get install chromium)")
+            raise SystemExit(
+                "no browser, and none can be fetched for this system: name one in RUNSTREAM_TEST_CHROMIUM"
+            )
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
             try:

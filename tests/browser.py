@@ -1,4 +1,6 @@
-"""The browser of the page tests: `python -m tests.browser` makes sure there is one, and says in a line if there is none.
+"""The browser of the page tests and of bench/dashboard.py.
+
+`python -m tests.browser` makes sure there is one, and says in a line if there is none.
 
 One that is installed is used (or the one RUNSTREAM_TEST_CHROMIUM names). Else, on Linux on x86-64, the npm package
 @sparticuz/chromium brings one, with libraries and fonts for bare systems; elsewhere Playwright installs its own. Both are

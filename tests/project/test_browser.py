@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from bench import dashboard
 from tests import browser
 from tests.dashboard.conftest import leave_out
 
@@ -27,6 +28,10 @@ def test_one_that_was_fetched_is_found_and_an_installed_one_goes_first(
     assert browser.find() == str(installed)
     monkeypatch.setenv("RUNSTREAM_TEST_CHROMIUM", "/opt/mine")
     assert browser.find() == "/opt/mine"
+
+
+def test_the_benchmark_of_the_pages_runs_in_the_same_one() -> None:
+    assert dashboard.fetch_browser is browser.fetch
 
 
 def test_in_ci_a_page_test_that_is_left_out_fails(monkeypatch: pytest.MonkeyPatch) -> None:
