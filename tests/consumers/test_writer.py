@@ -324,6 +324,42 @@ async def test_an_event_the_database_refuses_becomes_a_dead_letter(pool: asyncpg
     assert await writer.load_offsets([log.partition]) == {log.partition: 10}
 
 
+RULES = {
+    "unique": "create unique index on chunks (points) where points = 13; insert into runs (run_id) values ('other');"
+    "insert into chunks (run_key, source_key, first, count, points, payload) select key, 0, 0, 13, 13, '' from runs",
+    "foreign key": "create table sizes (n int primary key); insert into sizes values (10);"
+    "alter table chunks add foreign key (points) references sizes (n)",
+    "exclusion": "alter table chunks add exclude (points with =) where (points = 13); "
+    "insert into runs (run_id) values ('other');"
+    "insert into chunks (run_key, source_key, first, count, points, payload) select key, 0, 0, 13, 13, '' from runs",
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+async def test_an_event_that_breaks_a_rule_for_good_becomes_a_dead_letter(
+    pool: asyncpg.Pool, rule: str
+) -> None:
+    """A violation passes when another writer was quicker; one that stays is the event's, and stops no other event."""
+    letters: list[DeadLetter] = []
+
+    async def reject(some: Any) -> None:
+        letters.extend(some)
+
+    await pool.execute(RULES[rule])
+    writer = Writer(pool, Settings(), reject)
+    good, bad = [source(f"run-{i}", points=10) for i in range(3)], source("bad", points=13)
+    log = Log()
+    await writer.store([log.fetched(good[0].event(0, 10), bad.event(0, 13), good[1].event(0, 10))])
+    await writer.store([log.fetched(good[2].event(0, 10))])
+    for one in good:
+        assert await stored_points(pool, one.run_id)
+    (letter,) = letters
+    assert letter.span is not None
+    assert letter.span[0] == "bad"
+    assert "Violation" in letter.reason
+    assert await writer.load_offsets([log.partition]) == {log.partition: 4}
+
+
 async def test_details_nested_beyond_all_sense_stop_nobody(pool: asyncpg.Pool, writer: Writer) -> None:
     """As deep as an event can hold them: whatever goes down them by recursion would fail, here and at each reader."""
     packed = encode_event(

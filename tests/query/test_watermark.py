@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 
+from runstream_query.points import watermark
 from runstream_query.points.watermark import Notifications, wait_stored
 from runstream_schemas.errors import QueryError
 
@@ -44,8 +44,23 @@ async def test_without_notifications_it_looks_again(database: Any, key: int) -> 
     assert await asyncio.wait_for(waiting, 5)
 
 
-async def test_a_notification_wakes_every_waiter_at_once(database: Any, key: int) -> None:
-    notifications = Notifications(database.settings)
+class Counted(Notifications):
+    """Counts who waits."""
+
+    waiting = 0
+
+    async def wait(self, timeout: float) -> str | None:
+        self.waiting += 1
+        return await super().wait(timeout)
+
+
+async def test_a_notification_wakes_every_waiter(
+    database: Any, key: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else does here: nobody looks by himself for an hour."""
+    monkeypatch.setattr(watermark, "POLL_FIRST", 3600.0)
+    monkeypatch.setattr(watermark, "POLL_NOTIFIED", 3600.0)
+    notifications = Counted(database.settings)
     await notifications.start()
     try:
         for _ in range(500):
@@ -54,15 +69,14 @@ async def test_a_notification_wakes_every_waiter_at_once(database: Any, key: int
             await asyncio.sleep(0.01)
         waiting = [
             asyncio.create_task(
-                wait_stored(database.pool, {SOURCE.hex(): 9}, 10, notifications=notifications)
+                wait_stored(database.pool, {SOURCE.hex(): 9}, 3600, notifications=notifications)
             )
             for _ in range(20)  # more than there are connections
         ]
-        await asyncio.sleep(1.5)  # the looks in between are rare by now
-        began = time.monotonic()
+        while notifications.waiting < len(waiting):
+            await asyncio.sleep(0.01)
         await move(database, key, 9, notify=True)
         assert all(await asyncio.gather(*waiting))
-        assert time.monotonic() - began < 0.9
     finally:
         await notifications.stop()
 

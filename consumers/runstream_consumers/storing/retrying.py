@@ -29,6 +29,10 @@ REFUSED = (
     asyncpg.CardinalityViolationError,
 )  # fmt: skip
 
+SAME_VIOLATION = 5
+"""Attempts in a row that break a rule of the database in the same way, each with what is stored read again: another writer
+that was quicker explains the first of them, and what is still the same at the last is some event's."""
+
 V = TypeVar("V")
 
 
@@ -40,13 +44,20 @@ async def persist(what: str, attempt: Callable[[], Awaitable[V]], before_retry: 
         before_retry: called before each further attempt.
     """
     pause = 0.02
+    violation, times = "", 0
     while True:
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT):
                 return await attempt()
         except FenceLost:
             raise
-        except (Stale, asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError) as error:
+        except REFUSED:
+            raise
+        except (Stale, asyncpg.IntegrityConstraintViolationError) as error:
+            if not isinstance(error, Stale):
+                violation, times = str(error), times + 1 if str(error) == violation else 1
+                if times == SAME_VIOLATION:
+                    raise
             if pause > 0.3:
                 log.warning("%s, reading again what is stored: %s: %s", what, type(error).__name__, error)
         except TRANSIENT as error:
@@ -54,8 +65,6 @@ async def persist(what: str, attempt: Callable[[], Awaitable[V]], before_retry: 
             # offset moved and loses the fence to itself.
             if pause > 0.3:
                 log.warning("%s, trying again: %s: %s", what, type(error).__name__, error)
-        except REFUSED:
-            raise
         except asyncpg.PostgresError as error:
             pause = max(pause, 1.0)
             log.error("%s, trying again: %s: %s", what, type(error).__name__, error)
