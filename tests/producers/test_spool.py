@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from runstream.exceptions import AzureMLException, UserErrorException
@@ -583,6 +584,84 @@ def test_a_slot_taken_and_never_written_holds_nothing_up_for_ever(
     ] == [0]
     time.sleep(0.3)
     assert logged(drain(collector))["run", "x", ""] == [1]
+
+
+STOPPED_AT_A_SLOT = """
+from runstream.spool.hot_path import INTEGER
+at = next(iter(writer._slots))  # as a thread does, before another one logs
+writer.log('x', 2)
+print(flush=True)
+sys.stdin.readline()
+INTEGER.pack_into(writer._map, at, 1, time.time(), 1, writer._series['x'][1])
+"""
+STOPPED_IN_A_FRAME = """
+from runstream.spool import segment
+checksum = segment.frame_crc
+def half_way(*given):
+    print(flush=True)
+    sys.stdin.readline()
+    return checksum(*given)
+segment.frame_crc = half_way
+writer.text('x', 'one')
+segment.frame_crc = checksum
+writer.log('x', 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "first", "rest"),
+    [(STOPPED_AT_A_SLOT, [0], [1, 2]), (STOPPED_IN_A_FRAME, [0], ["one", 2])],
+    ids=["slot", "frame"],
+)
+def test_a_process_that_was_stopped_for_long_loses_no_point(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, body: str, first: list[Any], rest: list[Any]
+) -> None:
+    """However long: a process that is stopped writes nothing, and goes on where it was."""
+    monkeypatch.setattr(spool_reader, "HOLE_GRACE", 0.05)
+    end = "print(flush=True)\nsys.stdin.readline()\n"
+    process = run_script(directory, f"writer.log('x', 0)\n{body}{end}", stdin=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdin
+    try:
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        collector = Collector(settings_for(directory))
+        found = []
+        for _ in range(20):  # looks, each later than the grace
+            found += [event for item in collector.collect(1 << 20, now=True) for event in item.events]
+            time.sleep(0.06)
+        assert values(found) == first
+        process.send_signal(signal.SIGCONT)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert values(drain(collector)) == rest
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def values(events: list[Any]) -> list[Any]:
+    """What was logged as `x`, in order."""
+    return [value for part in logged(events).values() for value in part]
+
+
+def test_a_frame_that_is_being_written_keeps_nobody_busy(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = spool.open_run(settings_for(directory), "run")
+    writer.log("x", 0)
+    collector = Collector(settings_for(directory))
+    assert logged(drain(collector)) == {("run", "x", ""): [0]}
+    at = writer._take(20)
+    assert at is not None
+    segment.WORD.pack_into(writer._mapping(), at + 24, segment.OPEN | 20 << 32)
+    assert drain(collector) == []
+    assert not collector.busy
+    writer.log("x", 1)  # of another thread: this waits for the frame
+    assert collector.busy
 
 
 def test_a_frame_killed_half_way_is_left_out_and_what_others_wrote_is_not(directory: Path) -> None:

@@ -29,8 +29,11 @@ from .slices import Frame, Slice
 logger = logging.getLogger("runstream.spool")
 
 HOLE_GRACE = 30.0
-"""Seconds a taken but unwritten slot holds up what was written after it while its process lives. A Ctrl-C at the wrong
-instruction leaves one behind; a thread that merely waits for the GIL that long while others write does not exist."""
+"""Seconds a taken but unwritten slot holds up what was written after it while its process lives and is not stopped. A Ctrl-C
+at the wrong instruction leaves one behind; a thread that merely waits for the GIL that long while others write does not
+exist."""
+_MOST_A_LOOK = 1.0
+"""Seconds of it that one look counts at most: this process may have been stopped itself."""
 
 SPARE_SEGMENTS = 2
 """Read segments kept for the writer to use again."""
@@ -65,7 +68,9 @@ class SourceReader:
         self.skipped = 0
         self._segments: list[ReadSegment] = []
         self._seen: set[str] = set()
-        self._holes: dict[int, float] = {}
+        self._holes: dict[
+            int, tuple[float, float]
+        ] = {}  # by seq: seconds it was waited for, and the last look
         self._behind_gap = False
         self._gave_up = False  # on a slot, which its writer may still fill
         self._to_free: deque[tuple[Path, list[bytes], bool]] = deque()
@@ -105,7 +110,10 @@ class SourceReader:
         segment = self._segments[0] if len(self._segments) == 1 else self._current()
         slot = self.position - segment.header.first
         if slot < segment.header.slots:
-            return bool(segment.words[slot]) or self._hole_before_more(segment, slot)
+            word = int(segment.words[slot])
+            if word & 0xFF not in (0, seg.OPEN):
+                return True
+            return self._is_waited_for(segment, slot, max(word >> 32, 1))
         if self.state & seg.CLOSED:  # it is the last segment that says so
             return False
         return self._look_for_segments() and self._current().header.first <= self.position
@@ -123,8 +131,11 @@ class SourceReader:
         """Look for segments the writer has begun since; for a writer that is gone, before the last read."""
         self._look_for_segments()
 
-    def _hole_before_more(self, segment: ReadSegment, slot: int) -> bool:
-        return bool(segment.words[slot + 1 : slot + _LOOK_AHEAD].any())
+    def _is_waited_for(self, segment: ReadSegment, slot: int, n: int) -> bool:
+        """Whether something waits behind `n` slots that are not written: else they are the end, or a frame under way."""
+        return bool(segment.words[slot + n : slot + n + _LOOK_AHEAD].any()) or (
+            n > 1 and (segment is not self._segments[-1] or bool(self.state & seg.CLOSED))
+        )
 
     def _current(self) -> ReadSegment:
         for segment in self._segments:
@@ -261,11 +272,14 @@ class SourceReader:
         if dead:
             self._gave_up = True
             return bool(words[at + n :].any()) or n > 1 or sealed
-        if not sealed and n == 1 and not words[at + 1 : at + _LOOK_AHEAD].any():
+        if not sealed and not words[at + n : at + n + _LOOK_AHEAD].any():
             return False
-        seq = segment.header.first + at
-        since = self._holes.setdefault(seq, time.monotonic())
-        if time.monotonic() - since < HOLE_GRACE:
+        seq, now = segment.header.first + at, time.monotonic()
+        waited, looked = self._holes.get(seq, (0.0, now))
+        if not _is_stopped(segment.header.pid):
+            waited += min(now - looked, _MOST_A_LOOK)
+        self._holes[seq] = waited, now
+        if waited < HOLE_GRACE:
             return False
         del self._holes[seq]
         self._gave_up = True
@@ -383,3 +397,13 @@ class SourceReader:
                 pass
             except OSError:  # no room for the names: others may be freed first
                 self._to_free.append((path, definitions, reuse))
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process is stopped (SIGSTOP, a debugger): it writes nothing, and will go on where it was."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP))
+    except psutil.Error:  # of another container, say
+        return False
