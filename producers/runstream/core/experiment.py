@@ -28,7 +28,7 @@ __all__ = ["Experiment", "ViewType"]
 
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
 _new: set[tuple[str, str]] = set()  # (workspace, name) of experiments the service may not know yet
-_new_lock = threading.Lock()
+_new_lock = threading.RLock()
 
 
 def _valid(name: object) -> bool:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
 from . import segment as seg
@@ -32,9 +33,7 @@ class Writer(Protocol):
 
     @property
     def _lock(self) -> AbstractContextManager[Any]: ...
-    def _roll(self, needed: int) -> bool: ...
-    def _count_drop(self, n: int) -> None: ...
-    def _define(self, name: str) -> Words | None: ...
+    def _make_room(self, again: Callable[[], None], name: str | None = None) -> bool: ...
     def _scalar(self, name: str, value: Any, step: Any) -> None: ...
     def describe(self, name: str, text: Any) -> None: ...
 
@@ -74,19 +73,15 @@ def make_log(
                 pack_int(mapped, at, next_step() if step is None else step, now(), value, as_int)
                 return
         except StopIteration:
-            if writer._roll(1):
+            if writer._make_room(partial(log, name, value, description, step)):
                 log(name, value, description, step)
-            else:
-                writer._count_drop(1)
             return
         except (KeyError, TypeError, struct.error):
             if at >= 0:  # the slot was taken, but step or value did not fit into it
                 seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
             elif type(value) in (float, int) and type(name) is str and name not in series:
-                if writer._define(name) is None:
-                    writer._count_drop(1)
-                else:
-                    log(name, value, description, step)
+                if writer._make_room(partial(log, name, value, "", step), name):
+                    log(name, value, "", step)
                 writer.describe(name, description)
                 return
         except BaseException:  # Ctrl-C between taking the slot and filling it

@@ -23,7 +23,7 @@ from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
-from ..exceptions import UserErrorException
+from ..exceptions import AzureMLException, UserErrorException
 from . import segment as seg
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class SourceWriter:
         self._owner = owner
         self._lock = threading.RLock()
         self._positions: dict[str, int] = {}
+        self._recording = False  # by the thread that has the lock
+        self._interrupting: deque[Callable[[], Any]] = deque()
         self._held_back: deque[tuple[int, bytes]] = deque()
         self._releasing = False
         self._control_time = 0.0  # of the latest tag or status; never goes back
@@ -96,31 +98,34 @@ class SourceWriter:
         """How far this process has written, as a watermark for readers: source id (hex) to the next seq for its metrics,
         `<id>.tags` and `<id>.status` for the other two topics."""
         with self._lock:
-            self._release_held_back()
-            self._note_position()
+            if not self._recording:
+                self._release_held_back()
+                self._note_position()
             return dict(self._positions)
 
     def close(self) -> None:
         """End the source. A later record starts another one."""
-        with self._lock:
-            # A run that never had room may find it now: its life waits here to be written.
-            self._release_held_back()
-            self._wait_for_room()
-            if self._map is None:
-                self._say_what_is_lost()
-                return
-            self._note_position()
-            rest = tuple(self._slots)  # nobody can take them any more
-            if rest:
-                seg.WORD.pack_into(self._map, rest[0] + 24, seg.PAD | len(rest) << 32)
-            if not os.path.exists(self._path):
-                self._fail(self._vanished(), time.monotonic())
-            # The last store: from now on the segment may become another source's.
-            _COUNTER.pack_into(self._map, seg.STATE_AT, self._state | seg.CLOSED)
-            if self._state & seg.ENDED:
-                self._owner = False
-            self._set_current(EXHAUSTED, None)
-            self._forget_source()
+        self._in_turn(self._close)
+
+    def _close(self) -> None:
+        # A run that never had room may find it now: its life waits here to be written.
+        self._release_held_back()
+        self._wait_for_room()
+        if self._map is None:
+            self._say_what_is_lost()
+            return
+        self._note_position()
+        rest = tuple(self._slots)  # nobody can take them any more
+        if rest:
+            seg.WORD.pack_into(self._map, rest[0] + 24, seg.PAD | len(rest) << 32)
+        if not os.path.exists(self._path):
+            self._fail(self._vanished(), time.monotonic())
+        # The last store: from now on the segment may become another source's.
+        _COUNTER.pack_into(self._map, seg.STATE_AT, self._state | seg.CLOSED)
+        if self._state & seg.ENDED:
+            self._owner = False
+        self._set_current(EXHAUSTED, None)
+        self._forget_source()
 
     def _note_position(self) -> None:
         if self._map is not None:
@@ -133,6 +138,36 @@ class SourceWriter:
             self._metrics_end = first
         self._control_end = end
         self._positions[self._source.hex() + (".tags" if kind == seg.TAG else ".status")] = first + 1
+
+    # --- one record at a time ---
+
+    def _in_turn(self, record: Callable[[], Any], later: Callable[[], Any] | None = None) -> None:
+        """Do `record` with the lock held. A signal handler may come at any instruction of it, in the same thread: what that
+        one records is done after it.
+
+        Args:
+            later: what to do then instead of `record`.
+        """
+        outermost = not self._lock._is_owned()  # type: ignore[attr-defined]  # as threading.Condition asks it
+        with self._lock:
+            if outermost:
+                self._recording = False  # Ctrl-C may have come before the last record's end had said so
+            if self._recording:
+                self._interrupting.append(later or record)
+                return
+            try:
+                self._recording = True
+                record()
+            finally:
+                self._recording = False
+                while self._interrupting:
+                    self._catch_up(self._interrupting.popleft())
+
+    def _catch_up(self, record: Callable[[], Any]) -> None:
+        try:
+            record()
+        except AzureMLException as error:  # of the handler's call, which has returned long since
+            logger.warning("runstream: what a signal handler recorded was refused: %s", error)
 
     # --- slots ---
 
@@ -182,12 +217,12 @@ class SourceWriter:
     # --- tags and statuses ---
 
     def _control(self, kind: int, body: bytes) -> None:
-        with self._lock:
-            if self._held_back or not self._frame(kind, body):
-                if len(self._held_back) < _MOST_HELD_BACK:
-                    self._held_back.append((kind, body))
-                else:
-                    self._count_drop(1)
+        """Write a tag or a status, or keep it until there is room. In turn."""
+        if self._held_back or not self._frame(kind, body):
+            if len(self._held_back) < _MOST_HELD_BACK:
+                self._held_back.append((kind, body))
+            else:
+                self._count_drop(1)
 
     def _say_ending_is_lost(self, lost: bool) -> None:
         """Tell the reader, in a word that is always there, that the last status had no room (or has found it since)."""
@@ -338,6 +373,8 @@ class SourceWriter:
         self._lock = threading.RLock()
         self._owner = False
         self._positions.clear()
+        self._recording = False
+        self._interrupting.clear()
         self._held_back.clear()
         self._releasing = False
         self._map = None
@@ -356,7 +393,7 @@ class _Vanished(OSError):
 
 _writers: weakref.WeakSet[SourceWriter] = weakref.WeakSet()
 _tokens: dict[str, str] = {}
-_token_lock = threading.Lock()
+_token_lock = threading.RLock()
 
 
 def _token(spool: str) -> str:
@@ -396,7 +433,7 @@ def _note_spooled(spool: str, size: int) -> None:
 
 def _after_fork_in_child() -> None:
     global _token_lock
-    _token_lock = threading.Lock()
+    _token_lock = threading.RLock()
     _tokens.clear()
     _usage.clear()
     seg.forget_tokens()

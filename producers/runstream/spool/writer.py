@@ -11,6 +11,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
@@ -150,33 +151,36 @@ class RunWriter(SourceWriter):
         for first in range(0, n, ARRAY_POINTS):
             m = min(ARRAY_POINTS, n - first)
             cut = slice(8 * first, 8 * (first + m))
-            with self._lock:
-                words = self._define(name)
-                if words is None:
-                    self._count_drop(m)
-                    continue
-                start = 0
-                if steps is None:
-                    start = words[2]()
-                    deque(islice(words[2].__self__, m - 1), maxlen=0)  # type: ignore[attr-defined]
-                head = ARRAY_HEAD.pack(
-                    words[0] >> 32, m, kind, AFFINE if steps is None else GIVEN, AFFINE if times is None else GIVEN,
-                    start, 1, now, 0.0,
-                )  # fmt: skip
-                parts = [head, values[cut], *(column[cut] for column in (steps, times) if column is not None)]
-                if not self._frame(seg.ARRAY, b"".join(parts)):
-                    self._count_drop(m)
+            given = b"".join(column[cut] for column in (values, steps, times) if column is not None)
+            how = (AFFINE if steps is None else GIVEN, AFFINE if times is None else GIVEN)
+            self._in_turn(partial(self._array_frame, name, kind, m, how, now, given))
+
+    def _array_frame(
+        self, name: str, kind: Kind, n: int, how: tuple[int, int], now: float, columns: bytes
+    ) -> None:
+        words = self._define(name)
+        if words is not None:
+            start = 0
+            if how[0] == AFFINE:
+                start = words[2]()
+                deque(islice(words[2].__self__, n - 1), maxlen=0)  # type: ignore[attr-defined]
+            head = ARRAY_HEAD.pack(words[0] >> 32, n, kind, *how, start, 1, now, 0.0)
+            if self._frame(seg.ARRAY, head + columns):
+                return
+        self._count_drop(n)
 
     def text(self, name: str, value: str, step: int | None = None, cls: int = SeriesClass.METRIC) -> None:
         """Log one text value."""
         check_text(f"log({name!r})", value)
-        with self._lock:
-            words = self._define(name, cls)
-            if words is not None:
-                body = _TEXT_HEAD.pack(words[0] >> 32, words[2]() if step is None else step) + value.encode()
-                if self._frame(seg.TEXT, body):
-                    return
-            self._count_drop(1)
+        self._in_turn(partial(self._text_frame, name, value.encode(), step, cls))
+
+    def _text_frame(self, name: str, value: bytes, step: int | None, cls: int) -> None:
+        words = self._define(name, cls)
+        if words is not None:
+            head = _TEXT_HEAD.pack(words[0] >> 32, words[2]() if step is None else step)
+            if self._frame(seg.TEXT, head + value):
+                return
+        self._count_drop(1)
 
     def artifact(self, cls: SeriesClass, name: str, uri: str) -> None:
         """Log that an artifact (an image, a confusion matrix ...) belongs to the run under `name`."""
@@ -210,23 +214,25 @@ class RunWriter(SourceWriter):
 
     def _table(self, name: str, columns: dict[str, list[Any]], n: int) -> None:
         check_name("table name", name)
-        with self._lock:
-            first = self._rows.get(name, 0)
-            body = msgpack.packb([name, first, columns], default=str)
-            size = len(body)
-            if size + MOST_NAMES * len(columns) > MAX_RECORD_BYTES:
-                size += names_bytes(name, columns)
-                if n == 1:
-                    check_row(name, columns)
-            if (size > MAX_RECORD_BYTES or len(body) > MAX_EVENT_BYTES // 4) and n > 1:
-                half = n // 2
-                self._table(name, {column: values[:half] for column, values in columns.items()}, half)
-                self._table(name, {column: values[half:] for column, values in columns.items()}, n - half)
-                return
-            if self._frame(seg.ROWS, body):
-                self._rows[name] = first + n
-            else:
-                self._count_drop(n * len(columns))
+        self._in_turn(partial(self._table_frame, name, columns, n))
+
+    def _table_frame(self, name: str, columns: dict[str, list[Any]], n: int) -> None:
+        first = self._rows.get(name, 0)
+        body = msgpack.packb([name, first, columns], default=str)
+        size = len(body)
+        if size + MOST_NAMES * len(columns) > MAX_RECORD_BYTES:
+            size += names_bytes(name, columns)
+            if n == 1:
+                check_row(name, columns)
+        if (size > MAX_RECORD_BYTES or len(body) > MAX_EVENT_BYTES // 4) and n > 1:
+            half = n // 2
+            self._table_frame(name, {column: values[:half] for column, values in columns.items()}, half)
+            self._table_frame(name, {column: values[half:] for column, values in columns.items()}, n - half)
+            return
+        if self._frame(seg.ROWS, body):
+            self._rows[name] = first + n
+        else:
+            self._count_drop(n * len(columns))
 
     # --- tags and status ---
 
@@ -254,15 +260,19 @@ class RunWriter(SourceWriter):
         self._tag("field", name, value if value is None else check_text(name, value))
 
     def _tag(self, op: str, key: str, value: str | None) -> None:
-        self._control(seg.TAG, msgpack.packb([op, key, value]))
+        self._in_turn(partial(self._control, seg.TAG, msgpack.packb([op, key, value])))
 
     def status(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
         """Note a step in the run's life: create, start, complete, fail, cancel, error ... Never refused: what is too large
         for a record is cut, and says so; see `fitting.pack_step`."""
-        if kind in ("complete", "fail", "cancel"):
+        self._in_turn(partial(self._status_frame, kind, pack_step(kind, data or {})))
+
+    def _status_frame(self, kind: str, body: bytes) -> None:
+        ends = kind in ("complete", "fail", "cancel")
+        if ends:
             self._state |= seg.ENDED | {"fail": seg.FAILED, "cancel": seg.CANCELED}.get(kind, 0)
-        self._control(seg.STATUS, pack_step(kind, data or {}))
-        if kind in ("complete", "fail", "cancel") and self._held_back:
+        self._control(seg.STATUS, body)
+        if ends and self._held_back:
             self._say_ending_is_lost(True)
 
     def describe(self, name: str, text: Any) -> None:
@@ -284,27 +294,26 @@ class RunWriter(SourceWriter):
 
     def _define(self, name: str, cls: int = SeriesClass.METRIC) -> Words | None:
         """The publishing words (float, int) and the step counter of a series; None when nothing can be written."""
-        with self._lock:
-            check_name("metric name", name)
-            known = self._series.get(name) if cls == SeriesClass.METRIC else None
-            if known is not None:
-                return known
-            if self._map is None and not self._roll(0):
+        check_name("metric name", name)
+        known = self._series.get(name) if cls == SeriesClass.METRIC else None
+        if known is not None:
+            return known
+        if self._map is None and not self._roll(0):
+            return None
+        number = self._ids.get((cls, name))
+        if number is None:
+            number = len(self._ids)
+            if not self._frame(seg.SERIES, msgpack.packb([number, int(cls), name, ""])):
                 return None
-            number = self._ids.get((cls, name))
-            if number is None:
-                number = len(self._ids)
-                if not self._frame(seg.SERIES, msgpack.packb([number, int(cls), name, ""])):
-                    return None
-                self._ids[cls, name] = number
-            base = number << 32
-            next_step = count().__next__
-            if cls != SeriesClass.METRIC:
-                next_step = self._steps.setdefault((cls, name), next_step)
-            words = (base | seg.KIND_BASE + Kind.FLOAT, base | seg.KIND_BASE + Kind.INT, next_step)
-            if cls == SeriesClass.METRIC:
-                self._series[name] = words
-            return words
+            self._ids[cls, name] = number
+        base = number << 32
+        next_step = count().__next__
+        if cls != SeriesClass.METRIC:
+            next_step = self._steps.setdefault((cls, name), next_step)
+        words = (base | seg.KIND_BASE + Kind.FLOAT, base | seg.KIND_BASE + Kind.INT, next_step)
+        if cls == SeriesClass.METRIC:
+            self._series[name] = words
+        return words
 
     def _scalar(self, name: str, value: Any, step: Any) -> None:
         """`log` for everything but a float or int under a known name with an int step."""
@@ -314,20 +323,41 @@ class RunWriter(SourceWriter):
         if kind == Kind.TEXT:
             self.text(name, value, step)
             return
-        words = self._define(name)
-        if words is None:
-            self._count_drop(1)
-        elif kind in (Kind.FLOAT, Kind.INT):
+        if kind in (Kind.FLOAT, Kind.INT):
+            check_name("metric name", name)
             self.log(name, value, "", step)
         else:
-            word = (words[1] & ~0xFF) | seg.KIND_BASE + kind
-            with self._lock:
-                at = self._take(1)
-                if at is None:
-                    self._count_drop(1)
-                    return
-                number = words[2]() if step is None else step
-                INTEGER.pack_into(self._mapping(), at, number, time.time(), int(value or 0), word)
+            self._in_turn(partial(self._truth_slot, name, kind, int(value or 0), step))
+
+    def _truth_slot(self, name: str, kind: Kind, value: int, step: int | None) -> None:
+        words = self._define(name)
+        at = self._take(1) if words is not None else None
+        if words is None or at is None:
+            self._count_drop(1)
+            return
+        word = (words[1] & ~0xFF) | seg.KIND_BASE + kind
+        number = words[2]() if step is None else step
+        INTEGER.pack_into(self._mapping(), at, number, time.time(), value, word)
+
+    def _make_room(self, again: Callable[[], None], name: str | None = None) -> bool:
+        """Begin what `log` lacks, the series `name` or else a segment, so that it can be called again.
+
+        Args:
+            again: that call; done later when this is the call of a signal handler in the midst of another record.
+
+        Returns:
+            Whether to call it now. Not if nothing can be written, which is counted.
+        """
+        ready = False
+
+        def begin() -> None:
+            nonlocal ready
+            ready = self._roll(1) if name is None else self._define(name) is not None
+            if not ready:
+                self._count_drop(1)
+
+        self._in_turn(begin, again)
+        return ready
 
 
 _TEXT_HEAD = struct.Struct("<Iq")

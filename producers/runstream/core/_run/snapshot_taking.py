@@ -57,7 +57,7 @@ class SnapshotJob:
 
 
 _jobs: list[SnapshotJob] = []
-_lock = threading.Lock()
+_lock = threading.RLock()
 _worker: threading.Thread | None = None
 _watching = False
 
@@ -158,6 +158,6 @@ def _finish() -> None:
 def _forget() -> None:
     """In a forked child: the jobs are the parent's."""
     global _lock, _worker
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _jobs.clear()
     _worker = None
