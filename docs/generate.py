@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from runstream.agent import AgentState
 from runstream_consumers.compaction.state import CompactorState
 from runstream_consumers.storing.consumer import ConsumerState
 from runstream_query.http.counters import Counters
+from runstream_query.http.openapi import described, document, who
 from runstream_schemas.settings import PREFIX, PROJECT_KEYS, Settings
 from runstream_service.migrate.unsupported import table
 
@@ -97,8 +99,64 @@ def metrics_page() -> str:
     return page
 
 
+HTTP_HEAD = """\
+# HTTP API: endpoints and types
+
+Every endpoint that others may build on, as the code declares it; what they do: [HTTP API](api.md). As OpenAPI 3.1 at
+`/api/v1/openapi.json`, and as a page at `/docs`. Behind a parameter, `!`: needed, `*`: repeatable. A `GET` answers `HEAD` as
+well. Errors are [problem documents](api.md), `application/problem+json`.
+"""
+
+
+def http_page() -> str:
+    """The page of the HTTP API's endpoints and the types of their bodies and answers."""
+    text = HTTP_HEAD
+    for one in described():
+        parameters = " ".join(f"`{item.name}`{'!' * item.needed}{'*' * item.many}" for item in one.parameters)
+        facts = {
+            "parameters": parameters,
+            "body": _named(one.body),
+            "answer": f"{', '.join(map(str, one.statuses))} {_named(one.answer)}".strip(),
+            "on request": ", ".join(f"`{media}`" for media in one.also),
+        }
+        text += f"\n## `{one.method} {one.path_format}`\n\n{one.summary}. {who(one)}\n\n"
+        text += "".join(f"- {name}: {fact}\n" for name, fact in facts.items() if fact)
+    text += "\n# Types\n\nFields with `?` may be left out.\n"
+    for name, schema in sorted(document()["components"]["schemas"].items()):
+        said = " ".join(schema.get("description", "").partition("\n\n")[0].split())
+        text += f"\n## `{name}`\n\n{said}{chr(10) * 2 if said else ''}| field | |\n|---|---|\n"
+        for field, kind in schema["properties"].items():
+            left_out = "" if field in schema.get("required", ()) else "?"
+            text += f"| `{field}`{left_out} | {_kind(kind)} |\n"
+    return text
+
+
+def _named(kind: object) -> str:
+    """A body or an answer: a type, or a media type."""
+    if kind is None:
+        return ""
+    return f"`{kind}`" if isinstance(kind, str) else f"`{getattr(kind, '__name__', kind)}`"
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A schema in words."""
+    if "$ref" in schema:
+        return f"`{schema['$ref'].rpartition('/')[2]}`"
+    if "anyOf" in schema:
+        return " or ".join(map(_kind, schema["anyOf"]))
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    kind = schema.get("type", "anything")
+    if kind == "array":
+        return f"list of {_kind(schema['items'])}" if "items" in schema else "list"
+    if kind == "object" and "additionalProperties" in schema:
+        return f"object of {_kind(schema['additionalProperties'])}"
+    return str(kind)
+
+
 PAGES = {
     REFERENCE / "metrics.md": metrics_page,
+    REFERENCE / "http.md": http_page,
     REFERENCE / "settings.md": settings_page,
     REFERENCE / "not-supported.md": not_supported_page,
 }

@@ -10,10 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from runstream_schemas.run_record import Number
+
+
+def utc(time: datetime) -> str:
+    """ISO 8601 in UTC with `Z`, microseconds kept."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
 
 def iso(time: datetime | None) -> str | None:
-    """ISO 8601 in UTC with `Z`, microseconds kept."""
-    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    """The same, of a time that may not be known."""
+    return None if time is None else utc(time)
 
 
 def from_json(value: Any) -> Any:
@@ -21,7 +28,7 @@ def from_json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def json_number(value: float | None) -> float | str | None:
+def json_number(value: float | None) -> Number:
     """A number as JSON has it; see `json_value`."""
     if value is None or math.isfinite(value):
         return value

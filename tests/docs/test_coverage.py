@@ -19,6 +19,8 @@ from runstream.cloud import CloudCall
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.data.data_reference import DataReference
 from runstream.data.dataset_factory import FileDatasetFactory, TabularDatasetFactory
+from runstream_query.http.endpoint import Endpoint
+from runstream_query.http.openapi import ENDPOINTS, described
 from runstream_query.sql import sql_hot, sql_statement, sql_tables
 from runstream_schemas import arrow, errors, events, limits, status
 from runstream_schemas.settings import PREFIX, Settings
@@ -36,7 +38,7 @@ OPTIONS_OF_A_GROUP = {
 }  # fmt: skip
 """They stand once, above the commands that have them."""
 
-MODULES_OF_THE_PAGES = {"pages.py"}
+MODULES_OF_THE_PAGES = {"runstream_query.http.pages"}
 """Their routes are between our own pages and our own server, and may change with both."""
 
 
@@ -195,16 +197,25 @@ def test_every_column_of_a_file_is_described(kind: str) -> None:
 
 
 def routes() -> list[str]:
-    modules = (ROOT / "query" / "runstream_query").rglob("*.py")
-    source = "".join(
-        path.read_text(encoding="utf-8") for path in modules if path.name not in MODULES_OF_THE_PAGES
+    return sorted(
+        {one.path_format for one in ENDPOINTS if one.handler.__module__ not in MODULES_OF_THE_PAGES}
     )
-    return sorted({re.sub(r":\w+}", "}", path) for path in re.findall(r'\bRoute\(\s*"([^"]+)"', source)})
 
 
 @pytest.mark.parametrize("route", routes())
 def test_every_route_is_described(route: str) -> None:
     assert re.search(rf"`(?:GET|PUT|POST|PATCH|DELETE) {re.escape(route)}`", page("api.md")), route
+
+
+@pytest.mark.parametrize("one", described(), ids=lambda one: f"{one.method} {one.path_format}")
+def test_every_parameter_of_an_endpoint_is_described(one: Endpoint) -> None:
+    chapters = re.split(r"\n(?=## )", page("api.md"))
+    # An export takes the filters of the list.
+    paths = [one.path_format, *(["/api/v1/runs"] if one.path == "/api/v1/export/runs" else [])]
+    text = "".join(
+        part for part in chapters for path in paths if re.search(rf"`[A-Z]+ {re.escape(path)}[`?]", part)
+    )
+    assert {item.name for item in one.parameters if not re.search(rf"\b{item.name}\b", text)} == set()
 
 
 def test_every_error_is_in_the_tree() -> None:

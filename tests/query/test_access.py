@@ -15,10 +15,11 @@ import pytest
 from tests.query.test_api import serving
 
 from runstream_query.http import live, tokens
-from runstream_query.http.access import needed
 from runstream_query.http.app import create_app, run_server
 from runstream_query.http.context import Server
 from runstream_query.http.live import Changes, changes_of
+from runstream_query.http.openapi import ENDPOINTS
+from runstream_query.http.routing import find_route
 from runstream_query.http.tokens import Role
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesKey
@@ -84,7 +85,9 @@ async def status(http: httpx.AsyncClient, token: str, method: str, path: str, do
     ],
 )
 def test_role_a_request_needs(method: str, path: str, role: Role) -> None:
-    assert needed(method, path) == role
+    endpoint, _, _ = find_route(ENDPOINTS, method, path)
+    assert endpoint is not None
+    assert endpoint.needs == role
 
 
 async def test_each_role_may_what_it_says(http: httpx.AsyncClient) -> None:

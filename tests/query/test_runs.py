@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 from tests.seeds import new_random
 
 from runstream_query.runs.run_filter import ANY, LabelFilter, MetricFilter, Order, RunFilter
@@ -156,7 +157,7 @@ async def test_a_record(filled: Any) -> None:
     async with filled.pool.acquire() as connection:
         run = await get_run(connection, "a", summaries=True)
         assert run is not None
-        record = run.record()
+        record = to_builtins(run.record())
         assert await get_run(connection, "zz") is None
         assert await descendants(connection, "a") == ["c", "b"]
         assert await descendants(connection, "a", type="train") == []

@@ -23,7 +23,6 @@ from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.store import NewFile, Store, write_failed
 
 from .. import queries
-from ..json_values import iso
 
 PIECE = 1 << 20
 """Bytes moved at a time."""
@@ -42,16 +41,6 @@ class Artifact:
     content_type: str | None
     created: datetime
     captured: bool = False
-
-    def record(self) -> dict[str, object]:
-        """As the HTTP API shows it."""
-        return {
-            "path": self.path,
-            "size": self.size,
-            "sha256": self.sha256,
-            "created_utc": iso(self.created),
-            "captured": self.captured,
-        }
 
 
 class RunDeleted(QueryError):

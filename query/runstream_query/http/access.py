@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, auto
 from typing import Any
 
 import asyncpg
@@ -11,9 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .endpoint import Door, Reach
 from .responses import problem
 from .routing import Asked
-from .tokens import OWNER, Grant, Role
+from .tokens import OWNER, Grant
 
 GRANT = "runstream.grant"
 """Where the gate leaves the grant in a request's scope."""
@@ -23,90 +23,14 @@ select r.run_id, r.experiment_id is null as unknown, e.workspace is not distinct
 from runs r left join experiments e on e.id = r.experiment_id where r.run_id = any($1::text[])"""
 
 
-_READING_POSTS = frozenset({"/api/v1/sql", "/api/v1/tickets"})
-_OWN_SESSIONS = "/api/v1/sessions"
-_ADMIN_ROUTES = ("/api/v1/tokens", "/api/v1/runs/delete", "/api/v1/workspaces/")
-_OWN_DELETES = ("/api/v1/views/",)
-
-
-class Reach(Enum):
-    """How a route is held to the workspace of a token that is for one only."""
-
-    WORKSPACE = auto()
-    """By the parameter `workspace`, which is given where it is not."""
-    RUN = auto()
-    """By the run in the path."""
-    RUNS = auto()
-    """By the parameters `run`, of which there has to be one."""
-    HANDLER = auto()
-    """Where it is answered, see `grant_of` and `check_runs`."""
-    CONTENT = auto()
-    """What is sent is named by its digest, and kept apart by workspace until a run or a model of one names it."""
-
-
-_REACH = {
-    **dict.fromkeys(
-        (
-            "/api/v1/runs", "/api/v1/export/runs", "/api/v1/workspaces", "/api/v1/experiments",
-            "/api/v1/experiments/{name:path}", "/api/v1/models", "/api/v1/models/{name}/{version}",
-            "/api/v1/models/{name}/{version}/files/{path:path}", "/api/v1/environments", "/api/v1/environment-labels",
-            "/api/v1/experiment-counts", "/api/v1/target-counts", "/api/v1/metric-names",
-        ),
-        Reach.WORKSPACE,
-    ),
-    **dict.fromkeys(
-        (
-            "/api/v1/runs/{run_id}", "/api/v1/runs/{run_id}/cancel", "/api/v1/runs/{run_id}/files",
-            "/api/v1/runs/{run_id}/files/{path:path}", "/api/v1/runs/{run_id}/zip", "/api/v1/runs/{run_id}/series",
-            "/api/v1/runs/{run_id}/values", "/api/v1/runs/{run_id}/tables/{name:path}",
-        ),
-        Reach.RUN,
-    ),
-    **dict.fromkeys(
-        (
-            "/api/v1/metrics", "/api/v1/series", "/api/v1/charts", "/api/v1/child-counts", "/api/v1/export/points",
-            "/api/v1/export/table",
-        ),
-        Reach.RUNS,
-    ),
-    **dict.fromkeys(
-        (
-            "/api/v1/access", "/api/v1/events", "/api/v1/sql", "/api/v1/stored", "/api/v1/tickets",
-            "/api/v1/sessions", "/api/v1/sessions/{id}",
-            "PATCH /api/v1/runs", "/api/v1/runs/cancel", "/api/v1/runs/delete",
-        ),
-        Reach.HANDLER,
-    ),
-    **dict.fromkeys(
-        ("/api/v1/blobs/{sha256}", "/api/v1/uploads/{sha256}", "/api/v1/model-content/{sha256}"), Reach.CONTENT
-    ),
-}  # fmt: skip
-"""By route, or method and route. A route that is not here shows what is of others too, and is refused."""
 _RUN_PARAMETERS = frozenset({"run", "parent"})
-_FILE = "/api/v1/runs/{run_id}/files/{path:path}"
-
-
-def needed(method: str, route: str) -> Role:
-    """The role a request needs: reading, changing, or (deleting and giving out tokens) everything.
-
-    Args:
-        method: of HTTP.
-        route: the pattern that matched, e.g. `/api/v1/runs/{run_id}`.
-    """
-    if route.startswith(_ADMIN_ROUTES):
-        return Role.ADMIN
-    if method in ("GET", "HEAD", "OPTIONS") or route in _READING_POSTS or route.startswith(_OWN_SESSIONS):
-        return Role.READ
-    if method == "DELETE" and not route.startswith(_OWN_DELETES):
-        return Role.ADMIN
-    return Role.WRITE
 
 
 async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Response | None:
     """Why a grant does not allow a request; None: it does. A request of one workspace's token is narrowed to that one."""
     assert asked.route is not None
-    route = asked.route.path
-    wanted = needed(asked.method, route)
+    wanted, reach = asked.route.needs, asked.route.reach
+    assert not isinstance(wanted, Door)
     if grant.role < wanted:
         return _forbidden(
             f"the token {grant.name!r} may {grant.role.name.lower()}; {asked.method} {asked.path} needs "
@@ -115,13 +39,12 @@ async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Respon
     if grant.workspace is None:
         return None
     elsewhere = f"the token {grant.name!r} is for the workspace {grant.workspace!r} only"
-    reach = _REACH.get(f"{asked.method} {route}") or _REACH.get(route)
     runs = [
         value for key, value in asked.query_params.multi_items() if key in _RUN_PARAMETERS and value != "none"
     ]
-    if reach is None or (reach is Reach.RUNS and not runs):
+    if reach is Reach.ALL or (reach is Reach.RUNS and not runs):
         return _forbidden(f"{elsewhere}; {asked.path} shows those of others too")
-    if reach is Reach.RUN:
+    if reach in (Reach.RUN, Reach.RUN_TO_COME):
         runs.append(asked.path_params["run_id"])
     if reach is Reach.WORKSPACE:
         named = asked.query_params.getlist("workspace")
@@ -130,7 +53,7 @@ async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Respon
         if not named:
             asked.narrow(grant.workspace)
     # A file may come before its run is known: it is held for the token's workspace until then (`artifacts.claim`).
-    early = route == _FILE and asked.method in ("PUT", "POST")
+    early = reach is Reach.RUN_TO_COME
     if not runs:
         return None
     found = await pool.fetch(_RUNS, runs, grant.workspace)

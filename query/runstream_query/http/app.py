@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Sequence
 from ipaddress import ip_address
 
 import uvicorn
-from starlette.routing import Route
 
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import ServiceError
@@ -18,25 +17,13 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.store import open_store
 
 from ..points.watermark import Notifications
-from . import (
-    browser_access,
-    connection_owner,
-    edit_api,
-    export_api,
-    file_api,
-    live,
-    openapi,
-    pages,
-    read_api,
-    registry_api,
-    tokens_api,
-)
-from . import charts_api as page_api
+from . import connection_owner
 from .connections import Connection
 from .context import Server
 from .counters import Counters
 from .gate import Gate
 from .hosts import Hosts, allowed_hosts
+from .openapi import ENDPOINTS
 from .shares import SharedPool
 from .tokens import Rate
 
@@ -57,21 +44,8 @@ def create_app(
         owner_enters: the owner of this process needs no token from this machine.
     """
     server.tokens.own = token or ""
-    routes = [
-        *read_api.routes(),
-        Route("/api/v1/events", live.events),
-        *tokens_api.routes(),
-        *browser_access.routes(),
-        *edit_api.routes(),
-        *export_api.routes(),
-        *openapi.routes(),
-        *file_api.routes(),
-        *registry_api.routes(),
-        *page_api.routes(),
-        *pages.routes(),
-    ]
     return Gate(
-        routes,
+        ENDPOINTS,
         server,
         tokens=server.tokens,
         owner_enters=owner_enters,

@@ -16,25 +16,25 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlencode, urlsplit
 
 import asyncpg
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 
-from ..json_values import iso
+from ..json_values import utc
 from ..runs.registry import NotThere
 from . import pages
 from .access import grant_of
 from .context import server_of
-from .parameters import json_body
-from .responses import json_answer, problem
+from .endpoint import OURS, Door, Reach, endpoint
+from .parameters import json_body, typed
+from .responses import problem
 from .tokens import SESSION_PREFIX, Grant, Role, Tokens
 
 TICKET_SECONDS = 600
@@ -45,23 +45,6 @@ MOST_TICKETS = 1000
 MOST_SESSIONS = 1000
 """Sessions of one token; a new one ends the oldest."""
 MAX_LOGIN_BYTES = 4096
-
-PAGES = frozenset(
-    {
-        *(
-            "/",
-            "/login",
-            "/docs",
-            "/experiments",
-            "/experiments/id/{id}",
-            "/runs/{run_id:path}",
-            "/compare",
-            "/compute",
-        ),
-        *("/compute/{target:path}", "/assets/{path:path}", "/favicon.svg"),
-    }
-)
-"""Routes of the pages: they hold no data, and need no token."""
 
 _ADD_TICKET = """
 with held as (delete from access_tickets where expires_at < now())
@@ -168,45 +151,76 @@ def _client(request: Request) -> str:
     return request.headers.get("user-agent", "").replace("\0", "")
 
 
+class TicketFor(msgspec.Struct, forbid_unknown_fields=True):
+    path: str | None = None
+
+
+class Ticket(TypedDict):
+    """Leave for a browser, good once; empty where none is needed."""
+
+    ticket: str
+    seconds: int
+
+
+@endpoint(
+    "POST /api/v1/tickets", Role.READ, Reach.HANDLER, OURS, body=TicketFor, answer=Ticket, statuses=(201,)
+)
 async def new_ticket(request: Request) -> Response:
-    """`POST /api/v1/tickets[{"path": ...}]`: `{"ticket": ..., "seconds": 600}`; an empty one where none is needed."""
     grant, path = grant_of(request), None
     if request.headers.get("content-type", "").startswith("application/json"):
-        path = (await json_body(request, {"path"})).get("path")
-        if path is not None and not (isinstance(path, str) and path.startswith("/api/v1/")):
+        path = typed(await json_body(request), TicketFor).path
+        if path is not None and not path.startswith("/api/v1/"):
             raise QueryError('"path": expected a path of the API')
     ticket = ""
     if grant.digest and (path is not None or grant.id or not request.app.owner_enters):
         ticket = await request.app.sessions.ticket(grant, path)
-    document = {"ticket": ticket, "seconds": TICKET_SECONDS}
+    document: Ticket = {"ticket": ticket, "seconds": TICKET_SECONDS}
     return Response(json.dumps(document), 201, {"Cache-Control": "no-store"}, media_type="application/json")
 
 
-async def login(request: Request) -> Response:
-    """`GET /login?ticket=...&next=/...`: the page that begins a session; `POST /login` with `{"token": ...}` or
-    `{"ticket": ...}` from that page: `{"session": secret, "seconds": ...}`."""
-    if request.method == "POST":
-        return await _begin(request)
-    where, ticket = safe_next(request.query_params.get("next", "/")), request.query_params.get("ticket", "")
+class LoginQuery(msgspec.Struct, kw_only=True):
+    ticket: str = ""
+    next: str = "/"
+    ask: str = ""
+
+
+@endpoint("GET /login", Door.PAGE, Reach.ALL, OURS)
+async def login(request: Request, asked: LoginQuery) -> Response:
+    """The page that begins a session."""
+    where, ticket = safe_next(asked.next), asked.ticket
     redirect = RedirectResponse(where, 303, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
     if not ticket or not request.app.guarded:
         return redirect
     number = await request.app.sessions.whose(ticket)
-    if number is not None and from_another_page(request) and not request.query_params.get("ask"):
+    if number is not None and from_another_page(request) and not asked.ask:
         # Somebody else's page may have brought a ticket of its own, to have what is done here done in its name.
         redirect.headers["location"] = "/login?" + urlencode({"ticket": ticket, "next": where, "ask": 1})
         return redirect
-    answer = await pages.page(request)
+    answer = await pages.send_page(request)
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["Referrer-Policy"] = "no-referrer"
     return answer
 
 
-async def _begin(request: Request) -> Response:
+class Credentials(msgspec.Struct, forbid_unknown_fields=True):
+    token: Any = None
+    ticket: Any = None
+
+
+class Session(TypedDict):
+    """A browser's session; `session`: its secret."""
+
+    session: str
+    seconds: int
+
+
+@endpoint("POST /login", Door.PAGE, Reach.ALL, OURS, body=Credentials, answer=Session)
+async def begin_session(request: Request) -> Response:
+    """With `{"token": ...}` or `{"ticket": ...}`, from the page at that address."""
     if not same_origin(request):
         return problem(403, "Forbidden", "only this server's own page may sign in")
-    document = await json_body(request, {"token", "ticket"}, MAX_LOGIN_BYTES)
-    given = {key: value for key, value in document.items() if isinstance(value, str)}
+    sent = typed(await json_body(request, MAX_LOGIN_BYTES), Credentials)
+    given = {key: value for key, value in msgspec.structs.asdict(sent).items() if isinstance(value, str)}
     if len(given) != 1:
         raise QueryError('expected {"token": "..."} or {"ticket": "..."}')
     gate, sessions = request.app, request.app.sessions
@@ -224,31 +238,58 @@ async def _begin(request: Request) -> Response:
 
 
 def _session(secret: str) -> Response:
-    document = {"session": secret, "seconds": SESSION_SECONDS}
+    document: Session = {"session": secret, "seconds": SESSION_SECONDS}
     return Response(json.dumps(document), 200, {"Cache-Control": "no-store"}, "application/json")
 
 
-async def _sessions(request: Request) -> Response:
-    """`GET /api/v1/sessions`: the browsers that are signed in; of an administrator's token: all, else its own."""
+class SignedIn(TypedDict):
+    """A browser that is signed in; `current`: the one that asks."""
+
+    id: int
+    token: str
+    client: str
+    created_at: str
+    used_at: str
+    expires_at: str
+    current: bool
+
+
+class SignedInBrowsers(TypedDict):
+    """Browsers that are signed in."""
+
+    sessions: list[SignedIn]
+
+
+@endpoint("GET /api/v1/sessions", Role.READ, Reach.HANDLER, OURS)
+async def sessions(request: Request) -> SignedInBrowsers:
+    """Of an administrator's token: all, else its own."""
     grant, gate = grant_of(request), request.app
     rows = await server_of(request).pool.fetch(_SESSIONS, _own(grant), gate.tokens.own_digest)
-    found = []
-    for row in rows:
-        shown = {key: iso(value) if isinstance(value, datetime) else value for key, value in row.items()}
-        found.append({**shown, "current": row["id"] == grant.session})
-    return json_answer(request, {"sessions": found})
+    found: list[SignedIn] = [
+        {
+            "id": row["id"],
+            "token": row["token"],
+            "client": row["client"],
+            "created_at": utc(row["created_at"]),
+            "used_at": utc(row["used_at"]),
+            "expires_at": utc(row["expires_at"]),
+            "current": row["id"] == grant.session,
+        }
+        for row in rows
+    ]
+    return {"sessions": found}
 
 
-async def _end_session(request: Request) -> Response:
-    """`DELETE /api/v1/sessions/{id}`: sign a browser out; `current`: this one."""
-    grant, named = grant_of(request), request.path_params["id"]
+@endpoint("DELETE /api/v1/sessions/{id}", Role.READ, Reach.HANDLER, OURS)
+async def end_session(request: Request, id: str) -> None:
+    """Sign a browser out; `current`: this one."""
+    grant, named = grant_of(request), id
     number = (
         grant.session if named == "current" else int(named) if re.fullmatch(r"[0-9]{1,18}", named) else None
     )
     if number is None or await server_of(request).pool.fetchval(_END, number, _own(grant)) is None:
         raise NotThere(f"there is no session {named!r:.80}; GET /api/v1/sessions lists them")
     request.app.tokens.forget()
-    return Response(status_code=204)
 
 
 def _own(grant: Grant) -> int | None:
@@ -256,11 +297,4 @@ def _own(grant: Grant) -> int | None:
     return None if grant.role is Role.ADMIN and grant.workspace is None else grant.id
 
 
-def routes() -> list[Route]:
-    """Signing in and out."""
-    return [
-        Route("/login", login, methods=["GET", "POST"]),
-        Route("/api/v1/tickets", new_ticket, methods=["POST"]),
-        Route("/api/v1/sessions", _sessions),
-        Route("/api/v1/sessions/{id}", _end_session, methods=["DELETE"]),
-    ]
+ENDPOINTS = (login, begin_session, new_ticket, sessions, end_session)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
+from runstream_schemas.run_record import SummaryRecord
 from runstream_schemas.series import SeriesClass
 
 from .. import queries
@@ -21,11 +22,12 @@ from ..charts.charts import pack_charts
 from ..charts.overview import LONG
 from ..json_values import json_value, python_values
 from ..runs.runs import get_summaries
-from . import counts_api
 from .caching import not_modified, points_headers
 from .context import server_of
-from .parameters import number
-from .responses import ARROW, answer, json_answer, problem, wants_arrow
+from .endpoint import Reach, endpoint
+from .parameters import Edge, Position, number, position
+from .responses import ARROW, Table, answer, json_answer, problem, wants_arrow
+from .tokens import Role
 
 CHART = "application/vnd.runstream.chart"
 MOST_NAMES = 1000
@@ -36,32 +38,27 @@ FIRST_CHARTS = 6
 MOST_ROWS = 1000
 
 
-def _whole(request: Request, name: str, default: int | None) -> int | None:
-    text = request.query_params.get(name)
-    if not text:
-        return default
-    try:
-        value = int(text)
-    except ValueError:
-        raise QueryError(f"{name}={text!r:.80}: expected a whole number") from None
-    if not -(1 << 62) < value < 1 << 62:
-        raise QueryError(f"{name}={text!r:.80}: too large")
-    return value
+class ChartsQuery(msgspec.Struct, kw_only=True):
+    run: list[str]
+    name: list[str]
+    x: str = "step"
+    width: Position = 800
+    start: Edge | None = msgspec.field(default=None, name="from")
+    stop: Edge | None = msgspec.field(default=None, name="to")
+    smooth: float = 0.0
 
 
-async def chart(request: Request) -> Response:
-    """`GET /api/v1/charts?run=..&name=..[&x=step|time|relative|metric:NAME&width=&from=&to=&smooth=]`: Arrow, JSON, or what
-    `charts.pack_charts` makes for the pages."""
+@endpoint(
+    "GET /api/v1/charts", Role.READ, Reach.RUNS, "Metrics of one or many runs, downsampled over a range of steps or times",
+    answer=CHART, also=(ARROW, "application/json"),
+)  # fmt: skip
+async def charts(request: Request, asked: ChartsQuery) -> Response:
+    """Arrow, JSON, or what `charts.pack_charts` makes for the pages."""
     server = server_of(request)
-    parameters = request.query_params
-    runs, names = parameters.getlist("run"), parameters.getlist("name")
-    if not runs or not names:
-        raise QueryError("run= and name= are needed, each once or more")
-    axis = parameters.get("x") or "step"
-    smoothing = number(parameters.get("smooth"), "smooth", 0.0)
-    if math.isnan(smoothing):
+    runs, axis = asked.run, asked.x
+    if math.isnan(asked.smooth):
         raise QueryError("smooth=nan: expected a number")
-    start, stop = (_edge(request, name, axis) for name in ("from", "to"))
+    start, stop = _edge(asked.start, "from", axis), _edge(asked.stop, "to", axis)
     headers = await points_headers(request, server.pool, runs)
     if (same := not_modified(request, headers)) is not None:
         return same
@@ -75,12 +72,12 @@ async def chart(request: Request) -> Response:
         async with asyncio.timeout(server.settings.query_timeout):
             drawn = await server.charts.read(
                 runs,
-                names,
+                asked.name,
                 axis=axis,
-                width=_whole(request, "width", 800) or 0,
+                width=asked.width,
                 start=start,
                 stop=stop,
-                smoothing=smoothing,
+                smoothing=asked.smooth,
             )
         server.counters.points += sum(len(line.x) for one in drawn for line in one.lines)
         return await asyncio.to_thread(pack, drawn)
@@ -91,39 +88,70 @@ async def chart(request: Request) -> Response:
     return await asyncio.to_thread(answer, request, body, media, headers)
 
 
-def _edge(request: Request, name: str, axis: str) -> float | None:
+def _edge(text: str | None, name: str, axis: str) -> float | None:
     """An end of the range of x: a number where x is a metric, else a whole one."""
     if not axis.startswith(metric_axis.PREFIX):
-        return _whole(request, name, None)
-    text = request.query_params.get(name)
+        return position(text, name, None)
     value = number(text, name, math.nan) if text else None
     if value is not None and not math.isfinite(value):
         raise QueryError(f"{name}={text!r:.80}: expected a finite number")
     return value
 
 
-async def metric_names(request: Request) -> Response:
-    """`GET /api/v1/metric-names[?q=&experiment=&workspace=&run=..&limit=]`: `{"names": [{"name", "runs", "text"}]}`, most
-    used first; `text`: its values are texts."""
-    parameters = request.query_params
-    limit = min(max(_whole(request, "limit", 200) or 1, 1), MOST_NAMES)
+class MetricNamesQuery(msgspec.Struct, kw_only=True):
+    q: str | None = None
+    experiment: str | None = None
+    workspace: str | None = None
+    run: list[str] = []
+    limit: Position = 200
+
+
+class MetricName(TypedDict):
+    """A metric, and how many runs have it; `text`: its values are texts."""
+
+    name: str
+    runs: int
+    text: bool
+
+
+class MetricNames(TypedDict):
+    """Names of metrics."""
+
+    names: list[MetricName]
+
+
+@endpoint("GET /api/v1/metric-names", Role.READ, Reach.WORKSPACE, "Names of metrics, the most used first")
+async def metric_names(request: Request, asked: MetricNamesQuery) -> MetricNames:
     rows = await server_of(request).pool.fetch(
         page_queries.METRIC_NAMES,
-        parameters.get("q") or None,
-        parameters.get("experiment") or None,
-        parameters.getlist("run") or None,
-        limit,
-        parameters.get("workspace"),
+        asked.q or None,
+        asked.experiment or None,
+        asked.run or None,
+        min(max(asked.limit or 1, 1), MOST_NAMES),
+        asked.workspace,
     )
-    return json_answer(
-        request, {"names": [{"name": row["name"], "runs": row["runs"], "text": row["text"]} for row in rows]}
-    )
+    return {"names": [{"name": row["name"], "runs": row["runs"], "text": row["text"]} for row in rows]}
 
 
-async def series(request: Request) -> Response:
-    """`GET /api/v1/runs/{id}/series`: the summary of each series of a run, of every class, in order first stored."""
+class SeriesRecord(SummaryRecord):
+    """The summary of one series of a run."""
+
+    name: str
+    column: str
+
+
+class RunSeries(TypedDict):
+    """Summaries of the series of a run."""
+
+    series: list[SeriesRecord]
+
+
+@endpoint(
+    "GET /api/v1/runs/{run_id}/series", Role.READ, Reach.RUN, "Summaries of all series of a run", answer=RunSeries
+)  # fmt: skip
+async def series(request: Request, run_id: str) -> Response:
+    """Of every class, in order first stored."""
     server = server_of(request)
-    run_id = request.path_params["run_id"]
     async with server.pool.acquire() as connection:
         key = await connection.fetchval(queries.RUN_KEY, run_id)
         if key is None:
@@ -133,16 +161,30 @@ async def series(request: Request) -> Response:
     server.charts.expect(run_id, metrics[:FIRST_CHARTS])
 
     def make() -> Response:
-        records = [{"name": one.name, "column": one.column, **one.record()} for one in found]
-        return json_answer(request, {"series": records})
+        document: RunSeries = {
+            "series": [{"name": one.name, "column": one.column, **one.record()} for one in found]
+        }
+        return json_answer(request, document)
 
     return make() if len(found) < MANY else await asyncio.to_thread(make)
 
 
-async def table(request: Request) -> Response:
-    """`GET /api/v1/runs/{id}/tables/{name}[?offset=&limit=]`: `{"columns", "rows", "total"}`."""
+class TableQuery(msgspec.Struct, kw_only=True):
+    offset: Position = 0
+    limit: Position = 200
+
+
+class TableRows(Table):
+    """Some rows of a table; `total`: of all."""
+
+    total: int
+
+
+@endpoint(
+    "GET /api/v1/runs/{run_id}/tables/{name:path}", Role.READ, Reach.RUN, "Rows of a table", answer=TableRows
+)  # fmt: skip
+async def table(request: Request, run_id: str, name: str, asked: TableQuery) -> Response:
     server = server_of(request)
-    run_id, name = request.path_params["run_id"], request.path_params["name"]
     async with asyncio.timeout(server.settings.query_timeout):
         headers = await points_headers(request, server.pool, [run_id])
         if (same := not_modified(request, headers)) is not None:
@@ -150,11 +192,9 @@ async def table(request: Request) -> Response:
         found = (await server.query.tables(run_id, name)).get(name)
     if found is None:
         return problem(404, "Not Found", f"run {run_id!r} has no table {name!r}")
-    offset = max(_whole(request, "offset", 0) or 0, 0)
-    limit = min(max(_whole(request, "limit", 200) or 0, 0), MOST_ROWS)
-    part = found.data.slice(offset, limit)
+    part = found.data.slice(max(asked.offset, 0), min(max(asked.limit, 0), MOST_ROWS))
     columns = [python_values(column) for column in part.columns]
-    document = {
+    document: TableRows = {
         "columns": [{"name": item.name, "type": str(item.type)} for item in part.schema],
         "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],
         "total": found.data.num_rows,
@@ -162,13 +202,32 @@ async def table(request: Request) -> Response:
     return json_answer(request, document, headers)
 
 
-async def values(request: Request) -> Response:
-    """`GET /api/v1/runs/{id}/values?name=[&cls=0]`: every point of one series as logged, of any kind."""
+class ValuesQuery(msgspec.Struct, kw_only=True):
+    name: str
+    cls: Position = 0
+
+
+class LoggedPoint(TypedDict):
+    """A point as it was logged; `time` in microseconds."""
+
+    step: int
+    time: int
+    value: Any
+
+
+class LoggedPoints(TypedDict):
+    """Every point of a series."""
+
+    points: list[LoggedPoint]
+
+
+@endpoint(
+    "GET /api/v1/runs/{run_id}/values", Role.READ, Reach.RUN, "Every value of one series, of any kind",
+    answer=LoggedPoints,
+)  # fmt: skip
+async def values(request: Request, run_id: str, asked: ValuesQuery) -> Response:
     server = server_of(request)
-    run_id, name = request.path_params["run_id"], request.query_params.get("name")
-    cls = _whole(request, "cls", 0) or 0
-    if not name:
-        raise QueryError("name= is needed")
+    name, cls = asked.name, asked.cls
     if cls not in set(SeriesClass):
         raise QueryError(f"cls={cls}: no such class of series")
     async with asyncio.timeout(server.settings.query_timeout):
@@ -176,7 +235,7 @@ async def values(request: Request) -> Response:
         if (same := not_modified(request, headers)) is not None:
             return same
         found = await server.query.vectors([run_id], names=(name,), cls=(cls,))
-    points: list[dict[str, Any]] = []
+    points: list[LoggedPoint] = []
     for one in found:
         for step, time, value in zip(
             one.steps.tolist(), one.times.tolist(), one.python_values(), strict=True
@@ -185,13 +244,4 @@ async def values(request: Request) -> Response:
     return json_answer(request, {"points": points}, headers)
 
 
-def routes() -> list[Route]:
-    """The pages' endpoints."""
-    return [
-        Route("/api/v1/charts", chart),
-        Route("/api/v1/metric-names", metric_names),
-        Route("/api/v1/runs/{run_id}/series", series),
-        Route("/api/v1/runs/{run_id}/values", values),
-        Route("/api/v1/runs/{run_id}/tables/{name:path}", table),
-        *counts_api.routes(),
-    ]
+ENDPOINTS = (charts, metric_names, series, values, table)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
+import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 
 from ..json_values import iso
 from .context import server_of
-from .responses import json_answer
+from .endpoint import Reach, endpoint
+from .tokens import Role
 
 MOST_RUNS = 1000
 """Most runs whose children one request counts."""
@@ -41,29 +41,61 @@ order by r.target
 """
 
 
-async def child_counts(request: Request) -> Response:
-    """`GET /api/v1/child-counts?run=..`: `{"children": {run id: how many}}`, those without children left out."""
-    runs = request.query_params.getlist("run")
-    if len(runs) > MOST_RUNS:
-        raise QueryError(f"{len(runs)} runs; at most {MOST_RUNS} at once")
-    rows = await server_of(request).pool.fetch(CHILD_COUNTS, runs)
-    return json_answer(request, {"children": {row["parent_run_id"]: row["children"] for row in rows}})
+class RunsAsked(msgspec.Struct, kw_only=True):
+    run: list[str] = []
 
 
-async def experiment_counts(request: Request) -> Response:
-    """`GET /api/v1/experiment-counts[?workspace=]`: `{"experiments": {id: {"statuses": {status: runs}, "newest_utc"}}}`."""
-    rows = await server_of(request).pool.fetch(EXPERIMENT_COUNTS, request.query_params.get("workspace"))
-    return json_answer(request, {"experiments": _by_status(rows, "id")})
+class OfWorkspace(msgspec.Struct, kw_only=True):
+    workspace: str | None = None
 
 
-async def target_counts(request: Request) -> Response:
-    """`GET /api/v1/target-counts[?workspace=]`: the same by compute target, `{"targets": {name: ...}}`."""
-    rows = await server_of(request).pool.fetch(TARGET_COUNTS, request.query_params.get("workspace"))
-    return json_answer(request, {"targets": _by_status(rows, "target")})
+class ChildCounts(TypedDict):
+    """How many children runs have, by run id; those without children are left out."""
+
+    children: dict[str, int]
 
 
-def _by_status(rows: list[Any], key: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+class StatusCounts(TypedDict):
+    """Runs by status, and when the newest began."""
+
+    statuses: dict[str, int]
+    newest_utc: str | None
+
+
+class ExperimentCounts(TypedDict):
+    """Runs of experiments, by id."""
+
+    experiments: dict[str, StatusCounts]
+
+
+class TargetCounts(TypedDict):
+    """Runs of compute targets, by name."""
+
+    targets: dict[str, StatusCounts]
+
+
+@endpoint("GET /api/v1/child-counts", Role.READ, Reach.RUNS, "How many children runs have")
+async def child_counts(request: Request, asked: RunsAsked) -> ChildCounts:
+    if len(asked.run) > MOST_RUNS:
+        raise QueryError(f"{len(asked.run)} runs; at most {MOST_RUNS} at once")
+    rows = await server_of(request).pool.fetch(CHILD_COUNTS, asked.run)
+    return {"children": {row["parent_run_id"]: row["children"] for row in rows}}
+
+
+@endpoint("GET /api/v1/experiment-counts", Role.READ, Reach.WORKSPACE, "Runs of experiments by status")
+async def experiment_counts(request: Request, asked: OfWorkspace) -> ExperimentCounts:
+    rows = await server_of(request).pool.fetch(EXPERIMENT_COUNTS, asked.workspace)
+    return {"experiments": _by_status(rows, "id")}
+
+
+@endpoint("GET /api/v1/target-counts", Role.READ, Reach.WORKSPACE, "Runs of compute targets by status")
+async def target_counts(request: Request, asked: OfWorkspace) -> TargetCounts:
+    rows = await server_of(request).pool.fetch(TARGET_COUNTS, asked.workspace)
+    return {"targets": _by_status(rows, "target")}
+
+
+def _by_status(rows: list[Any], key: str) -> dict[str, StatusCounts]:
+    found: dict[str, StatusCounts] = {}
     for row in rows:
         one = found.setdefault(str(row[key]), {"statuses": {}, "newest_utc": None})
         one["statuses"][row["status"]] = row["runs"]
@@ -72,10 +104,4 @@ def _by_status(rows: list[Any], key: str) -> dict[str, Any]:
     return found
 
 
-def routes() -> list[Route]:
-    """The pages' counts."""
-    return [
-        Route("/api/v1/child-counts", child_counts),
-        Route("/api/v1/experiment-counts", experiment_counts),
-        Route("/api/v1/target-counts", target_counts),
-    ]
+ENDPOINTS = (child_counts, experiment_counts, target_counts)

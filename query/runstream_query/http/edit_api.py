@@ -2,132 +2,197 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
+from runstream_schemas.run_record import RunRecord
 
-from ..json_values import plain
 from ..runs import deletion, saved_views
 from ..runs.edits import UNCHANGED, Changes, cancel_runs, edit_runs
+from ..runs.registry import NotThere
 from ..runs.runs import get_run
+from ..runs.saved_views import SavedView
 from . import access
 from .context import server_of
-from .parameters import boolean, flag, json_body, run_ids, text_or_none
-from .responses import json_answer, problem
+from .endpoint import Reach, endpoint
+from .parameters import RunIds, check_run_ids
+from .responses import json_answer
+from .tokens import Role
 
 MOST_TAGS = 1000
 """Tags of one change."""
-CHANGE_KEYS = {"display_name", "description", "tags", "archived"}
 
 
-def _missing(run_id: str) -> Response:
-    return problem(404, "Not Found", f"no run {run_id!r}")
+class TagChanges(msgspec.Struct, forbid_unknown_fields=True):
+    """Tags to set (null: a tag without a value) and to remove."""
+
+    set: dict[str, str | None] = {}
+    remove: list[str] = []
 
 
-def read_changes(document: dict[str, Any]) -> Changes:
+class RunChanges(msgspec.Struct, forbid_unknown_fields=True):
+    """What to change of a run; what is left out stays."""
+
+    display_name: str | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
+    archived: bool | UnsetType | None = UNSET
+    tags: TagChanges | UnsetType = UNSET
+
+
+def _missing(run_id: str) -> NotThere:
+    return NotThere(f"no run {run_id!r}")
+
+
+def _changes(body: RunChanges) -> Changes:
     """The changes a body asks for.
 
     Raises:
-        QueryError: a value of another kind than expected, or nothing to change.
+        QueryError: too many tags, one that is to be both set and removed, or nothing to change.
     """
-    tags = document.get("tags", {})
-    if not isinstance(tags, dict) or tags.keys() - {"set", "remove"}:
-        raise QueryError('"tags": expected {"set": {name: text or null}, "remove": [name]}')
-    set_, remove = tags.get("set", {}), tags.get("remove", [])
-    if not isinstance(set_, dict) or not all(
-        value is None or isinstance(value, str) for value in set_.values()
-    ):
-        raise QueryError('"tags": "set": expected an object of texts or nulls')
-    if not isinstance(remove, list) or not all(isinstance(key, str) for key in remove):
-        raise QueryError('"tags": "remove": expected a list of names')
-    if len(set_) + len(remove) > MOST_TAGS:
-        raise QueryError(
-            f'"tags": {len(set_) + len(remove)} of them, the most is {MOST_TAGS}; send several requests'
-        )
-    if both := set_.keys() & set(remove):
-        raise QueryError(f'"tags": {sorted(both)[0]!r:.80} is to be both set and removed')
-    if not document:
-        raise QueryError(f"nothing to change; give any of {', '.join(sorted(CHANGE_KEYS))}")
+    tags = TagChanges() if body.tags is UNSET else body.tags
+    if (many := len(tags.set) + len(tags.remove)) > MOST_TAGS:
+        raise QueryError(f"tags: {many} of them, the most is {MOST_TAGS}; send several requests")
+    if both := tags.set.keys() & set(tags.remove):
+        raise QueryError(f"tags: {sorted(both)[0]!r:.80} is to be both set and removed")
+    if body == RunChanges():
+        raise QueryError(f"nothing to change; give any of {', '.join(sorted(RunChanges.__struct_fields__))}")
     return Changes(
-        display_name=text_or_none(document, "display_name") if "display_name" in document else UNCHANGED,
-        description=text_or_none(document, "description") if "description" in document else UNCHANGED,
-        set_tags=set_,
-        remove_tags=remove,
-        archived=boolean(document, "archived", None),
+        display_name=UNCHANGED if body.display_name is UNSET else body.display_name,
+        description=UNCHANGED if body.description is UNSET else body.description,
+        set_tags=tags.set,
+        remove_tags=tags.remove,
+        archived=None if body.archived is UNSET else body.archived,
     )
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------
 
 
-async def edit_run(request: Request) -> Response:
-    """`PATCH /api/v1/runs/{id}`: change a run; answers its record."""
-    run_id = request.path_params["run_id"]
-    changes = read_changes(await json_body(request, CHANGE_KEYS))
+@endpoint("PATCH /api/v1/runs/{run_id}", Role.WRITE, Reach.RUN, "Change a run")
+async def edit_run(request: Request, run_id: str, body: RunChanges) -> RunRecord:
+    changes = _changes(body)
     async with server_of(request).pool.acquire() as connection:
         if not await edit_runs(connection, [run_id], changes):
-            return _missing(run_id)
+            raise _missing(run_id)
         run = await get_run(connection, run_id)
-    return _missing(run_id) if run is None else json_answer(request, plain(run.record()))
+    if run is None:
+        raise _missing(run_id)
+    return run.record()
 
 
-async def delete_run(request: Request) -> Response:
-    """`DELETE /api/v1/runs/{id}[?force=1]`: delete a run with its descendants."""
-    pool, run_id = server_of(request).pool, request.path_params["run_id"]
-    deleted = await deletion.delete_runs(pool, [run_id], force=flag(request.query_params.get("force")))
-    return json_answer(request, {"deleted": deleted}) if deleted else _missing(run_id)
+class DeleteQuery(msgspec.Struct, kw_only=True):
+    force: bool = False
 
 
-async def cancel_run(request: Request) -> Response:
-    """`POST /api/v1/runs/{id}/cancel`: ask a run and its descendants to stop."""
-    run_id = request.path_params["run_id"]
+class Deleted(TypedDict):
+    """Ids of the runs that were deleted."""
+
+    deleted: list[str]
+
+
+@endpoint("DELETE /api/v1/runs/{run_id}", Role.ADMIN, Reach.RUN, "Delete a run with its descendants")
+async def delete_run(request: Request, run_id: str, asked: DeleteQuery) -> Deleted:
+    deleted = await deletion.delete_runs(server_of(request).pool, [run_id], force=asked.force)
+    if not deleted:
+        raise _missing(run_id)
+    return {"deleted": deleted}
+
+
+class Statuses(TypedDict):
+    """The new status of each run that was active, by id."""
+
+    statuses: dict[str, str]
+
+
+@endpoint("POST /api/v1/runs/{run_id}/cancel", Role.WRITE, Reach.RUN, "Ask a run to stop")
+async def cancel_run(request: Request, run_id: str) -> Statuses:
+    """And its descendants."""
     async with server_of(request).pool.acquire() as connection:
         if await get_run(connection, run_id) is None:
-            return _missing(run_id)
-        return json_answer(request, {"statuses": await cancel_runs(connection, [run_id])})
+            raise _missing(run_id)
+        return {"statuses": await cancel_runs(connection, [run_id])}
 
 
 # --- many runs -------------------------------------------------------------------------------------------------------
 
 
-async def edit_many(request: Request) -> Response:
-    """`PATCH /api/v1/runs`: the same changes to many runs."""
-    document = await json_body(request, {"runs", "changes"})
-    wanted, body = run_ids(document), document.get("changes")
+class ManyChanges(msgspec.Struct, forbid_unknown_fields=True):
+    runs: RunIds
+    changes: RunChanges
+
+
+class Changed(TypedDict):
+    """Ids of the runs that were changed, and of those there are not."""
+
+    changed: list[str]
+    missing: list[str]
+
+
+@endpoint("PATCH /api/v1/runs", Role.WRITE, Reach.HANDLER, "Change many runs")
+async def edit_many(request: Request, body: ManyChanges) -> Changed:
+    wanted = check_run_ids(body.runs)
     known = await access.check_runs(request, wanted)
-    if not isinstance(body, dict) or body.keys() - CHANGE_KEYS:
-        raise QueryError(f'"changes": expected an object with any of {", ".join(sorted(CHANGE_KEYS))}')
     async with server_of(request).pool.acquire() as connection:
-        changed = await edit_runs(connection, known, read_changes(body))
-    return json_answer(request, {"changed": changed, "missing": _without(wanted, changed)})
+        changed = await edit_runs(connection, known, _changes(body.changes))
+    return {"changed": changed, "missing": _without(wanted, changed)}
 
 
-async def cancel_many(request: Request) -> Response:
-    """`POST /api/v1/runs/cancel`: ask many runs to stop."""
-    document = await json_body(request, {"runs", "descendants"})
-    wanted = await access.check_runs(request, run_ids(document))
+class ManyToCancel(msgspec.Struct, forbid_unknown_fields=True):
+    runs: RunIds
+    descendants: bool | None = True
+
+
+@endpoint("POST /api/v1/runs/cancel", Role.WRITE, Reach.HANDLER, "Ask many runs to stop")
+async def cancel_many(request: Request, body: ManyToCancel) -> Statuses:
+    wanted = await access.check_runs(request, check_run_ids(body.runs))
     async with server_of(request).pool.acquire() as connection:
-        statuses = await cancel_runs(
-            connection, wanted, descendants=boolean(document, "descendants", True) is True
-        )
-    return json_answer(request, {"statuses": statuses})
+        return {"statuses": await cancel_runs(connection, wanted, descendants=body.descendants is not False)}
 
 
-async def delete_many(request: Request) -> Response:
-    """`POST /api/v1/runs/delete`: delete many runs with their descendants, or tell what that would delete."""
-    document = await json_body(request, {"runs", "force", "dry_run"})
-    wanted, pool = run_ids(document), server_of(request).pool
+class ManyToDelete(msgspec.Struct, forbid_unknown_fields=True):
+    runs: RunIds
+    force: bool | None = False
+    dry_run: bool | None = False
+
+
+class DeletedMany(TypedDict):
+    """Ids of the runs that were deleted, and of those there are not; of a dry run, how much would be deleted."""
+
+    deleted: NotRequired[list[str]]
+    missing: NotRequired[list[str]]
+    runs: NotRequired[int]
+    descendants: NotRequired[int]
+    active: NotRequired[int]
+    points: NotRequired[int]
+    files: NotRequired[int]
+    bytes: NotRequired[int]
+
+
+@endpoint(
+    "POST /api/v1/runs/delete", Role.ADMIN, Reach.HANDLER,
+    "Delete many runs with their descendants, or tell what that would delete",
+)  # fmt: skip
+async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany:
+    wanted, pool = check_run_ids(body.runs), server_of(request).pool
     known = await access.check_runs(request, wanted)
-    force = boolean(document, "force", False) is True
-    if boolean(document, "dry_run", False):
+    if body.dry_run:
         async with pool.acquire() as connection:
-            return json_answer(request, (await deletion.contents(connection, known)).record())
-    deleted = await deletion.delete_runs(pool, known, force=force)
-    return json_answer(request, {"deleted": deleted, "missing": _without(wanted, deleted)})
+            held = await deletion.contents(connection, known)
+        return {
+            "runs": held.runs,
+            "descendants": held.descendants,
+            "active": held.active,
+            "points": held.points,
+            "files": held.files,
+            "bytes": held.bytes,
+        }
+    deleted = await deletion.delete_runs(pool, known, force=bool(body.force))
+    return {"deleted": deleted, "missing": _without(wanted, deleted)}
 
 
 def _without(wanted: list[str], found: list[str]) -> list[str]:
@@ -138,60 +203,72 @@ def _without(wanted: list[str], found: list[str]) -> list[str]:
 # --- saved views -----------------------------------------------------------------------------------------------------
 
 
-async def views(request: Request) -> Response:
-    """`GET /api/v1/views`: the named views; `POST`: keep one."""
+class ViewsQuery(msgspec.Struct, kw_only=True):
+    page: str | None = None
+
+
+class Views(TypedDict):
+    """Views that are kept."""
+
+    views: list[SavedView]
+
+
+@endpoint("GET /api/v1/views", Role.READ, Reach.ALL, "Saved views")
+async def views(request: Request, asked: ViewsQuery) -> Views:
+    """Those with a name."""
     async with server_of(request).pool.acquire() as connection:
-        if request.method != "POST":
-            found = await saved_views.list_views(connection, request.query_params.get("page"))
-            return json_answer(request, {"views": found})
-        document = await json_body(request, {"page", "name", "state"})
-        try:
-            view, new = await saved_views.add_view(
-                connection,
-                text_or_none(document, "page") or "",
-                text_or_none(document, "name"),
-                document.get("state"),
-            )
-        except saved_views.NameTaken as error:
-            return problem(409, "Conflict", str(error))
-    answer = json_answer(request, view)
+        return {"views": await saved_views.list_views(connection, asked.page)}
+
+
+class NewView(msgspec.Struct, forbid_unknown_fields=True):
+    page: str
+    state: dict[str, Any]
+    name: str | None = None
+
+
+@endpoint("POST /api/v1/views", Role.WRITE, Reach.ALL, "Keep a view", answer=SavedView, statuses=(201, 200))
+async def add_view(request: Request, body: NewView) -> Response:
+    async with server_of(request).pool.acquire() as connection:
+        kept, new = await saved_views.add_view(connection, body.page, body.name, body.state)
+    answer = json_answer(request, kept)
     answer.status_code = 201 if new else 200
     return answer
 
 
-async def view(request: Request) -> Response:
-    """`GET /api/v1/views/{id}`: a view with its state; `PATCH`: change it; `DELETE`: forget it."""
-    view_id = request.path_params["view_id"]
-    missing = problem(404, "Not Found", f"no view {view_id!r:.80}; it may have been deleted")
-    document: dict[str, Any] = {}
-    if request.method == "PATCH":
-        document = await json_body(request, {"name", "state"})
-        text_or_none(document, "name")
+def _no_view(view_id: str) -> NotThere:
+    return NotThere(f"no view {view_id!r:.80}; it may have been deleted")
+
+
+@endpoint("GET /api/v1/views/{view_id}", Role.READ, Reach.ALL, "A saved view with its state")
+async def view(request: Request, view_id: str) -> SavedView:
     async with server_of(request).pool.acquire() as connection:
-        if request.method == "DELETE":
-            return (
-                Response(status_code=204) if await saved_views.delete_view(connection, view_id) else missing
-            )
-        try:
-            found = (
-                await saved_views.change_view(connection, view_id, document)
-                if request.method == "PATCH"
-                else await saved_views.get_view(connection, view_id)
-            )
-        except saved_views.NameTaken as error:
-            return problem(409, "Conflict", str(error))
-    return missing if found is None else json_answer(request, found)
+        found = await saved_views.get_view(connection, view_id)
+    if found is None:
+        raise _no_view(view_id)
+    return found
 
 
-def routes() -> list[Route]:
-    """The routes of what people change. Those of many runs come before those with an id in their path."""
-    return [
-        Route("/api/v1/runs", edit_many, methods=["PATCH"]),
-        Route("/api/v1/runs/cancel", cancel_many, methods=["POST"]),
-        Route("/api/v1/runs/delete", delete_many, methods=["POST"]),
-        Route("/api/v1/runs/{run_id}", edit_run, methods=["PATCH"]),
-        Route("/api/v1/runs/{run_id}", delete_run, methods=["DELETE"]),
-        Route("/api/v1/runs/{run_id}/cancel", cancel_run, methods=["POST"]),
-        Route("/api/v1/views", views, methods=["GET", "POST"]),
-        Route("/api/v1/views/{view_id}", view, methods=["GET", "PATCH", "DELETE"]),
-    ]
+class ViewChanges(msgspec.Struct, forbid_unknown_fields=True):
+    name: str | UnsetType | None = UNSET
+    state: dict[str, Any] | UnsetType = UNSET
+
+
+@endpoint("PATCH /api/v1/views/{view_id}", Role.WRITE, Reach.ALL, "Change a saved view")
+async def change_view(request: Request, view_id: str, body: ViewChanges) -> SavedView:
+    async with server_of(request).pool.acquire() as connection:
+        found = await saved_views.change_view(connection, view_id, msgspec.to_builtins(body))
+    if found is None:
+        raise _no_view(view_id)
+    return found
+
+
+@endpoint("DELETE /api/v1/views/{view_id}", Role.WRITE, Reach.ALL, "Forget a saved view")
+async def delete_view(request: Request, view_id: str) -> None:
+    async with server_of(request).pool.acquire() as connection:
+        if not await saved_views.delete_view(connection, view_id):
+            raise _no_view(view_id)
+
+
+ENDPOINTS = (
+    edit_many, cancel_many, delete_many, edit_run, delete_run, cancel_run, views, add_view, view, change_view, delete_view,
+)  # fmt: skip

@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
-
-from runstream_schemas.errors import QueryError
 
 from ..points import exports
 from ..runs.run_filter import Order
 from .context import server_of
-from .parameters import run_filter
+from .endpoint import Reach, endpoint
+from .parameters import Filters, run_filter
 from .responses import problem
+from .tokens import Role
 
-
-def _format(request: Request) -> str:
-    format = request.query_params.get("format") or "csv"
-    if format not in exports.FORMATS:
-        raise QueryError(f"format={format!r:.40}: expected one of {', '.join(exports.FORMATS)}")
-    return format
+CSV, PARQUET = "text/csv", exports.FORMATS["parquet"]
 
 
 async def _send(tables: AsyncIterator[pa.Table], format: str, name: str) -> Response:
@@ -43,37 +38,56 @@ async def _send(tables: AsyncIterator[pa.Table], format: str, name: str) -> Resp
     return StreamingResponse(body(), 200, headers, exports.FORMATS[format])
 
 
-async def runs(request: Request) -> Response:
-    """`GET /api/v1/export/runs[?format=&column=..]` and the filters and order of `/api/v1/runs`: all that pass."""
-    server, format = server_of(request), _format(request)
-    wanted = run_filter(request)
-    order = Order.parse(request.query_params.get("order") or "-start_time")
-    chosen = await exports.columns(server.pool, request.query_params.getlist("column"))
+class ExportRunsQuery(Filters, kw_only=True):
+    order: str = "-start_time"
+    column: list[str] = msgspec.field(default_factory=list)
+    format: exports.Format = "csv"
+
+
+@endpoint(
+    "GET /api/v1/export/runs", Role.READ, Reach.WORKSPACE, "All runs that pass, as a file", answer=CSV, also=(PARQUET,)
+)  # fmt: skip
+async def runs(request: Request, asked: ExportRunsQuery) -> Response:
+    server = server_of(request)
+    wanted = run_filter(asked)
+    order = Order.parse(asked.order)
+    chosen = await exports.columns(server.pool, asked.column)
     pages = exports.run_pages(server.pool, wanted, order, chosen, server.settings.query_timeout)
-    return await _send(pages, format, "runs")
+    return await _send(pages, asked.format, "runs")
 
 
-async def points(request: Request) -> Response:
-    """`GET /api/v1/export/points?run=..[&name=..&format=]`: every point of metrics."""
-    server, format = server_of(request), _format(request)
-    run_ids, names = request.query_params.getlist("run"), request.query_params.getlist("name")
-    if not run_ids:
-        raise QueryError("run= is missing; name at least one run")
-    tables = exports.point_tables(server.query, run_ids, names, server.settings.query_timeout)
+class ExportPointsQuery(msgspec.Struct, kw_only=True):
+    run: list[str]
+    name: list[str] = []
+    format: exports.Format = "csv"
+
+
+@endpoint(
+    "GET /api/v1/export/points", Role.READ, Reach.RUNS, "Every point of metrics, as a file", answer=CSV, also=(PARQUET,)
+)  # fmt: skip
+async def points(request: Request, asked: ExportPointsQuery) -> Response:
+    server = server_of(request)
+    tables = exports.point_tables(server.query, asked.run, asked.name, server.settings.query_timeout)
 
     async def shown() -> AsyncIterator[pa.Table]:
         async for table in tables:
             yield exports.one_value(table)
 
-    return await _send(tables if format == "parquet" else shown(), format, "points")
+    return await _send(tables if asked.format == "parquet" else shown(), asked.format, "points")
 
 
-async def table(request: Request) -> Response:
-    """`GET /api/v1/export/table?run=&name=[&format=]`: one table of a run."""
-    server, format = server_of(request), _format(request)
-    run_id, name = request.query_params.get("run"), request.query_params.get("name")
-    if not run_id or not name:
-        raise QueryError("run= and name= are needed")
+class ExportTableQuery(msgspec.Struct, kw_only=True):
+    run: str
+    name: str
+    format: exports.Format = "csv"
+
+
+@endpoint(
+    "GET /api/v1/export/table", Role.READ, Reach.RUNS, "A table of a run, as a file", answer=CSV, also=(PARQUET,)
+)  # fmt: skip
+async def table(request: Request, asked: ExportTableQuery) -> Response:
+    server = server_of(request)
+    run_id, name = asked.run, asked.name
     async with asyncio.timeout(server.settings.query_timeout):
         found = (await server.query.tables(run_id, name)).get(name)
     if found is None:
@@ -83,13 +97,7 @@ async def table(request: Request) -> Response:
     async def whole() -> AsyncIterator[pa.Table]:
         yield data
 
-    return await _send(whole(), format, "table")
+    return await _send(whole(), asked.format, "table")
 
 
-def routes() -> list[Route]:
-    """The exports' endpoints."""
-    return [
-        Route("/api/v1/export/runs", runs),
-        Route("/api/v1/export/points", points),
-        Route("/api/v1/export/table", table),
-    ]
+ENDPOINTS = (runs, points, table)

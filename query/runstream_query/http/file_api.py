@@ -4,67 +4,99 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import NotRequired, TypedDict
 from urllib.parse import quote
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.source_snapshot import SourceFile
 
 from ..files import artifacts, growing_files, partial_uploads, source_snapshots
 from ..files.zip_stream import Member, zip_pieces
-from ..json_values import iso
+from ..json_values import utc
+from ..runs.registry import NotThere
 from .access import grant_of
-from .context import Server, server_of
-from .responses import json_answer, problem
+from .context import server_of
+from .endpoint import BINARY, Reach, endpoint
+from .parameters import ByteCount
+from .responses import problem
+from .tokens import Role
 
-
-def routes() -> list[Route]:
-    """The routes of this module."""
-    return [
-        Route("/api/v1/runs/{run_id}/files", _files),
-        Route("/api/v1/runs/{run_id}/files/{path:path}", _file, methods=["GET", "PUT", "POST"]),
-        Route("/api/v1/runs/{run_id}/zip", _files_zip),
-        Route("/api/v1/uploads/{sha256}", _upload, methods=["PATCH"]),
-        Route("/api/v1/snapshots/{id}", _snapshot, methods=["GET", "PUT"]),
-        Route("/api/v1/snapshots/{id}/files/{path:path}", _snapshot_file),
-        Route("/api/v1/snapshots/{id}/zip", _snapshot_zip),
-        Route("/api/v1/blobs/{sha256}", _blob, methods=["PUT"]),
-    ]
+ZIP = "application/zip"
 
 
 # --- files of runs ---------------------------------------------------------------------------------------------------
 
 
-async def _files(request: Request) -> Response:
-    found = await artifacts.list_artifacts(server_of(request).pool, request.path_params["run_id"])
-    return json_answer(request, {"files": [artifact.record() for artifact in found]})
+class StoredFile(TypedDict):
+    """A file that is stored now."""
+
+    path: str
+    size: int
+    sha256: str
 
 
-async def _file(request: Request) -> Response:
-    server = server_of(request)
-    run_id, path = request.path_params["run_id"], request.path_params["path"]
-    if request.method == "PUT":
-        return await _put(request, server, run_id, path)
-    if request.method == "POST":
-        return await _append(request, server, run_id, path)
-    found = await artifacts.find(server.pool, run_id, artifacts.check_path(path))
+class RunFile(StoredFile):
+    """A file of a run; `captured`: it was collected by itself."""
+
+    created_utc: str
+    captured: bool
+
+
+class RunFiles(TypedDict):
+    """Files of a run."""
+
+    files: list[RunFile]
+
+
+def _record(artifact: artifacts.Artifact) -> RunFile:
+    return {
+        "path": artifact.path,
+        "size": artifact.size,
+        "sha256": artifact.sha256,
+        "created_utc": utc(artifact.created),
+        "captured": artifact.captured,
+    }
+
+
+@endpoint("GET /api/v1/runs/{run_id}/files", Role.READ, Reach.RUN, "Files of a run")
+async def list_files(request: Request, run_id: str) -> RunFiles:
+    found = await artifacts.list_artifacts(server_of(request).pool, run_id)
+    return {"files": [_record(artifact) for artifact in found]}
+
+
+@endpoint(
+    "GET /api/v1/runs/{run_id}/files/{path:path}", Role.READ, Reach.RUN, "A file of a run, or ranges of it",
+    answer=BINARY, statuses=(200, 206),
+)  # fmt: skip
+async def run_file(request: Request, run_id: str, path: str) -> Response:
+    found = await artifacts.find(server_of(request).pool, run_id, artifacts.check_path(path))
     if found is None:
-        return problem(404, "Not Found", f"run {run_id!r} has no file {path!r}")
+        raise NotThere(f"run {run_id!r} has no file {path!r}")
     return await send_file(
         request, artifacts.place(run_id, found.path), found.path, found.size, found.sha256, found.content_type
     )
 
 
-async def _put(request: Request, server: Server, run_id: str, path: str) -> Response:
-    workspace = grant_of(request).workspace
-    content_type, captured = request.headers.get("content-type"), request.query_params.get("captured") == "1"
-    if sha256 := request.query_params.get("upload"):
+class StoreQuery(msgspec.Struct, kw_only=True):
+    captured: bool = False
+    upload: str | None = None
+    size: ByteCount = 0
+
+
+@endpoint(
+    "PUT /api/v1/runs/{run_id}/files/{path:path}", Role.WRITE, Reach.RUN_TO_COME, "Store a file", body=BINARY,
+    answer=StoredFile, statuses=(201, 200),
+)  # fmt: skip
+async def store_file(request: Request, run_id: str, path: str, asked: StoreQuery) -> Response:
+    server, workspace = server_of(request), grant_of(request).workspace
+    content_type = request.headers.get("content-type")
+    if asked.upload:
         root = partial_uploads.uploads_root(server.store, server.settings)
         directory = partial_uploads.uploads_of(root, grant_of(request).id)
-        size = _bytes(request, "size")
         try:
             artifact, new = await partial_uploads.save_uploaded(
                 server.pool,
@@ -72,10 +104,10 @@ async def _put(request: Request, server: Server, run_id: str, path: str) -> Resp
                 directory,
                 run_id,
                 path,
-                sha256,
-                size,
+                asked.upload,
+                asked.size,
                 content_type,
-                captured,
+                asked.captured,
                 workspace,
             )
         except partial_uploads.OtherOffset as error:
@@ -84,20 +116,31 @@ async def _put(request: Request, server: Server, run_id: str, path: str) -> Resp
         content = request.stream()
         try:
             artifact, new = await artifacts.save(
-                server.pool, server.store, run_id, path, content, content_type, captured, workspace
+                server.pool, server.store, run_id, path, content, content_type, asked.captured, workspace
             )
         except StoreError:
             await _drain(content)
             raise
         server.counters.uploaded_bytes += artifact.size if new else 0
-    return JSONResponse(
-        {"path": artifact.path, "size": artifact.size, "sha256": artifact.sha256}, 201 if new else 200
-    )
+    stored: StoredFile = {"path": artifact.path, "size": artifact.size, "sha256": artifact.sha256}
+    return JSONResponse(stored, 201 if new else 200)
 
 
-async def _upload(request: Request) -> Response:
-    server = server_of(request)
-    sha256, offset, content = request.path_params["sha256"], _bytes(request, "offset"), request.stream()
+class UploadQuery(msgspec.Struct, kw_only=True):
+    offset: ByteCount = 0
+
+
+class Arrived(TypedDict):
+    """How far an upload has come."""
+
+    offset: int
+
+
+@endpoint(
+    "PATCH /api/v1/uploads/{sha256}", Role.WRITE, Reach.CONTENT, "Go on with an upload", body=BINARY, answer=Arrived
+)  # fmt: skip
+async def upload(request: Request, sha256: str, asked: UploadQuery) -> Response:
+    server, offset, content = server_of(request), asked.offset, request.stream()
     root, token = partial_uploads.uploads_root(server.store, server.settings), grant_of(request).id
     try:
         arrived = await partial_uploads.add_piece(
@@ -113,7 +156,8 @@ async def _upload(request: Request) -> Response:
         await _drain(content)
         raise
     server.counters.uploaded_bytes += arrived - offset
-    return JSONResponse({"offset": arrived})
+    so_far: Arrived = {"offset": arrived}
+    return JSONResponse(so_far)
 
 
 async def _drain(content: AsyncIterator[bytes]) -> None:
@@ -130,8 +174,16 @@ def _conflict(error: QueryError, **more: int) -> Response:
     return JSONResponse(document, 409, media_type="application/problem+json")
 
 
-async def _append(request: Request, server: Server, run_id: str, path: str) -> Response:
-    offset = _bytes(request, "append_at")
+class AppendQuery(msgspec.Struct, kw_only=True):
+    append_at: ByteCount = 0
+
+
+@endpoint(
+    "POST /api/v1/runs/{run_id}/files/{path:path}", Role.WRITE, Reach.RUN_TO_COME, "Append to a file", body=BINARY,
+    answer=RunFile,
+)  # fmt: skip
+async def append(request: Request, run_id: str, path: str, asked: AppendQuery) -> Response:
+    server = server_of(request)
     piece = bytearray()
     async for part in request.stream():
         piece += part
@@ -142,7 +194,7 @@ async def _append(request: Request, server: Server, run_id: str, path: str) -> R
             server.store,
             run_id,
             path,
-            offset,
+            asked.append_at,
             bytes(piece),
             request.headers.get("content-type"),
             grant_of(request).workspace,
@@ -150,102 +202,141 @@ async def _append(request: Request, server: Server, run_id: str, path: str) -> R
     except growing_files.OtherSize as error:
         return _conflict(error, size=error.size)
     server.counters.uploaded_bytes += len(piece)
-    return JSONResponse(artifact.record())
+    return JSONResponse(_record(artifact))
 
 
-async def _files_zip(request: Request) -> Response:
-    server = server_of(request)
-    run_id = request.path_params["run_id"]
-    prefix = request.query_params.get("prefix", "")
+class ZipQuery(msgspec.Struct, kw_only=True):
+    prefix: str = ""
+
+
+@endpoint("GET /api/v1/runs/{run_id}/zip", Role.READ, Reach.RUN, "A run's files as a zip", answer=ZIP)
+async def files_zip(request: Request, run_id: str, asked: ZipQuery) -> Response:
+    server, prefix = server_of(request), asked.prefix
     below = artifacts.check_path(prefix) + "/" if prefix else ""
     found = [one for one in await artifacts.list_artifacts(server.pool, run_id) if one.path.startswith(below)]
     if not found:
-        return problem(404, "Not Found", f"run {run_id!r} has no files below {prefix!r}")
+        raise NotThere(f"run {run_id!r} has no files below {prefix!r}")
     members = [
         Member(one.path, artifacts.place(run_id, one.path), one.size, modified=one.created) for one in found
     ]
     return _send_zip(request, members, run_id)
 
 
-def _bytes(request: Request, name: str) -> int:
-    text = request.query_params.get(name) or "0"
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise QueryError(f"{name}={text!r:.80}: expected a number of bytes")
-    return int(text)
-
-
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 
-async def _snapshot(request: Request) -> Response:
-    server = server_of(request)
-    wanted = request.path_params["id"]
-    if request.method == "PUT":
-        body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > source_snapshots.MAX_LIST_BYTES:
-                return problem(413, "Content Too Large", "the list of files is too long for a snapshot")
-        new, missing = await source_snapshots.add(
-            server.pool, wanted, await asyncio.to_thread(source_snapshots.parse_files, bytes(body))
-        )
-        if missing:
-            document = {
-                "title": "Conflict", "status": 409, "missing": missing,
-                "detail": f"{len(missing)} contents are not stored yet; PUT them to /api/v1/blobs and repeat",
-            }  # fmt: skip
-            return JSONResponse(document, 409, media_type="application/problem+json")
-        return JSONResponse({"id": wanted}, 201 if new else 200)
-    snapshot = await source_snapshots.find(server.pool, wanted)
-    if snapshot is None:
-        return _no_snapshot(wanted)
-    document = {
-        "id": snapshot.id,
-        "size": snapshot.size,
-        "created_utc": iso(snapshot.created),
-        "files": [_source_file(file) for file in snapshot.files],
+class SnapshotFile(TypedDict):
+    """A file of a snapshot."""
+
+    path: str
+    size: int
+    sha256: str
+    executable: NotRequired[bool]
+
+
+class SnapshotList(TypedDict):
+    """The files of a snapshot."""
+
+    files: list[SnapshotFile]
+
+
+class Snapshot(SnapshotList):
+    """A snapshot of a source folder."""
+
+    id: str
+    size: int
+    created_utc: str
+
+
+class SnapshotId(TypedDict):
+    """The id of a snapshot."""
+
+    id: str
+
+
+@endpoint("GET /api/v1/snapshots/{id}", Role.READ, Reach.ALL, "A snapshot's files")
+async def snapshot(request: Request, id: str) -> Snapshot:
+    found = await source_snapshots.find(server_of(request).pool, id)
+    if found is None:
+        raise _no_snapshot(id)
+    return {
+        "id": found.id,
+        "size": found.size,
+        "created_utc": utc(found.created),
+        "files": [_source_file(file) for file in found.files],
     }
-    return json_answer(request, document)
 
 
-def _source_file(file: SourceFile) -> dict[str, object]:
+@endpoint(
+    "PUT /api/v1/snapshots/{id}", Role.WRITE, Reach.ALL, "Store a snapshot whose contents are there",
+    body=SnapshotList, answer=SnapshotId, statuses=(201, 200),
+)  # fmt: skip
+async def store_snapshot(request: Request, id: str) -> Response:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > source_snapshots.MAX_LIST_BYTES:
+            return problem(413, "Content Too Large", "the list of files is too long for a snapshot")
+    new, missing = await source_snapshots.add(
+        server_of(request).pool, id, await asyncio.to_thread(source_snapshots.parse_files, bytes(body))
+    )
+    if missing:
+        document = {
+            "title": "Conflict", "status": 409, "missing": missing,
+            "detail": f"{len(missing)} contents are not stored yet; PUT them to /api/v1/blobs and repeat",
+        }  # fmt: skip
+        return JSONResponse(document, 409, media_type="application/problem+json")
+    stored: SnapshotId = {"id": id}
+    return JSONResponse(stored, 201 if new else 200)
+
+
+def _source_file(file: SourceFile) -> SnapshotFile:
     return {"path": file.path, "size": file.size, "sha256": file.sha256, "executable": file.executable}
 
 
-async def _snapshot_file(request: Request) -> Response:
-    wanted, path = request.path_params["id"], request.path_params["path"]
-    file = await source_snapshots.find_file(server_of(request).pool, wanted, path)
+@endpoint(
+    "GET /api/v1/snapshots/{id}/files/{path:path}", Role.READ, Reach.ALL, "A file of a snapshot", answer=BINARY,
+    statuses=(200, 206),
+)  # fmt: skip
+async def snapshot_file(request: Request, id: str, path: str) -> Response:
+    file = await source_snapshots.find_file(server_of(request).pool, id, path)
     if file is None:
-        return problem(404, "Not Found", f"snapshot {wanted!r:.80} has no file {path!r:.200}")
+        raise NotThere(f"snapshot {id!r:.80} has no file {path!r:.200}")
     where = source_snapshots.blob_path(file.sha256)
     return await send_file(request, where, file.path, file.size, file.sha256)
 
 
-async def _snapshot_zip(request: Request) -> Response:
-    wanted = request.path_params["id"]
-    snapshot = await source_snapshots.find(server_of(request).pool, wanted)
-    if snapshot is None:
-        return _no_snapshot(wanted)
+@endpoint("GET /api/v1/snapshots/{id}/zip", Role.READ, Reach.ALL, "A snapshot as a zip", answer=ZIP)
+async def snapshot_zip(request: Request, id: str) -> Response:
+    found = await source_snapshots.find(server_of(request).pool, id)
+    if found is None:
+        raise _no_snapshot(id)
     members = [
         Member(file.path, source_snapshots.blob_path(file.sha256), file.size, file.executable)
-        for file in snapshot.files
+        for file in found.files
     ]
-    return _send_zip(request, members, wanted)
+    return _send_zip(request, members, id)
 
 
-def _no_snapshot(wanted: str) -> Response:
-    return problem(
-        404,
-        "Not Found",
-        f"no snapshot {wanted!r:.80}; it may still be on its way from where the run was started",
-    )
+def _no_snapshot(wanted: str) -> NotThere:
+    return NotThere(f"no snapshot {wanted!r:.80}; it may still be on its way from where the run was started")
 
 
-async def _blob(request: Request) -> Response:
+class Blob(TypedDict):
+    """The digest of a stored content."""
+
+    sha256: str
+
+
+@endpoint(
+    "PUT /api/v1/blobs/{sha256}", Role.WRITE, Reach.CONTENT, "Store a content under its SHA-256", body=BINARY,
+    answer=Blob, statuses=(201, 200),
+)  # fmt: skip
+async def store_blob(request: Request, sha256: str) -> Response:
     server = server_of(request)
-    sha256 = request.path_params["sha256"]
     new = await source_snapshots.add_blob(server.pool, server.store, sha256, request.stream())
-    return JSONResponse({"sha256": sha256}, 201 if new else 200)
+    stored: Blob = {"sha256": sha256}
+    return JSONResponse(stored, 201 if new else 200)
 
 
 # --- sending ---------------------------------------------------------------------------------------------------------
@@ -307,3 +398,9 @@ def _send_zip(request: Request, members: Sequence[Member], name: str) -> Respons
         return Response(b"", 200, headers, "application/zip")
     pieces = zip_pieces(server_of(request).store, members)
     return StreamingResponse(pieces, 200, headers, "application/zip")  # pulled in a thread, piece by piece
+
+
+ENDPOINTS = (
+    list_files, run_file, store_file, append, files_zip, upload,
+    snapshot, store_snapshot, snapshot_file, snapshot_zip, store_blob,
+)  # fmt: skip

@@ -14,7 +14,6 @@ import asyncpg
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from runstream_schemas.errors import (
@@ -30,10 +29,11 @@ from ..files.artifacts import PathTaken, RunDeleted
 from ..runs.deletion import StillActive
 from ..runs.registry import InTheWay, NotThere
 from .access import GRANT, refusal
-from .browser_access import PAGES, Sessions, from_another_page, same_origin
+from .browser_access import Sessions, from_another_page, same_origin
 from .connection_owner import owner_may_enter
 from .connections import CONNECTION, Connection
 from .counters import Counters
+from .endpoint import Door, Endpoint
 from .hosts import Hosts, is_local
 from .responses import problem
 from .routing import METHODS, Asked, BadTarget, find_route
@@ -41,9 +41,6 @@ from .shares import ASKER, Stalled, UnderWay, in_time, taken_in_time
 from .tokens import FAILURES_SECONDS, OWNER, Grant, Rate, Tokens, TooManyFailures
 
 log = logging.getLogger("runstream.server")
-
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Answered without a token: a load balancer has none."""
 
 _RELAYED = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded")
 """Headers of requests that somebody else's program passes on: the connection says nothing about who asks."""
@@ -77,7 +74,7 @@ class Gate:
 
     def __init__(
         self,
-        routes: Sequence[Route],
+        routes: Sequence[Endpoint],
         state: object,
         *,
         tokens: Tokens,
@@ -161,7 +158,7 @@ class Gate:
                     {"Allow": allowed},
                 )
             return problem(404, "Not Found", f"there is nothing at {asked.path!r:.200}")
-        if asked.route.path in PAGES or asked.route.path in OPEN_PATHS:
+        if isinstance(asked.route.needs, Door):
             found: Response = await asked.route.endpoint(asked)
             return found
         grant = asked.scope[GRANT]
@@ -182,16 +179,16 @@ class Gate:
             connection.cut()
 
     async def _refusal(self, request: Asked) -> Response | None:
-        route = "" if request.route is None else request.route.path
+        needs = None if request.route is None else request.route.needs
         refused = self._hosts.refusal(request.headers.get("host", ""))
-        if refused and route not in OPEN_PATHS:  # a load balancer asks by address
+        if refused and needs is not Door.PROBE:  # a load balancer asks by address
             return problem(403, "Forbidden", refused)
         if "transfer-encoding" in request.headers and "content-length" in request.headers:
             # A proxy in front may believe the other of the two, and take the rest of one request for the next one.
             return problem(400, "Bad Request", "two lengths of one body", {"Connection": "close"})
-        if route in OPEN_PATHS:
+        if needs is Door.PROBE:
             return None
-        if route not in PAGES and from_another_page(request):
+        if needs is not Door.PAGE and from_another_page(request):
             return problem(
                 403, "Forbidden", "a page of another origin may not ask here; open this server's own pages"
             )
@@ -203,7 +200,7 @@ class Gate:
         wait = self._rate.wait(grant.id if grant is not None and self.guarded else address)
         if wait:
             return _slow_down("too many requests (RUNSTREAM_RATE_LIMIT)", wait)
-        if route in PAGES:
+        if needs is Door.PAGE:
             return None
         if grant is None:
             why = await self._not_the_owner(request)
@@ -229,7 +226,7 @@ class Gate:
             ticket
             and request.method == "GET"
             and request.route is not None
-            and request.route.path not in PAGES
+            and request.route.needs is not Door.PAGE
         ):
             return await self.sessions.granted(self.tokens, ticket, request.path)
         if request.method not in ("GET", "HEAD") and not same_origin(request):

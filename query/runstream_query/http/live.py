@@ -14,13 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..points.watermark import Notifications
 from .access import grant_of
+from .endpoint import Reach, endpoint
 from .responses import problem
-from .tokens import BELIEVED
+from .tokens import BELIEVED, Role
 
 if TYPE_CHECKING:
     from .context import Server
@@ -86,8 +88,16 @@ async def changes_of(pool: asyncpg.Pool[Any], workspace: str, changes: Changes) 
     return {topic: runs for topic, runs in kept.items() if runs is None or runs}
 
 
-async def events(request: Request) -> Response:
-    """`GET /api/v1/events[?run=ID...]`: `{"metrics": [run ids], "status": null, ...}` for each change, see `Changes`.
+class EventsQuery(msgspec.Struct, kw_only=True):
+    run: list[str] = []
+    after: str = ""
+
+
+@endpoint(
+    "GET /api/v1/events", Role.READ, Reach.HANDLER, "Changes as server-sent events", answer="text/event-stream"
+)  # fmt: skip
+async def events(request: Request, asked: EventsQuery) -> Response:
+    """`{"metrics": [run ids], "status": null, ...}` for each change, see `Changes`.
 
     The id of an event is sent back by the browser as `Last-Event-ID` when it reconnects (or by hand as `?after=`).
     """
@@ -99,8 +109,8 @@ async def events(request: Request) -> Response:
         )
     if len(_open_streams) >= MOST_STREAMS:
         return problem(503, "Service Unavailable", f"{MOST_STREAMS} streams are open already; poll instead")
-    only = frozenset(request.query_params.getlist("run"))
-    after = request.headers.get("last-event-id") or request.query_params.get("after") or ""
+    only = frozenset(asked.run)
+    after = request.headers.get("last-event-id") or asked.after
     grant = grant_of(request)
     workspace, good = grant.workspace, partial(server.tokens.still, grant)
     narrow = None if workspace is None else partial(changes_of, server.pool, workspace)
@@ -154,3 +164,6 @@ async def _follow(
 def _event(notifications: Notifications, number: int, name: str, data: Any) -> bytes:
     text = json.dumps(data, separators=(",", ":"))
     return f"id: {notifications.epoch}-{number}\nevent: {name}\ndata: {text}\n\n".encode()
+
+
+ENDPOINTS = (events,)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+
+from .endpoint import OURS, Door, Reach, endpoint
 
 WEB = Path(__file__).parents[1] / "web"
 """Where the built dashboard lies."""
@@ -87,7 +88,7 @@ def _read(file: Path) -> _File:
 _bundle = Bundle()
 
 
-async def page(request: Request) -> Response:
+async def send_page(request: Request) -> Response:
     """The document of every page; which one is shown the address says."""
     file = await asyncio.to_thread(_bundle.get, "index.html")
     if file is None:
@@ -99,7 +100,7 @@ async def page(request: Request) -> Response:
     return _send(request, file, "no-cache")
 
 
-async def asset(request: Request) -> Response:
+async def send_asset(request: Request) -> Response:
     """A file whose name holds its hash, or the icon."""
     path = str(request.scope["path"]).lstrip("/")
     file = await asyncio.to_thread(_bundle.get, path)
@@ -119,16 +120,16 @@ def _send(request: Request, file: _File, cache: str) -> Response:
     return Response(body, 200, headers, file.media_type)
 
 
-def routes() -> list[Route]:
-    """The pages' routes."""
-    return [
-        Route("/", page),
-        Route("/experiments", page),
-        Route("/experiments/id/{id}", page),
-        Route("/runs/{run_id:path}", page),
-        Route("/compare", page),
-        Route("/compute", page),
-        Route("/compute/{target:path}", page),
-        Route("/assets/{path:path}", asset),
-        Route("/favicon.svg", asset),
-    ]
+ENDPOINTS = (
+    *(
+        endpoint(f"GET {path}", Door.PAGE, Reach.ALL, OURS)(send_page)
+        for path in (
+            "/", "/experiments", "/experiments/id/{id}", "/runs/{run_id:path}", "/compare", "/compute",
+            "/compute/{target:path}",
+        )
+    ),
+    *(
+        endpoint(f"GET {path}", Door.PAGE, Reach.ALL, OURS)(send_asset)
+        for path in ("/assets/{path:path}", "/favicon.svg")
+    ),
+)  # fmt: skip

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import NotRequired, TypedDict
 
+import msgspec
 import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from runstream_schemas import strict_json
 from runstream_schemas.errors import QueryError
-from runstream_schemas.limits import check_name
 from runstream_schemas.metrics import registry_of
+from runstream_schemas.run_record import Number, RunRecord
 
-from .. import queries
 from ..charts import one_series
-from ..json_values import json_value, plain
+from ..json_values import json_value
 from ..points.vectors import Vectors
 from ..points.watermark import wait_stored
 from ..runs.run_filter import Order
@@ -34,10 +33,12 @@ from ..sql.sql import run_sql
 from .access import grant_of
 from .caching import not_modified, points_headers
 from .context import Server, server_of
-from .parameters import integer, number, run_filter
-from .registry_api import experiment_record
+from .endpoint import Door, Reach, endpoint
+from .parameters import MAX_WAIT, Filters, Wait, integer, run_filter
 from .responses import (
+    ARROW,
     MSGPACK,
+    Table,
     answer,
     json_answer,
     pack_vectors,
@@ -45,115 +46,151 @@ from .responses import (
     table_answer,
     wants_arrow,
 )
+from .tokens import Role
 
-MAX_WAIT = 30.0
-"""Most seconds a read waits for the caller's own writes."""
 STALE = {"X-Runstream-Stale": "1"}
 MAX_SQL_BYTES = 1 << 20
+TEXT = "text/plain"
 
 
-async def _healthz(request: Request) -> Response:
+@endpoint("GET /healthz", Door.PROBE, Reach.ALL, "The process lives", answer=TEXT)
+async def healthz(request: Request) -> Response:
     return PlainTextResponse("ok")
 
 
-async def _readyz(request: Request) -> Response:
+@endpoint("GET /readyz", Door.PROBE, Reach.ALL, "The database answers", answer=TEXT)
+async def readyz(request: Request) -> Response:
     async with asyncio.timeout(5.0):
         await server_of(request).pool.fetchval("select 1 from runs limit 1")
     return PlainTextResponse("ok")
 
 
-async def _prometheus(request: Request) -> Response:
+@endpoint("GET /metrics", Role.READ, Reach.ALL, "Counters for Prometheus", answer=TEXT)
+async def prometheus(request: Request) -> Response:
     from prometheus_client import generate_latest
 
     text = await asyncio.to_thread(generate_latest, registry_of(server_of(request).shown))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
-async def _runs(request: Request) -> Response:
+class RunsQuery(Filters, kw_only=True):
+    order: str = "-start_time"
+    limit: int = 50
+    after: str | None = None
+    summaries: bool = False
+    summary: list[str] = msgspec.field(default_factory=list)
+    summary_common: int | None = None
+    count: bool = False
+
+
+class RunPage(TypedDict):
+    """Some runs; `next`: where the next page starts (null: that was the last one), `metrics`: those that are summarized,
+    `count`: runs that pass, by status."""
+
+    runs: list[RunRecord]
+    next: str | None
+    metrics: NotRequired[list[str]]
+    count: NotRequired[dict[str, int]]
+
+
+@endpoint("GET /api/v1/runs", Role.READ, Reach.WORKSPACE, "A page of the runs that pass all filters")
+async def runs(request: Request, asked: RunsQuery) -> RunPage:
     server = server_of(request)
-    parameters = request.query_params
-    wanted = run_filter(request)
-    order = Order.parse(parameters.get("order") or "-start_time")
-    limit = integer(parameters.get("limit"), "limit", 50)
+    wanted = run_filter(asked)
+    order = Order.parse(asked.order)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
         page = await list_runs(
             connection,
             wanted,
             order=order,
-            limit=50 if limit is None else limit,
-            after=parameters.get("after") or None,
-            summaries=parameters.get("summaries") == "1",
+            limit=asked.limit,
+            after=asked.after or None,
+            summaries=asked.summaries,
         )
-        names = parameters.getlist("summary")
-        common = integer(parameters.get("summary_common"), "summary_common", None)
+        names, common = asked.summary, asked.summary_common
         if common is not None:
             if not 1 <= common <= MOST_COMMON:
                 raise QueryError(f"summary_common={common}: expected 1 to {MOST_COMMON}")
             names = list(dict.fromkeys([*names, *await common_metrics(connection, page.runs, common)]))
         if names:
             await attach_named_summaries(connection, page.runs, names)
-        document: dict[str, Any] = {"runs": [run.record() for run in page.runs], "next": page.next}
+        document: RunPage = {"runs": [run.record() for run in page.runs], "next": page.next}
         if common is not None:
             document["metrics"] = names
-        if parameters.get("count") == "1":
+        if asked.count:
             document["count"] = await count_runs(connection, wanted)
-    return json_answer(request, plain(document))
+    return document
 
 
-async def _run(request: Request) -> Response:
+class RunQuery(Wait, kw_only=True):
+    summaries: bool = False
+
+
+@endpoint("GET /api/v1/runs/{run_id}", Role.READ, Reach.RUN, "One run", answer=RunRecord)
+async def run(request: Request, run_id: str, asked: RunQuery) -> Response:
     server = server_of(request)
-    run_id = request.path_params["run_id"]
-    headers = await _wait(request)
+    headers = await _wait(request, asked)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
-        run = await get_run(connection, run_id, summaries=request.query_params.get("summaries") == "1")
-    if run is None:
+        found = await get_run(connection, run_id, summaries=asked.summaries)
+    if found is None:
         return problem(
             404, "Not Found", f"no run {run_id!r}; its first record may not have arrived yet", headers
         )
-    return json_answer(request, plain(run.record()), headers)
+    return json_answer(request, found.record(), headers)
 
 
-async def _stored(request: Request) -> Response:
-    return json_answer(request, {"stored": not await _wait(request)})
+class Stored(TypedDict):
+    """Whether one's own writes are stored."""
+
+    stored: bool
 
 
-async def _wait(request: Request) -> dict[str, str]:
+@endpoint("GET /api/v1/stored", Role.READ, Reach.HANDLER, "Wait until one's own writes are stored")
+async def stored(request: Request, asked: Wait) -> Stored:
+    return {"stored": not await _wait(request, asked)}
+
+
+async def _wait(request: Request, asked: Wait) -> dict[str, str]:
     """Wait for the writes the caller names; headers that tell whether it was in vain."""
     server = server_of(request)
     positions: dict[str, int] = {}
-    for text in request.query_params.getlist("wait"):
+    for text in asked.wait:
         for part in filter(None, text.split(",")):
             source, _, seq = part.rpartition(":")
             positions[source] = integer(seq, "wait", 0) or 0
     if not positions:
         return {}
-    timeout = min(number(request.query_params.get("timeout"), "timeout", MAX_WAIT), MAX_WAIT)
+    timeout = min(asked.timeout, MAX_WAIT)
     if await wait_stored(server.pool, positions, timeout, notifications=server.notifications):
         return {}
     server.counters.stale_waits += 1
     return dict(STALE)
 
 
-async def _metrics(request: Request) -> Response:
+class VectorsQuery(Wait, kw_only=True):
+    run: list[str]
+    name: list[str] = msgspec.field(default_factory=list)
+    cls: list[int] = msgspec.field(default_factory=list)
+    recursive: bool = False
+    type: str | None = None
+    from_step: int | None = None
+    from_time: int | None = None
+
+
+@endpoint("GET /api/v1/metrics", Role.READ, Reach.RUNS, "Whole vectors of runs", answer=MSGPACK)
+async def metrics(request: Request, asked: VectorsQuery) -> Response:
     server = server_of(request)
-    parameters = request.query_params
-    run_ids = parameters.getlist("run")
-    if not run_ids:
-        raise QueryError("run= is missing; name at least one run")
-    headers = await _wait(request)
-    classes = [integer(text, "cls", 0) or 0 for text in parameters.getlist("cls")]
+    run_ids = asked.run
+    headers = await _wait(request, asked)
     async with asyncio.timeout(server.settings.query_timeout):
-        if parameters.get("recursive") == "1":
-            run_ids = await _with_descendants(server, run_ids, parameters.get("type"))
+        if asked.recursive:
+            run_ids = await _with_descendants(server, run_ids, asked.type)
         headers |= await points_headers(request, server.pool, run_ids)
         if (same := not_modified(request, headers)) is not None:
             return same
-        vectors = await server.query.vectors(
-            run_ids, names=parameters.getlist("name") or None, cls=classes or None
-        )
-    from_step, from_time = (integer(parameters.get(name), name, None) for name in ("from_step", "from_time"))
-    if from_step is not None or from_time is not None:
-        tails = [series.since(from_step, from_time) for series in vectors]
+        vectors = await server.query.vectors(run_ids, names=asked.name or None, cls=asked.cls or None)
+    if asked.from_step is not None or asked.from_time is not None:
+        tails = [series.since(asked.from_step, asked.from_time) for series in vectors]
         vectors = Vectors([series for series in tails if len(series)])
     server.counters.points += sum(len(series) for series in vectors)
     body = await asyncio.to_thread(pack_vectors, vectors)
@@ -171,13 +208,35 @@ async def _with_descendants(server: Server, run_ids: list[str], type_: str | Non
     return list(result)
 
 
-async def _series(request: Request) -> Response:
+class SeriesQuery(Wait, kw_only=True):
+    run: str
+    name: str
+    width: int = 1000
+    start: int | None = msgspec.field(default=None, name="from")
+    stop: int | None = msgspec.field(default=None, name="to")
+    x: str | None = None
+
+
+class SeriesPoints(TypedDict):
+    """A downsampled series; `x`: values of the metric that was asked for as axis."""
+
+    run_id: str
+    name: str
+    bucket: int
+    points: int
+    steps: list[int]
+    times: list[int]
+    values: list[Number]
+    x: NotRequired[list[Number]]
+
+
+@endpoint(
+    "GET /api/v1/series", Role.READ, Reach.RUNS, "One series, downsampled for a chart", answer=SeriesPoints, also=(ARROW,)
+)  # fmt: skip
+async def series(request: Request, asked: SeriesQuery) -> Response:
     server = server_of(request)
-    parameters = request.query_params
-    run_id, name = parameters.get("run"), parameters.get("name")
-    if not run_id or not name:
-        raise QueryError("run= and name= are needed")
-    headers = await _wait(request)
+    run_id, name = asked.run, asked.name
+    headers = await _wait(request, asked)
     async with asyncio.timeout(server.settings.query_timeout):
         headers |= await points_headers(request, server.pool, [run_id])
         if (same := not_modified(request, headers)) is not None:
@@ -186,10 +245,10 @@ async def _series(request: Request) -> Response:
             server.query,
             run_id,
             name,
-            integer(parameters.get("width"), "width", 1000) or 0,
-            start=integer(parameters.get("from"), "from", None),
-            stop=integer(parameters.get("to"), "to", None),
-            over=parameters.get("x") or None,
+            asked.width,
+            start=asked.start,
+            stop=asked.stop,
+            over=asked.x or None,
         )
     if chart is None:
         return problem(404, "Not Found", f"run {run_id!r} has no metric {name!r}", headers)
@@ -204,7 +263,7 @@ async def _series(request: Request) -> Response:
             }
         ).replace_schema_metadata({"bucket": str(chart.bucket), "points": str(chart.points)})
         return table_answer(request, table, headers)
-    document = {
+    document: SeriesPoints = {
         "run_id": run_id,
         "name": name,
         "bucket": chart.bucket,
@@ -212,12 +271,20 @@ async def _series(request: Request) -> Response:
         "steps": chart.steps.tolist(),
         "times": chart.times.tolist(),
         "values": [json_value(value) for value in chart.values.tolist()],
-        **({} if chart.x is None else {"x": [json_value(value) for value in chart.x.tolist()]}),
     }
+    if chart.x is not None:
+        document["x"] = [json_value(value) for value in chart.x.tolist()]
     return json_answer(request, document, headers)
 
 
-async def _sql(request: Request) -> Response:
+class Statement(msgspec.Struct):
+    query: str
+
+
+@endpoint(
+    "POST /api/v1/sql", Role.READ, Reach.HANDLER, "Read the views by SQL", body=Statement, answer=Table, also=(ARROW,)
+)  # fmt: skip
+async def sql(request: Request) -> Response:
     server = server_of(request)
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         # A page of another site can send text/plain without being asked for leave; it cannot send JSON.
@@ -240,34 +307,4 @@ async def _sql(request: Request) -> Response:
     return await asyncio.to_thread(table_answer, request, table)
 
 
-async def _experiments(request: Request) -> Response:
-    rows = await server_of(request).pool.fetch(
-        queries.EXPERIMENTS, request.query_params.get("workspace"), None
-    )
-    return json_answer(request, plain({"experiments": [experiment_record(row) for row in rows]}))
-
-
-async def _experiment(request: Request) -> Response:
-    pool = server_of(request).pool
-    name = check_name("experiment name", request.path_params["name"])
-    workspace = check_name("workspace", request.query_params.get("workspace") or "default")
-    await pool.execute(queries.ADD_EXPERIMENT, workspace, name)
-    row = await pool.fetchrow(queries.EXPERIMENTS, workspace, name)
-    return json_answer(request, plain(experiment_record(row)))
-
-
-def routes() -> list[Route]:
-    """The routes of this module."""
-    return [
-        Route("/healthz", _healthz),
-        Route("/readyz", _readyz),
-        Route("/metrics", _prometheus),
-        Route("/api/v1/runs", _runs),
-        Route("/api/v1/runs/{run_id}", _run),
-        Route("/api/v1/metrics", _metrics),
-        Route("/api/v1/series", _series),
-        Route("/api/v1/stored", _stored),
-        Route("/api/v1/sql", _sql, methods=["POST"]),
-        Route("/api/v1/experiments", _experiments),
-        Route("/api/v1/experiments/{name:path}", _experiment, methods=["PUT"]),
-    ]
+ENDPOINTS = (healthz, readyz, prometheus, runs, run, metrics, series, stored, sql)

@@ -1,40 +1,43 @@
-"""HTTP for what a workspace keeps beside runs: its facts, experiments' changes, environments, models."""
+"""HTTP for what a workspace keeps beside runs: its facts, experiments, environments, models."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name, check_text
 
-from ..json_values import from_json, iso
 from ..runs import models, registry
-from ..runs.registry import ExperimentChange, NotThere
+from ..runs.models import Model
+from ..runs.registry import Environment, Experiment, ExperimentChange, NotThere, Workspace
 from . import access
 from .context import server_of
+from .endpoint import BINARY, Reach, endpoint
 from .file_api import send_file
-from .parameters import json_body
-from .responses import json_answer
+from .tokens import Role
 
 MOST_TEXTS = 1000
 """Tags or properties of one change."""
 MAX_BODY_BYTES = 8 << 20
 """Longest JSON body: a model may have many files."""
 
-
-async def _body(request: Request) -> dict[str, Any]:
-    return await json_body(request, most=MAX_BODY_BYTES)
+Texts = dict[str, str | None] | None
 
 
-def _texts(document: dict[str, Any], name: str) -> dict[str, str | None]:
-    found = document.get(name) or {}
-    if not isinstance(found, dict) or not all(isinstance(one, (str, type(None))) for one in found.values()):
-        raise QueryError(f"{name}: expected an object of texts and nulls")
+class InWorkspace(msgspec.Struct, kw_only=True):
+    workspace: str = "default"
+
+
+def _texts(name: str, found: Texts) -> Mapping[str, str | None]:
+    """Tags or properties, checked; none: an empty mapping."""
+    found = found or {}
     if len(found) > MOST_TEXTS:
         raise QueryError(f"{name}: {len(found)} of them, the most is {MOST_TEXTS}; send several requests")
     for key, value in found.items():
@@ -45,29 +48,10 @@ def _texts(document: dict[str, Any], name: str) -> dict[str, str | None]:
     return found
 
 
-def _list(document: dict[str, Any], name: str) -> list[str]:
-    found = document.get(name) or []
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise QueryError(f"{name}: expected a list of texts")
-    return found
-
-
-def _text(document: dict[str, Any], name: str) -> str | None:
-    found = document.get(name)
-    if found is None or isinstance(found, str):
-        return found
-    raise QueryError(f"{name}: expected a text")
-
-
-def _needed(document: dict[str, Any], name: str) -> str:
-    found = _text(document, name)
-    if not found:
+def _needed(name: str, text: str) -> str:
+    if not text:
         raise QueryError(f"{name} is missing")
-    return found
-
-
-def _workspace(request: Request) -> str:
-    return request.query_params.get("workspace") or "default"
+    return text
 
 
 def _version(text: str) -> int:
@@ -76,202 +60,312 @@ def _version(text: str) -> int:
     return int(text)
 
 
-# --- workspaces and experiments ---
+# --- workspaces ------------------------------------------------------------------------------------------------------
 
 
-async def _workspaces(request: Request) -> Response:
+class WorkspacesQuery(msgspec.Struct, kw_only=True):
+    name: str | None = None
+    workspace: str | None = None
+
+
+class Workspaces(TypedDict):
+    """Workspaces that were created or hold something, by name."""
+
+    workspaces: list[Workspace]
+
+
+@endpoint("GET /api/v1/workspaces", Role.READ, Reach.WORKSPACE, "Workspaces")
+async def workspaces(request: Request, asked: WorkspacesQuery) -> Workspaces:
     # A token of one workspace is narrowed to it by `workspace`; `name` is what was asked for.
-    asked = {one for key in ("name", "workspace") if (one := request.query_params.get(key))}
-    found = [] if len(asked) > 1 else await registry.list_workspaces(server_of(request).pool, *asked)
-    return json_answer(request, {"workspaces": found})
+    named = {one for one in (asked.name, asked.workspace) if one}
+    found = [] if len(named) > 1 else await registry.list_workspaces(server_of(request).pool, *named)
+    return {"workspaces": found}
 
 
-async def _workspace_of_name(request: Request) -> Response:
-    if request.method == "DELETE":
-        await registry.delete_workspace(server_of(request).pool, request.path_params["name"])
-        return Response(status_code=204)
-    document = await _body(request)
-    tags = _texts(document, "tags") if "tags" in document else None
-    record = await registry.set_workspace(
-        server_of(request).pool, request.path_params["name"], tags, _text(document, "description")
-    )
-    return json_answer(request, record)
+class WorkspaceChanges(msgspec.Struct):
+    tags: Texts | UnsetType = UNSET
+    description: str | None = None
 
 
-async def _experiment(request: Request) -> Response:
-    pool, name = server_of(request).pool, request.path_params["name"]
-    if request.method == "DELETE":
-        await registry.delete_experiment(pool, _workspace(request), name)
-        return Response(status_code=204)
-    document = await _body(request)
-    archived = document.get("archived")
-    if not isinstance(archived, (bool, type(None))):
-        raise QueryError("archived: expected true or false")
+@endpoint(
+    "PUT /api/v1/workspaces/{name:path}", Role.ADMIN, Reach.ALL, "Create or change a workspace", most=MAX_BODY_BYTES
+)  # fmt: skip
+async def set_workspace(request: Request, name: str, body: WorkspaceChanges) -> Workspace:
+    tags = None if body.tags is UNSET else _texts("tags", body.tags)
+    return await registry.set_workspace(server_of(request).pool, name, tags, body.description)
+
+
+@endpoint(
+    "DELETE /api/v1/workspaces/{name:path}", Role.ADMIN, Reach.ALL,
+    "Delete a workspace that holds no runs and no models",
+)  # fmt: skip
+async def delete_workspace(request: Request, name: str) -> None:
+    await registry.delete_workspace(server_of(request).pool, name)
+
+
+# --- experiments -----------------------------------------------------------------------------------------------------
+
+
+class ExperimentsQuery(msgspec.Struct, kw_only=True):
+    workspace: str | None = None
+
+
+class Experiments(TypedDict):
+    """Experiments."""
+
+    experiments: list[Experiment]
+
+
+@endpoint("GET /api/v1/experiments", Role.READ, Reach.WORKSPACE, "Experiments")
+async def experiments(request: Request, asked: ExperimentsQuery) -> Experiments:
+    return {"experiments": await registry.list_experiments(server_of(request).pool, asked.workspace)}
+
+
+@endpoint(
+    "PUT /api/v1/experiments/{name:path}", Role.WRITE, Reach.WORKSPACE, "Create an experiment if need be"
+)  # fmt: skip
+async def add_experiment(request: Request, name: str, asked: InWorkspace) -> Experiment:
+    return await registry.add_experiment(server_of(request).pool, asked.workspace, name)
+
+
+class ExperimentChanges(msgspec.Struct):
+    tags: Texts = None
+    remove_tags: list[str] | None = None
+    archived: bool | None = None
+    description: str | UnsetType | None = UNSET
+
+
+@endpoint(
+    "PATCH /api/v1/experiments/{name:path}", Role.WRITE, Reach.WORKSPACE, "Change an experiment", most=MAX_BODY_BYTES
+)  # fmt: skip
+async def change_experiment(
+    request: Request, name: str, asked: InWorkspace, body: ExperimentChanges
+) -> Experiment:
     change = ExperimentChange(
-        _texts(document, "tags"),
-        _list(document, "remove_tags"),
-        archived,
-        "description" in document,
-        _text(document, "description"),
+        _texts("tags", body.tags),
+        body.remove_tags or (),
+        body.archived,
+        body.description is not UNSET,
+        None if body.description is UNSET else body.description,
     )
-    row = await registry.change_experiment(pool, _workspace(request), name, change)
-    return json_answer(request, experiment_record(row))
+    return await registry.change_experiment(server_of(request).pool, asked.workspace, name, change)
 
 
-def experiment_record(row: Any) -> dict[str, Any]:
-    """An experiment as the HTTP API shows it."""
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "workspace": row["workspace"],
-        "description": row["description"],
-        "created_utc": iso(row["created_at"]),
-        "archived_utc": iso(row["archived_at"]),
-        "tags": from_json(row["tags"]) or {},
-        "runs": row["runs"],
-    }
+@endpoint(
+    "DELETE /api/v1/experiments/{name:path}", Role.ADMIN, Reach.WORKSPACE, "Delete an experiment without runs"
+)  # fmt: skip
+async def delete_experiment(request: Request, name: str, asked: InWorkspace) -> None:
+    await registry.delete_experiment(server_of(request).pool, asked.workspace, name)
 
 
-# --- environments ---
+# --- environments ----------------------------------------------------------------------------------------------------
 
 
-async def _environments(request: Request) -> Response:
-    pool, parameters = server_of(request).pool, request.query_params
-    if request.method == "POST":
-        document = await _body(request)
-        content = document.get("document")
-        if not isinstance(content, dict):
-            raise QueryError("document: expected an object")
-        record = await registry.register_environment(
-            pool, _workspace(request), _needed(document, "name"), _text(document, "version"), content
-        )
-        return json_answer(request, record)
+class EnvironmentsQuery(InWorkspace, kw_only=True):
+    name: str | None = None
+    version: str | None = None
+    label: str | None = None
+    latest: bool = False
+
+
+class Environments(TypedDict):
+    """Registered environments."""
+
+    environments: list[Environment]
+
+
+@endpoint("GET /api/v1/environments", Role.READ, Reach.WORKSPACE, "Registered environments")
+async def environments(request: Request, asked: EnvironmentsQuery) -> Environments:
     found = await registry.list_environments(
-        pool,
-        _workspace(request),
-        name=parameters.get("name"),
-        version=parameters.get("version"),
-        label=parameters.get("label"),
-        latest=parameters.get("latest") == "1",
+        server_of(request).pool,
+        asked.workspace,
+        name=asked.name,
+        version=asked.version,
+        label=asked.label,
+        latest=asked.latest,
     )
-    return json_answer(request, {"environments": found})
+    return {"environments": found}
 
 
-async def _label(request: Request) -> Response:
-    document = await _body(request)
+class NewEnvironment(msgspec.Struct):
+    name: str
+    document: dict[str, Any]
+    version: str | None = None
+
+
+@endpoint(
+    "POST /api/v1/environments", Role.WRITE, Reach.WORKSPACE, "Register an environment", most=MAX_BODY_BYTES
+)  # fmt: skip
+async def register_environment(request: Request, asked: InWorkspace, body: NewEnvironment) -> Environment:
+    return await registry.register_environment(
+        server_of(request).pool, asked.workspace, _needed("name", body.name), body.version, body.document
+    )
+
+
+class Labels(msgspec.Struct):
+    name: str
+    version: str
+    labels: list[str] | None = None
+
+
+@endpoint(
+    "PUT /api/v1/environment-labels", Role.WRITE, Reach.WORKSPACE, "Let labels point to a version", most=MAX_BODY_BYTES
+)  # fmt: skip
+async def label_environment(request: Request, asked: InWorkspace, body: Labels) -> None:
     await registry.label_environment(
         server_of(request).pool,
-        _workspace(request),
-        _needed(document, "name"),
-        _needed(document, "version"),
-        _list(document, "labels"),
+        asked.workspace,
+        _needed("name", body.name),
+        _needed("version", body.version),
+        body.labels or (),
     )
-    return Response(status_code=204)
 
 
-# --- models ---
+# --- models ----------------------------------------------------------------------------------------------------------
 
 
-async def _models(request: Request) -> Response:
-    server, parameters = server_of(request), request.query_params
-    if request.method == "POST":
-        document = await _body(request)
-        try:
-            token = uuid.UUID(_needed(document, "token"))
-        except ValueError:
-            raise QueryError("token: expected a UUID") from None
-        files = document.get("files") or []
-        try:
-            pairs = [(str(one["path"]), str(one["sha256"])) for one in files]
-        except (TypeError, KeyError):
-            raise QueryError("files: expected a list of {path, sha256}") from None
-        details = document.get("details") or {}
-        if not isinstance(details, dict):
-            raise QueryError("details: expected an object")
-        run_id = _text(document, "run_id")
-        # Its files can be read by the model's name.
-        if run_id and not await access.check_runs(request, [run_id]):
-            raise NotThere(f"no run {run_id!r:.80}")
-        record = await models.register(
-            server.pool,
-            server.store,
-            models.NewModel(
-                workspace=_workspace(request),
-                name=_needed(document, "name"),
-                token=token,
-                narrowed=access.grant_of(request).workspace is not None,
-                run_id=run_id,
-                path=_text(document, "path"),
-                files=pairs,
-                description=_text(document, "description"),
-                tags=_texts(document, "tags"),
-                properties=_texts(document, "properties"),
-                details=details,
-            ),
-        )
-        return json_answer(request, record)
-    version = parameters.get("version")
+class ModelsQuery(InWorkspace, kw_only=True):
+    name: str | None = None
+    version: str | None = None
+    run: str | None = None
+    latest: bool = False
+
+
+class Models(TypedDict):
+    """Registered models, the newest first."""
+
+    models: list[Model]
+
+
+@endpoint("GET /api/v1/models", Role.READ, Reach.WORKSPACE, "Registered models")
+async def list_models(request: Request, asked: ModelsQuery) -> Models:
     found = await models.find(
-        server.pool,
-        _workspace(request),
-        parameters.get("name"),
-        _version(version) if version else None,
-        run_id=parameters.get("run"),
-        latest=parameters.get("latest") == "1",
+        server_of(request).pool,
+        asked.workspace,
+        asked.name,
+        _version(asked.version) if asked.version else None,
+        run_id=asked.run,
+        latest=asked.latest,
     )
-    return json_answer(request, {"models": found})
+    return {"models": found}
 
 
-async def _model(request: Request) -> Response:
-    server, name = server_of(request), request.path_params["name"]
-    workspace, version = _workspace(request), _version(request.path_params["version"])
-    if request.method == "DELETE":
-        await models.delete(server.pool, server.store, workspace, name, version)
-        return Response(status_code=204)
-    document = await _body(request)
-    record = await models.change(
+class SentFile(msgspec.Struct):
+    path: str
+    sha256: str
+
+
+class NewModel(msgspec.Struct):
+    name: str
+    token: str
+    run_id: str | None = None
+    path: str | None = None
+    files: list[SentFile] | None = None
+    description: str | None = None
+    tags: Texts = None
+    properties: Texts = None
+    details: dict[str, Any] | None = None
+
+
+@endpoint(
+    "POST /api/v1/models", Role.WRITE, Reach.WORKSPACE, "Register a model under the next version of its name",
+    most=MAX_BODY_BYTES,
+)  # fmt: skip
+async def register_model(request: Request, asked: InWorkspace, body: NewModel) -> Model:
+    server = server_of(request)
+    try:
+        token = uuid.UUID(_needed("token", body.token))
+    except ValueError:
+        raise QueryError("token: expected a UUID") from None
+    # Its files can be read by the model's name.
+    if body.run_id and not await access.check_runs(request, [body.run_id]):
+        raise NotThere(f"no run {body.run_id!r:.80}")
+    return await models.register(
         server.pool,
-        workspace,
+        server.store,
+        models.NewModel(
+            workspace=asked.workspace,
+            name=_needed("name", body.name),
+            token=token,
+            narrowed=access.grant_of(request).workspace is not None,
+            run_id=body.run_id,
+            path=body.path,
+            files=[(one.path, one.sha256) for one in body.files or ()],
+            description=body.description,
+            tags=_texts("tags", body.tags),
+            properties=_texts("properties", body.properties),
+            details=body.details or {},
+        ),
+    )
+
+
+class ModelChanges(msgspec.Struct):
+    tags: Texts = None
+    remove_tags: list[str] | None = None
+    properties: Texts = None
+    description: str | UnsetType | None = UNSET
+
+
+@endpoint(
+    "PATCH /api/v1/models/{name}/{version}", Role.WRITE, Reach.WORKSPACE, "Change a model", most=MAX_BODY_BYTES
+)  # fmt: skip
+async def change_model(
+    request: Request, name: str, version: str, asked: InWorkspace, body: ModelChanges
+) -> Model:
+    return await models.change(
+        server_of(request).pool,
+        asked.workspace,
         name,
-        version,
-        set_tags=_texts(document, "tags"),
-        remove_tags=_list(document, "remove_tags"),
-        add_properties=_texts(document, "properties"),
-        describe="description" in document,
-        description=_text(document, "description"),
+        _version(version),
+        set_tags=_texts("tags", body.tags),
+        remove_tags=body.remove_tags or (),
+        add_properties=_texts("properties", body.properties),
+        describe=body.description is not UNSET,
+        description=None if body.description is UNSET else body.description,
     )
-    return json_answer(request, record)
 
 
-async def _model_file(request: Request) -> Response:
-    server, path = server_of(request), request.path_params["path"]
-    name, version = request.path_params["name"], _version(request.path_params["version"])
-    found = await models.find(server.pool, _workspace(request), name, version)
+@endpoint("DELETE /api/v1/models/{name}/{version}", Role.ADMIN, Reach.WORKSPACE, "Delete a model")
+async def delete_model(request: Request, name: str, version: str, asked: InWorkspace) -> None:
+    server = server_of(request)
+    await models.delete(server.pool, server.store, asked.workspace, name, _version(version))
+
+
+@endpoint(
+    "GET /api/v1/models/{name}/{version}/files/{path:path}", Role.READ, Reach.WORKSPACE, "A file of a model",
+    answer=BINARY, statuses=(200, 206),
+)  # fmt: skip
+async def model_file(request: Request, name: str, version: str, path: str, asked: InWorkspace) -> Response:
+    number = _version(version)
+    found = await models.find(server_of(request).pool, asked.workspace, name, number)
     file = next((one for one in (found[0]["files"] if found else ()) if one["path"] == path), None)
     if file is None:
-        raise NotThere(f"model {name!r:.80} of version {version} has no file {path!r:.80}")
+        raise NotThere(f"model {name!r:.80} of version {number} has no file {path!r:.80}")
     return await send_file(request, models.place(file["sha256"]), path, file["size"], file["sha256"])
 
 
-async def _content(request: Request) -> Response:
-    server, digest = server_of(request), models.check_digest(request.path_params["sha256"])
+class StoredContent(TypedDict):
+    """Content that is stored now."""
+
+    sha256: str
+    size: int
+
+
+@endpoint(
+    "PUT /api/v1/model-content/{sha256}", Role.WRITE, Reach.CONTENT, "Send content of a model", body=BINARY
+)  # fmt: skip
+async def save_content(request: Request, sha256: str) -> StoredContent:
+    server, digest = server_of(request), models.check_digest(sha256)
     size = await models.save(server.store, digest, request.stream())
     if (workspace := access.grant_of(request).workspace) is not None:
         await server.pool.execute(models.SENT_CONTENT, digest, workspace)
     server.counters.uploaded_bytes += size
-    return json_answer(request, {"sha256": digest, "size": size})
+    return {"sha256": digest, "size": size}
 
 
-def routes() -> list[Route]:
-    """The registry's endpoints."""
-    return [
-        Route("/api/v1/workspaces", _workspaces),
-        Route("/api/v1/workspaces/{name:path}", _workspace_of_name, methods=["PUT", "DELETE"]),
-        Route("/api/v1/experiments/{name:path}", _experiment, methods=["PATCH", "DELETE"]),
-        Route("/api/v1/environments", _environments, methods=["GET", "POST"]),
-        Route("/api/v1/environment-labels", _label, methods=["PUT"]),
-        Route("/api/v1/models", _models, methods=["GET", "POST"]),
-        Route("/api/v1/models/{name}/{version}", _model, methods=["PATCH", "DELETE"]),
-        Route("/api/v1/models/{name}/{version}/files/{path:path}", _model_file),
-        Route("/api/v1/model-content/{sha256}", _content, methods=["PUT"]),
-    ]
+ENDPOINTS = (
+    workspaces, set_workspace, delete_workspace,
+    experiments, add_experiment, change_experiment, delete_experiment,
+    environments, register_environment, label_environment,
+    list_models, register_model, change_model, delete_model, model_file, save_content,
+)  # fmt: skip

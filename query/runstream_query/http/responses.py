@@ -6,9 +6,10 @@ import gzip
 import io
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import msgpack
+import msgspec
 import numpy as np
 import pyarrow as pa
 import zstandard
@@ -22,12 +23,37 @@ from ..points.vectors import Series, Vectors
 
 ARROW = "application/vnd.apache.arrow.stream"
 MSGPACK = "application/msgpack"
+
+
+class Column(TypedDict):
+    """A column of a table."""
+
+    name: str
+    type: str
+
+
+class Table(TypedDict):
+    """A table as JSON has it."""
+
+    columns: list[Column]
+    rows: list[list[Any]]
+
+
+class Problem(TypedDict):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
 _COMPRESSED_FROM = 4096  # bytes; below, a packet more or less does not matter
 
 
 def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error (RFC 9457)."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body: Problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     return Response(json.dumps(body), status, dict(headers or {}), "application/problem+json")
 
 
@@ -53,8 +79,7 @@ def answer(
 
 def json_answer(request: Request, document: Any, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON document."""
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    return answer(request, body, "application/json", headers)
+    return answer(request, msgspec.json.encode(document), "application/json", headers)
 
 
 def wants_arrow(request: Request) -> bool:
@@ -70,7 +95,7 @@ def table_answer(request: Request, table: pa.Table, headers: Mapping[str, str] |
             writer.write_table(table)
         return answer(request, sink.getvalue(), ARROW, headers)
     columns = [python_values(column) for column in table.columns]
-    document = {
+    document: Table = {
         "columns": [{"name": item.name, "type": str(item.type)} for item in table.schema],
         "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],
     }

@@ -12,8 +12,9 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+
+from .endpoint import Endpoint
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that are counted by their names; there is no end to those a client can make up."""
@@ -40,7 +41,7 @@ class Asked(Request):
         query = bytes(scope["query_string"])
         scope["raw_path"] = scope["query_string"] = b""
         self.path: str = scope["path"]
-        self.route: Route | None = None
+        self.route: Endpoint | None = None
         self.not_known_yet = False
         self._parameters = QueryParams(b"")
         if b"#" in raw or b"#" in query or not raw.isascii() or not query.isascii():
@@ -64,8 +65,8 @@ class Asked(Request):
 
 
 def find_route(
-    routes: Iterable[Route], method: str, path: str
-) -> tuple[Route | None, Mapping[str, Any], set[str]]:
+    routes: Iterable[Endpoint], method: str, path: str
+) -> tuple[Endpoint | None, Mapping[str, Any], set[str]]:
     """The route of a request with the values in its path; where there is none, the methods the path does take.
 
     The whole path has to match: `$` alone would also match before a last line break.

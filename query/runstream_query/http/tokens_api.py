@@ -5,24 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from datetime import datetime
-from typing import Any
+from typing import Final, Literal, TypedDict
 
 import asyncpg
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
-from ..json_values import iso
+from ..json_values import iso, utc
 from ..runs.registry import InTheWay, NotThere
 from .access import grant_of
 from .context import server_of
-from .parameters import json_body
-from .responses import json_answer
+from .endpoint import Reach, endpoint
 from .tokens import PREFIX, Role
+
+_ROLES: Final[dict[Role, Literal["read", "write", "admin"]]] = {
+    Role.READ: "read",
+    Role.WRITE: "write",
+    Role.ADMIN: "admin",
+}
 
 _LIST = """
 select name, role, workspace, created_at, expires_at, revoked_at, used_at, previous_until
@@ -36,82 +40,131 @@ where name = $1 and revoked_at is null returning role, workspace, expires_at"""
 _REVOKE = "update access_tokens set revoked_at = now() where name = $1 and revoked_at is null returning id"
 
 
-async def _access(request: Request) -> Response:
-    """`GET /api/v1/access`: what the caller's token allows."""
+class Access(TypedDict):
+    """What a token allows; `workspace`: the only one, null for all."""
+
+    name: str
+    role: Literal["read", "write", "admin"]
+    workspace: str | None
+
+
+@endpoint("GET /api/v1/access", Role.READ, Reach.HANDLER, "What the caller's token allows")
+async def access(request: Request) -> Access:
     grant = grant_of(request)
-    return json_answer(
-        request, {"name": grant.name, "role": grant.role.name.lower(), "workspace": grant.workspace}
-    )
+    return {"name": grant.name, "role": _ROLES[grant.role], "workspace": grant.workspace}
 
 
-def _number(document: dict[str, Any], name: str, default: float | None, most: float) -> float | None:
-    value = document.get(name, default)
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most
-    ):
-        raise QueryError(f"{name!r}: expected a number from 0 to {most:g}")
-    return value
+class TokenRecord(TypedDict):
+    """A token that was given out, without its secret."""
+
+    name: str
+    role: str
+    workspace: str | None
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    used_at: str | None
+    previous_until: str | None
 
 
-async def _tokens(request: Request) -> Response:
-    pool = server_of(request).pool
-    if request.method == "GET":
-        rows = await pool.fetch(_LIST)
-        shown = [
-            {key: iso(value) if isinstance(value, datetime) else value for key, value in row.items()}
+class GivenOut(TypedDict):
+    """Tokens."""
+
+    tokens: list[TokenRecord]
+
+
+@endpoint("GET /api/v1/tokens", Role.ADMIN, Reach.ALL, "Tokens that were given out")
+async def tokens(request: Request) -> GivenOut:
+    rows = await server_of(request).pool.fetch(_LIST)
+    return {
+        "tokens": [
+            {
+                "name": row["name"],
+                "role": row["role"],
+                "workspace": row["workspace"],
+                "created_at": utc(row["created_at"]),
+                "expires_at": iso(row["expires_at"]),
+                "revoked_at": iso(row["revoked_at"]),
+                "used_at": iso(row["used_at"]),
+                "previous_until": iso(row["previous_until"]),
+            }
             for row in rows
         ]
-        return json_answer(request, {"tokens": shown})
-    document = await json_body(request, {"name", "role", "workspace", "days"})
-    name, role, workspace = document.get("name"), document.get("role"), document.get("workspace")
-    if not isinstance(name, str) or not isinstance(role, str) or role.upper() not in Role.__members__:
-        raise QueryError(
-            '"name" and "role" are needed; "role" is one of ' + ", ".join(r.name.lower() for r in Role)
-        )
+    }
+
+
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+    name: str | None = None
+    role: str | None = None
+    workspace: str | None = None
+    days: float | None = None
+
+
+class Token(TypedDict):
+    """A token with its secret, which is shown once."""
+
+    name: str
+    role: str
+    workspace: str | None
+    token: str
+
+
+def _check_number(name: str, value: float | None, most: float) -> None:
+    if value is not None and not 0 <= value <= most:
+        raise QueryError(f"{name}: expected a number from 0 to {most:g}")
+
+
+@endpoint("POST /api/v1/tokens", Role.ADMIN, Reach.ALL, "Give a token out", answer=Token, statuses=(201,))
+async def add_token(request: Request, body: NewToken) -> Response:
+    name, role, workspace = body.name, body.role, body.workspace
+    if name is None or role is None or role.upper() not in Role.__members__:
+        raise QueryError(f'"name" and "role" are needed; "role" is one of {", ".join(_ROLES.values())}')
     check_name("token name", name)
     if workspace is not None:
-        check_name("workspace", str(workspace))
+        check_name("workspace", workspace)
+    _check_number("days", body.days, 36_500)
     token = PREFIX + secrets.token_urlsafe(32)
     digest = hashlib.sha256(token.encode()).digest()
     try:
-        await pool.execute(
-            _ADD, name, digest, role.lower(), workspace, _number(document, "days", None, 36_500)
-        )
+        await server_of(request).pool.execute(_ADD, name, digest, role.lower(), workspace, body.days)
     except asyncpg.UniqueViolationError:
         raise InTheWay(f"there is a token {name!r:.80} already; rotate or revoke it") from None
     return _shown_once(name, role.lower(), workspace, token, 201)
 
 
-async def _token(request: Request) -> Response:
-    server, name = server_of(request), request.path_params["name"]
-    if request.method == "DELETE":
-        if await server.pool.fetchval(_REVOKE, name) is None:
-            raise NotThere(f"there is no token {name!r:.80}")
-        server.tokens.forget()
-        return Response(status_code=204)
-    document = await json_body(request, {"keep_minutes"})
+class Rotation(msgspec.Struct, forbid_unknown_fields=True):
+    keep_minutes: float | None = 0
+
+
+@endpoint("POST /api/v1/tokens/{name:path}", Role.ADMIN, Reach.ALL, "Give a token a new secret", answer=Token)
+async def rotate_token(request: Request, name: str, body: Rotation) -> Response:
+    server = server_of(request)
+    _check_number("keep_minutes", body.keep_minutes, 100_000)
     token = PREFIX + secrets.token_urlsafe(32)
     row = await server.pool.fetchrow(
-        _ROTATE,
-        name,
-        hashlib.sha256(token.encode()).digest(),
-        _number(document, "keep_minutes", 0, 100_000),
+        _ROTATE, name, hashlib.sha256(token.encode()).digest(), body.keep_minutes
     )
     if row is None:
-        raise NotThere(f"there is no token {name!r:.80}")
+        raise _no_token(name)
     server.tokens.forget()
     return _shown_once(name, row["role"], row["workspace"], token, 200)
 
 
+@endpoint("DELETE /api/v1/tokens/{name:path}", Role.ADMIN, Reach.ALL, "Revoke a token")
+async def revoke_token(request: Request, name: str) -> None:
+    server = server_of(request)
+    if await server.pool.fetchval(_REVOKE, name) is None:
+        raise _no_token(name)
+    server.tokens.forget()
+
+
+def _no_token(name: str) -> NotThere:
+    return NotThere(f"there is no token {name!r:.80}")
+
+
 def _shown_once(name: str, role: str, workspace: str | None, token: str, status: int) -> Response:
-    document = {"name": name, "role": role, "workspace": workspace, "token": token}
+    document: Token = {"name": name, "role": role, "workspace": workspace, "token": token}
     return Response(json.dumps(document), status, {"Cache-Control": "no-store"}, "application/json")
 
 
-def routes() -> list[Route]:
-    """The endpoints of tokens; the gate lets only administrators in, but to what a token says of itself."""
-    return [
-        Route("/api/v1/access", _access),
-        Route("/api/v1/tokens", _tokens, methods=["GET", "POST"]),
-        Route("/api/v1/tokens/{name:path}", _token, methods=["POST", "DELETE"]),
-    ]
+ENDPOINTS = (access, tokens, add_token, rotate_token, revoke_token)

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import asyncpg
 import pyarrow as pa
@@ -23,7 +23,8 @@ from ..runs.runs import Run, attach_named_summaries, list_runs
 from .reader import Query
 from .vectors import Vectors
 
-FORMATS: Final = {
+Format = Literal["csv", "csv-raw", "parquet"]
+FORMATS: Final[dict[str, str]] = {
     "csv": "text/csv; charset=utf-8",
     "csv-raw": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",

@@ -53,10 +53,6 @@ class Contents:
     files: int
     bytes: int
 
-    def record(self) -> dict[str, int]:
-        """As the HTTP API shows it."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 async def contents(connection: Connection, run_ids: Iterable[str]) -> Contents:
     """What `delete_runs` would delete."""

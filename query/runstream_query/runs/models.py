@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import asyncpg
 
@@ -17,7 +17,7 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.store import Store
 
 from ..files import artifacts
-from ..json_values import from_json, iso
+from ..json_values import from_json, utc
 from .registry import InTheWay, NotThere
 from .runs import Connection
 
@@ -105,7 +105,31 @@ class NewModel:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def register(pool: asyncpg.Pool[Any], store: Store, model: NewModel) -> dict[str, Any]:
+class ModelFile(TypedDict):
+    """A file of a model."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Model(TypedDict):
+    """A registered model."""
+
+    workspace: str
+    name: str
+    version: int
+    run_id: str | None
+    experiment: str | None
+    description: str | None
+    tags: dict[str, str | None]
+    properties: dict[str, str | None]
+    details: dict[str, Any]
+    created_utc: str
+    files: list[ModelFile]
+
+
+async def register(pool: asyncpg.Pool[Any], store: Store, model: NewModel) -> Model:
     """Register a model under the next version of its name; returns its record.
 
     Raises:
@@ -205,7 +229,7 @@ async def find(
     run_id: str | None = None,
     token: uuid.UUID | None = None,
     latest: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Model]:
     """Records of models, the newest first; `latest`: only the last version of each name."""
     rows = await pool.fetch(MODELS, workspace, name, version, run_id, token, latest, MOST_MODELS)
     return [_record(row) for row in rows]
@@ -222,7 +246,7 @@ async def change(
     add_properties: Mapping[str, str | None],
     describe: bool,
     description: str | None,
-) -> dict[str, Any]:
+) -> Model:
     """Change a model's tags and description, add properties; returns its record.
 
     Raises:
@@ -317,7 +341,7 @@ async def save(store: Store, digest: str, content: AsyncIterable[bytes]) -> int:
     return size
 
 
-def _record(row: asyncpg.Record) -> dict[str, Any]:
+def _record(row: asyncpg.Record) -> Model:
     return {
         "workspace": row["workspace"],
         "name": row["name"],
@@ -328,6 +352,6 @@ def _record(row: asyncpg.Record) -> dict[str, Any]:
         "tags": from_json(row["tags"]),
         "properties": from_json(row["properties"]),
         "details": from_json(row["details"]),
-        "created_utc": iso(row["created_at"]),
+        "created_utc": utc(row["created_at"]),
         "files": from_json(row["files"]),
     }

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import asyncpg
 
@@ -14,7 +14,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
 from .. import queries
-from ..json_values import from_json, iso
+from ..json_values import from_json, iso, utc
 
 CHANGE_EXPERIMENT: Final = """
 update experiments set
@@ -79,6 +79,38 @@ ONE_AT_A_TIME: Final = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
 """Two that register under one name do so one after the other, or both would count from the same last version."""
 
 
+class Workspace(TypedDict):
+    """A workspace."""
+
+    name: str
+    description: str | None
+    tags: dict[str, str | None]
+    created_utc: str | None
+
+
+class Experiment(TypedDict):
+    """An experiment."""
+
+    id: int
+    name: str
+    workspace: str
+    description: str | None
+    created_utc: str
+    archived_utc: str | None
+    tags: dict[str, str | None]
+    runs: int
+
+
+class Environment(TypedDict):
+    """A registered environment."""
+
+    name: str
+    version: str
+    labels: list[str]
+    created_utc: str
+    document: dict[str, Any]
+
+
 class NotThere(QueryError):
     """What is asked for does not exist."""
 
@@ -106,8 +138,8 @@ class ExperimentChange:
 
 async def change_experiment(
     pool: asyncpg.Pool[Any], workspace: str, name: str, change: ExperimentChange
-) -> asyncpg.Record:
-    """Change an experiment, which is made if need be; returns its row."""
+) -> Experiment:
+    """Change an experiment, which is made if need be; returns its record."""
     check_name("experiment name", name)
     check_name("workspace", workspace)
     async with pool.acquire() as connection, connection.transaction():
@@ -123,8 +155,33 @@ async def change_experiment(
             change.description,
         )
         row = await connection.fetchrow(queries.EXPERIMENTS, workspace, name)
-    assert row is not None
-    return row
+    return _experiment(row)
+
+
+async def list_experiments(pool: asyncpg.Pool[Any], workspace: str | None) -> list[Experiment]:
+    """Experiments of a workspace; None: of all."""
+    return [_experiment(row) for row in await pool.fetch(queries.EXPERIMENTS, workspace, None)]
+
+
+async def add_experiment(pool: asyncpg.Pool[Any], workspace: str, name: str) -> Experiment:
+    """Create an experiment if need be; returns its record."""
+    check_name("experiment name", name)
+    check_name("workspace", workspace)
+    await pool.execute(queries.ADD_EXPERIMENT, workspace, name)
+    return _experiment(await pool.fetchrow(queries.EXPERIMENTS, workspace, name))
+
+
+def _experiment(row: Any) -> Experiment:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "workspace": row["workspace"],
+        "description": row["description"],
+        "created_utc": utc(row["created_at"]),
+        "archived_utc": iso(row["archived_at"]),
+        "tags": from_json(row["tags"]) or {},
+        "runs": row["runs"],
+    }
 
 
 async def delete_experiment(pool: asyncpg.Pool[Any], workspace: str, name: str) -> None:
@@ -141,7 +198,7 @@ async def delete_experiment(pool: asyncpg.Pool[Any], workspace: str, name: str) 
     raise InTheWay(f"experiment {name} has runs; only an empty one can be deleted: archive it instead")
 
 
-async def list_workspaces(pool: asyncpg.Pool[Any], name: str | None = None) -> list[dict[str, Any]]:
+async def list_workspaces(pool: asyncpg.Pool[Any], name: str | None = None) -> list[Workspace]:
     """Workspaces that were created or hold something, by name."""
     return [
         {
@@ -156,7 +213,7 @@ async def list_workspaces(pool: asyncpg.Pool[Any], name: str | None = None) -> l
 
 async def set_workspace(
     pool: asyncpg.Pool[Any], name: str, tags: Mapping[str, str | None] | None, description: str | None
-) -> dict[str, Any]:
+) -> Workspace:
     """Create a workspace, or replace its tags or description where they are given; returns its record."""
     check_name("workspace", name)
     await pool.execute(SET_WORKSPACE, name, None if tags is None else json.dumps(dict(tags)), description)
@@ -194,7 +251,7 @@ async def list_environments(
     version: str | None = None,
     label: str | None = None,
     latest: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Environment]:
     """Registered environments; `latest`: only the newest version of each name."""
     rows = await pool.fetch(ENVIRONMENTS, workspace, name, version, label, latest)
     return [_environment(row) for row in rows]
@@ -202,7 +259,7 @@ async def list_environments(
 
 async def register_environment(
     pool: asyncpg.Pool[Any], workspace: str, name: str, version: str | None, document: dict[str, Any]
-) -> dict[str, Any]:
+) -> Environment:
     """Keep an environment under a version; returns its record.
 
     Args:
@@ -265,11 +322,11 @@ async def label_environment(
         raise NotThere(f"environment {name!r:.80} has no version {version!r:.40}") from None
 
 
-def _environment(row: asyncpg.Record) -> dict[str, Any]:
+def _environment(row: asyncpg.Record) -> Environment:
     return {
         "name": row["name"],
         "version": row["version"],
         "labels": list(row["labels"]),
-        "created_utc": iso(row["created_at"]),
+        "created_utc": utc(row["created_at"]),
         "document": from_json(row["document"]),
     }

@@ -6,16 +6,17 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_schemas.errors import QueryError
+from runstream_schemas.run_record import RunRecord, StoredRun, SummaryRecord
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.times import shown_time
 
 from .. import queries
-from ..json_values import from_json, iso, json_number
+from ..json_values import from_json, iso, json_number, plain
 from .run_filter import (
     Order,
     RunFilter,
@@ -51,36 +52,16 @@ _MOST_LOOKED_AT = 20
 """Runs whose metrics are counted: each may have thousands."""
 
 
-@dataclass(slots=True)
-class Run:
+@dataclass(slots=True, kw_only=True)
+class Run(StoredRun):
     """A run as stored; times in UTC, None where not set."""
 
     key: int
-    run_id: str
-    number: int | None
-    experiment: str | None
-    workspace: str | None
-    parent_run_id: str | None
-    root_run_id: str | None
-    name: str | None
-    display_name: str | None
-    description: str | None
-    type: str | None
-    target: str | None
-    status: str
     created: datetime
     start_time: datetime | None
     end_time: datetime | None
     last_seen: datetime | None
     archived: datetime | None
-    error: dict[str, Any] | None
-    warnings: list[Any]
-    details: dict[str, Any]
-    tags: dict[str, str | None]
-    properties: dict[str, str | None]
-    dropped: int
-    gaps: int
-    settled: bool
     summaries: dict[str, Summary] | None = None
 
     def parameters(self) -> dict[str, str]:
@@ -111,38 +92,26 @@ class Run:
             }
         return found
 
-    def record(self) -> dict[str, Any]:
-        """The run as the HTTP API shows it (snake_case, ISO 8601)."""
-        result: dict[str, Any] = {
-            "run_id": self.run_id,
-            "number": self.number,
-            "experiment": self.experiment,
-            "workspace": self.workspace,
-            "parent_run_id": self.parent_run_id,
-            "root_run_id": self.root_run_id,
-            "name": self.name,
-            "display_name": self.display_name,
-            "description": self.description,
-            "type": self.type,
-            "target": self.target,
-            "status": self.status,
-            "created_utc": iso(self.created),
-            "start_time_utc": iso(self.start_time),
-            "end_time_utc": iso(self.end_time),
-            "last_seen_utc": iso(self.last_seen),
-            "archived_utc": iso(self.archived),
-            "error": self.error,
-            "warnings": self.warnings,
-            "details": self.details,
-            "tags": self.tags,
-            "properties": self.properties,
-            "dropped": self.dropped,
-            "gaps": self.gaps,
-            "settled": self.settled,
-        }
-        if self.summaries is not None:
-            result["summaries"] = {name: summary.record() for name, summary in self.summaries.items()}
-        return result
+    def record(self) -> RunRecord:
+        """The run as the HTTP API shows it."""
+        shown = {name: getattr(self, name) for name in _AS_STORED}
+        shown |= {name: plain(shown[name]) for name in ("error", "warnings", "details")}
+        record = RunRecord(
+            **shown,
+            created_utc=iso(self.created),
+            start_time_utc=iso(self.start_time),
+            end_time_utc=iso(self.end_time),
+            last_seen_utc=iso(self.last_seen),
+            archived_utc=iso(self.archived),
+        )
+        if self.summaries is None:
+            del record.summaries  # they were not asked for, and are no part of the answer
+        else:
+            record.summaries = {name: summary.record() for name, summary in self.summaries.items()}
+        return record
+
+
+_AS_STORED = tuple(item.name for item in fields(StoredRun))
 
 
 @dataclass(slots=True)
@@ -173,14 +142,17 @@ class Summary:
         time = shown_time(time)
         return cls(name, cls_, column, kind, count, first, last, min_, max_, mean, step, time, text)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> SummaryRecord:
         """The summary as the HTTP API shows it; JSON has no NaN and no infinity, so those are strings."""
-        numbers = {name: json_number(getattr(self, name)) for name in ("first", "last", "min", "max", "mean")}
         return {
             "cls": self.cls,
             "kind": self.kind,
             "count": self.count,
-            **numbers,
+            "first": json_number(self.first),
+            "last": json_number(self.last),
+            "min": json_number(self.min),
+            "max": json_number(self.max),
+            "mean": json_number(self.mean),
             "last_step": self.last_step,
             "last_time": self.last_time,
             "text": self.text,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import asyncpg
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
-from ..json_values import iso
+from ..json_values import utc
 from . import edit_queries as queries
+from .registry import InTheWay
 from .runs import Connection
 
 MAX_STATE_BYTES = 1 << 20
@@ -21,24 +22,34 @@ MAX_STATE_BYTES = 1 << 20
 MAX_PAGE_BYTES = 64
 
 
-class NameTaken(QueryError):
+class SavedView(TypedDict):
+    """A view that is kept; a list has its size in place of its state."""
+
+    id: str
+    page: str
+    name: str | None
+    created_utc: str
+    changed_utc: str
+    state: NotRequired[dict[str, Any]]
+    bytes: NotRequired[int]
+
+
+class NameTaken(InTheWay):
     """Another view of the page has that name."""
 
 
-async def list_views(connection: Connection, page: str | None = None) -> list[dict[str, Any]]:
+async def list_views(connection: Connection, page: str | None = None) -> list[SavedView]:
     """The named views (of a page), without their states."""
     return [{**_head(row), "bytes": row["bytes"]} for row in await connection.fetch(queries.VIEWS, page)]
 
 
-async def get_view(connection: Connection, view_id: str) -> dict[str, Any] | None:
+async def get_view(connection: Connection, view_id: str) -> SavedView | None:
     """A view with its state, or None."""
     row = await connection.fetchrow(queries.VIEW, view_id)
     return None if row is None else _whole(row)
 
 
-async def add_view(
-    connection: Connection, page: str, name: str | None, state: Any
-) -> tuple[dict[str, Any], bool]:
+async def add_view(connection: Connection, page: str, name: str | None, state: Any) -> tuple[SavedView, bool]:
     """Keep a view; returns it, and whether it is new. Without a name, the same state has the same id.
 
     Raises:
@@ -65,7 +76,7 @@ async def add_view(
     return _whole(kept), False
 
 
-async def change_view(connection: Connection, view_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
+async def change_view(connection: Connection, view_id: str, changes: dict[str, Any]) -> SavedView | None:
     """Change `name` and `state` of a view, where given; None: there is no such view.
 
     Raises:
@@ -96,15 +107,15 @@ def _state(state: Any) -> str:
     return text
 
 
-def _head(row: Any) -> dict[str, Any]:
+def _head(row: Any) -> SavedView:
     return {
         "id": row["id"],
         "page": row["page"],
         "name": row["name"],
-        "created_utc": iso(row["created_at"]),
-        "changed_utc": iso(row["changed_at"]),
+        "created_utc": utc(row["created_at"]),
+        "changed_utc": utc(row["changed_at"]),
     }
 
 
-def _whole(row: Any) -> dict[str, Any]:
+def _whole(row: Any) -> SavedView:
     return {**_head(row), "state": json.loads(row["state"])}
