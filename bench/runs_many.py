@@ -32,9 +32,10 @@ STATEMENTS = {
 }
 LISTS = {
     "list: newest": "",
-    "list: by a metric": "&q=m3%3C0.001",
+    "list: by a metric": "&q=m3.min%3C0.001",
     "list: in the order of a metric": "&order=metric:m3:last",
-    "list: by tag and metric": "&q=tag:group=g7+m3%3C0.2",
+    "list: by a metric that half of them pass": "&q=m3.min%3C0.5",
+    "list: by tag and metric": "&q=tag:group=g7+m3.min%3C0.2",
     "list: by a word": "&q=needle",
 }
 SETTLED = "select count(*) from runs where settled_at is not null"

@@ -24,8 +24,8 @@ import pytest
 
 from runstream.exceptions import AzureMLException, UserErrorException
 from runstream.spool import collector as collector_module
+from runstream.spool import discovery, segment, source_writer
 from runstream.spool import reader as spool_reader
-from runstream.spool import segment, source_writer
 from runstream.spool import writer as spool
 from runstream.spool.collector import Collector
 from runstream_schemas.errors import LimitExceeded
@@ -533,6 +533,70 @@ def test_small_ended_runs_are_handed_out_together(directory: Path) -> None:
     list(collector.collect(1 << 20, now=True))
     assert collector.sources == {}
     assert collector.sources.of_run("run-0") == []
+
+
+def test_of_a_backlog_of_ended_runs_a_few_are_open_at_a_time(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And all come: of a run with several sources those together, its end counts every one; live ones at once."""
+    settings = settings_for(directory)
+    for number in range(60):
+        parts = 2 if number % 10 == 3 else 1
+        for part in range(parts):
+            writer = spool.RunWriter(settings, f"run-{number}", owner=part == 0)
+            writer.log("x", 100 * part + number)
+            if part == parts - 1:
+                writer.status("complete")
+            writer.close()
+    live = spool.RunWriter(settings, "live", owner=True)
+    live.log("x", -1)
+    monkeypatch.setattr(discovery, "MOST_OPEN", 7)
+    collector = Collector(settings)
+    events: list[Any] = []
+    first = [event for item in collector.collect(1 << 30, now=True) for event in item.events]
+    assert "live" in {event.run_id for event in first}
+    assert collector.backlog > 50
+    collector.forget()
+    for _ in range(200):
+        items = collector.collect(1 << 30, now=True)
+        assert len(collector.sources) <= 7 + 2
+        for item in items:
+            events += item.events
+            collector.stored(item)
+        if not items and not collector.busy:
+            break
+    live.close()
+    expected = {(f"run-{number}", "x", ""): [number] for number in range(60)} | {("live", "x", ""): [-1]}
+    expected |= {(f"run-{number}", "x", ""): [number, 100 + number] for number in range(3, 60, 10)}
+    assert {name: sorted(values) for name, values in logged(events).items()} == expected
+    ends = {run: data["ends"] for run, kind, data in steps_of_life(events) if kind == "complete"}
+    assert {run: len(of) for run, of in ends.items()} == {
+        f"run-{number}": 2 if number % 10 == 3 else 1 for number in range(60)
+    }
+
+
+def test_a_source_there_is_no_room_for_is_read_later(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(directory)
+    writer = spool.RunWriter(settings, "run")
+    writer.log("x", 1)
+    writer.close()
+
+    def no_room(*_: Any) -> Any:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    collector = Collector(settings)
+    with monkeypatch.context() as full:
+        full.setattr(segment, "map_file", no_room)
+        assert collector.collect(1 << 20, now=True) == []
+    events: list[Any] = []
+    for _ in range(100):
+        events += [event for item in collector.collect(1 << 20, now=True) for event in item.events]
+        if events:
+            break
+        time.sleep(0.05)
+    assert logged(events) == {("run", "x", ""): [1]}
 
 
 def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:

@@ -53,7 +53,7 @@ async def persist(what: str, attempt: Callable[[], Awaitable[V]], before_retry: 
             raise
         except REFUSED:
             raise
-        except (Stale, asyncpg.IntegrityConstraintViolationError) as error:
+        except (Stale, MemoryError, asyncpg.IntegrityConstraintViolationError) as error:
             if not isinstance(error, Stale):
                 violation, times = str(error), times + 1 if str(error) == violation else 1
                 if times == SAME_VIOLATION:

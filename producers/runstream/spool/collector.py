@@ -123,7 +123,7 @@ class Collector:
     @property
     def backlog(self) -> int:
         """Sources with something that is not stored, or that will write no more and are still to be taken away."""
-        return sum(
+        return len(self._discovery.waiting) + sum(
             1
             for s in self.sources.values()
             if s.waiting or (not s.finished and (s.closed or s.reader.has_more()))
@@ -211,11 +211,12 @@ class Collector:
                 self._last_slow_look = -_SLOW_LOOK  # the others are due at once, with the next batch
         self._discovery.remove_unbegun()
         self._leftovers.count_spares(clock)
-        size += self._leftovers.spare_bytes
+        size += self._leftovers.spare_bytes + len(self._discovery.waiting) * seg.SMALLEST
         self._leftovers.write_usage(size)
         self.seen = Seen(self.live, self.backlog, size)
         if not alive or int(clock) % _TOKENS_EVERY == 0:
             used = {source.reader.header.token for source in self.sources.values()}
+            used |= {one.token for one in self._discovery.waiting.values()}
             self._leftovers.sweep_tokens(clock, used)
         return found
 

@@ -84,3 +84,19 @@ class ReadSegment:
         """What a frame holds that begins in `slot`."""
         offset = seg.HEADER_BYTES + seg.SLOT * (slot + 1)
         return bytes(self.mapped[offset : offset + size])
+
+
+def closed_segment(directory: Path) -> seg.Header | None:
+    """The header of a source's only segment, if its writer has closed it; looked at without mapping anything.
+
+    Raises:
+        SpoolError: it is damaged.
+        OSError: it cannot be read.
+    """
+    names = [name for name in os.listdir(directory) if name.endswith(".seg")]
+    if len(names) != 1:
+        return None
+    with open(directory / names[0], "rb", buffering=0) as file:
+        data = file.read(seg.HEADER_BYTES)
+    header = seg.read_header(data, str(directory / names[0]))
+    return header if _WORD.unpack_from(data, seg.STATE_AT)[0] & seg.CLOSED else None
