@@ -27,6 +27,7 @@ SYSTEMS = {
     "mlflow": "MLflow",
     "aim": "Aim",
     "trackio": "Trackio",
+    "mltraq": "MLtraq",
 }
 HERE = Path(__file__).parent
 TIMEOUT = 60.0
