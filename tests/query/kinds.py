@@ -75,9 +75,9 @@ def _free_port() -> int:
 async def proxy(behind: int) -> AsyncIterator[int]:
     """The port of a proxy before a server: it says whom it asks for, and hands all else on as it came."""
 
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", behind)
+    relays: set[asyncio.Task[None]] = set()
 
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
             with contextlib.suppress(ConnectionError):
                 while piece := await source.read(1 << 16):
@@ -85,14 +85,28 @@ async def proxy(behind: int) -> AsyncIterator[int]:
                     await target.drain()
                 target.write_eof()
 
-        first = await reader.readline()
-        inner_writer.write(first + b"X-Forwarded-For: 10.9.8.7\r\n")
-        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
-        for one in (writer, inner_writer):
-            one.close()
+        task = asyncio.current_task()
+        assert task is not None
+        relays.add(task)
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", behind)
+        try:
+            first = await reader.readline()
+            inner_writer.write(first + b"X-Forwarded-For: 10.9.8.7\r\n")
+            await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+        except asyncio.CancelledError:
+            pass  # the test is over
+        finally:
+            relays.discard(task)
+            for one in (writer, inner_writer):
+                one.close()
+                with contextlib.suppress(ConnectionError):
+                    await one.wait_closed()
 
     server = await asyncio.start_server(relay, "127.0.0.1", 0, limit=1 << 20)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for task in list(relays):
+            task.cancel()
+        await asyncio.gather(*relays, return_exceptions=True)

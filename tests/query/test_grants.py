@@ -60,6 +60,11 @@ select jsonb_build_object(
 """
 
 
+async def state_of(pool: Any) -> dict[str, str]:
+    """All that belongs to each workspace."""
+    return {one: str(await pool.fetchval(_STATE, one)) for one in MARKS}
+
+
 @dataclass(slots=True)
 class Token:
     """What one of the three may do, as its giver knows it.
@@ -104,9 +109,6 @@ class World:
 
     # --- asking ---
 
-    async def state(self) -> dict[str, str]:
-        return {one: str(await self.database.pool.fetchval(_STATE, one)) for one in MARKS}
-
     async def ask(
         self, token: Token, method: str, path: str, body: Any = None, *, may: bool, raw: bytes | None = None
     ) -> httpx.Response:
@@ -116,11 +118,11 @@ class World:
             may: whether its grant lets it do that; else nothing may come of it.
         """
         secret = token.session if token.session and self.dice.random() < 0.3 else token.secret
-        before = await self.state()
+        before = await state_of(self.database.pool)
         answer = await self._send(secret, method, path, body, raw)
         what = f"{token.name} ({token.role} of {token.workspace}): {method} {path} {body or ''}"
         self.done.append(f"{what} -> {answer.status_code}")
-        after = await self.state()
+        after = await state_of(self.database.pool)
         assert answer.status_code < 500, answer.text
         assert may or answer.status_code >= 400, f"was let through: {answer.text:.500}"
         for workspace, mark in MARKS.items():
