@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from .backoff import Backoff
 from .errors import DatabaseError
 from .settings import Settings
 
@@ -143,8 +144,7 @@ async def wait_for_database(settings: Settings, timeout: float = 60.0) -> None:
         asyncpg.InvalidCatalogNameError,
     )  # a wrong password is the first
     deadline = time.monotonic() + timeout
-    pause = 0.05
-    while True:
+    for pause in Backoff(0.05, 2.0, 1.5):
         try:
             connection = await connect(settings)
         except final as error:
@@ -162,7 +162,6 @@ async def wait_for_database(settings: Settings, timeout: float = 60.0) -> None:
                     f"({type(error).__name__}: {error}); check that Postgres runs there and RUNSTREAM_DATABASE is right"
                 ) from None
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
         else:
             await connection.close()
             return

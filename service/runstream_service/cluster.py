@@ -31,6 +31,7 @@ from runstream.home.layout import (
     write_service,
 )
 from runstream.version import __version__
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 
@@ -158,21 +159,21 @@ class _Cluster:
     async def _keep(self, role: str, number: int, place: int, stop: asyncio.Event) -> None:
         """One process of a role, started again when it ends by itself; `place`: among all."""
         name = f"{role}-{number + 1}" if ROLES[role] > 1 else role
-        pause = FIRST_PAUSE
+        pauses = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             began = loop.time()
             process = await self._spawn(role, name, place)
             if await _ended(process, stop):
                 if loop.time() - began > 60:
-                    pause = FIRST_PAUSE
+                    pauses.reset()
+                pause = next(pauses)
                 logger.error(
                     "%s ended with status %s; starting it again in %.1f s (see %s)",
                     name, process.returncode, pause, self.home.log / f"{name}.log",
                 )  # fmt: skip
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _spawn(self, role: str, name: str, place: int) -> Process:
         port = self.settings.metrics_port

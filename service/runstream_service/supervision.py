@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING
 
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.errors import DatabaseError, RunstreamError, ServiceError, SettingsError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def run_parts(parts: dict[str, Part], stop: asyncio.Event) -> None:
 
 
 async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
-    pause = FIRST_PAUSE
+    pauses = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     while not stop.is_set():
         began = time.monotonic()
         try:
@@ -72,7 +73,8 @@ async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
             if name == "server" and isinstance(error, ServiceError):
                 raise  # its address cannot be had: nobody would find the service
             if time.monotonic() - began > 60:
-                pause = FIRST_PAUSE
+                pauses.reset()
+            pause = next(pauses)
             expected = isinstance(error, RunstreamError | OSError)
             logger.error(
                 "%s crashed (%s: %s); starting it again in %.1f s", name, type(error).__name__, error, pause,
@@ -81,9 +83,9 @@ async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
         else:
             if stop.is_set():
                 return
+            pause = next(pauses)
             logger.error("%s ended by itself; starting it again in %.1f s", name, pause)
         await stopped_within(stop, pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
 
 
 async def watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
@@ -92,7 +94,7 @@ async def watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
     Raises:
         DatabaseError: its port was taken meanwhile (where it has one).
     """
-    pause = FIRST_PAUSE
+    pauses = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     while not await stopped_within(stop, 0.25):
         if postgres.running:
             continue
@@ -102,16 +104,16 @@ async def watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
             postgres.spawn()
             await asyncio.to_thread(postgres.wait_ready)
         except (DatabaseError, OSError) as error:
+            pause = next(pauses)
             logger.error("%s; trying again in %.1f s", error, pause)
             await stopped_within(stop, pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
             continue
         if postgres.dsn != address:
             raise DatabaseError(
                 f"the port of the database in {postgres.directory.path} was taken while it was down; the service ends, "
                 "and the next use starts it with another one"
             )
-        pause = FIRST_PAUSE
+        pauses.reset()
         logger.info("Postgres is back")
 
 

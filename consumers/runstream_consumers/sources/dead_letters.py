@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgpack
 
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import MAX_MESSAGE_BYTES, TopicNames, kafka_client_options
@@ -57,9 +58,8 @@ class TopicDeadLetters:
         """Send `letters` and wait until the broker has them; tries again for as long as it is away."""
         from aiokafka.errors import KafkaError
 
-        pause = 0.2
         for letter in letters:
-            while True:
+            for pause in Backoff(0.2, 5.0):
                 try:
                     async with self._turn:
                         await self._send(letter)
@@ -71,7 +71,6 @@ class TopicDeadLetters:
                     async with self._turn:
                         await self.stop()
                     await asyncio.sleep(pause)
-                    pause = min(pause * 2, 5.0)
 
     async def _send(self, letter: DeadLetter, room: int = _ROOM) -> None:
         from aiokafka import AIOKafkaProducer

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.errors import EventError, RefusedEvent, ServiceError
 from runstream_schemas.event_reading import decode_event
 from runstream_schemas.settings import Settings
@@ -99,8 +100,7 @@ class KafkaSource:
 
     async def start(self) -> None:
         """Join the group; waits for a broker, or a topic, that is away."""
-        pause = 0.2
-        while True:
+        for pause in Backoff(0.2, 5.0):
             try:
                 await self._identify()
                 self._consumer = self._connect()
@@ -115,7 +115,6 @@ class KafkaSource:
                 raise
             await self.stop()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 5.0)
 
     def _connect(self) -> AIOKafkaConsumer:
         # A third of the memory may lie in the client, one third in the batch being stored, one in the next one.

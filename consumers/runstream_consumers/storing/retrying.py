@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import asyncpg
 
+from runstream_schemas.backoff import Backoff
+
 from .transaction import FenceLost, Stale
 
 log = logging.getLogger(__name__)
@@ -43,9 +45,10 @@ async def persist(what: str, attempt: Callable[[], Awaitable[V]], before_retry: 
         what: names the trouble in the log.
         before_retry: called before each further attempt.
     """
-    pause = 0.02
     violation, times = "", 0
+    pauses = Backoff(0.02, 2.0)
     while True:
+        pause = next(pauses)
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT):
                 return await attempt()
@@ -70,4 +73,3 @@ async def persist(what: str, attempt: Callable[[], Awaitable[V]], before_retry: 
             log.error("%s, trying again: %s: %s", what, type(error).__name__, error)
         before_retry()
         await asyncio.sleep(pause)
-        pause = min(pause * 2, 2.0)

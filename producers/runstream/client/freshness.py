@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.settings import Settings
 
@@ -138,7 +139,7 @@ def _run_of(path: str, params: Params) -> str | None:
 
 
 def _watch(client: ServiceClient, home: Home, waiting: list[Written], deadline: float) -> bool:
-    pause, looked = _FIRST_LOOK, time.monotonic()
+    pauses, looked = Backoff(_FIRST_LOOK, _SLOWEST_LOOK, 1.5), time.monotonic()
     node = _node(home.spool)
     while waiting := node.undelivered(waiting):
         now = time.monotonic()
@@ -148,8 +149,7 @@ def _watch(client: ServiceClient, home: Home, waiting: list[Written], deadline: 
             looked = now
             if running_service(home) is None:
                 client.find_again()
-        time.sleep(pause)
-        pause = min(pause * 1.5, _SLOWEST_LOOK)
+        time.sleep(next(pauses))
     return True
 
 

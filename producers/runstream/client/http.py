@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.settings import Settings
 
 from ..exceptions import AuthenticationException, ServiceException, UserErrorException
@@ -270,8 +271,8 @@ class ServiceClient:
         given = [(name, text_argument(name, value)) for name, value in params]
         target = f"{path}?{urlencode(given)}" if given else path
         deadline = time.monotonic() + (AWAY_TIMEOUT if patience is None else patience)
-        pause, fresh = 0.05, False
-        while True:
+        fresh = False
+        for pause in Backoff(0.05, 2.0):
             if body is not None and not isinstance(body, bytes):
                 body.seek(start)
             try:
@@ -299,7 +300,6 @@ class ServiceClient:
                 if answer.status not in _RETRIED or time.monotonic() + pause > deadline:
                     raise problem
             time.sleep(pause)
-            pause = min(pause * 2, 2.0)
 
     def _send(
         self,

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+from runstream_schemas.backoff import Backoff
+
 from ..client.http import quoted
 from ..client.reading import fetch_metrics, settle
 from ..client.records import TERMINAL
@@ -180,14 +182,13 @@ def _await_stored(parent: Run, trials: int) -> None:
     deadline = time.monotonic() + _STORED_SECONDS
     question = [("parent", parent.id), ("count", "1"), ("limit", "1")]
     question += [("status", status) for status in sorted(TERMINAL)]
-    pause = 0.02
+    pauses = Backoff(0.02, 0.5)
     try:
         while sum(parent._client.get_json("/api/v1/runs", question, fresh=False)["count"].values()) < trials:
             if time.monotonic() > deadline:
                 _log.warning("sweep %s: not all of its trials are stored yet", parent.id)
                 return
-            time.sleep(pause)
-            pause = min(2 * pause, 0.5)
+            time.sleep(next(pauses))
     except ServiceException as error:
         _log.warning("sweep %s: whether its trials are stored is not known: %s", parent.id, error)
 
@@ -271,7 +272,7 @@ class Driver:
 
     def _decided(self) -> list[Trial]:
         """The stored trials, once it is known what became of those a killed driver's processes were at."""
-        deadline, pause = time.monotonic() + _DECIDE_SECONDS, 0.1
+        deadline, pauses = time.monotonic() + _DECIDE_SECONDS, Backoff(0.1, 1.0, 1.5)
         while True:
             found = stored_trials(self.parent, self.aim)
             open_ = [trial for trial in found if trial.active]
@@ -281,8 +282,7 @@ class Driver:
                 for trial in open_:
                     Run.get(self.parent.experiment.workspace, trial.run_id).cancel()
                 return found
-            time.sleep(pause)
-            pause = min(pause * 1.5, 1.0)
+            time.sleep(next(pauses))
 
     def _read_curves(self, finished: list[Trial]) -> None:
         by_id = {trial.run_id: trial.number for trial in finished}

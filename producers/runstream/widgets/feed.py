@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.series import Kind, SeriesClass
 
 from ..client.http import Params, Response, ServiceClient, quoted
@@ -82,7 +83,7 @@ class Feed:
         self._changed.set()
 
     def _follow(self) -> None:
-        pause = _SHORTEST
+        pauses = Backoff(_SHORTEST, _LONGEST_PAUSE)
         while not self._stopped:
             self._changed.clear()
             started = time.thread_time()
@@ -94,10 +95,9 @@ class Feed:
                     "notice",
                     f"Live paused: {error.message}" if away else "Waiting for the run's first record",
                 )
-                self._changed.wait(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                self._changed.wait(next(pauses))
                 continue
-            pause = _SHORTEST
+            pauses.reset()
             if over:
                 # The thread stays: another log may be asked for, and what it has just sent is lost when it ends (a kernel's
                 # output socket is woken by a socket of the sending thread).
@@ -110,11 +110,11 @@ class Feed:
             self._changed.wait(_LOOK)
 
     def _listen(self) -> None:
-        pause = _SHORTEST
+        pauses = Backoff(_SHORTEST, _LONGEST_PAUSE)
         while not self._over():
             try:
                 for change in self._client.events([("run", self._run_id)]):
-                    pause = _SHORTEST
+                    pauses.reset()
                     if change:
                         self._changed.set()
                     if self._over():
@@ -122,8 +122,7 @@ class Feed:
             except Exception as error:
                 # Without the stream the run is still looked at every `_LOOK` seconds.
                 _log.debug("widget of run %s: the stream of changes broke (%s)", self._run_id, error)
-            time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            time.sleep(next(pauses))
 
     def _over(self) -> bool:
         return self._stopped or self._settled

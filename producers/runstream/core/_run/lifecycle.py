@@ -11,6 +11,8 @@ import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runstream_schemas.backoff import Backoff
+
 from ...client.reading import settle
 from ...client.records import SCRIPT_RUN, TERMINAL
 from ...compute.job import request_cancel, run_directory
@@ -250,10 +252,9 @@ class Lifecycle(RunLogs):
         over = TERMINAL if to_the_end else TERMINAL | {"Finalizing", "CancelRequested"}
         if show_output:
             self._stream_logs()
-        pause = 0.1
+        pauses = Backoff(0.1, 2.0, 1.5)
         while self.get_status() not in over:
-            time.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
+            time.sleep(next(pauses))
         details = self.get_details()
         if show_output:
             self._print_summary(details, with_error=not raise_on_error)

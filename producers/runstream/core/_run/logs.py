@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from runstream_schemas.backoff import Backoff
+
 from ...client import files
 from ...client.http import quoted
 from ...client.records import TERMINAL
@@ -76,7 +78,7 @@ class RunLogs(RunFacts):
         """Print new lines of the run's active log until the run has ended and all of it is printed."""
         say(f"RunId: {self._id}\nWeb View: {self.get_portal_url()}")
         shown: dict[str, int] = {}
-        active, pause = "", _SHORTEST
+        active, pauses = "", Backoff(_SHORTEST, _LONGEST, 1.3)
         try:
             while True:
                 over = self.get_status() in TERMINAL
@@ -99,8 +101,9 @@ class RunLogs(RunFacts):
                     news = news or cut > 0
                 if over:
                     return
-                pause = _SHORTEST if news else min(pause * 1.3, _LONGEST)
-                time.sleep(pause)
+                if news:
+                    pauses.reset()
+                time.sleep(next(pauses))
         except KeyboardInterrupt:
             raise ExperimentExecutionException(
                 "The output streaming for the run interrupted.\n"
