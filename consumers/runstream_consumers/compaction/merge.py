@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -198,7 +197,7 @@ class Merger:
         self._without = without
         self._keys = _KEYS[claimed.kind]
         self._files: list[pq.ParquetFile] = []
-        self._held: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._held: dict[tuple[int, int], pa.Table] = {}
 
     def write(self) -> WrittenFile:
         """Write the file and make it durable."""

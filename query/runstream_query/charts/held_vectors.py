@@ -8,13 +8,13 @@ tiers.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from runstream_schemas.order import BEFORE_ALL
@@ -36,9 +36,8 @@ Key = tuple[str, str]
 Positions = dict[int, int]
 """By source: the slots below are held."""
 
-CACHE_BYTES = 512 << 20
-"""Most bytes of vectors kept."""
-_POINT_BYTES = 48  # of the columns, and of one more order of them
+MOST_POINTS = (512 << 20) // 48
+"""Most points of all vectors kept: 48 bytes each of the columns, and of one more order of them."""
 
 
 class _Room:
@@ -148,8 +147,10 @@ class HeldVectors:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._held: OrderedDict[Key, Vector] = OrderedDict()
-        self._points = 0
+        # One that is too large for it is kept alone: whoever looks at it looks again.
+        self._held: LRUCache[Key, Vector] = LRUCache(
+            MOST_POINTS, getsizeof=lambda held: min(len(held), MOST_POINTS)
+        )
         self._locks: WeakValueDictionary[tuple[tuple[str, ...], ...], asyncio.Lock] = WeakValueDictionary()
 
     def holds(self, run_id: str, name: str) -> bool:
@@ -172,8 +173,7 @@ class HeldVectors:
             if left := [key for key in stale if key not in found]:
                 found |= await self._read(left)
             found |= {key: self._held[key] for key in counts if key not in found and key in self._held}
-            for key, vector in found.items():
-                self._keep(key, vector)
+            self._held.update(found)
         wanted = dict.fromkeys((run, name) for name in names for run in run_ids)
         return {key: found[key] for key in wanted if key in found and len(found[key])}
 
@@ -183,12 +183,6 @@ class HeldVectors:
         """How many points there are, and the last one's position."""
         rows = await connection.fetch(page_queries.SERIES_COUNTS, list(run_ids), list(names))
         return {(row["run_id"], row["name"]): (row["count"], row["last_position"]) for row in rows}
-
-    def _keep(self, key: Key, vector: Vector) -> None:
-        self._points += len(vector) - len(self._held.pop(key, ()))
-        self._held[key] = vector
-        while self._points * _POINT_BYTES > CACHE_BYTES and len(self._held) > 1:
-            self._points -= len(self._held.popitem(last=False)[1])
 
     async def _read(self, keys: Sequence[Key]) -> dict[Key, Vector]:
         """Read vectors whole."""

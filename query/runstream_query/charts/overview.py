@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +17,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from runstream_schemas.buckets import Buckets, Reduced, bucket_size
@@ -73,18 +73,16 @@ class _Recent:
 
     def __init__(self, files: ParquetFiles) -> None:
         self._files = files
-        self._groups: OrderedDict[tuple[str, int], tuple[I8, F8]] = OrderedDict()
+        self._groups: LRUCache[tuple[str, int], tuple[I8, F8]] = LRUCache(GROUPS)
         self._lock = threading.Lock()
 
     def points(self, path: str, number: int) -> tuple[I8, F8]:
         with self._lock:
-            found = self._groups.pop((path, number), None)
+            found = self._groups.get((path, number))
         if found is None:
             found = self._files.points(path, number)
         with self._lock:
             self._groups[path, number] = found
-            while len(self._groups) > GROUPS:
-                self._groups.popitem(last=False)
         return found
 
 
@@ -178,8 +176,7 @@ class Overviews:
     def __init__(self, query: Query) -> None:
         self._query = query
         self._recent = _Recent(query.files)
-        self._held: OrderedDict[Key, Overview] = OrderedDict()
-        self._buckets = 0
+        self._held: LRUCache[Key, Overview] = LRUCache(KEPT, getsizeof=lambda held: len(held.buckets.x))
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def get(
@@ -229,16 +226,13 @@ class Overviews:
 
     async def _current(self, key: Key, count: int, parts: Sequence[FilePart]) -> Overview | None:
         made_of = tuple((part.file_id, part.first_group, part.last_group) for part in parts)
-        held = self._held.pop(key, None)
-        self._buckets -= len(held.buckets.x) if held is not None else 0
-        if held is None or held.made_of != made_of or held.total != count:
-            held = await self._make(key, count, made_of, parts)
-        if held is None:
-            return None
-        self._held[key] = held
-        self._buckets += len(held.buckets.x)
-        while self._buckets > KEPT and len(self._held) > 1:
-            self._buckets -= len(self._held.popitem(last=False)[1].buckets.x)
+        held = self._held.get(key)
+        if held is not None and held.made_of == made_of and held.total == count:
+            return held
+        self._held.pop(key, None)
+        held = await self._make(key, count, made_of, parts)
+        if held is not None:
+            self._held[key] = held
         return held
 
     async def _make(

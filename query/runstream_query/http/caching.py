@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import asyncpg
+from cachetools import LRUCache
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -37,14 +37,13 @@ class Shared:
 
     def __init__(self, most: int = 32 << 20) -> None:
         self._making: dict[str, asyncio.Task[bytes]] = {}
-        self._made: OrderedDict[str, bytes] = OrderedDict()
-        self._room = most
+        self._made: LRUCache[str, bytes] = LRUCache(most, getsizeof=len)
 
     async def get(self, tag: str, make: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
         """The answer of that tag; `make` is called when nobody else is making it."""
-        if tag in self._made:
-            self._made.move_to_end(tag)
-            return self._made[tag]
+        made = self._made.get(tag)
+        if made is not None:
+            return made
         task = self._making.get(tag)
         if task is None:
             task = self._making[tag] = asyncio.create_task(make())
@@ -55,10 +54,8 @@ class Shared:
         del self._making[tag]
         if done.cancelled() or done.exception() is not None:
             return
-        self._made[tag] = done.result()
-        self._room -= len(self._made[tag])
-        while self._room < 0:
-            self._room += len(self._made.popitem(last=False)[1])
+        if len(done.result()) <= self._made.maxsize:
+            self._made[tag] = done.result()
 
 
 async def points_headers(request: Request, pool: asyncpg.Pool[Any], run_ids: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from runstream_schemas.arrow import numbers, plain, restore_kinds
@@ -105,7 +105,7 @@ class ParquetFiles:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._footers: OrderedDict[str, _Footer] = OrderedDict()
+        self._footers: LRUCache[str, _Footer] = LRUCache(FOOTERS)
         self._lock = threading.Lock()
 
     def read(
@@ -203,9 +203,8 @@ class ParquetFiles:
     def _footer(self, path: str, source: Any, layout: Layout) -> _Footer:
         with self._lock:
             footer = self._footers.get(path)
-            if footer is not None:
-                self._footers.move_to_end(path)
-                return footer
+        if footer is not None:
+            return footer
         check_footer(source, path)
         metadata = pq.read_metadata(source)
         footer = _Footer(
@@ -213,8 +212,6 @@ class ParquetFiles:
         )
         with self._lock:
             self._footers[path] = footer
-            while len(self._footers) > FOOTERS:
-                self._footers.popitem(last=False)
         return footer
 
 
