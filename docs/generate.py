@@ -30,6 +30,11 @@ What a file may not say, where data and secrets go, is passed over with a line o
 code. For the same reason a `config.json` that belongs to another user is not used unless `safe_directory` names its folder
 or `Workspace.from_config(path=...)` the file, and a token from the environment is never sent to an address from a file.
 
+Each secret (`token`, `kafka_password`, `database`, `store_key`, `store_secret`) can be given by a file that holds it and
+nothing else: `RUNSTREAM_TOKEN_FILE=/run/secrets/token`, as Docker, Kubernetes and systemd provide them. The environment and
+the command line of a process are seen by more people than a file. One of the two ways at a time; a file anyone may write to
+is refused. The file is read when a process starts, and the processes it starts are given its name.
+
 Relative paths are made absolute when they are read, and in the environment too: a program that changes its directory, and
 the processes it starts, go on with the same home.
 

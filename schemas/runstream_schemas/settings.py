@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -34,9 +35,15 @@ def default_home() -> Path:
 
 PATHS = (
     "home", "spool", "store", "kafka_ca_file", "kafka_cert_file", "kafka_key_file", "database_ca_file", "tls_cert_file",
-    "tls_key_file",
+    "tls_key_file", "token_file", "kafka_password_file", "database_file", "store_key_file", "store_secret_file",
 )  # fmt: skip
 """Settings that are paths. They are made absolute when they are read: a program may change its directory afterwards."""
+
+
+SECRETS = ("token", "kafka_password", "database", "store_key", "store_secret")
+"""Settings that are secrets, or hold one. Each can be given by the name of a file (`<name>_file`): the environment and the
+command line of a process are seen by more people, and by the processes it starts."""
+MAX_SECRET_BYTES = 64 << 10
 
 
 def absolute(path: str) -> str:
@@ -67,6 +74,7 @@ class Settings:
     spool: str = _doc("Directory of the spool, on a local disk; default: `spool` in the home", "")
     url: str = _doc("Address of a server to use instead of the embedded one", "")
     token: str = _doc("Token sent to that server", "")
+    token_file: str = _doc("File that holds the token", "")
     autostart: bool = _doc("Start the embedded service, or the agent, on first use", True)
     idle_timeout: float = _doc(
         "Seconds without a live run or an open page after which a service started by itself ends", 600.0
@@ -82,6 +90,7 @@ class Settings:
     kafka_sasl_mechanism: str = _doc("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", "PLAIN")
     kafka_username: str = _doc("SASL user", "")
     kafka_password: str = _doc("SASL password", "")
+    kafka_password_file: str = _doc("File that holds the SASL password", "")
     kafka_ca_file: str = _doc("Certificate authority that signed the brokers' certificates (PEM)", "")
     kafka_cert_file: str = _doc("Client certificate (PEM)", "")
     kafka_key_file: str = _doc("Key of the client certificate (PEM)", "")
@@ -92,6 +101,7 @@ class Settings:
     consumer_group: str = _doc("Consumer group of the stored state", "runstream")
 
     database: str = _doc("Postgres address (postgresql://...); empty: the embedded server", "")
+    database_file: str = _doc("File that holds the Postgres address, with its password", "")
     database_ca_file: str = _doc(
         "Certificate authority of the Postgres server (PEM); sets sslmode verify-full", ""
     )
@@ -106,7 +116,9 @@ class Settings:
     )
     store_endpoint: str = _doc("Endpoint of an S3-compatible store", "")
     store_key: str = _doc("Access key of the store; default: the store library's own way", "")
+    store_key_file: str = _doc("File that holds the access key", "")
     store_secret: str = _doc("Secret of the access key", "")
+    store_secret_file: str = _doc("File that holds the secret of the access key", "")
 
     host: str = _doc("Address the HTTP server listens on", "127.0.0.1")
     port: int = _doc("Port of the HTTP server; 0: a free one, written to service.json", 0)
@@ -195,12 +207,28 @@ class Settings:
             raw = environ.get(PREFIX + item.name.upper())
             if raw is not None and raw != "":
                 values[item.name] = _parse(PREFIX + item.name.upper(), raw, hints[item.name])
+        _only_one_way(values, lambda name: PREFIX + name.upper())
+        given: dict[str, Any] = {}
         for name, value in overrides.items():
             if name not in hints:
                 raise SettingsError(f"no setting is called {name!r}; `runstream doctor` lists them")
             if value is not None:
-                values[name] = _parse(name, value, hints[name]) if isinstance(value, str) else value
+                given[name] = _parse(name, value, hints[name]) if isinstance(value, str) else value
+        _only_one_way(given, lambda name: name)
+        for name in SECRETS:
+            if name in given or f"{name}_file" in given:  # wins over either way in the environment
+                values.pop(name, None)
+                values.pop(f"{name}_file", None)
+        values |= given
+        for name in SECRETS:
+            if path := values.get(f"{name}_file"):
+                values[name] = read_secret(f"{PREFIX}{name.upper()}_FILE", absolute(path))
         return cls(**values)
+
+    def with_secrets_in_place(self) -> Settings:
+        """The same with the secrets themselves where they came from files, for a machine that has no such files."""
+        no_files: dict[str, Any] = {f"{name}_file": "" for name in SECRETS}
+        return replace(self, **no_files)
 
     @property
     def home_path(self) -> Path:
@@ -218,7 +246,11 @@ class Settings:
         return self.store or str(self.home_path / "store")
 
     def environment(self) -> dict[str, str]:
-        """The settings that differ from their defaults, as environment variables for a process to start."""
+        """The settings that differ from their defaults, as environment variables for a process to start.
+
+        A secret that was read from a file is handed on as the file's name. The other way of giving it is emptied: these
+        variables may be laid over an environment that has it.
+        """
         result = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -226,7 +258,50 @@ class Settings:
                 result[PREFIX + item.name.upper()] = (
                     str(int(value)) if isinstance(value, bool) else str(value)
                 )
+        for name in SECRETS:
+            if getattr(self, f"{name}_file"):
+                result[PREFIX + name.upper()] = ""
+            elif getattr(self, name):
+                result[f"{PREFIX}{name.upper()}_FILE"] = ""
         return result
+
+
+def _only_one_way(values: Mapping[str, Any], shown: Callable[[str], str]) -> None:
+    for name in SECRETS:
+        if values.get(name) and values.get(f"{name}_file"):
+            raise SettingsError(
+                f"{shown(name)} and {shown(name + '_file')} are both set; leave one of them out"
+            )
+
+
+def read_secret(name: str, path: str) -> str:
+    """A secret from a file, without the line end behind it.
+
+    Args:
+        name: of the setting that names the file.
+
+    Raises:
+        SettingsError: it cannot be read, holds no single line of text, or anyone may write to it.
+    """
+    try:
+        with open(path, "rb") as file:
+            rights = os.fstat(file.fileno()).st_mode
+            content = file.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(
+            f"{name}={path}: cannot be read ({error.strerror}); name a file that holds the secret"
+        ) from None
+    if stat.S_ISREG(rights) and rights & stat.S_IWOTH and os.name == "posix":
+        raise SettingsError(
+            f"{name}={path}: anyone may write to this file, and so choose the secret; chmod 600 it"
+        )
+    try:
+        text = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        text = "\0"
+    if not text or len(content) > MAX_SECRET_BYTES or any(mark in text for mark in "\0\r\n"):
+        raise SettingsError(f"{name}={path}: expected a file with one line, which is the secret")
+    return text
 
 
 def make_paths_absolute() -> None:

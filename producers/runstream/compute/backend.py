@@ -94,7 +94,7 @@ class Work:
 
         Of the environment of the process that submitted, only settings that are not about its machine go along.
         """
-        settings = self.settings.environment()
+        settings = self.settings.with_secrets_in_place().environment()
         elsewhere = {key: value for key, value in settings.items() if key not in _OF_A_MACHINE}
         job = asdict(replace(self.job, submitter_environment=elsewhere))
         buffer = io.BytesIO()

@@ -100,11 +100,11 @@ def settings_with(file: Path | None, given: Mapping[str, Any]) -> Settings:
         if name not in by_hand and not os.environ.get(PREFIX + name.upper())
     }
     settings = Settings.load(**own, **by_hand)
-    if "url" in own and settings.token and "token" not in by_hand:
+    if "url" in own and settings.token and not by_hand.keys() & {"token", "token_file"}:
         _say(
             f"RUNSTREAM_TOKEN is not sent to {settings.url}, which {file} names; set RUNSTREAM_URL too if it is meant for it"
         )
-        return replace(settings, token="")
+        return replace(settings, token="", token_file="")
     return settings
 
 
