@@ -8,7 +8,7 @@ DEV := .ci/setup all,dev
 export PYTHON
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
-.PHONY: help setup demo dashboard test lint format types bench bench-quick chaos attack docs kafka constraints clean
+.PHONY: help setup demo dashboard test lint format types bench bench-quick chaos attack audit docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -64,6 +64,10 @@ attack:  ## Try what somebody would who wants in, or wants it down, against real
 	@$(DEV)
 	@$(BUILD_DASHBOARD) || echo "note: no dashboard, so what only a browser can tell is not tried" >&2
 	RUNSTREAM_TEST_API_TIMES=$(or $(TIMES),1) RUNSTREAM_TEST_FUZZ_TIMES=$(or $(TIMES),1) $(PY) -m pytest -m attack $(ARGS)
+
+audit:  ## Ask the databases of known weaknesses about what is pinned (says so where one cannot be reached)
+	@$(DEV)
+	@.ci/audit
 
 docs:  ## Write the generated pages of docs/reference anew, and hold all pages to the code
 	@$(DEV)

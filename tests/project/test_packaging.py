@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +13,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -36,8 +40,11 @@ def test_wheel_holds_every_module_and_migration(tmp_path: Path) -> None:
     source.mkdir()
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "hatch_build.py"):
+    for name in ("pyproject.toml", "README.md", "hatch_build.py", "sbom.py", "constraints.txt"):
         shutil.copy(ROOT / name, source)
+    # The lock alone, which the bill of materials names; the pages are not built for this.
+    (source / "dashboard").mkdir()
+    shutil.copy(ROOT / "dashboard" / "package-lock.json", source / "dashboard")
     built = subprocess.run(
         [
             sys.executable,
@@ -68,6 +75,48 @@ def test_wheel_holds_every_module_and_migration(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in held if not name.split("/")[0].endswith(".dist-info")} == {
         package.name for package in PACKAGES
     }
+
+    _check_bill(zipfile.ZipFile(wheel))
+
+
+def _check_bill(wheel: zipfile.ZipFile) -> None:
+    """The wheel's bill of materials: valid, what the pages hold with its digests, what is asked for with its versions."""
+    [name] = [name for name in wheel.namelist() if "/sboms/" in name]
+    assert re.fullmatch(r"runstream-[^/]+\.dist-info/sboms/runstream\.cdx\.json", name)
+    bill = wheel.read(name).decode()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    components = {one["purl"]: one for one in json.loads(bill)["components"]}
+    pins = (ROOT / "constraints.txt").read_text()
+    for requirement in PYPROJECT["project"]["dependencies"]:
+        asked = re.match(r"[\w-]+", requirement)
+        assert asked is not None
+        *_, pin = re.findall(rf"^{asked[0]}==([^ ;\n]+)", pins, re.MULTILINE)
+        assert components[f"pkg:pypi/{asked[0]}@{pin}"]["scope"] == "required"
+    lock = json.loads((ROOT / "dashboard" / "package-lock.json").read_text())["packages"]
+    for held in ("svelte", "uplot", "clsx"):
+        package = lock[f"node_modules/{held}"]
+        [digest] = components[f"pkg:npm/{held}@{package['version']}"]["hashes"]
+        assert digest["content"] == base64.b64decode(package["integrity"].removeprefix("sha512-")).hex()
+    for development in ("pytest", "ruff", "vite", "vitest"):
+        assert not any(re.search(rf"/{development}(@|$)", purl) for purl in components)
+
+
+def test_an_audit_that_was_not_answered_says_so() -> None:
+    """Nothing is taken for free of known weaknesses because nobody could be asked."""
+    nowhere = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:1")
+    alone = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "npm_config_fetch_retries": "0"}
+    done = subprocess.run(
+        [ROOT / ".ci" / "audit"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+        env=alone | nowhere,
+    )
+    assert done.returncode == 2
+    assert "NOT AUDITED: constraints.txt: " in done.stderr
+    assert "NOT AUDITED: dashboard/package-lock.json: " in done.stderr
+    assert "no known weakness" not in done.stdout
 
 
 def test_import_of_the_client_loads_nothing_heavy() -> None:
