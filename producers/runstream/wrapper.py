@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import logging
 import os
@@ -25,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from runstream_schemas.locks import take
 from runstream_schemas.settings import Settings
 
 from .client.http import client_for, quoted
@@ -278,8 +278,8 @@ def main(arguments: list[str]) -> int:
         os.setsid()  # no terminal's Ctrl-C or end reaches the run
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     draft = directory / f".{STARTED}-{os.getpid()}"
-    started = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(started, fcntl.LOCK_EX)
+    started = take(draft)
+    assert started is not None, "nobody else knows of it yet"
     os.write(started, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
     try:
         os.link(draft, directory / STARTED)  # whoever finds it finds it held, as long as we live

@@ -13,7 +13,6 @@ the agent look for items every second, `runstream sync` delivers them once. What
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -26,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from runstream_schemas.locks import locked, take
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 from runstream_schemas.source_snapshot import SourceFile
@@ -213,7 +213,7 @@ def _new_item(settings: Settings) -> Iterator[Path]:
     make_private(outbox)
     name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
     draft = outbox / f".new-{name}"
-    with _held(outbox, fcntl.LOCK_SH):
+    with locked(outbox, shared=True):  # while items are made in it
         draft.mkdir(mode=0o700)
         try:
             yield draft
@@ -221,17 +221,6 @@ def _new_item(settings: Settings) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
-
-
-@contextlib.contextmanager
-def _held(outbox: Path, how: int) -> Iterator[None]:
-    """Hold the outbox while items are made in it (shared), or to know that none is being made (exclusive)."""
-    descriptor = os.open(outbox, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _write(directory: Path, document: dict[str, Any]) -> None:
@@ -265,13 +254,11 @@ def deliver(
     done = Delivered()
     if not items(outbox):
         return done
+    descriptor = take(outbox / "lock")
+    if descriptor is None:
+        return done
     client = client_for(replace(settings, autostart=False))
-    descriptor = os.open(outbox / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return done
         _remove_left_over(outbox)
         for item in items(outbox):
             if stopped():
@@ -378,7 +365,7 @@ def _refuse(settings: Settings, outbox: Path, item: Path, error: Exception) -> N
 
 def _remove_left_over(outbox: Path) -> None:
     """Remove what processes left that died while they made it: who makes an item holds the outbox."""
-    with contextlib.suppress(OSError), _held(outbox, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with contextlib.suppress(OSError), locked(outbox, wait=False):
         for draft in outbox.glob(".new-*"):
             if time.time() - draft.stat().st_mtime > _LEFT_OVER:
                 shutil.rmtree(draft, ignore_errors=True)

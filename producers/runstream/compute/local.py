@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..home.layout import flocked
+from runstream_schemas.locks import is_held
+
 from .backend import Report, State, Work
 from .job import STARTED
 
@@ -65,7 +66,7 @@ class LocalBackend:
 
 def wrapper_alive(directory: Path) -> bool:
     """Whether the wrapper of a run lives: it holds a lock as long."""
-    return flocked(directory / STARTED)
+    return is_held(directory / STARTED)
 
 
 def _tail(directory: Path) -> str:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -18,11 +17,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runstream_schemas.locks import is_held, take
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..home.autostart import environment, log_file
-from ..home.layout import flocked, open_home
+from ..home.layout import open_home
 
 _IN_BACKGROUND = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &'
 
@@ -129,7 +129,7 @@ def ensure_runner(settings: Settings) -> None:
 
 def runner_alive(settings: Settings) -> bool:
     """Whether a runner serves this home."""
-    return flocked(compute_directory(settings) / "runner.lock")
+    return is_held(compute_directory(settings) / "runner.lock")
 
 
 @contextlib.contextmanager
@@ -137,15 +137,9 @@ def sole_runner(settings: Settings) -> Iterator[bool]:
     """Hold the runner's lock in the block; False when another process does."""
     path = compute_directory(settings)
     make_private(path)
-    descriptor = os.open(path / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = take(path / "runner.lock", patience=0.1)  # somebody may just be asking whether it is held
     try:
-        for _ in range(5):  # somebody may just be asking whether it is held
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield True
-                return
-            except BlockingIOError:
-                time.sleep(0.02)
-        yield False
+        yield descriptor is not None
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)

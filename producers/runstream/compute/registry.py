@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from runstream_schemas.locks import locked
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
@@ -137,6 +137,5 @@ def _path(settings: Settings) -> Path:
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     make_private(compute_directory(settings))
-    with (compute_directory(settings) / "targets.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with locked(compute_directory(settings) / "targets.lock"):
         yield

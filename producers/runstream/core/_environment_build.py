@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 import runstream_schemas
+from runstream_schemas.locks import take
 from runstream_schemas.ownership import make_private
 
 from ..compute.process_tree import end_tree
@@ -283,13 +283,11 @@ def _conda_tool() -> str | None:
 
 @contextmanager
 def _alone(lock: Path, canceled: Callable[[], bool]) -> Iterator[None]:
-    with lock.open("w") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:  # another run builds it
-                if canceled():
-                    raise BuildCanceled from None
-                time.sleep(_LOOK_SECONDS)
+    while (descriptor := take(lock)) is None:  # another run builds it
+        if canceled():
+            raise BuildCanceled
+        time.sleep(_LOOK_SECONDS)
+    try:
         yield
+    finally:
+        os.close(descriptor)

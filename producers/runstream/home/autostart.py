@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from runstream_schemas.errors import RunstreamError
+from runstream_schemas.locks import is_held
 from runstream_schemas.settings import Settings
 
 from ..printable import say
@@ -85,19 +86,7 @@ def _ensure_agent(settings: Settings) -> None:
 
 def agent_running(home: Home) -> bool:
     """Whether an agent, or an embedded service, reads this home's spool."""
-    from fcntl import LOCK_NB, LOCK_SH, flock
-
-    try:
-        descriptor = os.open(home.spool / "agent.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        flock(descriptor, LOCK_SH | LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_held(home.spool / "agent.lock")
 
 
 def _may_start(home: Home, settings: Settings) -> bool:

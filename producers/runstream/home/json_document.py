@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runstream_schemas.locks import locked
 from runstream_schemas.ownership import make_private
 
 from ..exceptions import UserErrorException
@@ -58,9 +58,7 @@ def change(path: Path) -> Iterator[dict[str, Any]]:
     """
     make_private(path.parent)
     # The lock lies beside the file, which is replaced at every change.
-    descriptor = os.open(path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")):
         document = read(path)
         yield document
         text = encode(path.name, document, indent=2)
@@ -70,5 +68,3 @@ def change(path: Path) -> Iterator[dict[str, Any]]:
         with open(writing, "wb") as stream:
             stream.write(text)
         draft.replace(path)
-    finally:
-        os.close(descriptor)

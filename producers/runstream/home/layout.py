@@ -17,20 +17,18 @@ Standard library only, and quick to import: every training process reads this on
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from runstream_schemas.errors import ServiceError
+from runstream_schemas.locks import is_held, take, write_owner
 from runstream_schemas.ownership import is_ours, make_private
 from runstream_schemas.settings import Settings
 
@@ -223,26 +221,17 @@ class ServiceLock:
 
         The patience is for those who only look: `lock_held` shares the lock for some microseconds.
         """
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
-                    os.close(descriptor)
-                    raise ServiceError(
-                        f"{self.path} cannot be locked ({error.strerror}); use a filesystem with locks"
-                    ) from None
-                if time.monotonic() > deadline:
-                    os.close(descriptor)
-                    return False
-                time.sleep(0.01)
-            else:
-                self._descriptor = descriptor
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-                return True
+        try:
+            descriptor = take(self.path, patience)
+        except OSError as error:
+            raise ServiceError(
+                f"{self.path} cannot be locked ({error.strerror}); use a filesystem with locks"
+            ) from None
+        if descriptor is None:
+            return False
+        self._descriptor = descriptor
+        write_owner(descriptor)
+        return True
 
     def release(self) -> None:
         """Give the lock back."""
@@ -253,22 +242,7 @@ class ServiceLock:
 
 def lock_held(home: Home) -> bool:
     """Whether a process serves this home, or is about to."""
-    return flocked(home.lock_file)
-
-
-def flocked(path: Path) -> bool:
-    """Whether a process holds the lock (flock) of a file; False when there is no such file."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_held(home.lock_file)
 
 
 def lock_owner(home: Home) -> int:

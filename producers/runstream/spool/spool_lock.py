@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import time
 from pathlib import Path
 
 from runstream_schemas.errors import SpoolError
+from runstream_schemas.locks import take, write_owner
 from runstream_schemas.ownership import make_private
 
 
@@ -27,22 +27,15 @@ class SpoolLock:
             SpoolError: another process has been reading it for longer than `patience` seconds.
         """
         make_private(self._spool)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-                    os.close(descriptor)
-                    raise SpoolError(
-                        f"the spool {self._spool} is read by process {owner} already, which delivers what lies there"
-                    ) from None
-                await asyncio.sleep(0.05)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        while (descriptor := take(self._path)) is None:
+            if time.monotonic() >= deadline:
+                owner = self._path.read_text(errors="replace").strip() or "unknown"
+                raise SpoolError(
+                    f"the spool {self._spool} is read by process {owner} already, which delivers what lies there"
+                )
+            await asyncio.sleep(0.05)
+        write_owner(descriptor)
         self._descriptor = descriptor
 
     def release(self) -> None:

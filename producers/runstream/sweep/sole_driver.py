@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 
+from runstream_schemas.locks import take, write_owner
 from runstream_schemas.settings import Settings
 
 from ..exceptions import UserErrorException
@@ -24,22 +24,23 @@ def sole_driver(settings: Settings, run_id: str) -> Iterator[None]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / hashlib.sha256(run_id.encode()).hexdigest()[:32]
     while True:
-        with path.open("a+") as file:
+        descriptor = take(path)
+        if descriptor is None:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                who = file.read().strip() or "unknown"
-                raise UserErrorException(
-                    f"sweep {run_id} is at work in process {who}; end that one first, or wait for it"
-                ) from None
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                who = path.read_text().strip() or "unknown"
+            except FileNotFoundError:
+                continue
+            raise UserErrorException(
+                f"sweep {run_id} is at work in process {who}; end that one first, or wait for it"
+            )
+        try:
+            if not path.exists() or path.stat().st_ino != os.fstat(descriptor).st_ino:
                 continue  # its last driver has just left, and taken the file away
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            write_owner(descriptor)
             try:
                 yield
             finally:
                 path.unlink(missing_ok=True)
             return
+        finally:
+            os.close(descriptor)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
 import time
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 import asyncpg
 
 from runstream_schemas.errors import QueryError
+from runstream_schemas.locks import try_lock
 from runstream_schemas.settings import Settings
 from runstream_schemas.source_snapshot import is_digest
 from runstream_schemas.store import Store, write_failed
@@ -199,12 +199,10 @@ def _open(directory: Path, sha256: str, *, create: bool) -> BinaryIO | None:
     except OSError as error:
         raise write_failed("the upload", str(directory), error) from None
     file = os.fdopen(descriptor, "r+b")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not try_lock(descriptor):
         size = _size(file)
         file.close()
-        raise OtherOffset(sha256, size) from None
+        raise OtherOffset(sha256, size)
     return file
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import signal
 import subprocess
@@ -12,6 +10,7 @@ import sys
 import time
 
 from runstream_schemas.errors import DatabaseError
+from runstream_schemas.locks import try_lock
 
 from .postgres_directory import SOCKET_PORT, PostgresDirectory
 
@@ -55,14 +54,10 @@ def wait_for_orphans(directory: PostgresDirectory, patience: float = 30.0) -> in
 
 def users(directory: PostgresDirectory, lock: int) -> set[int] | None:
     """Processes of an earlier server here, as far as can be told; None when there are none, and the lock is ours."""
-    held = False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        held = error.errno in (
-            errno.EWOULDBLOCK,
-            errno.EACCES,
-        )  # other errors: no locks on this filesystem
+        held = not try_lock(lock)
+    except OSError:  # no locks on this filesystem
+        held = False
     # Also without a lock: it may be of a version that took none.
     return _orphans(directory, held) or (set() if held else None)
 
