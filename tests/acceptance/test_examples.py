@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from runstream.core import Experiment, Run, Workspace
-
-from .conftest import environment
+from tests.producers.conftest import environment
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COVERED = {
@@ -113,5 +112,5 @@ def test_torch_like_loop(example: Callable[..., str], workspace: Workspace, way:
 
 def test_every_example_is_run() -> None:
     found = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")}
-    sweeps = {name for name in found if "sweep" in name}  # tests/sdk/test_sweep.py
+    sweeps = {name for name in found if "sweep" in name}  # tests/producers/sweep/test_sweep.py
     assert found - sweeps == COVERED

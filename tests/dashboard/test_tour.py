@@ -1,6 +1,6 @@
 """The pictures of docs/tour.md. They go to artefacts/tour, or where TOUR_PICTURES says:
 
-TOUR_PICTURES=docs/tour python -m pytest tests/dashboard/test_tour.py tests/widget/test_jupyterlab.py
+TOUR_PICTURES=docs/tour python -m pytest tests/dashboard/test_tour.py tests/producers/widgets/test_jupyterlab.py
 """
 
 from __future__ import annotations

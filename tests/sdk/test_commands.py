@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.producers.conftest import environment
 
 from runstream.core import Experiment, Run, Workspace
 from runstream_service.cli.main import main
-
-from .conftest import environment
 
 Commands = Callable[..., Any]
 TEXT_KEYS = ("created_utc", "run_id", "name", "display_name", "start_time_utc", "status", "root_run_id")

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.producers.conftest import SCRIPT_TIMEOUT, environment
 
 from runstream.core import Experiment, Run, Workspace
 from runstream.printable import say, shown_json
 from runstream_service.cli.main import build_parser, main
-
-from .conftest import SCRIPT_TIMEOUT, environment
 
 NAME = "Grüße \U0001f642"
 

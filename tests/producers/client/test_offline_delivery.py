@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+from tests.producers.conftest import environment
+
 from runstream import query
 from runstream.client import outbox
 from runstream.core import Experiment, Workspace
-
-from .conftest import environment
 
 TRAINING = """
 import time

@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.producers.conftest import serve
 
 from runstream.core import Experiment, Workspace
 from runstream.exceptions import ServiceException
-
-from .conftest import serve
 
 
 def test_killed_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

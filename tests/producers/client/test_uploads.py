@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.producers.conftest import environment, serve
 
 from runstream.client import files
 from runstream.client.http import ServiceClient, client_for
@@ -29,8 +30,6 @@ from runstream.exceptions import AzureMLAggregatedException, AzureMLException, S
 from runstream.home.layout import open_home, running_service
 from runstream_schemas.settings import Settings
 from runstream_service.doctor import _outbox
-
-from .conftest import environment, serve
 
 MIB = 1 << 20
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.producers.conftest import environment
+from tests.sdk.test_queue import runner, until
 
 from runstream.compute.backend import Work
 from runstream.compute.dask_worker import _lay_out, _variables
@@ -20,9 +22,6 @@ from runstream.compute.queue import entries
 from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.core.compute import AttachConfiguration, ComputeTarget, DaskCompute
 from runstream.exceptions import ComputeTargetException
-
-from .conftest import environment
-from .test_compute_queue import runner, until
 
 CLUSTER = """
 import sys

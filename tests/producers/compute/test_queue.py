@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.producers.conftest import serve
 
 from runstream.client.http import client_for
 from runstream.compute import runner as runner_module
@@ -22,8 +23,6 @@ from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.core.compute import ComputeTarget, LocalCompute
 from runstream.exceptions import ComputeTargetException, UserErrorException
 from runstream_schemas.settings import Settings
-
-from .conftest import serve
 
 
 @pytest.fixture

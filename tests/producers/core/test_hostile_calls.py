@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.producers.core.hostile import HOSTILE, arguments, refused
 from tests.producers.reading import drain
-from tests.sdk.hostile import HOSTILE, arguments, refused
 
 from runstream.client.http import ServiceClient
 from runstream.core import Experiment, Run, Workspace

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sdk.hostile import HOSTILE, arguments, refused
+from tests.producers.core.hostile import HOSTILE, arguments, refused
 
 from runstream.core import (
     ComputeTarget,

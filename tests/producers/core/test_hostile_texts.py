@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.producers.conftest import SCRIPT_TIMEOUT, environment
 
 from runstream.client.files import opened
 from runstream.core import Experiment, Run, Workspace
 from runstream.core._run.output_capture import OutputCapture
 from runstream.exceptions import ServiceException, UserErrorException
-
-from .conftest import SCRIPT_TIMEOUT, environment
 
 BYTES = b"\xe9t\xe9"
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.sdk.conftest import SCRIPT_TIMEOUT, environment
+from tests.producers.conftest import SCRIPT_TIMEOUT, environment
 
 from runstream.core import Experiment, Workspace
 from runstream.core.model import Model

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.producers.conftest import SCRIPT_TIMEOUT, environment
 
 from runstream.core import Experiment, Run, Workspace
-
-from .conftest import SCRIPT_TIMEOUT, environment
 
 START = """
 import os, sys

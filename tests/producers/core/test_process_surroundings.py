@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.producers.conftest import SCRIPT_TIMEOUT, environment
 
 import runstream
 from runstream.core import Experiment, Workspace
@@ -17,7 +18,6 @@ from runstream_schemas.errors import SettingsError
 from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import PATHS, Settings
 
-from .conftest import SCRIPT_TIMEOUT, environment
 from .test_hostile_texts import arrived, ended
 
 START = """

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.producers.conftest import environment
 
 from runstream.client import code_snapshots as snapshots
 from runstream.client.git_facts import git_properties
@@ -18,8 +19,6 @@ from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.core._run.snapshot_taking import SNAPSHOT_ID
 from runstream.exceptions import SnapshotException, UserErrorException
 from runstream_schemas.settings import Settings
-
-from .conftest import environment
 
 
 def names(archive: str) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.producers.conftest import environment
 
 from runstream.client import files
 from runstream.client.source_folder import IgnoreRules, copy_source
@@ -34,8 +35,6 @@ from runstream.exceptions import (
     SnapshotException,
     UserErrorException,
 )
-
-from .conftest import environment
 
 DRIVER = "azureml-logs/70_driver_log.txt"
 
@@ -564,7 +563,7 @@ def test_a_run_of_a_workspace_is_found_again(
 
 
 def test_the_example(workspace: Workspace, tmp_path: Path, served_home: Path) -> None:
-    example = Path(__file__).parents[2] / "examples" / "submitted_ridge" / "submit.py"
+    example = Path(__file__).parents[4] / "examples" / "submitted_ridge" / "submit.py"
     done = subprocess.run(
         [sys.executable, str(example)], env=environment(served_home), cwd=tmp_path, capture_output=True, text=True,
         timeout=60,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.sdk.conftest import SCRIPT_TIMEOUT, environment
+from tests.producers.conftest import SCRIPT_TIMEOUT, environment
 
 from runstream.core import Dataset, Workspace
 from runstream.data import DataType, FileDataset, TabularDataset

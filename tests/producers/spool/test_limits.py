@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.producers.reading import drain, logged, settings_for, steps_of_life, tags_of
 
 from runstream.exceptions import UserErrorException
 from runstream.spool import segment, source_writer
@@ -36,8 +37,6 @@ from runstream_schemas.limits import (
 )
 from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.series import SeriesClass
-
-from .reading import drain, logged, settings_for, steps_of_life, tags_of
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.producers.reading import settings_for
 
 from runstream.spool.collector import Collector
 from runstream.spool.node import KEPT, NodeSpool, Written, note_delivered
 from runstream.spool.writer import RunWriter
 from runstream_schemas.events import MetricsEvent, StatusEvent, TagsEvent
-
-from .reading import settings_for
 
 Write = Callable[[RunWriter], object]
 

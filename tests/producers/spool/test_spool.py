@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from tests.producers.reading import drain, logged, settings_for, steps_of_life, tags_of
 
 from runstream.exceptions import AzureMLException, UserErrorException
 from runstream.spool import collector as collector_module
@@ -31,8 +32,6 @@ from runstream.spool.collector import Collector
 from runstream_schemas.errors import LimitExceeded
 from runstream_schemas.events import MetricsEvent, StatusEvent, TagsEvent
 from runstream_schemas.payload_reading import decode_points
-
-from .reading import drain, logged, settings_for, steps_of_life, tags_of
 
 
 @pytest.fixture
@@ -498,7 +497,7 @@ for number in range(23):
         writer.close()
 os._exit(0)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[4])
     collector = Collector(settings_for(directory))
     events: list[Any] = []
     most = 0
@@ -715,7 +714,7 @@ def values(events: list[Any]) -> list[Any]:
 def test_a_frame_that_is_being_written_keeps_nobody_busy(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = spool.open_run(settings_for(directory), "run")
+    writer = spool.RunWriter(settings_for(directory), "run")
     writer.log("x", 0)
     collector = Collector(settings_for(directory))
     assert logged(drain(collector)) == {("run", "x", ""): [0]}
@@ -1038,7 +1037,7 @@ def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
         "assert kept == list(range(len(kept))) and len(kept) + writer.dropped == 60000, (len(kept), writer.dropped)\n"
         "print('dropped', writer.dropped)\n"
     )
-    run = shlex.join([sys.executable, str(script), str(mount), str(Path(__file__).parents[2])])
+    run = shlex.join([sys.executable, str(script), str(mount), str(Path(__file__).parents[4])])
     command = f"mount -t tmpfs -o size=600k tmpfs {shlex.quote(str(mount))} && exec {run}"
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     done = subprocess.run(

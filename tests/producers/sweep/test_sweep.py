@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.producers.compute.test_queue import until
+from tests.producers.conftest import environment
 
 from runstream import sweep
 from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.exceptions import UserErrorException
 from runstream.sweep.search import GridSearch, RandomSearch
 from runstream.sweep.space import space_of
-
-from .conftest import environment
-from .test_compute_queue import until
 
 
 def test_a_grid_in_processes(experiment: Experiment) -> None:
@@ -420,7 +419,7 @@ def test_examples(
     workspace: Workspace, served_home: Path, tmp_path: Path, example: str, trials: int, best: str
 ) -> None:
     workspace.write_config(tmp_path)
-    path = Path(__file__).parents[2] / "examples" / example
+    path = Path(__file__).parents[4] / "examples" / example
     variables = environment(served_home, DASK_TEMPORARY_DIRECTORY=str(tmp_path))
     del variables["PYTHONWARNINGS"]
     done = subprocess.run(

@@ -22,7 +22,7 @@ import pytest
 from tests.dashboard.conftest import REPOSITORY, builder
 from tests.dashboard.test_browser import COLOURED
 from tests.dashboard.test_tour import keep
-from tests.sdk.conftest import environment
+from tests.producers.conftest import environment
 
 NOTEBOOK = REPOSITORY / "examples" / "live_widget.ipynb"
 PICTURES = REPOSITORY / "artefacts" / "widget"

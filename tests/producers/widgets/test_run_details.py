@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sdk.conftest import environment
+from tests.producers.conftest import environment
 
 from runstream.core import Experiment, Run
 from runstream.exceptions import UserErrorException
