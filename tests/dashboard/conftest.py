@@ -21,7 +21,7 @@ import pytest
 
 from runstream.home.layout import lock_held, lock_owner
 from tests.browser import find
-from tests.embedded.conftest import Shell
+from tests.service.conftest import Shell
 
 REPOSITORY = Path(__file__).parents[2]
 PICTURES = REPOSITORY / "artefacts" / "dashboard"

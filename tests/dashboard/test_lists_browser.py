@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.embedded.conftest import Shell
+from tests.service.conftest import Shell
 
 from .conftest import Site
 

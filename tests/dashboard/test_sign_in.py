@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.embedded.conftest import Shell
+from tests.service.conftest import Shell
 
 pytestmark = pytest.mark.attack
 
