@@ -20,7 +20,7 @@ STRIDE = int(os.environ.get("RUNSTREAM_TEST_CRASH_STRIDE", "11"))
 @pytest.fixture
 def mortal() -> Iterator[subprocess.Popen[str]]:
     """A process that does rounds and dies at the step it is told."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     paths = [str(root / part) for part in ("schemas", "consumers", "producers")]
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("crash_child.py"))],

@@ -32,7 +32,7 @@ NAMES = [
     "Köln",
     None,
 ]
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "parquet.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "parquet.md"
 EXAMPLES = {
     found[1]: found[2]
     for found in re.finditer(r"```python\n# (\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from tests.schemas.test_store import s3, s3_settings
 
 from runstream_consumers.compaction.merge import merge_small_files
 from runstream_consumers.compaction.orphans import sweep_files, sweep_rows
@@ -13,7 +14,6 @@ from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.store import open_store
 
 from .conftest import Pipeline, rounds
-from .test_store import s3, s3_settings
 
 __all__ = ["s3"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
+from tests.consumers.logged import LoggingSource
 
 from runstream.spool.writer import RunWriter
 from runstream_consumers.sources.kafka_source import KafkaSource
@@ -21,8 +22,6 @@ from runstream_consumers.storing.writer import Writer
 from runstream_schemas.events import MetricsEvent, encode_event
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import kafka_client_options
-
-from .logged import LoggingSource
 
 RUNS = [f"run-{i}" for i in range(5)]
 

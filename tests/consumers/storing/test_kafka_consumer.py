@@ -20,6 +20,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
+from tests.consumers.logged import LoggingSource, assert_stored
 
 from runstream_consumers.sources.kafka_source import KafkaSource
 from runstream_consumers.storing.consumer import ConsumerState, consume, run_consumer
@@ -27,8 +28,6 @@ from runstream_consumers.storing.writer import Writer
 from runstream_schemas.events import Event, StatusEvent, StatusOp, encode_event, topic_of
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics, kafka_client_options
-
-from .logged import LoggingSource, assert_stored
 
 pytestmark = pytest.mark.kafka
 

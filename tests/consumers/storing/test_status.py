@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.consumers.logged import T0, LoggingSource
 
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer
@@ -21,8 +22,6 @@ from runstream_consumers.uptime import LONGEST_STEP, Uptime
 from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import RunState, Step, fold
-
-from .logged import T0, LoggingSource
 
 A, B = "a" * 32, "b" * 32
 

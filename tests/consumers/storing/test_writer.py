@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.consumers.logged import T0, LoggingSource, assert_stored, stored_points
 
 from runstream_consumers.compaction.packing import pack_runs
 from runstream_consumers.sources.source import DeadLetter, Fetched, Missing, Partition
@@ -26,8 +27,6 @@ from runstream_consumers.storing.writer import Writer
 from runstream_schemas.event_reading import decode_event
 from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent, encode_event
 from runstream_schemas.settings import Settings
-
-from .logged import T0, LoggingSource, assert_stored, stored_points
 
 
 class Log:

@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.producers.conftest import environment
-from tests.sdk.test_queue import runner, until
 
 from runstream.compute.backend import Work
 from runstream.compute.dask_worker import _lay_out, _variables
@@ -22,6 +21,8 @@ from runstream.compute.queue import entries
 from runstream.core import Experiment, Run, ScriptRunConfig, Workspace
 from runstream.core.compute import AttachConfiguration, ComputeTarget, DaskCompute
 from runstream.exceptions import ComputeTargetException
+
+from .test_queue import runner, until
 
 CLUSTER = """
 import sys

@@ -563,7 +563,7 @@ def test_a_run_of_a_workspace_is_found_again(
 
 
 def test_the_example(workspace: Workspace, tmp_path: Path, served_home: Path) -> None:
-    example = Path(__file__).parents[4] / "examples" / "submitted_ridge" / "submit.py"
+    example = Path(__file__).parents[3] / "examples" / "submitted_ridge" / "submit.py"
     done = subprocess.run(
         [sys.executable, str(example)], env=environment(served_home), cwd=tmp_path, capture_output=True, text=True,
         timeout=60,

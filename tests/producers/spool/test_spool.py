@@ -497,7 +497,7 @@ for number in range(23):
         writer.close()
 os._exit(0)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[4])
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[3])
     collector = Collector(settings_for(directory))
     events: list[Any] = []
     most = 0
@@ -1037,7 +1037,7 @@ def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
         "assert kept == list(range(len(kept))) and len(kept) + writer.dropped == 60000, (len(kept), writer.dropped)\n"
         "print('dropped', writer.dropped)\n"
     )
-    run = shlex.join([sys.executable, str(script), str(mount), str(Path(__file__).parents[4])])
+    run = shlex.join([sys.executable, str(script), str(mount), str(Path(__file__).parents[3])])
     command = f"mount -t tmpfs -o size=600k tmpfs {shlex.quote(str(mount))} && exec {run}"
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     done = subprocess.run(

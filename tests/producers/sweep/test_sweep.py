@@ -419,7 +419,7 @@ def test_examples(
     workspace: Workspace, served_home: Path, tmp_path: Path, example: str, trials: int, best: str
 ) -> None:
     workspace.write_config(tmp_path)
-    path = Path(__file__).parents[4] / "examples" / example
+    path = Path(__file__).parents[3] / "examples" / example
     variables = environment(served_home, DASK_TEMPORARY_DIRECTORY=str(tmp_path))
     del variables["PYTHONWARNINGS"]
     done = subprocess.run(

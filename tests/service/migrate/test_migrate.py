@@ -15,7 +15,7 @@ from runstream_service.cli.main import main
 from runstream_service.migrate import unsupported
 from runstream_service.migrate.files import migrate, migrate_source
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def run_python(code: str, *arguments: object, restrictions: str = "") -> subproc
     head = "import sys\nfrom pathlib import Path\nfrom runstream_service.servers.postgres import PostgresServer\n"
     command = [sys.executable, "-c", head + textwrap.dedent(code), *map(str, arguments)]
     if restrictions:
-        command = [sys.executable, str(Path(__file__).parents[2] / "restricted.py"), restrictions, *command]
+        command = [sys.executable, str(Path(__file__).parents[1] / "restricted.py"), restrictions, *command]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
