@@ -379,25 +379,27 @@ where m.series_id in (select id from series where cls = 0 and ($3::text[] is nul
 """
 
 
-def sql_summaries(numbers: Sequence[str], which: str, names: Sequence[str] | None) -> str:
-    """Numbers of summaries for COPY: run, series and these columns, none of them null, and the bits of those that are.
+def sql_summaries(wanted: Sequence[str], which: str, names: Sequence[str] | None) -> str:
+    """Columns of summaries for COPY, none of them null, and the bits of those that are, from the first number on.
 
     Args:
-        numbers: keys of `SQL_SUMMARY_NUMBERS`.
+        wanted: `run_key` or `series_id`, or both or none, and then keys of `SQL_SUMMARY_NUMBERS`.
         which: a condition besides.
         names: the third argument of the statement: the series wanted, None: all.
     """
-    expressions = [SQL_SUMMARY_NUMBERS[name] for name in numbers]
-    columns = ["m.run_key", "m.series_id"]
-    for name, expression in zip(numbers, expressions, strict=True):
+    columns = [f"m.{name}" for name in wanted if name not in SQL_SUMMARY_NUMBERS]
+    expressions = {name: SQL_SUMMARY_NUMBERS[name] for name in wanted if name in SQL_SUMMARY_NUMBERS}
+    for name, expression in expressions.items():
         columns.append(f"coalesce({expression}, {0 if name in ('count', 'last_step') else repr('NaN')})")
-    bits = [f"case when {text} is null then {1 << bit} else 0 end" for bit, text in enumerate(expressions)]
-    needed = [
-        name for name in (*_PACKED, *_PACKED_ONCE) if re.search(rf"m\.{name}\b", f"{expressions} {which}")
+    bits = [
+        f"case when {text} is null then {1 << bit} else 0 end"
+        for bit, text in enumerate(expressions.values())
     ]
+    columns.append(f"({' + '.join(bits) or '0'})::bigint")
+    said = f"{list(expressions.values())} {which}"
+    needed = [name for name in (*_PACKED, *_PACKED_ONCE) if re.search(rf"m\.{name}\b", said)]
     return (
-        f"select {', '.join(columns)}, ({' + '.join(bits) or '0'})::bigint "
-        f"from ({_needed_summaries(needed, names)}) m {_OF_SUMMARIES} and {which}"
+        f"select {', '.join(columns)} from ({_needed_summaries(needed, names)}) m {_OF_SUMMARIES} and {which}"
     )
 
 

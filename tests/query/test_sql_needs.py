@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from runstream_consumers.compaction.packing import pack_runs
 from runstream_query.sql import sql, sql_hot, sql_tables
 from runstream_query.sql.sql import run_sql
 from runstream_query.sql.sql_hot import HotRows
@@ -53,6 +54,11 @@ STATEMENTS = [
     "SELECT r.status, avg(s.last), max(s.last_step) FROM summaries s JOIN runs r USING (run_id) "
     "WHERE s.name = 'loss' GROUP BY 1",
     "SELECT s.name FROM summaries s WHERE run_id = 'run 2' AND name = 'it''s'",
+    "SELECT run_id, name, min, mean, count, last_step FROM summaries WHERE name IN ('n', 'it''s')",
+    "SELECT run_id, last FROM summaries WHERE name IN ('n', 'it''s', 'loss', 'x', 'y', 'z')",
+    "SELECT name, count(*) FROM summaries GROUP BY 1",
+    "SELECT avg(last_step), max(last_text) FROM summaries",
+    "SELECT count(*) FROM summaries",
 ]  # fmt: skip
 
 
@@ -105,6 +111,29 @@ async def test_the_answer_is_that_of_all_rows_and_columns(
     found = await ask(filled, statement)
     monkeypatch.setattr(sql, "Needs", lambda **_: Needs())
     assert found == await ask(filled, statement)
+
+
+async def test_answers_do_not_depend_on_which_runs_are_packed(filled: Any) -> None:
+    statements = [statement for statement in STATEMENTS if "summaries" in statement]
+    found = [await ask(filled, statement) for statement in statements]
+    for some in ("key % 2 = 0", "true"):
+        await filled.pool.execute(f"update runs set settled_at = now() where {some}")
+        assert await pack_runs(filled.pool) == 4
+        assert [await ask(filled, statement) for statement in statements] == found
+
+
+def test_names_in_a_list_and_behind_a_limit_restrict_what_is_read() -> None:
+    for statement in (
+        "SELECT avg(value) FROM metrics WHERE name IN ('a', 'it''s')",
+        "SELECT run_id, last FROM summaries WHERE name IN ('a', 'it''s')",
+    ):
+        (needs,) = needs_of(statement).values()
+        assert needs.only == {"name": ["a", "it's"]}
+    needs = needs_of("SELECT run_id, last FROM summaries WHERE name = 'a' ORDER BY last LIMIT 10")[
+        "summaries"
+    ]
+    assert needs.only == {"name": ["a"]}
+    assert needs_of("SELECT * FROM metrics WHERE name NOT IN ('a', 'b')")["metrics"].only == {}
 
 
 async def test_answers_do_not_depend_on_how_much_is_read_at_once(

@@ -88,12 +88,16 @@ async def write_summaries(connection: Connection, path: Path, needs: Needs, work
             *await _names(connection, queries.SQL_SERIES_NAMES, arguments[2:], needs.wants("name"))
         )
         runs = _Names(*await _names(connection, queries.SQL_RUN_NAMES, arguments[:2], needs.wants("run_id")))
-        copied = _Copied(["run_key", "series_id", *numbers])
+        keys = [key for key, name in (("run_key", "run_id"), ("series_id", "name")) if needs.wants(name)]
+        copied = _Copied([*keys, *numbers])
 
         def write(rows: NDArray[Any]) -> None:
             nonlocal total
             columns = {name: _column(rows, name, bit) for bit, name in enumerate(numbers)}
-            columns |= {"run_id": runs.column(rows["run_key"]), "name": names.column(rows["series_id"])}
+            if "run_key" in keys:
+                columns["run_id"] = runs.column(rows["run_key"])
+            if "series_id" in keys:
+                columns["name"] = names.column(rows["series_id"])
             writer.write_batch(_batch(_DICTIONARIES, columns, len(rows)))
             total += len(rows)
 
@@ -103,7 +107,7 @@ async def write_summaries(connection: Connection, path: Path, needs: Needs, work
                 write(copied.rows())
 
         which = "m.last_text is null" if with_text else "true"
-        selected = queries.sql_summaries(numbers, which, arguments[2])
+        selected = queries.sql_summaries([*keys, *numbers], which, arguments[2])
         await connection.copy_from_query(selected, *arguments, output=take, format="binary")
         write(copied.rows())
         if with_text:
