@@ -64,8 +64,8 @@ class Memory:
 
 
 def run(quick: bool) -> Measured:
-    """2,000 and 20,000 runs; quick: 2,000."""
-    return measure_all([2_000] if quick else [2_000, 20_000], kafka=False)
+    """20,000 and 100,000 runs; quick: 2,000."""
+    return measure_all([2_000] if quick else [20_000, 100_000], kafka=False)
 
 
 def measure_all(sizes: list[int], *, kafka: bool, place: str | None = None) -> Measured:

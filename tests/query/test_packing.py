@@ -16,6 +16,8 @@ from tests.seeds import new_random
 
 from runstream_consumers.compaction import packing
 from runstream_consumers.compaction.packing import lock_and_unpack, pack_runs
+from runstream_consumers.compaction.purge import purge_runs
+from runstream_consumers.compaction.worker import Worker
 from runstream_consumers.storing.queries import UNPACK
 from runstream_query.runs import runs
 from runstream_query.runs.edits import Changes, edit_runs
@@ -401,6 +403,26 @@ async def test_many_series_are_packed_a_few_runs_at_a_time(database: Any, monkey
             await database.add_summary(key, f"metric {m}", last=1.0)
     assert await pack_runs(database.pool) == 4
     assert await database.pool.fetchval("select count(distinct packing) from runs") == 3
+
+
+async def test_values_of_deleted_runs_go_with_the_purge(database: Any, small: None) -> None:
+    keys = [await database.add_run(f"r{n}", settled_at=utc(5)) for n in range(10)]
+    for n, key in enumerate(keys):
+        await database.add_summary(key, "m", last=float(n % 4), min=float(-n))
+    await pack_runs(database.pool)
+    assert await database.pool.fetchval("select count(*) from staged_ranks") > 0
+    gone = [keys[n] for n in (0, 3, 4, 9)]
+    async with database.pool.acquire() as connection, connection.transaction():
+        await delete_rows(connection, gone)
+    worker = Worker()
+    await purge_runs(database.pool, database.store, worker)
+    worker.close()
+    held = await database.pool.fetch(
+        "select unnest(run_keys) as key from ranks union select run_key from staged_ranks"
+    )
+    assert sorted(row["key"] for row in held) == sorted(set(keys) - set(gone))
+    assert await pages(database, "metric:m:min") == [f"r{n}" for n in (8, 7, 6, 5, 2, 1)]
+    assert await pages(database, "-metric:m:last") == [f"r{n}" for n in (7, 6, 2, 5, 1, 8)]
 
 
 # --- databases of earlier versions ------------------------------------------------------------------------------------

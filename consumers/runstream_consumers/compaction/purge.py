@@ -56,7 +56,20 @@ where d.purged_at is null
         select from file_runs fr join files f on f.id = fr.file_id where fr.run_key = d.key and f.state = 'live')
 order by d.key limit $1"""
 DELETE_CHUNKS = "delete from chunks where run_key = any($1::bigint[])"
-DELETE_RANKS = "delete from staged_ranks where run_key = any($1::bigint[])"
+DELETE_STAGED = "delete from staged_ranks where run_key = any($1::bigint[])"
+# Each piece as it was, without them.
+DELETE_RANKS = """
+with gone as (
+    delete from ranks where run_keys && $1::bigint[] returning *
+), pieces as (
+    select row_number() over () as piece, gone.* from gone
+)
+insert into ranks (series_id, stat, low, high, run_keys, packings, values)
+select p.series_id, p.stat, min(u.value), max(u.value), array_agg(u.run_key order by u.value, u.run_key),
+    array_agg(u.packing order by u.value, u.run_key), array_agg(u.value order by u.value, u.run_key)
+from pieces p cross join lateral unnest(p.run_keys, p.packings, p.values) u (run_key, packing, value)
+where u.run_key <> all($1::bigint[])
+group by p.piece, p.series_id, p.stat"""
 FILES = """
 select f.id, f.kind, f.path, f.rows, f.experiment_id, e.name as experiment
 from files f left join experiments e on e.id = f.experiment_id
@@ -115,6 +128,7 @@ async def purge_runs(
         return report
     keys = list(due)
     await pool.execute(DELETE_CHUNKS, keys)
+    await pool.execute(DELETE_STAGED, keys)
     await pool.execute(DELETE_RANKS, keys)
     for row in await pool.fetch(FILES, keys):
         if stop is not None and stop.is_set():
