@@ -29,7 +29,7 @@ from .source import DeadLetter, Fetched, Horizon, LoadOffsets, Missing, Origin, 
 log = logging.getLogger(__name__)
 
 MAX_RECORDS = 2000
-"""Records taken from the client at once."""
+"""Records of a batch: of short runs, a hundred thousand fit into its bytes, and none into memory once they are decoded."""
 PACE, LONGEST_PAUSE = 4 << 20, 0.2
 """After a batch the next one waits this many bytes a second, and so many seconds at most.
 
@@ -168,17 +168,18 @@ class KafkaSource:
                 await asyncio.sleep(min(timeout, 0.05))
                 return []
             collected: dict[TopicPartition, list[ConsumerRecord]] = {}
-            size = 0
+            size, count = 0, 0
             wait = 0 if self._missing else int(timeout * 1000)
             await asyncio.sleep(max(0.0, self._resume_at - time.monotonic()))
-            while size < max_bytes:
-                records = await consumer.getmany(timeout_ms=wait, max_records=MAX_RECORDS)
+            while size < max_bytes and count < MAX_RECORDS:
+                records = await consumer.getmany(timeout_ms=wait, max_records=MAX_RECORDS - count)
                 if self._followed != self._rebalances.count:
                     return []  # nothing is lost: the next call sets the partitions anew
                 if not records:
                     break
                 for partition, some in records.items():
                     collected.setdefault(partition, []).extend(some)
+                    count += len(some)
                     # Twice: the bytes are kept beside the event, for the dead letters.
                     size += sum(2 * len(record.value or b"") for record in some)
                 wait = 0

@@ -22,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from tests.consumers.logged import LoggingSource, assert_stored
 
+from runstream_consumers.sources import kafka_source
 from runstream_consumers.sources.kafka_source import KafkaSource
 from runstream_consumers.storing.consumer import ConsumerState, consume, run_consumer
 from runstream_consumers.storing.writer import Writer
@@ -497,3 +498,26 @@ async def test_fetched_bytes_are_bounded(
     finally:
         await source.stop()
     await assert_stored(pool, sources[:2])
+
+
+async def test_fetched_events_are_bounded(
+    settings: Settings, producer: AIOKafkaProducer, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of short runs a batch's bytes would hold very many."""
+    monkeypatch.setattr(kafka_source, "MAX_RECORDS", 7)
+    sources = [LoggingSource(f"run-{i}") for i in range(60)]
+    for one in sources:
+        one.log("loss", 1.0)
+    await send(producer, settings, [one.event(0, 1) for one in sources])
+    writer = Writer(pool, settings)
+    source = KafkaSource(settings, "metrics", writer.load_offsets)
+    await source.start()
+    try:
+        async with asyncio.timeout(30):
+            while writer.counters.points < 60:
+                batch = await source.fetch(1 << 30, 0.2)
+                assert sum(len(fetched.events) for fetched in batch) <= 7
+                await writer.store(batch)
+    finally:
+        await source.stop()
+    await assert_stored(pool, sources)
