@@ -99,5 +99,5 @@ def test_what_is_said_of_security_names_tests_that_exist() -> None:
     for threat, _, tests in rows:
         assert re.search(r"`(tests/\w+|[\w/]*test_\w+\.py)`", tests), threat
     for named in re.findall(r"`((?:tests/)?[\w/]*test_\w+\.py|tests/[\w/]+)`", text):
-        path = named if named.startswith("tests/") else f"tests/query/{named}"
+        path = named if named.startswith("tests/") else f"tests/query/http/{named}"
         assert (ROOT / path).exists(), named

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.query.test_api import serving
+from tests.query.http.test_api import serving
 
 from runstream_query.http import live, tokens
 from runstream_query.http.app import create_app, run_server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from tests.query.test_api import serving
+from tests.query.http.test_api import serving
 
 from runstream_consumers.storing.run_states import Changes, store_changes
 from runstream_schemas.events import TagOp

@@ -11,12 +11,12 @@ import httpx
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from tests.query.conftest import utc
+from tests.query.runs.test_runs import label
 
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
-from .conftest import utc
 from .test_api import serving
-from .test_runs import label
 
 SOURCE = b"e" * 16
 

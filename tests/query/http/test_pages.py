@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.query.test_api import serving
+from tests.query.http.test_api import serving
 
 from runstream_query.http import pages
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.query.test_api import serving
+from tests.query.http.test_api import serving
 
 from runstream_query.runs.models import place
 

@@ -60,7 +60,7 @@ def test_any_split_over_chunks_and_files_gives_the_same_vectors(
     postgres: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    from .conftest import opened
+    from tests.query.conftest import opened
 
     async def check() -> None:
         async with opened(postgres, tmp_path_factory.mktemp("split")) as database:

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.query.conftest import utc
 from tests.seeds import new_random
 
 from runstream_consumers.compaction import packing
@@ -27,8 +28,6 @@ from runstream_query.runs.search import search
 from runstream_schemas.database import migrate, migrations
 from runstream_schemas.deletion import delete_rows
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
-
-from .conftest import utc
 
 KEY = SeriesKey(SeriesClass.METRIC, "m")
 SUMMARIES = "select * from summaries order by run_key, series_id"
