@@ -22,6 +22,9 @@ from ..storing.queries import UNPACK
 PACK_EVERY = 5.0
 """Seconds between two looks for runs to pack, at least."""
 
+PACK_MOST = 10_000
+"""Runs packed at a time: of a database of before, all are to be packed."""
+
 QUIET = 600.0
 """Seconds without a sign of life until a run that did not end is packed, too."""
 
@@ -117,18 +120,23 @@ from placed group by series_id, stat, piece"""
 LOCK_RUNS = "select from runs where key = any($1::bigint[]) order by key for no key update"
 
 
-async def pack_runs(pool: asyncpg.Pool[Any]) -> int:
-    """Pack every run that is at rest; returns how many were."""
+async def pack_runs(pool: asyncpg.Pool[Any], most: int | None = None) -> int:
+    """Pack the runs that are at rest; returns how many were.
+
+    Args:
+        most: end when so many or a few more were: others have work to do, too. None: all.
+    """
     total = 0
-    while True:
+    while most is None or total < most:
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK, _LOCK)
             found = [row["key"] for row in await connection.fetch(UNPACKED, QUIET, _BATCH)]
             keys = await _free(connection, found)
             if not keys:
-                return total
+                break
             await _pack(connection, keys)
         total += len(keys)
+    return total
 
 
 async def _free(connection: asyncpg.Connection[Any], keys: Sequence[int]) -> list[int]:

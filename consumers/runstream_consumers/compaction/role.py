@@ -25,7 +25,7 @@ from . import manifest
 from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
 from .orphans import sweep_files, sweep_rows
-from .packing import PACK_EVERY, pack_runs
+from .packing import PACK_EVERY, PACK_MOST, pack_runs
 from .purge import purge_runs, purge_snapshots
 from .runs_snapshot import PATH, runs_changed, write_runs
 from .state import CompactorState
@@ -164,8 +164,8 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: Co
         )
     state.add_merged(await merge_small_files(pool, store, worker, stop=stop))
     if time.monotonic() >= due.pack:
-        await pack_runs(pool)
-        due.pack = time.monotonic() + PACK_EVERY
+        packed = await pack_runs(pool, PACK_MOST)
+        due.pack = time.monotonic() + (PACK_EVERY if packed < PACK_MOST else 0.0)
     if time.monotonic() >= due.runs:
         await _snapshot_runs(pool, store, worker, due)
 

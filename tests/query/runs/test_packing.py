@@ -427,7 +427,10 @@ async def test_values_of_deleted_runs_go_with_the_purge(database: Any, small: No
 # --- databases of earlier versions ------------------------------------------------------------------------------------
 
 
-async def test_a_database_of_before_goes_on_and_is_packed_bit_by_bit(postgres_server: Any) -> None:
+async def test_a_database_of_before_goes_on_and_is_packed_bit_by_bit(
+    postgres_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_BATCH", 200)
     admin = await asyncpg.connect(postgres_server.dsn)
     await admin.execute("create database before_packing")
     try:
@@ -458,7 +461,9 @@ async def test_a_database_of_before_goes_on_and_is_packed_bit_by_bit(postgres_se
         pool = await asyncpg.create_pool(
             postgres_server.dsn.replace("@/postgres", "@/before_packing"), min_size=1, max_size=2
         )
-        assert await pack_runs(pool) == 300
+        assert await pack_runs(pool, 100) == 200  # whole batches
+        assert await listed() == expected
+        assert await pack_runs(pool) == 100
         await pool.close()
         assert [tuple(row) for row in await connection.fetch(SUMMARIES)] == was
         assert await listed() == expected
