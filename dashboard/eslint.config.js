@@ -6,7 +6,7 @@ import svelteConfig from "./svelte.config.js";
 
 // Style is Prettier's; what names are there is the compiler's to say.
 export default typescript.config(
-  { ignores: ["dist/", "node_modules/"] },
+  { ignores: ["dist/", "generated/", "node_modules/"] },
   js.configs.recommended,
   typescript.configs.recommended,
   svelte.configs.recommended,

@@ -1,10 +1,13 @@
-"""Writes the pages of docs/reference that say what the code says: `make docs`. A test fails when they differ.
+"""Writes the pages of docs/reference that say what the code says, and dashboard/openapi.json: `make docs`.
+
+A test fails when they differ.
 
 python docs/generate.py
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,12 @@ from runstream.agent import AgentState
 from runstream_consumers.compaction.state import CompactorState
 from runstream_consumers.storing.consumer import ConsumerState
 from runstream_query.http.counters import Counters
-from runstream_query.http.openapi import described, document, who
+from runstream_query.http.openapi import described, document, one_of, who
 from runstream_schemas.settings import PREFIX, PROJECT_KEYS, Settings
 from runstream_service.migrate.unsupported import table
 
 REFERENCE = Path(__file__).parent / "reference"
+DASHBOARD = Path(__file__).parents[1] / "dashboard"
 
 SETTINGS_HEAD = """\
 # Settings
@@ -138,9 +142,7 @@ def http_page() -> str:
 
 def _named(kind: object) -> str:
     """A body or an answer: a type, or a media type."""
-    if kind is None:
-        return ""
-    return f"`{kind}`" if isinstance(kind, str) else f"`{getattr(kind, '__name__', kind)}`"
+    return " or ".join(f"`{one if isinstance(one, str) else one.__name__}`" for one in one_of(kind))
 
 
 def _kind(schema: dict[str, Any]) -> str:
@@ -159,7 +161,13 @@ def _kind(schema: dict[str, Any]) -> str:
     return str(kind)
 
 
+def openapi() -> str:
+    """The OpenAPI document as a file: the types of the pages are made of it where no server is installed."""
+    return json.dumps(document(), indent=1) + "\n"
+
+
 PAGES = {
+    DASHBOARD / "openapi.json": openapi,
     REFERENCE / "metrics.md": metrics_page,
     REFERENCE / "http.md": http_page,
     REFERENCE / "settings.md": settings_page,

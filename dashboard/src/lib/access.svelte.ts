@@ -1,11 +1,6 @@
 /** What the token that let this browser in allows. Until it is known, everything: the server refuses what is not. */
 import { getJson } from "./api";
-
-interface Access {
-  name: string;
-  role: "read" | "write" | "admin";
-  workspace: string | null;
-}
+import type { Access } from "./types";
 
 const held = $state<{ access: Access }>({ access: { name: "", role: "admin", workspace: null } });
 

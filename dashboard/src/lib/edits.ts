@@ -3,14 +3,7 @@ import { messageOf, postJson, sendJson } from "./api";
 import { confirm } from "./confirm.svelte";
 import { formatBytes } from "./format";
 import { say } from "./messages.svelte";
-import type { Run } from "./types";
-
-export interface RunChanges {
-  display_name?: string | null;
-  description?: string | null;
-  archived?: boolean;
-  tags?: { set?: Record<string, string | null>; remove?: string[] };
-}
+import type { Run, RunChanges, WouldDelete } from "./types";
 
 /** Change one run; answers how it is now. */
 export async function editRun(id: string, changes: RunChanges): Promise<Run> {
@@ -67,16 +60,6 @@ export async function cancel(ids: readonly string[], done: () => void): Promise<
   }
 }
 
-/** What deleting runs would delete. */
-interface Contents {
-  runs: number;
-  descendants: number;
-  active: number;
-  points: number;
-  files: number;
-  bytes: number;
-}
-
 const MANY = 10; // from here on a word has to be typed
 
 /** Delete runs with their descendants, after a question that says what goes. `done`: called when they are gone, with the ids. */
@@ -87,7 +70,7 @@ export async function remove(
   try {
     const contents = (await (
       await postJson("/api/v1/runs/delete", { runs: ids, dry_run: true })
-    ).json()) as Contents;
+    ).json()) as WouldDelete;
     if (contents.active) {
       say(
         `${count(contents.active)} of these ${contents.active === 1 ? "is" : "are"} still active. Cancel first, then delete.`,

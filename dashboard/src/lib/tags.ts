@@ -1,15 +1,11 @@
 /** Tags as they are edited: rows of keys and values, and what they change. */
+import type { TagChanges } from "./types";
 
 export interface TagRow {
   key: string;
   value: string;
   /** A tag without a value, as set by `run.tag("key")`: stays one unless a value is typed. */
   plain: boolean;
-}
-
-export interface TagChanges {
-  set?: Record<string, string | null>;
-  remove?: string[];
 }
 
 /** Tags as rows. */

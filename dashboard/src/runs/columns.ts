@@ -1,9 +1,8 @@
 /** Columns of the table of runs: of a run itself, of a metric's statistic, of a tag or a property. */
-import type { RunChanges } from "../lib/edits";
 import { bestPlaces, goalOfStat } from "../lib/goal";
 import { formatAgo, formatDuration, formatNumber, runSeconds } from "../lib/format";
 import { parametersOf } from "../run/facts";
-import { toNumber, type Run, type Stat, Kind } from "../lib/types";
+import { toNumber, type Run, type RunChanges, type Stat, Kind } from "../lib/types";
 
 export interface Column {
   /** As the address has it: `status`, `loss.min`, `tag:model`, `property:x`. */

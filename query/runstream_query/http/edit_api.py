@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -161,23 +161,28 @@ class ManyToDelete(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DeletedMany(TypedDict):
-    """Ids of the runs that were deleted, and of those there are not; of a dry run, how much would be deleted."""
+    """Ids of the runs that were deleted, and of those there are not."""
 
-    deleted: NotRequired[list[str]]
-    missing: NotRequired[list[str]]
-    runs: NotRequired[int]
-    descendants: NotRequired[int]
-    active: NotRequired[int]
-    points: NotRequired[int]
-    files: NotRequired[int]
-    bytes: NotRequired[int]
+    deleted: list[str]
+    missing: list[str]
+
+
+class WouldDelete(TypedDict):
+    """How much would be deleted: the runs, their descendants, how many are active, and what they hold."""
+
+    runs: int
+    descendants: int
+    active: int
+    points: int
+    files: int
+    bytes: int
 
 
 @endpoint(
     "POST /api/v1/runs/delete", Role.ADMIN, Reach.HANDLER,
     "Delete many runs with their descendants, or tell what that would delete",
 )  # fmt: skip
-async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany:
+async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany | WouldDelete:
     wanted, pool = check_run_ids(body.runs), server_of(request).pool
     known = await access.check_runs(request, wanted)
     if body.dry_run:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, get_args
 
 import msgspec
 from starlette.requests import Request
@@ -118,8 +119,9 @@ def _schemas() -> tuple[dict[Any, Schema], dict[str, Schema]]:
     types = {
         kind: None
         for one in described()
-        for kind in (one.body, one.answer)
-        if kind is not None and not isinstance(kind, str)
+        for said in (one.body, one.answer)
+        for kind in one_of(said)
+        if not isinstance(kind, str)
     } | {Problem: None}
     made, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     for kind in types:
@@ -181,11 +183,17 @@ def _parameter(parameter: Parameter) -> Schema:
     return {"name": parameter.name, "in": "query", "required": parameter.needed, "schema": schema}
 
 
+def one_of(kind: Any) -> tuple[Any, ...]:
+    """The types a body or an answer may have; none where there is nothing."""
+    return get_args(kind) if isinstance(kind, UnionType) else () if kind is None else (kind,)
+
+
 def _content(kind: Any, schemas: dict[Any, Schema]) -> tuple[str, Schema]:
     """The media type of a body or an answer, and what is in it."""
-    return (
-        (kind, {"schema": {}}) if isinstance(kind, str) else ("application/json", {"schema": schemas[kind]})
-    )
+    if isinstance(kind, str):
+        return kind, {"schema": {}}
+    found = [schemas[one] for one in one_of(kind)]
+    return "application/json", {"schema": found[0] if len(found) == 1 else {"anyOf": found}}
 
 
 def _answer(one: Endpoint, schemas: dict[Any, Schema]) -> Schema:
@@ -250,6 +258,8 @@ def _shown(what: str, part: Schema) -> str:
 
 def _resolved(schema: Schema) -> Schema:
     """A schema, or the component it refers to."""
+    if "anyOf" in schema:
+        return {"anyOf": [_resolved(one) for one in schema["anyOf"]]}
     if "$ref" not in schema:
         return schema
     found: Schema = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
