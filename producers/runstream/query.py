@@ -337,11 +337,11 @@ def _runs_table(records: list[RunRecord]) -> pyarrow.Table:
     for field in ("tags", "properties"):
         pairs = [list(getattr(record, field).items()) for record in records]
         columns[field] = pa.array(pairs, pa.map_(pa.string(), pa.string()))
-    names = dict.fromkeys(name for record in records for name in record.summaries)
+    names = dict.fromkeys(name for record in records for name in record.summaries or ())
     for name in names:
         column = name if name not in columns else f"metric:{name}"
         columns[column] = pa.array(
-            [_statistics(record.summaries.get(name)) for record in records],
+            [_statistics((record.summaries or {}).get(name)) for record in records],
             pa.struct([("count", pa.int64()), *((statistic, pa.float64()) for statistic in _STATISTICS[1:])]),
         )
     return pa.table(columns)

@@ -26,6 +26,7 @@ from typing import Any
 
 from runstream_schemas.locks import take
 from runstream_schemas.settings import Settings
+from runstream_schemas.status import ENDINGS
 
 from .client.http import client_for, quoted
 from .client.outbox import store_file
@@ -48,7 +49,7 @@ from .core._run.output_collection import OutputCollection
 from .core._run.starting import wake_service
 from .core.environment import Environment
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
-from .spool.live_runs import ENDINGS, open_live
+from .spool.live_runs import open_live
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 2.0  # between two questions whether somebody canceled the run elsewhere

@@ -11,6 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, TypedDict
 
+Status: TypeAlias = Literal[
+    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding", "Pausing",
+    "Paused", "CancelRequested", "Finalizing", "Completed", "Failed", "Canceled",
+]  # fmt: skip
+"""Every status of a run: the one list, for commands, filters, the HTTP API, pages and docs."""
+
 Number: TypeAlias = float | Literal["NaN", "Infinity", "-Infinity"] | None
 """A number as JSON has it."""
 
@@ -36,7 +42,7 @@ class SummaryRecord(TypedDict):
 class RunFacts:
     """What a run's steps say of it. None: nothing said."""
 
-    status: str = "NotStarted"
+    status: Status = "NotStarted"
     experiment: str | None = None
     workspace: str | None = None
     parent_run_id: str | None = None

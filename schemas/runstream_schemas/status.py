@@ -17,16 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-STATUSES = (
-    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding", "Pausing",
-    "Paused", "CancelRequested", "Finalizing", "Completed", "Failed", "Canceled",
-)  # fmt: skip
-"""Every status of a run: the one list, for commands, filters, pages and docs."""
+from .run_record import RunFacts, Status
 
-TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+STATUSES: tuple[Status, ...] = get_args(Status)
+"""Every status of a run."""
+
+ENDINGS: dict[str, Status] = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
+"""Steps that end a run, and the status each leads to."""
+
+TERMINAL: frozenset[Status] = frozenset(ENDINGS.values())
 """Statuses after which a run is over."""
+
+TERMINAL_SQL = "(" + ", ".join(f"'{status}'" for status in ENDINGS.values()) + ")"
+"""The same for `in`, as the index `runs_unsettled` has them."""
 
 ACTIVE = tuple(status for status in STATUSES if status not in TERMINAL)
 """Statuses before the end of a run."""
@@ -34,8 +39,7 @@ ACTIVE = tuple(status for status in STATUSES if status not in TERMINAL)
 PRESUMED = "ProcessDied"
 """Error code of a failure the agent only presumes."""
 
-_ENDINGS = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
-_STATUSES = {
+_STATUSES: dict[str, Status] = {
     "queued": "Queued",
     "preparing": "Preparing",
     "provisioning": "Provisioning",
@@ -72,29 +76,16 @@ class Step:
 
 
 @dataclass(slots=True)
-class RunState:
-    """What the steps of a run amount to. None: nothing said. Times in microseconds since the epoch.
+class RunState(RunFacts):
+    """What the steps of a run amount to. Times in microseconds since the epoch.
 
     Attributes:
         ends: per topic and source (hex), until which slot it has to be stored before the run is settled.
     """
 
-    status: str = "NotStarted"
-    workspace: str | None = None
-    experiment: str | None = None
-    parent_run_id: str | None = None
-    root_run_id: str | None = None
-    name: str | None = None
-    display_name: str | None = None
-    description: str | None = None
-    type: str | None = None
-    target: str | None = None
     created_us: int | None = None
     started_us: int | None = None
     ended_us: int | None = None
-    error: dict[str, Any] | None = None
-    warnings: list[dict[str, Any]] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)
     ends: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
@@ -147,11 +138,11 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
             _describe(state, data)
         elif kind == "source_done":
             _note_ends(state, data)
-        elif kind in _ENDINGS:
+        elif kind in ENDINGS:
             _note_ends(state, data)
             body = data.get("error") if isinstance(data.get("error"), dict) else None
             presumes = kind == "fail" and _presumes(body or errors.get(step.source))
-            wanted = _ENDINGS[kind]
+            wanted = ENDINGS[kind]
             if not state.terminal or (presumed_us is not None and not presumes):
                 if presumed_us is not None and _presumes(state.error):
                     state.error = None

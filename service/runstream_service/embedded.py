@@ -37,6 +37,7 @@ from runstream.home.layout import (
 from runstream.version import __version__
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
+from runstream_schemas.status import TERMINAL_SQL
 
 from .exposition import exposed
 from .supervision import Part, prepare_database, run_parts, stop_at_signals, stopped_within, watch_postgres
@@ -49,10 +50,10 @@ logger = logging.getLogger("runstream.service")
 LIVE_SECONDS = 180.0
 """A run that was heard of this recently and has not ended is live; heartbeats come far more often."""
 
-LIVE_RUNS = """
-select exists (select from runs where status not in ('Completed', 'Failed', 'Canceled')
+LIVE_RUNS = f"""
+select exists (select from runs where status not in {TERMINAL_SQL}
                and seen_up > uptime() - $1::float8)
-    or exists (select from runs where settled_at is null and status in ('Completed', 'Failed', 'Canceled')
+    or exists (select from runs where settled_at is null and status in {TERMINAL_SQL}
                and seen_up > uptime() - $1::float8)
 """
 

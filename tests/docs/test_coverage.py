@@ -115,7 +115,7 @@ def test_every_field_of_a_metrics_event_is_described() -> None:
 
 
 def test_every_step_of_a_run_is_described() -> None:
-    steps = {*status._STATUSES, *status._ENDINGS, "create", "error", "warning", "heartbeat", "source_done"}
+    steps = {*status._STATUSES, *status.ENDINGS, "create", "error", "warning", "heartbeat", "source_done"}
     assert {step for step in steps if f"`{step}`" not in page("statuses.md")} == set()
 
 

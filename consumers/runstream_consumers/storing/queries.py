@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from runstream_schemas.status import TERMINAL_SQL
+
 LOAD_OFFSETS = """
 select o.cluster, o.topic, o.partition, o.next
 from offsets o join unnest($1::text[], $2::text[], $3::int[]) u(cluster, topic, partition) using (cluster, topic, partition)
@@ -226,17 +228,17 @@ update runs set settled_at = null where settled_at is not null and key in (selec
 # time, and neither transaction sees the other's.
 _SETTLE = """
 update runs r set settled_at = now()
-where {which} and r.settled_at is null and r.status in ('Completed', 'Failed', 'Canceled') and not exists (
+where {which} and r.settled_at is null and r.status in {terminal} and not exists (
     select from run_ends e left join sources s on s.source = e.source and s.topic = e.topic
     where e.run_key = r.key and not e.given_up and coalesce(s.next, 0) < e.next)
 returning r.run_id
 """
-SETTLE = _SETTLE.format(which="r.key = any($1::bigint[])")
-SETTLE_ALL = _SETTLE.format(which="true")
+SETTLE = _SETTLE.format(which="r.key = any($1::bigint[])", terminal=TERMINAL_SQL)
+SETTLE_ALL = _SETTLE.format(which="true", terminal=TERMINAL_SQL)
 
-WAITING = """
+WAITING = f"""
 select r.key from runs r
-where r.settled_at is null and r.status in ('Completed', 'Failed', 'Canceled') and exists (
+where r.settled_at is null and r.status in {TERMINAL_SQL} and exists (
     select from run_ends e left join sources s on s.source = e.source and s.topic = e.topic
     where e.run_key = r.key and not e.given_up and coalesce(s.next, 0) < e.next)
 order by r.key limit $1

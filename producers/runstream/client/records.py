@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_schemas.errors import brief
+from runstream_schemas.run_record import RunRecord as RunRecord
 from runstream_schemas.status import ACTIVE as ACTIVE
 from runstream_schemas.status import STATUSES as STATUSES
 from runstream_schemas.status import TERMINAL as TERMINAL
@@ -30,45 +30,6 @@ Statuses = str | Sequence[str] | None
 Moment: TypeAlias = "datetime | str | None"
 
 _log = logging.getLogger("runstream")
-
-
-@dataclass(slots=True)
-class RunRecord:
-    """A run as last heard of. Times are ISO 8601 UTC with `Z`."""
-
-    run_id: str
-    experiment: str
-    workspace: str
-    status: str = "NotStarted"
-    number: int | None = None
-    parent_run_id: str | None = None
-    root_run_id: str | None = None
-    name: str | None = None
-    display_name: str | None = None
-    description: str | None = None
-    type: str | None = None
-    target: str | None = None
-    created_utc: str | None = None
-    start_time_utc: str | None = None
-    end_time_utc: str | None = None
-    error: dict[str, Any] | None = None
-    warnings: list[Any] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)
-    tags: dict[str, str | None] = field(default_factory=dict)
-    properties: dict[str, str | None] = field(default_factory=dict)
-    dropped: int = 0
-    gaps: Any = 0
-    settled: bool = False
-    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> RunRecord:
-        """Read a record of the HTTP API; unknown fields are ignored, absent ones take their defaults."""
-        names = cls.__dataclass_fields__
-        known = {key: value for key, value in document.items() if key in names and value is not None}
-        known.setdefault("experiment", "")
-        known.setdefault("workspace", "")
-        return cls(**known)
 
 
 def as_texts(what: str, pairs: Mapping[Any, Any]) -> dict[str, str | None]:

@@ -265,9 +265,9 @@ def _record(
     definition = _without_secrets(wish.document())
     definition["maxRunDurationSeconds"] = wish.max_run_duration_seconds
     return RunRecord(
-        run_id,
-        experiment,
-        session.name,
+        run_id=run_id,
+        experiment=experiment,
+        workspace=session.name,
         parent_run_id=parent.id if parent else None,
         root_run_id=(parent._record.root_run_id or parent.id) if parent else run_id,
         name=f"run_{run_id}",

@@ -126,7 +126,14 @@ def _load(run_id: str) -> _SubmittedRun:
         _settings=Settings.load(),
     )
     name = environ["AZUREML_ARM_PROJECT_NAME"]
-    record = RunRecord(run_id, name, workspace.name, status="Running", root_run_id=run_id, type=SCRIPT_RUN)
+    record = RunRecord(
+        run_id=run_id,
+        experiment=name,
+        workspace=workspace.name,
+        status="Running",
+        root_run_id=run_id,
+        type=SCRIPT_RUN,
+    )
     if file := environ.get(RUN_FILE):
         try:
             record = RunRecord.from_json(json.loads(Path(file).read_text(encoding="utf-8")))

@@ -126,9 +126,9 @@ class Run(ArtifactMetrics, RunSnapshots, Lifecycle):
         if snapshot_directory is not None:
             source = Path(absolute(str(path_argument("snapshot_directory", snapshot_directory))))
         record = RunRecord(
-            run_id,
-            experiment.name,
-            experiment.workspace.name,
+            run_id=run_id,
+            experiment=experiment.name,
+            workspace=experiment.workspace.name,
             status="Running",
             parent_run_id=parent._id if parent else None,
             root_run_id=(parent._record.root_run_id or parent._id) if parent else run_id,
@@ -375,7 +375,9 @@ class Run(ArtifactMetrics, RunSnapshots, Lifecycle):
         """
         record = fetch_record(workspace._client, run_id)
         found: Run = rehydrated(
-            Experiment(workspace, record.experiment, _skip_name_validation=True, _create_in_cloud=False),
+            Experiment(
+                workspace, record.experiment or "", _skip_name_validation=True, _create_in_cloud=False
+            ),
             record,
         )
         return found
@@ -481,7 +483,7 @@ class Run(ArtifactMetrics, RunSnapshots, Lifecycle):
 
         record = self._record
         cells = {
-            "Experiment": record.experiment,
+            "Experiment": record.experiment or "",
             "Id": self._id,
             "Type": record.type,
             "Status": record.status,

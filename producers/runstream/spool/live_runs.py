@@ -22,9 +22,6 @@ from . import program_end
 from .fitting import cut
 from .writer import RunWriter
 
-ENDINGS = {"complete": "Completed", "fail": "Failed", "cancel": "Canceled"}
-"""Kinds of status events that end a run, and the status they lead to."""
-
 _log = logging.getLogger("runstream")
 _lock = threading.RLock()
 _live: WeakValueDictionary[tuple[Settings, str], LiveRun] = WeakValueDictionary()
@@ -59,7 +56,7 @@ class LiveRun:
         self.writer.status("start")
 
     def end(self, kind: str) -> None:
-        """Write an ending status (see `ENDINGS`) and give the writer's segment back; logging may still go on."""
+        """Write an ending status (see `status.ENDINGS`) and give the writer's segment back; logging may still go on."""
         with _lock:
             _open.pop((self.settings, self.run_id), None)
         self.writer.status(kind)

@@ -172,7 +172,8 @@ def attempt_of(parent: str, run_id: str) -> int:
 def trial_of(parent: str, record: RunRecord, aim: Aim) -> Trial:
     """The trial of a child's record."""
     properties, error = record.properties, record.error or {}
-    value = record.summaries.get(aim.metric, {}).get(aim.statistic)
+    summary: Mapping[str, Any] = (record.summaries or {}).get(aim.metric) or {}
+    value = summary.get(aim.statistic)
     return Trial(
         number=number_of(parent, record.run_id) or 0,
         parameters=json.loads(properties.get(PARAMETERS) or "{}"),

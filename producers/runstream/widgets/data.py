@@ -46,7 +46,7 @@ def _properties(record: RunRecord) -> dict[str, Any]:
     definition = record.details.get("runDefinition") or {}
     return {
         "run_id": record.run_id,
-        "experiment_name": record.experiment,
+        "experiment_name": record.experiment or "",
         "run_number": record.number,
         "run_type": record.type,
         "display_name": record.display_name,

@@ -24,7 +24,7 @@ def show_text(run: Run) -> None:
     record = run._refresh()
     lines = {
         "RunId": record.run_id,
-        "Experiment": record.experiment,
+        "Experiment": record.experiment or "",
         "Status": record.status,
         "Duration": duration(record),
         "Tags": ", ".join(f"{key}: {value}" if value else key for key, value in record.tags.items()),

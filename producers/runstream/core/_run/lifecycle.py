@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstream_schemas.backoff import Backoff
+from runstream_schemas.status import ENDINGS
 
 from ...client.reading import settle
 from ...client.records import SCRIPT_RUN, TERMINAL
@@ -23,7 +24,7 @@ from ...exceptions import (
     UserErrorException,
 )
 from ...spool.fitting import cut
-from ...spool.live_runs import ENDINGS, failure_of, open_live
+from ...spool.live_runs import failure_of, open_live
 from .handle import working_directory
 from .logs import RunLogs
 from .output_capture import OutputCapture
