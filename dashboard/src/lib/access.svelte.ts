@@ -25,7 +25,7 @@ export const access = {
 /** Ask the server. */
 export async function learnAccess(): Promise<void> {
   try {
-    held.access = await getJson<Access>("/api/v1/access");
+    held.access = await getJson("/api/v1/access");
   } catch {
     // signed out, or the server is away: the page says so itself
   }

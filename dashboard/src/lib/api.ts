@@ -1,3 +1,4 @@
+import type { paths } from "../../generated/openapi";
 import { keepSession, session, signedOut } from "./session.svelte";
 
 /** An error the server answered (problem+json), or its absence (status 0). */
@@ -67,9 +68,25 @@ async function request(path: string, init?: RequestInit): Promise<Response> {
   throw new ApiError(response.status, detail);
 }
 
-export async function getJson<T>(path: string, params: Params = {}, signal?: AbortSignal): Promise<T> {
+type Answer<P extends keyof paths> = paths[P] extends {
+  get: { responses: { 200: { content: { "application/json": infer A } } } };
+}
+  ? A
+  : never;
+
+/** Paths whose GET answers JSON. */
+type Path = { [P in keyof paths]: [Answer<P>] extends [never] ? never : P }[keyof paths];
+
+/** What is answered is known by the path, unless there is a name in it: then whoever asks says what. */
+export async function getJson<P extends Path>(
+  path: P,
+  params?: Params,
+  signal?: AbortSignal,
+): Promise<Answer<P>>;
+export async function getJson<T>(path: string, params?: Params, signal?: AbortSignal): Promise<T>;
+export async function getJson(path: string, params: Params = {}, signal?: AbortSignal): Promise<unknown> {
   const response = await request(path + queryString(params), signal ? { signal } : undefined);
-  return (await response.json()) as T;
+  return response.json();
 }
 
 export async function getBytes(

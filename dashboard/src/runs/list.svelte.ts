@@ -52,7 +52,7 @@ export class RunList {
     this.loading = true;
     try {
       const signal = this.#abort.signal;
-      const page = await getJson<RunPage>("/api/v1/runs", { ...query, limit: PAGE }, signal);
+      const page = await getJson("/api/v1/runs", { ...query, limit: PAGE }, signal);
       if (generation !== this.#generation) return;
       this.runs = page.runs;
       if (page.metrics) {
@@ -79,18 +79,14 @@ export class RunList {
   }
 
   async #count(generation: number, signal?: AbortSignal): Promise<void> {
-    const page = await getJson<RunPage>(
-      "/api/v1/runs",
-      { ...this.#query, summary: [], limit: 1, count: 1 },
-      signal,
-    );
+    const page = await getJson("/api/v1/runs", { ...this.#query, summary: [], limit: 1, count: 1 }, signal);
     if (generation === this.#generation) this.counts = page.count ?? null;
   }
 
   /** Which of these have children, where the list shows them as a tree. */
   async #countChildren(runs: readonly Run[], generation: number): Promise<void> {
     if (this.#query.parent !== "none" || !runs.length) return;
-    const found = await getJson<{ children: Record<string, number> }>("/api/v1/child-counts", {
+    const found = await getJson("/api/v1/child-counts", {
       run: runs.map((run) => run.run_id),
     });
     if (generation !== this.#generation) return;
@@ -105,7 +101,7 @@ export class RunList {
     try {
       while (this.#next && this.runs.length < wanted) {
         const limit = wanted - this.runs.length > 3 * PAGE ? 1000 : PAGE;
-        const page: RunPage = await getJson<RunPage>("/api/v1/runs", {
+        const page: RunPage = await getJson("/api/v1/runs", {
           ...this.#query,
           limit,
           after: this.#next,
@@ -128,7 +124,7 @@ export class RunList {
     const ids: string[] = [];
     let after: string | null = null;
     do {
-      const page: RunPage = await getJson<RunPage>("/api/v1/runs", {
+      const page: RunPage = await getJson("/api/v1/runs", {
         ...this.#query,
         summary: [],
         limit: 1000,
@@ -147,7 +143,7 @@ export class RunList {
     front ||= lacking !== null;
     try {
       const again = shown.length
-        ? await getJson<RunPage>("/api/v1/runs", {
+        ? await getJson("/api/v1/runs", {
             summary: this.#query.summary,
             archived: "all",
             run: shown,
@@ -155,7 +151,7 @@ export class RunList {
           })
         : { runs: [], next: null };
       const first: RunPage = front
-        ? await getJson<RunPage>("/api/v1/runs", { ...(lacking ?? this.#query), limit: 50 })
+        ? await getJson("/api/v1/runs", { ...(lacking ?? this.#query), limit: 50 })
         : { runs: [], next: null };
       if (generation !== this.#generation) return;
       if (lacking && first.metrics && first.metrics.length > (this.common?.length ?? 0)) {
@@ -214,7 +210,7 @@ export class RunList {
     const names = [
       ...new Set([...((summary as readonly string[] | undefined) ?? []), ...(goal ? [goal.metric] : [])]),
     ];
-    const page = await getJson<RunPage>("/api/v1/runs", {
+    const page = await getJson("/api/v1/runs", {
       parent: parent.run_id,
       order,
       archived,
