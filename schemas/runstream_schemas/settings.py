@@ -350,7 +350,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a mark in front
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: cannot be read as JSON ({error})") from None
+        raise SettingsError(f"{path}: cannot be read as JSON ({error}); mend it, or remove it") from None
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: expected a JSON object")
     known = {item.name for item in fields(Settings)}

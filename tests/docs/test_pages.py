@@ -101,3 +101,6 @@ def test_what_is_said_of_security_names_tests_that_exist() -> None:
     for named in re.findall(r"`((?:tests/)?[\w/]*test_\w+\.py|tests/[\w/]+)`", text):
         path = named if named.startswith("tests/") else f"tests/query/http/{named}"
         assert (ROOT / path).exists(), named
+        # `make attack` carries it out, or the part of it that is meant.
+        files = [ROOT / path] if path.endswith(".py") else list((ROOT / path).glob("test_*.py"))
+        assert any("pytest.mark.attack" in file.read_text(encoding="utf-8") for file in files), named

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import msgpack
 import numpy as np
+import pytest
 
 from runstream_consumers.sources.source import DeadLetter, Fetched, Origin, Partition
 from runstream_consumers.storing.writer import Writer
@@ -26,6 +27,8 @@ from runstream_schemas.settings import Settings
 from tests.seeds import SEED
 
 from . import TIMES
+
+pytestmark = pytest.mark.attack
 
 TIME = 1_790_000_000_000_000
 NUMBERS = [0, 1, 5, -1, 2**31, 2**32, 2**62, -(2**62), 2**63 - 1, -(2**63), 2**64 - 1, TIME]

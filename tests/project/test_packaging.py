@@ -35,6 +35,7 @@ def tracked() -> list[Path]:
     ]
 
 
+@pytest.mark.attack
 def test_wheel_holds_every_module_and_migration(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -101,6 +102,7 @@ def _check_bill(wheel: zipfile.ZipFile) -> None:
         assert not any(re.search(rf"/{development}(@|$)", purl) for purl in components)
 
 
+@pytest.mark.attack
 def test_an_audit_that_was_not_answered_says_so() -> None:
     """Nothing is taken for free of known weaknesses because nobody could be asked."""
     nowhere = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:1")

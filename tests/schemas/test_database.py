@@ -201,6 +201,7 @@ def test_bad_addresses_are_named() -> None:
     assert redact("postgresql://a@c/d") == "postgresql://a@c/d"
 
 
+@pytest.mark.attack
 def test_certificate_authority_means_full_verification() -> None:
     bundle = ssl.get_default_verify_paths().cafile or __import__("certifi").where()
     context = connect_options(Settings(database="postgresql://x", database_ca_file=bundle))["ssl"]

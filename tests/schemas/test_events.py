@@ -223,6 +223,7 @@ def _some_metrics() -> MetricsEvent:
     return metrics_event("run", SOURCE, 0, 5, build_points(rows))
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("time_us", [TIME_MIN_US - 1, TIME_MAX_US + 1, -(2**62), 2**62, 2**63 - 1, 2**64 - 1])
 @pytest.mark.parametrize("topic", ["metrics", "tags", "status"])
 def test_a_time_outside_the_years_1_to_9999_is_refused_with_the_slots_it_covers(
@@ -244,6 +245,7 @@ def test_a_time_outside_the_years_1_to_9999_is_refused_with_the_slots_it_covers(
     assert refused.value.span == (("run", SOURCE, 0, 5) if topic == "metrics" else ("run", SOURCE, 7, 2))
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("time_us", [TIME_MIN_US, TIME_MAX_US])
 def test_the_limits_of_time_are_exact_as_floats_and_as_dates(time_us: int) -> None:
     assert int(float(time_us)) == time_us

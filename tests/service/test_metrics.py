@@ -129,6 +129,7 @@ def test_a_port_that_is_taken_stops_no_work(shell: Shell) -> None:
     )
 
 
+@pytest.mark.attack
 def test_nothing_listens_unless_it_is_asked_to(shell: Shell) -> None:
     import psutil
 

@@ -38,6 +38,7 @@ def postgres_of(shell: Shell) -> int:
     return int((shell.home.postgres / "data" / "postmaster.pid").read_text().split()[0])
 
 
+@pytest.mark.attack
 def test_up_status_down(shell: Shell) -> None:
     said = shell.run("up").stdout
     status = shell.json("status")
@@ -359,6 +360,7 @@ def test_sync_stores_a_spool_from_elsewhere(shells: Callable[[str], Shell]) -> N
     assert "delivers what lies there" in done.stderr
 
 
+@pytest.mark.attack
 @pytest.mark.skipif(not ROOT, reason="needs root to become somebody else")
 def test_as_a_normal_user() -> None:
     nobody = pwd.getpwnam("nobody")

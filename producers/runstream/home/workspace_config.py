@@ -59,7 +59,7 @@ def read_workspace(file: Path, required: bool = True) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         if not required:
             return {}
-        raise UserErrorException(f"{file}: cannot be read as JSON ({error})") from None
+        raise UserErrorException(f"{file}: cannot be read as JSON ({error}); mend it, or remove it") from None
     if isinstance(document, dict):
         if document.get("workspace_name"):
             return {key: document.get(key) for key in ("subscription_id", "resource_group", "workspace_name")}

@@ -49,7 +49,7 @@ async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Respon
     if reach is Reach.WORKSPACE:
         named = asked.query_params.getlist("workspace")
         if any(value != grant.workspace for value in named):
-            return _forbidden(f"{elsewhere}, not for {named[0]!r:.80}")
+            return _forbidden(f"{elsewhere}, not for {named[0]!r:.80}; leave workspace= out")
         if not named:
             asked.narrow(grant.workspace)
     # A file may come before its run is known: it is held for the token's workspace until then (`artifacts.claim`).

@@ -144,7 +144,8 @@ async def _serve(
         config.load()
     except (OSError, ValueError) as error:
         raise ServiceError(
-            f"RUNSTREAM_TLS_CERT_FILE={server.settings.tls_cert_file!r} and its key cannot be used ({error})"
+            f"RUNSTREAM_TLS_CERT_FILE={server.settings.tls_cert_file!r} and its key cannot be used ({error}); both have "
+            "to be PEM files this process may read"
         ) from None
     if not server.settings.database_pgbouncer:
         server.notifications = Notifications(server.settings)

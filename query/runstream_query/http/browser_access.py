@@ -218,7 +218,7 @@ class Session(TypedDict):
 async def begin_session(request: Request) -> Response:
     """With `{"token": ...}` or `{"ticket": ...}`, from the page at that address."""
     if not same_origin(request):
-        return problem(403, "Forbidden", "only this server's own page may sign in")
+        return problem(403, "Forbidden", "only this server's own page may sign in; open /login here")
     sent = typed(await json_body(request, MAX_LOGIN_BYTES), Credentials)
     given = {key: value for key, value in msgspec.structs.asdict(sent).items() if isinstance(value, str)}
     if len(given) != 1:
@@ -233,7 +233,11 @@ async def begin_session(request: Request) -> Response:
         grant = await gate.tokens.of(given.get("token", "").strip(), address)
         found = None if grant is None or grant.session is not None else (grant.id or None, grant.digest)
     if found is None:
-        return problem(401, "Unauthorized", "that is no token, or no unused ticket, of this server")
+        return problem(
+            401,
+            "Unauthorized",
+            "that is no token, or no unused ticket, of this server; `runstream open` brings a new one",
+        )
     return _session(await sessions.begin(*found, _client(request)))
 
 

@@ -157,7 +157,9 @@ class Gate:
                     f"{asked.path!r:.200} takes {allowed}, not {asked.method:.20}",
                     {"Allow": allowed},
                 )
-            return problem(404, "Not Found", f"there is nothing at {asked.path!r:.200}")
+            return problem(
+                404, "Not Found", f"there is nothing at {asked.path!r:.200}; /docs shows what there is"
+            )
         if isinstance(asked.route.needs, Door):
             found: Response = await asked.route.endpoint(asked)
             return found
@@ -185,7 +187,12 @@ class Gate:
             return problem(403, "Forbidden", refused)
         if "transfer-encoding" in request.headers and "content-length" in request.headers:
             # A proxy in front may believe the other of the two, and take the rest of one request for the next one.
-            return problem(400, "Bad Request", "two lengths of one body", {"Connection": "close"})
+            return problem(
+                400,
+                "Bad Request",
+                "Content-Length and Transfer-Encoding give two lengths of one body; send one of them",
+                {"Connection": "close"},
+            )
         if needs is Door.PROBE:
             return None
         if needs is not Door.PAGE and from_another_page(request):
@@ -309,11 +316,13 @@ def error_answer(what: str, error: Exception) -> Response:
             {"Retry-After": "1"},
         )
     if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
-        return problem(400, "Bad Request", "a parameter holds a character the database cannot hold (NUL)")
+        return problem(400, "Bad Request", "a text holds NUL, which the database cannot hold; remove it")
     if isinstance(error, (asyncpg.DataError, UnicodeEncodeError)):
         log.warning("%r: %s: %s", what, type(error).__name__, error)
         return problem(
-            400, "Bad Request", "a value is out of range or not valid unicode, so it cannot be stored"
+            400,
+            "Bad Request",
+            f"a value of {what} is out of range or no valid unicode; give one that can be stored",
         )
     if isinstance(error, StoreFull):
         log.error("%s", error)

@@ -101,7 +101,7 @@ def position(text: str | None, name: str, default: int | None) -> int | None:
     except ValueError:
         raise QueryError(f"{name}={text!r:.80}: expected a whole number") from None
     if not -(1 << 62) < value < 1 << 62:
-        raise QueryError(f"{name}={text!r:.80}: too large")
+        raise QueryError(f"{name}={text!r:.80}: too large; give a smaller one")
     return value
 
 
@@ -342,7 +342,7 @@ async def json_body(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, A
     async for piece in request.stream():
         body += piece
         if len(body) > most:
-            raise HTTPException(413, f"the body has at most {most} bytes")
+            raise HTTPException(413, f"the body has more than {most} bytes, the most; send several requests")
     try:
         document = (
             strict_json.loads(body)
@@ -350,9 +350,9 @@ async def json_body(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, A
             else await asyncio.to_thread(strict_json.loads, body)
         )
     except ValueError as error:
-        raise QueryError(f"the body is no JSON: {error}") from None
+        raise QueryError(f"the body is no JSON: {error}; send an object") from None
     if not isinstance(document, dict):
-        raise QueryError("the body is no JSON object")
+        raise QueryError("the body is no JSON object; send one")
     return document
 
 
@@ -388,7 +388,7 @@ def typed(document: dict[str, Any], type_: type[T]) -> T:
     if field is None or inside:
         raise QueryError(f"{name}: expected {_in_words(kind)}")
     if field[1] == "missing required":
-        raise QueryError(f"{field[2]} is missing")
+        raise QueryError(f"{field[2]} is missing; send it")
     known = ", ".join(sorted(_declared(kind).__struct_fields__))
     raise QueryError(f"{name or 'the body'} has {field[2]!r:.80}; it may have {known}")
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .output import FORMATS
 from .settings import add_settings, settings_of
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ def performs(parser: argparse.ArgumentParser, command: Command, more: str = "") 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that prints records."""
-    parser.add_argument(
-        "-o", "--output", choices=("table", "json", "tsv", "yaml"), default="table", help="format [table]"
-    )
+    parser.add_argument("-o", "--output", choices=FORMATS, default="table", help="format [table]")
     parser.add_argument(
         "--query", metavar="JMESPATH", help="pick a part: --query '[?status==`Failed`].run_id'"
     )
@@ -74,7 +73,7 @@ def add_global(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="accepted; nothing is looked up by it",
     )
-    group.add_argument("-o", "--output", choices=("table", "json", "tsv", "yaml"),
+    group.add_argument("-o", "--output", choices=FORMATS,
                        help="format [table on a terminal, json elsewhere]")  # fmt: skip
     group.add_argument(
         "--query", metavar="JMESPATH", help="pick a part: --query '[?status==`Failed`].run_id'"

@@ -13,7 +13,7 @@ from runstream_schemas.errors import QueryError
 if TYPE_CHECKING:
     import argparse
 
-FORMATS = ("table", "json", "tsv", "yaml")
+FORMATS = ("table", "json", "tsv", "tsv-raw", "yaml")
 WIDEST_CELL = 60
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -33,7 +33,10 @@ def emit(value: Any, form: str, query: str | None = None, stream: TextIO | None 
     stream = stream or sys.stdout
     if query:
         value = select(value, query)
-    text = {"json": as_json, "tsv": as_tsv, "yaml": as_yaml, "table": as_table}[form](value)
+    if form == "tsv-raw":
+        text = as_tsv(value, raw=True)
+    else:
+        text = {"json": as_json, "tsv": as_tsv, "yaml": as_yaml, "table": as_table}[form](value)
     if form in ("json", "yaml"):
         text = shown_json(text, getattr(stream, "encoding", None))
     if text:
@@ -135,14 +138,25 @@ def _yaml_scalar(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def as_tsv(value: Any) -> str:
-    """Tab-separated values without a heading, for `cut` and `while read`; tabs and line ends inside are escaped."""
+def as_tsv(value: Any, *, raw: bool = False) -> str:
+    """Tab-separated values without a heading, for `cut` and `while read`; tabs and line ends inside are escaped.
+
+    Texts a spreadsheet would take for a formula get a `'` in front, as in the server's CSV, unless they are to be `raw`.
+    """
     rows = value if isinstance(value, list) else [value]
     lines = []
     for row in rows:
         cells = list(row.values()) if isinstance(row, dict) else row if isinstance(row, list) else [row]
-        lines.append("\t".join(printable(_plain(cell).translate(_ESCAPES)) for cell in cells))
+        texts = (_plain(cell) if raw else _no_formula(cell) for cell in cells)
+        lines.append("\t".join(printable(text.translate(_ESCAPES)) for text in texts))
     return "\n".join(lines)
+
+
+def _no_formula(cell: Any) -> str:
+    text = _plain(cell)
+    # A tab or line end in front, which some spreadsheets pass over, is escaped anyway.
+    risky = isinstance(cell, str) and text.startswith(("=", "+", "-", "@")) and not _is_number(text)
+    return f"'{text}" if risky else text
 
 
 def as_table(value: Any) -> str:

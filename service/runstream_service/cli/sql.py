@@ -40,9 +40,9 @@ def sql(options: argparse.Namespace) -> int:
     names = [column["name"] if isinstance(column, dict) else str(column) for column in answer["columns"]]
     if options.output == "table" and not options.query:
         print(table(names, answer["rows"]))
-    elif options.output == "tsv" and not options.query:
+    elif options.output in ("tsv", "tsv-raw") and not options.query:
         # By position: two columns may have the same name.
-        emit([dict(enumerate(row)) for row in answer["rows"]], "tsv")
+        emit([dict(enumerate(row)) for row in answer["rows"]], options.output)
     else:
         emit([dict(zip(names, row, strict=True)) for row in answer["rows"]], options.output, options.query)
     return 0

@@ -265,6 +265,7 @@ async def test_stopped_and_killed_processes(
             await process.wait()
 
 
+@pytest.mark.attack
 async def test_a_poison_message_becomes_a_dead_letter(
     settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer
 ) -> None:
@@ -307,6 +308,7 @@ def _status(run_id: str, seq: int, time_us: int, size: int, **unknown: Any) -> b
     return bytes(msgpack.packb([1, "status", zlib.crc32(packed, zlib.crc32(b"status")), packed]))
 
 
+@pytest.mark.attack
 async def test_large_messages_that_cannot_be_stored_are_kept_as_they_were_and_end_no_consumer(
     settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -305,6 +305,7 @@ async def test_drops_are_counted_once(pool: asyncpg.Pool, writer: Writer) -> Non
     assert await pool.fetchval("select dropped from runs") == 13
 
 
+@pytest.mark.attack
 async def test_an_event_the_database_refuses_becomes_a_dead_letter(pool: asyncpg.Pool) -> None:
     letters: list[DeadLetter] = []
 
@@ -335,6 +336,7 @@ RULES = {
 }
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("rule", RULES)
 async def test_an_event_that_breaks_a_rule_for_good_becomes_a_dead_letter(
     pool: asyncpg.Pool, rule: str
@@ -373,6 +375,7 @@ async def test_an_event_is_not_guilty_of_a_moment_without_memory() -> None:
     assert await persist("a batch cannot be stored", attempt, lambda: None) == "stored"
 
 
+@pytest.mark.attack
 async def test_details_nested_beyond_all_sense_stop_nobody(pool: asyncpg.Pool, writer: Writer) -> None:
     """As deep as an event can hold them: whatever goes down them by recursion would fail, here and at each reader."""
     packed = encode_event(

@@ -76,6 +76,7 @@ SECRETS = (
 )  # fmt: skip
 
 
+@pytest.mark.attack
 def test_files_of_passwords_and_keys_are_left_out_and_named(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -96,6 +97,7 @@ def test_files_of_passwords_and_keys_are_left_out_and_named(
     assert found == {*before, *harmless, ".amlignore", ".env", ".aws/credentials"} - {"id_rsa.pub"}
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize(
     "address",
     [
@@ -291,6 +293,7 @@ def test_a_submitted_run_has_one(workspace: Workspace, experiment: Experiment, p
     assert "azureml-logs/70_driver_log.txt" in run.get_file_names()
 
 
+@pytest.mark.attack
 def test_the_home_is_no_source(
     experiment: Experiment,
     served_home: Path,

@@ -364,6 +364,7 @@ def test_patterns_of_ignore_files(tmp_path: Path, pattern: str, path: str, ignor
     assert bool(IgnoreRules.read(tmp_path).said_of(path, False)) is ignored
 
 
+@pytest.mark.attack
 def test_variables_that_hold_secrets_are_masked_where_others_read_them(
     experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
 ) -> None:
@@ -380,6 +381,7 @@ def test_variables_that_hold_secrets_are_masked_where_others_read_them(
     assert definition["environment"]["environmentVariables"] == {"DB_PASSWORD": "***"}
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("folder", ["/", "~"])
 def test_a_home_and_the_root_are_no_source(experiment: Experiment, folder: str) -> None:
     config = ScriptRunConfig(folder, command=["true"])

@@ -133,6 +133,7 @@ def test_environments_in_directories(tmp_path: Path) -> None:
     assert (file.docker.base_image, file.docker.base_dockerfile) == (None, "FROM python\nRUN true")
 
 
+@pytest.mark.attack
 def test_datastores(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "deep" / "a.txt").write_text("a")
@@ -243,6 +244,7 @@ def test_a_cluster_a_script_creates_is_a_queue_here(
     assert list(workspace.compute_targets) == ["local"]
 
 
+@pytest.mark.attack
 def test_secrets_stay_with_their_owner(workspace: Workspace, served_home: Path) -> None:
     vault = workspace.get_default_keyvault()
     assert vault.get_secret("token") is None

@@ -83,6 +83,7 @@ def test_settings_in_the_file_reach_the_workspace_and_the_environment_wins(
     assert Workspace.from_config(file)._settings.url == "http://there:2"
 
 
+@pytest.mark.attack
 def test_a_projects_file_does_not_say_where_data_and_secrets_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_projects_file_does_not_say_where_data_and_secrets_go(
     assert "set RUNSTREAM_DATABASE, RUNSTREAM_HOME" in said
 
 
+@pytest.mark.attack
 def test_a_token_from_the_environment_is_not_for_an_address_from_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_token_from_the_environment_is_not_for_an_address_from_a_file(
     assert settings_of(argparse.Namespace(path=str(tmp_path))).token == ""
 
 
+@pytest.mark.attack
 def test_a_file_of_another_user_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,7 @@ def test_those_who_look_do_not_keep_a_service_from_starting(tmp_path: Path) -> N
             looker.join()
 
 
+@pytest.mark.attack
 def test_service_file_is_whole_private_and_without_the_token(tmp_path: Path) -> None:
     home = open_home(settings_for(tmp_path))
     token = create_token(home)
@@ -202,6 +203,7 @@ def test_file_of_a_killed_service_is_not_believed(tmp_path: Path) -> None:
     lock.release()
 
 
+@pytest.mark.attack
 def test_token_is_made_once_and_private(tmp_path: Path) -> None:
     home = open_home(settings_for(tmp_path))
     tokens: list[str] = []
@@ -236,6 +238,7 @@ def test_the_home_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.attack
 def test_a_home_that_is_made_is_its_owners_alone(tmp_path: Path) -> None:
     open_home(settings_for(tmp_path / "not" / "yet" / "there"))
     for folder in (tmp_path / "not", tmp_path / "not" / "yet" / "there"):
@@ -246,6 +249,7 @@ def test_a_home_that_is_made_is_its_owners_alone(tmp_path: Path) -> None:
     assert given.stat().st_mode & 0o777 == 0o750  # a group's
 
 
+@pytest.mark.attack
 def test_a_home_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "theirs"
     root.mkdir()
@@ -260,6 +264,7 @@ def test_a_home_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert open_home(replace(settings_for(root), safe_directory=str(tmp_path))).root == root
 
 
+@pytest.mark.attack
 def test_a_token_that_somebody_else_prepared_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +283,7 @@ def test_a_token_that_somebody_else_prepared_is_not_taken(
     assert read_token(home) == ""
 
 
+@pytest.mark.attack
 def test_logs_of_the_service_follow_no_link(tmp_path: Path) -> None:
     home = open_home(settings_for(tmp_path))
     (tmp_path / "important").write_text("x")

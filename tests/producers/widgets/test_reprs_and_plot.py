@@ -36,6 +36,7 @@ def test_tables_with_links(experiment: Experiment, workspace: Workspace) -> None
     assert repr(experiment) == f"Experiment(Name: test,\nWorkspace: {workspace.name})"
 
 
+@pytest.mark.attack
 def test_names_are_never_markup(workspace: Workspace) -> None:
     hostile = Workspace(XSS, XSS, XSS)
     experiment = Experiment(workspace, XSS, _skip_name_validation=True)

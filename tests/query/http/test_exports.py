@@ -126,6 +126,7 @@ async def test_what_makes_no_sense_is_refused(http: httpx.AsyncClient) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.attack
 async def test_no_text_is_a_formula_to_a_spreadsheet_and_numbers_stay_numbers(database: Any) -> None:
     key = await database.add_run("r")
     texts = [

@@ -152,10 +152,10 @@ Call = Callable[[httpx.AsyncClient], Any]
     [
         ("PATCH", "/api/v1/experiments/e", {"tags": {"a": 1}}, "tags: expected an object of texts"),
         ("PATCH", "/api/v1/experiments/e", {"archived": "yes"}, "archived"),
-        ("PATCH", "/api/v1/experiments/e", [1], "the body is no JSON object"),
+        ("PATCH", "/api/v1/experiments/e", [1], "the body is no JSON object; send one"),
         ("PATCH", f"/api/v1/experiments/{'e' * 2000}", {}, "experiment name"),
         ("PATCH", "/api/v1/experiments/e", {"tags": {"a\0": "x"}}, "NUL"),
-        ("POST", "/api/v1/environments", {"document": {}}, "name is missing"),
+        ("POST", "/api/v1/environments", {"document": {}}, "name is missing; send it"),
         ("POST", "/api/v1/environments", {"name": "n"}, "document"),
         ("PUT", "/api/v1/environment-labels", {"name": "n", "version": "1", "labels": "x"}, "labels"),
         ("POST", "/api/v1/models", {"name": "m", "token": "x"}, "token"),

@@ -15,6 +15,8 @@ from runstream_query.http.app import create_app
 from runstream_query.http.context import Server
 from runstream_schemas.source_snapshot import SourceFile, snapshot_id
 
+pytestmark = pytest.mark.attack
+
 CONTENTS = {"train.py": b"print(1)\n", "lib/ü b.py": b"x" * 3_000_000, "copy.py": b"print(1)\n", "empty": b""}
 
 

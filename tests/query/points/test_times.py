@@ -20,6 +20,8 @@ from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.times import shown_times
 
+pytestmark = pytest.mark.attack
+
 LOSS = SeriesKey(SeriesClass.METRIC, "loss")
 NOTE = SeriesKey(SeriesClass.METRIC, "note")
 FAR = (-(2**62), 2**62, -(2**63), 2**63 - 1, 5)

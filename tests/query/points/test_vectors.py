@@ -238,6 +238,7 @@ GARBAGE = {
 }
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("damage", GARBAGE)
 async def test_a_chunk_that_cannot_be_read_is_left_out_and_said_once(
     database: Any, damage: str, caplog: pytest.LogCaptureFixture

@@ -19,6 +19,8 @@ from runstream_query.sql.sql_statement import check_statement
 from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
+pytestmark = pytest.mark.attack
+
 LOSS = SeriesKey(SeriesClass.METRIC, "loss")
 
 

@@ -49,6 +49,7 @@ def test_table_has_headings_and_cuts_long_cells() -> None:
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202eb\u2028"
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("terminal", [False, True])
 def test_names_do_not_steer_the_terminal(form: str, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +69,16 @@ def test_names_do_not_steer_the_terminal(form: str, terminal: bool, monkeypatch:
 
 def test_one_record_stands_upright() -> None:
     assert as_table({"status": "up", "pid": 7}) == "status  up\npid     7"
+
+
+@pytest.mark.attack
+def test_tsv_holds_no_formulas() -> None:
+    """As the server's CSV: a spreadsheet takes what others wrote for text."""
+    texts = ["=1+1", "+x", "-cmd", "@sum", "-1.5e3", "-inf", "a=1", ""]
+    assert as_tsv([texts]).split("\t") == ["'=1+1", "'+x", "'-cmd", "'@sum", "-1.5e3", "-inf", "a=1", ""]
+    assert as_tsv([[-1, -2.5, None, True]]) == as_tsv([[-1, -2.5, None, True]], raw=True)
+    assert printed([{"a": "=1"}], "tsv") == "'=1\n"
+    assert printed([{"a": "=1"}], "tsv-raw") == "=1\n"
 
 
 def test_tsv_keeps_one_line_a_row() -> None:

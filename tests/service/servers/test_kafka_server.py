@@ -184,6 +184,7 @@ def test_runs_in_the_foreground_until_terminated(tmp_path: Path) -> None:
         assert time.monotonic() - started < 15
 
 
+@pytest.mark.attack
 async def test_users_and_tls_reach_the_client(tmp_path: Path) -> None:
     keystore, authority = certificate_of_localhost(tmp_path)
     security = Security(users={"agent": 'pass "word"'}, certificate=keystore)
