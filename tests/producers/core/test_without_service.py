@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from runstream.core import Experiment, Run, Workspace
+from runstream.core._environment_build import CLIENT_REQUIREMENTS
 from runstream.core._run.output_capture import OutputCapture
 from runstream.exceptions import AzureMLException, ServiceException, UserErrorException
 
@@ -45,6 +46,42 @@ def test_a_run_starts_logs_and_ends(run: Run, tmp_path: Path) -> None:
     run.tag("late", "yes")
     assert run.tags == {"kind": "test", "late": "yes"}
     assert list((tmp_path / "home" / "spool").glob("*/*.seg"))
+
+
+def test_recording_needs_no_package_that_built_environments_lack(workspace: Workspace) -> None:
+    """Of runstream's packages they have the SDK and the schemas, of others what CLIENT_REQUIREMENTS names."""
+    script = f"""
+import re, sys
+from importlib.abc import MetaPathFinder
+from importlib.metadata import packages_distributions
+
+allowed = {{re.split("[<>=]", one)[0] for one in {CLIENT_REQUIREMENTS}}}
+ours = ("runstream_consumers", "runstream_query", "runstream_service")
+lacking = {{package for package, homes in packages_distributions().items() if not allowed & set(homes)}}
+
+class Lacking(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in lacking and top not in ("runstream", "runstream_schemas") or top in ours:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Lacking())
+from runstream.core import Experiment, Workspace
+
+run = Experiment(Workspace(), "e").start_logging(outputs=False, snapshot_directory=None)
+run.log("loss", 0.5)
+run.log_table("table", {{"a": [1, 2]}})
+run.log_array("array", [0.5, 0.25])
+run.tag("kind", "test")
+with run.child_run() as child:
+    child.log("loss", 0.25)
+run.complete()
+print(run.status)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["Completed"]), done.stderr
 
 
 def test_reading_raises_after_a_bounded_wait(run: Run) -> None:
