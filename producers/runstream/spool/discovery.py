@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from runstream_schemas.errors import SpoolError
@@ -82,7 +83,7 @@ class Discovery:
         if len(self._sources) + len(new) > MOST_OPEN:
             new = self._put_in_line(new)
         room = MOST_OPEN - len(self._sources) - len(new)
-        new += [name for name, _ in zip(list(self.waiting), range(room), strict=False)]
+        new += islice(self.waiting, max(room, 0))
         self._open_all(new)
 
     def _open_all(self, names: Iterable[str]) -> None:
