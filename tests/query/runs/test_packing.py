@@ -53,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "PIECE", 3)
     monkeypatch.setattr(packing, "PART", 2)
     monkeypatch.setattr(packing, "_BATCH", 7)
-    monkeypatch.setattr(runs, "_LOOKED_AT", 5)
+    monkeypatch.setattr(runs, "_LOOKED_AT", 20)
 
 
 # --- lists, held to a full read ---------------------------------------------------------------------------------------
