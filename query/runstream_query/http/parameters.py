@@ -408,7 +408,7 @@ def _in_words(kind: Any) -> str:
     parts = _parts(kind)
     wanted = parts[0]
     if get_origin(wanted) is list and wanted not in _WORDS:
-        return f"a list of {_in_words(get_args(wanted)[0])}"
+        return f"a list of {_in_words(get_args(wanted)[0]).removeprefix('an object ')}"
     if wanted in _WORDS:
         return _WORDS[wanted] + (" or null" if wanted is str and NoneType in parts else "")
     return f"an object {{{', '.join(wanted.__struct_fields__)}}}"
