@@ -80,3 +80,28 @@ def test_no_statement_has_a_list_of_its_own() -> None:
                 continue
             for listed in re.findall(r"\(\s*'\w+'(?:\s*,\s*'\w+')+\s*\)", file.read_text(encoding="utf-8")):
                 assert not is_second_list(set(re.findall(r"\w+", listed))), (file, listed)
+
+
+def test_the_pages_know_which_end_a_run() -> None:
+    """A type carries no values into the browser, so they are written there, once."""
+    sources = {
+        file: file.read_text(encoding="utf-8")
+        for file in (ROOT / "dashboard" / "src").rglob("*")
+        if file.suffix in (".ts", ".svelte")
+    }
+    lists = {
+        (file.name, listed)
+        for file, text in sources.items()
+        for listed in re.findall(r"\[\s*\"\w+\"(?:,\s*\"\w+\")*,?\s*\]", text)
+        if is_second_list(set(re.findall(r"\w+", listed)))
+    }
+    ((name, ended),) = lists
+    assert (name, set(re.findall(r"\w+", ended))) == ("status.ts", set(status.TERMINAL))
+
+
+def test_no_page_of_the_docs_has_a_list_of_its_own() -> None:
+    held = {"statuses.md", "http.md"}  # the one is compared above, the other is generated
+    for page in (ROOT / "docs").rglob("*.md"):
+        for part in page.read_text(encoding="utf-8").split("\n\n"):
+            named = {name for name in STATUSES if re.search(rf"\b{name}\b", part)}
+            assert page.name in held or len(named) < MANY, (page, part)

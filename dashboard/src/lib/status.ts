@@ -55,7 +55,7 @@ export function inOrder(counts: Readonly<Record<string, number>>): [status: stri
   return Object.entries(counts).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b));
 }
 
-const ENDED = new Set(["Completed", "Failed", "Canceled"]);
+const ENDED: ReadonlySet<string> = new Set<Status>(["Completed", "Failed", "Canceled"]);
 
 export function hasEnded(status: string): boolean {
   return ENDED.has(status);
@@ -64,7 +64,7 @@ export function hasEnded(status: string): boolean {
 /** Statuses of runs that have not ended. */
 export const ACTIVE: readonly string[] = Object.keys(LOOKS).filter((status) => !ENDED.has(status));
 
-const WAITING = new Set(["NotStarted", "Queued", "Unapproved", "Paused"]);
+const WAITING: ReadonlySet<string> = new Set<Status>(["NotStarted", "Queued", "Unapproved", "Paused"]);
 
 /** Whether a run waits for its turn. */
 export function isWaiting(status: string): boolean {
