@@ -62,7 +62,7 @@ def test_what_is_left_out_or_empty_takes_its_default() -> None:
         ("run=a&name=", "run= and name= are needed, each once or more"),
         ("run=a&name=n&limit=x", "limit='x': expected a whole number"),
         (f"run=a&name=n&limit={1 << 63}", f"limit='{1 << 63}': does not fit in 64 bits"),
-        (f"run=a&name=n&offset={1 << 62}", f"offset='{1 << 62}': too large"),
+        (f"run=a&name=n&offset={1 << 62}", f"offset='{1 << 62}': too large; give a smaller one"),
         ("run=a&name=n&size=-1", "size='-1': expected a number of bytes"),
         ("run=a&name=n&from=1.5", "from='1.5': expected a whole number"),
         ("run=a&name=n&smooth=x", "smooth='x': expected a number"),
@@ -94,7 +94,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({}, "name is missing"),
+        ({}, "name is missing; send it"),
         ({"name": 1}, "name: expected a text"),
         ({"name": "n", "note": 1}, "note: expected a text or null"),
         ({"name": "n", "archived": "yes"}, "archived: expected true or false"),
