@@ -31,9 +31,9 @@ from ..json_values import utc
 from ..runs.registry import NotThere
 from . import pages
 from .access import grant_of
+from .bodies import json_body, typed
 from .context import server_of
 from .endpoint import OURS, Door, Reach, endpoint
-from .parameters import json_body, typed
 from .responses import problem
 from .tokens import SESSION_PREFIX, Grant, Role, Tokens
 

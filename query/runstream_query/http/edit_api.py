@@ -18,9 +18,9 @@ from ..runs.registry import NotThere
 from ..runs.runs import get_run
 from ..runs.saved_views import SavedView
 from . import access
+from .bodies import RunIds, check_run_ids
 from .context import server_of
 from .endpoint import Reach, endpoint
-from .parameters import RunIds, check_run_ids
 from .responses import json_answer
 from .tokens import Role
 

@@ -26,7 +26,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .parameters import MAX_BODY_BYTES, json_body, parameters_of, read, typed
+from .bodies import MAX_BODY_BYTES, json_body, typed
+from .parameters import parameters_of, read
 from .responses import json_answer
 from .tokens import Role
 

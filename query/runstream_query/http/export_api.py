@@ -14,7 +14,7 @@ from ..points import exports
 from ..runs.run_filter import Order
 from .context import server_of
 from .endpoint import Reach, endpoint
-from .parameters import Filters, run_filter
+from .filters import Filters, run_filter
 from .responses import problem
 from .tokens import Role
 

@@ -34,7 +34,8 @@ from .access import grant_of
 from .caching import not_modified, points_headers
 from .context import Server, server_of
 from .endpoint import Door, Reach, endpoint
-from .parameters import MAX_WAIT, Filters, Wait, integer, run_filter
+from .filters import MAX_WAIT, Filters, Wait, run_filter
+from .parameters import integer
 from .responses import (
     ARROW,
     MSGPACK,

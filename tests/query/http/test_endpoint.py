@@ -10,9 +10,10 @@ import pytest
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
+from runstream_query.http.bodies import typed
 from runstream_query.http.endpoint import Door, Reach, endpoint
 from runstream_query.http.openapi import ENDPOINTS
-from runstream_query.http.parameters import ByteCount, Position, parameters_of, read, typed
+from runstream_query.http.parameters import ByteCount, Position, parameters_of, read
 from runstream_query.http.tokens import Role
 from runstream_schemas.errors import QueryError
 
