@@ -40,7 +40,7 @@ class Finding:
     Attributes:
         check: what was looked at.
         result: `ok`, `note` (works, but) or `BAD`.
-        found: what there is.
+        found: what there is, as text.
         remedy: what to do; empty when nothing.
     """
 

@@ -37,7 +37,7 @@ class RowGroups:
 
     Attributes:
         runs: where each run lies, by the key given to `add`; complete after `close`.
-        rows: rows so far.
+        rows: rows that were added so far.
     """
 
     sink: Any

@@ -34,7 +34,7 @@ class SourcePoints:
     Attributes:
         ordinal: the source's number within the run.
         first: first slot of the chunk.
-        slots: how many it has.
+        slots: slots of the chunk.
     """
 
     ordinal: int

@@ -79,7 +79,7 @@ class Correction:
     """What a stored summary should say.
 
     Attributes:
-        wrong: it said something else; False: it did not know positions yet, and learns them.
+        wrong: whether the summary said something else; False: it did not know positions yet, and learns them.
     """
 
     run_key: int

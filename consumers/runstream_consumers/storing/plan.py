@@ -44,10 +44,10 @@ class SourceChange:
     """What a batch changes of a source, on one topic.
 
     Attributes:
-        stored: its row before; None: it has none.
-        slots, dropped: what its row says afterwards.
-        key, ordinal: of its row; a new one has them once it is stored.
-        run_key: known inside the transaction.
+        stored: the row of the source before; None: there is none.
+        slots, dropped: what the row of the source says afterwards.
+        key, ordinal: key and ordinal of the row; a new one has them once it is stored.
+        run_key: key of the run, known inside the transaction.
     """
 
     topic: str
@@ -97,7 +97,7 @@ class Accepted:
     """An event of which nothing is stored yet, or what is not stored of one.
 
     Attributes:
-        series_ids: of metrics, one an entry of its series.
+        series_ids: ids of the series, one an entry; only of metrics.
     """
 
     event: Event
@@ -110,7 +110,7 @@ class Plan:
     """What one transaction will write.
 
     Attributes:
-        run_keys: of the runs, by id; known inside the transaction. A run that was deleted has none.
+        run_keys: keys of the runs, by id; known inside the transaction. A run that was deleted has none.
     """
 
     batch: Sequence[Fetched]

@@ -38,8 +38,8 @@ class Batch:
     """A metrics event with what the database knows of it.
 
     Attributes:
-        series_ids: one per entry of its series.
-        position: of its first slot (`runstream_schemas.order`).
+        series_ids: id of the series of each entry.
+        position: position of the first slot of the batch (`runstream_schemas.order`).
     """
 
     event: MetricsEvent

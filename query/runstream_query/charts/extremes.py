@@ -20,7 +20,7 @@ class Extremes:
     Attributes:
         low, high: lowest and highest finite value of each block; NaN where no value is finite.
         marks: which other values occur in each block; None: there are none in the whole vector.
-        size: values they stand for.
+        size: values of the vector that the blocks stand for.
     """
 
     low: F8

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import msgpack
 import msgspec
@@ -40,9 +40,9 @@ class Table(TypedDict):
 
 
 class Problem(TypedDict):
-    """What went wrong (RFC 9457)."""
+    """What went wrong (RFC 9457); without `type`: about:blank."""
 
-    type: str
+    type: NotRequired[str]
     title: str
     status: int
     detail: str

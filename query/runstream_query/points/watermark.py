@@ -40,7 +40,7 @@ class Notifications:
         settings: `database` is listened to.
 
     Attributes:
-        epoch: names this numbering; another process, or a later one, has another.
+        epoch: name of this numbering; another process, or a later one, has another.
         count: how many notifications came so far, which is the number of the latest.
     """
 

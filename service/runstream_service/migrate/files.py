@@ -26,10 +26,10 @@ class Migration:
 
     Attributes:
         path: the file.
-        before, after: its text; equal when nothing changes.
+        before, after: the text before and after; equal when nothing changes.
         findings: what does not carry over.
         problem: why it could not be read; '' when it could.
-        encoding: of the file.
+        encoding: in which the file is read and written.
     """
 
     path: Path

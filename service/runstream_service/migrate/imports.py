@@ -27,9 +27,9 @@ class Finding:
 
     Attributes:
         path: the file.
-        lines: where, from 1; in a notebook within the cell.
-        name: what.
-        instead: what to do.
+        lines: numbers of the lines, from 1; in a notebook those of the cell.
+        name: of the original, what is used there.
+        instead: what to use or do instead.
         cell: number of the notebook's code cell, from 1 over all cells; None elsewhere.
     """
 

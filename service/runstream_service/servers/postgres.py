@@ -63,7 +63,7 @@ class PostgresServer:
 
     Attributes:
         directory: what lies where.
-        port: of TCP, where the path cannot hold a socket.
+        port: port of TCP, where the path cannot hold a socket; else 0.
     """
 
     def __init__(
