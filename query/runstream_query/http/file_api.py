@@ -170,8 +170,7 @@ async def _drain(content: AsyncIterator[bytes]) -> None:
 
 
 def _conflict(error: QueryError, **more: int) -> Response:
-    document = {"title": "Conflict", "status": 409, "detail": str(error), **more}
-    return JSONResponse(document, 409, media_type="application/problem+json")
+    return problem(409, "Conflict", str(error), None, **more)
 
 
 class AppendQuery(msgspec.Struct, kw_only=True):
@@ -281,11 +280,8 @@ async def store_snapshot(request: Request, id: str) -> Response:
         server_of(request).pool, id, await asyncio.to_thread(source_snapshots.parse_files, bytes(body))
     )
     if missing:
-        document = {
-            "title": "Conflict", "status": 409, "missing": missing,
-            "detail": f"{len(missing)} contents are not stored yet; PUT them to /api/v1/blobs and repeat",
-        }  # fmt: skip
-        return JSONResponse(document, 409, media_type="application/problem+json")
+        detail = f"{len(missing)} contents are not stored yet; PUT them to /api/v1/blobs and repeat"
+        return problem(409, "Conflict", detail, None, missing=missing)
     stored: SnapshotId = {"id": id}
     return JSONResponse(stored, 201 if new else 200)
 

@@ -51,10 +51,12 @@ class Problem(TypedDict):
 _COMPRESSED_FROM = 4096  # bytes; below, a packet more or less does not matter
 
 
-def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error (RFC 9457)."""
+def problem(
+    status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
+) -> Response:
+    """An error (RFC 9457); `more`: what a program needs to know of it."""
     body: Problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Response(json.dumps(body), status, dict(headers or {}), "application/problem+json")
+    return Response(json.dumps({**body, **more}), status, dict(headers or {}), "application/problem+json")
 
 
 def answer(

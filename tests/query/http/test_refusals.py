@@ -15,6 +15,7 @@ import pytest
 import runstream.home
 import runstream_query.http
 import runstream_schemas.settings
+from runstream_schemas.source_snapshot import SourceFile, snapshot_id
 
 from .test_api import serving
 
@@ -22,6 +23,10 @@ pytestmark = pytest.mark.attack
 
 OWNER = "the-token-of-this-server"
 JSON = {"Content-Type": "application/json"}
+
+DIGEST = "0" * 64
+LISTED = {"path": "a", "size": 1, "sha256": DIGEST, "executable": False}
+SNAPSHOT = snapshot_id([SourceFile("a", 1, DIGEST)])
 
 REFUSALS = [
     # token, method, path, more, status, the thing, the remedy
@@ -52,6 +57,9 @@ REFUSALS = [
     ("owner", "GET", "runs?limit=x", {}, 400, "limit='x'", "expected a whole number"),
     ("owner", "PUT", "runs/r/files/..%2F..%2Fa", {}, 400, "leads out of the run's folder", "file path"),
     ("owner", "PATCH", "uploads/x", {}, 400, "'x' is not a SHA-256", "64 digits"),
+    ("owner", "PATCH", f"uploads/{DIGEST}?offset=5", {"content": b"x"}, 409, "0 bytes of", "go on from there"),
+    ("owner", "POST", "runs/r/files/logs/a?append_at=5", {"content": b"x"}, 409, "logs/a has 0 bytes", "send what"),
+    ("owner", "PUT", f"snapshots/{SNAPSHOT}", {"json": {"files": [LISTED]}}, 409, "1 contents are not", "PUT them to"),
     ("owner", "POST", "sql", {"json": {"query": "copy runs to 'x'"}}, 400, "not allowed", "only"),
 ]  # fmt: skip
 
@@ -78,7 +86,9 @@ async def test_what_is_refused_says_what_and_what_to_do(http: httpx.AsyncClient)
         answer = await http.request(method, f"/api/v1/{path}", headers=headers, **more)
         assert (path[:60], answer.status_code) == (path[:60], status), answer.text
         assert answer.headers["content-type"] == "application/problem+json"
-        said = answer.json()["detail"]
+        problem = answer.json()
+        assert (problem["type"], problem["status"], bool(problem["title"])) == ("about:blank", status, True)
+        said = problem["detail"]
         assert re.search(thing, said), said
         assert re.search(remedy, said), said
         assert "Traceback" not in said

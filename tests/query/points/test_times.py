@@ -71,7 +71,7 @@ async def test_lists_show_the_nearest_time_and_every_run_once(strange: Any, orde
     assert [run.run_id for run in await pages(strange, "-" + order)] == ["later", "late", "now", "early"]
     assert [run.start_time for run in runs] == [FIRST, datetime(2026, 1, 2, tzinfo=UTC), LAST, LAST]
     for run in runs:
-        assert run.record()["created_utc"] == run.record()["last_seen_utc"]
+        assert run.record().created_utc == run.record().last_seen_utc
         assert run.summaries["loss"].last_time == TIME_MAX_US
     async with strange.pool.acquire() as connection:
         assert [
