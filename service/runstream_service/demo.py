@@ -208,12 +208,12 @@ def _wait_for_parquet(folder: Path, parent: Run, timeout: float) -> int | None:
     """Points of the sweep in Parquet files, once all of them are there; None when they do not come in time."""
     import duckdb
 
-    wanted = _points(parent)
+    logged = _points(parent)
     deadline = time.monotonic() + timeout
     if sys.stderr.isatty():
         print("  Parquet   ... being written", end="\r", flush=True, file=sys.stderr)
     while True:
-        found = 0
+        stored = 0
         if any(folder.rglob("*.parquet")):
             ids = [parent.id, *(child.id for child in parent.get_children())]
             try:
@@ -222,11 +222,11 @@ def _wait_for_parquet(folder: Path, parent: Run, timeout: float) -> int | None:
                         "select count(*) from read_parquet(?) where run_id in (select unnest(?))",
                         [f"{folder}/**/*.parquet", ids],
                     ).fetchone()
-                found = row[0] if row else 0
+                stored = row[0] if row else 0
             except duckdb.Error:
-                found = 0  # a file was merged into a larger one between listing and reading
-        if found >= wanted:
-            return found
+                stored = 0  # a file was merged into a larger one between listing and reading
+        if stored >= logged:
+            return stored
         if time.monotonic() > deadline:
             return None
         time.sleep(0.5)
@@ -235,8 +235,8 @@ def _wait_for_parquet(folder: Path, parent: Run, timeout: float) -> int | None:
 def _points(parent: Run) -> int:
     from runstream.client.reading import fetch_metrics
 
-    found = fetch_metrics(parent._client, [parent.id], recursive=True)
-    return sum(len(one.values) for series in found.values() for one in series if one.column == "")
+    metrics = fetch_metrics(parent._client, [parent.id], recursive=True)
+    return sum(len(part.values) for series in metrics.values() for part in series if part.column == "")
 
 
 def _check_sklearn() -> None:
@@ -251,8 +251,8 @@ def _program(name: str) -> str:
     import shutil
 
     own = Path(sys.executable).with_name(name)
-    found = shutil.which(name)
-    if not own.exists() or (found and Path(found).absolute() == own):
+    installed = shutil.which(name)
+    if not own.exists() or (installed and Path(installed).absolute() == own):
         return name
     if own.is_relative_to(Path.cwd()):
         own = own.relative_to(Path.cwd())

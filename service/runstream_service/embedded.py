@@ -177,7 +177,7 @@ class _Service:
             "compactor": lambda: run_compactor(settings, stop, alone=True, state=compacted),
         }
         parts["outbox"] = lambda: run_outbox(replace(settings, database=""), stop)
-        parts["queue"] = lambda: _carry_on_queue(replace(settings, database=""), stop)
+        parts["queue"] = lambda: _run_queue(replace(settings, database=""), stop)
         if postgres is not None:
             parts["postgres"] = lambda: watch_postgres(postgres, stop)
         if started_by_itself:
@@ -234,8 +234,8 @@ def _load() -> None:
         import_module(name)
 
 
-async def _carry_on_queue(settings: Settings, stop: asyncio.Event) -> None:
-    """Have submitted runs carried out that were queued when the machine, or what carries them out, went down."""
+async def _run_queue(settings: Settings, stop: asyncio.Event) -> None:
+    """Have submitted runs run that were queued when the machine, or what runs them, went down."""
     from runstream.compute.queue import ensure_runner
 
     while not await stopped_within(stop, 1.0):

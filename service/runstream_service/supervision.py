@@ -36,17 +36,17 @@ async def run_parts(parts: dict[str, Part], stop: asyncio.Event) -> None:
 
     Args:
         parts: by name for the log; each runs until `stop` is set.
-        stop: set by a signal, the idle watch, or here when a part finds that going on is pointless.
+        stop: set by a signal, the idle watch, or here when a part finds that continuing is pointless.
 
     Raises:
-        RunstreamError: why going on is pointless (see `ServiceError`, `DatabaseError`).
+        RunstreamError: why continuing is pointless (see `ServiceError`, `DatabaseError`).
     """
     tasks = [asyncio.create_task(_keep_running(name, part, stop), name=name) for name, part in parts.items()]
     waiting = asyncio.create_task(stop.wait())
     try:
         done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {waiting}:
-            task.result()  # raises what made going on pointless
+            task.result()  # raises what made continuing pointless
     finally:
         stop.set()
         _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
@@ -65,7 +65,7 @@ async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
         except asyncio.CancelledError:
             raise
         except DatabaseError:
-            raise  # the wrong version, not one of ours: starting again changes nothing
+            raise  # the wrong version, not one of ours: a restart changes nothing
         except Exception as error:
             if stop.is_set():
                 logger.warning("%s: %s: %s while stopping", name, type(error).__name__, error)
@@ -89,7 +89,7 @@ async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
 
 
 async def watch_postgres(postgres: PostgresServer, stop: asyncio.Event) -> None:
-    """Start Postgres again when it ended, also when it ends while it recovers; everybody else reconnects by themselves.
+    """Restart Postgres when it ended, also when it ends while it recovers; everybody else reconnects by themselves.
 
     Raises:
         DatabaseError: its port was taken meanwhile (where it has one).

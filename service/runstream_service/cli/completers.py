@@ -13,14 +13,14 @@ _PATIENCE = 1.0  # seconds a press of the tab key may take
 
 def run_ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """The newest runs' ids, if a service is there."""
-    found = _ask(parsed_args, f"/api/v1/runs?limit=50&{_workspace(parsed_args)}", "runs")
-    return [run["run_id"] for run in found]
+    runs = _ask(parsed_args, f"/api/v1/runs?limit=50&{_workspace(parsed_args)}", "runs")
+    return [run["run_id"] for run in runs]
 
 
 def experiments(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """The experiments' names, if a service is there."""
-    found = _ask(parsed_args, f"/api/v1/experiments?{_workspace(parsed_args)}", "experiments")
-    return [experiment["name"] for experiment in found]
+    experiments_ = _ask(parsed_args, f"/api/v1/experiments?{_workspace(parsed_args)}", "experiments")
+    return [experiment["name"] for experiment in experiments_]
 
 
 def _workspace(options: argparse.Namespace) -> str:
@@ -51,7 +51,7 @@ def _ask(options: argparse.Namespace, path: str, key: str) -> list[dict[str, Any
         with contextlib.closing(connection):
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
-            found: list[dict[str, Any]] = json.loads(connection.getresponse().read())[key]
-            return found
+            records: list[dict[str, Any]] = json.loads(connection.getresponse().read())[key]
+            return records
     except (OSError, ValueError, KeyError, http.client.HTTPException):
         return []

@@ -31,7 +31,7 @@ def run_document(record: Mapping[str, Any]) -> Document:
     `tags` and `properties` are always objects: JMESPath's `keys()` fails on null.
     """
     get = record.get
-    found: Document = {
+    document: Document = {
         "run_number": get("number"),
         **{key: get(key) for key in _SAME},
         "experiment_id": get("experiment_id"),
@@ -48,7 +48,7 @@ def run_document(record: Mapping[str, Any]) -> Document:
         "_experiment_name": get("experiment"),
         **{key: get(key) for key in _OWN},
     }
-    shown = {key: value for key, value in found.items() if value not in (None, "", [], {}, 0)}
+    shown = {key: value for key, value in document.items() if value not in (None, "", [], {}, 0)}
     return shown | {"tags": get("tags") or {}, "properties": get("properties") or {}}
 
 

@@ -99,10 +99,10 @@ def attached_experiment(path: Path) -> str | None:
     """The experiment a folder, or one above it, is attached to."""
     from runstream.home.workspace_config import CONFIG_FILES, search
 
-    found = search(path, CONFIG_FILES)
-    if found is None:
+    config = search(path, CONFIG_FILES)
+    if config is None:
         return None
-    parts = str(_read(found[0]).get("Scope") or "").split("/")
+    parts = str(_read(config[0]).get("Scope") or "").split("/")
     return parts[10] if len(parts) > 10 and parts[9] == "projects" else None
 
 

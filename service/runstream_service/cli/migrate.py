@@ -15,7 +15,7 @@ from .options import add_output, performs
 from .output import emit
 
 if TYPE_CHECKING:
-    from ..migrate.files import Migration
+    from ..migrate.files import MigratedFile
 
 _COLOURS = {"+": "32", "-": "31", "@": "36"}
 
@@ -37,26 +37,26 @@ def migrate(options: argparse.Namespace) -> int:
 
     place = Path(options.place)
     try:
-        found = list(files.migrate(place))
+        migrated = list(files.migrate(place))
     except FileNotFoundError:
         raise UserErrorException(f"{place}: no such file or folder") from None
-    changed = [one for one in found if one.before != one.after]
+    changed = [file for file in migrated if file.before != file.after]
     if options.write:
-        for one in changed:
-            one.write()
+        for file in changed:
+            file.write()
     if options.output == "json" or options.query:
-        emit(_document(found, options.write), options.output, options.query)
+        emit(_document(migrated, options.write), options.output, options.query)
     else:
-        _print(found, changed, options.write)
-    return 1 if any(one.problem for one in found) else 0
+        _print(migrated, changed, options.write)
+    return 1 if any(file.problem for file in migrated) else 0
 
 
-def _print(found: list[Migration], changed: list[Migration], written: bool) -> None:
+def _print(migrated: list[MigratedFile], changed: list[MigratedFile], written: bool) -> None:
     if not written:
-        for one in changed:
-            sys.stdout.write(_coloured(diff(one)) if _colours() else diff(one))
-    problems = [one for one in found if one.problem]
-    findings = [finding for one in found for finding in one.findings]
+        for file in changed:
+            sys.stdout.write(_coloured(diff(file)) if _colours() else diff(file))
+    problems = [file for file in migrated if file.problem]
+    findings = [finding for file in migrated for finding in file.findings]
     if changed and not written:
         print()
     if findings:
@@ -64,9 +64,9 @@ def _print(found: list[Migration], changed: list[Migration], written: bool) -> N
         for finding in findings:
             print(f"  {finding.place}: {finding.name}: {finding.instead}")
         print()
-    for one in problems:
-        print(f"{one.path}: {one.problem}", file=sys.stderr)
-    if not found:
+    for file in problems:
+        print(f"{file.path}: {file.problem}", file=sys.stderr)
+    if not migrated:
         print("nothing here uses the original SDK")
     elif written:
         print(f"{_files(len(changed))} changed")
@@ -80,10 +80,10 @@ def _files(count: int) -> str:
     return f"{count} file{'' if count == 1 else 's'}"
 
 
-def _document(found: list[Migration], written: bool) -> dict[str, object]:
+def _document(migrated: list[MigratedFile], written: bool) -> dict[str, object]:
     return {
         "written": written,
-        "changed": [str(one.path) for one in found if one.before != one.after],
+        "changed": [str(file.path) for file in migrated if file.before != file.after],
         "unsupported": [
             {
                 "file": str(finding.path),
@@ -92,18 +92,18 @@ def _document(found: list[Migration], written: bool) -> dict[str, object]:
                 "name": finding.name,
                 "instead": finding.instead,
             }
-            for one in found
-            for finding in one.findings
+            for file in migrated
+            for finding in file.findings
         ],
-        "problems": [{"file": str(one.path), "problem": one.problem} for one in found if one.problem],
+        "problems": [{"file": str(file.path), "problem": file.problem} for file in migrated if file.problem],
     }
 
 
-def diff(one: Migration) -> str:
+def diff(file: MigratedFile) -> str:
     """A unified diff, as `patch -p1` and `git apply` take it."""
-    name = one.path.as_posix()
+    name = file.path.as_posix()
     lines = difflib.unified_diff(
-        one.before.splitlines(keepends=True), one.after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
+        file.before.splitlines(keepends=True), file.after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
     )
     return "".join(
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines

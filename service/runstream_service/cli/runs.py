@@ -272,8 +272,8 @@ def run_files(options: argparse.Namespace) -> int:
     from runstream.client.files import list_files
 
     client = client_for(settings_of(options))
-    found = [file for file in list_files(client, options.run) if file["path"].startswith(options.prefix)]
-    show(options, found)
+    files = [file for file in list_files(client, options.run) if file["path"].startswith(options.prefix)]
+    show(options, files)
     return 0
 
 

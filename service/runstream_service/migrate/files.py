@@ -14,14 +14,14 @@ from .notebooks import migrate_notebook
 from .shell import REQUIREMENTS, of_text
 from .unsupported import ROOT
 
-__all__ = ["Finding", "Migration", "migrate", "migrate_source"]
+__all__ = ["Finding", "MigratedFile", "migrate", "migrate_source"]
 
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 _SUFFIXES = (".py", ".ipynb", ".sh")
 
 
 @dataclass(slots=True)
-class Migration:
+class MigratedFile:
     """One file.
 
     Attributes:
@@ -49,7 +49,7 @@ class Migration:
         os.replace(temporary, place)
 
 
-def migrate(place: Path) -> Iterator[Migration]:
+def migrate(place: Path) -> Iterator[MigratedFile]:
     """Every file of a folder (or the one file) that names the original SDK.
 
     Raises:
@@ -58,9 +58,9 @@ def migrate(place: Path) -> Iterator[Migration]:
     if not place.exists():
         raise FileNotFoundError(place)
     for path in sorted(_files(place)) if place.is_dir() else [place]:
-        found = _migrate_file(path)
-        if found.problem or found.findings or found.before != found.after:
-            yield found
+        migrated = _migrate_file(path)
+        if migrated.problem or migrated.findings or migrated.before != migrated.after:
+            yield migrated
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -78,30 +78,30 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _migrate_file(path: Path) -> Migration:
-    found = Migration(path)
+def _migrate_file(path: Path) -> MigratedFile:
+    migrated = MigratedFile(path)
     try:
         content = path.read_bytes()
         if path.suffix == ".py":
-            found.encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+            migrated.encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
         # Shell scripts and the like are only looked through, never written.
         strict = "strict" if path.suffix in (".py", ".ipynb") else "replace"
-        found.before = found.after = content.decode(found.encoding, strict)
+        migrated.before = migrated.after = content.decode(migrated.encoding, strict)
     except (OSError, SyntaxError, UnicodeDecodeError, LookupError) as error:
-        found.problem = f"cannot be read: {error}"
-        return found
-    if ROOT not in found.before and "az ml" not in found.before:
-        return found
+        migrated.problem = f"cannot be read: {error}"
+        return migrated
+    if ROOT not in migrated.before and "az ml" not in migrated.before:
+        return migrated
     try:
         if path.suffix == ".ipynb":
-            found.after, found.findings = migrate_notebook(found.before, path)
+            migrated.after, migrated.findings = migrate_notebook(migrated.before, path)
         elif path.suffix == ".py":
-            found.after, found.findings = migrate_source(found.before, path)
+            migrated.after, migrated.findings = migrate_source(migrated.before, path)
         else:
-            found.findings = list(of_text(path, found.before))
+            migrated.findings = list(of_text(path, migrated.before))
     except (SyntaxError, RecursionError) as error:
         line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
-        found.problem = f"left as it is, not Python 3: {line}{getattr(error, 'msg', None) or error}"
+        migrated.problem = f"left as it is, not Python 3: {line}{getattr(error, 'msg', None) or error}"
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        found.problem = f"left as it is, not a notebook: {error}"
-    return found
+        migrated.problem = f"left as it is, not a notebook: {error}"
+    return migrated

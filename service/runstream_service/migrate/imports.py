@@ -72,7 +72,7 @@ def migrate_source(
         Finding(path, tuple(sorted(set(numbers))), name, instead, cell)
         for (name, instead), numbers in visitor.missing.items()
     ]
-    return b"".join(lines).decode(), sorted(findings, key=lambda one: one.lines)
+    return b"".join(lines).decode(), sorted(findings, key=lambda finding: finding.lines)
 
 
 def lines_of(source: str) -> list[str]:
@@ -211,7 +211,7 @@ class _Visitor(ast.NodeVisitor):
 
     def _dotted(self, root: ast.Name, parts: list[str]) -> None:
         modules = [".".join([ROOT, *parts[:n]]) for n in range(len(parts), -1, -1)]
-        module = next(one for one in modules if offered(one))
+        module = next(name for name in modules if offered(name))
         rest = parts[module.count(".") :]
         if module == ROOT and rest:
             return  # of a package that stays as it is, and was reported where it is imported

@@ -25,7 +25,7 @@ def migrate_notebook(text: str, path: Path) -> tuple[str, list[Finding]]:
         ValueError, TypeError, AttributeError, KeyError: not a notebook.
     """
     document = json.loads(text)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     cells = [
         (number, cell) for number, cell in enumerate(document["cells"], 1) if cell["cell_type"] == "code"
     ]
@@ -36,18 +36,18 @@ def migrate_notebook(text: str, path: Path) -> tuple[str, list[Finding]]:
         if not _written(_text(cell)) and (tree := _parsed(source)) is not None
     )
     for number, cell, source in sources:
-        found += _of_cell(path, _text(cell), number)
+        findings += _of_cell(path, _text(cell), number)
         if not source.strip() or (ROOT not in source and _parsed(source) is None):
             continue
         try:
             # A script that a cell writes to a file is a program of its own.
             own = None if _written(_text(cell)) else bound
-            after, findings = migrate_source(source, path, own, number)
+            after, of_cell = migrate_source(source, path, own, number)
         except SyntaxError as error:
             why = f"not Python 3 ({error.msg}): cell left as it is"
-            found.append(Finding(path, (error.lineno or 1,), "syntax error", why, number))
+            findings.append(Finding(path, (error.lineno or 1,), "syntax error", why, number))
             continue
-        found += findings
+        findings += of_cell
         originals = lines_of(_text(cell))
         masked, changed = lines_of(source), lines_of(after)
         lines = [
@@ -56,7 +56,7 @@ def migrate_notebook(text: str, path: Path) -> tuple[str, list[Finding]]:
         ]  # fmt: skip
         if lines != originals:
             cell["source"] = lines if isinstance(cell["source"], list) else "".join(lines)
-    return _in_place(text, _strings(json.loads(text)), _strings(document)), found
+    return _in_place(text, _strings(json.loads(text)), _strings(document)), findings
 
 
 def _in_place(text: str, before: Iterator[str], after: Iterator[str]) -> str:

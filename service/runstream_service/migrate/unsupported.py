@@ -115,16 +115,16 @@ def _refused(thing: object) -> str | None:
 @cache
 def refusals() -> dict[str, str]:
     """What can be imported and is refused when it is used: classes as `azureml.core.X`, methods as `X.method`."""
-    found: dict[str, str] = {}
+    remedies: dict[str, str] = {}
     for below, name, thing in _public():
         if instead := _refused(thing):
-            if all(known.rpartition(".")[2] != name for known in found):
-                found[f"{ROOT}.{below}.{name}"] = instead
+            if all(known.rpartition(".")[2] != name for known in remedies):
+                remedies[f"{ROOT}.{below}.{name}"] = instead
         elif isinstance(thing, type):
             for method, value in vars(thing).items():
                 if instead := _refused(getattr(value, "__func__", value)):
-                    found[f"{thing.__name__}.{method}"] = instead
-    return found
+                    remedies[f"{thing.__name__}.{method}"] = instead
+    return remedies
 
 
 @cache
@@ -150,8 +150,8 @@ def _public() -> Iterator[tuple[str, str, object]]:
 def _modules() -> Iterator[str]:
     for package in ("core", "data"):
         yield package
-        found = iter_modules(import_module(f"runstream.{package}").__path__)
-        yield from sorted(f"{package}.{one.name}" for one in found if not one.name.startswith("_"))
+        modules = iter_modules(import_module(f"runstream.{package}").__path__)
+        yield from sorted(f"{package}.{module.name}" for module in modules if not module.name.startswith("_"))
 
 
 def table() -> dict[str, str]:

@@ -94,10 +94,10 @@ class PostgresDirectory:
         Raises:
             DatabaseError: they differ.
         """
-        found = int((self.data / "PG_VERSION").read_text().split()[0])
-        if found != installed:
+        made_by = int((self.data / "PG_VERSION").read_text().split()[0])
+        if made_by != installed:
             raise DatabaseError(
-                f"the database in {self.data} was made by Postgres {found}, the installed one is {installed}; install the "
+                f"the database in {self.data} was made by Postgres {made_by}, the installed one is {installed}; install the "
                 f"runstream that made it, or move {self.path} away and start with an empty database (Parquet files stay "
                 "readable)"
             )

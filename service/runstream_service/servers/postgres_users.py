@@ -36,14 +36,14 @@ def cannot_become() -> str:
 def named_user() -> tuple[int, int]:
     """User and group number of somebody who has a name, which initdb wants, and is not root: `nobody` if possible."""
     others = sorted(
-        (entry for entry in pwd.getpwall() if entry.pw_uid), key=lambda one: one.pw_name != "nobody"
+        (entry for entry in pwd.getpwall() if entry.pw_uid), key=lambda entry: entry.pw_name != "nobody"
     )
     if not others:
         raise DatabaseError(
             "Postgres does not run as root, and /etc/passwd names nobody else; set RUNSTREAM_DATABASE"
         )
     spans = _numbers()
-    chosen = next((one for one in others if any(one.pw_uid in span for span in spans)), others[0])
+    chosen = next((entry for entry in others if any(entry.pw_uid in span for span in spans)), others[0])
     return chosen.pw_uid, chosen.pw_gid
 
 
