@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from runstream_consumers.compaction.orphans import sweep_files
+from runstream_consumers.compaction.orphans import clean_files
 from runstream_schemas.database import connect, create_pool
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import TERMINAL
@@ -147,7 +147,7 @@ async def _check_stored(
             await _until(lambda: _at_rest(pool), "points are in the hot tier, or a claim is open")
         for expected in runs:
             await _check_row(pool, expected, vectors[expected.run_id])
-        await sweep_files(pool, store, grace=0.0, keep=0.0)
+        await clean_files(pool, store, grace=0.0, keep=0.0)
         if any(expected.gaps for expected in runs):
             return
         live = {row["path"] for row in await pool.fetch("select path from files where state = 'live'")}

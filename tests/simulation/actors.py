@@ -289,7 +289,7 @@ def settler(world: World) -> Steps:
 def compactor(world: World) -> Steps:
     """Compaction, merging and the sweep, one after another."""
     while True:
-        for job in (_compact, _merge, _sweep_rows, _sweep_files):
+        for job in (_compact, _merge, _clean_rows, _clean_files):
             try:
                 yield from job(world)
             except ClaimLost:
@@ -427,7 +427,7 @@ def _merge(world: World) -> Steps:
         raise
 
 
-def _sweep_rows(world: World) -> Steps:
+def _clean_rows(world: World) -> Steps:
     database = world.database
     trash_grace = 0 if Broken.TRASH in world.broken else TRASH_GRACE
     for state, grace in (("pending", PENDING_GRACE), ("trash", trash_grace)):
@@ -445,7 +445,7 @@ def _sweep_rows(world: World) -> Steps:
             yield
 
 
-def _sweep_files(world: World) -> Steps:
+def _clean_files(world: World) -> Steps:
     database = world.database
     old = [path for path, (_, made) in world.store.files.items() if world.now - made >= ORPHAN_GRACE]
     yield

@@ -8,8 +8,8 @@ One file is made in five steps, and may be broken off after any of them:
 4. ONE transaction makes the file live and deletes exactly the chunks it was made of;
 5. on a local store the file is renamed to where plain globs find it.
 
-Until 4 every point is in the hot tier and the file is an orphan that `sweep` removes; from 4 on every point is in the file,
-and `sweep` completes 5. Late points of a run become another file.
+Until 4 every point is in the hot tier and the file is an orphan that the cleaning removes; from 4 on every point is in the
+file, and the cleaning completes 5. Late points of a run become another file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import NewFile, Store
 
-from ..storing.run_states import Changes, store_changes
+from ..storing.run_states import RunChanges, store_run_changes
 from . import manifest, verification
 from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
 from .orphans import release
@@ -198,7 +198,7 @@ class _Work:
 
 
 class _Taken(Exception):
-    """The file's name is taken: by a compactor that died, until the sweep."""
+    """The file's name is taken: by a compactor that died, until the cleaning."""
 
 
 @dataclass(slots=True)
@@ -290,7 +290,9 @@ class Compactor:
                         return None
                     return await self._claim_runs(connection, chosen)
             except _Taken as taken:
-                log.info("compaction: %s is being made by another compactor, or waits for the sweep", taken)
+                log.info(
+                    "compaction: %s is being made by another compactor, or waits for the cleaning", taken
+                )
                 self._avoid([row["key"] for row in chosen], self.settings.compact_claim_grace)
                 return _Work({}, {}, {}, set(), [])
 
@@ -337,7 +339,7 @@ class Compactor:
         except BaseException as error:
             # Not awaited: this may be a cancellation. The thread does it next.
             self.worker.submit(encoder.abort)
-            if isinstance(error, Exception):  # else the sweep does it
+            if isinstance(error, Exception):  # else the cleaning does it
                 for claimed in work.files:
                     await release(self.pool, self.store, claimed.id)
             raise
@@ -364,11 +366,11 @@ class Compactor:
             f"Points of this run cannot be read and are left out ({reason:.300}). Its others stay in the hot tier, where "
             "readers find them; restore the database, or delete that row of `chunks`."
         )
-        changes = Changes()
+        changes = RunChanges()
         step = StatusOp(0, time.time_ns() // 1000, "warning", {"message": message})
         changes.add_status(run_key, bytes(16), step, "unreadable")
         async with self.pool.acquire() as connection, connection.transaction():
-            await store_changes(connection, changes)
+            await store_run_changes(connection, changes)
 
     async def _encode(self, work: _Work, encoder: _Encoder) -> None:
         ordinals = {

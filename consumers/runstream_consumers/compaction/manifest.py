@@ -142,7 +142,7 @@ TAKE_PLACE = "update files set created_at = (select min(created_at) from files w
 
 
 class ClaimLost(Exception):
-    """Another compactor was faster, or a sweep took the claim for dead. Nothing was published."""
+    """Another compactor was faster, or a cleaning took the claim for dead. Nothing was published."""
 
 
 @dataclass(slots=True)
@@ -277,7 +277,7 @@ async def replace(connection: asyncpg.Connection[Any], new: WrittenFile, old: Se
         raise ClaimLost(f"{len(old) - len(gone)} of {len(old)} files were merged by somebody else")
 
 
-# --- the sweep -------------------------------------------------------------------------------------------------------
+# --- the cleaning -------------------------------------------------------------------------------------------------------
 
 ANY_LIVE = "select exists (select from files where state = 'live')"
 ABANDONED = "select id from files where state = 'pending' and changed_up <= uptime() - $1::float8"

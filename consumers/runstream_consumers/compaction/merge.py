@@ -104,7 +104,7 @@ async def _merge_one(
         run_ids = await _run_ids(connection, inputs)
         path = manifest.file_path(row["kind"], row["experiment"], [item.path for item in inputs])
         claimed = await manifest.claim(connection, row["kind"], path, row["experiment_id"], run_ids)
-        if claimed is None:  # being merged by somebody else, or left over until the sweep
+        if claimed is None:  # being merged by somebody else, or left over until the cleaning
             skipped.update(item.id for item in inputs)
             return True
     merger = Merger(store, claimed, inputs, run_ids)

@@ -2,7 +2,7 @@
 
 Row and file go in one transaction that holds the row's lock while the file is deleted: whoever claims the same path waits
 for it, and then begins anew. The file is deleted before the commit, so that a crash leaves a row without a file, which the
-next sweep removes, and never a file without a row.
+next cleaning removes, and never a file without a row.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _OURS = re.compile(r"/[0-9a-f]{32}\.parquet$")
 
 
 @dataclass(slots=True)
-class SweepReport:
-    """What a sweep did."""
+class CleaningReport:
+    """What a cleaning did."""
 
     abandoned: int = 0
     deleted: int = 0
@@ -47,16 +47,16 @@ class SweepReport:
     parts: int = 0
 
 
-async def sweep_rows(
+async def clean_rows(
     pool: asyncpg.Pool[Any], store: Store, *, pending_grace: float, trash_grace: float
-) -> SweepReport:
+) -> CleaningReport:
     """Remove abandoned claims and replaced files, with their rows.
 
     Args:
         pending_grace: seconds since a claim's last sign of life.
         trash_grace: seconds since a file was replaced; longer than the longest query.
     """
-    report = SweepReport()
+    report = CleaningReport()
     for row in await pool.fetch(manifest.ABANDONED, pending_grace):
         report.abandoned += await _remove(pool, store, manifest.DROP_ABANDONED, row["id"], pending_grace)
     for row in await pool.fetch(manifest.REPLACED, trash_grace):
@@ -77,9 +77,9 @@ async def _remove(pool: asyncpg.Pool[Any], store: Store, statement: str, *args: 
     return path is not None
 
 
-async def sweep_files(
+async def clean_files(
     pool: asyncpg.Pool[Any], store: Store, *, grace: float = ORPHAN_GRACE, keep: float = KEEP_ORPHANS
-) -> SweepReport:
+) -> CleaningReport:
     """Walk the store: complete moves that a crash interrupted, remove files that no row names.
 
     On a local store an orphan leaves the sight of globs after `grace` and is deleted after `keep`; in an object store it
@@ -89,7 +89,7 @@ async def sweep_files(
         grace: seconds a file without a row is left alone.
         keep: seconds it is kept from then on.
     """
-    report = SweepReport()
+    report = CleaningReport()
     ours = await _belongs(pool, store)
     for kind in KINDS:
         seen = await asyncio.to_thread(_list, store, kind)

@@ -168,7 +168,7 @@ async def _rewrite(
             stay = held.runs.keys() - out.keys()
             claimed = await manifest.claim(connection, file["kind"], path, file["experiment_id"], stay)
             if claimed is None:
-                raise ClaimLost(f"{path} is being made by somebody else, or waits for the sweep")
+                raise ClaimLost(f"{path} is being made by somebody else, or waits for the cleaning")
     if claimed is not None:
         run_ids = {row["key"]: row["run_id"] for row in rows}
         merger = Merger(store, claimed, [held], run_ids, frozenset(out))

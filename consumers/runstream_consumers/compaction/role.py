@@ -1,4 +1,4 @@
-"""The role `compactor`: compaction, merging, the sweep and the snapshot of the runs, one after another, for ever.
+"""The role `compactor`: compaction, merging, the cleaning and the file of the runs, one after another, for ever.
 
 Any number of compactors may run. What fails is logged and tried again; the points stay where they are.
 """
@@ -24,10 +24,10 @@ from ..uptime import Uptime
 from . import manifest
 from .hot_to_parquet import Compactor, Report
 from .merge import merge_small_files
-from .orphans import sweep_files, sweep_rows
+from .orphans import clean_files, clean_rows
 from .packing import PACK_EVERY, PACK_MOST, pack_runs
 from .purge import purge_runs, purge_snapshots
-from .runs_snapshot import PATH, runs_changed, write_runs
+from .runs_file import PATH, runs_changed, write_runs
 from .state import CompactorState
 from .worker import Worker
 
@@ -36,8 +36,8 @@ log = logging.getLogger("runstream.compactor")
 RUNNING_EVERY = 30.0
 """Seconds between looks at runs that have not ended: they are many, and rarely due."""
 
-SWEEP_EVERY, WALK_EVERY = 15.0, 900.0
-"""Seconds between sweeps of the manifest, and between walks through the store."""
+CLEAN_EVERY, WALK_EVERY = 15.0, 900.0
+"""Seconds between cleanings of the manifest, and between walks through the store."""
 
 RUNS_EVERY, RUNS_SHARE = 10.0, 0.05
 """Seconds between two snapshots of the runs, at least; and the share of the time they may take."""
@@ -51,7 +51,7 @@ class _Due:
 
     running: float = 0.0
     pack: float = 0.0
-    sweep: float = 0.0
+    cleaning: float = 0.0
     walk: float = 0.0
     runs: float = 0.0
     runs_shown: int = -1
@@ -111,7 +111,7 @@ async def run_compactor(
     compactor = Compactor(pool, store, settings, worker)
     try:
         if alone:
-            await sweep_rows(pool, store, pending_grace=0.0, trash_grace=settings.trash_grace)
+            await clean_rows(pool, store, pending_grace=0.0, trash_grace=settings.trash_grace)
         while not stop.is_set():
             pause = settings.compact_interval
             try:
@@ -127,7 +127,7 @@ async def run_compactor(
                 state.failures += 1
                 log.error("compactor: %s: %s; trying again, no point is lost", type(error).__name__, error)
                 pause = max(pause, _RETRY)
-                due.walk = min(due.walk, time.monotonic() + SWEEP_EVERY)  # a move may be left to complete
+                due.walk = min(due.walk, time.monotonic() + CLEAN_EVERY)  # a move may be left to complete
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
     finally:
@@ -139,15 +139,15 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: Co
     pool, store, worker, settings = compactor.pool, compactor.store, compactor.worker, compactor.settings
     await due.uptime.tick(pool)
     if time.monotonic() >= due.walk:  # first of all: it completes what a crash interrupted
-        await sweep_files(pool, store)
+        await clean_files(pool, store)
         await purge_snapshots(pool, store)
         due.walk = time.monotonic() + WALK_EVERY
-    if time.monotonic() >= due.sweep:
-        await sweep_rows(
+    if time.monotonic() >= due.cleaning:
+        await clean_rows(
             pool, store, pending_grace=settings.compact_claim_grace, trash_grace=settings.trash_grace
         )
         await purge_runs(pool, store, worker, stop=stop)
-        due.sweep = time.monotonic() + SWEEP_EVERY
+        due.cleaning = time.monotonic() + CLEAN_EVERY
     running = time.monotonic() >= due.running
     report = await compactor.compact(running=running, stop=stop)
     state.add(report)

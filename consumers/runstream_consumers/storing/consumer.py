@@ -25,7 +25,7 @@ from runstream_schemas.topics import ensure_topics
 from ..sources.dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
 from ..sources.source import Fetched, LoadOffsets, Partition, Source
 from .transaction import FenceLost
-from .writer import Counters, Writer
+from .writer import Writer, WriterCounts
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -36,7 +36,7 @@ FETCH_TIMEOUT = 0.25
 """Seconds a loop waits for events before it looks whether it should stop."""
 STOP_TIMEOUT = 5.0
 """Seconds the batches under way may take when the consumer is asked to stop."""
-SWEEP_INTERVAL = 30.0
+LOOK_AFTER_INTERVAL = 30.0
 """Seconds between two looks for runs that fell silent."""
 
 
@@ -49,7 +49,7 @@ COUNTED = {
     "fences_lost": "Batches thrown away because another consumer has the partition",
     "dead_letters": "Records that cannot be decoded or stored, kept as dead letters",
 }
-"""What /metrics shows of `Counters`."""
+"""What /metrics shows of `WriterCounts`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +61,7 @@ class ConsumerState:
         storing_since: since when the batch under way is being stored, in monotonic seconds; absent: none is.
     """
 
-    counters: dict[str, Counters] = field(default_factory=dict)
+    counters: dict[str, WriterCounts] = field(default_factory=dict)
     lags: dict[str, int] = field(default_factory=dict)
     storing_since: dict[str, float] = field(default_factory=dict)
 
@@ -139,7 +139,7 @@ async def _keep_consuming(
     state: ConsumerState,
 ) -> None:
     """A loop, begun anew when it fails for a reason nobody thought of: what is stored tells where."""
-    counters = state.counters.setdefault(name, Counters())
+    counters = state.counters.setdefault(name, WriterCounts())
     while not stop.is_set():
         writer = Writer(pool, settings, letters.publish, counters)
         source = make_source(settings, name, writer.load_offsets)
@@ -224,7 +224,7 @@ async def _loop(
 ) -> None:
     await source.start()
     storing: asyncio.Task[list[Partition]] | None = None
-    sweep_due = time.monotonic()
+    look_after_due = time.monotonic()
     try:
         while not stop.is_set():
             batch = await source.fetch(max_bytes, FETCH_TIMEOUT)
@@ -240,9 +240,9 @@ async def _loop(
                 state.storing_since[name] = time.monotonic()
                 storing = asyncio.create_task(_store(source, writer, batch))
                 storing.add_done_callback(lambda _: state.storing_since.pop(name, None))
-            elif name in ("status", "spool") and time.monotonic() >= sweep_due:
-                sweep_due = time.monotonic() + SWEEP_INTERVAL
-                await writer.sweep(source.horizon)
+            elif name in ("status", "spool") and time.monotonic() >= look_after_due:
+                look_after_due = time.monotonic() + LOOK_AFTER_INTERVAL
+                await writer.look_after_runs(source.horizon)
         if storing is not None:
             await storing
     finally:

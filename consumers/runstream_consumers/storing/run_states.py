@@ -37,7 +37,7 @@ class TagChange:
 
 
 @dataclass(slots=True)
-class Changes:
+class RunChanges:
     """What a commit changes about runs, gathered from its events."""
 
     steps: list[tuple[int, Step]] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Changes:
             self.properties[change.run_key, change.key] = change
 
 
-async def store_changes(connection: asyncpg.Connection[Any], changes: Changes) -> list[int]:
+async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunChanges) -> list[int]:
     """Write `changes`; returns the keys of the runs whose place in a family may have changed (see `queries.ADOPT`)."""
     if changes.properties:
         properties = [changes.properties[at] for at in sorted(changes.properties)]

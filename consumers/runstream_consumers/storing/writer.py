@@ -27,7 +27,7 @@ from .notices import notice, notices_of
 from .plan import Plan, Planner
 from .refused import dead_letter, find_refused
 from .retrying import TRANSIENT, persist
-from .run_states import Changes, storable, store_changes
+from .run_states import RunChanges, storable, store_run_changes
 from .transaction import FenceLost, move_offsets, store_points, store_sources
 from .undelivered import Undelivered, give_up
 
@@ -46,7 +46,7 @@ class _Rollback(Exception):
 
 
 @dataclass(slots=True)
-class Counters:
+class WriterCounts:
     """What a writer did since it was made."""
 
     commits: int = 0
@@ -73,11 +73,11 @@ class Writer:
         pool: asyncpg.Pool[Any],
         settings: Settings,
         reject: Reject | None = None,
-        counters: Counters | None = None,
+        counters: WriterCounts | None = None,
     ) -> None:
         self.pool = pool
         self.settings = settings
-        self.counters = Counters() if counters is None else counters
+        self.counters = WriterCounts() if counters is None else counters
         self._reject = reject
         self._planner = Planner(pool)
         self._at_rest = asyncio.Lock()
@@ -188,7 +188,7 @@ class Writer:
                 points = await store_points(connection, plan)
                 changes = _changes_of_runs(plan)
                 await self._warn_of_dead(connection, batch, changes)
-                created = await store_changes(connection, changes)
+                created = await store_run_changes(connection, changes)
                 if ended := _ended(plan):
                     await give_up(connection, ended)
                 for text in notices_of(plan):
@@ -205,7 +205,7 @@ class Writer:
         await self._conclude(plan, created)
 
     async def _warn_of_dead(
-        self, connection: asyncpg.Connection[Any], batch: Sequence[Fetched], changes: Changes
+        self, connection: asyncpg.Connection[Any], batch: Sequence[Fetched], changes: RunChanges
     ) -> None:
         """Events of runs that are known and became dead letters are said on those runs, one warning a source and batch."""
         refused: dict[tuple[str, bytes, str], list[DeadLetter]] = {}
@@ -230,7 +230,7 @@ class Writer:
                 changes.add_status(keys[storable(run_id)], source, step, f"dead {topic}")
 
     async def _conclude(self, plan: Plan, created: list[int]) -> None:
-        """What needs to see the commits of other writers too. Lost in a crash, it is made up for by `sweep`."""
+        """What needs to see the commits of other writers too. Lost in a crash, it is made up for by `look_after_runs`."""
         try:
             if created:
                 await self.pool.execute(queries.ADOPT, created)
@@ -241,7 +241,7 @@ class Writer:
         except (*TRANSIENT, asyncpg.PostgresError) as error:
             log.warning("runs may show as settled a little later: %s: %s", type(error).__name__, error)
 
-    async def sweep(self, horizon: Horizon | None = None) -> None:
+    async def look_after_runs(self, horizon: Horizon | None = None) -> None:
         """Look after runs of which no event tells: settled between two commits, or silent. Only when nothing is waiting.
 
         Args:
@@ -269,9 +269,9 @@ class Writer:
 _NOWHERE = Partition("", "", "", 0)
 
 
-def _changes_of_runs(plan: Plan) -> Changes:
+def _changes_of_runs(plan: Plan) -> RunChanges:
     """What the accepted events say of runs: steps of their life, tags, properties."""
-    changes = Changes()
+    changes = RunChanges()
     for run_key, accepted in plan.of_runs():
         event = accepted.event
         if isinstance(event, StatusEvent):

@@ -16,7 +16,7 @@ from .metric_axis import values_by_step
 
 
 @dataclass(slots=True)
-class Chart:
+class SeriesChart:
     """A series at the width of a screen.
 
     Attributes:
@@ -43,13 +43,13 @@ async def chart(
     start: int | None = None,
     stop: int | None = None,
     over: str | None = None,
-) -> Chart | None:
+) -> SeriesChart | None:
     """A metric downsampled to `width` buckets; None: there is no such series.
 
     Args:
         query: reads the points.
         start, stop: first and last step wanted; None: the series' own.
-        over: another metric of the run, whose values become `Chart.x`.
+        over: another metric of the run, whose values become `SeriesChart.x`.
 
     Raises:
         QueryError: a width or range that makes no sense.
@@ -70,4 +70,6 @@ async def chart(
         other = found.get(over)
         steps, numbers = (series.steps[:0], values[:0]) if other is None else (other.steps, other.floats())
         x = values_by_step(steps, numbers, series.steps[index])
-    return Chart(series.steps[index], series.times[index], values[index], chosen.bucket, chosen.points, x)
+    return SeriesChart(
+        series.steps[index], series.times[index], values[index], chosen.bucket, chosen.points, x
+    )

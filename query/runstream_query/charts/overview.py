@@ -27,7 +27,7 @@ from runstream_schemas.series import SeriesClass, SeriesKey
 
 from ..points.parquet import METRICS, ParquetFiles
 from ..points.reader import Query
-from ..points.tiers import FilePart, executor, take_snapshot
+from ..points.tiers import FilePart, executor, view_tiers
 from ..points.vectors import Series
 from ..runs.runs import Connection
 from . import queries as page_queries
@@ -206,13 +206,13 @@ class Overviews:
                 row["key"]: row["run_id"] for row in await connection.fetch(page_queries.WITHOUT_CHUNKS, runs)
             }
 
-        snapshot = await take_snapshot(pool, find, layouts=(METRICS,))
-        parts: dict[str, list[FilePart]] = {run_id: [] for run_id in snapshot.runs.values()}
-        for part in sorted(snapshot.parts, key=lambda part: part.place.start):
-            if part.run_key in snapshot.mixed:  # held as vectors
-                parts.pop(snapshot.runs[part.run_key], None)
+        view = await view_tiers(pool, find, layouts=(METRICS,))
+        parts: dict[str, list[FilePart]] = {run_id: [] for run_id in view.runs.values()}
+        for part in sorted(view.parts, key=lambda part: part.place.start):
+            if part.run_key in view.mixed:  # held as vectors
+                parts.pop(view.runs[part.run_key], None)
             else:
-                parts[snapshot.runs[part.run_key]].append(part)
+                parts[view.runs[part.run_key]].append(part)
         found: dict[Key, Overview] = {}
         for key, count in counts.items():
             if key[0] not in parts:

@@ -16,7 +16,7 @@ from .. import queries
 from ..runs.runs import Connection
 from .parquet import METRICS, TABLES, ParquetFiles
 from .tables import NamedTable, build_table
-from .tiers import read_points, take_snapshot
+from .tiers import read_points, view_tiers
 from .vectors import Series, Vectors, assemble
 
 _TABLE = (int(SeriesClass.TABLE),)
@@ -70,8 +70,8 @@ class Query:
             else ((METRICS, TABLES) if cls is None or SeriesClass.TABLE in cls else (METRICS,))
         )
         wanted = None if names is None else frozenset(names)
-        snapshot = await take_snapshot(self.pool, find, names=wanted, layouts=layouts)
-        parts = await read_points(snapshot, self.files, names=wanted, cls=cls)
+        view = await view_tiers(self.pool, find, names=wanted, layouts=layouts)
+        parts = await read_points(view, self.files, names=wanted, cls=cls)
         return await asyncio.to_thread(assemble, run_ids, parts)
 
     async def vectors_of_name(self, name: str, *, cls: int = SeriesClass.METRIC) -> Vectors:
@@ -87,9 +87,9 @@ class Query:
 
         wanted = frozenset([name])
         layouts = (TABLES,) if cls == SeriesClass.TABLE else (METRICS,)
-        snapshot = await take_snapshot(self.pool, find, names=wanted, layouts=layouts)
-        parts = await read_points(snapshot, self.files, names=wanted, cls=(cls,))
-        return await asyncio.to_thread(assemble, snapshot.runs.values(), parts)
+        view = await view_tiers(self.pool, find, names=wanted, layouts=layouts)
+        parts = await read_points(view, self.files, names=wanted, cls=(cls,))
+        return await asyncio.to_thread(assemble, view.runs.values(), parts)
 
     async def series(self, run_id: str, name: str, *, cls: int = SeriesClass.METRIC) -> Series | None:
         """One series of one run; None: the run is unknown, or has no such series.

@@ -47,7 +47,7 @@ class FilePart:
 
 
 @dataclass(slots=True)
-class Snapshot:
+class TierView:
     """Where the points of some runs lie at one moment.
 
     Attributes:
@@ -63,13 +63,13 @@ class Snapshot:
     hot: list[asyncio.Future[list[Decoded]]]
 
 
-async def take_snapshot(
+async def view_tiers(
     pool: asyncpg.Pool[Any],
     find_runs: Callable[[Connection], object],
     *,
     names: Collection[str] | None = None,
     layouts: Sequence[Layout] = (METRICS, TABLES),
-) -> Snapshot:
+) -> TierView:
     """Look at both tiers at once.
 
     Args:
@@ -85,7 +85,7 @@ async def take_snapshot(
         runs: dict[int, str] = await find_runs(connection)  # type: ignore[misc]
         keys = list(runs)
         if not keys:
-            return Snapshot(runs, [], set(), [])
+            return TierView(runs, [], set(), [])
         parts = [
             FilePart(
                 row["id"],
@@ -112,7 +112,7 @@ async def take_snapshot(
         mixed = {run_key for (run_key, _), held in spans.items() if len(held) > 1 and overlap(held)}
         if mixed:
             parts = await _with_pieces(connection, parts, mixed)
-        return Snapshot(runs, parts, mixed, hot)
+        return TierView(runs, parts, mixed, hot)
 
 
 async def _with_pieces(
@@ -135,23 +135,23 @@ async def _with_pieces(
 
 
 async def read_points(
-    snapshot: Snapshot,
+    view: TierView,
     files: ParquetFiles,
     *,
     names: Collection[str] | None = None,
     cls: Collection[int] | None = None,
 ) -> dict[str, dict[SeriesKey, list[Segment]]]:
-    """Read what a snapshot shows: by run id and series, segments in the order of their points.
+    """Read what a view shows: by run id and series, segments in the order of their points.
 
     Raises:
         StoreError: a file is missing or damaged.
     """
     loop = asyncio.get_running_loop()
     by_file: dict[tuple[int, str], tuple[Layout, dict[int, set[str]]]] = {}
-    for part in snapshot.parts:
+    for part in view.parts:
         groups = by_file.setdefault((part.file_id, part.path), (part.layout, {}))[1]
         for number in range(part.first_group, part.last_group + 1):
-            groups.setdefault(number, set()).add(snapshot.runs[part.run_key])
+            groups.setdefault(number, set()).add(view.runs[part.run_key])
     reads = [
         (file_id, path, layout, portion)
         for (file_id, path), (layout, groups) in by_file.items()
@@ -168,18 +168,18 @@ async def read_points(
                 if cls is None or key.cls in cls:
                     in_files.setdefault((file_id, run_id), {}).setdefault(key, []).extend(segments)
     result: dict[str, dict[SeriesKey, list[Placed]]] = {}
-    for part in snapshot.parts:
-        run_id = snapshot.runs[part.run_key]
+    for part in view.parts:
+        run_id = view.runs[part.run_key]
         for key, segments in in_files.get((part.file_id, run_id), {}).items():
-            these = _cut(part, key, segments) if part.run_key in snapshot.mixed else [
+            these = _cut(part, key, segments) if part.run_key in view.mixed else [
                 (part.place.start, segment) for segment in segments
             ]  # fmt: skip
             result.setdefault(run_id, {}).setdefault(key, []).extend(these)
-    decoded = [item for some in await asyncio.gather(*snapshot.hot) for item in some]
+    decoded = [item for some in await asyncio.gather(*view.hot) for item in some]
     for run_key, by_key in placed(decoded).items():
         for key, hot in by_key.items():
             if cls is None or key.cls in cls:
-                result.setdefault(snapshot.runs[run_key], {}).setdefault(key, []).extend(hot)
+                result.setdefault(view.runs[run_key], {}).setdefault(key, []).extend(hot)
     return {
         run_id: {key: in_order(parts) for key, parts in series.items()} for run_id, series in result.items()
     }

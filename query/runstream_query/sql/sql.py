@@ -1,7 +1,7 @@
 """SQL over everything: DuckDB in memory, over the manifest's live files and the hot tier, in one snapshot.
 
 The caller's statement sees four views and nothing else: no file but those the views are made of, no network, no settings, no
-extension, no second statement. It is carried out in a process of its own, bounded in memory and in time.
+extension, no second statement. It runs in a process of its own, bounded in memory and in time.
 """
 
 from __future__ import annotations

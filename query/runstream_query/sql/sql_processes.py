@@ -25,7 +25,7 @@ GRACE = 2.0
 ANSWER = "answer.arrow"
 """File of a statement's folder with its answer."""
 MOST_AT_ONCE = 4
-"""Statements carried out at once; further ones wait, as long as a query may take."""
+"""Statements that run at once; further ones wait, as long as a query may take."""
 IDLE_SECONDS = 60.0
 """Seconds a process is kept for the next statement."""
 _KEPT = 2  # processes kept

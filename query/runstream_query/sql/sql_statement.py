@@ -1,8 +1,8 @@
 """What a statement may be: one that reads, of the views and nothing else.
 
-DuckDB itself parses it and says what it consists of, so what is looked at is what will be carried out. Its settings alone
+DuckDB itself parses it and says what it consists of, so what is looked at is what will run. Its settings alone
 are no fence: files the views are made of may be opened for writing too (`WITH a AS (COPY ... TO ...)`, `EXPLAIN ANALYZE
-COPY`), and functions such as `query` or `json_execute_serialized_sql` carry out statements nobody has looked at.
+COPY`), and functions such as `query` or `json_execute_serialized_sql` run statements nobody has looked at.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TABLE_FUNCTIONS = frozenset(
         "repeat_row", "unnest",
     }
 )  # fmt: skip
-"""Functions that may stand for a table: those that read no file and carry out no other statement."""
+"""Functions that may stand for a table: those that read no file and run no other statement."""
 
 _BLANK = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _FIRST_WORDS = "select|with|from|values|table|describe|summarize|pivot|unpivot"
@@ -39,11 +39,11 @@ _KINDS = "SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE or EXPLAIN"
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class CheckedStatement:
     """A statement that only reads.
 
     Attributes:
-        text: to be carried out.
+        text: to be run.
         views: those of `VIEWS` it may name.
     """
 
@@ -51,7 +51,7 @@ class Statement:
     views: frozenset[str]
 
 
-def check_statement(text: str) -> Statement:
+def check_statement(text: str) -> CheckedStatement:
     """Refuse anything but one statement that reads the views.
 
     Raises:
@@ -74,9 +74,9 @@ def check_statement(text: str) -> Statement:
         _check_part(part)
         if part.get("type") == "BASE_TABLE":
             views.add(str(part.get("table_name")).lower())
-    if explain:  # put together anew: what is carried out is what was looked at
+    if explain:  # put together anew: what is run is what was looked at
         text = f"explain {explain[1] or ''}{explain[2] or ''}{body}"
-    return Statement(text, frozenset(views) & set(VIEWS))
+    return CheckedStatement(text, frozenset(views) & set(VIEWS))
 
 
 def error_text(error: duckdb.Error) -> str:

@@ -16,8 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from runstream_consumers.compaction import hot_to_parquet, merge, purge, runs_snapshot
-from runstream_consumers.compaction import orphans as sweep
+from runstream_consumers.compaction import hot_to_parquet, merge, orphans, purge, runs_file
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.database import create_pool
@@ -66,12 +65,12 @@ async def one_round(dsn: str, root: str) -> None:
     settings = Settings(database=dsn, store=root, compact_after=0.0)
     store, worker = LocalStore(root), Worker()
     pool = await create_pool(settings, max_size=2)
-    await sweep.sweep_files(pool, store, grace=-10, keep=-10)
-    await sweep.sweep_rows(pool, store, pending_grace=-10, trash_grace=-10)
+    await orphans.clean_files(pool, store, grace=-10, keep=-10)
+    await orphans.clean_rows(pool, store, pending_grace=-10, trash_grace=-10)
     await purge.purge_runs(pool, store, worker)
     await compact_once(pool, store, settings)
     await merge.merge_small_files(pool, store, worker)
-    await runs_snapshot.write_runs(pool, store, worker)
+    await runs_file.write_runs(pool, store, worker)
     await pool.close()
     worker.close()
 

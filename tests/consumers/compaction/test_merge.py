@@ -13,7 +13,7 @@ import pytest
 
 from runstream_consumers.compaction import manifest, merge, row_groups
 from runstream_consumers.compaction.merge import MergeReport, merge_small_files
-from runstream_consumers.compaction.orphans import MARKER, sweep_files, sweep_rows
+from runstream_consumers.compaction.orphans import MARKER, clean_files, clean_rows
 from runstream_consumers.compaction.row_groups import MAX_ROWS, MIN_ROWS, RowGroups
 from runstream_consumers.compaction.sorted_points import SortedPoints
 from runstream_consumers.compaction.worker import Worker
@@ -78,8 +78,8 @@ async def test_replaced_files_are_deleted_after_their_grace(pipeline: Pipeline, 
     await _fill(pipeline, 8)
     old = await pipeline.files()
     await _merge(pipeline, worker)
-    assert (await sweep_rows(pipeline.pool, pipeline.store, pending_grace=60, trash_grace=60)).deleted == 0
-    assert (await sweep_rows(pipeline.pool, pipeline.store, pending_grace=60, trash_grace=0)).deleted == 8
+    assert (await clean_rows(pipeline.pool, pipeline.store, pending_grace=60, trash_grace=60)).deleted == 0
+    assert (await clean_rows(pipeline.pool, pipeline.store, pending_grace=60, trash_grace=0)).deleted == 8
     assert await pipeline.files("trash") == []
     with pytest.raises(StoreError, match=r"no such file .* restore"):
         pipeline.store.locate(old[0])
@@ -221,7 +221,7 @@ async def test_a_sweep_completes_a_move_that_a_crash_interrupted(pipeline: Pipel
     path = (await pipeline.files())[0]
     _move_back(pipeline, path)
     assert "/staging/" in pipeline.store.locate(path)
-    assert (await sweep_files(pipeline.pool, pipeline.store)).moved == 1
+    assert (await clean_files(pipeline.pool, pipeline.store)).moved == 1
     assert pipeline.globbed() == pipeline.logged
 
 
@@ -232,14 +232,14 @@ async def test_an_orphan_leaves_the_glob_first_and_the_store_later(pipeline: Pip
     for new in (store.create(ORPHAN), store.stage(staged), store.create(foreign)):
         new.stream.write(b"PAR1")
         new.commit()
-    assert (await sweep_files(pipeline.pool, store)).orphans == 0  # it may be somebody's work in progress
-    report = await sweep_files(pipeline.pool, store, grace=-10)
+    assert (await clean_files(pipeline.pool, store)).orphans == 0  # it may be somebody's work in progress
+    report = await clean_files(pipeline.pool, store, grace=-10)
     assert (report.orphans, report.deleted) == (1, 1)
     assert "/trash/" in store.locate(ORPHAN)
     with pytest.raises(StoreError):
         store.locate(staged)
-    assert (await sweep_files(pipeline.pool, store, grace=-10)).deleted == 0
-    assert (await sweep_files(pipeline.pool, store, grace=-10, keep=-10)).deleted == 1
+    assert (await clean_files(pipeline.pool, store, grace=-10)).deleted == 0
+    assert (await clean_files(pipeline.pool, store, grace=-10, keep=-10)).deleted == 1
     assert store.exists(foreign)  # not one of our names
     store.delete(foreign)
     assert pipeline.globbed() == pipeline.logged
@@ -250,11 +250,11 @@ async def test_a_database_that_is_not_the_stores_own_deletes_nothing(
 ) -> None:
     """Somebody pointed a fresh database at a store full of points: to it, every file is an orphan."""
     await _fill(pipeline, 2)
-    await sweep_files(pipeline.pool, pipeline.store)
+    await clean_files(pipeline.pool, pipeline.store)
     await pipeline.pool.execute("truncate files, file_runs")
     await pipeline.pool.execute("update installation set id = gen_random_uuid()")
     for marked in (True, False):
-        report = await sweep_files(pipeline.pool, pipeline.store, grace=-10, keep=-10)
+        report = await clean_files(pipeline.pool, pipeline.store, grace=-10, keep=-10)
         assert (report.orphans, report.deleted) == (0, 0)
         assert "belongs to" in caplog.text
         assert pipeline.globbed() == pipeline.logged
@@ -268,10 +268,10 @@ async def test_a_sweep_leaves_young_claims_and_removes_old_ones_with_their_file(
         await manifest.claim(connection, "metrics", path, None, [])
     with pipeline.store.stage(path) as new:
         new.stream.write(b"begun")
-    await sweep_rows(pipeline.pool, pipeline.store, pending_grace=60, trash_grace=60)
-    await sweep_files(pipeline.pool, pipeline.store, grace=-10)
+    await clean_rows(pipeline.pool, pipeline.store, pending_grace=60, trash_grace=60)
+    await clean_files(pipeline.pool, pipeline.store, grace=-10)
     assert pipeline.store.locate(path)
-    assert (await sweep_rows(pipeline.pool, pipeline.store, pending_grace=-1, trash_grace=60)).abandoned == 1
+    assert (await clean_rows(pipeline.pool, pipeline.store, pending_grace=-1, trash_grace=60)).abandoned == 1
     with pytest.raises(StoreError):
         pipeline.store.locate(path)
 

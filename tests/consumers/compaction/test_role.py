@@ -9,10 +9,10 @@ import pytest
 
 from runstream_consumers.compaction import role as compaction
 from runstream_consumers.compaction.hot_to_parquet import is_due
-from runstream_consumers.compaction.orphans import sweep_rows
+from runstream_consumers.compaction.orphans import clean_rows
 from runstream_consumers.compaction.role import run_compactor
-from runstream_consumers.compaction.runs_snapshot import PATH
-from runstream_consumers.storing.run_states import Changes, store_changes
+from runstream_consumers.compaction.runs_file import PATH
+from runstream_consumers.storing.run_states import RunChanges, store_run_changes
 from runstream_schemas.errors import StoreError
 from runstream_schemas.events import StatusOp
 from runstream_schemas.settings import Settings
@@ -125,7 +125,7 @@ async def test_no_clock_that_is_set_forward_takes_a_claim_or_a_replaced_file_awa
     )
 
     async def there() -> bool:
-        await sweep_rows(pipeline.pool, pipeline.store, pending_grace=60.0, trash_grace=900.0)
+        await clean_rows(pipeline.pool, pipeline.store, pending_grace=60.0, trash_grace=900.0)
         return bool(await pipeline.pool.fetchval("select count(*) from files"))
 
     assert await there()
@@ -141,13 +141,13 @@ async def test_compacting_by_hand_waits_for_another_compactor_and_says_what_stay
     for run_id, points in (("claimed", 10), ("free", 10), ("damaged", 50)):
         await pipeline.add_run(run_id)
         await pipeline.add_chunk(run_id, floats("x", range(points)))
-    life = Changes()  # its status follows from it when the damage is noted
+    life = RunChanges()  # its status follows from it when the damage is noted
     for seq, kind in enumerate(("create", "complete")):
         life.add_status(
             pipeline.run_keys["damaged"], b"s" * 16, StatusOp(seq, 1_700_000_000_000_000 + seq, kind, {})
         )
     async with pipeline.pool.acquire() as connection, connection.transaction():
-        await store_changes(connection, life)
+        await store_run_changes(connection, life)
     await pipeline.pool.execute(
         "update runs set settled_at = now() - interval '1 minute' where run_id = 'damaged'"
     )

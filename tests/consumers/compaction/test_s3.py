@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from tests.schemas.test_store import s3, s3_settings
 
 from runstream_consumers.compaction.merge import merge_small_files
-from runstream_consumers.compaction.orphans import sweep_files, sweep_rows
+from runstream_consumers.compaction.orphans import clean_files, clean_rows
 from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.store import open_store
 
@@ -40,10 +40,10 @@ async def test_points_go_to_objects_are_merged_and_swept(pipeline: Pipeline, s3:
     assert len(set(table.column("run_id").to_pylist())) == 8
     with store.open_input(old[0]) as source:  # queries under way still find it
         assert pq.ParquetFile(source).metadata.num_rows == 20
-    await sweep_rows(pipeline.pool, store, pending_grace=60, trash_grace=0)
+    await clean_rows(pipeline.pool, store, pending_grace=60, trash_grace=0)
     with store.create(f"metrics/experiment=exp/{'0' * 32}.parquet") as new:
         new.stream.write(b"left by a crash")
-    assert (await sweep_files(pipeline.pool, store, grace=-10)).deleted == 0
-    assert (await sweep_files(pipeline.pool, store, grace=-10, keep=-10)).deleted == 1
+    assert (await clean_files(pipeline.pool, store, grace=-10)).deleted == 0
+    assert (await clean_files(pipeline.pool, store, grace=-10, keep=-10)).deleted == 1
     assert [entry.path for entry in store.list("metrics")] == [path]
     worker.close()

@@ -413,7 +413,7 @@ async def test_a_run_whose_end_counts_what_a_deleted_topic_held_settles_with_a_g
             pass
     await writer.store(batch)
     for _ in range(3):
-        await writer.sweep(source.horizon)
+        await writer.look_after_runs(source.horizon)
     assert await pool.fetchval("select count(*) from runs where settled_at is null") == 1, (
         "it is in the topic"
     )
@@ -424,7 +424,7 @@ async def test_a_run_whose_end_counts_what_a_deleted_topic_held_settles_with_a_g
     await ensure_topics(settings)
     async with asyncio.timeout(30):
         while not await pool.fetchval("select count(*) from runs where settled_at is not null"):
-            await writer.sweep(source.horizon)
+            await writer.look_after_runs(source.horizon)
     await source.stop()
     gaps = await pool.fetch("select reason, topic, first, next from gaps")
     assert [tuple(row) for row in gaps] == [("undelivered", "metrics", 50, 100)]

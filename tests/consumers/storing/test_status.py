@@ -318,10 +318,10 @@ async def test_a_tail_that_will_never_come_is_a_gap_and_the_run_settles(arrive: 
     ]  # fmt: skip
     # Some of it was sent twice, and comes after all.
     await arrive(source.event(60, 80))
-    await arrive.writer.sweep()
+    await arrive.writer.look_after_runs()
     assert ("undelivered", "metrics", 80, 100) in await _gaps(arrive)
     await arrive(source.event(40, 50), source.event(80, 100), TagsEvent("run", source.id, 0, 7, []))
-    await arrive.writer.sweep()
+    await arrive.writer.look_after_runs()
     assert await _gaps(arrive) == []
     assert await arrive.pool.fetchval("select sum(points) from chunks") == 100
     # The run goes on, and ends once more.
@@ -343,7 +343,7 @@ async def test_what_may_still_come_is_waited_for(arrive: Arriving) -> None:
 
     async def settled() -> bool:
         for _ in range(2):
-            await arrive.writer.sweep(horizon)
+            await arrive.writer.look_after_runs(horizon)
         return (await arrive.run())["settled_at"] is not None
 
     await arrive(status("run", source.id, 0, "complete", {"ends": {source.id.hex(): 100}}))
@@ -370,10 +370,10 @@ async def test_what_a_topic_lost_is_given_up(arrive: Arriving, present: dict[tup
     await arrive(status("run", source.id, 0, "complete", {"ends": {source.id.hex(): 1}}))
     await arrive.writer.store([Fetched(Partition("cluster", "topic", "runstream.metrics", 0), 0, 1, [])])
     for _ in range(2):
-        await arrive.writer.sweep(horizon)
+        await arrive.writer.look_after_runs(horizon)
     assert (await arrive.run())["settled_at"] is None
     found = {Partition("cluster", topic, "runstream.metrics", n): end for (topic, n), end in present.items()}
-    await arrive.writer.sweep(horizon)
+    await arrive.writer.look_after_runs(horizon)
     assert (await arrive.run())["settled_at"] is not None
     assert await _gaps(arrive) == [("undelivered", "metrics", 0, 1)]
 
@@ -413,13 +413,13 @@ async def test_a_silent_run_does_not_respond_until_it_does(arrive: Arriving, clo
 
     await arrive(step(0, "create"), step(1, "start"))
     await arrive.pool.execute("update uptime set seconds = seconds + 119")
-    await arrive.writer.sweep()
+    await arrive.writer.look_after_runs()
     assert (await arrive.run())["status"] == "Running"
     await arrive.pool.execute("update uptime set seconds = seconds + 2")
-    await arrive.writer.sweep()
+    await arrive.writer.look_after_runs()
     assert (await arrive.run())["status"] == "NotResponding"
     await arrive(step(2, "heartbeat"))
-    await arrive.writer.sweep()
+    await arrive.writer.look_after_runs()
     assert (await arrive.run())["status"] == "Running"
 
 

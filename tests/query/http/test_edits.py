@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.query.http.test_api import serving
 
-from runstream_consumers.storing.run_states import Changes, store_changes
+from runstream_consumers.storing.run_states import RunChanges, store_run_changes
 from runstream_schemas.events import TagOp
 
 
@@ -40,10 +40,10 @@ async def test_an_edit_is_later_than_what_was_seen_and_earlier_than_what_follows
     source, ahead = uuid.uuid4().bytes, 1 << 52  # a clock far in the future
 
     async def log(time_us: int, seq: int) -> None:
-        changes = Changes()
+        changes = RunChanges()
         changes.add_tag(run, source, TagOp(seq, time_us, "set", "k", f"logged {seq}"))
         async with database.pool.acquire() as connection, connection.transaction():
-            await store_changes(connection, changes)
+            await store_run_changes(connection, changes)
 
     async with serving(database) as http:
         await log(ahead, 0)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from runstream_consumers.compaction.purge import CHILDREN, LATE_CHILDREN
-from runstream_consumers.storing.run_states import Changes, store_changes
+from runstream_consumers.storing.run_states import RunChanges, store_run_changes
 from runstream_query.http.app import create_app
 from runstream_query.http.context import Server
 from runstream_query.runs.models import place
@@ -69,11 +69,11 @@ async def created(world: World, run_id: str, workspace: str, **more: Any) -> int
         "insert into runs (run_id) values ($1) on conflict (run_id) do update set run_id = excluded.run_id returning key",
         run_id,
     )
-    changes = Changes()
+    changes = RunChanges()
     data = {"experiment": "e", "workspace": workspace, **more}
     changes.add_status(key, uuid.uuid4().bytes, StatusOp(0, 1_700_000_000_000_000, "create", data))
     async with world.database.pool.acquire() as connection, connection.transaction():
-        await store_changes(connection, changes)
+        await store_run_changes(connection, changes)
     return key
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from runstream_consumers.compaction.runs_snapshot import write_runs
+from runstream_consumers.compaction.runs_file import write_runs
 from runstream_consumers.compaction.worker import Worker
 from runstream_query.charts.charts import Charts
 from runstream_query.http.responses import python_values

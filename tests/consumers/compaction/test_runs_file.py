@@ -8,7 +8,7 @@ import duckdb
 import pandas
 import polars
 
-from runstream_consumers.compaction.runs_snapshot import PATH, runs_changed, write_runs
+from runstream_consumers.compaction.runs_file import PATH, runs_changed, write_runs
 from runstream_consumers.compaction.worker import Worker
 
 from .conftest import START, Pipeline, floats
