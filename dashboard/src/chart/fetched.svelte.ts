@@ -4,7 +4,7 @@ import { messageOf } from "../lib/api";
 import { inTurn } from "../lib/turns";
 import type { Frame } from "./frame";
 import type { ChartOf } from "./layout";
-import { loadChart, type Wanted } from "./load";
+import { loadChart, type ChartQuery } from "./load";
 import type { ChartGroup, ChartRun } from "./traces";
 import type { View } from "./view.svelte";
 
@@ -16,7 +16,7 @@ export interface Asked {
   view: View;
   /** Grows when there may be new points. */
   tick: number;
-  load?: (name: string, wanted: Wanted) => Promise<Frame>;
+  load?: (name: string, query: ChartQuery) => Promise<Frame>;
 }
 
 export interface Fetched {
@@ -53,7 +53,7 @@ export function fetched(asked: Asked, width: () => number): Fetched {
     void attempt;
     if (!width()) return;
     const { axis, from, to, smoothing } = asked.view;
-    const wanted: Wanted = {
+    const query: ChartQuery = {
       runs: runs.split("\n").filter(Boolean),
       axis,
       width: buckets,
@@ -69,15 +69,15 @@ export function fetched(asked: Asked, width: () => number): Fetched {
     const dragging = range !== fetchedRange && now - rangeChangedAt < 150;
     if (range !== fetchedRange) rangeChangedAt = now;
     fetchedRange = range;
-    const wait = setTimeout(() => void fetchFrames(own, names, wanted), dragging ? 80 : 0);
+    const wait = setTimeout(() => void fetchFrames(own, names, query), dragging ? 80 : 0);
     return () => clearTimeout(wait);
   });
 
-  async function fetchFrames(own: number, names: string[], wanted: Wanted): Promise<void> {
+  async function fetchFrames(own: number, names: string[], query: ChartQuery): Promise<void> {
     const late = setTimeout(() => (slow = true), 150);
     try {
       const load = asked.load ?? loadChart;
-      const answer = await Promise.all(names.map((name) => load(name, wanted)));
+      const answer = await Promise.all(names.map((name) => load(name, query)));
       inTurn(() => {
         if (own !== generation) return;
         flushSync(() => {

@@ -2,7 +2,7 @@
 import { getBytes } from "../lib/api";
 import { decodeFrames, metricOf, unitOf, type Axis, type Frame } from "./frame";
 
-export interface Wanted {
+export interface ChartQuery {
   runs: readonly string[];
   axis: Axis;
   width: number;
@@ -15,18 +15,18 @@ const MOST_NAMES = 32;
 const MOST_SERIES = 5000; // of one request; the server takes no more
 
 interface Batch {
-  wanted: Wanted;
+  query: ChartQuery;
   names: Map<string, ((answer: Promise<Frame>) => void)[]>;
 }
 
 const batches = new Map<string, Batch>();
 
 /** The chart of one metric. */
-export function loadChart(name: string, wanted: Wanted): Promise<Frame> {
-  const key = JSON.stringify(wanted);
+export function loadChart(name: string, query: ChartQuery): Promise<Frame> {
+  const key = JSON.stringify(query);
   let batch = batches.get(key);
   if (!batch) {
-    batch = { wanted, names: new Map() };
+    batch = { query, names: new Map() };
     batches.set(key, batch);
     setTimeout(() => send(key)); // behind those who ask in the same turn
   }
@@ -43,10 +43,10 @@ function send(key: string): void {
   if (!batch) return;
   batches.delete(key);
   const names = [...batch.names.keys()];
-  const most = Math.max(1, Math.min(MOST_NAMES, Math.floor(MOST_SERIES / batch.wanted.runs.length)));
+  const most = Math.max(1, Math.min(MOST_NAMES, Math.floor(MOST_SERIES / batch.query.runs.length)));
   for (let at = 0; at < names.length; at += most) {
     const part = names.slice(at, at + most);
-    const answer = fetchFrames(part, batch.wanted);
+    const answer = fetchFrames(part, batch.query);
     for (const [i, name] of part.entries()) {
       const own = answer.then((frames) => frames[i]!);
       for (const resolve of batch.names.get(name)!) resolve(own);
@@ -54,18 +54,18 @@ function send(key: string): void {
   }
 }
 
-async function fetchFrames(names: string[], wanted: Wanted): Promise<Frame[]> {
-  const unit = unitOf(wanted.axis);
-  const exact = metricOf(wanted.axis) !== "";
+async function fetchFrames(names: string[], query: ChartQuery): Promise<Frame[]> {
+  const unit = unitOf(query.axis);
+  const exact = metricOf(query.axis) !== "";
   const whole = (value: number | null) => (value === null ? null : exact ? value : Math.round(value * unit));
   const bytes = await getBytes("/api/v1/charts", {
-    run: wanted.runs,
+    run: query.runs,
     name: names,
-    x: wanted.axis,
-    width: wanted.width,
-    from: whole(wanted.from),
-    to: whole(wanted.to),
-    smooth: wanted.smoothing || null,
+    x: query.axis,
+    width: query.width,
+    from: whole(query.from),
+    to: whole(query.to),
+    smooth: query.smoothing || null,
   });
   return decodeFrames(bytes);
 }

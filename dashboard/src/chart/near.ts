@@ -12,15 +12,15 @@ export interface Near {
 
 /** The point of each line nearest in x, the line nearest in y first; without a height in the lines' own order. */
 export function nearTraces(traces: readonly Trace[], t: Transform, x: number, top: number | null): Near[] {
-  const found: Near[] = [];
+  const near: Near[] = [];
   for (const trace of traces) {
     const index = nearest(trace.line.x, x);
     if (index < 0) continue;
     const value = (trace.line.smooth ?? trace.line.last)[index]!;
     const py = Number.isFinite(value) && (!t.log || value > 0) ? toY(t, value) : 1e6;
-    found.push({ trace, index, distance: top === null ? 0 : Math.abs(py - top) });
+    near.push({ trace, index, distance: top === null ? 0 : Math.abs(py - top) });
   }
-  return top === null ? found : found.sort((a, b) => a.distance - b.distance);
+  return top === null ? near : near.sort((a, b) => a.distance - b.distance);
 }
 
 /** The value, and what lies around it in its bucket or its group. */

@@ -51,8 +51,10 @@ export function readView(): View {
 export function readOwn(text = param("own")): Record<string, Own> {
   if (!text) return {};
   try {
-    const found: unknown = JSON.parse(text);
-    return found && typeof found === "object" && !Array.isArray(found) ? (found as Record<string, Own>) : {};
+    const parsed: unknown = JSON.parse(text);
+    return parsed && typeof parsed === "object" && !Array.isArray(parsed)
+      ? (parsed as Record<string, Own>)
+      : {};
   } catch {
     return {}; // an address that was cut: the page's settings hold
   }

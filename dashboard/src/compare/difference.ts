@@ -12,9 +12,9 @@ export interface Row {
 }
 
 function valuesOf(run: Run): Map<string, [kind: string, name: string, value: string | number | null]> {
-  const found = new Map<string, [string, string, string | number | null]>();
+  const facts = new Map<string, [string, string, string | number | null]>();
   const put = (kind: string, name: string, value: string | number | null) =>
-    found.set(`${kind}\n${name}`, [kind, name, value]);
+    facts.set(`${kind}\n${name}`, [kind, name, value]);
   for (const name of ["status", "type", "target", "experiment", "description"] as const)
     put("run", name, run[name]);
   for (const [key, value] of parametersOf(run)) put("parameter", key, value);
@@ -32,7 +32,7 @@ function valuesOf(run: Run): Map<string, [kind: string, name: string, value: str
       }
     }
   }
-  return found;
+  return facts;
 }
 
 const ORDER = ["run", "parameter", "tag", "property", "metric last", "metric min", "metric max"];

@@ -4,12 +4,12 @@ import type { Run } from "../lib/types";
 
 /** The members of each value in natural order; runs without the tag are a group of their own. */
 export function groupsBy(runs: readonly Run[], key: string): [value: string, members: string[]][] {
-  const found = new Map<string, string[]>();
+  const groups = new Map<string, string[]>();
   for (const run of runs) {
     const value = key in run.tags ? (run.tags[key] ?? "✓") : "–";
-    const held = found.get(value);
-    if (held) held.push(run.run_id);
-    else found.set(value, [run.run_id]);
+    const members = groups.get(value);
+    if (members) members.push(run.run_id);
+    else groups.set(value, [run.run_id]);
   }
-  return [...found.entries()].sort(([a], [b]) => naturalOrder(a, b));
+  return [...groups.entries()].sort(([a], [b]) => naturalOrder(a, b));
 }

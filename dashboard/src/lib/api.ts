@@ -17,7 +17,7 @@ export type Params = Record<string, string | number | boolean | null | undefined
 export function queryString(params: Params): string {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) {
-    if (Array.isArray(value)) for (const one of value) search.append(name, String(one));
+    if (Array.isArray(value)) for (const item of value) search.append(name, String(item));
     else if (value !== null && value !== undefined && value !== "") search.append(name, String(value));
   }
   const text = search.toString();

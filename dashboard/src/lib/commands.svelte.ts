@@ -14,9 +14,9 @@ let offered: { owner: symbol; commands: () => Command[] }[] = $state.raw([]);
 export function offer(commands: () => Command[]): () => void {
   const owner = Symbol("commands");
   offered = [...untrack(() => offered), { owner, commands }];
-  return () => (offered = offered.filter((one) => one.owner !== owner));
+  return () => (offered = offered.filter((offer) => offer.owner !== owner));
 }
 
 export function offeredCommands(): Command[] {
-  return offered.flatMap((one) => one.commands());
+  return offered.flatMap((offer) => offer.commands());
 }

@@ -18,7 +18,7 @@ export function goalByName(name: string): Goal | null {
     .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
     .toLowerCase()
     .split(/[^a-z0-9]+/);
-  const word = words.findLast((one) => LOWER.has(one) || HIGHER.has(one));
+  const word = words.findLast((part) => LOWER.has(part) || HIGHER.has(part));
   if (word === undefined) return null;
   return LOWER.has(word) ? "min" : "max";
 }

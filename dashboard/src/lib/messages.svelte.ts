@@ -24,5 +24,5 @@ export function say(text: string, action?: Message["action"], bad = false): void
 }
 
 export function dismiss(id: number): void {
-  held = held.filter((one) => one.id !== id);
+  held = held.filter((message) => message.id !== id);
 }

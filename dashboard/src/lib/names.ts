@@ -15,15 +15,15 @@ export interface Section {
 
 /** Sections by what stands before the first slash; those without a slash come first. */
 export function sections(names: readonly string[]): Section[] {
-  const found = new Map<string, string[]>();
+  const sections = new Map<string, string[]>();
   for (const name of names) {
     const at = name.indexOf("/");
     const section = at > 0 ? name.slice(0, at) : "";
-    const held = found.get(section);
+    const held = sections.get(section);
     if (held) held.push(name);
-    else found.set(section, [name]);
+    else sections.set(section, [name]);
   }
-  return [...found.entries()]
+  return [...sections.entries()]
     .sort(([a], [b]) => (a === "" ? -1 : b === "" ? 1 : naturalOrder(a, b)))
     .map(([name, metrics]) => {
       let ordered: string[] | undefined;
@@ -46,7 +46,7 @@ export function matcher(search: string): (name: string) => boolean {
   if (!text) return () => true;
   if (text.length > 2 && text.startsWith("/") && text.endsWith("/")) {
     const alternatives = text.slice(1, -1).split("|").map(pattern);
-    return (name) => alternatives.some((one) => one(name.toLowerCase()));
+    return (name) => alternatives.some((fits) => fits(name.toLowerCase()));
   }
   const words = text.split(/\s+/);
   return (name) => {
@@ -72,9 +72,9 @@ function pattern(source: string): (name: string) => boolean {
         const from = name.length - length(piece);
         return from >= at && matchesAt(name, piece, from);
       } else {
-        const found = find(name, piece, at);
-        if (found < 0) return false;
-        at = found + length(piece);
+        const place = find(name, piece, at);
+        if (place < 0) return false;
+        at = place + length(piece);
       }
     }
     return true;

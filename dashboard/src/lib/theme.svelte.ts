@@ -4,8 +4,8 @@ export type Theme = "system" | "light" | "dark";
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 function stored(): Theme {
-  const found = localStorage.getItem("runstream-theme");
-  return found === "light" || found === "dark" ? found : "system";
+  const stored = localStorage.getItem("runstream-theme");
+  return stored === "light" || stored === "dark" ? stored : "system";
 }
 
 export const theme = $state<{ choice: Theme; dark: boolean }>({ choice: "system", dark: false });

@@ -16,8 +16,8 @@ interface Definition {
 }
 
 function definitionOf(run: Pick<Run, "details">): Definition {
-  const found = run.details.runDefinition;
-  return found && typeof found === "object" ? (found as Definition) : {};
+  const definition = run.details.runDefinition;
+  return definition && typeof definition === "object" ? (definition as Definition) : {};
 }
 
 /** What a sweep gave a run, as its property says. */
@@ -106,8 +106,10 @@ export function originOf(run: Pick<Run, "details">): Fact[] {
 
 /** The environment a run was submitted with; null: it ran where it was started. */
 export function environmentOf(run: Pick<Run, "details">): Record<string, unknown> | null {
-  const found = definitionOf(run).environment;
-  return found && typeof found === "object" && Object.keys(found).length ? found : null;
+  const environment = definitionOf(run).environment;
+  return environment && typeof environment === "object" && Object.keys(environment).length
+    ? environment
+    : null;
 }
 
 const SHOWN = new Set(["runDefinition", "script", "directory", "host", "pid", "python"]);

@@ -12,20 +12,20 @@ export function knownOf(runs: readonly Run[], experiments: readonly Experiment[]
   const distinct = (values: (string | null)[]) =>
     [...new Set(values.filter((value) => value !== null))].sort(naturalOrder);
   const values = (of: (run: Run) => Record<string, string | null>) => {
-    const found = new Map<string, Set<string>>();
+    const values = new Map<string, Set<string>>();
     for (const run of some) {
       for (const [key, value] of Object.entries(of(run))) {
-        const held = found.get(key) ?? new Set<string>();
+        const held = values.get(key) ?? new Set<string>();
         if (value && held.size < MOST_VALUES) held.add(value);
-        found.set(key, held);
+        values.set(key, held);
       }
     }
     return new Map(
-      [...found.keys()].sort(naturalOrder).map((key) => [key, [...found.get(key)!].sort(naturalOrder)]),
+      [...values.keys()].sort(naturalOrder).map((key) => [key, [...values.get(key)!].sort(naturalOrder)]),
     );
   };
   return {
-    experiments: experiments.map((one) => one.name),
+    experiments: experiments.map((experiment) => experiment.name),
     targets: distinct(some.map((run) => run.target)),
     types: distinct(some.map((run) => run.type)),
     tags: values((run) => run.tags),

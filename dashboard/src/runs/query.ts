@@ -10,7 +10,7 @@ export interface Part {
   error: string;
 }
 
-const STATUS_WORDS = new Set([...STATUSES.map((one) => one.toLowerCase()), "done", "cancelled"]);
+const STATUS_WORDS = new Set([...STATUSES.map((status) => status.toLowerCase()), "done", "cancelled"]);
 export const STATS = ["last", "min", "max", "mean", "first", "count"] as const;
 
 /** Fields before a colon, and what stands behind it. */
@@ -56,26 +56,26 @@ const COMPARISON = /^((?:"(?:[^"\\]|\\.)*"|[^"<>=!]|!(?!=))*)(<=|>=|!=|==|<|>|=)
 
 /** The parts of what was typed, as the server splits it. A quote that is not closed is a part with a mistake. */
 export function parts(text: string): Part[] {
-  const found: Part[] = [];
+  const pieces: Part[] = [];
   for (const match of text.matchAll(PART))
-    found.push({
+    pieces.push({
       start: match.index,
       end: match.index + match[0].length,
       text: match[0],
       error: mistake(match[0]),
     });
   for (let i = 0; i < text.length; i++) {
-    if (text[i] === '"' && !found.some((part) => i >= part.start && i < part.end)) {
-      found.push({ start: i, end: text.length, text: text.slice(i), error: "this quote is not closed" });
+    if (text[i] === '"' && !pieces.some((part) => i >= part.start && i < part.end)) {
+      pieces.push({ start: i, end: text.length, text: text.slice(i), error: "this quote is not closed" });
       break;
     }
   }
-  return found.sort((a, b) => a.start - b.start);
+  return pieces.sort((a, b) => a.start - b.start);
 }
 
 /** The first mistake, for the line below the box. */
 export function firstMistake(text: string): string {
-  const part = parts(text).find((one) => one.error);
+  const part = parts(text).find((piece) => piece.error);
   return part ? `${part.text}: ${part.error}` : "";
 }
 
@@ -158,7 +158,7 @@ export interface Place {
 }
 
 export function placeAt(text: string, cursor: number): Place {
-  const part = parts(text).find((one) => one.start <= cursor && cursor <= one.end);
+  const part = parts(text).find((piece) => piece.start <= cursor && cursor <= piece.end);
   let start = part?.start ?? cursor;
   const end = part?.end ?? cursor;
   const minus = text[start] === "-" && start < cursor ? 1 : 0;
@@ -256,7 +256,7 @@ export function suggestions(place: Place, known: Known): Suggestion[] {
     case "value":
       switch (field) {
         case "status":
-          return values(STATUSES.map((one) => one.toLowerCase()));
+          return values(STATUSES.map((status) => status.toLowerCase()));
         case "experiment":
           return values(known.experiments);
         case "target":

@@ -69,12 +69,12 @@ export function sweepAxes(runs: readonly Run[], columns: readonly Column[]): Swe
     if (axis) axes.push(axis);
   }
   const given = runs.map((run) => new Map(parametersOf(run)));
-  for (const key of [...new Set(given.flatMap((one) => [...one.keys()]))].sort()) {
+  for (const key of [...new Set(given.flatMap((facts) => [...facts.keys()]))].sort()) {
     if (keys.includes(key)) continue; // a tag of that name says it already
     const axis = axisOf(
       `param:${key}`,
       key,
-      given.map((one) => one.get(key) ?? null),
+      given.map((facts) => facts.get(key) ?? null),
     );
     if (axis) axes.push(axis);
   }
@@ -154,9 +154,9 @@ export function marks(axis: SweepAxis, most: number): number[] {
   const rough = (axis.max - axis.min) / most;
   const unit = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= rough) ?? rough;
-  const found: number[] = [];
-  for (let at = Math.ceil(axis.min / step); at * step <= axis.max; at++) found.push(at * step);
-  return found;
+  const ticks: number[] = [];
+  for (let at = Math.ceil(axis.min / step); at * step <= axis.max; at++) ticks.push(at * step);
+  return ticks;
 }
 
 /** How many runs of a group have a value, and what their values amount to. */
