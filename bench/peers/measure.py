@@ -158,7 +158,7 @@ def kill(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
 def survivors(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
     """How many points of the killed run can be read, once that number stands still.
 
-    A service that goes on after its caller's death has eight seconds to store what it has.
+    A service that outlives its caller has eight seconds to store what it has.
     """
     logged = int((home / "logged").read_text())
     found, deadline = -1, time.monotonic() + 8

@@ -65,7 +65,7 @@ from idle cross join lateral (
 where c.chunks > 0
 order by idle.experiment_id, idle.key"""
 
-# What `runstream compact` could not move: of runs that ended, and are being moved or not; of runs that go on.
+# What `runstream compact` could not move: of runs that ended, and are being moved or not; of runs that have not ended.
 LEFT = """
 with hot as (select run_key, sum(points)::bigint as points from chunks group by run_key)
 select case

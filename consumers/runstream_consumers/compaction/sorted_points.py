@@ -240,7 +240,7 @@ class _Pieces:
         return np.repeat(self._kind, self._count)[take]
 
     def _two_kinds(self, chosen: I8) -> NDArray[np.bool_]:
-        """Where a piece goes on with the series and the chunk of the piece before: its points are of another kind."""
+        """Where a piece continues the series and the chunk of the piece before: its points are of another kind."""
         key, chunk = self._key[chosen], self._chunk[chosen]
         same: NDArray[np.bool_] = (key[1:] == key[:-1]) & (chunk[1:] == chunk[:-1])
         return same

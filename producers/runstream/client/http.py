@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # to start a run and log to it.
 
 AWAY_TIMEOUT = 30.0
-"""Seconds a call goes on trying to reach the service before it raises `ServiceException`."""
+"""Seconds a call retries to reach the service before it raises `ServiceException`."""
 
 _NOT_STARTED_TIMEOUT = 5.0  # nobody is asked to start one, so it is there or just coming up
 _ANSWER_TIMEOUT = (
@@ -169,7 +169,7 @@ class ServiceClient:
             params: query parameters; a name may come several times.
             body: content; a file must be seekable and is sent from its current position.
             headers: further headers. A file's `Content-Length` has to be among them.
-            patience: seconds to go on trying while the service is away; default `AWAY_TIMEOUT`.
+            patience: seconds to retry while the service is away; default `AWAY_TIMEOUT`.
             fresh: a read sees what any process of this node had recorded before; for those who ask again and again anyway
                 it may be without.
         """
@@ -199,7 +199,7 @@ class ServiceClient:
         target: IO[bytes],
         progress: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
     ) -> None:
-        """GET a file into `target`, in pieces; after a broken connection it goes on where it stopped.
+        """GET a file into `target`, in pieces; after a broken connection it resumes where it stopped.
 
         Args:
             progress: given the file's size, a context whose function is told how far it came.

@@ -1,7 +1,7 @@
 """What a compute target has to offer: four calls, made by the runner of the machine that submitted.
 
 A package adds a kind of target with an entry point of the group `runstream.compute_targets`, whose value is a function
-`open(options: Mapping[str, Any]) -> Backend`. Whatever carries out a run in the end calls `python -m runstream.wrapper
+`open(options: Mapping[str, Any]) -> Backend`. Whatever runs a run in the end calls `python -m runstream.wrapper
 DIRECTORY` there, which sends logs, keeps the time limit, stores files and ends the run; a backend only brings it about.
 """
 
@@ -86,7 +86,7 @@ class Work:
 
     @property
     def wrapper_command(self) -> list[str]:
-        """What carries out the run, on a machine that sees `directory`."""
+        """What runs the run, on a machine that sees `directory`."""
         return [self.job.interpreter, "-P", "-m", "runstream.wrapper", str(self.directory)]
 
     def bundle(self) -> bytes:
@@ -112,7 +112,7 @@ def unpack(bundle: bytes, directory: Path) -> None:
     """Lay out what `Work.bundle` made in a new directory, for the owner only.
 
     Raises:
-        FileExistsError: the directory is there already: somebody carries out, or carried out, this run.
+        FileExistsError: the directory is there already: this run runs, or ran, somewhere.
     """
     directory.mkdir(parents=True, mode=0o700)
     (directory / "code").mkdir()
@@ -139,7 +139,7 @@ class Backend(Protocol):
         """End a run that was handed over; its status is Canceled already. Called again until it has ended."""
 
     def close(self) -> None:
-        """Give back connections. Runs handed over go on."""
+        """Give back connections. Runs handed over continue."""
 
 
 OpenBackend = Callable[[Mapping[str, Any]], Backend]

@@ -78,7 +78,7 @@ class DaskBackend:
         return sum(int(worker["nthreads"]) for worker in self._workers.values())
 
     def start(self, work: Work) -> None:
-        """Submit the task that carries out a run; submitted twice, it is carried out once."""
+        """Submit the task that runs a run; submitted twice, it runs once."""
         self._of(work)
         key = _key(work)
         with self._scheduler() as client, warnings.catch_warnings():
@@ -142,7 +142,7 @@ class DaskBackend:
         self._asked_to_end.add(work.run_id)
 
     def close(self) -> None:
-        """Leave the scheduler; its tasks go on."""
+        """Leave the scheduler; its tasks continue."""
         client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(OSError, TimeoutError):

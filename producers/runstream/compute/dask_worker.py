@@ -1,4 +1,4 @@
-"""What the target `dask` has a worker do: carry out one run by its wrapper, and say so at the scheduler."""
+"""What the target `dask` has a worker do: run the wrapper of one run, and say so at the scheduler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TAIL = 2000
 def carry_out(run_id: str, directory: str, host: str, bundle: bytes | None, home: str) -> None:
     """The task of a run. It returns when the run has ended, whatever became of it.
 
-    Dask gives a task whose worker was lost to another one; a run carried out twice would be two runs mixed into one. So
+    Dask gives a task whose worker was lost to another one; a run that runs twice would be two runs mixed into one. So
     the first worker leaves its claim with the scheduler before it begins, and whoever finds one there does not begin.
 
     Args:
@@ -61,7 +61,7 @@ def carry_out(run_id: str, directory: str, host: str, bundle: bytes | None, home
                 break
             except subprocess.TimeoutExpired:
                 if not seceded and (here / CHILDREN).exists():
-                    secede()  # it waits for runs that may have to be carried out in this very thread
+                    secede()  # it waits for runs that may have to run in this very thread
                     seceded = True
         if process.returncode != 0:
             problem = f"the run's process on {name} ended with {process.returncode}: {_tail(here)}"
@@ -74,7 +74,7 @@ def request_cancel(directory: str) -> None:
 
 
 def _lay_out(run_id: str, directory: Path, host: str, bundle: bytes | None) -> tuple[Path, str]:
-    """(the run's directory on this machine, why it cannot be carried out here)."""
+    """(the run's directory on this machine, why it cannot run here)."""
     if host == socket.gethostname() and _is_of(directory, run_id):
         return directory, ""
     settings = Settings.load()

@@ -14,7 +14,7 @@ from .backend import Report, State, Work
 from .job import STARTED
 
 LEAST_RUNS = 4
-"""Runs carried out at once also on a machine of fewer processors."""
+"""Runs that run at once also on a machine of fewer processors."""
 
 _TAIL = 2000
 

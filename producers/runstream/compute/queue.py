@@ -105,7 +105,7 @@ def wake(settings: Settings) -> None:
 
 
 def ensure_runner(settings: Settings) -> None:
-    """Have a process that carries out the queue of this home, unless there is one or nothing is queued.
+    """Have a process that runs the queue of this home, unless there is one or nothing is queued.
 
     It is a process of its own, which outlives this one and ends by itself when the queue is empty.
 

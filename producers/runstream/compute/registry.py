@@ -29,7 +29,7 @@ class TargetRecord:
         name: by which runs are submitted to it.
         type: its kind: `local`, or one of an installed package.
         options: what its kind needs to know, such as the scheduler's `address`.
-        concurrency: runs carried out at once; None: as many as its kind says.
+        concurrency: runs that run at once; None: as many as its kind says.
         attached: when, ISO 8601 UTC; '' for the `local` every workspace has.
     """
 

@@ -2,7 +2,7 @@
 
 It hands runs over to their targets in the order they came, as many at once as each target takes, and sees to it that none
 is left without an end. Everything it knows it reads from the queue, the runs' directories and the targets: killed and
-started again, it goes on. The service of the home starts it again when it is gone; so does the next submission.
+restarted, it resumes. The service of the home starts it again when it is gone; so does the next submission.
 """
 
 from __future__ import annotations
@@ -304,7 +304,7 @@ class Runner:
         for key, lane in list(self._lanes.items()):
             record = self._record(key)
             if record is None:
-                continue  # detached: what is queued there is carried out
+                continue  # detached: what is queued there runs
             if (record.type, dict(record.options)) == (lane.record.type, dict(lane.record.options)):
                 lane.record = record
             else:

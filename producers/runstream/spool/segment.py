@@ -67,7 +67,7 @@ _CRC_AT = 436
 DROPPED_AT, DROP_REASON_AT, STATE_AT = 440, 448, 456
 ACKED_AT = {"metrics": 464, "tags": 472, "status": 480}
 SPOKEN_AT = 488
-"""Until which slot a reader has spoken for the source: the next one goes on there, whatever its clock says."""
+"""Until which slot a reader has said that the source is read: the next one resumes there, whatever its clock says."""
 LATEST_STEP_AT = 504
 """The latest time of the statuses that are stored, in microseconds: what follows counts as no older. The word before it is
 not used."""

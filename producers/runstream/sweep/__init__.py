@@ -9,7 +9,7 @@
 >>> found = sweep.run(experiment, train, space, metric="loss", trials=50, stop=sweep.Median())
 >>> found.best.parameters
 
-All state is in the stored runs. The same call with the sweep's `run_id` goes on where a killed one was.
+All state is in the stored runs. The same call with the sweep's `run_id` resumes where a killed one was.
 """
 
 from __future__ import annotations

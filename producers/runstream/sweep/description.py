@@ -1,4 +1,4 @@
-"""What a sweep is: noted on its run when it begins, and compared when it is gone on with."""
+"""What a sweep is: noted on its run when it begins, and compared when it is resumed."""
 
 from __future__ import annotations
 

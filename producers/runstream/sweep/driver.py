@@ -73,8 +73,8 @@ def run(
 ) -> Sweep:
     """Try parameters out: each trial is a child run, so many at a time. Returns when all have ended.
 
-    The same call with the `run_id` of a sweep that was interrupted, or killed, goes on with it: trials that are finished are
-    not run again, whatever else happened to them. With more `trials` than before, a finished sweep goes on, too.
+    The same call with the `run_id` of a sweep that was interrupted, or killed, resumes it: trials that are finished are
+    not run again, whatever else happened to them. With more `trials` than before, a finished sweep is resumed, too.
 
     Args:
         where: the experiment a run is started in for the sweep; or a run the trials become children of, such as that of the
@@ -93,7 +93,7 @@ def run(
         compute_target: where configurations are submitted to, instead of their own target; a name or a `ComputeTarget`.
         scope: which of a trial's values counts: the `last` or the `best`.
         seed: of random choices; default: a new one, kept with the sweep.
-        run_id: id of the sweep's run, by which it can be gone on with.
+        run_id: id of the sweep's run, by which it can be resumed.
         name, tags: of the sweep's run.
         show_output: print a line for each trial that ends.
 

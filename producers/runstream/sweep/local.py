@@ -32,7 +32,7 @@ class _Worker:
 
 
 class LocalCrew:
-    """Processes that carry out trials.
+    """Processes that run trials.
 
     Args:
         parent: the sweep's run.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A trial to carry out.
+    """A trial to run.
 
     Attributes:
         number: of the trial.
@@ -43,7 +43,7 @@ class End:
 
 
 class Crew(Protocol):
-    """Who carries out trials."""
+    """Who runs trials."""
 
     def begin(self, assignment: Assignment) -> None:
         """Begin a trial; there are never more at once than the crew was made for."""

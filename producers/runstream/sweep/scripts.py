@@ -97,7 +97,7 @@ class ScriptCrew:
         except ServiceException as error:
             if error.status_code not in (None, 503):
                 raise
-            return []  # away: the scripts go on
+            return []  # away: the scripts continue
         for number, record in records.items():
             if record.status in TERMINAL and self._is_settled(number, record):
                 found.append(self._end(number, record))

@@ -49,7 +49,7 @@ class GridSearch:
 
 
 class RandomSearch:
-    """Independent samples; those of a number depend on the seed only, so that a sweep goes on where it was."""
+    """Independent samples; those of a number depend on the seed only, so that a sweep resumes where it was."""
 
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed

@@ -17,7 +17,7 @@ class Rule(Protocol):
     """Says of each new point whether its trial is to stop."""
 
     def stops(self, curve: Curve, others: Iterable[Curve], minimize: bool) -> str | None:
-        """Why a trial is to stop after the last point of its curve; None: it goes on.
+        """Why a trial is to stop after the last point of its curve; None: it continues.
 
         Args:
             curve: the trial's, up to the point asked about.
@@ -62,11 +62,11 @@ class Median:
 @dataclass(frozen=True, slots=True)
 class Halving:
     """Successive halving without waiting (ASHA): at the steps `first`, `first * factor`, `first * factor**2` ... only the
-    best of every `factor` trials go on.
+    best of every `factor` trials continue.
 
     Attributes:
         first: the first of these steps.
-        factor: of how many trials one goes on.
+        factor: of how many trials one continues.
 
     Source: Li and others, "A System for Massively Parallel Hyperparameter Tuning", 2020.
     """

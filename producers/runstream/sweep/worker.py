@@ -1,4 +1,4 @@
-"""A process that carries out trials of a function, one after the other: `runstream.sweep.local` starts it."""
+"""A process that runs trials of a function, one after the other: `runstream.sweep.local` starts it."""
 
 from __future__ import annotations
 

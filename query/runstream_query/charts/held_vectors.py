@@ -1,4 +1,4 @@
-"""Whole vectors of metrics, held in memory for the next chart; a run that goes on is read from where it was held.
+"""Whole vectors of metrics, held in memory for the next chart; a run that continues is read from where it was held.
 
 What a held vector lacks lies in the chunks stored since, as long as the compactor left them where they are. All is looked at
 in one snapshot, and the number of points has to come out as the summaries say; else the vector is read anew, from both
@@ -120,7 +120,7 @@ class Vector:
         steps, times, values = (column[: room.used] for column in room.columns)
         grown = Vector(steps, times, values, positions, parts[-1][0], room)
         grown._origin = min(self.origin, int(tail.times.min())) if len(self) else None
-        # A long run that goes on is looked at four times a second: what is known of it need not be found out again.
+        # A long run that continues is looked at four times a second: what is known of it need not be found out again.
         for axis, old, column in (("step", self.steps, steps), ("time", self.times, times)):
             known = self._sorted_by.get(axis)
             if known is not None and known[0] is old and not _falls(column[max(len(self) - 1, 0) :]):

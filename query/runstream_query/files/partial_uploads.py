@@ -1,4 +1,4 @@
-"""Large files on their way in: what has arrived is kept under the digest the whole will have, and goes on from there.
+"""Large files on their way in: what has arrived is kept under the digest the whole will have, and resumes from there.
 
 A client sends pieces, each with the offset it begins at; after a broken connection, also of another day or to a restarted
 server, it asks how far it came. Nobody sees anything of a file before all of it is there and its digest is right. Pieces lie
@@ -39,7 +39,7 @@ from .artifacts import (
 
 MAX_PIECE = 64 << 20
 """Most bytes of one piece."""
-_FORGOTTEN = 24 * 3600.0  # seconds after which nobody is expected to go on with an upload
+_FORGOTTEN = 24 * 3600.0  # seconds after which nobody is expected to resume an upload
 
 
 class OtherOffset(QueryError):

@@ -60,7 +60,7 @@ class Notifications:
         return self._connection is not None and not self._connection.is_closed()
 
     async def start(self) -> None:
-        """Begin to listen; goes on trying in the background while the database is away."""
+        """Begin to listen; retries in the background while the database is away."""
         self._task = asyncio.create_task(self._keep(), name="runstream-listen")
 
     async def stop(self) -> None:
