@@ -159,7 +159,7 @@ class KafkaSource:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     async def fetch(self, max_bytes: int, timeout: float) -> list[Fetched]:
-        """The next events, at most one batch a partition; see `Source.fetch`."""
+        """The next events, at most one batch a partition; see `EventSource.fetch`."""
         assert self._consumer is not None, "start() first"
         try:
             await self._look_for_new_topic()
@@ -251,7 +251,7 @@ class KafkaSource:
 
     @property
     def horizon(self) -> Horizon | None:
-        """See `Source.horizon`; an agent sends the end of a run when the broker has acknowledged all that it counts."""
+        """See `EventSource.horizon`; an agent sends the end of a run when the broker has acknowledged all that it counts."""
         return self._ends_of_counted if self._family == "status" else None
 
     async def _ends_of_counted(self) -> dict[Partition, int]:

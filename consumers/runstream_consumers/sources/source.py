@@ -102,7 +102,7 @@ LoadOffsets = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int | No
 """Asks the stored state how far partitions are stored; None: never seen."""
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """A log of events.
 
     Only one of `fetch` and `lost` runs at a time; the other methods may be called while it does.

@@ -24,7 +24,7 @@ LONGEST_MOVE = 1 << 31
 
 
 class SpoolSource:
-    """`source.Source` over a spool directory.
+    """`source.EventSource` over a spool directory.
 
     Args:
         load_offsets: tells the stored offset (the writer's `load_offsets`).
@@ -49,7 +49,7 @@ class SpoolSource:
         await self._reload()
 
     async def fetch(self, max_bytes: int, timeout: float) -> list[Fetched]:
-        """What is due in the spool; see `source.Source.fetch`."""
+        """What is due in the spool; see `source.EventSource.fetch`."""
         deadline = time.monotonic() + timeout
         while True:
             looking = asyncio.create_task(asyncio.to_thread(self._work, max_bytes))
@@ -84,23 +84,23 @@ class SpoolSource:
         return fetched
 
     async def stored(self, fetched: Fetched) -> None:
-        """Give the segments back; see `source.Source.stored`."""
+        """Give the segments back; see `source.EventSource.stored`."""
         self._noted.extend(self._out.pop(fetched.next, ()))
 
     async def lost(self, partition: Partition) -> None:
-        """Read again what was not stored; see `source.Source.lost`."""
+        """Read again what was not stored; see `source.EventSource.lost`."""
         self._note()
         self._out.clear()
         self.collector.forget()
         await self._reload()
 
     def lag(self) -> int:
-        """Sources with something that is not stored; see `source.Source.lag`."""
+        """Sources with something that is not stored; see `source.EventSource.lag`."""
         return self.collector.backlog
 
     @property
     def horizon(self) -> None:
-        """Its batches are complete; see `source.Source.horizon`."""
+        """Its batches are complete; see `source.EventSource.horizon`."""
         return None
 
     async def stop(self) -> None:

@@ -23,7 +23,7 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.topics import ensure_topics
 
 from ..sources.dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
-from ..sources.source import Fetched, LoadOffsets, Partition, Source
+from ..sources.source import EventSource, Fetched, LoadOffsets, Partition
 from .transaction import FenceLost
 from .writer import Writer, WriterCounts
 
@@ -57,7 +57,7 @@ class ConsumerState:
     """What a consumer did and how far it is behind, by loop (`metrics`, `tags`, `status`, or `spool`).
 
     Attributes:
-        lags: what is known to be in the source and was not fetched (see `Source.lag`).
+        lags: what is known to be in the source and was not fetched (see `EventSource.lag`).
         storing_since: since when the batch under way is being stored, in monotonic seconds; absent: none is.
     """
 
@@ -156,7 +156,7 @@ async def _keep_consuming(
             await asyncio.sleep(1.0)
 
 
-def make_source(settings: Settings, name: str, load: LoadOffsets) -> Source:
+def make_source(settings: Settings, name: str, load: LoadOffsets) -> EventSource:
     """The source of a loop: a topic, or the spool."""
     # Each only where it is used: the Kafka client takes a sixth of the embedded service's start.
     if name != "spool":
@@ -197,7 +197,7 @@ async def _prepare(settings: Settings, stop: asyncio.Event, source: str) -> bool
 
 
 async def consume(
-    source: Source, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
+    source: EventSource, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
 ) -> None:
     """Fetch and store until told to stop.
 
@@ -220,7 +220,7 @@ async def consume(
 
 
 async def _loop(
-    source: Source, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
+    source: EventSource, writer: Writer, name: str, max_bytes: int, stop: asyncio.Event, state: ConsumerState
 ) -> None:
     await source.start()
     storing: asyncio.Task[list[Partition]] | None = None
@@ -251,7 +251,7 @@ async def _loop(
             await asyncio.wait([storing])
 
 
-async def _store(source: Source, writer: Writer, batch: Sequence[Fetched]) -> list[Partition]:
+async def _store(source: EventSource, writer: Writer, batch: Sequence[Fetched]) -> list[Partition]:
     """Store a batch, but for the partitions another writer has taken; returns these."""
     remaining, gone = list(batch), []
     while remaining:

@@ -14,7 +14,7 @@ from tests.consumers.logged import LoggingSource
 
 from runstream.spool.writer import RunWriter
 from runstream_consumers.sources.kafka_source import KafkaSource
-from runstream_consumers.sources.source import Fetched, Partition, Source
+from runstream_consumers.sources.source import EventSource, Fetched, Partition
 from runstream_consumers.sources.spool_source import SpoolSource
 from runstream_consumers.storing.consumer import ConsumerState, consume
 from runstream_consumers.storing.transaction import FenceLost
@@ -30,7 +30,7 @@ class LogUnderTest:
     """A log a test can write to, and open as often as it likes."""
 
     def __init__(
-        self, settings: Settings, open_source: Callable[[Writer], Source], pool: asyncpg.Pool
+        self, settings: Settings, open_source: Callable[[Writer], EventSource], pool: asyncpg.Pool
     ) -> None:
         self.settings = settings
         self.pool = pool
@@ -40,10 +40,10 @@ class LogUnderTest:
         """Log `points` to each run."""
         raise NotImplementedError
 
-    def source_for(self, writer: Writer) -> Source:
+    def source_for(self, writer: Writer) -> EventSource:
         return self._open(writer)
 
-    async def open(self) -> tuple[Source, Writer]:
+    async def open(self) -> tuple[EventSource, Writer]:
         writer = Writer(self.pool, self.settings)
         source = self._open(writer)
         await source.start()
@@ -106,7 +106,7 @@ def points_of(batch: list[Fetched]) -> int:
     )
 
 
-async def fetch_points(source: Source, points: int) -> list[list[Fetched]]:
+async def fetch_points(source: EventSource, points: int) -> list[list[Fetched]]:
     """Batches with so many points, not stored."""
     batches: list[list[Fetched]] = []
     async with asyncio.timeout(20):
@@ -117,7 +117,7 @@ async def fetch_points(source: Source, points: int) -> list[list[Fetched]]:
     return batches
 
 
-async def store(source: Source, writer: Writer, batches: list[list[Fetched]]) -> None:
+async def store(source: EventSource, writer: Writer, batches: list[list[Fetched]]) -> None:
     for batch in batches:
         await writer.store(batch)
         for fetched in batch:
