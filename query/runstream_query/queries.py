@@ -416,18 +416,18 @@ def _needed_summaries(needed: Sequence[str], names: Sequence[str] | None) -> str
     arrays = {**_PACKED, **_PACKED_ONCE}
     kept = [arrays[name] for name in needed if name in _PACKED_ONCE]
     if names is not None and len(names) <= _FEW_NAMES:
-        found = ["w.id as series_id", *(f"p.{arrays[name]}[a.place] as {name}" for name in needed)]
+        inner_columns = ["w.id as series_id", *(f"p.{arrays[name]}[a.place] as {name}" for name in needed)]
         source = (
             "from packed_summaries p join series w on w.cls = 0 and w.name = any($3) and p.series_ids @> array[w.id] "
             "cross join lateral (select array_position(p.series_ids, w.id) as place offset 0) a"
         )
     else:
-        found = [
+        inner_columns = [
             "unnest(p.series_ids) as series_id",
             *(f"unnest(p.{arrays[name]}) as {name}" for name in needed),
         ]
         source = "from packed_summaries p"
-    inner = f"select {', '.join(['p.run_key', *found, *(f'p.{name}' for name in kept)])} {source}"
+    inner = f"select {', '.join(['p.run_key', *inner_columns, *(f'p.{name}' for name in kept)])} {source}"
     return f"{live} union all select {', '.join(columns)} from ({inner}) p"
 
 

@@ -161,8 +161,8 @@ class Charts:
         def draw() -> list[Chart]:
             charts = []
             for name in names:
-                found = {run_id: source(run_id, name) for run_id in run_ids}
-                sources = {run_id: one for run_id, one in found.items() if one is not None}
+                sources_of_runs = {run_id: source(run_id, name) for run_id in run_ids}
+                sources = {run_id: held for run_id, held in sources_of_runs.items() if held is not None}
                 charts.append(_draw(name, axis, sources, width, start, stop))
             return charts
 
@@ -176,11 +176,11 @@ class Charts:
         for name in names:
             missing = tuple(run_id for run_id in run_ids if (run_id, name) not in known)
             by_runs.setdefault(missing, []).append(name)
-        found: dict[Key, Vector] = {}
-        for missing, wanted in by_runs.items():
+        vectors: dict[Key, Vector] = {}
+        for missing, missing_names in by_runs.items():
             if missing:
-                found |= await self._vectors.get(missing, wanted)
-        return found
+                vectors |= await self._vectors.get(missing, missing_names)
+        return vectors
 
 
 @dataclass(slots=True)

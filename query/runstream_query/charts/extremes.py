@@ -72,7 +72,7 @@ class Extremes:
         last = values[ends - 1]
         if self.marks is None:
             return last, low, high, np.zeros(len(starts), dtype=np.uint8)
-        marks = _over(np.bitwise_or, [(self.marks, first, end)], 0, lambda found: found)
+        marks = _over(np.bitwise_or, [(self.marks, first, end)], 0, lambda array: array)
         marks |= _over(np.bitwise_or, parts, 0, marks_of)
         for i in np.flatnonzero(~np.isfinite(last)).tolist():
             last[i] = self._last(values, int(starts[i]), int(ends[i]))
@@ -107,11 +107,11 @@ def _over(reduce: Any, parts: list[tuple[Any, I8, I8]], empty: float, clean: Any
     for array, starts, ends in parts:
         sizes = ends - starts
         held = np.flatnonzero(sizes > 0)
-        found = np.full(len(starts), empty, dtype=np.uint8 if empty == 0 else np.float64)
+        reduced = np.full(len(starts), empty, dtype=np.uint8 if empty == 0 else np.float64)
         if len(held):
             sizes = sizes[held]
             at = np.concatenate(([0], np.cumsum(sizes)[:-1]))
             places = np.repeat(starts[held] - at, sizes) + np.arange(int(sizes.sum()))
-            found[held] = reduce.reduceat(clean(array[places]), at)
-        result = found if result is None else reduce(result, found)
+            reduced[held] = reduce.reduceat(clean(array[places]), at)
+        result = reduced if result is None else reduce(result, reduced)
     return result

@@ -14,7 +14,7 @@ PREFIX = "metric:"
 """What an axis begins with whose x is the metric named behind it."""
 
 
-def values_by_step(steps: I8, values: F8, wanted: I8) -> F8:
+def values_by_step(steps: I8, values: F8, at: I8) -> F8:
     """The value of a metric at each wanted step: the last one logged at that step or before; NaN before the first.
 
     Args:
@@ -22,13 +22,13 @@ def values_by_step(steps: I8, values: F8, wanted: I8) -> F8:
         wanted: steps, in any order.
     """
     if not len(steps):
-        return np.full(len(wanted), np.nan)
+        return np.full(len(at), np.nan)
     if bool(np.any(steps[1:] < steps[:-1])):
         order = np.argsort(steps, kind="stable")
         steps, values = steps[order], values[order]
-    place = np.searchsorted(steps, wanted, side="right") - 1
-    found: F8 = np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
-    return found
+    place = np.searchsorted(steps, at, side="right") - 1
+    held: F8 = np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
+    return held
 
 
 def along(steps: I8, values: F8, other_steps: I8, other_values: F8) -> tuple[F8, F8]:

@@ -55,8 +55,8 @@ async def chart(
         QueryError: a width or range that makes no sense.
         StoreError: a Parquet file is missing or damaged.
     """
-    found = await query.vectors([run_id], names={name, over or name}, cls=(SeriesClass.METRIC,))
-    series = found.get(name)
+    vectors = await query.vectors([run_id], names={name, over or name}, cls=(SeriesClass.METRIC,))
+    series = vectors.get(name)
     if series is None:
         return None
     values = series.floats()
@@ -67,7 +67,7 @@ async def chart(
     index = chosen.index
     x = None
     if over is not None:
-        other = found.get(over)
+        other = vectors.get(over)
         steps, numbers = (series.steps[:0], values[:0]) if other is None else (other.steps, other.floats())
         x = values_by_step(steps, numbers, series.steps[index])
     return SeriesChart(

@@ -162,10 +162,10 @@ async def save_uploaded(
         if not there:
             await asyncio.to_thread(_check_whole, file, directory, sha256, size)
         async with pool.acquire() as connection, connection.transaction():
-            artifact, wanted = await claim(
+            artifact, missing = await claim(
                 connection, run_id, path, size, sha256, content_type, captured, workspace
             )
-            if wanted:
+            if missing:
                 if file is None:
                     raise OtherOffset(sha256, 0)
                 await asyncio.to_thread(store.adopt, directory / sha256, place(run_id, path))
@@ -174,7 +174,7 @@ async def save_uploaded(
             file.close()
     with contextlib.suppress(OSError):
         (directory / sha256).unlink()
-    return artifact, wanted
+    return artifact, missing
 
 
 def _check_whole(file: BinaryIO | None, directory: Path, sha256: str, size: int) -> None:
@@ -227,9 +227,9 @@ def _forget_old(root: Path) -> None:
 
 
 def _bytes_of(directory: Path) -> int:
-    found = 0
+    total = 0
     with contextlib.suppress(FileNotFoundError):
         for file in directory.iterdir():
             with contextlib.suppress(OSError):  # it was finished meanwhile
-                found += file.stat().st_size if file.is_file() else 0
-    return found
+                total += file.stat().st_size if file.is_file() else 0
+    return total

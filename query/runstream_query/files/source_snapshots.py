@@ -55,9 +55,12 @@ def parse_files(body: bytes) -> list[SourceFile]:
     try:
         files = [
             SourceFile(
-                str(one["path"]), int(one["size"]), str(one["sha256"]), bool(one.get("executable", False))
+                str(entry["path"]),
+                int(entry["size"]),
+                str(entry["sha256"]),
+                bool(entry.get("executable", False)),
             )
-            for one in _listed(body)
+            for entry in _listed(body)
         ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise QueryError(
@@ -91,9 +94,9 @@ def _listed(body: bytes) -> Iterator[Any]:
             return
         if number == MAX_FILES:
             raise QueryError(f"a snapshot has at most {MAX_FILES} files")
-        one, end = decode(text, at)
-        json.dumps(one, ensure_ascii=False).encode()  # no half of a surrogate pair
-        yield one
+        entry, end = decode(text, at)
+        json.dumps(entry, ensure_ascii=False).encode()  # no half of a surrogate pair
+        yield entry
         follows = _NEXT.match(text, end)
         if follows is None:
             raise ValueError("the list of files breaks off")
@@ -102,7 +105,7 @@ def _listed(body: bytes) -> Iterator[Any]:
             return
 
 
-async def add(pool: asyncpg.Pool[Any], wanted: str, files: list[SourceFile]) -> tuple[bool, list[str]]:
+async def add(pool: asyncpg.Pool[Any], snapshot: str, files: list[SourceFile]) -> tuple[bool, list[str]]:
     """Store the list of a snapshot's files; (whether it is new, digests of contents the store lacks).
 
     While contents are lacking nothing is stored.
@@ -110,13 +113,13 @@ async def add(pool: asyncpg.Pool[Any], wanted: str, files: list[SourceFile]) -> 
     Raises:
         QueryError: `wanted` is not the id of these files.
     """
-    if snapshot_id(files) != wanted:
+    if snapshot_id(files) != snapshot:
         raise QueryError(
-            f"snapshot {wanted!r:.80} is not the id of these files, which is {snapshot_id(files)}"
+            f"snapshot {snapshot!r:.80} is not the id of these files, which is {snapshot_id(files)}"
         )
     async with pool.acquire() as connection, connection.transaction():
-        if await connection.fetchrow(queries.SNAPSHOT, wanted) is not None:
-            await connection.execute(queries.KEEP_SNAPSHOT, wanted)
+        if await connection.fetchrow(queries.SNAPSHOT, snapshot) is not None:
+            await connection.execute(queries.KEEP_SNAPSHOT, snapshot)
             return False, []
         digests = {file.sha256 for file in files}
         sizes = {
@@ -131,11 +134,11 @@ async def add(pool: asyncpg.Pool[Any], wanted: str, files: list[SourceFile]) -> 
                     f"snapshot file {file.path!r:.80}: its content has {sizes[file.sha256]} bytes, not {file.size}"
                 )
         total = sum(file.size for file in files)
-        if await connection.fetchval(queries.ADD_SNAPSHOT, wanted, len(files), total) is None:
+        if await connection.fetchval(queries.ADD_SNAPSHOT, snapshot, len(files), total) is None:
             return False, []  # somebody else was a moment earlier
         await connection.execute(
             queries.ADD_SNAPSHOT_FILES,
-            wanted,
+            snapshot,
             [file.path for file in files],
             [file.sha256 for file in files],
             [file.executable for file in files],
@@ -164,18 +167,18 @@ async def add_blob(pool: asyncpg.Pool[Any], store: Store, sha256: str, content: 
     return await pool.fetchval(queries.ADD_BLOB, sha256, size) is not None
 
 
-async def find(pool: asyncpg.Pool[Any], wanted: str) -> SourceSnapshot | None:
+async def find(pool: asyncpg.Pool[Any], snapshot: str) -> SourceSnapshot | None:
     """A snapshot by its id, with its files by path; or None."""
-    row = await pool.fetchrow(queries.SNAPSHOT, wanted)
+    row = await pool.fetchrow(queries.SNAPSHOT, snapshot)
     if row is None:
         return None
-    files = [_file(one) for one in await pool.fetch(queries.SNAPSHOT_FILES, wanted, None)]
+    files = [_file(record) for record in await pool.fetch(queries.SNAPSHOT_FILES, snapshot, None)]
     return SourceSnapshot(row["id"], row["size"], row["created_at"], files)
 
 
-async def find_file(pool: asyncpg.Pool[Any], wanted: str, path: str) -> SourceFile | None:
+async def find_file(pool: asyncpg.Pool[Any], snapshot: str, path: str) -> SourceFile | None:
     """One file of a snapshot, or None."""
-    row = await pool.fetchrow(queries.SNAPSHOT_FILES, wanted, path)
+    row = await pool.fetchrow(queries.SNAPSHOT_FILES, snapshot, path)
     return None if row is None else _file(row)
 
 

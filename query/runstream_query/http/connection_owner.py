@@ -45,10 +45,10 @@ def owner(local: Address, peer: Address, proc: Path = Path("/proc")) -> int | No
         local: address and port of the accepted socket.
         peer: those of its other end; not on the loopback: nobody of this machine.
     """
-    found = _look(local, peer, proc)
-    if found is None or found[0] != 0:
-        return None if found is None else found[0]
-    return 0 if _look(local, peer, proc) == found else None
+    owner = _look(local, peer, proc)
+    if owner is None or owner[0] != 0:
+        return None if owner is None else owner[0]
+    return 0 if _look(local, peer, proc) == owner else None
 
 
 def owner_may_enter(user: int | None) -> bool:
@@ -61,7 +61,7 @@ def _look(local: Address, peer: Address, proc: Path) -> tuple[int, str] | None:
     here, there = ip_address(local[0]), ip_address(peer[0])
     if not (there.is_loopback or _mapped_loopback(there)):
         return None
-    wanted = {(_shown(a, peer[1]), _shown(b, local[1])) for a in _forms(there) for b in _forms(here)}
+    ends = {(_shown(a, peer[1]), _shown(b, local[1])) for a in _forms(there) for b in _forms(here)}
     for table in _TABLES:
         try:
             lines = (proc / "net" / table).read_text().splitlines()[1:]
@@ -69,7 +69,7 @@ def _look(local: Address, peer: Address, proc: Path) -> tuple[int, str] | None:
             continue
         for line in lines:
             fields = line.split()
-            if (fields[1], fields[2]) in wanted and fields[3] == _ESTABLISHED and fields[9] != "0":
+            if (fields[1], fields[2]) in ends and fields[3] == _ESTABLISHED and fields[9] != "0":
                 return int(fields[7]), fields[9]
     return None
 

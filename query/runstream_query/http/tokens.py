@@ -127,14 +127,14 @@ class Tokens:
     async def still(self, grant: Grant) -> bool:
         """Whether what was granted to somebody who is still being answered is so now."""
         if grant.session is not None:
-            known, found = self._known(grant.session)
+            known, stored = self._known(grant.session)
             if not known:
-                found = await self._look(grant.session, _SESSION_OF_ID, grant.session, self.own_digest)
-            return found is not None
+                stored = await self._look(grant.session, _SESSION_OF_ID, grant.session, self.own_digest)
+            return stored is not None
         if not grant.digest or grant.digest == self.own_digest:
             return True
-        known, found = self._known(grant.digest)
-        return (found if known else await self._look(grant.digest, _FIND, grant.digest)) is not None
+        known, stored = self._known(grant.digest)
+        return (stored if known else await self._look(grant.digest, _FIND, grant.digest)) is not None
 
     def forget(self) -> None:
         """Look again at the next use."""
@@ -175,14 +175,14 @@ class Tokens:
 def _network(address: str) -> str:
     """Whom an address belongs to: nobody gets only one of IPv6."""
     try:
-        found = ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address  # a name, or nothing, that a trusted proxy gave
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ip_network((found, _NETWORK_OF_ONE), strict=False))
-    return str(found)
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ip_network((parsed, _NETWORK_OF_ONE), strict=False))
+    return str(parsed)
 
 
 def _granted(row: Any) -> Grant:

@@ -141,9 +141,9 @@ class Chunk:
     def _in_pieces(self) -> bool:
         """Series lie by kind: is one of those that are wanted, or are the columns of tables, of several?"""
         assert self.index is not None
-        wanted = [self.index.series[i] for i in self.wanted]
-        kinds = {kind for key, kind in wanted if key.cls == SeriesClass.TABLE}
-        return len(kinds) > 1 or len({key for key, _ in wanted}) < len(wanted)
+        keys = [self.index.series[i] for i in self.wanted]
+        kinds = {kind for key, kind in keys if key.cls == SeriesClass.TABLE}
+        return len(kinds) > 1 or len({key for key, _ in keys}) < len(keys)
 
     def _bytes(self, at: int, size: int) -> memoryview:
         for start, data in self.pieces:
@@ -155,7 +155,7 @@ class Chunk:
         """The series of this chunk that were wanted when it was planned; none when it cannot be read."""
         index = self.index
         assert index is not None
-        found: dict[SeriesKey, list[tuple[int, Segment]]] = {}
+        parts_of_series: dict[SeriesKey, list[tuple[int, Segment]]] = {}
         try:
             for number in self.blocks:
                 first, n, at, size = index.blocks[number]
@@ -166,16 +166,18 @@ class Chunk:
                     key, kind = index.series[i]
                     if count:
                         segment = self._segment(key, kind, block, end - count, end)
-                        found.setdefault(key, []).append((i, segment))
+                        parts_of_series.setdefault(key, []).append((i, segment))
             if not self.in_pieces:
-                return {key: parts[0][1] for key, parts in found.items()}
+                return {key: parts[0][1] for key, parts in parts_of_series.items()}
             order, _ = decode_order(index, self._bytes(*index.order_at))
         except CorruptEvent as error:
             self.leave_out(error)
             return {}
         result = {}
         at_first = first_places(order, len(index.series))
-        for key, parts in sorted(found.items(), key=lambda item: min(at_first[i] for i, _ in item[1])):
+        for key, parts in sorted(
+            parts_of_series.items(), key=lambda item: min(at_first[i] for i, _ in item[1])
+        ):
             whole = join([segment for _, segment in parts])
             places = np.concatenate([np.flatnonzero(order == i) for i, _ in parts])
             result[key] = whole.take(np.argsort(places, kind="stable")) if len(parts) > 1 else whole
@@ -262,20 +264,20 @@ async def _fetch(
 
 
 async def _fetch_missing(connection: Connection, chunks: Sequence[Chunk]) -> None:
-    wanted = [(chunk, at, size) for chunk in chunks for at, size in chunk.missing]
+    missing = [(chunk, at, size) for chunk in chunks for at, size in chunk.missing]
     data = await connection.fetch(
         queries.CHUNK_PARTS,
-        list(range(len(wanted))),
-        [chunk.run_key for chunk, _, _ in wanted],
-        [chunk.source_key for chunk, _, _ in wanted],
-        [chunk.first for chunk, _, _ in wanted],
-        [at + 1 for _, at, _ in wanted],
-        [size for _, _, size in wanted],
+        list(range(len(missing))),
+        [chunk.run_key for chunk, _, _ in missing],
+        [chunk.source_key for chunk, _, _ in missing],
+        [chunk.first for chunk, _, _ in missing],
+        [at + 1 for _, at, _ in missing],
+        [size for _, _, size in missing],
     )
     for chunk in chunks:
         chunk.missing = []
     for row in sorted(data, key=lambda row: int(row["place"])):  # ascending offsets within each chunk
-        chunk, at, _ = wanted[row["place"]]
+        chunk, at, _ = missing[row["place"]]
         chunk.extend(at, row["data"])
 
 

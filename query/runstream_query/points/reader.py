@@ -69,9 +69,9 @@ class Query:
             if cls is not None and set(cls) == {SeriesClass.TABLE}
             else ((METRICS, TABLES) if cls is None or SeriesClass.TABLE in cls else (METRICS,))
         )
-        wanted = None if names is None else frozenset(names)
-        view = await view_tiers(self.pool, find, names=wanted, layouts=layouts)
-        parts = await read_points(view, self.files, names=wanted, cls=cls)
+        only = None if names is None else frozenset(names)
+        view = await view_tiers(self.pool, find, names=only, layouts=layouts)
+        parts = await read_points(view, self.files, names=only, cls=cls)
         return await asyncio.to_thread(assemble, run_ids, parts)
 
     async def vectors_of_name(self, name: str, *, cls: int = SeriesClass.METRIC) -> Vectors:
@@ -85,10 +85,10 @@ class Query:
             rows = await connection.fetch(queries.RUNS_OF_NAME, name, cls)
             return {row["key"]: row["run_id"] for row in sorted(rows, key=lambda row: int(row["key"]))}
 
-        wanted = frozenset([name])
+        only = frozenset([name])
         layouts = (TABLES,) if cls == SeriesClass.TABLE else (METRICS,)
-        view = await view_tiers(self.pool, find, names=wanted, layouts=layouts)
-        parts = await read_points(view, self.files, names=wanted, cls=(cls,))
+        view = await view_tiers(self.pool, find, names=only, layouts=layouts)
+        parts = await read_points(view, self.files, names=only, cls=(cls,))
         return await asyncio.to_thread(assemble, view.runs.values(), parts)
 
     async def series(self, run_id: str, name: str, *, cls: int = SeriesClass.METRIC) -> Series | None:
@@ -97,8 +97,8 @@ class Query:
         Raises:
             StoreError: a Parquet file is missing or damaged.
         """
-        found = await self.vectors([run_id], names=(name,), cls=(cls,))
-        return found.series[0] if found.series else None
+        vectors = await self.vectors([run_id], names=(name,), cls=(cls,))
+        return vectors.series[0] if vectors.series else None
 
     async def tables(self, run_id: str, name: str | None = None) -> dict[str, NamedTable]:
         """The tables of a run by name, or just the one called `name`.

@@ -118,9 +118,9 @@ async def view_tiers(
 async def _with_pieces(
     connection: Connection, parts: Sequence[FilePart], runs: Collection[int]
 ) -> list[FilePart]:
-    wanted = [part for part in parts if part.run_key in runs]
+    live = [part for part in parts if part.run_key in runs]
     rows = await connection.fetch(
-        queries.PIECES, [part.file_id for part in wanted], [part.run_key for part in wanted]
+        queries.PIECES, [part.file_id for part in live], [part.run_key for part in live]
     )
     try:
         places = {
@@ -162,8 +162,8 @@ async def read_points(
         for _, path, layout, portion in reads
     ]
     in_files: dict[tuple[int, str], dict[SeriesKey, list[Segment]]] = {}
-    for (file_id, *_), found in zip(reads, await asyncio.gather(*cold), strict=True):
-        for run_id, series in found.items():
+    for (file_id, *_), series_of_runs in zip(reads, await asyncio.gather(*cold), strict=True):
+        for run_id, series in series_of_runs.items():
             for key, segments in series.items():
                 if cls is None or key.cls in cls:
                     in_files.setdefault((file_id, run_id), {}).setdefault(key, []).extend(segments)

@@ -80,12 +80,12 @@ class Notifications:
 
     def since(self, number: int) -> list[str] | None:
         """The notifications after the one of that number; None when some of them are not, or no longer, known."""
-        wanted = self.count - number
-        if wanted > len(self._history):
+        since = self.count - number
+        if since > len(self._history):
             return None
-        found = list(self._history)[len(self._history) - wanted :]
-        known = [payload for payload in found if payload is not None]
-        return known if len(known) == len(found) else None
+        recent = list(self._history)[len(self._history) - since :]
+        known = [payload for payload in recent if payload is not None]
+        return known if len(known) == len(recent) else None
 
     def _notified(self, _connection: Any, _pid: int, _channel: str, payload: Any) -> None:
         self._record(str(payload))
@@ -150,13 +150,13 @@ async def wait_stored(
     Raises:
         QueryError: a key that is no source.
     """
-    wanted: dict[tuple[uuid.UUID, str], int] = {}
+    awaited: dict[tuple[uuid.UUID, str], int] = {}
     runs: dict[tuple[uuid.UUID, str], str] = {}
     for key, seq in positions.items():
         place, _, run = key.partition("@")
         source, _, topic = place.partition(".")
         try:
-            wanted[uuid.UUID(source), topic or "metrics"] = seq
+            awaited[uuid.UUID(source), topic or "metrics"] = seq
             if run:
                 runs[uuid.UUID(source), topic or "metrics"] = unquote(run)
         except ValueError:
@@ -164,16 +164,16 @@ async def wait_stored(
     deadline = time.monotonic() + timeout
     pause = POLL_FIRST
     while True:
-        keys = list(wanted)
+        keys = list(awaited)
         rows = await pool.fetch(queries.STORED, [source for source, _ in keys], [topic for _, topic in keys])
         stored = {(row["source"], row["topic"]): row["next"] for row in rows}
-        wanted = {key: seq for key, seq in wanted.items() if stored.get(key, 0) < seq}
-        if asked := {runs[key] for key in wanted if key in runs}:
+        awaited = {key: seq for key, seq in awaited.items() if stored.get(key, 0) < seq}
+        if asked := {runs[key] for key in awaited if key in runs}:
             gone = {row["run_id"] for row in await pool.fetch(queries.DELETED, list(asked))}
-            wanted = {key: seq for key, seq in wanted.items() if runs.get(key) not in gone}
+            awaited = {key: seq for key, seq in awaited.items() if runs.get(key) not in gone}
         left = deadline - time.monotonic()
-        if not wanted or left <= 0:
-            return not wanted
+        if not awaited or left <= 0:
+            return not awaited
         if notifications is not None and notifications.listening:
             # A notification between the look and the wait is not lost for long: the first waits are short.
             await notifications.wait(min(pause, left))

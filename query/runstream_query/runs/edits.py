@@ -114,21 +114,21 @@ async def cancel_runs(
         descendants: also their active descendants.
     """
     async with connection.transaction():
-        wanted = list(run_ids)
+        ids = list(run_ids)
         if descendants:
-            wanted = [row["run_id"] for row in await connection.fetch(queries.WITH_DESCENDANTS, wanted)]
-        found = [
-            row for row in await connection.fetch(queries.FIND_RUNS, wanted) if row["status"] not in TERMINAL
+            ids = [row["run_id"] for row in await connection.fetch(queries.WITH_DESCENDANTS, ids)]
+        live = [
+            row for row in await connection.fetch(queries.FIND_RUNS, ids) if row["status"] not in TERMINAL
         ]
-        if not found:
+        if not live:
             return {}
         steps: dict[int, list[tuple[str, dict[str, Any], str]]] = {}
-        for row in found:
+        for row in live:
             asks = row["type"] in MANAGED_TYPES and row["status"] not in _DIRECT
             steps[row["key"]] = [("cancel_requested" if asks else "cancel", {}, "status")]
         states = await _add_steps(connection, steps)
-        await notify(connection, "status", [row["run_id"] for row in found])
-        return {row["run_id"]: states[row["key"]].status for row in found}
+        await notify(connection, "status", [row["run_id"] for row in live])
+        return {row["run_id"]: states[row["key"]].status for row in live}
 
 
 async def notify(connection: Connection, topic: str, run_ids: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _STATUS_BY_WORD = {name.lower(): name for name in STATUSES} | {"done": "Completed", "cancelled": "Canceled"}
 
 
-def search(text: str, wanted: RunFilter | None = None, *, now: datetime | None = None) -> RunFilter:
+def search(text: str, runs_filter: RunFilter | None = None, *, now: datetime | None = None) -> RunFilter:
     """Narrow a filter by what was typed.
 
     Args:
@@ -57,7 +57,7 @@ def search(text: str, wanted: RunFilter | None = None, *, now: datetime | None =
     Raises:
         QueryError: a part that cannot be understood, with what was expected.
     """
-    result = wanted or RunFilter()
+    result = runs_filter or RunFilter()
     # What no text of Postgres can hold: NUL, and halves of surrogate pairs.
     text = text.replace("\0", " ").encode(errors="replace").decode()
     if '"' in _PART.sub("", text):
@@ -67,19 +67,19 @@ def search(text: str, wanted: RunFilter | None = None, *, now: datetime | None =
     return result
 
 
-def _narrow(wanted: RunFilter, part: str, now: datetime) -> RunFilter:
+def _narrow(runs_filter: RunFilter, part: str, now: datetime) -> RunFilter:
     if len(part) > 1 and part.startswith("-"):
         unwanted = _narrow(RunFilter(archived=None), part[1:], now)
-        return replace(wanted, without=[*wanted.without, unwanted])
+        return replace(runs_filter, without=[*runs_filter.without, unwanted])
     if part.startswith('"') and _QUOTED.fullmatch(part):
-        return replace(wanted, words=[*wanted.words, _plain(part)])
+        return replace(runs_filter, words=[*runs_filter.words, _plain(part)])
     key, colon, rest = part.partition(":")
     if colon and key in _FIELDS:
         if not rest:
             raise QueryError(f"{part!r:.80}: something is missing after the colon")
         if key in LABELS:
-            return _label(wanted, key, rest)
-        changed: RunFilter = _FIELDS[key](wanted, _plain(rest), now)
+            return _label(runs_filter, key, rest)
+        changed: RunFilter = _FIELDS[key](runs_filter, _plain(rest), now)
         return changed
     compared = _COMPARISON.fullmatch(part)
     if compared is not None:
@@ -97,37 +97,37 @@ def _narrow(wanted: RunFilter, part: str, now: datetime) -> RunFilter:
                 f"{part!r:.80}: {compared['value']!r:.40} is no number; use quotes to look for it as a text"
             )
         metric = MetricFilter(_plain(name), stat, compared["operator"].replace("==", "="), value)
-        return replace(wanted, metrics=[*wanted.metrics, metric])
+        return replace(runs_filter, metrics=[*runs_filter.metrics, metric])
     if _FIELD.match(part):
         raise QueryError(
             f"{part!r:.80}: there is no field {key}:; use one of {', '.join(_FIELDS)}, or quotes to look for it as a text"
         )
-    return replace(wanted, words=[*wanted.words, _plain(part)])
+    return replace(runs_filter, words=[*runs_filter.words, _plain(part)])
 
 
 def _plain(text: str) -> str:
     return _QUOTED.sub(lambda match: re.sub(r"\\(.)", r"\1", match[1]), text)
 
 
-def _status(wanted: RunFilter, value: str, now: datetime) -> RunFilter:
-    found = []
+def _status(runs_filter: RunFilter, value: str, now: datetime) -> RunFilter:
+    names = []
     for word in value.split(","):
         name = _STATUS_BY_WORD.get(word.lower())
         if name is None:
             raise QueryError(f"status:{word:.40}: use one of {', '.join(STATUSES)}")
-        found.append(name)
-    return replace(wanted, status=found)
+        names.append(name)
+    return replace(runs_filter, status=names)
 
 
-def _label(wanted: RunFilter, kind: str, text: str) -> RunFilter:
-    found = _LABEL.fullmatch(text)
-    key = _plain(found["key"] if found else text)
-    operator = found["operator"] if found else ""
-    value = _plain(found["value"]) if found else ""
+def _label(runs_filter: RunFilter, kind: str, text: str) -> RunFilter:
+    match = _LABEL.fullmatch(text)
+    key = _plain(match["key"] if match else text)
+    operator = match["operator"] if match else ""
+    value = _plain(match["value"]) if match else ""
     if kind == "tag" and operator in ("", "="):  # these have an index
-        return replace(wanted, tags=[*wanted.tags, (key, value if operator else ANY)])
+        return replace(runs_filter, tags=[*runs_filter.tags, (key, value if operator else ANY)])
     if kind == "property" and operator in ("", "="):
-        return replace(wanted, properties=[*wanted.properties, (key, value if operator else ANY)])
+        return replace(runs_filter, properties=[*runs_filter.properties, (key, value if operator else ANY)])
     compared: Any = value if operator else ANY
     if operator not in ("", "=", "!="):
         try:
@@ -135,7 +135,7 @@ def _label(wanted: RunFilter, kind: str, text: str) -> RunFilter:
         except ValueError:
             raise QueryError(f"{kind}:{text!r:.80}: {value!r:.40} is no number") from None
         operator = operator.replace("==", "=")
-    return replace(wanted, labels=[*wanted.labels, LabelFilter(kind, key, operator, compared)])
+    return replace(runs_filter, labels=[*runs_filter.labels, LabelFilter(kind, key, operator, compared)])
 
 
 def _moment(value: str, now: datetime) -> datetime:
@@ -152,17 +152,17 @@ def _moment(value: str, now: datetime) -> datetime:
 
 
 def _length(text: str) -> float:
-    found = _LENGTH.fullmatch(text)
-    if found is None:
+    match = _LENGTH.fullmatch(text)
+    if match is None:
         raise QueryError(f"{text!r:.40} is no duration; use e.g. 90s, 30m, 2h, 1d")
-    return float(found[1]) * _SECONDS[found[2]]
+    return float(match[1]) * _SECONDS[match[2]]
 
 
-def _is(wanted: RunFilter, value: str, now: datetime) -> RunFilter:
+def _is(runs_filter: RunFilter, value: str, now: datetime) -> RunFilter:
     states: dict[str, bool | None] = {"archived": True, "any": None, "active": False}
     if value not in states:
         raise QueryError(f"is:{value:.40}: use is:archived or is:any")
-    return replace(wanted, archived=states[value])
+    return replace(runs_filter, archived=states[value])
 
 
 def _ids(text: str) -> Sequence[str]:
@@ -171,15 +171,15 @@ def _ids(text: str) -> Sequence[str]:
 
 _FIELDS: dict[str, Any] = {
     "status": _status,
-    "experiment": lambda wanted, value, now: replace(wanted, experiment=value),
-    "type": lambda wanted, value, now: replace(wanted, type=value),
-    "target": lambda wanted, value, now: replace(wanted, target=value),
-    "parent": lambda wanted, value, now: replace(wanted, parent=value),
-    "run": lambda wanted, value, now: replace(wanted, run_ids=_ids(value)),
+    "experiment": lambda runs_filter, value, now: replace(runs_filter, experiment=value),
+    "type": lambda runs_filter, value, now: replace(runs_filter, type=value),
+    "target": lambda runs_filter, value, now: replace(runs_filter, target=value),
+    "parent": lambda runs_filter, value, now: replace(runs_filter, parent=value),
+    "run": lambda runs_filter, value, now: replace(runs_filter, run_ids=_ids(value)),
     **dict.fromkeys(LABELS),
-    "longer": lambda wanted, value, now: replace(wanted, longer=_length(value)),
-    "shorter": lambda wanted, value, now: replace(wanted, shorter=_length(value)),
-    "since": lambda wanted, value, now: replace(wanted, started_from=_moment(value, now)),
-    "before": lambda wanted, value, now: replace(wanted, started_to=_moment(value, now)),
+    "longer": lambda runs_filter, value, now: replace(runs_filter, longer=_length(value)),
+    "shorter": lambda runs_filter, value, now: replace(runs_filter, shorter=_length(value)),
+    "since": lambda runs_filter, value, now: replace(runs_filter, started_from=_moment(value, now)),
+    "before": lambda runs_filter, value, now: replace(runs_filter, started_to=_moment(value, now)),
     "is": _is,
 }

@@ -103,10 +103,10 @@ class HotRows:
 
     def _only(self, column: str) -> list[str] | None:
         """The values of a column that any of the views wants; None: all."""
-        wanted = [needs.only.get(column) for needs in self.needs.values()]
-        if any(values is None for values in wanted):
+        bounds = [needs.only.get(column) for needs in self.needs.values()]
+        if any(values is None for values in bounds):
             return None
-        return sorted({value for values in wanted if values is not None for value in values})
+        return sorted({value for values in bounds if values is not None for value in values})
 
     def _write_together(self, rows: Sequence[Any]) -> Sequence[Any]:
         """Write the chunks that hold nothing but numbers, and return the others."""
@@ -122,26 +122,28 @@ class HotRows:
         others += [small[number] for number in pieces.others]
         if needs is None or not len(pieces.counts):
             return others
-        wanted = pieces.counts > 0
+        taken_pieces = pieces.counts > 0
         if "name" in needs.only:
-            wanted &= np.array([key.name in needs.only["name"] for key in pieces.keys], dtype=bool)[
+            taken_pieces &= np.array([key.name in needs.only["name"] for key in pieces.keys], dtype=bool)[
                 pieces.key
             ]
-        counts = pieces.counts[wanted]
-        taken = np.repeat(wanted, pieces.counts)
+        counts = pieces.counts[taken_pieces]
+        taken = np.repeat(taken_pieces, pieces.counts)
         n = int(counts.sum())
         table: dict[str, Any] = {}
         if needs.wants("experiment", "run_id"):
-            of = pieces.payload[wanted]
+            of = pieces.payload[taken_pieces]
             for name in ("experiment", "run_id"):
                 table[name] = _of_runs([row[name] for row in small], of, counts)
-        table["name"] = repeated([pieces.keys[number].name for number in pieces.key[wanted].tolist()], counts)
+        table["name"] = repeated(
+            [pieces.keys[number].name for number in pieces.key[taken_pieces].tolist()], counts
+        )
         if "step" in columns:
             table["step"] = plain(pieces.steps[taken], pa.int64())
         if "time" in columns:
             table["time"] = time_column(pieces.times[taken])
         if "value" in columns:
-            kinds = np.repeat(pieces.kind[wanted], counts)
+            kinds = np.repeat(pieces.kind[taken_pieces], counts)
             table |= dict(zip(_VALUES, value_columns(pieces.values[taken], kinds, []), strict=True))
         self._write("metrics", table, n)
         return others
@@ -149,10 +151,12 @@ class HotRows:
     def _write_one_by_one(self, chunks: Iterable[Chunk], known: Mapping[int, tuple[str, str | None]]) -> None:
         for chunk in chunks:
             run_id, experiment = known[chunk.run_key]
-            found = [Series(run_id, key, segment) for key, segment in chunk.decode().items()]
+            all_series = [Series(run_id, key, segment) for key, segment in chunk.decode().items()]
             for view in self.needs:
                 part = [
-                    series for series in found if (series.key.cls == SeriesClass.TABLE) == (view == "rows")
+                    series
+                    for series in all_series
+                    if (series.key.cls == SeriesClass.TABLE) == (view == "rows")
                 ]
                 if not part:
                     continue
@@ -212,12 +216,12 @@ def _of_runs(names: Sequence[str | None], of: Any, counts: Any) -> pa.Array:
         of: payload of each piece.
         counts: points of each piece.
     """
-    found = repeated([names[number] or "" for number in of.tolist()], counts)
+    column = repeated([names[number] or "" for number in of.tolist()], counts)
     if None not in names:
-        return found
+        return column
     valid = np.repeat(np.array([name is not None for name in names], dtype=bool)[of], counts)
-    codes = plain(np.asarray(found.indices), pa.int32(), valid)
-    return pa.DictionaryArray.from_arrays(codes, found.dictionary)
+    codes = plain(np.asarray(column.indices), pa.int32(), valid)
+    return pa.DictionaryArray.from_arrays(codes, column.dictionary)
 
 
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:

@@ -104,15 +104,15 @@ def _scans(plan: Any) -> Iterator[tuple[str, set[str], dict[str, set[str]]]]:
         only: dict[str, set[str]] = {}
         for text in _texts(about.get("Filters")):
             columns.update(_WORD.findall(text))
-            found = len(text) <= _LONGEST and (_EQUAL.fullmatch(text) or _IN.fullmatch(text))
-            if found:
-                literals = {one[1:-1].replace("''", "'") for one in re.findall(_LITERAL, found[2])}
-                only[found[1]] = only[found[1]] & literals if found[1] in only else literals
+            match = len(text) <= _LONGEST and (_EQUAL.fullmatch(text) or _IN.fullmatch(text))
+            if match:
+                literals = {literal[1:-1].replace("''", "'") for literal in re.findall(_LITERAL, match[2])}
+                only[match[1]] = only[match[1]] & literals if match[1] in only else literals
         yield table, columns, only
 
 
 def _texts(value: Any) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else [str(one) for one in value]
+    return [] if value is None else [value] if isinstance(value, str) else [str(item) for item in value]
 
 
 def _joined(view: str, scans: list[tuple[str, set[str], dict[str, set[str]]]]) -> Needs:

@@ -182,8 +182,8 @@ def _give_back(process: SqlProcess) -> None:
 def _close_idle(at_exit: bool = False) -> None:
     now = time.monotonic()
     with _lock:
-        kept = [] if at_exit else [one for one in _idle[-_KEPT:] if one[0] > now and one[1].usable()]
-        closed = [one for one in _idle if one not in kept]
+        kept = [] if at_exit else [idle for idle in _idle[-_KEPT:] if idle[0] > now and idle[1].usable()]
+        closed = [idle for idle in _idle if idle not in kept]
         _idle[:] = kept
     for _, process in closed:
         process.close()

@@ -104,12 +104,12 @@ def _parts(text: str) -> Iterator[dict[str, Any]]:
         raise QueryError(f"{document['error_message']}; send one of {_KINDS} over {', '.join(VIEWS)}")
     waiting = [document]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield one
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
 
 
 def _check_part(part: dict[str, Any]) -> None:

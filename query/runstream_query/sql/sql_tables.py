@@ -59,15 +59,15 @@ SUMMARIES = pa.schema(
 
 async def write_runs(connection: Connection, path: Path, needs: Needs, workspace: str | None) -> int:
     """Write the view `runs`; returns its rows. Call it in a snapshot."""
-    wanted = [name for name in RUNS.names if needs.wants(name)]
-    selected = ", ".join(f"{queries.SQL_RUNS_COLUMNS[name]} as {name}" for name in wanted or ["dropped"])
+    names = [name for name in RUNS.names if needs.wants(name)]
+    selected = ", ".join(f"{queries.SQL_RUNS_COLUMNS[name]} as {name}" for name in names or ["dropped"])
     arguments = (workspace, needs.only.get("run_id"), needs.only.get("experiment"))
     cursor = await connection.cursor(queries.SQL_RUNS.format(columns=selected), *arguments)
     total = 0
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, RUNS) as writer:
         while rows := await cursor.fetch(ROWS_AT_ONCE):
             columns = {}
-            for name in wanted:
+            for name in names:
                 values = [row[name] for row in rows]
                 if RUNS.field(name).type == _STRINGS:
                     values = [list((from_json(value) or {}).items()) for value in values]
@@ -133,17 +133,17 @@ def _batch(schema: pa.Schema, columns: dict[str, Any], rows: int) -> pa.RecordBa
 
 
 async def _names(
-    connection: Connection, statement: str, arguments: Sequence[Any], wanted: bool
+    connection: Connection, statement: str, arguments: Sequence[Any], with_texts: bool
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Keys, rising, and the name of each; none if they are not wanted."""
     keys: list[int] = []
-    found: list[str] = []
-    if wanted:
+    texts: list[str] = []
+    if with_texts:
         cursor = await connection.cursor(statement, *arguments)
         while rows := await cursor.fetch(ROWS_AT_ONCE):
             keys += [row[0] for row in rows]
-            found += [row[1] for row in rows]
-    return np.array(keys, dtype=np.int64), found
+            texts += [row[1] for row in rows]
+    return np.array(keys, dtype=np.int64), texts
 
 
 class _Names:
@@ -182,11 +182,11 @@ class _Copied:
         if not self._begun and len(self.held) >= _COPY_HEAD:
             self._begun, start = True, _COPY_HEAD
         n = max(len(self.held) - start, 0) // self._dtype.itemsize
-        found = np.frombuffer(bytes(self.held[start : start + n * self._dtype.itemsize]), dtype=self._dtype)
+        values = np.frombuffer(bytes(self.held[start : start + n * self._dtype.itemsize]), dtype=self._dtype)
         del self.held[: start + n * self._dtype.itemsize]
         wide = np.empty(n, dtype=[(name, self._dtype[name].newbyteorder("=")) for name in self._columns])
         for name in self._columns:
-            wide[name] = found[name]
+            wide[name] = values[name]
         return wide
 
 

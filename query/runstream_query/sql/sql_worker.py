@@ -167,10 +167,10 @@ def _open(request: dict[str, Any], folder: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _by_experiment(files: Sequence[tuple[str, str | None]]) -> dict[str | None, list[str]]:
-    found: dict[str | None, list[str]] = {}
+    by_experiment: dict[str | None, list[str]] = {}
     for path, experiment in files:
-        found.setdefault(experiment, []).append(path)
-    return found
+        by_experiment.setdefault(experiment, []).append(path)
+    return by_experiment
 
 
 def _local_parts(files: Sequence[tuple[str, str | None]], columns: str) -> list[str]:
