@@ -172,13 +172,13 @@ def numbers(column: pa.Array | pa.ChunkedArray, dtype: Any, null: float | None =
 
 def _piece(array: pa.Array, dtype: np.dtype[Any], null: float | None) -> NDArray[Any]:
     validity, values = array.buffers()
-    found = np.frombuffer(values, dtype=dtype, count=len(array), offset=array.offset * dtype.itemsize)
+    column = np.frombuffer(values, dtype=dtype, count=len(array), offset=array.offset * dtype.itemsize)
     if not array.null_count:
-        return found
+        return column
     if null is None:
         raise ValueError(f"{array.null_count} nulls among numbers that need have none")
     bits = np.unpackbits(np.frombuffer(validity, dtype=np.uint8), bitorder="little")
-    return np.where(bits[array.offset : array.offset + len(array)], found, dtype.type(null))
+    return np.where(bits[array.offset : array.offset + len(array)], column, dtype.type(null))
 
 
 def strings(texts: Sequence[str], type_: pa.DataType | None = None) -> pa.Array:

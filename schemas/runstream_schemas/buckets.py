@@ -158,8 +158,8 @@ class Buckets:
 def _last(clean: F8, starts: I8, ends: I8) -> F8:
     """The last value of each bucket that is no NaN."""
     place = np.maximum.accumulate(np.where(np.isnan(clean), -1, np.arange(len(clean))))[ends]
-    found: F8 = np.where(place >= starts, clean[np.maximum(place, 0)], np.nan)
-    return found
+    filled: F8 = np.where(place >= starts, clean[np.maximum(place, 0)], np.nan)
+    return filled
 
 
 def reduce_line(x: I8 | F8, values: F8, smooth: F8 | None, size: float) -> Reduced:

@@ -181,20 +181,20 @@ def summarize(points: Points) -> Summary:
     last_at = starts + counts - 1
     texts: dict[int, str] = {}
     kinds = np.array([kind for _, kind in points.series], dtype=np.int64)
-    for wanted in np.unique(kinds[counts > 0]).tolist():
-        chosen = np.flatnonzero((kinds == wanted) & (counts > 0))
-        if wanted == Kind.TEXT:
+    for value_kind in np.unique(kinds[counts > 0]).tolist():
+        chosen = np.flatnonzero((kinds == value_kind) & (counts > 0))
+        if value_kind == Kind.TEXT:
             for i in chosen.tolist():
                 texts[i] = points.texts[int(points.values[last_at[i]])][:MAX_SUMMARY_TEXT]
             continue
-        if wanted == Kind.NULL:
+        if value_kind == Kind.NULL:
             continue
         a, b = (
             int(starts[chosen[0]]),
             int(last_at[chosen[-1]]) + 1,
         )  # series are sorted by kind, so this is one stretch
         raw = points.values[a:b]
-        values = raw.view(np.float64) if wanted == Kind.FLOAT else raw.view(np.int64).astype(np.float64)
+        values = raw.view(np.float64) if value_kind == Kind.FLOAT else raw.view(np.int64).astype(np.float64)
         at = starts[chosen] - a
         first[chosen] = values[at]
         last[chosen] = values[last_at[chosen] - a]

@@ -88,8 +88,8 @@ def check_footer(source: Any, path: str) -> None:
     start = seal_start(source)
     if start >= 0:
         source.seek(start)
-        seal, wanted = _SEAL.unpack(source.read(_SEAL.size))
-        if seal == MAGIC and zlib.crc32(source.read()) != wanted:
+        seal, checksum = _SEAL.unpack(source.read(_SEAL.size))
+        if seal == MAGIC and zlib.crc32(source.read()) != checksum:
             raise StoreError(f"{path}: its footer is damaged; restore the file from a backup")
     source.seek(0)
 

@@ -134,7 +134,7 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
     shapes = _Shapes()
     others: list[int] = []
     taken: list[int] = []
-    found: list[_Shape] = []
+    of_payloads: list[_Shape] = []
     blocks: list[tuple[int, ...]] = []  # series, points, kind, three times (bytes a value, minimum)
     raws: list[bytes] = []
     for number, payload in enumerate(payloads):
@@ -144,12 +144,12 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
             others.append(number)
             continue
         taken.append(number)
-        found.append(shape)
+        of_payloads.append(shape)
         raws.extend(sections)
         for n, total, kind in shape.series:
             blocks.append((n, total, int(kind), *heads))
-    counts = _join([shape.counts for shape in found], np.int64)
-    series = np.array([len(shape.counts) for shape in found], dtype=np.int64)
+    counts = _join([shape.counts for shape in of_payloads], np.int64)
+    series = np.array([len(shape.counts) for shape in of_payloads], dtype=np.int64)
     raw = np.frombuffer(b"".join(raws), dtype=np.uint8)
     table = np.array(blocks, dtype=np.int64).reshape(-1, 9)
     sizes = np.array([len(section) for section in raws], dtype=np.int64)
@@ -157,11 +157,11 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
     wide: dict[str, I8] = {}
     with np.errstate(over="ignore"):
         for at, name in enumerate(("step", "time", "int")):
-            held, wanted = np.ones(len(table), dtype=bool), name in columns
+            held, keep = np.ones(len(table), dtype=bool), name in columns
             if name == "int":
-                held, wanted = np.isin(table[:, 2], (Kind.INT, Kind.BOOL)), "value" in columns
+                held, keep = np.isin(table[:, 2], (Kind.INT, Kind.BOOL)), "value" in columns
             widths, lows = table[:, 3 + 2 * at], table[:, 4 + 2 * at]
-            wide[name] = widening.column(widths, lows, held, wanted=wanted)
+            wide[name] = widening.column(widths, lows, held, keep=keep)
     times = wide["time"]
     if len(times) and not TIME_MIN_US <= int(times.min()) <= int(times.max()) <= TIME_MAX_US:
         wide["time"] = np.clip(times, TIME_MIN_US, TIME_MAX_US)
@@ -173,8 +173,8 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
         )
     return Pieces(
         np.repeat(np.array(taken, dtype=np.int64), series),
-        _join([shape.keys for shape in found], np.int64),
-        _join([shape.kinds for shape in found], np.uint8),
+        _join([shape.keys for shape in of_payloads], np.int64),
+        _join([shape.kinds for shape in of_payloads], np.uint8),
         counts,
         list(shapes.keys),
         wide["step"],
@@ -232,12 +232,12 @@ class _Widening:
         self._starts = np.cumsum(counts) - counts  # of each piece
         self._begin = np.cumsum(totals) - totals  # of each block
 
-    def column(self, widths: I8, lows: I8, held: NDArray[np.bool_], *, wanted: bool) -> I8:
+    def column(self, widths: I8, lows: I8, held: NDArray[np.bool_], *, keep: bool) -> I8:
         """The next column: firsts of each series and differences, of the blocks that have one."""
         n = int(self._totals.sum())
         at = self._at.copy()
         self._at += np.where(held, 8 * self._series + widths * self._totals, 0)
-        if not wanted:
+        if not keep:
             return np.zeros(0, dtype=np.int64)
         if not held.any():
             return np.zeros(n, dtype=np.int64)

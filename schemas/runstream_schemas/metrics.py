@@ -46,6 +46,6 @@ def gauge(name: str, meaning: str, value: float | Mapping[Any, float], *labels: 
 
 
 def _filled(family: Metric, value: float | Mapping[Any, float]) -> Metric:
-    for labels, one in value.items() if isinstance(value, Mapping) else [((), value)]:
-        family.add_metric(labels, one)  # type: ignore[attr-defined]
+    for labels, number in value.items() if isinstance(value, Mapping) else [((), value)]:
+        family.add_metric(labels, number)  # type: ignore[attr-defined]
     return family

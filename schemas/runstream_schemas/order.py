@@ -109,13 +109,13 @@ def unpack_place(start: int | None, end: int | None, pieces: bytes | None) -> Pl
             zstandard.ZstdDecompressor().decompress(pieces, max_output_size=_MOST_BYTES),
             max_array_len=_MOST_BYTES,
         )
-        found = {
+        placed = {
             SeriesKey(cls, name, column): [Piece(*numbers[at : at + 3]) for at in range(0, len(numbers), 3)]
             for cls, name, column, numbers in content
         }
     except Exception as error:
         raise CorruptEvent(f"the manifest's places of a run are damaged: {error}") from None
-    return Place(start, end, found)
+    return Place(start, end, placed)
 
 
 def overlap(spans: Iterable[tuple[int, int]]) -> bool:

@@ -83,7 +83,7 @@ def pack_overviews(overviews: Mapping[int, GroupOverview]) -> bytes:
         return b""
     compress = zstandard.ZstdCompressor(level=3).compress
     packed: bytes = msgpack.packb(
-        {number: compress(msgpack.packb(_columns(one))) for number, one in overviews.items()}
+        {number: compress(msgpack.packb(_columns(overview))) for number, overview in overviews.items()}
     )
     return packed + _TRAILER.pack(len(packed), zlib.crc32(packed), _MAGIC)
 
@@ -123,10 +123,10 @@ def read_overviews(source: Any, path: str, groups: Container[int]) -> dict[int, 
     if magic == _FORMER:
         listed = msgpack.unpackb(_inflated(packed, _FORMER_MOST_BYTES))
         return {number: _overview(columns) for number, *columns in listed if number in groups}
-    found = msgpack.unpackb(packed, strict_map_key=False)
+    by_number = msgpack.unpackb(packed, strict_map_key=False)
     return {
-        number: _overview(msgpack.unpackb(_inflated(one, _MOST_BYTES)))
-        for number, one in found.items()
+        number: _overview(msgpack.unpackb(_inflated(packed_overview, _MOST_BYTES)))
+        for number, packed_overview in by_number.items()
         if number in groups
     }
 

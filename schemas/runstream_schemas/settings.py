@@ -327,8 +327,8 @@ def _parse(name: str, raw: str, kind: type) -> Any:
             }[raw.strip().lower()]
         return kind(raw)
     except (KeyError, ValueError):
-        wanted = {bool: "1 or 0", int: "a whole number", float: "a number"}[kind]
-        raise SettingsError(f"{name}={raw!r}: expected {wanted}") from None
+        expected = {bool: "1 or 0", int: "a whole number", float: "a number"}[kind]
+        raise SettingsError(f"{name}={raw!r}: expected {expected}") from None
 
 
 PROJECT_KEYS = frozenset(

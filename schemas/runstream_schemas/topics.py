@@ -216,11 +216,11 @@ async def _check_message_size(settings: Settings, names: Iterable[str]) -> None:
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
     from aiokafka.errors import KafkaError
 
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": ""}) for name in names]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": ""}) for name in names]
     admin = AIOKafkaAdminClient(**kafka_client_options(settings))
     try:
         await admin.start()
-        responses = await admin.describe_configs(wanted)
+        responses = await admin.describe_configs(resources)
     except KafkaError as error:
         raise _away(settings, error) from error
     finally:

@@ -134,10 +134,10 @@ class _Encoder:
         if not done.runs:
             return []
         self._groups("metrics").add_runs(done.runs, done.metrics_table(run_ids), done.ends)
-        found = find_summaries(done.points)
+        summaries = find_summaries(done.points)
         at = 0
         for key, end in zip(done.runs, done.series_ends.tolist(), strict=True):
-            self.found[key] = found[at:end]
+            self.found[key] = summaries[at:end]
             self._places["metrics"][key] = place(runs[key])
             at = end
         self.points += len(done.points)
@@ -377,11 +377,11 @@ class Compactor:
             row["key"]: row["ordinal"] for row in await self.pool.fetch(manifest.ORDINALS, list(work.runs))
         }
         for run_keys in _batches(work):
-            wanted = [chunk for key in run_keys for chunk in work.chunks[key]]
-            rows = await self.pool.fetch(manifest.PAYLOADS, *manifest.columns(wanted))
-            if len(rows) != len(wanted):
+            chunks = [chunk for key in run_keys for chunk in work.chunks[key]]
+            rows = await self.pool.fetch(manifest.PAYLOADS, *manifest.columns(chunks))
+            if len(rows) != len(chunks):
                 raise ClaimLost(
-                    f"{len(wanted) - len(rows)} of {len(wanted)} chunks were moved by another compactor"
+                    f"{len(chunks) - len(rows)} of {len(chunks)} chunks were moved by another compactor"
                 )
             payloads: dict[int, list[Chunk]] = {key: [] for key in run_keys}
             for row in rows:
@@ -400,8 +400,8 @@ class Compactor:
         rows = await self.pool.fetch(
             verification.SUMMARIES_OF_WHOLE_RUNS, whole, [len(work.chunks[k]) for k in whole]
         )
-        found = {key: encoder.found[key] for key in whole}
-        return await self.worker.run(verification.compare, found, rows, work.runs)
+        summaries = {key: encoder.found[key] for key in whole}
+        return await self.worker.run(verification.compare, summaries, rows, work.runs)
 
 
 def _claims(due: Sequence[asyncpg.Record]) -> list[list[asyncpg.Record]]:

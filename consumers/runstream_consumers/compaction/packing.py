@@ -130,8 +130,8 @@ async def pack_runs(pool: asyncpg.Pool[Any], most: int | None = None) -> int:
     while most is None or total < most:
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK, _LOCK)
-            found = [row["key"] for row in await connection.fetch(UNPACKED, QUIET, _BATCH)]
-            keys = await _free(connection, found)
+            unpacked = [row["key"] for row in await connection.fetch(UNPACKED, QUIET, _BATCH)]
+            keys = await _free(connection, unpacked)
             if not keys:
                 break
             await _pack(connection, keys)

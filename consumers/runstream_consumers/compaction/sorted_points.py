@@ -172,9 +172,9 @@ class _Pieces:
                 start = self._start[piece]
                 self._bits[start : start + self._count[piece]] += np.uint64(texts_before[self._chunk[piece]])
 
-    def gather(self, run_id: str, wanted: NDArray[np.bool_]) -> SortedPoints:
+    def gather(self, run_id: str, keys: NDArray[np.bool_]) -> SortedPoints:
         """The points of the series for which `wanted` is true."""
-        chosen = np.flatnonzero(wanted[self._key] & (self._count > 0))
+        chosen = np.flatnonzero(keys[self._key] & (self._count > 0))
         if not len(chosen):
             none = np.zeros(0, dtype=np.int64)
             return SortedPoints(

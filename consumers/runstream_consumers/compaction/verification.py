@@ -211,14 +211,16 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def _same(found: float | str | None, stored: float | str | None) -> bool:
-    if found == stored:
+def _same(computed: float | str | None, stored: float | str | None) -> bool:
+    if computed == stored:
         return True
-    if found is None or stored is None or isinstance(found, str) or isinstance(stored, str):
+    if computed is None or stored is None or isinstance(computed, str) or isinstance(stored, str):
         return False
-    if math.isnan(found):
+    if math.isnan(computed):
         return math.isnan(stored)
-    return not isinstance(found, int) and math.isclose(found, stored, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+    return not isinstance(computed, int) and math.isclose(
+        computed, stored, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE
+    )
 
 
 async def correct(connection: asyncpg.Connection[Any], corrections: Sequence[Correction]) -> int:

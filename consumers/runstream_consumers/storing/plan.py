@@ -176,9 +176,9 @@ class Planner:
 
     async def find_runs(self, connection: asyncpg.Connection[Any], plan: Plan) -> None:
         """Give `plan` the keys of its runs. A run nobody has created yet gets a row that only knows its id."""
-        wanted = sorted({change.run_id for change in plan.changes})
-        runs = {run_id: self._runs[run_id] for run_id in wanted if run_id in self._runs}
-        missing = [run_id for run_id in wanted if run_id not in runs]
+        run_ids = sorted({change.run_id for change in plan.changes})
+        runs = {run_id: self._runs[run_id] for run_id in run_ids if run_id in self._runs}
+        missing = [run_id for run_id in run_ids if run_id not in runs]
         if missing:
             texts = [storable(run_id) for run_id in missing]
             rows = await connection.fetch(queries.FIND_RUNS, texts)
@@ -236,11 +236,11 @@ class Planner:
             [name for _, name, _ in rows],
             [column for _, _, column in rows],
         )
-        found = await self._pool.fetch(queries.FIND_SERIES, *columns)
-        if len(found) < len(rows):
+        known = await self._pool.fetch(queries.FIND_SERIES, *columns)
+        if len(known) < len(rows):
             await self._pool.execute(queries.ADD_SERIES, *columns)
-            found = await self._pool.fetch(queries.FIND_SERIES, *columns)
-        ids = {(row["cls"], row["name"], row["column"]): row["id"] for row in found}
+            known = await self._pool.fetch(queries.FIND_SERIES, *columns)
+        ids = {(row["cls"], row["name"], row["column"]): row["id"] for row in known}
         for key in missing:
             cache[key] = ids[key.cls, storable(key.name), storable(key.column)]
 

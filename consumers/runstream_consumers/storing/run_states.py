@@ -231,7 +231,7 @@ def to_json(value: Any) -> str:
 def _nested_too_deeply(value: Any) -> bool:
     level = [value]
     for _ in range(MOST_LEVELS):
-        level = [inner for one in level for inner in _inner(one)]
+        level = [inner for outer in level for inner in _inner(outer)]
         if not level:
             return False
     return True

@@ -42,11 +42,11 @@ def _send(process: subprocess.Popen[bytes], below: set[psutil.Process], sign: si
 
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, sign)
-    for one in below:
+    for descendant in below:
         with contextlib.suppress(
             psutil.Error
         ):  # it is gone; psutil never takes another with its number for it
-            one.send_signal(sign)
+            descendant.send_signal(sign)
 
 
 def _lives(process: psutil.Process) -> bool:

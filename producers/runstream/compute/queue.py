@@ -80,14 +80,14 @@ def entries(settings: Settings, known: dict[str, Entry] | None = None) -> dict[s
         names = sorted(name for name in os.listdir(jobs) if not name.startswith("."))
     except FileNotFoundError:
         return {}
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for name in names:
         if known is not None and name in known:
-            found[name] = known[name]
+            entries[name] = known[name]
             continue
         with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-            found[name] = Entry(**json.loads((jobs / name).read_text(encoding="utf-8")))
-    return found
+            entries[name] = Entry(**json.loads((jobs / name).read_text(encoding="utf-8")))
+    return entries
 
 
 def remove(settings: Settings, name: str) -> None:

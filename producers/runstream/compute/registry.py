@@ -42,11 +42,11 @@ class TargetRecord:
 
 def targets(settings: Settings, workspace: str) -> dict[str, TargetRecord]:
     """A workspace's targets by name: `local`, and what was attached."""
-    found = {LOCAL: TargetRecord(LOCAL, LOCAL)}
+    records = {LOCAL: TargetRecord(LOCAL, LOCAL)}
     for name, document in _read(settings).get(workspace, {}).items():
         known = {key: value for key, value in document.items() if key in TargetRecord.__dataclass_fields__}
-        found[name] = TargetRecord(**known)
-    return found
+        records[name] = TargetRecord(**known)
+    return records
 
 
 def attach(settings: Settings, workspace: str, record: TargetRecord) -> None:
@@ -86,17 +86,17 @@ def opener(kind: str) -> OpenBackend:
         return LocalBackend
     from importlib.metadata import entry_points
 
-    found = list(entry_points(group=GROUP, name=kind))
-    if not found:
+    backends = list(entry_points(group=GROUP, name=kind))
+    if not backends:
         raise ComputeTargetException(
             f"no compute target of type {kind!r}: there are {', '.join(kinds())}; packages add others by entry points of "
             f"the group {GROUP}"
         )
     try:
-        return cast(OpenBackend, found[0].load())
+        return cast(OpenBackend, backends[0].load())
     except (ImportError, AttributeError) as error:
         raise ComputeTargetException(
-            f"compute targets of type {kind!r}: {found[0].value} cannot be imported: {error}"
+            f"compute targets of type {kind!r}: {backends[0].value} cannot be imported: {error}"
         ) from error
 
 

@@ -48,14 +48,14 @@ def _last_traceback(log: Path) -> tuple[str, str] | None:
         place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last):")
     ]
     if not heads:  # of a script that cannot even be compiled there is none
-        found = _UNREADABLE.fullmatch(lines[-1]) if lines else None
-        return (found[1], found[2]) if found else None
+        match = _UNREADABLE.fullmatch(lines[-1]) if lines else None
+        return (match[1], match[2]) if match else None
     for place in range(heads[-1] + 1, len(lines)):
         line = lines[place]
         if line and not line[0].isspace():
-            found = _RAISED.fullmatch(line)
-            if found is None:
+            match = _RAISED.fullmatch(line)
+            if match is None:
                 return None
-            text = "\n".join([found[2] or "", *lines[place + 1 :]]).strip()
-            return found[1].rpartition(".")[2], text
+            text = "\n".join([match[2] or "", *lines[place + 1 :]]).strip()
+            return match[1].rpartition(".")[2], text
     return None

@@ -154,8 +154,8 @@ def environment(settings: Settings) -> dict[str, str]:
     result["RUNSTREAM_HOME"] = str(settings.home_path)
     # The same runstream as ours, also when it is found by a relative path or one a script added.
     here = [str(Path(__file__).absolute().parents[2]), *_roots()]
-    found = [os.path.abspath(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    paths = list(dict.fromkeys([*(path for path in here if "site-packages" not in path), *found]))
+    given = [os.path.abspath(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    paths = list(dict.fromkeys([*(path for path in here if "site-packages" not in path), *given]))
     if paths:
         result["PYTHONPATH"] = os.pathsep.join(paths)
     return result

@@ -54,7 +54,7 @@ def filesystem(path: Path, mounts: str | None = None) -> str:
         except OSError:
             return ""
     target = os.path.realpath(path)
-    best, found = -1, ""
+    best, kind = -1, ""
     for line in mounts.splitlines():
         parts = line.split(" ")
         if len(parts) < 3:
@@ -68,12 +68,10 @@ def filesystem(path: Path, mounts: str | None = None) -> str:
         )
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= best:  # a later mount on the same point hides the earlier one
-            best, found = len(point), parts[2]
-            if point == "/" and found == "9p":
-                found = (
-                    "rootfs"  # a sandbox (gVisor) whose own disk is served so: there is nothing more local
-                )
-    return found
+            best, kind = len(point), parts[2]
+            if point == "/" and kind == "9p":
+                kind = "rootfs"  # a sandbox (gVisor) whose own disk is served so: there is nothing more local
+    return kind
 
 
 def is_network(path: Path, mounts: str | None = None) -> bool:

@@ -18,12 +18,12 @@ PARENT_TYPE = "hyperdrive"
 def check_known(experiment: Experiment, run_id: str, document: dict[str, Any], seed: int | None) -> None:
     """Refuse another sweep of the same id before the stored one is opened again."""
     try:
-        found = Run.get(experiment.workspace, run_id)
+        run = Run.get(experiment.workspace, run_id)
     except ServiceException as error:
         if error.status_code == 404:
             return
         raise
-    if (stored := found.properties.get(SPEC)) is not None:
+    if (stored := run.properties.get(SPEC)) is not None:
         _seed_of(run_id, stored, document, seed)
 
 
@@ -44,8 +44,8 @@ def describe(parent: Run, document: dict[str, Any], seed: int | None, *, started
 def _seed_of(run_id: str, stored: str, document: dict[str, Any], seed: int | None) -> int:
     """The seed of a stored sweep, if it is the same one."""
     known = json.loads(stored)
-    wanted = {**document, "seed": known["seed"] if seed is None else seed}
-    for key, value in wanted.items():
+    asked = {**document, "seed": known["seed"] if seed is None else seed}
+    for key, value in asked.items():
         if known.get(key) != value:
             raise UserErrorException(
                 f"run {run_id} is a sweep with {key} {known.get(key)!r:.200}, not {value!r:.200}; go on with the same, "

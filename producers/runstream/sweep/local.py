@@ -53,7 +53,7 @@ class LocalCrew:
 
     def begin(self, assignment: Assignment) -> None:
         """See `Crew`."""
-        worker = next((one for one in self._workers if one.number is None), None) or self._hire()
+        worker = next((idle for idle in self._workers if idle.number is None), None) or self._hire()
         worker.number = assignment.number
         try:
             worker.connection.send(assignment)
@@ -63,7 +63,7 @@ class LocalCrew:
     def wait(self, seconds: float) -> list[Point | End]:
         """See `Crew`."""
         by_connection = {worker.connection: worker for worker in self._workers}
-        found: list[Point | End] = []
+        messages: list[Point | End] = []
         for ready in wait(list(by_connection), seconds):
             worker = by_connection[ready]  # type: ignore[index]
             try:
@@ -74,12 +74,12 @@ class LocalCrew:
                 worker.process.wait()
                 if worker.number is not None:
                     error = f"the process that carried it out ended with {worker.process.returncode}"
-                    found.append(End(worker.number, "Failed", error=error, lost=True))
+                    messages.append(End(worker.number, "Failed", error=error, lost=True))
                 continue
             if isinstance(message, End):
                 worker.number = None
-            found.append(message)
-        return found
+            messages.append(message)
+        return messages
 
     def answer(self, number: int, stop: str) -> None:
         """See `Crew`."""

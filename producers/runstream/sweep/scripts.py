@@ -89,19 +89,19 @@ class ScriptCrew:
         if pause > 0:
             time.sleep(pause)
         self._looked_at = time.monotonic()
-        found: list[Point | End] = []
+        messages: list[Point | End] = []
         try:
             records = self._records()
             if self._judged:
-                found += self._points([number for number in records if number not in self._stopped])
+                messages += self._points([number for number in records if number not in self._stopped])
         except ServiceException as error:
             if error.status_code not in (None, 503):
                 raise
             return []  # away: the scripts continue
         for number, record in records.items():
             if record.status in TERMINAL and self._is_settled(number, record):
-                found.append(self._end(number, record))
-        return found
+                messages.append(self._end(number, record))
+        return messages
 
     def answer(self, number: int, stop: str) -> None:
         """See `Crew`."""
@@ -134,19 +134,19 @@ class ScriptCrew:
         if not numbers:
             return []
         by_id = {self._active[number]: number for number in numbers}
-        found: list[Point | End] = []
+        messages: list[Point | End] = []
         for run_id, series in fetch_metrics(self._parent._client, list(by_id), name=self._aim.metric).items():
             number = by_id[run_id]
             points = [
                 (int(step), float(value))
-                for one in series
-                for step, value in zip(one.steps, one.values, strict=True)
+                for curve in series
+                for step, value in zip(curve.steps, curve.values, strict=True)
                 if isinstance(value, (int, float)) and not math.isnan(value)
             ]
             for step, value in points[self._judged_points.get(number, 0) :]:
-                found.append(Point(number, step, value))
+                messages.append(Point(number, step, value))
             self._judged_points[number] = len(points)
-        return found
+        return messages
 
     def _is_settled(self, number: int, record: RunRecord) -> bool:
         since = self._ended_at.setdefault(number, time.monotonic())

@@ -94,16 +94,16 @@ Distribution = Choice | Uniform | LogUniform | Integer
 Space = Mapping[str, Distribution]
 
 
-def space_of(wanted: Mapping[str, Any]) -> dict[str, Distribution]:
+def space_of(given: Mapping[str, Any]) -> dict[str, Distribution]:
     """A space as users write it: distributions, lists of values, and single values that stay as they are.
 
     Raises:
         UserErrorException: an empty space or list, bounds the wrong way round, or values that cannot be written as JSON.
     """
-    if not wanted:
+    if not given:
         raise UserErrorException("a sweep needs a parameter to vary: {'lr': [0.1, 0.01]}")
     space: dict[str, Distribution] = {}
-    for name, item in cast(Mapping[Any, Any], wanted).items():
+    for name, item in cast(Mapping[Any, Any], given).items():
         if not isinstance(name, str) or not name:
             raise UserErrorException(f"parameter {name!r}: a name has to be a text that is not empty")
         known = (Choice, Uniform, LogUniform, Integer)

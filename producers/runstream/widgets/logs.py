@@ -16,8 +16,8 @@ def choose_log(names: Iterable[str]) -> str | None:
 
 
 def _phase(name: str) -> int:
-    found = _PREFIX.search(name)
-    return int(found[1]) if found and name.startswith("azureml-logs/") else -1
+    match = _PREFIX.search(name)
+    return int(match[1]) if match and name.startswith("azureml-logs/") else -1
 
 
 def log_note(status: str, error: Mapping[str, Any] | None, empty: bool) -> str:

@@ -82,9 +82,9 @@ def reply(feed: Feed, question: Mapping[str, Any]) -> tuple[dict[str, Any], byte
             return {"status": 200}, b""
         params = [(str(name), str(value)) for name, value in question.get("params", [])]
         headers = {"Range": str(question["range"])} if question.get("range") else {}
-        found = feed.fetch(str(question.get("path")), params, headers)
+        answer = feed.fetch(str(question.get("path")), params, headers)
     except ServiceException as error:
         return {"status": error.status_code}, json.dumps({"detail": error.message}).encode()
     except AzureMLException as error:
         return {"status": 401}, json.dumps({"detail": error.message}).encode()
-    return {"status": found.status, "range": found.headers.get("content-range", "")}, found.body
+    return {"status": answer.status, "range": answer.headers.get("content-range", "")}, answer.body

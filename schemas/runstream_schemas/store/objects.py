@@ -140,13 +140,13 @@ class ObjectStore:
         from pyarrow import fs
 
         try:
-            found = self.filesystem.get_file_info(
+            infos = self.filesystem.get_file_info(
                 fs.FileSelector(self.key(prefix), allow_not_found=True, recursive=True)
             )
         except OSError as error:
             raise failed("list", prefix, self.root, error) from None
         cut = len(self._prefix.lstrip("/")) + 1
-        for info in found:
+        for info in infos:
             if info.is_file:
                 yield Entry(
                     info.path.lstrip("/")[cut:], int(info.size), info.mtime.timestamp() if info.mtime else 0.0
