@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.source_snapshot import SourceFile
 
-from ..files import artifacts, growing_files, partial_uploads, source_snapshots
+from ..files import artifacts, code_snapshots, growing_files, partial_uploads
 from ..files.zip_stream import Member, zip_pieces
 from ..json_values import utc
 from ..runs.registry import NotThere
@@ -255,7 +255,7 @@ class SnapshotId(TypedDict):
 
 @endpoint("GET /api/v1/snapshots/{id}", Role.READ, Reach.ALL, "A snapshot's files")
 async def snapshot(request: Request, id: str) -> Snapshot:
-    found = await source_snapshots.find(server_of(request).pool, id)
+    found = await code_snapshots.find(server_of(request).pool, id)
     if found is None:
         raise _no_snapshot(id)
     return {
@@ -274,10 +274,10 @@ async def store_snapshot(request: Request, id: str) -> Response:
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > source_snapshots.MAX_LIST_BYTES:
+        if len(body) > code_snapshots.MAX_LIST_BYTES:
             return problem(413, "Content Too Large", "the list of files is too long for a snapshot")
-    new, missing = await source_snapshots.add(
-        server_of(request).pool, id, await asyncio.to_thread(source_snapshots.parse_files, bytes(body))
+    new, missing = await code_snapshots.add(
+        server_of(request).pool, id, await asyncio.to_thread(code_snapshots.parse_files, bytes(body))
     )
     if missing:
         detail = f"{len(missing)} contents are not stored yet; PUT them to /api/v1/blobs and repeat"
@@ -295,20 +295,20 @@ def _source_file(file: SourceFile) -> SnapshotFile:
     statuses=(200, 206),
 )  # fmt: skip
 async def snapshot_file(request: Request, id: str, path: str) -> Response:
-    file = await source_snapshots.find_file(server_of(request).pool, id, path)
+    file = await code_snapshots.find_file(server_of(request).pool, id, path)
     if file is None:
         raise NotThere(f"snapshot {id!r:.80} has no file {path!r:.200}")
-    where = source_snapshots.blob_path(file.sha256)
+    where = code_snapshots.blob_path(file.sha256)
     return await send_file(request, where, file.path, file.size, file.sha256)
 
 
 @endpoint("GET /api/v1/snapshots/{id}/zip", Role.READ, Reach.ALL, "A snapshot as a zip", answer=ZIP)
 async def snapshot_zip(request: Request, id: str) -> Response:
-    found = await source_snapshots.find(server_of(request).pool, id)
+    found = await code_snapshots.find(server_of(request).pool, id)
     if found is None:
         raise _no_snapshot(id)
     members = [
-        Member(file.path, source_snapshots.blob_path(file.sha256), file.size, file.executable)
+        Member(file.path, code_snapshots.blob_path(file.sha256), file.size, file.executable)
         for file in found.files
     ]
     return _send_zip(request, members, id)
@@ -330,7 +330,7 @@ class Blob(TypedDict):
 )  # fmt: skip
 async def store_blob(request: Request, sha256: str) -> Response:
     server = server_of(request)
-    new = await source_snapshots.add_blob(server.pool, server.store, sha256, request.stream())
+    new = await code_snapshots.add_blob(server.pool, server.store, sha256, request.stream())
     stored: Blob = {"sha256": sha256}
     return JSONResponse(stored, 201 if new else 200)
 

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from runstream_query.files import source_snapshots
+from runstream_query.files import code_snapshots
+from runstream_query.files.code_snapshots import parse_files
 from runstream_query.files.partial_uploads import uploads_root
-from runstream_query.files.source_snapshots import parse_files
 from runstream_query.http import connections, shares
 from runstream_schemas.errors import QueryError
 
@@ -94,7 +94,7 @@ def test_a_list_of_files_is_read_one_by_one() -> None:
             parse_files(body)
     with pytest.raises(QueryError, match="at most 100000 files"):
         parse_files(b'{"files": [' + b",".join([json.dumps(file).encode()] * 100_001) + b"]}")
-    assert source_snapshots.MAX_FILES == 100_000
+    assert code_snapshots.MAX_FILES == 100_000
 
 
 async def test_half_a_head_holds_no_connection(

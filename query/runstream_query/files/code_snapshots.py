@@ -32,7 +32,7 @@ _NEXT = re.compile(r"\s*([,\]])\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class SourceSnapshot:
+class CodeSnapshot:
     """A stored snapshot."""
 
     id: str
@@ -167,13 +167,13 @@ async def add_blob(pool: asyncpg.Pool[Any], store: Store, sha256: str, content: 
     return await pool.fetchval(queries.ADD_BLOB, sha256, size) is not None
 
 
-async def find(pool: asyncpg.Pool[Any], snapshot: str) -> SourceSnapshot | None:
+async def find(pool: asyncpg.Pool[Any], snapshot: str) -> CodeSnapshot | None:
     """A snapshot by its id, with its files by path; or None."""
     row = await pool.fetchrow(queries.SNAPSHOT, snapshot)
     if row is None:
         return None
     files = [_file(record) for record in await pool.fetch(queries.SNAPSHOT_FILES, snapshot, None)]
-    return SourceSnapshot(row["id"], row["size"], row["created_at"], files)
+    return CodeSnapshot(row["id"], row["size"], row["created_at"], files)
 
 
 async def find_file(pool: asyncpg.Pool[Any], snapshot: str, path: str) -> SourceFile | None:
