@@ -24,7 +24,7 @@ from .events import (
     MetricsEvent,
     StatusEvent,
     StatusOp,
-    Summary,
+    Summaries,
     TagOp,
     TagsEvent,
 )
@@ -116,7 +116,7 @@ def _read_metrics(span: _Span, body: dict[str, Any]) -> MetricsEvent:
         raise CorruptEvent(f"number of dropped points {dropped!r:.40} makes no sense")
     if not isinstance(payload, bytes) or index_size(payload) > len(payload):
         raise CorruptEvent("the payload is none")
-    return MetricsEvent(*span, points, series, Summary(**columns, texts=texts), payload, dropped)
+    return MetricsEvent(*span, points, series, Summaries(**columns, texts=texts), payload, dropped)
 
 
 def _read_tags(span: _Span, body: dict[str, Any]) -> TagsEvent:

@@ -39,7 +39,7 @@ SUMMARY_FLOATS = ("first", "last", "min", "max", "sum")
 
 
 @dataclass(slots=True)
-class Summary:
+class Summaries:
     """What a batch adds to the summary of each of its series: one entry a series, same order as the event's `series`.
 
     `min` and `max` leave out NaN (NaN when there is nothing else), `sum` adds the finite values, `finite` counts them;
@@ -77,7 +77,7 @@ class MetricsEvent:
     count: int
     points: int
     series: list[tuple[SeriesKey, Kind]]
-    summary: Summary
+    summary: Summaries
     payload: bytes
     dropped: int = 0
 
@@ -170,7 +170,7 @@ def encode_event(event: Event) -> bytes:
     return msgpack.packb([VERSION, kind, zlib.crc32(packed, zlib.crc32(kind.encode())), packed])  # type: ignore[no-any-return]
 
 
-def summarize(points: Points) -> Summary:
+def summarize(points: Points) -> Summaries:
     """Summary of every series of `points`; floats and integers without a Python step a point."""
     n_series = len(points.series)
     counts = points.counts
@@ -223,7 +223,7 @@ def summarize(points: Points) -> Summary:
         first_time, last_step, last_time = (
             np.where(empty, 0, column) for column in (first_time, last_step, last_time)
         )
-    return Summary(
+    return Summaries(
         counts.astype(np.int64),
         finite,
         first,
