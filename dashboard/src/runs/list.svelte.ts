@@ -86,21 +86,21 @@ export class RunList {
   /** Which of these have children, where the list shows them as a tree. */
   async #countChildren(runs: readonly Run[], generation: number): Promise<void> {
     if (this.#query.parent !== "none" || !runs.length) return;
-    const found = await getJson("/api/v1/child-counts", {
+    const answer = await getJson("/api/v1/child-counts", {
       run: runs.map((run) => run.run_id),
     });
     if (generation !== this.#generation) return;
-    this.childCounts = new Map([...this.childCounts, ...Object.entries(found.children)]);
+    this.childCounts = new Map([...this.childCounts, ...Object.entries(answer.children)]);
   }
 
-  /** Fetch until `wanted` runs are there, or all. */
-  async reach(wanted: number): Promise<void> {
-    if (this.loading || !this.#next || this.runs.length >= wanted) return;
+  /** Fetch until so many runs are there, or all. */
+  async reach(count: number): Promise<void> {
+    if (this.loading || !this.#next || this.runs.length >= count) return;
     const generation = this.#generation;
     this.loading = true;
     try {
-      while (this.#next && this.runs.length < wanted) {
-        const limit = wanted - this.runs.length > 3 * PAGE ? 1000 : PAGE;
+      while (this.#next && this.runs.length < count) {
+        const limit = count - this.runs.length > 3 * PAGE ? 1000 : PAGE;
         const page: RunPage = await getJson("/api/v1/runs", {
           ...this.#query,
           limit,
@@ -223,10 +223,10 @@ export class RunList {
   async #reloadBranches(): Promise<void> {
     const generation = this.#generation;
     const parents = this.rows.filter((row) => row.open).map((row) => row.run);
-    const found = await Promise.all(
+    const loaded = await Promise.all(
       parents.map(async (parent) => [parent.run_id, await this.#branch(parent)] as const),
     );
     if (generation === this.#generation)
-      this.branches = new Map(found.filter(([id]) => this.branches.has(id)));
+      this.branches = new Map(loaded.filter(([id]) => this.branches.has(id)));
   }
 }
