@@ -21,7 +21,7 @@ import pytest
 from tests.seeds import new_random
 
 from runstream_consumers.compaction.role import compact_once
-from runstream_consumers.storing.run_states import Changes, store_changes
+from runstream_consumers.storing.run_states import RunChanges, store_run_changes
 from runstream_schemas.deletion import run_folder
 from runstream_schemas.events import StatusOp
 from runstream_schemas.series import Kind, SeriesKey
@@ -235,12 +235,12 @@ async def a_run_is_created(world: World) -> None:
     pool = world.database.pool
     await pool.execute("insert into runs (run_id) values ($1) on conflict do nothing", run)
     key = await pool.fetchval("select key from runs where run_id = $1", run)
-    changes = Changes()
+    changes = RunChanges()
     changes.add_status(key, uuid.uuid4().bytes, StatusOp(0, 1_700_000_000_000_000, "create", data))
     if world.dice.random() < 0.5:
         changes.add_status(key, uuid.uuid4().bytes, StatusOp(1, 1_700_000_001_000_000, "complete", {}))
     async with pool.acquire() as connection, connection.transaction():
-        await store_changes(connection, changes)
+        await store_run_changes(connection, changes)
     world.runs[run] = workspace
     world.done.append(f"created {run} in {workspace} below {world.parents.get(run)}")
     # Files that came before it was known stay if they are its workspace's.
