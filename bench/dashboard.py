@@ -282,8 +282,11 @@ def _live(made: Cluster, browser: Any, seconds: float) -> list[Result]:
     )
     probe = subprocess.Popen(
         [sys.executable, "-c", PROBE, str(seconds)],
-        env=made.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=made.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert probe.stdout
     assert probe.stdin
     run_id = probe.stdout.readline().strip()

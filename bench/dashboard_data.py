@@ -69,15 +69,23 @@ async def add_run(pool: Any, run_id: str, names: list[str], points: int, seed: i
             )
             await pool.execute(
                 "insert into chunks (run_key, source_key, first, count, points, payload) values ($1, $2, $3, $4, $5, $6)",
-                run, source, slot, n * len(part), n * len(part), payload,
-            )  # fmt: skip
+                run,
+                source,
+                slot,
+                n * len(part),
+                n * len(part),
+                payload,
+            )
             slot += n * len(part)
     await pool.execute(
         "insert into live_summaries "
         "(run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time) "
         "select $1, id, 0, $2::int8, $2::int8, 3, 0, -4, 7, 0, $2::int8 - 1, $3 from series where name = any($4::text[])",
-        run, points, begun, names,
-    )  # fmt: skip
+        run,
+        points,
+        begun,
+        names,
+    )
 
 
 async def fill_list(pool: Any, runs: int) -> None:

@@ -126,5 +126,10 @@ async def _fill(pool: Any, points: int) -> None:
         )
         await pool.execute(
             "insert into chunks (run_key, source_key, first, count, points, payload) values ($1, $2, $3, $4, $5, $6)",
-            run, source, first * SERIES, n * SERIES, n * SERIES, payload,
-        )  # fmt: skip
+            run,
+            source,
+            first * SERIES,
+            n * SERIES,
+            n * SERIES,
+            payload,
+        )

@@ -115,9 +115,21 @@ def _script(made: Cluster, body: str, *, repeats: int = 1, count: int = 0) -> li
     """Seconds a script measured, in an empty directory."""
     with tempfile.TemporaryDirectory(prefix="rsb") as directory:
         done = subprocess.run(
-            [sys.executable, "-c", SETUP + body + "print(json.dumps(samples))", "sdk", str(repeats), str(count)],
-            env=made.environment, cwd=directory, capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                SETUP + body + "print(json.dumps(samples))",
+                "sdk",
+                str(repeats),
+                str(count),
+            ],
+            env=made.environment,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
     if done.returncode:
         raise RuntimeError(done.stderr)
     return list(json.loads(done.stdout.splitlines()[-1]))

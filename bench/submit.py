@@ -87,8 +87,13 @@ def _script(made: Cluster, code: str, *words: str) -> list[list[float]]:
     path.write_text(code)
     done = subprocess.run(
         [sys.executable, str(path), *words],
-        env=made.environment, cwd=path.parent, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        env=made.environment,
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     return list(json.loads(done.stdout.splitlines()[-1]))

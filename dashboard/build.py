@@ -138,9 +138,15 @@ def _install_node() -> None:
 def _run(command: list[str], environment: dict[str, str]) -> None:
     try:
         done = subprocess.run(
-            command, cwd=SOURCES, env=environment, timeout=PATIENCE, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            command,
+            cwd=SOURCES,
+            env=environment,
+            timeout=PATIENCE,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{' '.join(command)}: {error}") from None
     if done.returncode:

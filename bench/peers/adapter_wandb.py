@@ -18,8 +18,12 @@ BLOCK, HEADER = 32768, 7
 def prepare(home: Path) -> None:
     """Offline, in the home, quiet, no sampling of the machine."""
     os.environ.update(
-        WANDB_MODE="offline", WANDB_DIR=str(home), WANDB_SILENT="true", WANDB_CONSOLE="off", WANDB_DISABLE_GIT="true"
-    )  # fmt: skip
+        WANDB_MODE="offline",
+        WANDB_DIR=str(home),
+        WANDB_SILENT="true",
+        WANDB_CONSOLE="off",
+        WANDB_DISABLE_GIT="true",
+    )
     os.environ.update(WANDB_CACHE_DIR=str(home / "cache"), WANDB_CONFIG_DIR=str(home / "config"))
 
 

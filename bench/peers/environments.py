@@ -38,8 +38,13 @@ def environment(peer: str, place: Path = PLACE, pins: Path = PINS) -> Path:
         try:
             for command in install_commands(interpreter, home, wanted):
                 subprocess.run(
-                    command, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS, stdin=subprocess.DEVNULL
-                )  # fmt: skip
+                    command,
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    timeout=INSTALL_SECONDS,
+                    stdin=subprocess.DEVNULL,
+                )
         except subprocess.CalledProcessError as error:
             why = last_line(error.stderr)
         except (OSError, subprocess.TimeoutExpired) as error:

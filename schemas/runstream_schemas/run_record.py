@@ -12,9 +12,22 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, TypedDict
 
 Status: TypeAlias = Literal[
-    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Unapproved", "NotResponding", "Pausing",
-    "Paused", "CancelRequested", "Finalizing", "Completed", "Failed", "Canceled",
-]  # fmt: skip
+    "NotStarted",
+    "Queued",
+    "Preparing",
+    "Provisioning",
+    "Starting",
+    "Running",
+    "Unapproved",
+    "NotResponding",
+    "Pausing",
+    "Paused",
+    "CancelRequested",
+    "Finalizing",
+    "Completed",
+    "Failed",
+    "Canceled",
+]
 """Every status of a run: the one list, for commands, filters, the HTTP API, pages and docs."""
 
 Number: TypeAlias = float | Literal["NaN", "Infinity", "-Infinity"] | None

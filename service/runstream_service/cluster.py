@@ -170,8 +170,11 @@ class _Cluster:
                 pause = next(pauses)
                 logger.error(
                     "%s ended with status %s; starting it again in %.1f s (see %s)",
-                    name, process.returncode, pause, self.home.log / f"{name}.log",
-                )  # fmt: skip
+                    name,
+                    process.returncode,
+                    pause,
+                    self.home.log / f"{name}.log",
+                )
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
 
@@ -183,9 +186,13 @@ class _Cluster:
         )
         try:
             process = await asyncio.create_subprocess_exec(
-                *command(role, "--parent", str(os.getpid())), env=environment(settings),
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                *command(role, "--parent", str(os.getpid())),
+                env=environment(settings),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         finally:
             os.close(log)
         self.processes[name] = process

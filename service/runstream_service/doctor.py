@@ -82,9 +82,11 @@ def _packages(settings: Settings) -> Iterator[Finding]:
     missing = missing_modules(settings)
     if missing and not settings.url and not settings.kafka:
         yield Finding(
-            "extra [server]", BAD, f"{', '.join(missing)} missing",
+            "extra [server]",
+            BAD,
+            f"{', '.join(missing)} missing",
             "`pip install 'runstream[server]'`, or set RUNSTREAM_URL to a server or RUNSTREAM_KAFKA to a broker",
-        )  # fmt: skip
+        )
     elif missing:
         yield Finding("extra [server]", OK, "not installed, and not needed with these settings")
     else:
@@ -123,9 +125,11 @@ def _spool(settings: Settings) -> Iterator[Finding]:
     kind = filesystem(home.spool) or "unknown filesystem"
     if is_network(home.spool):
         yield Finding(
-            "spool", BAD, f"{home.spool} is on a network filesystem ({kind})",
+            "spool",
+            BAD,
+            f"{home.spool} is on a network filesystem ({kind})",
             "set RUNSTREAM_SPOOL to a directory on a disk of this machine: a memory-mapped spool is not safe over a network",
-        )  # fmt: skip
+        )
         return
     if not _writable(home.spool):
         yield Finding(
@@ -139,9 +143,11 @@ def _spool(settings: Settings) -> Iterator[Finding]:
     spool = f"{home.spool} ({kind}), {_bytes(used)} not stored yet or held for reuse"
     if used > settings.spool_quota * 0.8:
         yield Finding(
-            "spool", BAD, f"{spool}, quota {_bytes(settings.spool_quota)}",
+            "spool",
+            BAD,
+            f"{spool}, quota {_bytes(settings.spool_quota)}",
             "points are dropped beyond the quota: see that the service or the agent runs, or raise RUNSTREAM_SPOOL_QUOTA",
-        )  # fmt: skip
+        )
     else:
         yield Finding("spool", OK, spool)
 
@@ -150,15 +156,19 @@ def _outbox(settings: Settings) -> Iterator[Finding]:
     outbox = outbox_of(settings)
     if waiting := len(items(outbox)):
         yield Finding(
-            "outbox", NOTE, f"{waiting} files wait in {outbox} for the service",
+            "outbox",
+            NOTE,
+            f"{waiting} files wait in {outbox} for the service",
             "start the service with `runstream up`, or deliver them with `runstream sync`",
-        )  # fmt: skip
+        )
     refused = items(outbox.with_name("refused"))
     if refused:
         yield Finding(
-            "outbox", NOTE, f"{len(refused)} files in {refused[0].parent} were refused",
+            "outbox",
+            NOTE,
+            f"{len(refused)} files in {refused[0].parent} were refused",
             "look at reason.txt beside each; upload what is still wanted under another name, and delete the folder",
-        )  # fmt: skip
+        )
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -277,9 +287,11 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
         topics = asyncio.run(asyncio.wait_for(look(), 10.0))
     except (KafkaError, TimeoutError) as error:
         yield Finding(
-            "kafka", BAD, f"{settings.kafka} does not answer ({type(error).__name__})",
+            "kafka",
+            BAD,
+            f"{settings.kafka} does not answer ({type(error).__name__})",
             "check RUNSTREAM_KAFKA and the security settings; what is logged waits in the spool meanwhile",
-        )  # fmt: skip
+        )
     else:
         yield Finding("kafka", OK, f"{settings.kafka}, {topics} topics of ours")
 

@@ -77,9 +77,13 @@ async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
             pause = next(pauses)
             expected = isinstance(error, RunstreamError | OSError)
             logger.error(
-                "%s crashed (%s: %s); starting it again in %.1f s", name, type(error).__name__, error, pause,
+                "%s crashed (%s: %s); starting it again in %.1f s",
+                name,
+                type(error).__name__,
+                error,
+                pause,
                 exc_info=None if expected else error,
-            )  # fmt: skip
+            )
         else:
             if stop.is_set():
                 return

@@ -99,9 +99,17 @@ def sort_runs(runs: Mapping[int, Sequence[Chunk]]) -> SortedRuns:
     borders = np.flatnonzero(np.diff(run, append=-1))
     named: list[SeriesKey] = [pieces.keys[number] for number in key.tolist()]
     points = SortedPoints(
-        "", named, of_series, pieces.steps[take], pieces.times[take], pieces.values[take], kinds, [],
-        batch[begins], batch[np.append(begins[1:], len(chosen))[: len(begins)] - 1],
-    )  # fmt: skip
+        "",
+        named,
+        of_series,
+        pieces.steps[take],
+        pieces.times[take],
+        pieces.values[take],
+        kinds,
+        [],
+        batch[begins],
+        batch[np.append(begins[1:], len(chosen))[: len(begins)] - 1],
+    )
     return SortedRuns(
         [keys[number] for number in run[borders].tolist()], points, np.cumsum(of_series)[borders], borders + 1
     )

@@ -213,9 +213,18 @@ class _Pieces:
         place = self._place(series, chosen, last_piece)
         batch = self._starts[self._chunk[chosen]]
         return SortedPoints(
-            run_id, series, stops - starts, steps, times, bits, kinds, self._texts,
-            batch[first_piece], batch[last_piece], place,
-        )  # fmt: skip
+            run_id,
+            series,
+            stops - starts,
+            steps,
+            times,
+            bits,
+            kinds,
+            self._texts,
+            batch[first_piece],
+            batch[last_piece],
+            place,
+        )
 
     def _place(self, series: Sequence[SeriesKey], chosen: I8, last_piece: I8) -> Place:
         pieces: dict[SeriesKey, list[Piece]] = {}

@@ -67,8 +67,15 @@ class SourceChange:
         if stored is None:
             return cls(topic, event.source, event.run_id, None, Slots())
         return cls(
-            topic, event.source, event.run_id, stored, stored.slots.copy(), stored.dropped, stored.key, stored.ordinal
-        )  # fmt: skip
+            topic,
+            event.source,
+            event.run_id,
+            stored,
+            stored.slots.copy(),
+            stored.dropped,
+            stored.key,
+            stored.ordinal,
+        )
 
     @property
     def is_moved(self) -> bool:

@@ -110,8 +110,7 @@ _MERGED = """
     last_position = greatest(s.last_position, {new}.last_position)
 """
 
-UPSERT_SUMMARIES = (
-    """
+UPSERT_SUMMARIES = """
 insert into live_summaries as s (run_key, series_id, kind, count, finite, first, last, min, max, sum,
                             first_time, last_step, last_time, first_position, last_position, last_text)
 select run_key, series_id, kind, count, finite, first, last, nullif(min, 'NaN'), nullif(max, 'NaN'), sum,
@@ -121,10 +120,9 @@ from unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint
             $15::bigint[], $16::text[])
      u(run_key, series_id, kind, count, finite, first, last, min, max, sum, first_time, last_step, last_time,
        first_position, last_position, last_text)
-on conflict (run_key, series_id) do update set"""
-    + _MERGED.replace("{new_min}", "excluded.min").replace("{new_max}", "excluded.max")
-    .replace("{new_text}", "excluded.last_text").replace("{new}", "excluded")
-)  # fmt: skip
+on conflict (run_key, series_id) do update set""" + _MERGED.replace("{new_min}", "excluded.min").replace(
+    "{new_max}", "excluded.max"
+).replace("{new_text}", "excluded.last_text").replace("{new}", "excluded")
 
 # For many rows: COPY and MERGE take a third of the time of unnest and ON CONFLICT, for few rows four times as long. The
 # planner knows nothing about the staging table; a join that reads all summaries would be its mistake.
@@ -141,17 +139,15 @@ UNSTAGE_SUMMARIES = (
     "truncate staged_summaries; set local enable_hashjoin = on; set local enable_mergejoin = on"
 )
 
-MERGE_STAGED = (
-    """
+MERGE_STAGED = """
 merge into live_summaries s using staged_summaries n on s.run_key = n.run_key and s.series_id = n.series_id
 when not matched then insert (run_key, series_id, kind, count, finite, first, last, min, max, sum,
                               first_time, last_step, last_time, first_position, last_position)
     values (n.run_key, n.series_id, n.kind, n.count, n.finite, n.first, n.last, nullif(n.min, 'NaN'), nullif(n.max, 'NaN'),
             n.sum, n.first_time, n.last_step, n.last_time, n.first_position, n.last_position)
-when matched then update set"""
-    + _MERGED.replace("{new_min}", "nullif(n.min, 'NaN')").replace("{new_max}", "nullif(n.max, 'NaN')")
-    .replace("{new_text}", "null").replace("{new}", "n")
-)  # fmt: skip
+when matched then update set""" + _MERGED.replace("{new_min}", "nullif(n.min, 'NaN')").replace(
+    "{new_max}", "nullif(n.max, 'NaN')"
+).replace("{new_text}", "null").replace("{new}", "n")
 
 ADD_PROPERTIES = """
 insert into properties as p (run_key, key, value, time_us, source, seq)

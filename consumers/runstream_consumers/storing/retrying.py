@@ -27,9 +27,12 @@ TRANSIENT = (
 # What an event can be guilty of at the database. Any other refusal (a full disk, a missing table) is the database's, and
 # waited out. An exception that is not the database's is some event's: what cannot be stored must not stop what can.
 REFUSED = (
-    asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.NotNullViolationError, asyncpg.CheckViolationError,
+    asyncpg.DataError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.NotNullViolationError,
+    asyncpg.CheckViolationError,
     asyncpg.CardinalityViolationError,
-)  # fmt: skip
+)
 
 SAME_VIOLATION = 5
 """Attempts in a row that break a rule of the database in the same way, each with what is stored read again: another writer

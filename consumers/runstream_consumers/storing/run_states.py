@@ -89,9 +89,13 @@ async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunCha
         properties = [changes.properties[at] for at in sorted(changes.properties)]
         await connection.execute(
             queries.ADD_PROPERTIES,
-            [p.run_key for p in properties], [p.key for p in properties], [p.value for p in properties],
-            [p.time_us for p in properties], [p.source for p in properties], [p.seq for p in properties],
-        )  # fmt: skip
+            [p.run_key for p in properties],
+            [p.key for p in properties],
+            [p.value for p in properties],
+            [p.time_us for p in properties],
+            [p.source for p in properties],
+            [p.seq for p in properties],
+        )
     touched = {key for key, _ in changes.steps}
     tagged = {key for key, _ in changes.tags}
     if not touched and not changes.seen and not tagged:
@@ -101,9 +105,14 @@ async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunCha
         tags = [changes.tags[at] for at in sorted(changes.tags)]
         await connection.execute(
             run_life.SET_TAGS,
-            [t.run_key for t in tags], [t.key for t in tags], [t.value for t in tags], [t.removed for t in tags],
-            [t.time_us for t in tags], [t.source for t in tags], [t.seq for t in tags],
-        )  # fmt: skip
+            [t.run_key for t in tags],
+            [t.key for t in tags],
+            [t.value for t in tags],
+            [t.removed for t in tags],
+            [t.time_us for t in tags],
+            [t.source for t in tags],
+            [t.seq for t in tags],
+        )
     if changes.seen:
         rows = await connection.fetch(queries.SEEN, list(changes.seen), list(changes.seen.values()))
         touched.update(row["key"] for row in rows)  # the heartbeat contradicts what their status says
@@ -139,10 +148,14 @@ async def _add_transitions(connection: asyncpg.Connection[Any], steps: Sequence[
     if steps:
         await connection.execute(
             run_life.ADD_TRANSITIONS,
-            [key for key, _ in steps], [s.topic for _, s in steps], [UUID(hex=s.source) for _, s in steps],
-            [s.seq for _, s in steps], [s.time_us for _, s in steps], [storable(s.kind) for _, s in steps],
+            [key for key, _ in steps],
+            [s.topic for _, s in steps],
+            [UUID(hex=s.source) for _, s in steps],
+            [s.seq for _, s in steps],
+            [s.time_us for _, s in steps],
+            [storable(s.kind) for _, s in steps],
             [to_json(s.data) for _, s in steps],
-        )  # fmt: skip
+        )
 
 
 async def _store_states(
@@ -165,11 +178,25 @@ async def _store_states(
             created.append(key)
         columns.append(
             (
-                key, experiment_id, number, state.parent_run_id, root, state.name, state.display_name, state.description,
-                state.type, state.target, state.status, state.created_us, state.started_us, state.ended_us,
-                None if state.error is None else to_json(state.error), to_json(state.warnings), to_json(state.details),
+                key,
+                experiment_id,
+                number,
+                state.parent_run_id,
+                root,
+                state.name,
+                state.display_name,
+                state.description,
+                state.type,
+                state.target,
+                state.status,
+                state.created_us,
+                state.started_us,
+                state.ended_us,
+                None if state.error is None else to_json(state.error),
+                to_json(state.warnings),
+                to_json(state.details),
             )
-        )  # fmt: skip
+        )
         ends.extend(
             (key, topic, UUID(hex=source), next_) for (topic, source), next_ in sorted(state.ends.items())
         )

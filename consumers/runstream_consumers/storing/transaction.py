@@ -74,9 +74,13 @@ async def move_offsets(connection: asyncpg.Connection[Any], batch: Sequence[Fetc
     if gone:
         await connection.execute(
             queries.RECORD_LOST_OFFSETS,
-            [m.first for m, _ in gone], [m.next for m, _ in gone], [m.reason for m, _ in gone],
-            [p.cluster for _, p in gone], [p.topic_id for _, p in gone], [p.index for _, p in gone],
-        )  # fmt: skip
+            [m.first for m, _ in gone],
+            [m.next for m, _ in gone],
+            [m.reason for m, _ in gone],
+            [p.cluster for _, p in gone],
+            [p.topic_id for _, p in gone],
+            [p.index for _, p in gone],
+        )
 
 
 async def store_sources(connection: asyncpg.Connection[Any], plan: Plan) -> None:
@@ -98,9 +102,15 @@ async def _add_sources(connection: asyncpg.Connection[Any], new: list[SourceChan
         change.ordinal = counts.get((change.run_key, change.topic), 0)
         counts[change.run_key, change.topic] = change.ordinal + 1
     rows = await connection.fetch(
-        queries.ADD_SOURCES, [UUID(bytes=c.source) for c in new], [c.topic for c in new], [c.run_key for c in new],
-        [c.ordinal for c in new], [c.slots.next for c in new], [c.slots.multirange for c in new], [c.dropped for c in new],
-    )  # fmt: skip
+        queries.ADD_SOURCES,
+        [UUID(bytes=c.source) for c in new],
+        [c.topic for c in new],
+        [c.run_key for c in new],
+        [c.ordinal for c in new],
+        [c.slots.next for c in new],
+        [c.slots.multirange for c in new],
+        [c.dropped for c in new],
+    )
     if len(rows) != len(new):
         raise Stale("a source was stored by another writer")
     keys = {(row["topic"], row["source"].bytes): row["key"] for row in rows}
@@ -112,25 +122,35 @@ async def _move_sources(connection: asyncpg.Connection[Any], moved: list[SourceC
     moved = sorted(moved, key=lambda change: change.key)
     before = [change.stored.slots for change in moved if change.stored is not None]
     done = await connection.execute(
-        queries.MOVE_SOURCES, [c.key for c in moved], [slots.next for slots in before],
-        [slots.multirange for slots in before], [c.slots.next for c in moved], [c.slots.multirange for c in moved],
+        queries.MOVE_SOURCES,
+        [c.key for c in moved],
+        [slots.next for slots in before],
+        [slots.multirange for slots in before],
+        [c.slots.next for c in moved],
+        [c.slots.multirange for c in moved],
         [c.dropped for c in moved],
-    )  # fmt: skip
+    )
     if done != f"UPDATE {len(moved)}":
         raise Stale("a source was moved by another writer")
 
 
 async def _store_holes(connection: asyncpg.Connection[Any], changed: list[SourceChange]) -> None:
     await connection.execute(
-        queries.FORGET_HOLES, [UUID(bytes=c.source) for c in changed], [c.topic for c in changed],
+        queries.FORGET_HOLES,
+        [UUID(bytes=c.source) for c in changed],
+        [c.topic for c in changed],
         [c.run_key for c in changed],
-    )  # fmt: skip
+    )
     holes = [(change, first, end) for change in changed for first, end in change.slots.holes]
     if holes:
         await connection.execute(
-            queries.RECORD_HOLES, [c.run_key for c, _, _ in holes], [UUID(bytes=c.source) for c, _, _ in holes],
-            [c.topic for c, _, _ in holes], [first for _, first, _ in holes], [end for _, _, end in holes],
-        )  # fmt: skip
+            queries.RECORD_HOLES,
+            [c.run_key for c, _, _ in holes],
+            [UUID(bytes=c.source) for c, _, _ in holes],
+            [c.topic for c, _, _ in holes],
+            [first for _, first, _ in holes],
+            [end for _, _, end in holes],
+        )
 
 
 async def store_points(connection: asyncpg.Connection[Any], plan: Plan) -> int:

@@ -130,9 +130,12 @@ def run(
     aim = Aim(metric, goal, scope)
     search = search_of(method, kinds, aim, seed or 0, pruner)  # refuses before there is a run
     document = {
-        "space": document_of(kinds), "metric": metric, "goal": goal, "scope": scope,
+        "space": document_of(kinds),
+        "metric": metric,
+        "goal": goal,
+        "scope": scope,
         "method": method if isinstance(method, str) else type(method).__name__,
-    }  # fmt: skip
+    }
     own = isinstance(where, Experiment)
     sweep_id = (run_id or str(uuid.uuid4())) if isinstance(where, Experiment) else where.id
     with sole_driver(
@@ -211,9 +214,16 @@ class Driver:
     """
 
     def __init__(
-        self, parent: Run, aim: Aim, search: Search, crew: Crew, wanted: int | None, size: int, stop: Any,
+        self,
+        parent: Run,
+        aim: Aim,
+        search: Search,
+        crew: Crew,
+        wanted: int | None,
+        size: int,
+        stop: Any,
         show_output: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.parent, self.aim, self.search, self.crew = parent, aim, search, crew
         self.wanted, self.size, self.stop, self.show_output = wanted, size, stop, show_output
         self.best: Trial | None = None
@@ -267,8 +277,11 @@ class Driver:
         if found:
             _log.warning(
                 "sweep %s goes on: %d of its trials are finished, %d are at work, %d are run again",
-                self.parent.id, len(finished), len(self._active), len(self._again),
-            )  # fmt: skip
+                self.parent.id,
+                len(finished),
+                len(self._active),
+                len(self._again),
+            )
 
     def _decided(self) -> list[Trial]:
         """The stored trials, once it is known what became of those a killed driver's processes were at."""

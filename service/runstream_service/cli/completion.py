@@ -12,10 +12,11 @@ from .options import performs
 def add_completion(parser: argparse.ArgumentParser) -> None:
     """Add what `runstream completion` takes."""
     performs(
-        parser, completion,
-        "bash: eval \"$(runstream completion bash)\" in ~/.bashrc; zsh: the same in ~/.zshrc; "
+        parser,
+        completion,
+        'bash: eval "$(runstream completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc; '
         "fish: runstream completion fish > ~/.config/fish/completions/runstream.fish",
-    )  # fmt: skip
+    )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 

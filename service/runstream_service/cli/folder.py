@@ -20,9 +20,11 @@ def add_folder_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands below `runstream folder`."""
     group = Group(parser, "commands about folders")
     attaching = group.add(
-        "attach", "attach a folder to a workspace and an experiment", folder_attach,
+        "attach",
+        "attach a folder to a workspace and an experiment",
+        folder_attach,
         "Commands and Workspace.from_config() below it then need no names. Makes the folder if there is none.",
-    )  # fmt: skip
+    )
     add_experiment(attaching, "default: the folder's name")
     add_global(attaching)
 
@@ -31,9 +33,12 @@ def folder_attach(options: argparse.Namespace) -> int:
     """`runstream folder attach -w WORKSPACE`."""
     settings = settings_of(options)
     attached = attach(
-        Path(options.path), settings.workspace, options.subscription_id or "local", options.resource_group or "local",
+        Path(options.path),
+        settings.workspace,
+        options.subscription_id or "local",
+        options.resource_group or "local",
         options.experiment,
-    )  # fmt: skip
+    )
     show(options, attached)
     return 0
 

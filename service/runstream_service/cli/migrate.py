@@ -23,9 +23,10 @@ _COLOURS = {"+": "32", "-": "31", "@": "36"}
 def add_migrate(parser: argparse.ArgumentParser) -> None:
     """Add what `runstream migrate` takes."""
     performs(
-        parser, migrate,
+        parser,
+        migrate,
         "Prints a diff and what is not supported, with its place and what to do instead; writes nothing without --write.",
-    )  # fmt: skip
+    )
     parser.add_argument("place", metavar="SCRIPT_OR_FOLDER", help="a .py or .ipynb file, or a folder of them")
     parser.add_argument("--write", action="store_true", help="change the files")
     add_output(parser)

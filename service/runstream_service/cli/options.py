@@ -36,9 +36,11 @@ class Group:
             more: further text of its help.
         """
         parser = self._commands.add_parser(
-            name, help=line, description=f"{line[0].upper()}{line[1:]}.",
+            name,
+            help=line,
+            description=f"{line[0].upper()}{line[1:]}.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        )
         if command is not None:
             performs(parser, command, more)
         return parser
@@ -62,8 +64,13 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def add_global(parser: argparse.ArgumentParser) -> None:
     """Add the options every command has that the original's CLI has too, under its names."""
     group = parser.add_argument_group("workspace and output")
-    group.add_argument("-w", "--workspace-name", dest="setting_workspace", metavar="NAME",
-                       help="default: that of the folder attached at --path, else `default`")  # fmt: skip
+    group.add_argument(
+        "-w",
+        "--workspace-name",
+        dest="setting_workspace",
+        metavar="NAME",
+        help="default: that of the folder attached at --path, else `default`",
+    )
     group.add_argument("--path", default=".", metavar="DIR", help="where to look for an attached folder [.]")
     group.add_argument("-g", "--resource-group", metavar="NAME", help="accepted; nothing is looked up by it")
     group.add_argument(
@@ -73,8 +80,7 @@ def add_global(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="accepted; nothing is looked up by it",
     )
-    group.add_argument("-o", "--output", choices=FORMATS,
-                       help="format [table on a terminal, json elsewhere]")  # fmt: skip
+    group.add_argument("-o", "--output", choices=FORMATS, help="format [table on a terminal, json elsewhere]")
     group.add_argument(
         "--query", metavar="JMESPATH", help="pick a part: --query '[?status==`Failed`].run_id'"
     )

@@ -249,9 +249,11 @@ def _fit(heads: Sequence[str], columns: Sequence[Sequence[str]], width: int) -> 
         soft = [
             place
             for place, (head, cells) in enumerate(zip(heads, columns, strict=False))
-            if place < len(widths) and widths[place] > _NARROWEST and not head.endswith("id")
+            if place < len(widths)
+            and widths[place] > _NARROWEST
+            and not head.endswith("id")
             and not all(_is_number(cell) for cell in cells)
-        ]  # fmt: skip
+        ]
         excess = sum(widths) + 3 * (len(widths) - 1) - width
         if excess <= 0:
             break

@@ -114,9 +114,12 @@ def server(options: argparse.Namespace) -> int:
         with exposed(settings, counters):
             await _prepare_database(settings)
             await run_server(
-                settings, stop, token=settings.token, counters=counters,
+                settings,
+                stop,
+                token=settings.token,
+                counters=counters,
                 on_ready=lambda url: logger.info("ready at %s", url),
-            )  # fmt: skip
+            )
 
     return _run(options, settings_of(options), role)
 

@@ -47,25 +47,52 @@ def add_run_commands(parser: argparse.ArgumentParser) -> None:
     parser.epilog = RUN_EXAMPLES
     group = Group(parser, "commands about runs")
     listed = group.add(
-        "list", "list runs, newest first", run_list,
+        "list",
+        "list runs, newest first",
+        run_list,
         "Only top-level runs, and those of the attached folder's experiment if there is one.",
-    )  # fmt: skip
-    listed.add_argument("expression", nargs="?", type=_expression, metavar="JMESPATH",
-                        help="the same as --query, for what begins with a bracket")  # fmt: skip
+    )
+    listed.add_argument(
+        "expression",
+        nargs="?",
+        type=_expression,
+        metavar="JMESPATH",
+        help="the same as --query, for what begins with a bracket",
+    )
     add_experiment(listed, "only of this experiment")
     listed.add_argument(
         "--all-experiments", action="store_true", help="also when the folder is attached to one"
     )
     listed.add_argument("-n", "--last", type=int, default=10, metavar="N", help="most runs to list [10]")
-    listed.add_argument("--status", action="extend", nargs="+", default=[], choices=STATUSES, metavar="STATUS",
-                        help="only with one of these: " + ", ".join(STATUSES))  # fmt: skip
-    listed.add_argument("--tag", "--tags", dest="tags", action="extend", nargs="+", default=[], metavar="KEY[=VALUE]",
-                        help="only with all of these tags")  # fmt: skip
+    listed.add_argument(
+        "--status",
+        action="extend",
+        nargs="+",
+        default=[],
+        choices=STATUSES,
+        metavar="STATUS",
+        help="only with one of these: " + ", ".join(STATUSES),
+    )
+    listed.add_argument(
+        "--tag",
+        "--tags",
+        dest="tags",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY[=VALUE]",
+        help="only with all of these tags",
+    )
     listed.add_argument(
         "--target", "--compute-target-name", dest="target", metavar="NAME", help="only on this target"
     )
-    listed.add_argument("--parent", "--parent-run-id", dest="parent", metavar="RUN_ID",
-                        help="only children of this run; any: children and top-level runs alike")  # fmt: skip
+    listed.add_argument(
+        "--parent",
+        "--parent-run-id",
+        dest="parent",
+        metavar="RUN_ID",
+        help="only children of this run; any: children and top-level runs alike",
+    )
     listed.add_argument("--include-children", action="store_true", help="the same as --parent any")
     listed.add_argument(
         "--pipeline-run-id", metavar="RUN_ID", help="only descendants of this run, at any depth"

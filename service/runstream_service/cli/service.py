@@ -44,10 +44,14 @@ def add_up(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser, [item.name for item in fields(Settings) if item.name != "kafka"])
     parser.add_argument(
-        "--kafka", dest="setting_kafka", nargs="?", const="here", metavar="HOST:PORT",
+        "--kafka",
+        dest="setting_kafka",
+        nargs="?",
+        const="here",
+        metavar="HOST:PORT",
         help="the cluster's shape on this machine: agent, consumer, compactor and server as processes around a real Kafka, "
         "started from its jars, or the one at HOST:PORT",
-    )  # fmt: skip
+    )
 
 
 def up(options: argparse.Namespace) -> int:
@@ -81,9 +85,13 @@ def _start(home: Home, settings: Settings, wait: float) -> ServiceInfo:
     descriptor = os.open(log_file(home, "service"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         process = subprocess.Popen(
-            command("up", "--foreground"), env=environment(settings), stdin=subprocess.DEVNULL,
-            stdout=descriptor, stderr=descriptor, start_new_session=True,
-        )  # fmt: skip
+            command("up", "--foreground"),
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+        )
     finally:
         os.close(descriptor)
     return _await_ready(home, process, wait)

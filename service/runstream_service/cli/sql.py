@@ -15,9 +15,10 @@ from .settings import WHERE, add_settings, settings_of
 def add_sql(parser: argparse.ArgumentParser) -> None:
     """Add what `runstream sql` takes."""
     performs(
-        parser, sql,
+        parser,
+        sql,
         "Views: metrics(experiment, run_id, name, step, time, value, text), rows(...), runs(...), summaries(...).",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "statement", help='in DuckDB\'s dialect: "SELECT name, count(*) FROM metrics GROUP BY name"'
     )

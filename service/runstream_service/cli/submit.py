@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 def add_commands(group: Group) -> None:
     """Add the commands of this module to `runstream run`."""
     submit = group.add(
-        "submit-script", "run a script in the background, from a copy of its directory", submit_script,
+        "submit-script",
+        "run a script in the background, from a copy of its directory",
+        submit_script,
         "Prints its log until it has ended, then the run, unless --async is given. Everything after the script is the\n"
         "script's. With -o or --query the log goes to stderr, so that stdout holds the run alone.",
-    )  # fmt: skip
-    submit.add_argument("-c", "--run-configuration-name", dest="configuration", metavar="NAME",
-                        help="run configuration in .azureml of the source directory [local, if it is there]")  # fmt: skip
+    )
+    submit.add_argument(
+        "-c",
+        "--run-configuration-name",
+        dest="configuration",
+        metavar="NAME",
+        help="run configuration in .azureml of the source directory [local, if it is there]",
+    )
     add_experiment(submit, "default: the attached folder's, else the directory's name")
     submit.add_argument("--source-directory", default=".", metavar="DIR", help="directory that is copied [.]")
     submit.add_argument("--ct", "--target", dest="target", metavar="NAME", help="compute target [local]")

@@ -17,9 +17,11 @@ def add_token_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands below `runstream token`."""
     group = Group(parser, "commands")
     making = group.add(
-        "create", "make a token and print it: it is shown once", create,
+        "create",
+        "make a token and print it: it is shown once",
+        create,
         "read: look at everything; write: also create and change; admin: also delete, and give out tokens.",
-    )  # fmt: skip
+    )
     making.add_argument("name", help="what to call it: who or what it is for")
     making.add_argument("--role", choices=("read", "write", "admin"), required=True)
     making.add_argument("--only-workspace", metavar="NAME", help="for this workspace only; default: for all")

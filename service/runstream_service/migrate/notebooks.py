@@ -51,9 +51,8 @@ def migrate_notebook(text: str, path: Path) -> tuple[str, list[Finding]]:
         originals = lines_of(_text(cell))
         masked, changed = lines_of(source), lines_of(after)
         lines = [
-            old if before == new else new
-            for old, before, new in zip(originals, masked, changed, strict=True)
-        ]  # fmt: skip
+            old if before == new else new for old, before, new in zip(originals, masked, changed, strict=True)
+        ]
         if lines != originals:
             cell["source"] = lines if isinstance(cell["source"], list) else "".join(lines)
     return _in_place(text, _strings(json.loads(text)), _strings(document)), findings

@@ -289,10 +289,17 @@ class KafkaServer:
 
     def _java_command(self, java: Path, classpath: str) -> list[str]:
         return [
-            str(java), f"-Xmx{self.heap}", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
-            "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow",
-            f"-Dlog4j2.configurationFile={(self.data_dir / 'log4j2.properties').as_uri()}", "-cp", classpath,
-        ]  # fmt: skip
+            str(java),
+            f"-Xmx{self.heap}",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-Djava.awt.headless=true",
+            "--enable-native-access=ALL-UNNAMED",
+            "--sun-misc-unsafe-memory-access=allow",
+            f"-Dlog4j2.configurationFile={(self.data_dir / 'log4j2.properties').as_uri()}",
+            "-cp",
+            classpath,
+        ]
 
     def _format(self, java: Path, classpath: str, config: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

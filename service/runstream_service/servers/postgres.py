@@ -114,8 +114,11 @@ class PostgresServer:
             # initdb ran with --no-sync to be quick; its files are made durable while the first client already works.
             self._syncing = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _SYNC_TREE, str(self.directory.data)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     def _command(self, place: str) -> list[str]:
         options = dict(SERVER_OPTIONS)

@@ -136,9 +136,14 @@ class Launcher:
         with _append(self.directory.log_file) as log:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", postgres_child.__file__, json.dumps(plan)],
-                stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, pass_fds=keep,
-                env=environment, cwd="/", start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log if output is None else output,
+                stderr=log,
+                pass_fds=keep,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
         if lifeline:
             os.close(read_end)
         return process
