@@ -81,6 +81,19 @@ async def test_it_is_served_with_its_page(database: Any) -> None:
     Draft202012Validator.check_schema({"$defs": document()["components"]["schemas"]})
 
 
+async def test_a_conflict_is_as_described(database: Any) -> None:
+    """It says more than other problems, and leaves out what they say."""
+    problem = Draft202012Validator(document()["components"]["schemas"]["Problem"])
+    async with serving(database) as http:
+        for method, path in (
+            ("POST", "runs/r/files/a?append_at=5"),
+            ("PATCH", f"uploads/{'0' * 64}?offset=5"),
+        ):
+            answer = await http.request(method, f"/api/v1/{path}", content=b"x")
+            assert answer.status_code == 409
+            problem.validate(answer.json())
+
+
 @pytest.mark.timeout(300)
 async def test_no_request_makes_it_fail_and_every_answer_is_as_described(database: Any) -> None:
     key = await database.add_run("r")
