@@ -12,13 +12,16 @@ def answers(url: str, path: str, timeout: float = 3.0) -> bool:
     import http.client
     from urllib.parse import urlsplit
 
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        parts = urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    except ValueError:  # no address at all
+        return False
     try:
         connection.request("GET", parts.path.rstrip("/") + path)
         return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+    except (OSError, UnicodeError, http.client.HTTPException):
         return False
     finally:
         connection.close()

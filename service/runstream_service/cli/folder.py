@@ -59,6 +59,7 @@ def attach(
     from runstream.core.experiment import _valid
     from runstream.core.runconfig import RunConfiguration
     from runstream.exceptions import UserErrorException
+    from runstream.spool.values import check_text
 
     folder = folder.absolute()
     experiment = experiment or folder.name
@@ -72,6 +73,7 @@ def attach(
             raise UserErrorException(
                 f"{option} {name!r:.80}: expected a name without slashes, of one character at least"
             )
+        check_text(option, name)
     (folder / CONFIG.parent).mkdir(parents=True, exist_ok=True)
     scope = (
         f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices"

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from runstream.printable import printable
 from runstream.version import __version__
@@ -129,19 +130,36 @@ def _main(arguments: Sequence[str] | None) -> int:
         if getattr(options, "debug", False):
             raise
         # Errors of the reproduced API have their class and details in str().
-        print(f"error: {printable(str(getattr(error, 'message', error)))}", file=sys.stderr)
+        print(f"error: {_cut(printable(str(getattr(error, 'message', error))))}", file=sys.stderr)
         return INTERRUPTED if isinstance(error.__context__, KeyboardInterrupt) else 1
     except OSError as error:
         if getattr(options, "debug", False):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"error: {_cut(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("runstream", "runstream_schemas"):
             raise
         print(f"error: this command needs {error.name}; `pip install 'runstream[server]'`", file=sys.stderr)
         return 1
+
+
+_MOST_SAID = 4000
+
+
+def _cut(text: str) -> str:
+    """An error's text; of one that repeats what was given at length, the beginning and the end."""
+    half = _MOST_SAID // 2
+    return text if len(text) <= _MOST_SAID else f"{text[:half]} ... {text[-half:]}"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in a bounded text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message; exit code 2."""
+        super().error(_cut(message))
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -166,7 +184,7 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
         words: what is to be parsed: only the command it names gets its options, whose module is all that is loaded then.
             None: every command gets them.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="runstream",
         description=DESCRIPTION,
         epilog=EXAMPLES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tokenize
@@ -57,6 +58,8 @@ def migrate(place: Path) -> Iterator[MigratedFile]:
     """
     if not place.exists():
         raise FileNotFoundError(place)
+    if not place.is_dir() and not place.is_file():
+        raise OSError(errno.EINVAL, "no file that can be read to an end", str(place))
     for path in sorted(_files(place)) if place.is_dir() else [place]:
         migrated = _migrate_file(path)
         if migrated.problem or migrated.findings or migrated.before != migrated.after:

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.seeds import new_random
 
 from runstream.spool import segment, source_writer
 from runstream.spool.collector import Collector
 from runstream.spool.writer import RunWriter
-from tests.seeds import new_random
 
-from .reading import drain, logged, settings_for, steps_of_life, tags_of
+from ..reading import drain, logged, settings_for, steps_of_life, tags_of
 
 SPOOL = os.sep + "spool" + os.sep
 
