@@ -18,8 +18,8 @@ TRAINING = """
 from runstream import Experiment, Workspace
 run = Experiment(Workspace.from_config(), "e").start_logging(outputs=False, snapshot_directory=None, display_name="run-0")
 run.log("loss", 1.0)
-open("a.txt", "w").write("of the owner")
-run.upload_file("outputs/a.txt", "a.txt")
+import io
+run.upload_file("outputs/a.txt", io.BytesIO(b"of the owner"))
 run.complete()
 print(run.id, run.get_portal_url())
 """
