@@ -121,6 +121,7 @@ def test_every_setting_that_is_a_path_is_made_absolute_once(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in PATHS:
+        (tmp_path / name).write_text("0123456789abcdef")  # those with a secret are read
         monkeypatch.setenv(f"RUNSTREAM_{name.upper()}", f"./{name}")
     settings = Settings.load()
     for name in PATHS:
