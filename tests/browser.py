@@ -19,10 +19,13 @@ import tarfile
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from xml.sax.saxutils import escape
 
 PACKAGE = "@sparticuz/chromium@153.0.0"
 ARCHIVES = ("chromium", "al2023.tar", "fonts.tar", "swiftshader.tar")
+SAFELY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""For `extractall`; Python knows it from 3.11.4 on."""
 BUILD = Path(__file__).parents[1] / "dashboard" / "build.py"
 
 _DECOMPRESS = """
@@ -96,13 +99,13 @@ def _from_npm() -> str:
         subprocess.run([*npm, "pack", PACKAGE, "--silent"], **run)
         (archive,) = draft.glob("*.tgz")
         with tarfile.open(archive) as packed:
-            packed.extractall(draft, filter="data")
+            packed.extractall(draft, **SAFELY)
         for name in ARCHIVES:
             packed_file, target = draft / "package" / "bin" / f"{name}.br", draft / name
             subprocess.run([node, "-e", _DECOMPRESS, str(packed_file), str(target)], **run)
             if name.endswith(".tar"):
                 with tarfile.open(target) as inner:
-                    inner.extractall(unpacked, filter="data")
+                    inner.extractall(unpacked, **SAFELY)
             else:
                 target.rename(unpacked / name)
         (unpacked / "chromium").chmod(0o755)

@@ -94,7 +94,12 @@ def test_others_of_the_machine_are_refused(served: tuple[Any, str]) -> None:
 def as_stranger(port: int, request: str, then: str) -> bytes:
     script = f'exec 3<>/dev/tcp/127.0.0.1/{port}; printf "%s" "$1" >&3; {then}'
     command = ["/bin/bash", "-c", script, "bash", request]
-    return subprocess.run(command, user=STRANGER, cwd="/", capture_output=True, timeout=30, check=True).stdout
+    # Not with our own PATH, whose folders the stranger may not be let into.
+    where = {"PATH": os.defpath}
+    done = subprocess.run(
+        command, user=STRANGER, cwd="/", env=where, capture_output=True, timeout=30, check=True
+    )
+    return done.stdout
 
 
 def test_with_tickets_where_the_owner_is_not_known(shell: Any) -> None:
