@@ -41,7 +41,7 @@ MODELS = ("m", "n")
 _STATE = """
 with runs_here as (select r.* from runs r join experiments e on e.id = r.experiment_id where e.workspace = $1)
 select jsonb_build_object(
-    'runs', (select jsonb_agg(to_jsonb(r) - 'ranked' - 'settled_at' order by key) from runs_here r),
+    'runs', (select jsonb_agg(to_jsonb(r) - 'packing' - 'settled_at' order by key) from runs_here r),
     'experiments', (select jsonb_agg(to_jsonb(e) order by id) from experiments e where workspace = $1),
     'tags', (select jsonb_agg(to_jsonb(t) order by t) from tags t where run_key in (select key from runs_here)),
     'properties', (select jsonb_agg(to_jsonb(p) order by p) from properties p where run_key in (select key from runs_here)),
