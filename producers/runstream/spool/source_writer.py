@@ -15,6 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
@@ -97,11 +98,13 @@ class SourceWriter:
     def positions(self) -> dict[str, int]:
         """How far this process has written, as a watermark for readers: source id (hex) to the next seq for its metrics,
         `<id>.tags` and `<id>.status` for the other two topics."""
+        self._in_turn(self._update_positions)
         with self._lock:
-            if not self._recording:
-                self._release_held_back()
-                self._note_position()
             return dict(self._positions)
+
+    def _update_positions(self) -> None:
+        self._release_held_back()
+        self._note_position()
 
     def close(self) -> None:
         """End the source. A later record starts another one."""
@@ -143,17 +146,17 @@ class SourceWriter:
 
     def _in_turn(self, record: Callable[[], Any], later: Callable[[], Any] | None = None) -> None:
         """Do `record` with the lock held. A signal handler may come at any instruction of it, in the same thread: what that
-        one records is done after it.
+        one records is done after it, in a turn of its own.
 
         Args:
-            later: what to do then instead of `record`.
+            later: what to do then instead; it takes its turn itself.
         """
         outermost = not self._lock._is_owned()  # type: ignore[attr-defined]  # as threading.Condition asks it
         with self._lock:
             if outermost:
                 self._recording = False  # Ctrl-C may have come before the last record's end had said so
             if self._recording:
-                self._interrupting.append(later or record)
+                self._interrupting.append(later or partial(self._in_turn, record))
                 return
             try:
                 self._recording = True

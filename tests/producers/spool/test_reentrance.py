@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -177,3 +178,48 @@ def test_what_a_handler_gives_wrongly_is_no_error_of_the_call_it_came_into(
     writer.log("outer", 1)
     assert _read(tmp_path / "spool")["outer"] == [1]
     assert "signal handler" in caplog.text
+
+
+def test_a_handler_that_comes_into_what_another_one_left_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text that the first handler logs needs a segment of its own; the second handler comes while that one is made."""
+    writer = RunWriter(settings_for(tmp_path / "spool"), "run", owner=True)
+    make = segment.create_segment
+    handlers = [lambda: writer.log("text", "x" * 60_000), lambda: writer.log("second", 2)]
+
+    def interrupted(*words: Any) -> Any:
+        if handlers:
+            handlers.pop(0)()
+        return make(*words)
+
+    monkeypatch.setattr(segment, "create_segment", interrupted)
+    writer.log("outer", 1)
+    assert not handlers
+    found = _read(tmp_path / "spool")
+    assert (found["outer"], found["second"], found["text"]) == ([1], [2], ["x" * 60_000])
+    assert writer.dropped == 0
+
+
+def test_a_handler_that_comes_while_a_reader_asks_how_far_the_run_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = segment.create_segment
+
+    def no_room(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def interrupted(*words: Any) -> Any:
+        monkeypatch.setattr(segment, "create_segment", make)
+        writer.log("inner", 7)
+        return make(*words)
+
+    writer = RunWriter(settings_for(tmp_path / "spool"), "run", owner=True)
+    monkeypatch.setattr(segment, "create_segment", no_room)
+    writer.tag("held", "back")
+    writer._retry_at = 0.0
+    monkeypatch.setattr(segment, "create_segment", interrupted)
+    assert writer.positions()
+    found = _read(tmp_path / "spool")
+    assert (found["inner"], found["tags"]) == ([7], [("set", "held", "back")])
+    assert writer.dropped == 0
