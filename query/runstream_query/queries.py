@@ -308,20 +308,42 @@ where f.state = 'live' and ($1::text is null or e.workspace = $1)
 group by d.run_id order by d.run_id
 """
 
-HOT_POINTS: Final = """
-select c.run_key, c.source_key, c.first, r.run_id, e.name as experiment,
-    octet_length(c.payload) as size, case when octet_length(c.payload) <= $4 then c.payload end as payload
-from chunks c join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id
-where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2))
-    and ($3::text[] is null or e.name = any($3))
+_RUN_OF_CHUNK = "join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id"
+
+
+def hot_points(*, with_runs: bool) -> str:
+    """Every chunk, with its payload if that is not large; with the names of their runs and experiments, or nulls.
+
+    Without names nothing is joined, which took most of the time; nor can runs be chosen then.
+    """
+    return f"""
+select c.run_key, c.source_key, c.first, {_named(with_runs)},
+    octet_length(c.payload) as size, case when octet_length(c.payload) <= $1 then c.payload end as payload
+from chunks c {_RUN_OF_CHUNK if with_runs else ""}
+{_RUNS_CHOSEN if with_runs else ""}
 """
 
-HOT_PAYLOADS: Final = """
-select c.run_key, c.source_key, c.first, r.run_id, e.name as experiment, c.payload
-from unnest($1::int8[], $2::int8[], $3::int8[]) as w (run_key, source_key, first)
-join chunks c using (run_key, source_key, first)
-join runs r on r.key = c.run_key left join experiments e on e.id = r.experiment_id
+
+_RUNS_CHOSEN = """
+where ($2::text is null or e.workspace = $2) and ($3::text[] is null or r.run_id = any($3))
+    and ($4::text[] is null or e.name = any($4))
 """
+
+
+def hot_payloads(*, with_runs: bool) -> str:
+    """These chunks, with their payloads."""
+    return f"""
+select c.run_key, c.source_key, c.first, {_named(with_runs)}, octet_length(c.payload) as size, c.payload
+from unnest($1::int8[], $2::int8[], $3::int8[]) as w (run_key, source_key, first)
+join chunks c using (run_key, source_key, first) {_RUN_OF_CHUNK if with_runs else ""}
+"""
+
+
+def _named(with_runs: bool) -> str:
+    return (
+        f"{'r.run_id' if with_runs else 'null'} as run_id, {'e.name' if with_runs else 'null'} as experiment"
+    )
+
 
 # --- watermark -------------------------------------------------------------------------------------------------------
 

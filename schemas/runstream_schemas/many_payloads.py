@@ -7,16 +7,15 @@ one go. What is rare in small payloads (texts, tables, a series with values of t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
+from .alike_payloads import Alike, Sections, Shape, find_alike, inflate, stretches
 from .errors import CorruptEvent
 from .limits import TIME_MAX_US, TIME_MIN_US
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
@@ -30,8 +29,8 @@ SMALL_BYTES = 64 << 10
 SMALL_POINTS = 64 << 10
 """Payloads of more points are read one by one: a few bytes may claim to hold a million."""
 
+_FEWEST_OF_A_SIZE = 8  # blocks of as many points each, for which it is worth taking them together
 _KNOWN = 256  # beginnings of headers that are remembered
-_local = threading.local()  # zstd contexts are costly to make and not thread-safe
 
 
 @dataclass(slots=True)
@@ -60,25 +59,14 @@ class Pieces:
 
 
 @dataclass(slots=True)
-class _Shape:
-    """What headers that begin alike have in common; `fit` is False when their payloads are left to others."""
-
-    fit: bool
-    keys: I8
-    kinds: NDArray[np.uint8]
-    counts: I8
-    series: list[tuple[int, int, Kind]]  # of each block: series, points, kind
-
-
-@dataclass(slots=True)
 class _Shapes:
     """Shapes by the bytes their headers begin with."""
 
     keys: dict[SeriesKey, int] = field(default_factory=dict)
-    known: dict[bytes, _Shape] = field(default_factory=dict)
+    known: dict[bytes, Shape] = field(default_factory=dict)
     lengths: dict[int, None] = field(default_factory=dict)
 
-    def of(self, payload: bytes, end: int) -> tuple[_Shape, int]:
+    def of(self, payload: bytes, end: int) -> tuple[Shape, int]:
         """The shape of a payload's header, and where the rest of that begins.
 
         Raises:
@@ -106,12 +94,12 @@ class _Shapes:
             and all(key.cls != SeriesClass.TABLE for key in named)
             and int(index.counts.sum()) <= SMALL_POINTS
         )
-        shape = _Shape(
+        shape = Shape(
             fit,
             np.array([self.keys.setdefault(key, len(self.keys)) for key, _ in index.series], dtype=np.int64),
             np.array([int(kind) for _, kind in index.series], dtype=np.uint8),
             index.counts,
-            blocks,
+            np.array(blocks, dtype=np.int64).reshape(-1, 3),
         )
         if len(self.known) >= _KNOWN:
             self.known.clear()
@@ -131,29 +119,16 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
         payloads: what `encode_points` returned, of any runs.
         columns: which of step, time and value are wanted.
     """
-    shapes = _Shapes()
-    others: list[int] = []
-    taken: list[int] = []
-    of_payloads: list[_Shape] = []
-    blocks: list[tuple[int, ...]] = []  # series, points, kind, three times (bytes a value, minimum)
-    raws: list[bytes] = []
-    for number, payload in enumerate(payloads):
+    shapes, sections = _Shapes(), Sections(payloads)
+    groups, left, others = find_alike(sections, shapes.of)
+    for number in left:
         try:
-            shape, sections, heads = _open(shapes, payload)
+            groups.append(_open(shapes, sections, number))
         except Exception:  # whatever is wrong with it: `payload_reading` says what
             others.append(number)
-            continue
-        taken.append(number)
-        of_payloads.append(shape)
-        raws.extend(sections)
-        for n, total, kind in shape.series:
-            blocks.append((n, total, int(kind), *heads))
-    counts = _join([shape.counts for shape in of_payloads], np.int64)
-    series = np.array([len(shape.counts) for shape in of_payloads], dtype=np.int64)
-    raw = np.frombuffer(b"".join(raws), dtype=np.uint8)
-    table = np.array(blocks, dtype=np.int64).reshape(-1, 9)
-    sizes = np.array([len(section) for section in raws], dtype=np.int64)
-    widening = _Widening(raw, np.cumsum(sizes) - sizes, table[:, 0], table[:, 1], counts)
+    payload, of_pieces, table = _in_order(groups)
+    counts, key, kind = of_pieces
+    widening = _Widening(sections.raw(), table[:, 9], table[:, 0], table[:, 1], counts)
     wide: dict[str, I8] = {}
     with np.errstate(over="ignore"):
         for at, name in enumerate(("step", "time", "int")):
@@ -172,20 +147,42 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
             np.repeat(is_float, table[:, 1]), widening.floats(is_float), wide["int"].view(np.uint64)
         )
     return Pieces(
-        np.repeat(np.array(taken, dtype=np.int64), series),
-        _join([shape.keys for shape in of_payloads], np.int64),
-        _join([shape.kinds for shape in of_payloads], np.uint8),
+        payload,
+        key,
+        kind.astype(np.uint8),
         counts,
         list(shapes.keys),
         wide["step"],
         wide["time"],
         values,
-        others,
+        sorted(others),
     )
 
 
-def _open(shapes: _Shapes, payload: bytes) -> tuple[_Shape, list[bytes], tuple[int, ...]]:
-    """The shape of a payload, its blocks inflated, and the first three column heads."""
+def _in_order(groups: Sequence[Alike]) -> tuple[I8, I8, I8]:
+    """Of each piece its payload; counts, keys and kinds of the pieces; of each block its series, points, kind, column heads
+    and place. Pieces and blocks in the order of their payloads."""
+    pieces = [np.zeros((4, 0), dtype=np.int64)]
+    blocks = [np.zeros((0, 11), dtype=np.int64)]
+    for group in groups:
+        shape, n = group.shape, len(group.payloads)
+        of_shape = np.stack((shape.counts, shape.keys, shape.kinds.astype(np.int64)))
+        numbers = np.repeat(group.payloads, len(shape.counts))
+        pieces.append(np.concatenate((numbers[None], np.tile(of_shape, n))))
+        each = len(shape.blocks)
+        heads = np.repeat(group.heads, each, axis=0)
+        columns = (np.tile(shape.blocks, (n, 1)), heads, group.at.reshape(-1, 1))
+        blocks.append(np.concatenate((*columns, np.repeat(group.payloads, each)[:, None]), axis=1))
+    of_pieces, of_blocks = np.concatenate(pieces, axis=1), np.concatenate(blocks)
+    if len(groups) > 1:
+        of_pieces = of_pieces[:, np.argsort(of_pieces[0], kind="stable")]
+        of_blocks = of_blocks[np.argsort(of_blocks[:, 10], kind="stable")]
+    return of_pieces[0], of_pieces[1:], of_blocks
+
+
+def _open(shapes: _Shapes, sections: Sections, number: int) -> Alike:
+    """A payload by itself."""
+    payload = sections.payloads[number]
     magic, version, flags, header = PREFIX.unpack_from(payload)
     end = PREFIX.size + header
     if magic != b"RP" or version != VERSION or flags not in (0, FLAG_ZSTD) or end > len(payload):
@@ -195,29 +192,35 @@ def _open(shapes: _Shapes, payload: bytes) -> tuple[_Shape, list[bytes], tuple[i
         raise CorruptEvent("of another kind")
     raw_blocks, (order_size, _), heads = msgpack.unpackb(b"\x93" + payload[rest:end], strict_map_key=False)
     (step, step_low), (time, time_low), (integer, integer_low), _ = heads
-    if len(raw_blocks) != len(shape.series) or not {step, time, integer} <= _WIDTHS:
+    if len(raw_blocks) != len(shape.blocks) or not {step, time, integer} <= _WIDTHS:
         raise CorruptEvent("damaged")
     if not all(-(1 << 63) <= low < 1 << 63 for low in (step_low, time_low, integer_low)):
         raise CorruptEvent("damaged")
-    at, sections = end, []
-    for (n, size), (series, total, kind) in zip(raw_blocks, shape.series, strict=True):
+    begins: list[int] = []
+    inflated: list[bytes] = []
+    at = end
+    for (n, size), (series, total, kind) in zip(raw_blocks, shape.blocks.tolist(), strict=True):
         expected = 16 * series + total * (step + time)
         if kind == Kind.FLOAT:
             expected += 8 * total
         elif kind != Kind.NULL:
             expected += 8 * series + total * integer
-        section = payload[at : at + size]
         if flags:
-            if zstandard.frame_content_size(section) != expected:  # what it says is allocated
-                raise CorruptEvent("damaged")
-            section = _decompressor().decompress(section)
-        if n != series or len(section) != expected:
+            inflated.append(inflate(payload[at : at + size], expected))
+        if n != series or size < 0 or not (flags or size == expected):
             raise CorruptEvent("damaged")
-        sections.append(section)
+        begins.append(int(sections.starts[number]) + at)
         at += size
     if at + order_size != len(payload):
         raise CorruptEvent("damaged")
-    return shape, sections, (step, step_low, time, time_low, integer, integer_low)
+    if flags:
+        begins = [sections.add(section) for section in inflated]
+    return Alike(
+        shape,
+        np.array([number], dtype=np.int64),
+        np.array([[step, step_low, time, time_low, integer, integer_low]], dtype=np.int64),
+        np.array([begins], dtype=np.int64),
+    )
 
 
 _WIDTHS = frozenset((0, *WIDTHS))
@@ -265,6 +268,20 @@ class _Widening:
     def _planes(self, chosen: I8, at: I8, width: int) -> tuple[I8, NDArray[np.uint8]]:
         """Places and bytes (points, width) of what lies byte plane by byte plane in the chosen blocks."""
         totals = self._totals[chosen]
+        sizes = np.unique(totals).tolist()
+        if len(sizes) * _FEWEST_OF_A_SIZE > len(chosen):
+            return self._planes_one_by_one(chosen, at, width)
+        places, pieces = [], []
+        for size in sizes:
+            alike = np.flatnonzero(totals == size)
+            planes = stretches(self._raw, at[alike], size * width).reshape(-1, width, size)
+            pieces.append(planes.transpose(0, 2, 1).reshape(-1, width))
+            places.append((self._begin[chosen[alike]][:, None] + np.arange(size)).reshape(-1))
+        return np.concatenate(places), np.concatenate(pieces)
+
+    def _planes_one_by_one(self, chosen: I8, at: I8, width: int) -> tuple[I8, NDArray[np.uint8]]:
+        """The same whatever their sizes."""
+        totals = self._totals[chosen]
         within = np.arange(int(totals.sum())) - np.repeat(np.cumsum(totals) - totals, totals)
         source = np.repeat(at, totals) + within
         stride = np.repeat(totals, totals)
@@ -280,22 +297,10 @@ class _Widening:
         source = np.repeat(at, self._series) + 8 * within
         firsts = np.zeros(len(source), dtype=np.int64)
         chosen = np.flatnonzero(np.repeat(held, self._series))
-        firsts[chosen] = self._raw[source[chosen, None] + np.arange(8)].view(np.int64).reshape(-1)
+        firsts[chosen] = stretches(self._raw, source[chosen], 8).view(np.int64).reshape(-1)
         return firsts
 
 
 def _integers(bytes_: NDArray[np.uint8], width: int) -> I8:
     narrow = bytes_.view(WIDTHS[width]).reshape(-1)
     return narrow.astype(np.int64) if width < 8 else narrow.view(np.int64)
-
-
-def _join(parts: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    try:
-        return _local.decompressor  # type: ignore[no-any-return]
-    except AttributeError:
-        _local.decompressor = zstandard.ZstdDecompressor()
-        return _local.decompressor  # type: ignore[no-any-return]

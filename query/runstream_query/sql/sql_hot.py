@@ -4,7 +4,7 @@ than memory; only the columns, runs and series the statement needs."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runstream_schemas.arrow import constant, plain, repeated, time_column, value_columns
+from runstream_schemas.arrow import constant, plain, strings, time_column, value_columns
 from runstream_schemas.many_payloads import decode_many
-from runstream_schemas.series import SeriesClass
+from runstream_schemas.points import I8
+from runstream_schemas.series import Kind, SeriesClass
 
 from .. import queries
 from ..points.hot import Chunk, fetch_these
@@ -48,6 +49,7 @@ ROWS = pa.schema([*list(METRICS)[:3], ("row", pa.int64()), ("column", pa.string(
 
 _NAMES = pa.dictionary(pa.int32(), pa.string())
 _VALUES = ("value", "int_value", "text")
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -66,27 +68,42 @@ class HotRows:
     chunks: int = 0
     points: int = 0
     _writers: dict[str, pq.ParquetWriter] = field(default_factory=dict)
+    _with_runs: bool = True
 
     async def spill(self, connection: Connection, workspace: str | None) -> dict[str, Path]:
         """Write what is needed, and say in which file each view's rows are. Call it in a snapshot."""
-        names = self._only("name")
+        chosen = (workspace, self._only("run_id"), self._only("experiment"))
+        with_runs = any(needs.wants("run_id", "experiment") for needs in self.needs.values())
+        self._with_runs = with_runs or any(choice is not None for choice in chosen)
         try:
             cursor = await connection.cursor(
-                queries.HOT_POINTS, workspace, self._only("run_id"), self._only("experiment"), TOGETHER_BYTES
+                queries.hot_points(with_runs=self._with_runs),
+                TOGETHER_BYTES,
+                *(chosen if self._with_runs else ()),
             )
-            while rows := await cursor.fetch(CHUNKS_AT_ONCE):
-                others = await _in_thread(self._write_together, rows)
-                if names is None:
-                    others = await self._write_large_together(connection, others)
-                known = {row["run_key"]: (row["run_id"], row["experiment"]) for row in others}
-                positions = [(row["run_key"], row["source_key"], row["first"]) for row in others]
-                async for chunks in fetch_these(connection, positions, names):
-                    await _in_thread(self._write_one_by_one, chunks, known)
+            rows = await cursor.fetch(CHUNKS_AT_ONCE)
+            while rows:
+                # The database looks up the next ones meanwhile.
+                others, following = await _both(
+                    cursor.fetch(CHUNKS_AT_ONCE), _in_thread(self._write_together, rows)
+                )
+                await self._write_others(connection, others)
                 self.chunks += len(rows)
+                rows = following
         finally:
             for writer in self._writers.values():
                 writer.close()
         return {view: self._path(view) for view in self._writers}
+
+    async def _write_others(self, connection: Connection, rows: Sequence[Any]) -> None:
+        """Chunks that are large, or hold more than numbers."""
+        names = self._only("name")
+        if names is None:
+            rows = await self._write_large_together(connection, rows)
+        known = {row["run_key"]: (row["run_id"] or "", row["experiment"]) for row in rows}
+        positions = [(row["run_key"], row["source_key"], row["first"]) for row in rows]
+        async for chunks in fetch_these(connection, positions, names):
+            await _in_thread(self._write_one_by_one, chunks, known)
 
     async def _write_large_together(self, connection: Connection, rows: Sequence[Any]) -> Sequence[Any]:
         """Larger chunks, when every series of them is needed: a thousand series at once cost what one costs by itself.
@@ -96,9 +113,8 @@ class HotRows:
         left: list[Any] = []
         for group in _groups([row for row in rows if row["payload"] is None], AT_ONCE_BYTES):
             positions = [[row[name] for row in group] for name in ("run_key", "source_key", "first")]
-            left += await _in_thread(
-                self._write_together, await connection.fetch(queries.HOT_PAYLOADS, *positions)
-            )
+            fetched = await connection.fetch(queries.hot_payloads(with_runs=self._with_runs), *positions)
+            left += await _in_thread(self._write_together, fetched)
         return [*left, *(row for row in rows if row["payload"] is not None)]
 
     def _only(self, column: str) -> list[str] | None:
@@ -127,24 +143,27 @@ class HotRows:
             taken_pieces &= np.array([key.name in needs.only["name"] for key in pieces.keys], dtype=bool)[
                 pieces.key
             ]
-        counts = pieces.counts[taken_pieces]
-        taken = np.repeat(taken_pieces, pieces.counts)
-        n = int(counts.sum())
+        all_taken = bool(taken_pieces.all())
+        chosen = slice(None) if all_taken else taken_pieces
+        counts = pieces.counts[chosen]
+        taken = slice(None) if all_taken else np.repeat(taken_pieces, pieces.counts)
         table: dict[str, Any] = {}
-        if needs.wants("experiment", "run_id"):
-            of = pieces.payload[taken_pieces]
-            for name in ("experiment", "run_id"):
-                table[name] = _of_runs([row[name] for row in small], of, counts)
-        table["name"] = repeated(
-            [pieces.keys[number].name for number in pieces.key[taken_pieces].tolist()], counts
-        )
+        for name in ("experiment", "run_id"):
+            if needs.wants(name):
+                names = [row[name] for row in small]
+                table[name] = _named(names, pieces.payload[chosen], counts)
+        if needs.wants("name"):
+            table["name"] = _named([key.name for key in pieces.keys], pieces.key[chosen], counts)
         if "step" in columns:
             table["step"] = plain(pieces.steps[taken], pa.int64())
         if "time" in columns:
             table["time"] = time_column(pieces.times[taken])
         if "value" in columns:
-            kinds = np.repeat(pieces.kind[taken_pieces], counts)
+            kinds: Any = pieces.kind[chosen]
+            one = len(kinds) and (kinds == kinds[0]).all()
+            kinds = Kind(int(kinds[0])) if one else np.repeat(kinds, counts)
             table |= dict(zip(_VALUES, value_columns(pieces.values[taken], kinds, []), strict=True))
+        n = int(counts.sum())
         self._write("metrics", table, n)
         return others
 
@@ -208,20 +227,21 @@ def _groups(rows: Sequence[Any], most: int) -> Iterable[list[Any]]:
         yield group
 
 
-def _of_runs(names: Sequence[str | None], of: Any, counts: Any) -> pa.Array:
-    """The name of each point's run or experiment; null where it is None.
+def _named(names: Sequence[str | None], of: I8, counts: I8) -> pa.DictionaryArray:
+    """A name for each point, null where it is None.
 
     Args:
-        names: of each payload.
-        of: payload of each piece.
+        names: those there are, of payloads or of series; they may repeat.
+        of: which of them is a piece's.
         counts: points of each piece.
     """
-    column = repeated([names[number] or "" for number in of.tolist()], counts)
-    if None not in names:
-        return column
-    valid = np.repeat(np.array([name is not None for name in names], dtype=bool)[of], counts)
-    codes = plain(np.asarray(column.indices), pa.int32(), valid)
-    return pa.DictionaryArray.from_arrays(codes, column.dictionary)
+    index: dict[str | None, int] = {}
+    codes = np.array([index.setdefault(name, len(index)) for name in names], dtype=np.int32)
+    column = np.repeat(codes[of], counts)
+    valid = None if None not in index else column != index[None]
+    return pa.DictionaryArray.from_arrays(
+        plain(column, pa.int32(), valid), strings([name or "" for name in index])
+    )
 
 
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:
@@ -232,3 +252,14 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+async def _both(first: Coroutine[Any, Any, S], second: Coroutine[Any, Any, T]) -> tuple[T, S]:
+    """Do both at once; whatever happens to one, the other has ended when this raises."""
+    task = asyncio.ensure_future(first)
+    try:
+        return await second, await task
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
