@@ -125,7 +125,8 @@ on conflict (run_key, series_id) do update set""" + _MERGED.replace("{new_min}",
 ).replace("{new_text}", "excluded.last_text").replace("{new}", "excluded")
 
 # For many rows: COPY and MERGE take a third of the time of unnest and ON CONFLICT, for few rows four times as long. The
-# planner knows nothing about the staging table; a join that reads all summaries would be its mistake.
+# planner knows nothing about the staging table, and too little of the summaries: counted just after runs were packed, there
+# were none. Each staged row is looked up by index; kept aside whole, or read through for each, they cost seconds a batch.
 STAGE_SUMMARIES = """
 create temporary table if not exists staged_summaries (
     run_key bigint, series_id bigint, kind smallint, count bigint, finite bigint, first float8, last float8, min float8,
@@ -133,11 +134,17 @@ create temporary table if not exists staged_summaries (
     last_position bigint
 ) on commit delete rows;
 set local enable_hashjoin = off;
-set local enable_mergejoin = off
+set local enable_mergejoin = off;
+set local enable_seqscan = off;
+set local enable_material = off
 """
-UNSTAGE_SUMMARIES = (
-    "truncate staged_summaries; set local enable_hashjoin = on; set local enable_mergejoin = on"
-)
+UNSTAGE_SUMMARIES = """
+truncate staged_summaries;
+set local enable_hashjoin = on;
+set local enable_mergejoin = on;
+set local enable_seqscan = on;
+set local enable_material = on
+"""
 
 MERGE_STAGED = """
 merge into live_summaries s using staged_summaries n on s.run_key = n.run_key and s.series_id = n.series_id
