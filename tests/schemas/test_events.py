@@ -307,6 +307,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_bytes_that_would_take_much_memory_are_refused_before_they_do(name: str, wrapped: bool) -> None:

@@ -59,6 +59,7 @@ def test_up_status_down(shell: Shell) -> None:
     assert shell.run("status", check=False).returncode == 3
 
 
+@pytest.mark.attack
 def test_what_was_logged_can_be_read_by_every_command(shell: Shell) -> None:
     shell.run("up")
     run_id = shell.train(100)

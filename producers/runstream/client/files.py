@@ -343,8 +343,13 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def list_files(client: ServiceClient, run_id: str, patience: float = AWAY_TIMEOUT) -> list[dict[str, Any]]:
-    """The run's files as stored: `path`, `size`, `sha256`, `created_utc`, `captured`."""
-    answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}/files", patience=patience)
+    """The run's files as stored: `path`, `size`, `sha256`, `created_utc`, `captured`; of an unknown run none."""
+    try:
+        answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}/files", patience=patience)
+    except ServiceException as error:
+        if error.status_code != 404:
+            raise
+        return []  # as a token of one workspace is told of what is not there
     found: list[dict[str, Any]] = answer.json()["files"]
     return found
 

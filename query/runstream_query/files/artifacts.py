@@ -23,6 +23,7 @@ from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.store import NewFile, Store, write_failed
 
 from .. import queries
+from ..not_there import no_run
 
 PIECE = 1 << 20
 """Bytes moved at a time."""
@@ -220,16 +221,14 @@ async def check_workspace(connection: Any, run_id: str, workspace: str | None) -
     The gate looked, too; but a body may take its time, and a run that nobody knew then be another's now.
 
     Raises:
-        PathTaken: it is another workspace's.
+        NotThere: it is another workspace's.
     """
     if workspace is None:
         return
     await connection.execute(queries.LOCK_RUN, run_id)
     # A statement of its own: the experiment may have come with the transaction that was waited for.
     if await connection.fetchval(queries.WORKSPACE_OF_RUN, run_id) not in (None, workspace):
-        raise PathTaken(
-            f"run {run_id} turned out to be of another workspace than {workspace!r:.80}; it takes no files of this token"
-        )
+        raise no_run(run_id)
 
 
 async def receive(file: NewFile, content: AsyncIterable[bytes]) -> tuple[int, str]:

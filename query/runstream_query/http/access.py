@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..not_there import no_run
 from .endpoint import Door, Reach
+from .filters import Wait
+from .parameters import read
 from .responses import problem
 from .routing import Asked
+from .shares import SharedPool
 from .tokens import OWNER, Grant
+from .waiting import wait_for_writes
+
+if TYPE_CHECKING:
+    from .context import Server
 
 GRANT = "runstream.grant"
 """Where the gate leaves the grant in a request's scope."""
@@ -21,9 +28,6 @@ GRANT = "runstream.grant"
 _RUNS = """
 select r.run_id, r.experiment_id is null as unknown, e.workspace is not distinct from $2 as here
 from runs r left join experiments e on e.id = r.experiment_id where r.run_id = any($1::text[])"""
-
-
-_RUN_PARAMETERS = frozenset({"run", "parent"})
 
 
 async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Response | None:
@@ -39,34 +43,62 @@ async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Respon
     if grant.workspace is None:
         return None
     elsewhere = f"the token {grant.name!r} is for the workspace {grant.workspace!r} only"
-    runs = [
-        value for key, value in asked.query_params.multi_items() if key in _RUN_PARAMETERS and value != "none"
-    ]
-    if reach is Reach.ALL or (reach is Reach.RUNS and not runs):
-        return _forbidden(f"{elsewhere}; {asked.path} shows those of others too")
-    if reach in (Reach.RUN, Reach.RUN_TO_COME):
-        runs.append(asked.path_params["run_id"])
     if reach is Reach.WORKSPACE:
         named = asked.query_params.getlist("workspace")
         if any(value != grant.workspace for value in named):
             return _forbidden(f"{elsewhere}, not for {named[0]!r:.80}; leave workspace= out")
         if not named:
             asked.narrow(grant.workspace)
-    # A file may come before its run is known: it is held for the token's workspace until then (`artifacts.claim`).
-    early = reach is Reach.RUN_TO_COME
-    if not runs:
         return None
-    found = await pool.fetch(_RUNS, runs, grant.workspace)
-    if not all(row["here"] or (early and row["unknown"]) for row in found):
-        return _forbidden(f"{elsewhere}; a run asked for is in another one")
-    missing = set(runs) - {row["run_id"] for row in found}
-    if missing and not early:
-        if asked.method not in ("GET", "HEAD"):
-            # Not left to the handler: the body may take its time, and the run become another workspace's meanwhile.
-            return problem(
-                404, "Not Found", f"no run {missing.pop()!r:.200}; its first record may not have arrived yet"
-            )
-        asked.not_known_yet = True
+    runs = asked.query_params.getlist("run") if reach is Reach.RUNS else []
+    if reach is Reach.ALL or (reach is Reach.RUNS and not runs):
+        return _forbidden(
+            f"{elsewhere}; {asked.path} shows those of others too"
+            + (", unless run= names some" if reach is Reach.RUNS else "; use a token of all workspaces")
+        )
+    if reach in (Reach.RUN, Reach.RUN_TO_COME):
+        runs = [asked.path_params["run_id"]]
+    if runs:
+        asked.absent = await _absent(pool, grant, runs, early=reach is Reach.RUN_TO_COME)
+    return None
+
+
+async def _absent(
+    pool: asyncpg.Pool[Any] | SharedPool, grant: Grant, runs: Sequence[str], *, early: bool = False
+) -> frozenset[str]:
+    """Of those runs the ones a token of one workspace finds nothing of: there is none, or it is another workspace's.
+
+    Args:
+        early: without those that nobody knows yet: what comes for one is held for the token's workspace until then, see
+            `artifacts.claim`.
+    """
+    found = await pool.fetch(_RUNS, list(runs), grant.workspace)
+    if early:
+        return frozenset(row["run_id"] for row in found if not row["here"] and not row["unknown"])
+    return frozenset(runs) - {row["run_id"] for row in found if row["here"]}
+
+
+async def leave_out_absent(grant: Grant, asked: Asked) -> Response | None:
+    """Take out of a request what its token finds nothing of; what to answer where nothing is left.
+
+    Whether such a run is another workspace's or nobody's makes no difference to what is done here, so the answer tells
+    nothing of it. The handler sees none of them: one that is not there yet may be another's by the time it looks.
+    """
+    assert asked.route is not None
+    headers: dict[str, str] = {}
+    waits = [parameter for parameter in asked.route.parameters if parameter.name in Wait.__struct_fields__]
+    if asked.query_params.get("wait") and waits:
+        server: Server = asked.app.state
+        headers = await wait_for_writes(server, read(Wait, waits, asked.query_params))
+        asked.absent = await _absent(server.pool, grant, list(asked.absent))
+    named = (
+        asked.query_params.getlist("run")
+        if asked.route.reach is Reach.RUNS
+        else [asked.path_params["run_id"]]
+    )
+    if asked.absent.issuperset(named):
+        return problem(404, "Not Found", str(no_run(named[0])), headers)
+    asked.leave_out("run", asked.absent)
     return None
 
 
@@ -80,24 +112,13 @@ def grant_of(request: Request) -> Grant:
     return found
 
 
-async def check_runs(request: Request, run_ids: Sequence[str]) -> list[str]:
-    """See that a token of one workspace names only runs of that one.
+async def runs_there(request: Request, run_ids: Sequence[str]) -> list[str]:
+    """Those of the runs a body names that its token may use: of one workspace's token only runs that are known there.
 
-    Returns:
-        The runs it may use: without those that are not known yet, which may be another's by the time they are looked for.
-
-    Raises:
-        HTTPException: it names another (403).
+    Others it may not know of are left out as those that do not exist: it is not told which of the two they are.
     """
     grant = grant_of(request)
     if grant.workspace is None:
         return list(run_ids)
-    pool: asyncpg.Pool[Any] = request.app.state.pool
-    found = await pool.fetch(_RUNS, list(run_ids), grant.workspace)
-    if not all(row["here"] for row in found):
-        raise HTTPException(
-            403,
-            f"the token {grant.name!r} is for the workspace {grant.workspace!r} only; a run asked for is in another one",
-        )
-    known = {row["run_id"] for row in found}
-    return [run_id for run_id in run_ids if run_id in known]
+    absent = await _absent(request.app.state.pool, grant, run_ids)
+    return [run_id for run_id in run_ids if run_id not in absent]

@@ -28,7 +28,7 @@ from starlette.responses import RedirectResponse, Response
 from runstream_schemas.errors import QueryError
 
 from ..json_values import utc
-from ..runs.registry import NotThere
+from ..not_there import NotThere
 from . import pages
 from .access import grant_of
 from .bodies import json_body, typed

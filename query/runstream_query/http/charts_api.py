@@ -21,6 +21,7 @@ from ..charts.chart_tables import charts_arrow, charts_json
 from ..charts.charts import pack_charts
 from ..charts.overview import LONG
 from ..json_values import json_value, python_values
+from ..not_there import no_run
 from ..runs.runs import get_summaries
 from .caching import not_modified, points_headers
 from .context import server_of
@@ -155,7 +156,7 @@ async def series(request: Request, run_id: str) -> Response:
     async with server.pool.acquire() as connection:
         key = await connection.fetchval(queries.RUN_KEY, run_id)
         if key is None:
-            return problem(404, "Not Found", f"no run {run_id!r}")
+            raise no_run(run_id)
         found = (await get_summaries(connection, [key], cls=None)).get(key, [])
     metrics = [one.name for one in found if one.cls == SeriesClass.METRIC and one.count >= LONG]
     server.charts.expect(run_id, metrics[:FIRST_CHARTS])

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from runstream_schemas.errors import QueryError
 from runstream_schemas.run_record import RunRecord
 
+from ..not_there import NotThere, no_run
 from ..runs import deletion, saved_views
 from ..runs.edits import UNCHANGED, Changes, cancel_runs, edit_runs
-from ..runs.registry import NotThere
 from ..runs.runs import get_run
 from ..runs.saved_views import SavedView
 from . import access
@@ -42,10 +42,6 @@ class RunChanges(msgspec.Struct, forbid_unknown_fields=True):
     description: str | UnsetType | None = UNSET
     archived: bool | UnsetType | None = UNSET
     tags: TagChanges | UnsetType = UNSET
-
-
-def _missing(run_id: str) -> NotThere:
-    return NotThere(f"no run {run_id!r}")
 
 
 def _changes(body: RunChanges) -> Changes:
@@ -78,10 +74,10 @@ async def edit_run(request: Request, run_id: str, body: RunChanges) -> RunRecord
     changes = _changes(body)
     async with server_of(request).pool.acquire() as connection:
         if not await edit_runs(connection, [run_id], changes):
-            raise _missing(run_id)
+            raise no_run(run_id)
         run = await get_run(connection, run_id)
     if run is None:
-        raise _missing(run_id)
+        raise no_run(run_id)
     return run.record()
 
 
@@ -99,7 +95,7 @@ class Deleted(TypedDict):
 async def delete_run(request: Request, run_id: str, asked: DeleteQuery) -> Deleted:
     deleted = await deletion.delete_runs(server_of(request).pool, [run_id], force=asked.force)
     if not deleted:
-        raise _missing(run_id)
+        raise no_run(run_id)
     return {"deleted": deleted}
 
 
@@ -114,7 +110,7 @@ async def cancel_run(request: Request, run_id: str) -> Statuses:
     """And its descendants."""
     async with server_of(request).pool.acquire() as connection:
         if await get_run(connection, run_id) is None:
-            raise _missing(run_id)
+            raise no_run(run_id)
         return {"statuses": await cancel_runs(connection, [run_id])}
 
 
@@ -136,7 +132,7 @@ class Changed(TypedDict):
 @endpoint("PATCH /api/v1/runs", Role.WRITE, Reach.HANDLER, "Change many runs")
 async def edit_many(request: Request, body: ManyChanges) -> Changed:
     wanted = check_run_ids(body.runs)
-    known = await access.check_runs(request, wanted)
+    known = await access.runs_there(request, wanted)
     async with server_of(request).pool.acquire() as connection:
         changed = await edit_runs(connection, known, _changes(body.changes))
     return {"changed": changed, "missing": _without(wanted, changed)}
@@ -149,7 +145,7 @@ class ManyToCancel(msgspec.Struct, forbid_unknown_fields=True):
 
 @endpoint("POST /api/v1/runs/cancel", Role.WRITE, Reach.HANDLER, "Ask many runs to stop")
 async def cancel_many(request: Request, body: ManyToCancel) -> Statuses:
-    wanted = await access.check_runs(request, check_run_ids(body.runs))
+    wanted = await access.runs_there(request, check_run_ids(body.runs))
     async with server_of(request).pool.acquire() as connection:
         return {"statuses": await cancel_runs(connection, wanted, descendants=body.descendants is not False)}
 
@@ -184,7 +180,7 @@ class WouldDelete(TypedDict):
 )  # fmt: skip
 async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany | WouldDelete:
     wanted, pool = check_run_ids(body.runs), server_of(request).pool
-    known = await access.check_runs(request, wanted)
+    known = await access.runs_there(request, wanted)
     if body.dry_run:
         async with pool.acquire() as connection:
             held = await deletion.contents(connection, known)

@@ -59,7 +59,7 @@ class Reach(Enum):
     RUNS = auto()
     """By the parameters `run`, of which there has to be one."""
     HANDLER = auto()
-    """Where it is answered, see `access.grant_of` and `access.check_runs`."""
+    """Where it is answered, see `access.grant_of` and `access.runs_there`."""
     CONTENT = auto()
     """What is sent is named by its digest, and kept apart by workspace until a run or a model of one names it."""
     ALL = auto()

@@ -26,9 +26,10 @@ from runstream_schemas.errors import (
 )
 
 from ..files.artifacts import PathTaken, RunDeleted
+from ..not_there import NotThere
 from ..runs.deletion import StillActive
-from ..runs.registry import InTheWay, NotThere
-from .access import GRANT, refusal
+from ..runs.registry import InTheWay
+from .access import GRANT, leave_out_absent, refusal
 from .browser_access import Sessions, from_another_page, same_origin
 from .connection_owner import owner_may_enter
 from .connections import CONNECTION, Connection
@@ -56,6 +57,10 @@ _ALWAYS = (
 def _missing(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     there = {name.lower() for name, _ in headers}
     return [header for header in _ALWAYS if header[0] not in there]
+
+
+class Revoked(Exception):
+    """A token is good no more by the time the body of its request is whole."""
 
 
 class Gate:
@@ -112,7 +117,7 @@ class Gate:
         self._counters.in_flight += 1
         try:
             try:
-                asked = Asked(scope, coming, noting_send)
+                asked = Asked(scope, self._while_granted(scope, coming), noting_send)
             except BadTarget as error:
                 answer = problem(400, "Bad Request", str(error), {"Connection": "close"})
             else:
@@ -120,6 +125,11 @@ class Gate:
             await answer(scope, coming, noting_send)
         except ClientDisconnect:
             status = 499
+        except Revoked as error:
+            ended = problem(
+                401, "Unauthorized", str(error), {"WWW-Authenticate": "Bearer", "Connection": "close"}
+            )
+            await ended(scope, receive, noting_send)
         except Stalled as error:
             if answering:
                 status = 499
@@ -141,6 +151,22 @@ class Gate:
             self._counters.requests[method, route, status] += 1
             spent = self._counters.seconds.get(route, 0.0) + time.perf_counter() - began
             self._counters.seconds[route] = spent
+
+    def _while_granted(self, scope: Scope, receive: Receive) -> Receive:
+        """The same, for a body that is whole only if its token is good still: sending it may have taken its time."""
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                grant: Grant | None = scope.get(GRANT)
+                if grant is not None and not await self.tokens.still(grant):
+                    raise Revoked(
+                        "the token was taken back or replaced while the body came, of which nothing is stored; set "
+                        "RUNSTREAM_TOKEN to a good one, and send it again"
+                    )
+            return message
+
+        return received
 
     async def _answer(self, asked: Asked) -> Response:
         asked.route, values, others = find_route(self.routes, asked.method, asked.path)
@@ -169,9 +195,9 @@ class Gate:
         )
         ASKER.set(asker)
         with self._under_way.one(asker, body=asked.method not in ("GET", "HEAD")):
+            if asked.absent and (refused := await leave_out_absent(grant, asked)) is not None:
+                return refused
             found = await asked.route.endpoint(asked)
-        if asked.not_known_yet and (late := await refusal(grant, asked, self.tokens.pool)) is not None:
-            return late  # it waited for a run that turned out to be another workspace's
         return found
 
     def _cut(self, scope: Scope) -> None:

@@ -38,9 +38,9 @@ TEXT: Final[Schema] = {"type": "string"}
 _REFERENCE: Final = "#/components/schemas/{name}"
 _REACHES: Final = {
     Reach.WORKSPACE: "A token of one workspace gets what is in that one.",
-    Reach.RUN: "A token of one workspace may name runs of that one.",
+    Reach.RUN: "A token of one workspace finds runs of that one.",
     Reach.RUN_TO_COME: "A token of one workspace may name runs of that one, and such as nobody knows yet.",
-    Reach.RUNS: "A token of one workspace has to name runs, all of that one.",
+    Reach.RUNS: "A token of one workspace has to name runs; those of others it does not find.",
     Reach.HANDLER: "A token of one workspace gets what is of that one.",
     Reach.CONTENT: "What a token of one workspace sends is kept apart until a run or a model of that one names it.",
     Reach.ALL: "A token of one workspace is refused.",

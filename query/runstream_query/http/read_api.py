@@ -17,8 +17,8 @@ from runstream_schemas.run_record import Number, RunRecord
 
 from ..charts import one_series
 from ..json_values import json_value
+from ..not_there import no_run
 from ..points.vectors import Vectors
-from ..points.watermark import wait_stored
 from ..runs.run_filter import Order
 from ..runs.runs import (
     MOST_COMMON,
@@ -34,8 +34,7 @@ from .access import grant_of
 from .caching import not_modified, points_headers
 from .context import Server, server_of
 from .endpoint import Door, Reach, endpoint
-from .filters import MAX_WAIT, Filters, Wait, run_filter
-from .parameters import integer
+from .filters import Filters, Wait, run_filter
 from .responses import (
     ARROW,
     MSGPACK,
@@ -48,8 +47,8 @@ from .responses import (
     wants_arrow,
 )
 from .tokens import Role
+from .waiting import wait_for_writes
 
-STALE = {"X-Runstream-Stale": "1"}
 MAX_SQL_BYTES = 1 << 20
 TEXT = "text/plain"
 
@@ -130,13 +129,11 @@ class RunQuery(Wait, kw_only=True):
 @endpoint("GET /api/v1/runs/{run_id}", Role.READ, Reach.RUN, "One run", answer=RunRecord)
 async def run(request: Request, run_id: str, asked: RunQuery) -> Response:
     server = server_of(request)
-    headers = await _wait(request, asked)
+    headers = await wait_for_writes(server_of(request), asked)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
         found = await get_run(connection, run_id, summaries=asked.summaries)
     if found is None:
-        return problem(
-            404, "Not Found", f"no run {run_id!r}; its first record may not have arrived yet", headers
-        )
+        return problem(404, "Not Found", str(no_run(run_id)), headers)
     return json_answer(request, found.record(), headers)
 
 
@@ -148,24 +145,7 @@ class Stored(TypedDict):
 
 @endpoint("GET /api/v1/stored", Role.READ, Reach.HANDLER, "Wait until one's own writes are stored")
 async def stored(request: Request, asked: Wait) -> Stored:
-    return {"stored": not await _wait(request, asked)}
-
-
-async def _wait(request: Request, asked: Wait) -> dict[str, str]:
-    """Wait for the writes the caller names; headers that tell whether it was in vain."""
-    server = server_of(request)
-    positions: dict[str, int] = {}
-    for text in asked.wait:
-        for part in filter(None, text.split(",")):
-            source, _, seq = part.rpartition(":")
-            positions[source] = integer(seq, "wait", 0) or 0
-    if not positions:
-        return {}
-    timeout = min(asked.timeout, MAX_WAIT)
-    if await wait_stored(server.pool, positions, timeout, notifications=server.notifications):
-        return {}
-    server.counters.stale_waits += 1
-    return dict(STALE)
+    return {"stored": not await wait_for_writes(server_of(request), asked)}
 
 
 class VectorsQuery(Wait, kw_only=True):
@@ -182,7 +162,7 @@ class VectorsQuery(Wait, kw_only=True):
 async def metrics(request: Request, asked: VectorsQuery) -> Response:
     server = server_of(request)
     run_ids = asked.run
-    headers = await _wait(request, asked)
+    headers = await wait_for_writes(server_of(request), asked)
     async with asyncio.timeout(server.settings.query_timeout):
         if asked.recursive:
             run_ids = await _with_descendants(server, run_ids, asked.type)
@@ -237,7 +217,7 @@ class SeriesPoints(TypedDict):
 async def series(request: Request, asked: SeriesQuery) -> Response:
     server = server_of(request)
     run_id, name = asked.run, asked.name
-    headers = await _wait(request, asked)
+    headers = await wait_for_writes(server_of(request), asked)
     async with asyncio.timeout(server.settings.query_timeout):
         headers |= await points_headers(request, server.pool, [run_id])
         if (same := not_modified(request, headers)) is not None:

@@ -14,9 +14,10 @@ from starlette.responses import Response
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name, check_text
 
+from ..not_there import NotThere, no_run
 from ..runs import models, registry
 from ..runs.models import Model
-from ..runs.registry import Environment, Experiment, ExperimentChange, NotThere, Workspace
+from ..runs.registry import Environment, Experiment, ExperimentChange, Workspace
 from . import access
 from .context import server_of
 from .endpoint import BINARY, Reach, endpoint
@@ -278,8 +279,8 @@ async def register_model(request: Request, asked: InWorkspace, body: NewModel) -
     except ValueError:
         raise QueryError("token: expected a UUID") from None
     # Its files can be read by the model's name.
-    if body.run_id and not await access.check_runs(request, [body.run_id]):
-        raise NotThere(f"no run {body.run_id!r:.80}")
+    if body.run_id and not await access.runs_there(request, [body.run_id]):
+        raise no_run(body.run_id)
     return await models.register(
         server.pool,
         server.store,

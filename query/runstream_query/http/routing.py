@@ -7,7 +7,7 @@ the handler. Afterwards the bytes are taken out of the scope, so that nothing ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -31,8 +31,7 @@ class Asked(Request):
         path: decoded.
         route: which answers it; None: none.
         query_params: of the query, narrowed to a workspace where the token is for one.
-        not_known_yet: it names a run that was not there when the gate looked; whose it is has to be asked again before
-            the answer leaves.
+        absent: runs it names that are not there for its token: `access.leave_out_absent` sees to them.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +41,7 @@ class Asked(Request):
         scope["raw_path"] = scope["query_string"] = b""
         self.path: str = scope["path"]
         self.route: Endpoint | None = None
-        self.not_known_yet = False
+        self.absent: frozenset[str] = frozenset()
         self._parameters = QueryParams(b"")
         if b"#" in raw or b"#" in query or not raw.isascii() or not query.isascii():
             raise BadTarget("the target holds '#' or bytes beyond ASCII; write them as %23 and %XX")
@@ -57,6 +56,11 @@ class Asked(Request):
     def narrow(self, workspace: str) -> None:
         """Let handlers see this workspace as the one that was asked for."""
         self._parameters = QueryParams([*self._parameters.multi_items(), ("workspace", workspace)])
+
+    def leave_out(self, name: str, values: Collection[str]) -> None:
+        """Let handlers see the query without those values of a parameter."""
+        kept = [item for item in self._parameters.multi_items() if item[0] != name or item[1] not in values]
+        self._parameters = QueryParams(kept)
 
     @property
     def path_params(self) -> dict[str, Any]:

@@ -125,16 +125,16 @@ class Tokens:
         return grant if grant is not None and grant.id == token_id else None
 
     async def still(self, grant: Grant) -> bool:
-        """Whether what was granted to somebody who is still being answered is so now."""
+        """Whether what was granted to somebody who is still sending, or being answered, is so now."""
         if grant.session is not None:
             known, stored = self._known(grant.session)
             if not known:
                 stored = await self._look(grant.session, _SESSION_OF_ID, grant.session, self.own_digest)
-            return stored is not None
+            return _same(grant, stored)
         if not grant.digest or grant.digest == self.own_digest:
             return True
         known, stored = self._known(grant.digest)
-        return (stored if known else await self._look(grant.digest, _FIND, grant.digest)) is not None
+        return _same(grant, stored if known else await self._look(grant.digest, _FIND, grant.digest))
 
     def forget(self) -> None:
         """Look again at the next use."""
@@ -183,6 +183,10 @@ def _network(address: str) -> str:
             return str(parsed.ipv4_mapped)
         return str(ip_network((parsed, _NETWORK_OF_ONE), strict=False))
     return str(parsed)
+
+
+def _same(grant: Grant, now: Grant | None) -> bool:
+    return now is not None and (now.role, now.workspace) == (grant.role, grant.workspace)
 
 
 def _granted(row: Any) -> Grant:

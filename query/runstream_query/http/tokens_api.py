@@ -16,7 +16,8 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
 from ..json_values import iso, utc
-from ..runs.registry import InTheWay, NotThere
+from ..not_there import NotThere
+from ..runs.registry import InTheWay
 from .access import grant_of
 from .context import server_of
 from .endpoint import Reach, endpoint

@@ -18,7 +18,8 @@ from runstream_schemas.store import Store
 
 from ..files import artifacts
 from ..json_values import from_json, utc
-from .registry import InTheWay, NotThere
+from ..not_there import NotThere, no_run
+from .registry import InTheWay
 from .runs import Connection
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-._]{0,254}")
@@ -151,7 +152,7 @@ async def register(pool: asyncpg.Pool[Any], store: Store, model: NewModel) -> Mo
             model.run_id,
         )
         if run is None:
-            raise NotThere(f"no run {model.run_id!r:.80}")
+            raise no_run(model.run_id)
         experiment = run["name"]
     for _ in range(_ATTEMPTS):
         if model.path is not None and model.run_id is not None:

@@ -15,6 +15,7 @@ from runstream_schemas.limits import check_name
 
 from .. import queries
 from ..json_values import from_json, iso, utc
+from ..not_there import NotThere
 
 CHANGE_EXPERIMENT: Final = """
 update experiments set
@@ -109,10 +110,6 @@ class Environment(TypedDict):
     labels: list[str]
     created_utc: str
     document: dict[str, Any]
-
-
-class NotThere(QueryError):
-    """What is asked for does not exist."""
 
 
 class InTheWay(QueryError):

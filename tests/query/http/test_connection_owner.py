@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from runstream_query.http import connection_owner
+from runstream_query.http.app import owner_enters
 from runstream_query.http.connection_owner import owner, owner_may_enter, why_unknown
+from runstream_schemas.settings import Settings
 
 pytestmark = pytest.mark.attack
 
@@ -145,3 +147,12 @@ def test_where_it_cannot_be_known(tmp_path: Path) -> None:
     assert "user namespace" in why_unknown(table(tmp_path, uid_map="0 1000 1"))
     assert "user namespace" in why_unknown(table(tmp_path, uid_map="0 100000 65536"))
     assert "cannot be read" in why_unknown(tmp_path / "none")
+
+
+def test_the_owner_enters_only_where_nobody_passes_requests_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_owner, "why_unknown", lambda: "")
+    assert owner_enters(Settings())
+    assert not owner_enters(Settings(trusted_proxies="127.0.0.1"))
+    assert not owner_enters(Settings(owner_access=False))
+    monkeypatch.setattr(connection_owner, "why_unknown", lambda: "it is no Linux")
+    assert not owner_enters(Settings())

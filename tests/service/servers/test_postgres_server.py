@@ -111,6 +111,7 @@ async def test_killed_again_while_it_recovers_it_is_started_again(server: Postgr
     await watching
 
 
+@pytest.mark.attack
 def test_nobody_else_can_enter_the_directory(server: PostgresServer) -> None:
     server.start()
     assert server.directory.path.stat().st_mode & 0o777 == 0o700
@@ -128,6 +129,7 @@ def test_any_path_will_do(tmp_path: Path, name: str) -> None:
         server.stop()
 
 
+@pytest.mark.attack
 def test_long_path_falls_back_to_loopback_with_a_password(tmp_path: Path) -> None:
     server = PostgresServer(tmp_path / ("long" * 30) / "pg")
     server.start()
@@ -288,6 +290,7 @@ def closed_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.mark.attack
 @needs_root
 @pytest.mark.parametrize("identity", ["namespace", "drop"])
 def test_as_root_behind_closed_directories(tmp_path: Path, closed_programs: Path, identity: str) -> None:
@@ -323,6 +326,7 @@ SERVES = """
 """
 
 
+@pytest.mark.attack
 @needs_root
 def test_as_root_without_user_namespaces(tmp_path: Path, closed_programs: Path) -> None:
     done = run_python(SERVES, tmp_path / "pg", closed_programs, restrictions="no-namespaces,no-ptrace")
@@ -377,6 +381,7 @@ def test_as_another_user(tmp_path_factory: pytest.TempPathFactory, user: str, id
     assert done.stdout.split() == [identity, "42", str(uid)], done.stderr
 
 
+@pytest.mark.attack
 def test_a_copy_of_the_programs_is_made_once_and_mended_when_incomplete(tmp_path: Path) -> None:
     (first,) = copies(binaries(), [tmp_path])
     made = first.stat().st_ctime_ns
@@ -389,6 +394,7 @@ def test_a_copy_of_the_programs_is_made_once_and_mended_when_incomplete(tmp_path
     assert [entry.name for entry in tmp_path.iterdir()] == [first.parents[2].name]
 
 
+@pytest.mark.attack
 def test_programs_are_not_taken_from_where_others_can_put_them(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)  # and not sticky: others may replace what we make
     assert not list(copies(binaries(), [tmp_path, tmp_path / "missing"]))
