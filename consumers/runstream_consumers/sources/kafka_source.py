@@ -89,6 +89,7 @@ class KafkaSource:
         self._behind: set[TopicPartition] = set()  # partitions whose offset must be read again
         self._next: dict[TopicPartition, int] = {}
         self._stored: dict[TopicPartition, int] = {}  # what `offsets` will hold when the next batch is stored
+        self._ends: dict[TopicPartition, int] = {}  # of the partitions when they were set
         self._missing: dict[TopicPartition, Missing] = {}
         self._hints: dict[TopicPartition, int] = {}
         self._hint_due = 0.0
@@ -244,7 +245,7 @@ class KafkaSource:
             return 0
         assigned = self._consumer.assignment()
         return sum(
-            max(0, (self._consumer.highwater(partition) or 0) - next_)
+            max(0, (self._consumer.highwater(partition) or self._ends[partition]) - next_)
             for partition, next_ in self._next.items()
             if partition in assigned
         )
@@ -313,6 +314,7 @@ class KafkaSource:
         wanted = self._consumer.assignment() if everything else self._behind & self._consumer.assignment()
         if everything:
             self._next.clear()
+            self._ends.clear()
             self._stored.clear()
             self._missing.clear()
         elif not wanted:
@@ -346,6 +348,7 @@ class KafkaSource:
             log.error("%s ends at %d, but was stored up to %d; going back", partition, end, position)
             position = end
         self._next[partition] = position
+        self._ends[partition] = end
         self._stored[partition] = first if stored is None else stored
         self._consumer.seek(partition, position)
 

@@ -57,7 +57,8 @@ class ConsumerState:
     """What a consumer did and how far it is behind, by loop (`metrics`, `tags`, `status`, or `spool`).
 
     Attributes:
-        lags: what is known to be in the source and was not fetched (see `EventSource.lag`).
+        lags: what is known to be in the source and was not fetched (see `EventSource.lag`); 0 of a loop that was dealt no
+            partition yet.
         storing_since: since when the batch under way is being stored, in monotonic seconds; absent: none is.
     """
 
@@ -100,6 +101,13 @@ async def run_consumer(
         SettingsError: settings that cannot be.
     """
     state = ConsumerState() if state is None else state
+    # The metrics have nearly all the bytes; the other two are small.
+    shares = {"metrics": 0.8, "tags": 0.1, "status": 0.1} if source == "kafka" else {"spool": 1.0}
+    for (
+        name
+    ) in shares:  # shown from the start: it may wait for a server, or for a partition, as long as it lives
+        state.counters.setdefault(name, WriterCounts())
+        state.lags.setdefault(name, 0)
     if not await _prepare(settings, stop, source):
         return
     pool = await create_pool(settings)
@@ -110,8 +118,6 @@ async def run_consumer(
     )
     tasks = []
     try:
-        # The metrics have nearly all the bytes; the other two are small.
-        shares = {"metrics": 0.8, "tags": 0.1, "status": 0.1} if source == "kafka" else {"spool": 1.0}
         for name, share in shares.items():
             max_bytes = max(int(settings.consumer_memory * share / 3), 1 << 16)
             tasks.append(
@@ -139,7 +145,7 @@ async def _keep_consuming(
     state: ConsumerState,
 ) -> None:
     """A loop, begun anew when it fails for a reason nobody thought of: what is stored tells where."""
-    counters = state.counters.setdefault(name, WriterCounts())
+    counters = state.counters[name]
     while not stop.is_set():
         writer = Writer(pool, settings, letters.publish, counters)
         source = make_source(settings, name, writer.load_offsets)

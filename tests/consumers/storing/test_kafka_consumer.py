@@ -116,6 +116,23 @@ async def until_stored(pool: asyncpg.Pool, points: int, timeout: float = 40.0) -
         pytest.fail(f"{stored} of {points} points stored in {timeout} s")
 
 
+async def test_what_waits_is_known_before_anything_was_fetched(
+    settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer
+) -> None:
+    await ensure_topics(settings)
+    [logged] = runs(1)
+    await send(producer, settings, [logged.event(i, i + 20) for i in range(0, 100, 20)])
+    source = KafkaSource(settings, "metrics", Writer(pool, settings).load_offsets)
+    await source.start()
+    try:
+        async with asyncio.timeout(20):
+            while not source._next:  # the partitions are set with the first look
+                assert await source.fetch(0, 0.1) == []  # has no room for an event
+        assert source.lag() == 5
+    finally:
+        await source.stop()
+
+
 async def test_the_whole_role(settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
     sources = runs(8)
     now = time.time_ns() // 1000  # runs of long ago count as silent

@@ -15,7 +15,7 @@ import pytest
 
 from runstream.agent import run_agent
 from runstream.spool import writer as spool
-from runstream_consumers.storing.consumer import run_consumer
+from runstream_consumers.storing.consumer import ConsumerState, run_consumer
 from runstream_schemas.settings import Settings
 from runstream_service.servers.kafka import KafkaServer
 from runstream_service.servers.postgres import PostgresServer
@@ -97,3 +97,22 @@ async def test_the_broker_is_away_at_the_start(postgres: str, tmp_path: Path) ->
             await wait_stored(postgres)
         stop.set()
         await asyncio.wait_for(agent, 30)
+
+
+@pytest.mark.parametrize(
+    ("source", "loops"), [("spool", {"spool"}), ("kafka", {"metrics", "tags", "status"})]
+)
+async def test_a_consumer_that_waits_shows_every_figure_of_every_loop(
+    source: Literal["spool", "kafka"], loops: set[str], tmp_path: Path
+) -> None:
+    nobody = Settings(home=str(tmp_path), database="postgresql://127.0.0.1:1/nobody", kafka="127.0.0.1:1")
+    stop, state = asyncio.Event(), ConsumerState()
+    waiting = asyncio.create_task(run_consumer(nobody, stop, source=source, state=state))
+    await asyncio.sleep(0)
+    shown = {metric.name: metric.samples for metric in state.collect()}
+    stop.set()
+    await asyncio.wait_for(waiting, 20)
+    assert "runstream_consumer_lag" in shown
+    for name, samples in shown.items():
+        assert {sample.labels["loop"] for sample in samples} == loops, name
+        assert all(sample.value == 0 for sample in samples), name
