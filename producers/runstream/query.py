@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-    from .client.session import Session
     from .core._run.handle import RunHandle
+    from .workspace_type import Workspace
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -178,7 +178,7 @@ def metrics(
 def runs(
     experiment: str | None = None,
     *,
-    workspace: Session | str | None = None,
+    workspace: Workspace | str | None = None,
     status: str | None = None,
     tags: Filter = None,
     properties: Filter = None,

@@ -106,7 +106,7 @@ def register_from_run(
     source = {"run_id": run.id, "path": path}
     try:
         return register(
-            run._session,
+            run._workspace,
             name,
             source,
             tags,

@@ -19,7 +19,6 @@ from runstream_schemas.settings import Settings
 
 from ..client.http import ServiceClient
 from ..client.records import SCRIPT_RUN, RunRecord, as_texts
-from ..client.session import Session
 from ..client.source_folder import check_no_home, copy_source
 from ..compute.job import CHILDREN, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, Job, run_directory, write_job
 from ..compute.local import LEAST_RUNS
@@ -36,6 +35,7 @@ from ..exceptions import (
 )
 from ..home.autostart import environment as process_environment
 from ..spool.live_runs import LiveRun, open_live
+from ..workspace_type import Workspace
 from ._environment_build import check_buildable
 from ._run.handle import RunHandle
 from ._run.snapshot_taking import source_properties
@@ -53,7 +53,7 @@ MASKED = "***"
 
 
 def submit(
-    session: Session,
+    workspace: Workspace,
     experiment: str,
     config: Any,
     tags: Mapping[str, Any] | None = None,
@@ -65,7 +65,7 @@ def submit(
     """Submit a configuration; returns when the run is in the queue of its compute target.
 
     Args:
-        session: the workspace.
+        workspace: the workspace.
         experiment: name of the run's.
         config: a `ScriptRunConfig`.
         tags: first tags.
@@ -92,23 +92,23 @@ def submit(
     wish = config.resolved()
     source = Path(config.source_directory).expanduser().absolute()
     command, shell = _command(source, wish)
-    settings = session._settings
-    target = _target(session, wish)
+    settings = workspace._settings
+    target = _target(workspace, wish)
     if target.type == LOCAL:  # elsewhere there may be other tools
         check_buildable(wish.environment)
     run_id = checked_run_id(run_id) if run_id else f"{experiment}_{int(time.time())}_{secrets.token_hex(4)}"
     directory = run_directory(settings, run_id)
-    record = _record(session, experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
+    record = _record(workspace, experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
     record.properties.update(properties or {})
     wake_service(settings)
     if wish.history.snapshot_project:
-        record.properties.update(_source_properties(session._client, source))
+        record.properties.update(_source_properties(workspace._client, source))
     job = Job(
         run_id=run_id,
         experiment=experiment,
-        workspace=session.name,
-        subscription_id=session.subscription_id,
-        resource_group=session.resource_group,
+        workspace=workspace.name,
+        subscription_id=workspace.subscription_id,
+        resource_group=workspace.resource_group,
         command=command,
         shell=shell,
         environment=wish.environment.document(),
@@ -116,7 +116,7 @@ def submit(
         variables={
             **{str(key): str(value) for key, value in wish.environment_variables.items()},
             **input_variables(wish.arguments),
-            **reference_variables(session, wish.data_references),
+            **reference_variables(workspace, wish.data_references),
         },
         framework=wish.framework,
         communicator=wish.communicator,
@@ -131,7 +131,7 @@ def submit(
             if not key.startswith("AZUREML_")  # a script that submits is a run itself
         },
     )
-    entry = Entry(run_id, parent.id if parent else "", directory.name, session.name, target.name)
+    entry = Entry(run_id, parent.id if parent else "", directory.name, workspace.name, target.name)
     try:
         make_private(directory.parent)
         directory.mkdir(0o700)
@@ -214,13 +214,13 @@ def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
     )
 
 
-def _target(session: Session, wish: RunConfiguration) -> TargetRecord:
+def _target(workspace: Workspace, wish: RunConfiguration) -> TargetRecord:
     """The compute target a configuration names, if it can carry out what is wanted."""
-    known = targets(session._settings, session.name)
+    known = targets(workspace._settings, workspace.name)
     target = known.get(wish.target or LOCAL)
     if target is None:
         raise ServiceException(
-            f"Unknown compute target '{wish.target}'; workspace {session.name} has: {', '.join(known)}. "
+            f"Unknown compute target '{wish.target}'; workspace {workspace.name} has: {', '.join(known)}. "
             "ComputeTarget.attach adds one",
             400,
         )
@@ -251,7 +251,7 @@ def _without_secrets(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(
-    session: Session,
+    workspace: Workspace,
     experiment: str,
     wish: RunConfiguration,
     target: TargetRecord,
@@ -267,7 +267,7 @@ def _record(
     return RunRecord(
         run_id=run_id,
         experiment=experiment,
-        workspace=session.name,
+        workspace=workspace.name,
         parent_run_id=parent.id if parent else None,
         root_run_id=(parent._record.root_run_id or parent.id) if parent else run_id,
         name=f"run_{run_id}",

@@ -14,12 +14,12 @@ from typing import Any
 from runstream_schemas.errors import brief
 
 from ..client.records import ACTIVE, Filter, RunRecord, check_filter, fits, list_records, run_params
-from ..client.session import Session
 from ..cloud import CloudCall
 from ..compute import registry
 from ..compute.queue import entries, wake
 from ..exceptions import ComputeTargetException, UserErrorException
 from ..printable import say
+from ..workspace_type import Workspace
 from ._cloud_services import (
     AdlaCompute,
     AksCompute,
@@ -89,7 +89,7 @@ class ComputeTarget:
     Source: `azureml.core.ComputeTarget`.
     """
 
-    def __init__(self, workspace: Session, name: str) -> None:
+    def __init__(self, workspace: Workspace, name: str) -> None:
         known = registry.targets(workspace._settings, workspace.name)
         if name not in known:
             raise ComputeTargetException(
@@ -100,7 +100,7 @@ class ComputeTarget:
 
     @classmethod
     def attach(
-        cls, workspace: Session, name: str, attach_configuration: AttachConfiguration
+        cls, workspace: Workspace, name: str, attach_configuration: AttachConfiguration
     ) -> ComputeTarget:
         """Add a target to a workspace, or change one; runs that are queued on it follow.
 
@@ -132,7 +132,7 @@ class ComputeTarget:
 
     @staticmethod
     def create(
-        workspace: Session, name: str, provisioning_configuration: AttachConfiguration
+        workspace: Workspace, name: str, provisioning_configuration: AttachConfiguration
     ) -> ComputeTarget:
         """As `attach`: there is nothing to be rented or set up.
 
@@ -143,7 +143,7 @@ class ComputeTarget:
         return ComputeTarget.attach(workspace, name, provisioning_configuration)
 
     @staticmethod
-    def list(workspace: Session) -> builtins.list[ComputeTarget]:
+    def list(workspace: Workspace) -> builtins.list[ComputeTarget]:
         """A workspace's targets."""
         names = registry.targets(workspace._settings, workspace.name)
         return [ComputeTarget(workspace, name) for name in names]

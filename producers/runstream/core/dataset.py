@@ -5,12 +5,12 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
-from ..client.session import Session
 from ..cloud import CloudCall
 from ..data import dataset_registry
 from ..data.dataset_factory import FileDatasetFactory, TabularDatasetFactory
 from ..data.file_dataset import FileDataset
 from ..data.tabular_dataset import TabularDataset
+from ..workspace_type import Workspace
 
 __all__ = ["Dataset"]
 
@@ -30,7 +30,7 @@ class Dataset:
 
     @staticmethod
     def get_by_name(
-        workspace: Session, name: str, version: int | str = "latest", **kwargs: Any
+        workspace: Workspace, name: str, version: int | str = "latest", **kwargs: Any
     ) -> TabularDataset | FileDataset:
         """A registered dataset.
 
@@ -46,7 +46,7 @@ class Dataset:
         return _opened(dataset_registry.find(workspace, name, version), workspace)
 
     @staticmethod
-    def get_by_id(workspace: Session, id: str, **kwargs: Any) -> TabularDataset | FileDataset:
+    def get_by_id(workspace: Workspace, id: str, **kwargs: Any) -> TabularDataset | FileDataset:
         """A registered dataset by its `id`.
 
         Raises:
@@ -56,7 +56,7 @@ class Dataset:
         return _opened(dataset_registry.find_id(workspace, id), workspace)
 
     @staticmethod
-    def get_all(workspace: Session) -> dict[str, TabularDataset | FileDataset]:
+    def get_all(workspace: Workspace) -> dict[str, TabularDataset | FileDataset]:
         """The newest version of every registered dataset, by name."""
         return {
             name: _opened(records[-1], workspace)
@@ -65,13 +65,13 @@ class Dataset:
 
     @staticmethod
     def get(
-        workspace: Session, name: str | None = None, id: str | None = None
+        workspace: Workspace, name: str | None = None, id: str | None = None
     ) -> TabularDataset | FileDataset:
         """Deprecated: `get_by_name`, or `get_by_id`."""
         return Dataset.get_by_id(workspace, id) if id else Dataset.get_by_name(workspace, name or "")
 
     @staticmethod
-    def list(workspace: Session) -> builtins.list[TabularDataset | FileDataset]:
+    def list(workspace: Workspace) -> builtins.list[TabularDataset | FileDataset]:
         """Deprecated: the values of `get_all`."""
         return [*Dataset.get_all(workspace).values()]
 
@@ -85,6 +85,6 @@ class Dataset:
     from_sql_query = CloudCall(_TABULAR)
 
 
-def _opened(record: dataset_registry.DatasetRecord, workspace: Session) -> TabularDataset | FileDataset:
+def _opened(record: dataset_registry.DatasetRecord, workspace: Workspace) -> TabularDataset | FileDataset:
     kind = FileDataset if record.definition["kind"] == FileDataset._KIND else TabularDataset
     return kind(record.definition, record, workspace)

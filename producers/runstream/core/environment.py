@@ -18,6 +18,7 @@ from ..client.session import Session
 from ..cloud import CloudCall
 from ..exceptions import ServiceException, UserErrorException
 from ..spool.values import check_text
+from ..workspace_type import Workspace
 from ._cloud_services import DockerBuildContext
 from ._requirements_file import read_requirements
 from .conda_dependencies import DEFAULT_FILE, DEFAULT_PYTHON, CondaDependencies
@@ -225,7 +226,7 @@ class Environment:
 
     # --- registered environments ---
 
-    def register(self, workspace: Session) -> Environment:
+    def register(self, workspace: Workspace) -> Environment:
         """Keep the environment in a workspace.
 
         Args:
@@ -248,7 +249,7 @@ class Environment:
 
     @staticmethod
     def get(
-        workspace: Session, name: str, version: str | None = None, label: str | None = None
+        workspace: Workspace, name: str, version: str | None = None, label: str | None = None
     ) -> Environment:
         """A registered environment.
 
@@ -282,7 +283,7 @@ class Environment:
         return _registered(found[0])
 
     @staticmethod
-    def list(workspace: Session) -> dict[str, Environment]:
+    def list(workspace: Workspace) -> dict[str, Environment]:
         """The newest version of every registered environment, by name.
 
         Raises:
@@ -291,7 +292,7 @@ class Environment:
         return {record["name"]: _registered(record) for record in _find(workspace, latest="1")}
 
     @staticmethod
-    def label(workspace: Session, name: str, version: str, labels: Sequence[str]) -> None:
+    def label(workspace: Workspace, name: str, version: str, labels: Sequence[str]) -> None:
         """Let labels point to a version; each points to one version of a name at a time.
 
         Raises:

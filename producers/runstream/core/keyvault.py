@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from runstream_schemas.errors import brief
 
-from ..client.session import Session
 from ..exceptions import UserErrorException
 from ..home import json_document
 from ..spool.values import check_text
+from ..workspace_type import Workspace
 
 __all__ = ["Keyvault"]
 
@@ -28,7 +28,7 @@ class Keyvault:
     Source: `azureml.core.Keyvault`, whose secrets lie in Azure.
     """
 
-    def __init__(self, workspace: Session) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
     def set_secret(self, name: str, value: str, content_type: object = None) -> None:

@@ -22,6 +22,7 @@ from ..exceptions import UserErrorException
 from ..home import json_document
 from ..printable import say
 from ..spool.values import check_text
+from ..workspace_type import Workspace
 from .data_reference import DataReference
 
 _log = logging.getLogger("runstream")
@@ -48,7 +49,7 @@ class Datastore:
     Source: `azureml.core.Datastore`, whose content lies in Azure.
     """
 
-    def __init__(self, workspace: Session, name: str | None = None) -> None:
+    def __init__(self, workspace: Workspace, name: str | None = None) -> None:
         if name is None:
             name = _entry(workspace).get("default") or DEFAULT
         known = _directories(workspace)
@@ -59,7 +60,7 @@ class Datastore:
         self._workspace, self._name, self._directory = workspace, name, known[name]
 
     @property
-    def workspace(self) -> Session:
+    def workspace(self) -> Workspace:
         """The workspace it belongs to."""
         return self._workspace
 
@@ -81,7 +82,7 @@ class Datastore:
     # --- a workspace's datastores ---
 
     @staticmethod
-    def get(workspace: Session, datastore_name: str) -> Datastore:
+    def get(workspace: Workspace, datastore_name: str) -> Datastore:
         """The datastore of that name.
 
         Raises:
@@ -90,13 +91,13 @@ class Datastore:
         return Datastore(workspace, datastore_name)
 
     @staticmethod
-    def get_default(workspace: Session) -> Datastore:
+    def get_default(workspace: Workspace) -> Datastore:
         """The workspace's default datastore."""
         return Datastore(workspace)
 
     @staticmethod
     def register_local(
-        workspace: Session, datastore_name: str, path: str | os.PathLike[str], overwrite: bool = False
+        workspace: Workspace, datastore_name: str, path: str | os.PathLike[str], overwrite: bool = False
     ) -> Datastore:
         """Make a directory a datastore.
 
@@ -275,9 +276,9 @@ class Datastore:
         return f"Datastore(workspace={self._workspace.name!r}, name={self._name!r}, directory={str(self._directory)!r})"
 
 
-def datastores(session: Session) -> dict[str, Datastore]:
+def datastores(workspace: Workspace) -> dict[str, Datastore]:
     """A workspace's datastores by name."""
-    return {name: Datastore(session, name) for name in _directories(session)}
+    return {name: Datastore(workspace, name) for name in _directories(workspace)}
 
 
 def _path(session: Session) -> Path:

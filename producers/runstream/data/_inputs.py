@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..client.session import Session
+from ..workspace_type import Workspace
 from ._datastore import Datastore
 from .data_reference import configuration_of
 from .dataset_consumption_config import DatasetConsumptionConfig
@@ -18,7 +18,7 @@ INPUTS = "RUNSTREAM_INPUT_DATASETS"
 """Environment variable of a submitted script: the datasets among its arguments, as JSON."""
 
 
-def reference_variables(session: Session, references: Mapping[str, Any]) -> dict[str, str]:
+def reference_variables(workspace: Workspace, references: Mapping[str, Any]) -> dict[str, str]:
     """The variables that tell a script where the data of its run configuration lies.
 
     Raises:
@@ -27,7 +27,7 @@ def reference_variables(session: Session, references: Mapping[str, Any]) -> dict
     found = {}
     for name, value in references.items():
         config = configuration_of(name, value)
-        store = Datastore(session, config.datastore_name)
+        store = Datastore(workspace, config.datastore_name)
         found[f"AZUREML_DATAREFERENCE_{name}"] = str(store._inside(config.path_on_datastore))
     return found
 

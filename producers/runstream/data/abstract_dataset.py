@@ -12,8 +12,8 @@ from typing import Any, ClassVar, TypeVar
 
 from ..client.folder_contents import contents
 from ..client.records import as_texts
-from ..client.session import Session
 from ..exceptions import UserErrorException
+from ..workspace_type import Workspace
 from . import dataset_registry
 from ._datastore import Datastore
 from .data_reference import DataReference
@@ -35,7 +35,7 @@ class AbstractDataset:
         self,
         definition: Mapping[str, Any],
         record: DatasetRecord | None = None,
-        workspace: Session | None = None,
+        workspace: Workspace | None = None,
     ) -> None:
         self.definition = dict(definition)
         self._record, self._workspace = record, workspace
@@ -67,7 +67,7 @@ class AbstractDataset:
 
     def register(
         self: _Self,
-        workspace: Session,
+        workspace: Workspace,
         name: str,
         description: str | None = None,
         tags: Mapping[str, Any] | None = None,
@@ -123,7 +123,7 @@ class AbstractDataset:
         workspace, record = self._registered()
         self._record = dataset_registry.edit(workspace, record, **changes)
 
-    def _registered(self) -> tuple[Session, DatasetRecord]:
+    def _registered(self) -> tuple[Workspace, DatasetRecord]:
         if self._workspace is None or self._record is None:
             raise UserErrorException("the dataset is not registered; call register() first")
         return self._workspace, self._record

@@ -167,13 +167,13 @@ class RunFacts(RunHandle):
         """A secret of the workspace, as `Keyvault.get_secret`; None when there is none of that name."""
         from ..keyvault import Keyvault
 
-        return Keyvault(self._session).get_secret(name)
+        return Keyvault(self._workspace).get_secret(name)
 
     def get_secrets(self, secrets: Iterable[str]) -> dict[str, str | None]:
         """Several secrets of the workspace by name; None for those there are not."""
         from ..keyvault import Keyvault
 
-        return Keyvault(self._session).get_secrets(secrets)
+        return Keyvault(self._workspace).get_secrets(secrets)
 
     @property
     def portal_url(self) -> str:
@@ -191,7 +191,7 @@ class RunFacts(RunHandle):
         Raises:
             ServiceException: the service is away.
         """
-        return self._client.page(f"/runs/{quoted(self._id)}?wsid={self._session._scope()}")
+        return self._client.page(f"/runs/{quoted(self._id)}?wsid={self._workspace._scope()}")
 
 
 def is_log(path: str) -> bool:

@@ -10,9 +10,9 @@ from runstream_schemas.settings import Settings
 from ...client.http import ServiceClient
 from ...client.reading import fetch_record
 from ...client.records import RunRecord
-from ...client.session import Session
 from ...spool.live_runs import LiveRun, open_live
 from ...spool.values import check_text
+from ...workspace_type import Workspace
 
 if TYPE_CHECKING:
     from .snapshot_taking import SnapshotJob
@@ -23,8 +23,8 @@ class RunHandle:
 
     _snapshot_job: SnapshotJob | None = None  # of its source, being taken in the background
 
-    def _become(self, session: Session, record: RunRecord, outputs: list[str]) -> None:
-        self._session, self._record, self._outputs = session, record, outputs
+    def _become(self, workspace: Workspace, record: RunRecord, outputs: list[str]) -> None:
+        self._workspace, self._record, self._outputs = workspace, record, outputs
         self._id = record.run_id
         self._where = working_directory()
         self._live_run: LiveRun | None = None
@@ -43,11 +43,11 @@ class RunHandle:
 
     @property
     def _settings(self) -> Settings:
-        return self._session._settings
+        return self._workspace._settings
 
     @property
     def _client(self) -> ServiceClient:
-        return self._session._client
+        return self._workspace._client
 
     def _refresh(self) -> RunRecord:
         self._record = fetch_record(self._client, self._id)
