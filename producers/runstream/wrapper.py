@@ -28,7 +28,8 @@ from runstream_schemas.locks import take
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import ENDINGS
 
-from .client.http import client_for, quoted
+from .client.addresses import quoted
+from .client.http import client_for
 from .client.outbox import store_file
 from .compute.job import (
     BUILD_LOG,

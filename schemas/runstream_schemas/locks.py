@@ -1,7 +1,7 @@
 """Locks on files, by `flock`: the system frees one when the process that holds it ends, however it ends.
 
 In schemas, because the spool, which stands on them alone, the query layer and the services lock files too. The one lock of
-another kind is `runstream.spool.segment.process_token`: a forked child must not inherit it.
+another kind is `runstream.spool.process_lock.process_token`: a forked child must not inherit it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runstream.client.http import quoted
+from runstream.client.addresses import quoted
 from runstream.core.experiment import Experiment
 from runstream.core.workspace import Workspace
 from runstream.exceptions import UserErrorException

@@ -33,7 +33,7 @@ from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import NewFile, Store
 
 from ..storing.run_states import RunChanges, store_run_changes
-from . import manifest, verification
+from . import manifest, selection, verification
 from .manifest import ChunkId, ClaimedFile, ClaimLost, WrittenFile
 from .orphans import release
 from .packing import lock_and_unpack
@@ -45,23 +45,8 @@ from .worker import Worker
 
 log = logging.getLogger("runstream.compaction")
 
-FILE_POINTS = 4 << 20
-"""Points a compaction puts into one file at most; a longer run gets several."""
-
-FILE_BYTES = 64 << 20
-"""Bytes of chunks in one file at most: texts make few points large."""
-
-CLAIM_RUNS = 2000
-"""Runs of one file at most: of a sweep of a hundred thousand, the first are in a file after a second."""
-
-LOOK_RUNS = 4 * CLAIM_RUNS
+LOOK_RUNS = 4 * selection.CLAIM_RUNS
 """Hot runs that are looked at together."""
-
-RUN_CHUNKS = 8192
-"""Chunks of a running run from which it is compacted: readers would have to open them one by one."""
-
-ENDED_GRACE, IDLE_GRACE, ORPHAN_GRACE = 600.0, 3600.0, 86400.0
-"""Seconds without a new point until a run is compacted that: ended but never settled; never ended; has no experiment."""
 
 _READ_BYTES = 32 << 20  # chunks held in memory at once
 _CLAIM_CHUNKS = 20_000
@@ -81,26 +66,6 @@ class Report:
     lost_claims: int = 0
     corrupt_runs: list[str] = field(default_factory=list)
     seconds: float = 0.0
-
-
-def is_due(run: Mapping[str, Any], settings: Settings, *, now: bool = False) -> bool:
-    """Whether the hot points of a run should move to a file.
-
-    Args:
-        run: a row of `manifest.HOT_RUNS`.
-        now: do not wait for runs that ended.
-    """
-    quiet, after = run["newest_ago"], settings.compact_after
-    if run["experiment_id"] is None:  # the run's creation may still be on its way
-        return bool(quiet > ORPHAN_GRACE)
-    if run["bytes"] > settings.compact_bytes or run["chunks"] > RUN_CHUNKS:
-        return True
-    if run["settled_at"] is not None:
-        # Late points wait for more of their kind, but not for ever.
-        return bool(now or (run["settled_ago"] > after and (quiet > after or run["oldest_ago"] > 10 * after)))
-    if run["status"] in TERMINAL:
-        return bool(now or quiet > max(ENDED_GRACE, after))
-    return bool(quiet > max(IDLE_GRACE, after))
 
 
 class _Encoder:
@@ -237,7 +202,7 @@ class Compactor:
             after = keys[-1]
             async with self.pool.acquire() as connection:
                 due = await self._due(connection, keys, now=now, running=running)
-            for chosen in _claims(due):
+            for chosen in selection.one_file_each(due):
                 await self._compact_runs(
                     [row["key"] for row in chosen], report, now=now, running=running, stop=stop
                 )
@@ -277,7 +242,7 @@ class Compactor:
             list(self.avoided),
             list(keys),
         )
-        return [row for row in rows if is_due(row, self.settings, now=now)]
+        return [row for row in rows if selection.is_due(row, self.settings, now=now)]
 
     async def _claim(self, keys: Sequence[int], *, now: bool, running: bool) -> _Work | None:
         async with self.pool.acquire() as connection:
@@ -303,7 +268,9 @@ class Compactor:
         points = size = 0
         contents: list[str] = []
         for row in rows:
-            if contents and (points + row["points"] > FILE_POINTS or size + row["bytes"] > FILE_BYTES):
+            if contents and (
+                points + row["points"] > selection.FILE_POINTS or size + row["bytes"] > selection.FILE_BYTES
+            ):
                 break
             points, size = points + row["points"], size + row["bytes"]
             run_key = row["run_key"]
@@ -402,25 +369,6 @@ class Compactor:
         )
         summaries = {key: encoder.found[key] for key in whole}
         return await self.worker.run(verification.compare, summaries, rows, work.runs)
-
-
-def _claims(due: Sequence[asyncpg.Record]) -> list[list[asyncpg.Record]]:
-    """Runs to put into one file each: of one experiment, and no more than one can hold."""
-    claims: list[list[asyncpg.Record]] = []
-    points = size = 0
-    for row in due:
-        if (
-            not claims
-            or row["experiment_id"] != claims[-1][0]["experiment_id"]
-            or len(claims[-1]) >= CLAIM_RUNS
-            or points + row["points"] > FILE_POINTS
-            or size + row["bytes"] > FILE_BYTES
-        ):
-            claims.append([])
-            points = size = 0
-        claims[-1].append(row)
-        points, size = points + row["points"], size + row["bytes"]
-    return claims
 
 
 def _batches(work: _Work) -> list[list[int]]:

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..exceptions import AzureMLAggregatedException, AzureMLException
-from .files import UploadResult, normalised, opened
+from .files import UploadResult, normalised
 from .http import ServiceClient
 from .outbox import store_file
+from .upload_sources import opened
 
 SENDERS = 8
 """Files on their way at a time."""

@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from runstream_schemas.backoff import Backoff
 from runstream_schemas.settings import Settings
 
-from ..exceptions import AuthenticationException, ServiceException, UserErrorException
+from ..exceptions import AuthenticationException, ServiceException
+from .addresses import Address, with_ticket
 from .arguments import text_argument
 
 if TYPE_CHECKING:
@@ -44,21 +45,6 @@ Params = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where a service is.
-
-    Attributes:
-        url: without a trailing slash.
-        token: it wants; '' for none.
-        needs_ticket: it is one's own, and a browser is let in to its pages with a ticket only.
-    """
-
-    url: str
-    token: str
-    needs_ticket: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Response:
     """A whole answer.
 
@@ -75,12 +61,6 @@ class Response:
     def json(self) -> Any:
         """The content as JSON."""
         return json.loads(self.body)
-
-
-def _with_ticket(url: str, path: str, ticket: str) -> str:
-    from urllib.parse import urlencode
-
-    return f"{url}/login?{urlencode({'ticket': ticket, 'next': path})}" if ticket else url + path
 
 
 class ServiceClient:
@@ -129,11 +109,11 @@ class ServiceClient:
         """
         address = self.address()
         ticket = self.ticket() if address.needs_ticket else ""
-        return _with_ticket(address.url, path, ticket)
+        return with_ticket(address.url, path, ticket)
 
     def opened_page(self, path: str) -> str:
         """Address of a page to be opened at once in this user's browser: as `page`, with leave to read from any server."""
-        return _with_ticket(self.address().url, path, self.ticket())
+        return with_ticket(self.address().url, path, self.ticket())
 
     def ticket(self) -> str:
         """Leave for a browser to read what this client may, good once; '' where it needs none."""
@@ -381,26 +361,6 @@ def _problem(answer: http.client.HTTPResponse) -> Exception:
             f"the runstream service refused the token ({message}); set RUNSTREAM_TOKEN"
         )
     return ServiceException(str(message), answer.status, document)
-
-
-def quoted(part: str) -> str:
-    """A path segment or a path of files, quoted for a URL; slashes stay.
-
-    Raises:
-        UserErrorException: it is not valid unicode.
-    """
-    from urllib.parse import quote
-
-    try:
-        return quote(part, safe="/")
-    except UnicodeEncodeError:
-        raise _not_unicode(part) from None
-
-
-def _not_unicode(text: object) -> UserErrorException:
-    return UserErrorException(
-        f"{text!r:.100} is not valid unicode, so nothing can have that name; remove lone surrogates"
-    )
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from ..exceptions import ServiceException
 from ..spool.live_runs import confirm, find_live, give_up, unconfirmed
-from .http import ServiceClient, quoted
+from .addresses import quoted
+from .http import ServiceClient
 from .metrics import Series, decode_series
 from .records import RunRecord
 

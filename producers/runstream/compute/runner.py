@@ -17,7 +17,8 @@ from pathlib import Path
 
 from runstream_schemas.settings import Settings
 
-from ..client.http import client_for, quoted
+from ..client.addresses import quoted
+from ..client.http import client_for
 from ..client.records import TERMINAL
 from ..exceptions import AzureMLException, ComputeTargetException, ServiceException
 from ..spool.live_runs import open_live

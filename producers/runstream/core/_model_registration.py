@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..client.files import folder_files, open_regular
+from ..client.files import folder_files
 from ..client.http import ServiceClient
 from ..client.reading import settle
 from ..client.records import as_texts
 from ..client.session import Session
+from ..client.upload_sources import open_regular
 from ..exceptions import ModelPathNotFoundException, ServiceException, WebserviceException
 from ._run.files import RunFiles
 

@@ -9,7 +9,6 @@ import logging
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,13 @@ from ..exceptions import ServiceException, UserErrorException
 from ..spool.values import check_text
 from ..workspace_type import Workspace
 from ._cloud_services import DockerBuildContext
+from ._environment_sections import (
+    DEFAULT_CPU_IMAGE,
+    DEFAULT_GPU_IMAGE,
+    DockerSection,
+    PythonSection,
+    SparkSection,
+)
 from ._requirements_file import read_requirements
 from .conda_dependencies import DEFAULT_FILE, DEFAULT_PYTHON, CondaDependencies
 
@@ -36,65 +42,11 @@ __all__ = [
 
 _log = logging.getLogger("runstream")
 
-DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
-DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubuntu22.04"
-
 DEFINITION_FILE = "azureml_environment.json"
 """What `save_to_directory` writes beside the packages; the reproduced API calls it so."""
 
 _PATH = "/api/v1/environments"
 _BUILDS = "an environment is built, once for its content, when a run first needs it, and the run has the log"
-
-
-@dataclass(slots=True)
-class PythonSection:
-    """The interpreter of an environment.
-
-    Attributes:
-        interpreter_path: interpreter of a user-managed environment; `python` is the one that submits.
-        user_managed_dependencies: the interpreter is used as it is, nothing is installed.
-        conda_dependencies: what is installed otherwise.
-    """
-
-    interpreter_path: str = "python"
-    user_managed_dependencies: bool = False
-    conda_dependencies: CondaDependencies | None = field(default_factory=CondaDependencies)
-    base_conda_environment: str | None = None
-    conda_dependencies_file: str | None = None
-
-
-@dataclass(slots=True)
-class ImageRegistry:
-    """Where an image comes from: may be set, and is not used, for no image is. Never written: it may hold a password."""
-
-    address: str | None = None
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    registry_identity: Any = None
-
-
-@dataclass(slots=True)
-class DockerSection:
-    """Docker image of an environment: kept and written, not used by local runs."""
-
-    enabled: bool = False
-    base_image: str | None = DEFAULT_CPU_IMAGE
-    base_dockerfile: str | None = None
-    shm_size: str | None = "2g"
-    arguments: list[str] = field(default_factory=list)
-    gpu_support: bool = True
-    shared_volumes: bool = True
-    base_image_registry: ImageRegistry = field(default_factory=ImageRegistry)
-    platform: Any = None
-
-
-@dataclass(slots=True)
-class SparkSection:
-    """Spark packages of an environment: kept and written, not used by local runs."""
-
-    packages: list[Any] = field(default_factory=list)
-    repositories: list[str] = field(default_factory=list)
-    precache_packages: bool = True
 
 
 class Environment:
@@ -366,32 +318,13 @@ class Environment:
 
     def document(self) -> dict[str, Any]:
         """The environment as JSON can hold it, keys in camelCase."""
-        python, docker, spark = self.python, self.docker, self.spark
-        dependencies = python.conda_dependencies
         return {
             "name": self.name,
             "version": self.version,
             "environmentVariables": dict(self.environment_variables),
-            "python": {
-                "userManagedDependencies": python.user_managed_dependencies,
-                "interpreterPath": python.interpreter_path,
-                "condaDependenciesFile": python.conda_dependencies_file,
-                "baseCondaEnvironment": python.base_conda_environment,
-                "condaDependencies": dependencies.as_dict() if dependencies is not None else None,
-            },
-            "docker": {
-                "enabled": docker.enabled,
-                "baseImage": docker.base_image,
-                "baseDockerfile": docker.base_dockerfile,
-                "shmSize": docker.shm_size,
-                "arguments": list(docker.arguments),
-                "gpuSupport": docker.gpu_support,
-            },
-            "spark": {
-                "packages": list(spark.packages),
-                "repositories": list(spark.repositories),
-                "precachePackages": spark.precache_packages,
-            },
+            "python": self.python._document(),
+            "docker": self.docker._document(),
+            "spark": self.spark._document(),
             "inferencingStackVersion": self.inferencing_stack_version,
         }
 
@@ -402,25 +335,8 @@ class Environment:
         environment.version = document.get("version")
         environment.environment_variables = dict(document.get("environmentVariables") or {})
         environment.inferencing_stack_version = document.get("inferencingStackVersion")
-        python = document.get("python") or {}
-        section = environment.python
-        section.user_managed_dependencies = bool(python.get("userManagedDependencies", False))
-        section.interpreter_path = python.get("interpreterPath") or "python"
-        section.conda_dependencies_file = python.get("condaDependenciesFile")
-        section.base_conda_environment = python.get("baseCondaEnvironment")
-        if python.get("condaDependencies") is not None:
-            section.conda_dependencies = CondaDependencies(_underlying_structure=python["condaDependencies"])
-        docker = document.get("docker") or {}
-        for key, name in (
-            ("enabled", "enabled"),
-            ("baseImage", "base_image"),
-            ("baseDockerfile", "base_dockerfile"),
-            ("shmSize", "shm_size"),
-            ("arguments", "arguments"),
-            ("gpuSupport", "gpu_support"),
-        ):
-            if key in docker:
-                setattr(environment.docker, name, docker[key])
+        environment.python._read(document.get("python") or {})
+        environment.docker._read(document.get("docker") or {})
         return environment
 
     def __repr__(self) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.errors import brief
 
+from ..client.addresses import quoted
 from ..client.arguments import text_argument, texts_argument
-from ..client.http import quoted
 from ..client.records import Filter, Moment, Statuses, as_texts, check_filter, matches
 from ..exceptions import UserErrorException
 from ..home.workspace_config import CONFIG_FILES, search
@@ -277,6 +277,7 @@ class Experiment:
             ServiceException: there is no such compute target (status_code 400).
             TypeError: another keyword.
         """
+        from ._run.starting import submit_options
         from .run import ScriptRun
 
         return ScriptRun._submit(self, config, tags, submit_options(kwargs))
@@ -391,15 +392,3 @@ class Experiment:
         cells = {"Name": self._name, "Workspace": self._workspace.name}
         page = page_or_none(self._workspace._client.address, self.get_portal_url)
         return one_row(cells, {"Report Page": ("Link to the experiment", page)})
-
-
-def submit_options(kwargs: Mapping[str, Any]) -> str | None:
-    """The run id among the keywords of `submit`.
-
-    Raises:
-        TypeError: a keyword it does not have.
-    """
-    for name in kwargs:
-        if name not in ("run_id", "credential_passthrough"):
-            raise TypeError(f"submit() got an unexpected keyword argument {name!r}")
-    return kwargs.get("run_id")

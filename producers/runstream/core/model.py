@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runstream_schemas.errors import brief
-
-from ..client.arguments import path_argument, text_argument, texts_argument
-from ..client.http import quoted
-from ..client.records import Filter, as_texts, matches
+from ..client.addresses import quoted
+from ..client.arguments import path_argument, texts_argument
+from ..client.records import as_texts
 from ..cloud import CloudCall
 from ..exceptions import ModelNotFoundException, UserErrorException, WebserviceException
 from ..spool.values import check_text
 from ._cloud_services import InferenceConfig
+from ._model_lookup import ModelFilter, find_models
 from ._model_registration import PATH, register_files
 from .workspace import Workspace
 
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from .run import Run
 
 __all__ = ["InferenceConfig", "Model"]
-
-ModelFilter = Filter | Sequence[str | Sequence[Any]]
-"""Tags or properties of models: a name, a dictionary, or a list of names and `[name, value]` pairs; all must match."""
 
 _SERVE = "Model.download gets the files of a registered model; serve them with the tool of your choice"
 
@@ -73,7 +69,7 @@ class Model:
             version = int(number)
         if not name:
             raise UserErrorException("Model: give a name or an id")
-        found = _find(workspace, name, version, run_id, tags, properties, model_framework)
+        found = find_models(workspace, name, version, run_id, tags, properties, model_framework)
         if not found:
             what = f"{name}:{version}" if version is not None else name
             raise ModelNotFoundException(
@@ -232,7 +228,7 @@ class Model:
             ServiceException: the service is away.
         """
         del dataset_id, expand, page_count
-        found = _find(workspace, name, None, run_id, tags, properties, model_framework, latest)
+        found = find_models(workspace, name, None, run_id, tags, properties, model_framework, latest)
         return [Model._of(workspace, record) for record in found]
 
     def download(
@@ -391,53 +387,6 @@ class Model:
             f"Model(workspace={self._workspace!r}, name={self.name}, id={self.id}, version={self.version}, "
             f"tags={self.tags}, properties={self.properties})"
         )
-
-
-def _find(
-    workspace: Workspace,
-    name: str | None,
-    version: int | None,
-    run_id: str | None,
-    tags: ModelFilter,
-    properties: ModelFilter,
-    framework: str | None,
-    latest: bool = False,
-) -> list[dict[str, Any]]:
-    of_tags, of_properties = _filters("tags", tags), _filters("properties", properties)
-    params = [("workspace", workspace.name)]
-    params += [("name", name)] if name else []
-    params += [("version", text_argument("version", version))] if version is not None else []
-    params += [("run", run_id)] if run_id else []
-    params += [("latest", "1")] if latest else []
-    return [
-        record
-        for record in workspace._client.get_json(PATH, params)["models"]
-        if all(matches(one, record["tags"]) for one in of_tags)
-        and all(matches(one, record["properties"]) for one in of_properties)
-        and (framework is None or record["details"].get("model_framework") == framework)
-    ]
-
-
-def _filters(what: str, wanted: ModelFilter) -> builtins.list[Filter]:
-    """The filters that all have to match.
-
-    Raises:
-        ValueError: one of another type.
-    """
-    if wanted is None or isinstance(wanted, (str, Mapping)):
-        return [wanted]
-    found: builtins.list[Filter] = []
-    for one in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
-        if isinstance(one, (list, tuple)) and len(one) == 2:
-            found.append({str(one[0]): one[1]})
-        elif isinstance(one, str):
-            found.append(one)
-        else:
-            raise ValueError(
-                f"Unknown filter type for model {what}: {brief(one)}; pass a name, a dictionary, or a list of names and "
-                "[name, value] pairs"
-            )
-    return found
 
 
 def _workspace_text(workspace: Workspace) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import builtins
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from runstream_schemas.errors import brief
 
 from ..client.arguments import path_argument
 from ..client.reading import fetch_record, settle
@@ -25,16 +23,25 @@ from ..client.records import (
     list_records,
     run_params,
 )
-from ..exceptions import ServiceException, UserErrorException
+from ..exceptions import ServiceException
 from ..lazy import attributes
 from ..spool.live_runs import open_live
 from ._run.artifact_metrics import ArtifactMetrics
+from ._run.children import Children
 from ._run.code_snapshot import RunSnapshots
 from ._run.display_names import make_display_name
 from ._run.handle import text_or_none
 from ._run.lifecycle import Lifecycle
-from ._run.starting import absolute, checked_run_id, creation, origin, output_folders, wake_service
-from .experiment import Experiment, submit_options
+from ._run.starting import (
+    absolute,
+    checked_run_id,
+    creation,
+    origin,
+    output_folders,
+    submit_options,
+    wake_service,
+)
+from .experiment import Experiment
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -64,10 +71,9 @@ else:
 RunFactory = Callable[[Experiment, RunRecord], "Run"]
 _RunType = TypeVar("_RunType", bound="Run")
 _factories: dict[str, RunFactory] = {}  # by type of the run, see `Run.add_type_provider`
-_MOST_CHILDREN = 10_000
 
 
-class Run(ArtifactMetrics, RunSnapshots, Lifecycle):
+class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
     """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
 
     Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
@@ -176,118 +182,36 @@ class Run(ArtifactMetrics, RunSnapshots, Lifecycle):
 
     # --- children ---
 
-    def child_run(self, name: str | None = None, run_id: str | None = None, outputs: Any = None) -> Run:
-        """Start a run below this one, whatever this one's status.
-
-        Args:
-            name: appended to this run's name, and its name for people; default three words made up.
-            run_id: its id; default a new uuid4.
-            outputs: directories collected when it ends; default none.
-        """
-        name = text_or_none("name", name)
+    def _start_child(
+        self,
+        name: str,
+        *,
+        display_name: str | None = None,
+        run_id: str | None = None,
+        outputs: Any = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Run:
         child = Run._start(
             self._experiment,
-            name=f"{self._record.name or 'run_' + self._id}>{name or ''}",
-            display_name=name,
+            name=name,
+            display_name=display_name,
             run_id=run_id,
             outputs=outputs,
+            tags=tags,
             parent=self,
         )
         child._parent = self
         return child
 
-    def create_children(
-        self, count: int | None = None, tag_key: str | None = None, tag_values: Sequence[Any] | None = None
-    ) -> builtins.list[Run]:
-        """Start several runs below this one.
-
-        Args:
-            count: how many, 0 to 10,000; each gets its number from 0 as tag `azureml.batch_child_number`.
-            tag_key: instead of `count`: a tag each gets,
-            tag_values: with these values, one child a value.
-
-        Raises:
-            UserErrorException: both or neither way, half of the second, or more than 10,000 (the original: 100).
-        """
-        if (count is None) == (tag_key is None and tag_values is None) or (tag_key is None) != (
-            tag_values is None
-        ):
-            raise UserErrorException("create_children takes either count, or tag_key and tag_values together")
-        if count is not None:
-            if not isinstance(count, int):
-                raise UserErrorException(f"create_children: count={brief(count)}: expected a whole number")
-            tag_key, tag_values = "azureml.batch_child_number", range(max(0, min(count, _MOST_CHILDREN + 1)))
-        assert tag_key is not None
-        assert tag_values is not None
-        wanted = len(tag_values) if count is None else count
-        if not 0 <= wanted <= _MOST_CHILDREN:
-            raise UserErrorException(
-                f"create_children makes 0 to {_MOST_CHILDREN:,} children at once, not {wanted:,}; call it several times"
-            )
-        each = [
-            as_texts("tag", {tag_key: str(value) if count is not None else value}) for value in tag_values
-        ]
-        children = []
-        for tags in each:
-            child = Run._start(
-                self._experiment,
-                name=f"{self._record.name or 'run_' + self._id}>",
-                parent=self,
-                tags=tags,
-            )
-            child._parent = self
-            children.append(child)
-        return children
+    def _of_record(self, record: RunRecord) -> Run:
+        run: Run = rehydrated(self._experiment, record)
+        return run
 
     def submit_child(
         self, config: ScriptRunConfig, tags: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> ScriptRun:
         """Submit a script as a run below this one; as `Experiment.submit`."""
         return ScriptRun._submit(self._experiment, config, tags, submit_options(kwargs), parent=self)
-
-    def get_children(
-        self,
-        recursive: bool = False,
-        tags: Filter = None,
-        properties: Filter = None,
-        type: str | None = None,
-        status: Statuses = None,
-        _rehydrate_runs: bool = True,
-        *,
-        started_from: Moment = None,
-        started_to: Moment = None,
-    ) -> Iterator[Run]:
-        """The runs below this one, newest start first, fetched as they are asked for.
-
-        Args:
-            recursive: all descendants; below a run that has a parent itself they come depth first.
-            tags: a tag's name, or a dictionary of names and values that must all match.
-            properties: the same for properties.
-            type: only of this type, or with it as property `azureml.runsource`.
-            status: only in this status, or in one of these.
-            started_from: started at this time or later: a datetime or ISO 8601 text; one without a zone is UTC.
-            started_to: started before this time.
-
-        Raises:
-            ValueError: a filter of another type, or an unknown status (at the call).
-            ServiceException: a time that cannot be read (status_code 400), or the service is away (when iterating).
-        """
-        check_filters(tags, properties, status)
-        wanted = run_params(tags, properties, type, status, started_from, started_to)
-        inner = recursive and self._record.parent_run_id is not None
-
-        def found() -> Iterator[Run]:
-            settle(self._client)
-            records = list_records(self._client, [("ancestor" if recursive else "parent", self._id), *wanted])
-            if inner:  # depth first: the way to a run that fits may lead over others
-                chosen = {record.run_id for record in records}
-                everyone = list(list_records(self._client, [("ancestor", self._id)]))
-                records = (record for record in _depth_first(everyone, self._id) if record.run_id in chosen)
-            for record in records:
-                if fits(record, tags, properties, type, status):
-                    yield rehydrated(self._experiment, record)
-
-        return found()
 
     def register_model(
         self,
@@ -569,14 +493,3 @@ def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record:
     return kind._of(
         Experiment(workspace, experiment, _skip_name_validation=True, _create_in_cloud=False), record
     )
-
-
-def _depth_first(records: list[RunRecord], root: str) -> Iterator[RunRecord]:
-    children: dict[str | None, list[RunRecord]] = {}
-    for record in records:
-        children.setdefault(record.parent_run_id, []).append(record)
-    waiting = children.get(root, [])[::-1]
-    while waiting:
-        record = waiting.pop()
-        yield record
-        waiting.extend(reversed(children.get(record.run_id, [])))

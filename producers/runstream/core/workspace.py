@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from runstream_schemas.errors import brief
 from runstream_schemas.settings import Settings
 
+from ..client.addresses import quoted
 from ..client.arguments import path_argument, write_text_file
-from ..client.http import client_for, quoted
+from ..client.http import client_for
 from ..client.records import as_texts
 from ..client.session import Session
 from ..cloud import CloudCall, refusal

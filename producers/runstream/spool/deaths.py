@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from . import process_lock
 from . import segment as seg
 from .collected import Collected, CollectedSource
 from .source_events import SourceEvents
@@ -26,7 +27,7 @@ def note_death(source: CollectedSource, spool: Path, alive: dict[str, bool]) -> 
     """
     token = source.reader.header.token
     if token not in alive:
-        alive[token] = seg.process_alive(spool, token)
+        alive[token] = process_lock.process_alive(spool, token)
     if not alive[token]:
         source.dead = True
         source.reader.look_again()

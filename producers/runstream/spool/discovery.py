@@ -20,7 +20,7 @@ from pathlib import Path
 
 from runstream_schemas.errors import SpoolError
 
-from . import segment as seg
+from . import process_lock
 from .collected import CollectedSource
 from .read_segment import closed_segment
 from .reader import SourceReader
@@ -138,9 +138,9 @@ class Discovery:
         """Directories whose writer died before it made a segment. However long it takes, it lives until its lock is free."""
         for name, makers in list(self._unbegun.items()):
             if makers is None:
-                makers = seg.process_tokens(self._spool)
+                makers = process_lock.process_tokens(self._spool)
             self._unbegun[name] = makers = [
-                token for token in makers if seg.process_alive(self._spool, token)
+                token for token in makers if process_lock.process_alive(self._spool, token)
             ]
             if not makers:
                 if (source := self._open(name)) is not None:  # its last deed was the segment

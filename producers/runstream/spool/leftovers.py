@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
 
+from . import process_lock
 from . import segment as seg
 
 _MOST_SPARES = 1024
@@ -78,8 +79,8 @@ class Leftovers:
             used: tokens that sources name.
         """
         before, self._token_since = self._token_since, {}
-        for token in seg.process_tokens(self._spool):
-            if token in used or seg.process_alive(self._spool, token):
+        for token in process_lock.process_tokens(self._spool):
+            if token in used or process_lock.process_alive(self._spool, token):
                 continue
             since = self._token_since[token] = before.get(token, clock)
             if clock - since >= _TOKEN_SECONDS:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from runstream_schemas.errors import SpoolError
 from runstream_schemas.series import SeriesKey
 
 from . import segment as seg
+from .freeing import Freeing
 from .positions import Positions
 from .read_segment import ReadSegment
-from .series_names import load_names, save_names
+from .series_names import load_names
 from .slices import Frame, Slice
 
 logger = logging.getLogger("runstream.spool")
@@ -34,9 +34,6 @@ at the wrong instruction leaves one behind; a thread that merely waits for the G
 exist."""
 _MOST_A_LOOK = 1.0
 """Seconds of it that one look counts at most: this process may have been stopped itself."""
-
-SPARE_SEGMENTS = 2
-"""Read segments kept for the writer to use again."""
 
 _LOOK_AHEAD = 256
 
@@ -64,7 +61,7 @@ class SourceReader:
             FileNotFoundError: there is no segment (yet).
         """
         self.directory = directory
-        self._tidier = tidier
+        self._freeing = Freeing(directory, tidier)
         self.skipped = 0
         self._segments: list[ReadSegment] = []
         self._seen: set[str] = set()
@@ -73,7 +70,6 @@ class SourceReader:
         ] = {}  # by seq: seconds it was waited for, and the last look
         self._behind_gap = False
         self._gave_up = False  # on a slot, which its writer may still fill
-        self._to_free: deque[tuple[Path, list[bytes], bool]] = deque()
         self.names: dict[int, SeriesKey] = load_names(directory)
         if not self._map_segments():
             raise FileNotFoundError(f"{directory} holds no segment")
@@ -328,10 +324,7 @@ class SourceReader:
         while len(self._segments) > 1 and self._segments[0].end <= positions.metrics:
             segment = self._segments.pop(0)
             reuse = len(segment.mapped) == seg.LARGEST and not self.state & seg.CLOSED
-            if self._tidier is None:
-                self._give_back(segment, reuse)
-            else:
-                self._tidier.submit(self._give_back, segment, reuse)
+            self._freeing.free_segment(segment, reuse)
             del segment
         for segment in self._segments:
             positions.write(segment.mapped)
@@ -356,47 +349,11 @@ class SourceReader:
         Returns:
             whether it is kept.
         """
-        import shutil
-
-        size = self.size
         # Who has closed it writes no more; of a slot it took and never filled that is not so sure.
         over = bool(self.state & seg.CLOSED) and not self._gave_up and not self.skipped
+        keep = keep and over and self.size == seg.SMALLEST
         self._segments = self._segments[:1]
-        try:
-            gone = seg.give_back_source(
-                self.directory.parent, self.directory, keep=keep and over and size == seg.SMALLEST
-            )
-        except OSError:  # somebody else removed it
-            gone = self.directory
-        if gone is None:
-            return True
-        if self._tidier is None:
-            shutil.rmtree(gone, ignore_errors=True)
-        else:
-            self._tidier.submit(shutil.rmtree, gone, ignore_errors=True)
-        return False
-
-    def _give_back(self, segment: ReadSegment, reuse: bool) -> None:
-        """Free the file, and those that a full disk kept from it.
-
-        The memory goes with the last reference to `segment`, which costs as much.
-        """
-        self._to_free.append((segment.path, segment.definitions, reuse))
-        for _ in range(len(self._to_free)):
-            path, definitions, reuse = self._to_free.popleft()
-            try:
-                save_names(self.directory, definitions)
-                spare = (
-                    sum(1 for name in os.listdir(self.directory) if name.endswith(".free")) if reuse else 0
-                )
-                if reuse and spare < SPARE_SEGMENTS:
-                    os.rename(path, path.with_suffix(".free"))
-                else:
-                    os.unlink(path)
-            except FileNotFoundError:  # the whole source was removed meanwhile
-                pass
-            except OSError:  # no room for the names: others may be freed first
-                self._to_free.append((path, definitions, reuse))
+        return self._freeing.remove_source(keep=keep)
 
 
 def _is_stopped(pid: int) -> bool:

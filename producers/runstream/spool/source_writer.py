@@ -6,7 +6,6 @@ atomic; a build without the GIL takes a lock instead. Forks: a child starts a so
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import struct
@@ -21,11 +20,12 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
-from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..exceptions import AzureMLException, UserErrorException
+from . import process_lock, room
 from . import segment as seg
+from .room import NO_ROOM, QuotaReached, Vanished, bytes_spooled, drop_reason, note_spooled
 
 if TYPE_CHECKING:
     import ctypes
@@ -34,7 +34,6 @@ logger = logging.getLogger("runstream")
 
 _RETRY_SECONDS = 1.0
 _MOST_HELD_BACK = 1000
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _patience = 5.0  # seconds this process may still wait for room when its runs end
 _FRAME = struct.Struct("<IIdQQ")
 _COUNTER = struct.Struct("<Q")
@@ -308,10 +307,10 @@ class SourceWriter:
                 mapped, slots = self._create_segment(source, size)
                 break
             except OSError as error:
-                if size == least or not (isinstance(error, _QuotaReached) or error.errno in _NO_ROOM):
+                if size == least or not (isinstance(error, QuotaReached) or error.errno in NO_ROOM):
                     raise
                 size //= 2  # there may be room for less
-        _note_spooled(self._spool, size)
+        note_spooled(self._spool, size)
         self._source = source
         self._index += 1
         self._end += slots
@@ -326,10 +325,10 @@ class SourceWriter:
 
     def _create_segment(self, source: bytes, size: int) -> tuple[Any, int]:
         """The mapping of a new segment, and its slots."""
-        if _bytes_spooled(self._spool) + size > self._quota:
-            raise _QuotaReached(f"the spool holds its quota of {self._quota} bytes")
+        if bytes_spooled(self._spool) + size > self._quota:
+            raise QuotaReached(f"the spool holds its quota of {self._quota} bytes")
         directory = os.path.join(self._spool, source.hex())
-        token = _token(self._spool)
+        token = process_lock.own_token(self._spool)
         if not self._source and not os.path.exists(directory):
             seg.make_source(self._spool, directory)
         slots = (size - seg.HEADER_BYTES) // seg.SLOT
@@ -338,23 +337,17 @@ class SourceWriter:
         )  # fmt: skip
         return seg.create_segment(directory, header, size), slots
 
-    def _vanished(self) -> _Vanished:
+    def _vanished(self) -> Vanished:
         assert self._map is not None
         self.dropped += (len(self._map) - seg.HEADER_BYTES) // seg.SLOT  # all of it: who knows what was read
-        return _Vanished(f"{self._path} is gone: was the spool directory removed?")
+        return Vanished(f"{self._path} is gone: was the spool directory removed?")
 
     # --- without room, and after a fork ---
 
     def _fail(self, error: OSError, now: float) -> None:
         first_time = not self._retry_at
-        self._retry_at = now + _RETRY_SECONDS
-        if isinstance(error, _QuotaReached):
-            self._reason = 2
-        elif isinstance(error, _Vanished):
-            self._reason = 4
-            self._retry_at = now
-        else:
-            self._reason = 1 if error.errno in _NO_ROOM else 3
+        self._retry_at = now if isinstance(error, Vanished) else now + _RETRY_SECONDS
+        self._reason = drop_reason(error)
         if first_time:
             logger.warning(
                 "runstream: %s (%s). The training goes on; points are dropped and counted until there is room in %s.",
@@ -386,60 +379,12 @@ class SourceWriter:
         self._forget_source()
 
 
-class _QuotaReached(OSError):
-    pass
-
-
-class _Vanished(OSError):
-    pass
-
-
 _writers: weakref.WeakSet[SourceWriter] = weakref.WeakSet()
-_tokens: dict[str, str] = {}
-_token_lock = threading.RLock()
-
-
-def _token(spool: str) -> str:
-    """This process's lock file in `spool`, made on first use, and again if it was removed."""
-    with _token_lock:
-        token = _tokens.get(spool)
-        if token is None or not os.path.exists(os.path.join(spool, "procs", token)):
-            make_private(spool)
-            token = _tokens[spool] = seg.process_token(spool)
-        return token
-
-
-_usage: dict[str, tuple[float, int, int]] = {}
-
-
-def _bytes_spooled(spool: str) -> int:
-    """Bytes in the spool: what the reader last counted (file `usage`), and what this process has added since."""
-    try:
-        status = os.stat(os.path.join(spool, "usage"))
-    except OSError:
-        return _usage.get(spool, (0.0, 0, 0))[2]
-    known = _usage.get(spool)
-    if known is None or known[0] != status.st_mtime:
-        try:
-            with open(os.path.join(spool, "usage")) as file:
-                counted = int(file.read() or 0)
-        except (OSError, ValueError):
-            counted = 0
-        known = _usage[spool] = (status.st_mtime, counted, 0)
-    return known[1] + known[2]
-
-
-def _note_spooled(spool: str, size: int) -> None:
-    when, counted, added = _usage.get(spool, (0.0, 0, 0))
-    _usage[spool] = (when, counted, added + size)
 
 
 def _after_fork_in_child() -> None:
-    global _token_lock
-    _token_lock = threading.RLock()
-    _tokens.clear()
-    _usage.clear()
-    seg.forget_tokens()
+    process_lock.forget_tokens()
+    room.forget()
     for writer in list(_writers):
         writer._after_fork()
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from runstream_schemas.backoff import Backoff
 
-from ..client.http import quoted
+from ..client.addresses import quoted
 from ..client.reading import fetch_metrics, settle
 from ..client.records import TERMINAL
 from ..core._run.lifecycle import Lifecycle

@@ -18,7 +18,8 @@ from typing import Any
 from runstream_schemas.backoff import Backoff
 from runstream_schemas.series import Kind, SeriesClass
 
-from ..client.http import Params, Response, ServiceClient, quoted
+from ..client.addresses import quoted
+from ..client.http import Params, Response, ServiceClient
 from ..client.records import TERMINAL
 from ..core._run.facts import is_log
 from ..exceptions import AzureMLException, ServiceException

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runstream.client.http import ServiceClient, client_for, quoted
+from runstream.client.addresses import quoted
+from runstream.client.http import ServiceClient, client_for
 from runstream.exceptions import UserErrorException
 from runstream.printable import printable
 from runstream_schemas.status import STATUSES

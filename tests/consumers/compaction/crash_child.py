@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from runstream_consumers.compaction import hot_to_parquet, merge, orphans, purge, runs_file
+from runstream_consumers.compaction import merge, orphans, purge, runs_file, selection
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.database import create_pool
@@ -80,7 +80,7 @@ def main() -> None:
     global left
     pa.array([0])  # imports pandas, which takes longer than a whole round: once here, not in every child
     merge.FANOUT = 3
-    hot_to_parquet.FILE_POINTS = 40  # a round makes several files
+    selection.FILE_POINTS = 40  # a round makes several files
     for name in ("stage", "publish", "retire", "delete"):
         counted(LocalStore, name)
     counted(LocalFile, "commit")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from runstream_consumers.compaction import hot_to_parquet, manifest, row_groups
+from runstream_consumers.compaction import hot_to_parquet, manifest, row_groups, selection
 from runstream_consumers.compaction.hot_to_parquet import Compactor
 from runstream_consumers.compaction.manifest import ClaimedFile
 from runstream_consumers.compaction.role import compact_once
@@ -28,7 +28,7 @@ RUNS_IN_FILES = (
 
 @pytest.fixture
 def small_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hot_to_parquet, "CLAIM_RUNS", 4)
+    monkeypatch.setattr(selection, "CLAIM_RUNS", 4)
     monkeypatch.setattr(hot_to_parquet, "LOOK_RUNS", 7)
 
 
@@ -89,7 +89,7 @@ async def test_files_appear_one_after_the_other(
 async def test_a_run_that_fills_several_files_is_moved_whole(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hot_to_parquet, "FILE_POINTS", 30)
+    monkeypatch.setattr(selection, "FILE_POINTS", 30)
     await pipeline.add_run("long")
     for number in range(5):
         await pipeline.add_chunk("long", rounds(["a", "b"], 10, slot=20 * number))

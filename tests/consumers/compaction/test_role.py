@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from runstream_consumers.compaction import role as compaction
-from runstream_consumers.compaction.hot_to_parquet import is_due
 from runstream_consumers.compaction.orphans import clean_rows
 from runstream_consumers.compaction.role import run_compactor
 from runstream_consumers.compaction.runs_file import PATH
+from runstream_consumers.compaction.selection import is_due
 from runstream_consumers.storing.run_states import RunChanges, store_run_changes
 from runstream_schemas.errors import StoreError
 from runstream_schemas.events import StatusOp

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.producers.conftest import SCRIPT_TIMEOUT, environment
 
-from runstream.client.files import opened
+from runstream.client.upload_sources import opened
 from runstream.core import Experiment, Run, Workspace
 from runstream.core._run.output_capture import OutputCapture
 from runstream.exceptions import ServiceException, UserErrorException

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from runstream.client.addresses import quoted
 from runstream.client.files import list_files
-from runstream.client.http import quoted
 from runstream.core import Experiment, Run, ScriptRunConfig
 from runstream.core._run import output_collection
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tests.seeds import new_random
 
-from runstream.spool import segment, source_writer
+from runstream.spool import process_lock, segment
 from runstream.spool.collector import Collector
 from runstream.spool.writer import RunWriter
 
@@ -111,8 +111,7 @@ def test_at_any_instruction(tmp_path: Path, call: str, handler: str) -> None:
             outer(writer)
             inner(writer)
         found = {**_read(directory), "dropped": writer.dropped}
-        segment.forget_tokens()
-        source_writer._tokens.clear()
+        process_lock.forget_tokens()
         shutil.rmtree(directory)
         return interrupted, found
 
@@ -150,14 +149,14 @@ def test_a_handler_that_logs_while_the_process_takes_its_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = RunWriter(settings_for(tmp_path / "spool"), "run", owner=True)
-    take = segment.process_token
+    take = process_lock.process_token
 
     def interrupted(spool: str) -> str:
-        monkeypatch.setattr(segment, "process_token", take)
+        monkeypatch.setattr(process_lock, "process_token", take)
         writer.log("inner", 7)
         return take(spool)
 
-    monkeypatch.setattr(segment, "process_token", interrupted)
+    monkeypatch.setattr(process_lock, "process_token", interrupted)
     writer.log("outer", 1)
     found = _read(tmp_path / "spool")
     assert (found["outer"], found["inner"]) == ([1], [7])

@@ -25,7 +25,7 @@ from tests.producers.reading import drain, logged, settings_for, steps_of_life, 
 
 from runstream.exceptions import AzureMLException, UserErrorException
 from runstream.spool import collector as collector_module
-from runstream.spool import discovery, segment, source_writer
+from runstream.spool import discovery, process_lock, segment, source_writer
 from runstream.spool import reader as spool_reader
 from runstream.spool import writer as spool
 from runstream.spool.collector import Collector
@@ -1104,7 +1104,7 @@ def test_a_clock_that_goes_backwards_puts_no_end_before_the_beginning(
     writer.log("x", 1)
     drain(Collector(settings_for(directory)))
     collector = Collector(settings_for(directory))  # another reader, which knows only what the spool says
-    monkeypatch.setattr(segment, "process_alive", lambda *_: False)
+    monkeypatch.setattr(process_lock, "process_alive", lambda *_: False)
     monkeypatch.setattr(time, "time_ns", lambda: 10**15)  # 1970
     steps = [op for e in drain(collector) if isinstance(e, StatusEvent) for op in e.ops]
     assert [op.kind for op in steps] == ["fail"]
@@ -1146,10 +1146,10 @@ def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
 
 UNBEGUN = """
 import os, sys
-from runstream.spool import segment
+from runstream.spool import process_lock
 
 spool, name = sys.argv[1:]
-segment.process_token(spool)
+process_lock.process_token(spool)
 os.mkdir(os.path.join(spool, name))
 print("made", flush=True)
 sys.stdin.read()
@@ -1203,15 +1203,13 @@ def test_a_lock_file_of_a_process_has_its_name_only_when_it_is_held(
     def look(source: str, target: str) -> None:
         assert Path(source).exists()
         assert not Path(target).exists()
-        command = (
-            "from runstream.spool import segment; import sys; print(segment.process_alive(*sys.argv[1:]))"
-        )
+        command = "from runstream.spool import process_lock; import sys; print(process_lock.process_alive(*sys.argv[1:]))"
         where = [str(directory), Path(source).name]
         held.append(subprocess.check_output([sys.executable, "-c", command, *where]) == b"True\n")
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", look)
-    token = segment.process_token(directory)
+    token = process_lock.process_token(directory)
     assert held == [True]
     assert os.listdir(directory / "procs") == [token]
 

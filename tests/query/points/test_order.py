@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from runstream_consumers.compaction import hot_to_parquet, merge
+from runstream_consumers.compaction import hot_to_parquet, merge, selection
 from runstream_consumers.compaction.merge import merge_small_files
 from runstream_consumers.compaction.worker import Worker
 from runstream_consumers.sources.source import Fetched, Partition
@@ -179,7 +179,7 @@ VALUES = (1.5, 2, -7.25, True, "words", None, 3, 0.5, 10**6)
 @pytest.mark.parametrize("seed", range(30))
 async def test_any_schedule(world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     chance = random.Random(seed)
-    monkeypatch.setattr(hot_to_parquet, "FILE_POINTS", chance.choice([7, 40, 4 << 20]))
+    monkeypatch.setattr(selection, "FILE_POINTS", chance.choice([7, 40, 4 << 20]))
     held = held_of(world)
     pending: list[tuple[Source, int, int]] = []
     for number_ in range(chance.randint(1, 4)):

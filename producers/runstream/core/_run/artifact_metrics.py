@@ -15,7 +15,7 @@ from typing import Any
 from runstream_schemas.errors import brief
 from runstream_schemas.series import SeriesClass
 
-from ...client.files import open_regular, path_of
+from ...client.upload_sources import open_regular, path_of
 from ...exceptions import AzureMLAggregatedException, AzureMLException, UserErrorException
 from ...spool.values import check_name
 from .files import RunFiles

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from runstream_schemas.errors import brief
 
-from ...client.files import path_of
-from ...client.http import quoted
+from ...client.addresses import quoted
+from ...client.upload_sources import path_of
 from ...exceptions import ServiceException, SnapshotException, UserErrorException
 from .handle import RunHandle
 from .snapshot_taking import SNAPSHOT_ID, WAIT_SECONDS, SnapshotJob, store, take_later

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...client import files
-from ...client.http import quoted
+from ...client.addresses import quoted
 from ...client.metrics import ArtifactMetric, Metrics, Series, shape_metrics
 from ...client.reading import fetch_metrics
 from ...client.records import TERMINAL

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 from ...client import files
+from ...client.upload_sources import path_of
 from ...exceptions import AzureMLException, UserErrorException
 from .handle import RunHandle
 
@@ -82,7 +83,7 @@ class RunFiles(RunHandle):
         """
         if not isinstance(name, str):
             raise UserErrorException(f"upload_folder: name: expected a text, got {type(name).__name__}")
-        if not files.path_of("path", path).is_dir():
+        if not path_of("path", path).is_dir():
             raise UserErrorException(f"upload_folder: there is no directory {path}")
         left_out: list[str] = []
         result = self._upload(files.folder_files(name, path, left_out))
@@ -133,7 +134,7 @@ class RunFiles(RunHandle):
             UserErrorException: the run has no such file; the message lists those it has.
             ServiceException: the service is away.
         """
-        target = files.path_of("output_file_path", "." if output_file_path is None else output_file_path)
+        target = path_of("output_file_path", "." if output_file_path is None else output_file_path)
         folder = output_file_path is not None and os.fspath(output_file_path).endswith(("/", os.sep))
         if folder or target.is_dir():
             target = target / files.normalised(name).rsplit("/", 1)[-1]
@@ -166,10 +167,10 @@ class RunFiles(RunHandle):
         if prefix is not None and not isinstance(prefix, str):
             raise UserErrorException(f"download_files: prefix: expected a text, got {type(prefix).__name__}")
         below = files.normalised(prefix) + "/" if prefix and prefix.strip("./") else ""
-        directory = files.path_of("output_directory", output_directory or ".")
+        directory = path_of("output_directory", output_directory or ".")
         names = [name for name in self.get_file_names() if name.startswith(below)]
         if output_paths and len(set(map(str, output_paths))) == len(output_paths) == len(names):
-            targets = [files.path_of("output_paths", path) for path in output_paths]
+            targets = [path_of("output_paths", path) for path in output_paths]
         else:
             strip = len(below) if output_directory is not None and not append_prefix else 0
             targets = [files.inside(directory, name[strip:]) for name in names]

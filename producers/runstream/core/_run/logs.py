@@ -13,8 +13,9 @@ from typing import Any
 from runstream_schemas.backoff import Backoff
 
 from ...client import files
-from ...client.http import quoted
+from ...client.addresses import quoted
 from ...client.records import TERMINAL
+from ...client.upload_sources import path_of
 from ...exceptions import ExperimentExecutionException, UserErrorException
 from ...printable import say
 from .facts import RunFacts, is_log
@@ -51,9 +52,7 @@ class RunLogs(RunFacts):
             UserErrorException: the destination is a file.
             ServiceException: the service is away.
         """
-        target = files.path_of(
-            "destination", Path("assets", self._id) if destination is None else destination
-        )
+        target = path_of("destination", Path("assets", self._id) if destination is None else destination)
         if target.is_file():
             raise UserErrorException(f"get_all_logs: {target} is a file; pass a directory")
         target.mkdir(parents=True, exist_ok=True)

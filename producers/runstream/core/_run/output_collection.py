@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...client.files import folder_files, list_files, open_regular, put
+from ...client.files import folder_files, list_files, put
 from ...client.http import ServiceClient
 from ...client.outbox import is_away, note_away, patience, store_file
+from ...client.upload_sources import open_regular
 from ...exceptions import AuthenticationException, AzureMLException, ServiceException
 
 IGNORED = frozenset({"azureml.log"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.series import Kind, SeriesClass
 
-from ...client.http import quoted
+from ...client.addresses import quoted
 from ...client.reading import settle
 from ...exceptions import ServiceException, UserErrorException
 from .handle import RunHandle

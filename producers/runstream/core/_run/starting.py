@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from runstream_schemas.errors import brief
@@ -103,3 +104,15 @@ def wake_service(settings: Settings) -> None:
     from ...home.autostart import ensure_service
 
     ensure_service(settings)
+
+
+def submit_options(kwargs: Mapping[str, Any]) -> str | None:
+    """The run id among the keywords of `submit`.
+
+    Raises:
+        TypeError: a keyword it does not have.
+    """
+    for name in kwargs:
+        if name not in ("run_id", "credential_passthrough"):
+            raise TypeError(f"submit() got an unexpected keyword argument {name!r}")
+    return kwargs.get("run_id")

@@ -1,0 +1,52 @@
+"""Addresses: where a service is, and what is put into the address of one of its pages or records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..exceptions import UserErrorException
+
+# urllib.parse is imported where it is used: it takes longer to load than all the rest a script needs to log.
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service is.
+
+    Attributes:
+        url: without a trailing slash.
+        token: it wants; '' for none.
+        needs_ticket: it is one's own, and a browser is let in to its pages with a ticket only.
+    """
+
+    url: str
+    token: str
+    needs_ticket: bool = False
+
+
+def with_ticket(url: str, path: str, ticket: str) -> str:
+    """Address of a page that lets this browser in, with a ticket; '': one that needs none."""
+    from urllib.parse import urlencode
+
+    return f"{url}/login?{urlencode({'ticket': ticket, 'next': path})}" if ticket else url + path
+
+
+def quoted(part: str) -> str:
+    """A path segment or a path of files, quoted for a URL; slashes stay.
+
+    Raises:
+        UserErrorException: it is not valid unicode.
+    """
+    from urllib.parse import quote
+
+    try:
+        return quote(part, safe="/")
+    except UnicodeEncodeError:
+        raise not_unicode(part) from None
+
+
+def not_unicode(text: object) -> UserErrorException:
+    """The error of a text that no address can hold."""
+    return UserErrorException(
+        f"{text!r:.100} is not valid unicode, so nothing can have that name; remove lone surrogates"
+    )

