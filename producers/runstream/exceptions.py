@@ -201,7 +201,7 @@ class AzureMLAggregatedException(AzureMLException):
         failures = (
             [exception_message]
             if isinstance(exception_message, str)
-            else [str(one) for one in exception_message]
+            else [str(part) for part in exception_message]
         )
         super().__init__("\n".join(failures), **kwargs)
 

@@ -153,24 +153,24 @@ def metrics(
         UserErrorException: pyarrow is not installed.
     """
     _need("pyarrow", "runstream[server]")
-    wanted = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
+    chosen = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
     client = (
-        next((run._client for run in wanted if not isinstance(run, str)), None) if settings is None else None
+        next((run._client for run in chosen if not isinstance(run, str)), None) if settings is None else None
     )
     client = client or _client(settings)
-    found = fetch_metrics(
+    series_by_run = fetch_metrics(
         client,
-        [run if isinstance(run, str) else run.id for run in wanted],
+        [run if isinstance(run, str) else run.id for run in chosen],
         name=name,
         recursive=recursive,
         waits=unconfirmed(client.settings),
     )
     return Result(
         _points_table(
-            (run_id, one)
-            for run_id, series in found.items()
-            for one in series
-            if one.cls == SeriesClass.METRIC
+            (run_id, metric)
+            for run_id, series in series_by_run.items()
+            for metric in series
+            if metric.cls == SeriesClass.METRIC
         )
     )
 
@@ -235,13 +235,13 @@ def runs(
         )
         if value is not None
     ]
-    found = []
+    listed = []
     for record in list_records(client, params, page=min(limit or 500, 500)):
         if matches(tags, record.tags) and matches(properties, record.properties):
-            found.append(record)
-            if limit is not None and len(found) >= limit:
+            listed.append(record)
+            if limit is not None and len(listed) >= limit:
                 break
-    return Result(_runs_table(found))
+    return Result(_runs_table(listed))
 
 
 def _client(settings: Settings | None) -> ServiceClient:
@@ -273,21 +273,21 @@ def _points_table(series: Iterable[tuple[str, Series]]) -> pyarrow.Table:
             ("text", pa.string()),
         ]
     )
-    parts = [_points(run_id, one, schema) for run_id, one in series if one.values]
+    parts = [_points(run_id, metric, schema) for run_id, metric in series if metric.values]
     return pa.Table.from_batches(parts, schema=schema).unify_dictionaries() if parts else schema.empty_table()
 
 
-def _points(run_id: str, one: Series, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+def _points(run_id: str, metric: Series, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     import pyarrow as pa
 
-    n = len(one.values)
+    n = len(metric.values)
     same = pa.array([0] * n, pa.int32())
-    if one.kind == Kind.FLOAT:
-        columns = [pa.array(one.values, pa.float64()), pa.nulls(n, pa.int64()), pa.nulls(n, pa.string())]
+    if metric.kind == Kind.FLOAT:
+        columns = [pa.array(metric.values, pa.float64()), pa.nulls(n, pa.int64()), pa.nulls(n, pa.string())]
     else:
-        numbers = [float(value) if isinstance(value, (int, float)) else None for value in one.values]
-        integers = [int(value) if isinstance(value, int) else None for value in one.values]
-        texts = [value if isinstance(value, str) else None for value in one.values]
+        numbers = [float(value) if isinstance(value, (int, float)) else None for value in metric.values]
+        integers = [int(value) if isinstance(value, int) else None for value in metric.values]
+        texts = [value if isinstance(value, str) else None for value in metric.values]
         columns = [
             pa.array(numbers, pa.float64()),
             pa.array(integers, pa.int64()),
@@ -296,9 +296,9 @@ def _points(run_id: str, one: Series, schema: pyarrow.Schema) -> pyarrow.RecordB
     return pa.record_batch(
         [
             pa.DictionaryArray.from_arrays(same, pa.array([run_id])),
-            pa.DictionaryArray.from_arrays(same, pa.array([one.name])),
-            pa.array(one.steps, pa.int64()),
-            pa.array(one.times, pa.int64()).cast(pa.timestamp("us", tz="UTC")),
+            pa.DictionaryArray.from_arrays(same, pa.array([metric.name])),
+            pa.array(metric.steps, pa.int64()),
+            pa.array(metric.times, pa.int64()).cast(pa.timestamp("us", tz="UTC")),
             *columns,
         ],
         schema=schema,

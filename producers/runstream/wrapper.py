@@ -1,4 +1,4 @@
-"""Carries out one submitted run on this machine: `python -m runstream.wrapper DIRECTORY [WORKER [PID]]`.
+"""Executes one submitted run on this machine: `python -m runstream.wrapper DIRECTORY [WORKER [PID]]`.
 
 See `runstream.compute.job` for the directory. The process owns the run: were it killed, the run would be marked Failed. It
 prepares the environment, runs the script in a session of its own, sends its log while it runs, keeps its time limit, ends
@@ -124,7 +124,7 @@ class Wrapper:
         if kind == "fail":
             error_body = {
                 "code": "WorkerLost",
-                "message": f"{self.worker} was lost while it carried out the run",
+                "message": f"{self.worker} was lost while it executed the run",
             }
         elif kind == "complete" and process.returncode != 0:
             kind, error_body = "fail", error_of(process.returncode, self.directory / DRIVER_LOG)
@@ -153,7 +153,7 @@ class Wrapper:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # A script whose wrapper was killed has no run any more, and would go on unseen.
+                # A script whose wrapper was killed has no run any more, and would run on unseen.
                 preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)) if libc else None,
             )
 
@@ -273,7 +273,7 @@ class Wrapper:
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the run of a directory, unless somebody did, or does, already."""
+    """Execute the run of a directory, unless somebody did, or does, already."""
     directory, worker = Path(arguments[0]), arguments[1] if arguments[1:] else ""
     parent = int(arguments[2]) if arguments[2:] else None
     if os.getsid(0) != os.getpid() and os.getpgrp() != os.getpid():

@@ -54,12 +54,12 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """Every migration this runstream knows, in order."""
-    found = []
+    migrations = []
     for entry in resources.files(__package__).joinpath("migrations").iterdir():
         match = re.fullmatch(r"(\d{4})_(\w+)\.sql", entry.name)
         if match:
-            found.append(Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8")))
-    return sorted(found, key=lambda migration: migration.version)
+            migrations.append(Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8")))
+    return sorted(migrations, key=lambda migration: migration.version)
 
 
 def connect_options(settings: Settings) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Settings:
         "Seconds without a live run or an open page after which a service started by itself ends", 600.0
     )
     local_runs: int = _doc(
-        "Submitted runs the compute target local carries out at once; 0: as many as there are processors, at least 4",
+        "Submitted runs the compute target local executes at once; 0: as many as there are processors, at least 4",
         0,
     )
     workspace: str = _doc("Workspace used when no config file names one", "default")

@@ -142,16 +142,16 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
             _note_ends(state, data)
             body = data.get("error") if isinstance(data.get("error"), dict) else None
             presumes = kind == "fail" and _presumes(body or errors.get(step.source))
-            wanted = ENDINGS[kind]
+            status = ENDINGS[kind]
             if not state.terminal or (presumed_us is not None and not presumes):
                 if presumed_us is not None and _presumes(state.error):
                     state.error = None
-                state.status, state.ended_us = wanted, step.time_us
+                state.status, state.ended_us = status, step.time_us
                 presumed_us = step.time_us if presumes else None
-            elif presumes or state.status == wanted:
+            elif presumes or state.status == status:
                 continue
             elif kind == "fail":
-                state.status, state.ended_us = wanted, step.time_us
+                state.status, state.ended_us = status, step.time_us
             else:
                 _warn(state, step, f"{kind} ignored: the run was already {state.status}")
                 continue
@@ -208,16 +208,16 @@ def _note_ends(state: RunState, data: dict[str, Any]) -> None:
 
 def _ends(data: dict[str, Any]) -> list[tuple[tuple[str, str], int]]:
     """((topic, source), next slot) of an ending step; what is not of that shape is passed over."""
-    found = []
+    rows = []
     for field_, topic in (("ends", "metrics"), ("tag_ends", "tags")):
         ends = data.get(field_)
         if isinstance(ends, dict):
-            found += [
+            rows += [
                 ((topic, source), next_)
                 for source, next_ in ends.items()
                 if _is_source(source) and isinstance(next_, int)
             ]
-    return found
+    return rows
 
 
 def _is_source(text: Any) -> bool:

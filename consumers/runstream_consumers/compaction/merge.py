@@ -297,11 +297,11 @@ class Merger:
                 parts.setdefault(self._series_key(name), []).append((stretch, a, end))
                 a = end
         pieces: dict[SeriesKey, list[Piece]] = {}
-        for key, found in parts.items():
+        for key, parts_of_key in parts.items():
             cuts: list[tuple[int, _Stretch, int, int]] = []
             held: list[Piece] = []
-            for file in dict.fromkeys(stretch.file for stretch, _, _ in found):
-                mine = [part for part in found if part[0].file == file]
+            for file in dict.fromkeys(stretch.file for stretch, _, _ in parts_of_key):
+                mine = [part for part in parts_of_key if part[0].file == file]
                 place = self._inputs[file].runs[run_key]
                 try:
                     known = place.of(key, sum(end - a for _, a, end in mine))

@@ -1,7 +1,7 @@
 """Packing runs at rest: their summaries become one row a run, and the values that lists are sorted and filtered by become
 sorted pieces.
 
-A row a series is right while a run goes on, as its summary changes with every batch. Of a hundred thousand ended runs, such
+A row a series is right while a run is live, as its summary changes with every batch. Of a hundred thousand ended runs, such
 rows and indexes over their values are most of what the database holds; packed they take a quarter.
 
 A run is packed while `runs.packing` has a number; each packing has its own, and a value counts while it was noted with its

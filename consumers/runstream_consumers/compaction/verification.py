@@ -160,16 +160,16 @@ def find_summaries(points: SortedPoints) -> list[Found]:
 
 
 def compare(
-    found: Mapping[int, Sequence[Found]], stored: Sequence[asyncpg.Record], run_ids: Mapping[int, str]
+    computed: Mapping[int, Sequence[Found]], stored: Sequence[asyncpg.Record], run_ids: Mapping[int, str]
 ) -> list[Correction]:
     """Stored summaries that differ from the points.
 
     Args:
-        found: summaries of each run's points.
+        computed: summaries of each run's points.
         stored: rows of `SUMMARIES_OF_WHOLE_RUNS`.
         run_ids: ids of the runs, for the log.
     """
-    known = {(run_key, item.key): item for run_key, items in found.items() for item in items}
+    known = {(run_key, item.key): item for run_key, items in computed.items() for item in items}
     corrections = []
     told: dict[int, list[str]] = {}
     for row in stored:

@@ -290,7 +290,7 @@ class KafkaSource:
             self._followed = -1
 
     async def _look_for_new_topic(self) -> None:
-        """A topic made anew has another id. aiokafka does not tell: it goes on at the old position, or waits for metadata.
+        """A topic made anew has another id. aiokafka does not tell: it stays at the old position, or waits for metadata.
 
         What was fetched from the new topic before this notices is stored under the old id. It will be read once more under
         the new one, and change nothing.
@@ -311,22 +311,22 @@ class KafkaSource:
         assert self._consumer is not None
         count = self._rebalances.count
         everything = count != self._followed
-        wanted = self._consumer.assignment() if everything else self._behind & self._consumer.assignment()
+        unset = self._consumer.assignment() if everything else self._behind & self._consumer.assignment()
         if everything:
             self._next.clear()
             self._ends.clear()
             self._stored.clear()
             self._missing.clear()
-        elif not wanted:
+        elif not unset:
             self._behind.clear()
             return True
-        if wanted:
-            stored = await self._load([self._name(partition) for partition in wanted])
-            first = await self._consumer.beginning_offsets(list(wanted))
-            end = await self._consumer.end_offsets(list(wanted))
+        if unset:
+            stored = await self._load([self._name(partition) for partition in unset])
+            first = await self._consumer.beginning_offsets(list(unset))
+            end = await self._consumer.end_offsets(list(unset))
             if count != self._rebalances.count:
                 return False
-            for partition in wanted:
+            for partition in unset:
                 self._set(partition, stored[self._name(partition)], first[partition], end[partition])
         self._followed = count
         self._behind.clear()

@@ -306,7 +306,7 @@ from (select run_key, sum(dropped) as dropped
 where r.key = d.run_key and r.dropped <> d.dropped
 """
 
-# Before a summary of these runs is changed; see compaction/packing.py. Of runs that go on there is nothing to do.
+# Before a summary of these runs is changed; see compaction/packing.py. Of live runs there is nothing to do.
 UNPACK = """
 with mine as (
     select key from runs where key = any($1::bigint[]) and packing is not null order by key for no key update

@@ -33,7 +33,7 @@ def texts_argument(what: str, value: object) -> list[str]:
         return [check_text(what, value)]
     if not isinstance(value, Iterable) or isinstance(value, bytes):
         raise UserErrorException(f"{what}: expected texts, got {type(value).__name__}")
-    return [text_argument(what, one) for one in value]
+    return [text_argument(what, item) for item in value]
 
 
 def path_argument(what: str, value: object) -> Path:

@@ -42,7 +42,7 @@ class ContentChanged(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class CodeSnapshot:
     """A directory's files as they were.
 
     Attributes:
@@ -74,7 +74,7 @@ def file_record(file: SourceFile) -> dict[str, object]:
 
 def take(
     path: Path, settings: Settings, leave_out: Iterable[Path] = (), copies: Path | None = None
-) -> Snapshot:
+) -> CodeSnapshot:
     """Read a directory, or a single file, as it is now.
 
     What `.amlignore` names (`.gitignore` if there is none) is left out, and git's own directory, and the home; so are links
@@ -127,7 +127,7 @@ def take(
         )  # fmt: skip
     if skipped:
         _log.warning("snapshot of %s: %d files are left out: %s", path, len(skipped), "; ".join(skipped[:3]))
-    return Snapshot(snapshot_id(files), files, sources)
+    return CodeSnapshot(snapshot_id(files), files, sources)
 
 
 def check_size(path: Path, total: int, limit: int) -> None:
@@ -207,7 +207,7 @@ def _digest(file: str, known: os.stat_result) -> str:
 # --- to the service --------------------------------------------------------------------------------------------------
 
 
-def send(client: ServiceClient, snapshot: Snapshot, patience: float = AWAY_TIMEOUT) -> None:
+def send(client: ServiceClient, snapshot: CodeSnapshot, patience: float = AWAY_TIMEOUT) -> None:
     """Have the service store a snapshot; contents it has already are not sent.
 
     Args:
@@ -229,10 +229,10 @@ def send(client: ServiceClient, snapshot: Snapshot, patience: float = AWAY_TIMEO
                 list(pool.map(lambda share: _send_contents(client, snapshot, share, patience), shares))
         except RuntimeError:  # the interpreter is ending and makes no more threads
             _send_contents(client, snapshot, missing, patience)
-    raise ServiceException(f"the service goes on lacking contents of snapshot {snapshot.id}", 500)
+    raise ServiceException(f"the service keeps lacking contents of snapshot {snapshot.id}", 500)
 
 
-def _offer(client: ServiceClient, snapshot: Snapshot, patience: float) -> list[str]:
+def _offer(client: ServiceClient, snapshot: CodeSnapshot, patience: float) -> list[str]:
     try:
         client.request(
             "PUT", f"/api/v1/snapshots/{snapshot.id}", body=snapshot.document(),
@@ -246,7 +246,9 @@ def _offer(client: ServiceClient, snapshot: Snapshot, patience: float) -> list[s
     return []
 
 
-def _send_contents(client: ServiceClient, snapshot: Snapshot, digests: list[str], patience: float) -> None:
+def _send_contents(
+    client: ServiceClient, snapshot: CodeSnapshot, digests: list[str], patience: float
+) -> None:
     try:
         for sha256 in digests:
             with snapshot.open(sha256) as stream:

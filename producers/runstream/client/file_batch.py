@@ -48,7 +48,7 @@ def upload_all(
         with ThreadPoolExecutor(SENDERS, "runstream upload") as pool:
             done = list(pool.map(lambda share: _share(client, run_id, share, deadline, leave=True), shares))
     result, taken = UploadResult(), []
-    for outcome in (one for share in done for one in share):
+    for outcome in (upload for share in done for upload in share):
         if isinstance(outcome, AzureMLAggregatedException):
             taken.append(outcome.message)
         elif isinstance(outcome, Exception):

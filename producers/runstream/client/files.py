@@ -86,7 +86,7 @@ def put(
 ) -> dict[str, Any]:
     """Store one file. The same bytes under the same name are accepted again.
 
-    A large one goes in pieces: after a broken connection, also to a service that was started again, it goes on where it
+    A large one goes in pieces: after a broken connection, also to a service that was started again, it resumes where it
     stopped, and memory does not grow with it. Nobody sees anything of it before it is whole.
 
     Args:
@@ -95,7 +95,7 @@ def put(
         name: path among the run's files.
         stream: can be rewound; sent from its present position to its end.
         captured: collected by itself: it leaves alone what a call stored, and gives way to a later state or a call.
-        patience: seconds to go on trying while the service is away.
+        patience: seconds to keep retrying while the service is away.
 
     Returns:
         `{"path", "size", "sha256"}` of what the name holds now.
@@ -185,7 +185,7 @@ def _put_large(
 
 
 def _offset(error: ServiceException) -> int:
-    """How far an upload has come, from the refusal of a piece that does not go on from there."""
+    """How far an upload has come, from the refusal of a piece that does not continue there."""
     offset = error.details.get("offset")
     if error.status_code != 409 or not isinstance(offset, int):
         raise error
@@ -200,7 +200,7 @@ def append(
     piece: bytes,
     patience: float = AWAY_TIMEOUT,
 ) -> int:
-    """Add a piece to a file that grows; returns the size the file then has, from where to go on.
+    """Add a piece to a file that grows; returns the size the file then has, from where to continue.
 
     Args:
         offset: where the piece begins. If the file ends elsewhere nothing is added.
@@ -242,8 +242,8 @@ def folder_files(
 _UNSTORABLE = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")
 
 
-def _escape(found: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape"))
+def _escape(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
 
 def list_files(client: ServiceClient, run_id: str, patience: float = AWAY_TIMEOUT) -> list[dict[str, Any]]:
@@ -254,8 +254,8 @@ def list_files(client: ServiceClient, run_id: str, patience: float = AWAY_TIMEOU
         if error.status_code != 404:
             raise
         return []  # as a token of one workspace is told of what is not there
-    found: list[dict[str, Any]] = answer.json()["files"]
-    return found
+    files: list[dict[str, Any]] = answer.json()["files"]
+    return files
 
 
 def download(client: ServiceClient, run_id: str, name: str, target: Path, checksum: bool = False) -> None:
@@ -302,14 +302,14 @@ def download(client: ServiceClient, run_id: str, name: str, target: Path, checks
 def _verify(client: ServiceClient, run_id: str, name: str, stream: IO[bytes]) -> None:
     import hashlib
 
-    wanted = next((file["sha256"] for file in list_files(client, run_id) if file["path"] == name), None)
+    expected = next((file["sha256"] for file in list_files(client, run_id) if file["path"] == name), None)
     stream.seek(0)
     digest = hashlib.sha256()
     while piece := stream.read(1 << 20):
         digest.update(piece)
-    if wanted and digest.hexdigest() != wanted:
+    if expected and digest.hexdigest() != expected:
         raise UserErrorException(
-            f"{name} of run {run_id} arrived damaged: its SHA-256 is not {wanted}; download it again"
+            f"{name} of run {run_id} arrived damaged: its SHA-256 is not {expected}; download it again"
         )
 
 

@@ -44,8 +44,8 @@ def _below(
     told: list[str],
 ) -> Iterator[tuple[str, Path]]:
     try:
-        with os.scandir(here) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(here) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
         told.append(f"{prefix or '.'} ({error.strerror})")
         return

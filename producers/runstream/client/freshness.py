@@ -81,23 +81,23 @@ def catch_up(client: ServiceClient, path: str, params: Params, patience: float) 
 
 def _wait(client: ServiceClient, home: Home, run_id: str | None, patience: float) -> None:
     node, settled = _node(home.spool), _settled.setdefault(home.spool, {})
-    found = node.written(run_id)
+    written = node.written(run_id)
     delivery = _delivery(client, home, patience)
     if delivery == "kafka":
-        found += node.delivered(run_id)
+        written += node.delivered(run_id)
     if not delivery:
         return
-    waiting = [one for one in found if settled.get(one.source) != one]
+    waiting = [source for source in written if settled.get(source.source) != source]
     deadline = time.monotonic() + LONGEST_WAIT
     if not (
         _ask(client, waiting, deadline) if delivery == "kafka" else _watch(client, home, waiting, deadline)
     ):
         _log.warning(_IN_VAIN, LONGEST_WAIT)
     if run_id is None:
-        there = {one.source for one in found}
+        there = {source.source for source in written}
         for source in [source for source in settled if source not in there]:
             del settled[source]
-    settled.update((one.source, one) for one in waiting)
+    settled.update((source.source, source) for source in waiting)
 
 
 @lru_cache(maxsize=8)
@@ -156,8 +156,8 @@ def _watch(client: ServiceClient, home: Home, waiting: list[Written], deadline: 
 def _ask(client: ServiceClient, waiting: list[Written], deadline: float) -> bool:
     for first in range(0, len(waiting), _SOURCES_A_REQUEST):
         positions: dict[str, int] = {}
-        for one in waiting[first : first + _SOURCES_A_REQUEST]:
-            positions |= one.positions()
+        for source in waiting[first : first + _SOURCES_A_REQUEST]:
+            positions |= source.positions()
         text = ",".join(f"{key}:{end}" for key, end in positions.items())
         left = max(deadline - time.monotonic(), 0.0)
         if not client.get_json("/api/v1/stored", [("wait", text), ("timeout", f"{left:.3f}")])["stored"]:

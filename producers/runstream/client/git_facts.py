@@ -19,10 +19,10 @@ def git_properties(folder: Path) -> dict[str, str]:
 
     Source: `azureml.core`, properties of `Experiment.start_logging` and `submit`.
     """
-    found = _ask_git(folder)
+    from_git = _ask_git(folder)
     facts = {}
     for name in ("repository_uri", "branch", "commit", "dirty", "build_id", "build_uri"):
-        if value := os.environ.get(f"AZUREML_GIT_{name.upper()}") or found.get(name):
+        if value := os.environ.get(f"AZUREML_GIT_{name.upper()}") or from_git.get(name):
             facts[name] = _without_password(value) if name.endswith("_uri") else value
     properties = {f"azureml.git.{name}": value for name, value in facts.items()}
     for name, ours in (("repoURL", "repository_uri"), ("branch", "branch"), ("commit", "commit")):

@@ -198,9 +198,9 @@ class ServiceClient:
                         target.truncate()
                         done = 0
                     tag = answer.headers.get("ETag", "")
-                    wanted = done + (answer.length or 0)
+                    expected = done + (answer.length or 0)
                     if progress is not None and show is None:
-                        show = stack.enter_context(progress(wanted))
+                        show = stack.enter_context(progress(expected))
                     broken: Exception = ConnectionError("the connection broke")
                     try:
                         # A connection that breaks reads as the end of the file: the length tells them apart.
@@ -212,7 +212,7 @@ class ServiceClient:
                                 show(done)
                     except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
                         broken = error
-                    if done >= wanted:
+                    if done >= expected:
                         return
                     if time.monotonic() > deadline:
                         raise self._away(broken) from broken

@@ -85,17 +85,17 @@ def shape_metrics(
         populate: makes the content of an artifact metric; None returns its address.
     """
     by_name: dict[str, list[Series]] = {}
-    for one in series:
-        kept = by_name.setdefault(one.name, [])
-        if kept and kept[0].cls != one.cls:
+    for metric in series:
+        kept = by_name.setdefault(metric.name, [])
+        if kept and kept[0].cls != metric.cls:
             _log.warning(
                 "Conflicting metric types: %r was first logged as %s; its %s values are not returned",
-                one.name,
+                metric.name,
                 SeriesClass(kept[0].cls).name.lower(),
-                SeriesClass(one.cls).name.lower(),
+                SeriesClass(metric.cls).name.lower(),
             )
             continue
-        kept.append(one)
+        kept.append(metric)
     result: Metrics = {}
     for name, parts in by_name.items():
         first = parts[0]

@@ -126,7 +126,7 @@ def store_file(
     return {**record, "pending": True}
 
 
-def store_snapshot(client: ServiceClient, snapshot: snapshots.Snapshot) -> None:
+def store_snapshot(client: ServiceClient, snapshot: snapshots.CodeSnapshot) -> None:
     """Store a snapshot; while the service is away keep it in the outbox.
 
     Raises:
@@ -186,7 +186,7 @@ def put_file(settings: Settings, run_id: str, name: str, stream: IO[bytes], capt
     return record
 
 
-def put_snapshot(settings: Settings, snapshot: snapshots.Snapshot) -> None:
+def put_snapshot(settings: Settings, snapshot: snapshots.CodeSnapshot) -> None:
     """Keep a snapshot for later, with all its contents.
 
     Raises:
@@ -336,7 +336,7 @@ def _send(client: ServiceClient, item: Path) -> None:
     else:
         listed = [SourceFile(**file) for file in document["files"]]
         sources = {file.sha256: str(item / "contents" / file.sha256) for file in listed}
-        snapshots.send(client, snapshots.Snapshot(document["id"], listed, sources), _DELIVERY_PATIENCE)
+        snapshots.send(client, snapshots.CodeSnapshot(document["id"], listed, sources), _DELIVERY_PATIENCE)
 
 
 def _may_pass(error: Exception) -> bool:

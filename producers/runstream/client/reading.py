@@ -61,7 +61,7 @@ def fetch_metrics(
     parts = _split(waits or {})
     for part in parts[:-1]:
         _wait(client, part)
-    found: dict[str, list[Series]] = {}
+    by_run: dict[str, list[Series]] = {}
     for first in range(0, len(run_ids), 200):
         params = [("run", run_id) for run_id in run_ids[first : first + 200]]
         if name is not None:
@@ -75,8 +75,8 @@ def fetch_metrics(
         answer = client.request("GET", "/api/v1/metrics", params)
         _note(client, answer.headers, parts[-1])
         for run in msgpack.unpackb(answer.body, strict_map_key=False)["runs"]:
-            found[run["run_id"]] = [decode_series(series) for series in run["series"]]
-    return found
+            by_run[run["run_id"]] = [decode_series(series) for series in run["series"]]
+    return by_run
 
 
 def settle(client: ServiceClient, run_id: str | None = None, timeout: float = 30.0) -> bool:

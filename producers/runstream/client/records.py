@@ -69,10 +69,10 @@ def filter_params(kind: str, value: Filter) -> list[tuple[str, str]]:
     """The part of a filter the service evaluates; `matches` does the rest (an exact None, names that contain `=`)."""
     if value is None:
         return []
-    wanted: Mapping[str, Any] = {value: None} if isinstance(value, str) else value
+    filters: Mapping[str, Any] = {value: None} if isinstance(value, str) else value
     return [
         (kind, str(key) if content is None else f"{key}={content}")
-        for key, content in wanted.items()
+        for key, content in filters.items()
         if "=" not in str(key)
     ]
 
@@ -83,9 +83,9 @@ def matches(filter_: Filter, have: Mapping[str, str | None]) -> bool:
         return True
     if isinstance(filter_, str):
         return filter_ in have
-    for key, wanted in filter_.items():
+    for key, value in filter_.items():
         name = str(key)
-        if name not in have or have[name] != (None if wanted is None else str(wanted)):
+        if name not in have or have[name] != (None if value is None else str(value)):
             return False
     return True
 
@@ -98,9 +98,9 @@ def check_filters(tags: Filter, properties: Filter, status: Statuses) -> None:
     """
     check_filter("tags", tags)
     check_filter("properties", properties)
-    for one in statuses(status):
-        if one not in STATUSES:
-            raise ValueError(f"Unknown run status {brief(one)}; the statuses are {', '.join(STATUSES)}")
+    for name in statuses(status):
+        if name not in STATUSES:
+            raise ValueError(f"Unknown run status {brief(name)}; the statuses are {', '.join(STATUSES)}")
 
 
 def statuses(status: Statuses) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def run_params(
 ) -> list[tuple[str, str]]:
     """The part of a filter of runs the service evaluates; `fits` does the rest."""
     params = [*filter_params("tag", tags), *filter_params("property", properties)]
-    params += [("status", one) for one in statuses(status)]
+    params += [("status", name) for name in statuses(status)]
     params += [("type", type)] if type else []
     bounds = (("started_from", started_from), ("started_to", started_to))
     return [*params, *((name, _iso(moment)) for name, moment in bounds if moment is not None)]

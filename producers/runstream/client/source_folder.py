@@ -90,8 +90,8 @@ def _below(
     here: str, prefix: str, root: str, rules: IgnoreRules, foreign: set[str], secrets: list[str] | None
 ) -> Iterator[tuple[str, str]]:
     try:
-        with os.scandir(here) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(here) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
     except OSError:  # not ours to read, or just gone
         return
     for entry in entries:

@@ -24,14 +24,14 @@ def path_of(what: str, path: Any) -> Path:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UserErrorException(f"{what}: expected a path, got {type(path).__name__}")
-    found = Path(path)
+    file = Path(path)
     try:
-        text = os.fsencode(found)
+        text = os.fsencode(file)
     except UnicodeEncodeError:
         text = b"\0"
     if b"\0" in text:
         raise UserErrorException(f"{what} {brief(path)}: no file can have such a name")
-    return found
+    return file
 
 
 def open_regular(path: Path) -> io.BufferedReader:

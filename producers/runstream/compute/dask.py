@@ -112,7 +112,7 @@ class DaskBackend:
                 return self._ended(work, claim.get("problem", ""), claim.get("code", ""))
             if claim["worker"] in self._workers:
                 return Report(State.RUNNING)
-            return self._ended(work, f"{claim['name']} was lost while it carried out the run", "WorkerLost")
+            return self._ended(work, f"{claim['name']} was lost while it executed the run", "WorkerLost")
         if future is None or future.status == "lost":
             return self._ended(
                 work,

@@ -38,7 +38,7 @@ def carry_out(run_id: str, directory: str, host: str, bundle: bytes | None, home
     claim: dict[str, Any] | None = client.get_metadata(place, default=None)
     if claim is not None:
         if not claim.get("ended"):
-            problem = f"{claim['name']} was lost while it carried out the run"
+            problem = f"{claim['name']} was lost while it executed the run"
             client.set_metadata(place, {**claim, "ended": True, "problem": problem, "code": "WorkerLost"})
         return
     here, problem = _lay_out(run_id, Path(directory), host, bundle)

@@ -1,4 +1,4 @@
-"""Carries out the queue of one home: `python -m runstream.compute.runner`. One process, started by whoever submits.
+"""Executes the queue of one home: `python -m runstream.compute.runner`. One process, started by whoever submits.
 
 It hands runs over to their targets in the order they came, as many at once as each target takes, and sees to it that none
 is left without an end. Everything it knows it reads from the queue, the runs' directories and the targets: killed and

@@ -278,7 +278,7 @@ def _run(log: TextIO, canceled: Callable[[], bool], words: list[str]) -> None:
 
 
 def _conda_tool() -> str | None:
-    return next((found for tool in CONDA_TOOLS if (found := shutil.which(tool))), None)
+    return next((program for tool in CONDA_TOOLS if (program := shutil.which(tool))), None)
 
 
 @contextmanager

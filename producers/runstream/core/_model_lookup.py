@@ -36,29 +36,29 @@ def find_models(
     return [
         record
         for record in workspace._client.get_json(PATH, params)["models"]
-        if all(matches(one, record["tags"]) for one in of_tags)
-        and all(matches(one, record["properties"]) for one in of_properties)
+        if all(matches(filter_, record["tags"]) for filter_ in of_tags)
+        and all(matches(filter_, record["properties"]) for filter_ in of_properties)
         and (framework is None or record["details"].get("model_framework") == framework)
     ]
 
 
-def _filters(what: str, wanted: ModelFilter) -> list[Filter]:
+def _filters(what: str, given: ModelFilter) -> list[Filter]:
     """The filters that all have to match.
 
     Raises:
         ValueError: one of another type.
     """
-    if wanted is None or isinstance(wanted, (str, Mapping)):
-        return [wanted]
-    found: list[Filter] = []
-    for one in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
-        if isinstance(one, (list, tuple)) and len(one) == 2:
-            found.append({str(one[0]): one[1]})
-        elif isinstance(one, str):
-            found.append(one)
+    if given is None or isinstance(given, (str, Mapping)):
+        return [given]
+    filters: list[Filter] = []
+    for item in given if isinstance(given, (list, tuple)) else [given]:
+        if isinstance(item, (list, tuple)) and len(item) == 2:
+            filters.append({str(item[0]): item[1]})
+        elif isinstance(item, str):
+            filters.append(item)
         else:
             raise ValueError(
-                f"Unknown filter type for model {what}: {brief(one)}; pass a name, a dictionary, or a list of names and "
+                f"Unknown filter type for model {what}: {brief(item)}; pass a name, a dictionary, or a list of names and "
                 "[name, value] pairs"
             )
-    return found
+    return filters

@@ -41,10 +41,10 @@ def register_files(
     if path.is_file():
         pairs = [(path.name, path)]
     elif path.is_dir():
-        wanted = None if child_paths is None else {f"{path.name}/{one}" for one in child_paths}
+        chosen = None if child_paths is None else {f"{path.name}/{child}" for child in child_paths}
         left_out: list[str] = []
         pairs = [
-            pair for pair in folder_files(path.name, path, left_out) if wanted is None or pair[0] in wanted
+            pair for pair in folder_files(path.name, path, left_out) if chosen is None or pair[0] in chosen
         ]
         if left_out:
             _log.warning("model %s: of %s these are left out: %s", name, path, "; ".join(left_out[:5]))

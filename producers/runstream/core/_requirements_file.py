@@ -46,10 +46,10 @@ def content_of(lines: Iterable[str]) -> str:
     """Digest of the local files and packages that requirements name: they change, and the requirements do not."""
     digest = hashlib.sha256()
     for line in lines:
-        found = _LOCAL.search(line)
-        if found is None or line.startswith(("-e", "--editable")):  # that one is used where it lies
+        match = _LOCAL.search(line)
+        if match is None or line.startswith(("-e", "--editable")):  # that one is used where it lies
             continue
-        root = Path(found[1])
+        root = Path(match[1])
         for file in [root] if root.is_file() else _files(root):
             status = file.stat()
             digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
@@ -68,9 +68,9 @@ def _lines(path: Path, above: tuple[Path, ...]) -> Iterator[str]:
 def _resolved(line: str, path: Path, above: tuple[Path, ...]) -> Iterator[str]:
     option = _FILE_OPTION.fullmatch(line)
     if option is None:
-        found = _LOCAL_PACKAGE.match(line)
-        there = _existing(found[1], path) if found else None
-        yield f"{there}{line[found.end(1) :]}" if found and there else line
+        match = _LOCAL_PACKAGE.match(line)
+        there = _existing(match[1], path) if match else None
+        yield f"{there}{line[match.end(1) :]}" if match and there else line
         return
     name, value = option[1], option[2].strip()
     if "://" in value:

@@ -215,7 +215,7 @@ def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
 
 
 def _target(workspace: Workspace, wish: RunConfiguration) -> TargetRecord:
-    """The compute target a configuration names, if it can carry out what is wanted."""
+    """The compute target a configuration names, if it can execute what is asked."""
     known = targets(workspace._settings, workspace.name)
     target = known.get(wish.target or LOCAL)
     if target is None:

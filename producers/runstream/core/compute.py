@@ -68,7 +68,7 @@ class AttachConfiguration:
     Attributes:
         type: its kind: `local`, or one an installed package brings.
         options: what the kind needs to know.
-        concurrency: runs carried out at once; None: as many as the kind says.
+        concurrency: runs executed at once; None: as many as the kind says.
     """
 
     type: str
@@ -77,7 +77,7 @@ class AttachConfiguration:
 
 
 class ComputeTarget:
-    """A place runs are carried out at. Every workspace has `local`: background processes of this machine.
+    """A place runs are executed at. Every workspace has `local`: background processes of this machine.
 
     Args:
         workspace: the workspace.
@@ -160,7 +160,7 @@ class ComputeTarget:
 
     @property
     def concurrency(self) -> int | None:
-        """Runs carried out at once; None: as many as its kind says."""
+        """Runs executed at once; None: as many as its kind says."""
         return self._record.concurrency
 
     @property
@@ -238,10 +238,10 @@ class ComputeTarget:
                 f"status {brief(status)} of an active run: expected one of {', '.join(ACTIVE)}"
             )
         place = [("workspace", self.workspace.name), ("target", self.name)]
-        wanted = run_params(tags, properties, type, status)
-        statuses = [] if status else [("status", one) for one in ACTIVE]
-        found = list_records(self.workspace._client, [*place, *wanted, *statuses])
-        return (record for record in found if fits(record, tags, properties, type, status))
+        filters = run_params(tags, properties, type, status)
+        statuses = [] if status else [("status", active) for active in ACTIVE]
+        records = list_records(self.workspace._client, [*place, *filters, *statuses])
+        return (record for record in records if fits(record, tags, properties, type, status))
 
     def detach(self) -> None:
         """Remove the target from its workspace.
@@ -298,7 +298,7 @@ class DaskCompute:
 
         Args:
             address: of the scheduler, such as `tcp://host:8786`.
-            concurrency: runs carried out at once; None: as many as the workers have threads.
+            concurrency: runs executed at once; None: as many as the workers have threads.
             resources: what a run takes of its worker, by the names the workers were started with: `{"GPU": 1}`.
             tls_ca_file, tls_client_cert, tls_client_key: files (PEM) for an address that begins with `tls://`.
         """
@@ -344,7 +344,7 @@ class AmlCompute(ComputeTarget):
 
         Args:
             vm_size: kind of machine, named in the warning.
-            max_nodes: runs carried out at once; default: as many as the target `local`.
+            max_nodes: runs executed at once; default: as many as the target `local`.
         """
         del vm_priority, min_nodes, idle_seconds_before_scaledown, admin_username, admin_user_password
         del admin_user_ssh_key, vnet_resourcegroup_name, vnet_name, subnet_name, tags, description, location

@@ -86,10 +86,10 @@ class CondaDependencies:
         merged: dict[str, tuple[str, list[str]]] = {}
         for line in requirements:
             place = next((place for place, letter in enumerate(line) if letter in "=<>!~"), len(line))
-            named, wanted = line[:place].strip(), line[place:].strip()
+            named, version = line[:place].strip(), line[place:].strip()
             limits = merged.setdefault(requirement_name(line), (named, []))[1]
-            if wanted and wanted not in limits:
-                limits.append(wanted)
+            if version and version not in limits:
+                limits.append(version)
         return [named + ",".join(limits) for named, limits in merged.values()]
 
     @property
@@ -100,7 +100,7 @@ class CondaDependencies:
     @property
     def conda_packages(self) -> Iterable[str]:
         """Conda packages, the interpreter among them."""
-        return iter([one for one in self._dependencies() if isinstance(one, str)])
+        return iter([package for package in self._dependencies() if isinstance(package, str)])
 
     @property
     def pip_packages(self) -> Iterable[str]:
@@ -135,14 +135,18 @@ class CondaDependencies:
         """Add a package, in place of one of the same name."""
         self.remove_conda_package(conda_package)
         dependencies = self._dependencies()
-        place = next((i for i, one in enumerate(dependencies) if isinstance(one, dict)), len(dependencies))
+        place = next(
+            (i for i, entry in enumerate(dependencies) if isinstance(entry, dict)), len(dependencies)
+        )
         dependencies.insert(place, conda_package)
 
     def remove_conda_package(self, conda_package: str) -> None:
         """Remove a package, whatever its version."""
         name = split_package(conda_package)[0]
         self._document["dependencies"] = [
-            one for one in self._dependencies() if not isinstance(one, str) or split_package(one)[0] != name
+            entry
+            for entry in self._dependencies()
+            if not isinstance(entry, str) or split_package(entry)[0] != name
         ]
 
     def add_pip_package(self, pip_package: str) -> None:
@@ -187,7 +191,9 @@ class CondaDependencies:
 
     def remove_channel(self, channel: str) -> None:
         """Remove a channel."""
-        self._document["channels"] = [one for one in self._document.get("channels") or () if one != channel]
+        self._document["channels"] = [
+            name for name in self._document.get("channels") or () if name != channel
+        ]
 
     def save(self, path: str | os.PathLike[str] | None = None) -> str:
         """Write the specification.
@@ -222,14 +228,14 @@ class CondaDependencies:
         return copy.deepcopy(self._document)
 
     def _dependencies(self) -> list[Any]:
-        found: list[Any] = self._document.setdefault("dependencies", [])
-        return found
+        dependencies: list[Any] = self._document.setdefault("dependencies", [])
+        return dependencies
 
     def _pip(self) -> list[str]:
-        for one in self._dependencies():
-            if isinstance(one, dict) and "pip" in one:
-                one["pip"] = one["pip"] or []
-                pip: list[str] = one["pip"]
+        for entry in self._dependencies():
+            if isinstance(entry, dict) and "pip" in entry:
+                entry["pip"] = entry["pip"] or []
+                pip: list[str] = entry["pip"]
                 return pip
         self._dependencies().append({"pip": []})
         return self._pip()
@@ -251,15 +257,15 @@ def read_specification(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserErrorException(f"{path} is not YAML: {error}") from None
     dependencies = document.get("dependencies", []) if isinstance(document, dict) else None
     if not isinstance(dependencies, list) or not all(
-        isinstance(one, str) or (isinstance(one, dict) and isinstance(one.get("pip") or [], list))
-        for one in dependencies
+        isinstance(entry, str) or (isinstance(entry, dict) and isinstance(entry.get("pip") or [], list))
+        for entry in dependencies
     ):
         raise UserErrorException(
             f"{path} is no conda specification: expected a mapping with a list `dependencies` of packages, "
             "pip's below `pip:`"
         )
-    found: dict[str, Any] = document
-    return found
+    specification: dict[str, Any] = document
+    return specification
 
 
 def split_package(package: str) -> tuple[str, str]:

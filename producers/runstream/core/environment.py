@@ -223,16 +223,16 @@ class Environment:
         which = labels or (
             {"version": text_argument("version", version)} if version is not None else {"latest": "1"}
         )
-        found = _find(workspace, name=name, **which)
-        if not found:
-            wanted = ", ".join(f"{key} {value}" for key, value in which.items() if key != "latest")
+        records = _find(workspace, name=name, **which)
+        if not records:
+            asked = ", ".join(f"{key} {value}" for key, value in which.items() if key != "latest")
             curated = " (Azure's curated ones are not here: from_pip_requirements describes one)"
             raise ServiceException(
-                f"no environment {name!r:.80}{' of ' + wanted if wanted else ''} in workspace {workspace.name}; "
+                f"no environment {name!r:.80}{' of ' + asked if asked else ''} in workspace {workspace.name}; "
                 f"Environment.list() names those there are{curated if name.lower().startswith('azureml') else ''}",
                 404,
             )
-        return _registered(found[0])
+        return _registered(records[0])
 
     @staticmethod
     def list(workspace: Workspace) -> dict[str, Environment]:
@@ -359,8 +359,8 @@ def _with_packages(
 
 def _find(session: Session, **which: str) -> builtins.list[dict[str, Any]]:
     params = [("workspace", session.name), *which.items()]
-    found: list[dict[str, Any]] = session._client.get_json(_PATH, params)["environments"]
-    return found
+    records: list[dict[str, Any]] = session._client.get_json(_PATH, params)["environments"]
+    return records
 
 
 def _registered(record: dict[str, Any]) -> Environment:

@@ -185,12 +185,12 @@ class Experiment:
         Raises:
             UserErrorException: the directory, and those above it, are attached to none.
         """
-        found = search(Path(path), CONFIG_FILES)
-        if found is None or "experiment" not in found[1]:
+        config = search(Path(path), CONFIG_FILES)
+        if config is None or "experiment" not in config[1]:
             raise UserErrorException(
                 f"{path} is attached to no experiment; attach it with `runstream folder attach`, or name the experiment"
             )
-        return Experiment(Workspace.from_config(found[0], auth), found[1]["experiment"])
+        return Experiment(Workspace.from_config(config[0], auth), config[1]["experiment"])
 
     @staticmethod
     def delete(workspace: Workspace, experiment_id: str) -> None:
@@ -204,10 +204,10 @@ class Experiment:
             UserErrorException: there is no such experiment.
             ServiceException: it has runs (status_code 409), or the service is away.
         """
-        wanted = text_argument("experiment_id", experiment_id)
-        for one in Experiment.list(workspace, view_type=ViewType.All):
-            if one.id == wanted:
-                path = f"/api/v1/experiments/{quoted(one.name)}"
+        identity = text_argument("experiment_id", experiment_id)
+        for experiment in Experiment.list(workspace, view_type=ViewType.All):
+            if experiment.id == identity:
+                path = f"/api/v1/experiments/{quoted(experiment.name)}"
                 workspace._client.request("DELETE", path, [("workspace", workspace.name)])
                 return
         raise UserErrorException(
@@ -345,15 +345,15 @@ class Experiment:
             unknown = [name for space, name in _new if space == workspace.name]
         for name in unknown:
             Experiment(workspace, name, _skip_name_validation=True)._known()
-        found = workspace._client.get_json("/api/v1/experiments", [("workspace", workspace.name)])[
+        records = workspace._client.get_json("/api/v1/experiments", [("workspace", workspace.name)])[
             "experiments"
         ]
         return [
-            Experiment(workspace, one["name"], _skip_name_validation=True, _experiment_dto=one)
-            for one in found
-            if (experiment_name is None or one["name"] == experiment_name)
-            and (view == "All" or bool(one.get("archived_utc")) == (view == "ArchivedOnly"))
-            and matches(tags, one.get("tags") or {})
+            Experiment(workspace, record["name"], _skip_name_validation=True, _experiment_dto=record)
+            for record in records
+            if (experiment_name is None or record["name"] == experiment_name)
+            and (view == "All" or bool(record.get("archived_utc")) == (view == "ArchivedOnly"))
+            and matches(tags, record.get("tags") or {})
         ]
 
     def get_portal_url(self) -> str:

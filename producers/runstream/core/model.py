@@ -69,13 +69,13 @@ class Model:
             version = int(number)
         if not name:
             raise UserErrorException("Model: give a name or an id")
-        found = find_models(workspace, name, version, run_id, tags, properties, model_framework)
-        if not found:
+        records = find_models(workspace, name, version, run_id, tags, properties, model_framework)
+        if not records:
             what = f"{name}:{version}" if version is not None else name
             raise ModelNotFoundException(
                 f"ModelNotFound: no model {what} in workspace {workspace.name}; Model.list() names those there are"
             )
-        self._workspace, self._record = workspace, found[0]
+        self._workspace, self._record = workspace, records[0]
 
     @classmethod
     def _of(cls, workspace: Workspace, record: dict[str, Any]) -> Model:
@@ -111,20 +111,20 @@ class Model:
     @property
     def run_id(self) -> str | None:
         """The run it comes from, or None."""
-        found: str | None = self._record["run_id"]
-        return found
+        run_id: str | None = self._record["run_id"]
+        return run_id
 
     @property
     def experiment_name(self) -> str | None:
         """The experiment of that run."""
-        found: str | None = self._record["experiment"]
-        return found
+        experiment: str | None = self._record["experiment"]
+        return experiment
 
     @property
     def description(self) -> str | None:
         """Free text."""
-        found: str | None = self._record["description"]
-        return found
+        description: str | None = self._record["description"]
+        return description
 
     @property
     def tags(self) -> dict[str, str | None]:
@@ -139,14 +139,14 @@ class Model:
     @property
     def model_framework(self) -> str | None:
         """The framework given at registration."""
-        found: str | None = self._record["details"].get("model_framework")
-        return found
+        framework: str | None = self._record["details"].get("model_framework")
+        return framework
 
     @property
     def model_framework_version(self) -> str | None:
         """The framework's version given at registration."""
-        found: str | None = self._record["details"].get("model_framework_version")
-        return found
+        version: str | None = self._record["details"].get("model_framework_version")
+        return version
 
     @property
     def run(self) -> Run | None:
@@ -228,8 +228,8 @@ class Model:
             ServiceException: the service is away.
         """
         del dataset_id, expand, page_count
-        found = find_models(workspace, name, None, run_id, tags, properties, model_framework, latest)
-        return [Model._of(workspace, record) for record in found]
+        records = find_models(workspace, name, None, run_id, tags, properties, model_framework, latest)
+        return [Model._of(workspace, record) for record in records]
 
     def download(
         self, target_dir: str | os.PathLike[str] = ".", exist_ok: bool = False, exists_ok: bool | None = None

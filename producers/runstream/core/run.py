@@ -298,13 +298,13 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
             ServiceException: there is none (status_code 404), or the service is away.
         """
         record = fetch_record(workspace._client, run_id)
-        found: Run = rehydrated(
+        run: Run = rehydrated(
             Experiment(
                 workspace, record.experiment or "", _skip_name_validation=True, _create_in_cloud=False
             ),
             record,
         )
-        return found
+        return run
 
     @staticmethod
     def list(
@@ -336,19 +336,19 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
             ServiceException: a time that cannot be read (status_code 400), or the service is away (when iterating).
         """
         check_filters(tags, properties, status)
-        wanted = run_params(tags, properties, type, status, started_from, started_to)
+        filters = run_params(tags, properties, type, status, started_from, started_to)
 
-        def found() -> Iterator[Run]:
+        def runs() -> Iterator[Run]:
             workspace = experiment.workspace
             settle(workspace._client)
             params = [("workspace", workspace.name), ("experiment", experiment.name)]
             if not include_children:
                 params.append(("parent", "none"))
-            for record in list_records(workspace._client, [*params, *wanted]):
+            for record in list_records(workspace._client, [*params, *filters]):
                 if fits(record, tags, properties, type, status):
                     yield rehydrated(experiment, record)
 
-        return found()
+        return runs()
 
     @staticmethod
     def list_by_compute(
@@ -421,7 +421,7 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
 
 
 class ScriptRun(Run):
-    """A run of a script, carried out by a process of its own.
+    """A run of a script, executed by a process of its own.
 
     `Experiment.submit` and `Run.submit_child` start one; lists and `Run.get` give one for every run of this type.
 
@@ -485,8 +485,8 @@ def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_u
         ServiceException: the experiment has no such run (status_code 404), or the service is away.
     """
     run = Run(experiment, run_id)
-    found: Run = rehydrated(experiment, run._record) if rehydrate else run
-    return found
+    typed: Run = rehydrated(experiment, run._record) if rehydrate else run
+    return typed
 
 
 def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record: RunRecord) -> _RunType:

@@ -313,7 +313,7 @@ def _find(path: Path, name: str | None) -> Path:
             return path
         raise UserErrorException(f"RunConfiguration.load: {path} is no file, and no name was given")
     name = check_text("RunConfiguration name", name)
-    tried = [path / folder / found for folder in _FOLDERS for found in (name, f"{name}.runconfig")]
+    tried = [path / folder / candidate for folder in _FOLDERS for candidate in (name, f"{name}.runconfig")]
     for file in tried:
         if file.is_file():
             return file

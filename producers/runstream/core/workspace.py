@@ -120,10 +120,10 @@ class Workspace(Session):
         """
         start = Path(path if path is not None else ".")
         if start.is_file():
-            found: tuple[Path, dict[str, Any]] | None = (start, read_workspace(start))
+            config: tuple[Path, dict[str, Any]] | None = (start, read_workspace(start))
         else:
-            found = search(start, (_file_name,) if _file_name else CONFIG_FILES)
-        if found is None:
+            config = search(start, (_file_name,) if _file_name else CONFIG_FILES)
+        if config is None:
             if path is not None:
                 raise UserErrorException(
                     f"The workspace configuration file config.json, could not be found in {start} or its "
@@ -138,7 +138,7 @@ class Workspace(Session):
                 error=True,
             )
             return workspace
-        file, named = found
+        file, named = config
         return cls(
             named.get("subscription_id"),
             named.get("resource_group"),
@@ -172,10 +172,10 @@ class Workspace(Session):
         Raises:
             ServiceException: the service is away.
         """
-        found = client_for(with_local_spool(Settings.load())).get_json(_PATH)["workspaces"]
+        records = client_for(with_local_spool(Settings.load())).get_json(_PATH)["workspaces"]
         return {
-            one["name"]: [cls(subscription_id, resource_group, one["name"], auth, tags=one["tags"])]
-            for one in found
+            record["name"]: [cls(subscription_id, resource_group, record["name"], auth, tags=record["tags"])]
+            for record in records
         }
 
     @classmethod
@@ -432,8 +432,8 @@ class Workspace(Session):
 
     def _facts(self) -> dict[str, Any] | None:
         """The service's record; None for a workspace that was not created and holds nothing."""
-        found: list[dict[str, Any]] = self._client.get_json(_PATH, [("name", self.name)])["workspaces"]
-        return found[0] if found else None
+        records: list[dict[str, Any]] = self._client.get_json(_PATH, [("name", self.name)])["workspaces"]
+        return records[0] if records else None
 
     def write_config(self, path: str | os.PathLike[str] | None = None, file_name: str | None = None) -> None:
         """Write `.runstream/config.json`, which `from_config` finds again.

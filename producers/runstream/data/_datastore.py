@@ -239,8 +239,8 @@ class Datastore:
         Raises:
             UserErrorException: `prefix` leads out of the datastore.
         """
-        found = self._inside(prefix)
-        files = [found] if found.is_file() else [path for _, path in contents(found)]
+        place = self._inside(prefix)
+        files = [place] if place.is_file() else [path for _, path in contents(place)]
         pairs = ((path, Path(target_path) / path.relative_to(self._directory)) for path in files)
         return _copy(pairs, overwrite, show_progress, "download")
 
@@ -286,17 +286,17 @@ def _path(session: Session) -> Path:
 
 
 def _entry(session: Session) -> dict[str, Any]:
-    found: dict[str, Any] = json_document.read(_path(session)).get(session.name, {})
-    return found
+    entry: dict[str, Any] = json_document.read(_path(session)).get(session.name, {})
+    return entry
 
 
 def _directories(session: Session) -> dict[str, Path]:
     # A workspace may have any name; the dot keeps `..` from being one of a directory.
     own = session._settings.home_path / "datastores" / f"{quote(session.name, safe='')}.workspace" / DEFAULT
     named = _entry(session).get("datastores", {})
-    found = {DEFAULT: own, **{name: Path(directory) for name, directory in named.items()}}
-    make_private(found[DEFAULT])
-    return found
+    directories = {DEFAULT: own, **{name: Path(directory) for name, directory in named.items()}}
+    make_private(directories[DEFAULT])
+    return directories
 
 
 def _common(paths: list[Path]) -> Path:

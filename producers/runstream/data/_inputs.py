@@ -24,28 +24,32 @@ def reference_variables(workspace: Workspace, references: Mapping[str, Any]) -> 
     Raises:
         UserErrorException: something else among them, or a path that leads out of its datastore.
     """
-    found = {}
+    variables = {}
     for name, value in references.items():
         config = configuration_of(name, value)
         store = Datastore(workspace, config.datastore_name)
-        found[f"AZUREML_DATAREFERENCE_{name}"] = str(store._inside(config.path_on_datastore))
-    return found
+        variables[f"AZUREML_DATAREFERENCE_{name}"] = str(store._inside(config.path_on_datastore))
+    return variables
 
 
 def input_variables(arguments: Any) -> dict[str, str]:
     """The variable that tells a script which datasets are among its arguments."""
-    given = [one for one in arguments if isinstance(one, DatasetConsumptionConfig)] if arguments else []
-    inputs = {one.name: [one.mode, one.dataset.definition] for one in given}
+    given = (
+        [argument for argument in arguments if isinstance(argument, DatasetConsumptionConfig)]
+        if arguments
+        else []
+    )
+    inputs = {config.name: [config.mode, config.dataset.definition] for config in given}
     return {INPUTS: json.dumps(inputs)} if inputs else {}
 
 
 def input_datasets() -> dict[str, Any]:
     """The datasets among this script's arguments, by name: datasets themselves in mode `direct`, else their paths."""
-    found: dict[str, Any] = {}
+    datasets: dict[str, Any] = {}
     for name, (mode, definition) in json.loads(os.environ.get(INPUTS) or "{}").items():
         kind = FileDataset if definition["kind"] == FileDataset._KIND else TabularDataset
         dataset = kind(definition)
-        found[name] = (
+        datasets[name] = (
             dataset if mode == "direct" else os.fspath(DatasetConsumptionConfig(name, dataset, mode))
         )
-    return found
+    return datasets

@@ -152,47 +152,47 @@ def paths_of(path: Any) -> list[str]:
         UserErrorException: another type, or an address that is no file of this machine.
     """
     several = isinstance(path, (list, tuple)) and not _is_pair(path)
-    found = []
-    for one in path if several else [path]:
-        if _is_pair(one):
-            places = one[1] if isinstance(one[1], (list, tuple)) else [one[1]]
-            found += [os.fspath(one[0].path(place)) for place in places]
-        elif isinstance(one, DataReference):
-            found.append(os.fspath(one))
-        elif isinstance(one, (str, os.PathLike)):
-            text = os.fspath(one)
+    paths = []
+    for item in path if several else [path]:
+        if _is_pair(item):
+            places = item[1] if isinstance(item[1], (list, tuple)) else [item[1]]
+            paths += [os.fspath(item[0].path(place)) for place in places]
+        elif isinstance(item, DataReference):
+            paths.append(os.fspath(item))
+        elif isinstance(item, (str, os.PathLike)):
+            text = os.fspath(item)
             if "://" in text:
                 raise UserErrorException(
                     f"{text}: datasets are made of files of this machine; download it, or register its network drive "
                     "with Datastore.register_local"
                 )
-            found.append(str(Path(text).expanduser().absolute()))
+            paths.append(str(Path(text).expanduser().absolute()))
         else:
             raise UserErrorException(
-                f"path: expected a text, a path, or (datastore, path), got {type(one).__name__}"
+                f"path: expected a text, a path, or (datastore, path), got {type(item).__name__}"
             )
-    if not found:
+    if not paths:
         raise UserErrorException("path: expected at least one file")
-    return found
+    return paths
 
 
 def files_of(paths: Iterable[str]) -> list[tuple[Path, Path]]:
     """The files that paths name (files, directories, patterns with `*` and `**`), each with the root its name begins at."""
-    found: dict[Path, Path] = {}
+    roots: dict[Path, Path] = {}
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            found |= dict.fromkeys(sorted(file for _, file in contents(path)), path)
+            roots |= dict.fromkeys(sorted(file for _, file in contents(path)), path)
         elif path.is_file():
-            found[path] = path.parent
+            roots[path] = path.parent
         elif glob.has_magic(text):
             fixed = list(path.parts)
             depth = next(place for place, part in enumerate(fixed) if glob.has_magic(part))
             root = Path(*fixed[:depth])
-            found |= {
+            roots |= {
                 file: root for file in map(Path, sorted(glob.glob(text, recursive=True))) if file.is_file()
             }
-    return list(found.items())
+    return list(roots.items())
 
 
 def _is_pair(path: Any) -> bool:

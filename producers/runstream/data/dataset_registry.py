@@ -39,7 +39,7 @@ class DatasetRecord:
 def records(session: Session) -> dict[str, list[DatasetRecord]]:
     """The versions of every dataset, the oldest first, by name."""
     document = json_document.read(_path(session)).get(session.name, {})
-    return {name: [DatasetRecord(**one) for one in versions] for name, versions in document.items()}
+    return {name: [DatasetRecord(**version) for version in versions] for name, versions in document.items()}
 
 
 def find(session: Session, name: str, version: int | str = "latest") -> DatasetRecord:
@@ -92,11 +92,11 @@ def add(
         raise UserErrorException(f"dataset name {brief(name, 80)}: expected 1 to 255 printable characters")
     with json_document.change(_path(session)) as document:
         versions = document.setdefault(session.name, {}).setdefault(name, [])
-        for one in versions:
-            if one["definition"] == definition:
-                one["tags"] |= tags
-                one["description"] = description or one["description"]
-                return DatasetRecord(**one)
+        for version in versions:
+            if version["definition"] == definition:
+                version["tags"] |= tags
+                version["description"] = description or version["description"]
+                return DatasetRecord(**version)
         if versions and not create_new_version:
             raise UserErrorException(
                 f"There is already a dataset registered under name {name!r} in workspace {session.name}. "
@@ -105,7 +105,7 @@ def add(
         record = DatasetRecord(
             id=str(uuid.uuid4()),
             name=name,
-            version=max((one["version"] for one in versions), default=0) + 1,
+            version=max((version["version"] for version in versions), default=0) + 1,
             definition=dict(definition),
             description=description,
             tags=dict(tags),
@@ -125,15 +125,15 @@ def edit(
 ) -> DatasetRecord:
     """Change a version's tags and description; None leaves them."""
     with json_document.change(_path(session)) as document:
-        for one in document.get(session.name, {}).get(record.name, []):
-            if one["id"] == record.id:
-                one["tags"] = {
+        for version in document.get(session.name, {}).get(record.name, []):
+            if version["id"] == record.id:
+                version["tags"] = {
                     key: value
-                    for key, value in (one["tags"] | dict(tags or {})).items()
+                    for key, value in (version["tags"] | dict(tags or {})).items()
                     if key not in remove_tags
                 }
-                one["description"] = one["description"] if description is None else description
-                return DatasetRecord(**one)
+                version["description"] = version["description"] if description is None else description
+                return DatasetRecord(**version)
     raise UserErrorException(f"dataset {record.name} of version {record.version} is not registered any more")
 
 

@@ -161,7 +161,7 @@ def with_local_spool(settings: Settings) -> Settings:
 def _check_layout(home: Home, *, create: bool) -> None:
     marker = home.root / "version"
     try:
-        found = int(marker.read_text().split()[0])
+        number = int(marker.read_text().split()[0])
     except FileNotFoundError:
         if create:
             _write_atomically(marker, f"{LAYOUT}\n", 0o644)
@@ -170,9 +170,9 @@ def _check_layout(home: Home, *, create: bool) -> None:
         raise ServiceError(
             f"{marker}: not a version of a home; restore the file (it holds the number {LAYOUT})"
         ) from None
-    if found > LAYOUT:
+    if number > LAYOUT:
         raise ServiceError(
-            f"the home {home.root} was laid out by a newer runstream (layout {found}, this one knows {LAYOUT}); "
+            f"the home {home.root} was laid out by a newer runstream (layout {number}, this one knows {LAYOUT}); "
             "upgrade with `pip install -U runstream`, or set RUNSTREAM_HOME to another directory"
         )
 

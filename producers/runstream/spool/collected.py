@@ -42,7 +42,7 @@ class CollectedSource:
         dead: its process is gone.
         finished: it writes no more, and everything it wrote was handed out.
         dropped: how many dropped points were told of.
-        spoken: end of the last event told for it (see `speak`).
+        reported: end of the last event reported for it (see `report`).
     """
 
     reader: SourceReader
@@ -55,7 +55,7 @@ class CollectedSource:
     dropped: int = 0
     last_heartbeat: float = field(default_factory=time.monotonic)
     last_point_us: int = 0
-    spoken: int = 0
+    reported: int = 0
     _done: set[int] = field(default_factory=set)  # id() of those stored that are not first in line
 
     @classmethod
@@ -101,21 +101,21 @@ class CollectedSource:
         if last is not None:
             self.reader.note_stored(last)
 
-    def speak(self, steps: Sequence[tuple[str, Mapping[str, object]]], latest_step: int) -> Collected:
+    def report(self, steps: Sequence[tuple[str, Mapping[str, object]]], latest_step: int) -> Collected:
         """A status event of the reader's own, for the source. Its slots are milliseconds, so that they never repeat.
 
         Args:
             latest_step: time of the latest status known of the run, in microseconds since the epoch.
         """
         ops = []
-        first = self.spoken
+        first = self.reported
         for kind, data in steps:
-            seq = max(self.spoken, self.reader.spoken, time.time_ns() // 1_000_000)
+            seq = max(self.reported, self.reader.reported, time.time_ns() // 1_000_000)
             # A run's life is told by its times: a clock that was set back must not put an end before the beginning.
             latest_step = min(max(time.time_ns() // 1000, latest_step + 1), TIME_MAX_US)
             ops.append(StatusOp(seq, latest_step, kind, dict(data)))
-            self.spoken = seq + 1
+            self.reported = seq + 1
         self.positions.latest_step = latest_step
-        self.reader.note_spoken(self.spoken, latest_step)
-        speaker = agent_source(self.reader.header.source)
-        return self.hand_out([StatusEvent(self.run_id, speaker, first, self.spoken - first, ops)])
+        self.reader.note_reported(self.reported, latest_step)
+        reporter = agent_source(self.reader.header.source)
+        return self.hand_out([StatusEvent(self.run_id, reporter, first, self.reported - first, ops)])

@@ -168,9 +168,9 @@ class Collector:
                 if len(self._draining) >= _ENDED_AT_ONCE:
                     continue
                 self._draining.append(source)
-            for one in (*self.sources.before(source), source):
-                one.flushed = clock
-                for item in self._events.next(one):
+            for due in (*self.sources.before(source), source):
+                due.flushed = clock
+                for item in self._events.next(due):
                     collected.append(item)
                     size += item.size
             if ended and not source.reader.has_more():
@@ -196,7 +196,7 @@ class Collector:
     # --- what is looked at once a second ---
 
     def _slow_look(self, clock: float) -> list[Collected]:
-        found: list[Collected] = []
+        collected: list[Collected] = []
         alive: dict[str, bool] = {}
         size = 0
         for source in list(self.sources.values()):
@@ -205,8 +205,8 @@ class Collector:
                 continue
             if not source.dead:
                 note_death(source, self.spool, alive)
-            if len(found) < MOST_AT_ONCE:
-                found += self._look_at(source, clock)
+            if len(collected) < MOST_AT_ONCE:
+                collected += self._look_at(source, clock)
             else:
                 self._last_slow_look = -_SLOW_LOOK  # the others are due at once, with the next batch
         self._discovery.remove_unbegun()
@@ -216,16 +216,16 @@ class Collector:
         self.seen = Seen(self.live, self.backlog, size)
         if not alive or int(clock) % _TOKENS_EVERY == 0:
             used = {source.reader.header.token for source in self.sources.values()}
-            used |= {one.token for one in self._discovery.waiting.values()}
+            used |= {waiting.token for waiting in self._discovery.waiting.values()}
             self._leftovers.sweep_tokens(clock, used)
-        return found
+        return collected
 
     def _look_at(self, source: CollectedSource, clock: float) -> list[Collected]:
-        found: list[Collected] = []
+        collected: list[Collected] = []
         if source.reader.dropped > source.dropped:
-            found += self._events.drops(source)
+            collected += self._events.drops(source)
         if source.closed and not source.reader.has_more():
-            found += finish(source, self.sources, self._events)
+            collected += finish(source, self.sources, self._events)
             if not source.waiting:
                 self._remove(source)
         elif (
@@ -235,8 +235,8 @@ class Collector:
             and clock - source.last_heartbeat >= self.settings.heartbeat_interval
         ):
             source.last_heartbeat = clock
-            found.append(source.speak([("heartbeat", {})], self.sources.latest_step(source)))
-        return found
+            collected.append(source.report([("heartbeat", {})], self.sources.latest_step(source)))
+        return collected
 
     def _remove(self, source: CollectedSource) -> None:
         if self._lists_delivered:

@@ -48,10 +48,10 @@ def finish(source: CollectedSource, sources: Sources, events: SourceEvents) -> I
         yield from events.of_others(source)
         steps = _died(source, sources)
     elif not state & seg.ENDED and (source.positions.metrics or source.positions.tags):
-        # It is gone from the spool when the run ends, so the run's ending cannot speak for it.
+        # It is gone from the spool when the run ends, so the run's ending cannot tell of it.
         steps = [("source_done", ends_of([source]))]
     if steps:
-        yield source.speak(steps, sources.latest_step(source))
+        yield source.report(steps, sources.latest_step(source))
     source.finished = True
 
 

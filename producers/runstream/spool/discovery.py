@@ -88,7 +88,7 @@ class Discovery:
 
     def _open_all(self, names: Iterable[str]) -> None:
         """Open sources, and those that wait of the same runs."""
-        found: list[CollectedSource] = []
+        sources: list[CollectedSource] = []
         names = list(names)
         while names:
             opened = []
@@ -96,11 +96,11 @@ class Discovery:
                 self._leave_line(name)
                 if (source := self._open(name)) is not None:
                     opened.append(source)
-            found += opened
+            sources += opened
             names = [name for source in opened for name in self._waiting_of_run.get(source.run_id, ())]
         # Whoever logged first is seen first, for that is the order of a run's points: a run that was started again before
-        # anybody had looked goes on behind what it had.
-        for source in sorted(found, key=lambda one: one.reader.header.created):
+        # anybody had looked follows what it had.
+        for source in sorted(sources, key=lambda source: source.reader.header.created):
             self._sources.add(source)
 
     def _put_in_line(self, names: Iterable[str]) -> list[str]:
@@ -116,17 +116,17 @@ class Discovery:
                 others.append(name)
             else:
                 closed.append(Waiting(name, header.run_id, header.token, header.created))
-        for one in sorted(closed, key=lambda one: one.created):
-            self.waiting[one.name] = one
-            self._waiting_of_run.setdefault(one.run_id, []).append(one.name)
+        for waiting in sorted(closed, key=lambda waiting: waiting.created):
+            self.waiting[waiting.name] = waiting
+            self._waiting_of_run.setdefault(waiting.run_id, []).append(waiting.name)
         return others
 
     def _leave_line(self, name: str) -> None:
-        if (one := self.waiting.pop(name, None)) is not None:
-            family = self._waiting_of_run[one.run_id]
+        if (waiting := self.waiting.pop(name, None)) is not None:
+            family = self._waiting_of_run[waiting.run_id]
             family.remove(name)
             if not family:
-                del self._waiting_of_run[one.run_id]
+                del self._waiting_of_run[waiting.run_id]
 
     def look_again(self) -> None:
         """Sources that are not known any more are to be found again."""

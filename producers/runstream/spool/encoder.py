@@ -270,9 +270,9 @@ def _with_frames(
                     kind, bits = _bits(value, texts)
                     single.append((place(key, kind), seq, first + row, when, bits))
         elif frame.kind == seg.ARRAY:
-            found = _array_columns(frame, seq, names, place)
-            part.unknown += not found
-            columns.extend(found)
+            elements = _array_columns(frame, seq, names, place)
+            part.unknown += not elements
+            columns.extend(elements)
     if single:
         columns.append(tuple(np.array(column, dtype=np.int64) for column in zip(*single, strict=True)))
     order, seqs, steps, times, values = (
@@ -350,5 +350,5 @@ def _micros_column(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def agent_source(source: bytes) -> bytes:
-    """Id of the source under which the reader of `source` speaks for its dead process: the same for every reader."""
+    """Id of the source under which the reader of `source` reports for its dead process: the same for every reader."""
     return hashlib.md5(source + b"reader", usedforsecurity=False).digest()

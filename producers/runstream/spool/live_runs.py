@@ -56,7 +56,7 @@ class LiveRun:
         self.writer.status("start")
 
     def end(self, kind: str) -> None:
-        """Write an ending status (see `status.ENDINGS`) and give the writer's segment back; logging may still go on."""
+        """Write an ending status (see `status.ENDINGS`) and give the writer's segment back; logging may continue."""
         with _lock:
             _open.pop((self.settings, self.run_id), None)
         self.writer.status(kind)

@@ -82,7 +82,7 @@ class NodeSpool:
 
     def undelivered(self, sources: list[Written]) -> list[Written]:
         """Those of the sources of which something was not delivered when one looks now."""
-        return [one for one in sources if not self._is_delivered(one)]
+        return [source for source in sources if not self._is_delivered(source)]
 
     def delivered(self, run_id: str | None = None) -> list[Written]:
         """The sources that were delivered last, and are gone from the spool.
@@ -94,13 +94,13 @@ class NodeSpool:
         for name in (f"{DELIVERED}.1", DELIVERED):
             with suppress(FileNotFoundError):
                 lines += (self.spool / name).read_text().splitlines()
-        found = []
+        written = []
         for line in lines[-KEPT:]:
             words = line.split(" ", 4)
             if len(words) == 5 and (run_id is None or words[4] == run_id):
                 with suppress(ValueError):
-                    found.append(Written(words[0], words[4], int(words[1]), int(words[2]), int(words[3])))
-        return found
+                    written.append(Written(words[0], words[4], int(words[1]), int(words[2]), int(words[3])))
+        return written
 
     def _list(self) -> dict[str, str]:
         """The sources that are there, and the run of each. Several threads may ask at once: each replaces the whole listing,
@@ -138,7 +138,7 @@ class NodeSpool:
         directory = os.path.join(self.spool, name)
         with suppress(FileNotFoundError):
             return sorted(
-                os.path.join(directory, one) for one in os.listdir(directory) if one.endswith(".seg")
+                os.path.join(directory, name) for name in os.listdir(directory) if name.endswith(".seg")
             )
         return []
 
@@ -150,17 +150,17 @@ class NodeSpool:
                     ends[topic] = max(ends[topic], end)
         return Written(name, run, *ends) if any(ends) else None
 
-    def _is_delivered(self, one: Written) -> bool:
-        segments = self._segments(one.source)
+    def _is_delivered(self, source: Written) -> bool:
+        segments = self._segments(source.source)
         for path in segments:  # a new one says nothing before its reader has come to it
             with suppress(OSError, struct.error), open(path, "rb") as file:
                 noted = _ACKED.unpack(os.pread(file.fileno(), _ACKED.size, seg.ACKED_AT["metrics"]))
-                if noted[0] >= one.metrics and noted[1] >= one.tags and noted[2] >= one.status:
+                if noted[0] >= source.metrics and noted[1] >= source.tags and noted[2] >= source.status:
                     return True
         return not segments  # it is gone
 
 
-def note_delivered(spool: Path, one: Written) -> None:
+def note_delivered(spool: Path, source: Written) -> None:
     """Add a source to the list, before it is taken out of the spool."""
     path = spool / DELIVERED
     with suppress(FileNotFoundError):
@@ -168,7 +168,10 @@ def note_delivered(spool: Path, one: Written) -> None:
             os.replace(path, f"{path}.1")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, f"{one.source} {one.metrics} {one.tags} {one.status} {one.run_id}\n".encode())
+        os.write(
+            descriptor,
+            f"{source.source} {source.metrics} {source.tags} {source.status} {source.run_id}\n".encode(),
+        )
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""How far a source was made into events: where its next reader goes on, once they are stored."""
+"""How far a source was made into events: where its next reader resumes, once they are stored."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class SourceReader:
         position: seq of the next slot to read.
         stored: how far its events are stored.
         skipped: slots that could not be read (damaged), or whose series is not known.
-        spoken: slot after the last one a reader used to speak for the source.
+        reported: slot after the last one a reader used to report for the source.
     """
 
     def __init__(self, directory: Path, tidier: Executor | None = None) -> None:
@@ -75,7 +75,7 @@ class SourceReader:
             raise FileNotFoundError(f"{directory} holds no segment")
         self.header = self._segments[0].header
         self.stored = Positions.read(segment.mapped for segment in self._segments)
-        self.spoken = max(segment.word(seg.SPOKEN_AT) for segment in self._segments)
+        self.reported = max(segment.word(seg.REPORTED_AT) for segment in self._segments)
         self.position = self.header.first
         begin = max(self.stored.metrics, self.position)
         while self.position < begin:  # what was stored is read once more for the names it defines
@@ -141,15 +141,15 @@ class SourceReader:
 
     def _look_for_segments(self) -> bool:
         """Map segments the writer has begun since; whether there were any."""
-        found = self._map_segments()
-        for segment in found:
+        segments = self._map_segments()
+        for segment in segments:
             self.stored.write(segment.mapped)
-            segment.set_word(seg.SPOKEN_AT, self.spoken)
-        return bool(found)
+            segment.set_word(seg.REPORTED_AT, self.reported)
+        return bool(segments)
 
     def _map_segments(self) -> list[ReadSegment]:
         """Segments that were not known, in order; they are known then."""
-        found = []
+        segments = []
         try:
             names = os.listdir(self.directory)
         except FileNotFoundError:
@@ -158,16 +158,16 @@ class SourceReader:
             if name.endswith(".seg") and name not in self._seen:
                 self._seen.add(name)
                 try:
-                    found.append(ReadSegment.open(self.directory / name))
+                    segments.append(ReadSegment.open(self.directory / name))
                 except FileNotFoundError:
                     continue
                 except SpoolError as error:
                     logger.error("runstream: %s", error)
                     damaged = self.directory / (name + ".damaged")
                     os.rename(self.directory / name, damaged)
-        found.sort(key=lambda segment: segment.header.index)
-        self._segments += found
-        return found
+        segments.sort(key=lambda segment: segment.header.index)
+        self._segments += segments
+        return segments
 
     # --- reading ---
 
@@ -263,7 +263,7 @@ class SourceReader:
         return min(pos, segment.header.slots), frames, other
 
     def _give_up(self, segment: ReadSegment, at: int, n: int, sealed: bool, dead: bool) -> bool:
-        """Whether to go on behind a slot that was taken and not written (or is it just the end?)."""
+        """Whether to pass over a slot that was taken and not written (or is it just the end?)."""
         words = segment.words
         if dead:
             self._gave_up = True
@@ -280,7 +280,7 @@ class SourceReader:
         del self._holes[seq]
         self._gave_up = True
         logger.warning(
-            "runstream: run %s: slot %d was never written; going on behind it", segment.header.run_id, seq
+            "runstream: run %s: slot %d was never written; it is passed over", segment.header.run_id, seq
         )
         return True
 
@@ -329,15 +329,15 @@ class SourceReader:
         for segment in self._segments:
             positions.write(segment.mapped)
 
-    def note_spoken(self, next_: int, latest_step: int) -> None:
-        """Slots below `next_` were used to speak for the source (see `encoder.agent_source`).
+    def note_reported(self, next_: int, latest_step: int) -> None:
+        """Slots below `next_` were used to report for the source (see `encoder.agent_source`).
 
         Args:
             latest_step: the latest time of a status, in microseconds since the epoch.
         """
-        self.spoken, self.stored.latest_step = next_, latest_step
+        self.reported, self.stored.latest_step = next_, latest_step
         for segment in self._segments:
-            segment.set_word(seg.SPOKEN_AT, next_)
+            segment.set_word(seg.REPORTED_AT, next_)
             segment.set_word(seg.LATEST_STEP_AT, latest_step)
 
     def remove(self, *, keep: bool = False) -> bool:
@@ -357,7 +357,7 @@ class SourceReader:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether a process is stopped (SIGSTOP, a debugger): it writes nothing, and will go on where it was."""
+    """Whether a process is stopped (SIGSTOP, a debugger): it writes nothing, and will continue where it was."""
     import psutil
 
     try:

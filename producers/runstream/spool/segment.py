@@ -66,7 +66,7 @@ _CRC_AT = 436
 # Words of the header that change. The writer's: points dropped, reason, since, until; flags. The reader's: positions stored.
 DROPPED_AT, DROP_REASON_AT, STATE_AT = 440, 448, 456
 ACKED_AT = {"metrics": 464, "tags": 472, "status": 480}
-SPOKEN_AT = 488
+REPORTED_AT = 488
 """Until which slot a reader has said that the source is read: the next one resumes there, whatever its clock says."""
 LATEST_STEP_AT = 504
 """The latest time of the statuses that are stored, in microseconds: what follows counts as no older. The word before it is
@@ -128,11 +128,11 @@ def read_header(data: bytes, path: str) -> Header:
     """
     if len(data) < HEADER_BYTES or data[:8] != _MAGIC:
         raise SpoolError(
-            f"{path}: not a spool segment (starts with {bytes(data[:8])!r}); move the file away to go on"
+            f"{path}: not a spool segment (starts with {bytes(data[:8])!r}); move the file away to continue"
         )
     if zlib.crc32(data[:_CRC_AT]) != _CRC.unpack_from(data, _CRC_AT)[0]:
         raise SpoolError(
-            f"{path}: the header's checksum does not match; the file is damaged, move it away to go on"
+            f"{path}: the header's checksum does not match; the file is damaged, move it away to continue"
         )
     _, index, source, first, slots, pid, flags, created, _, token, length = _FIXED.unpack_from(data)
     run_id = data[_FIXED.size : _FIXED.size + length].decode()

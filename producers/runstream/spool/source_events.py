@@ -115,4 +115,4 @@ class SourceEvents:
         return self._warning(source, message)
 
     def _warning(self, source: CollectedSource, message: str) -> Collected:
-        return source.speak([("warning", {"message": message})], self._sources.latest_step(source))
+        return source.report([("warning", {"message": message})], self._sources.latest_step(source))

@@ -270,7 +270,7 @@ class SourceWriter:
     # --- segments ---
 
     def _roll(self, needed: int) -> bool:
-        """Go on in a new segment with room for `needed` slots; False when there is none to be had."""
+        """Continue in a new segment with room for `needed` slots; False when there is none to be had."""
         with self._lock:
             if self._map is not None and length_hint(self._slots) >= needed:
                 return True  # another thread was here before
@@ -350,7 +350,7 @@ class SourceWriter:
         self._reason = drop_reason(error)
         if first_time:
             logger.warning(
-                "runstream: %s (%s). The training goes on; points are dropped and counted until there is room in %s.",
+                "runstream: %s (%s). The training continues; points are dropped and counted until there is room in %s.",
                 seg.DROP_REASONS[self._reason], error, self._spool,
             )  # fmt: skip
 

@@ -66,7 +66,7 @@ class Sources(dict[str, CollectedSource]):
 
     def latest_step(self, source: CollectedSource) -> int:
         """Time of the latest status that is known of the source's run."""
-        return max(one.positions.latest_step for one in (source, *self.of_run(source.run_id)))
+        return max(other.positions.latest_step for other in (source, *self.of_run(source.run_id)))
 
 
 def ends_of(sources: Iterable[CollectedSource]) -> dict[str, object]:

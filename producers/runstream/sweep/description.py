@@ -48,7 +48,7 @@ def _seed_of(run_id: str, stored: str, document: dict[str, Any], seed: int | Non
     for key, value in asked.items():
         if known.get(key) != value:
             raise UserErrorException(
-                f"run {run_id} is a sweep with {key} {known.get(key)!r:.200}, not {value!r:.200}; go on with the same, "
+                f"run {run_id} is a sweep with {key} {known.get(key)!r:.200}, not {value!r:.200}; resume with the same, "
                 "or choose another run_id"
             )
     return int(known["seed"])

@@ -119,7 +119,7 @@ def run(
         )
     if compute_target is not None and callable(objective):
         raise UserErrorException(
-            f"compute_target {getattr(compute_target, 'name', compute_target)!r:.80}: a function is carried out by "
+            f"compute_target {getattr(compute_target, 'name', compute_target)!r:.80}: a function is executed by "
             "processes of this machine; for a compute target put it into a script, and pass a ScriptRunConfig"
         )
     pruner = stop if stop is not None and not isinstance(stop, (Median, Halving)) else None
@@ -219,13 +219,13 @@ class Driver:
         aim: Aim,
         search: Search,
         crew: Crew,
-        wanted: int | None,
+        most: int | None,
         size: int,
         stop: Any,
         show_output: bool,
     ) -> None:
         self.parent, self.aim, self.search, self.crew = parent, aim, search, crew
-        self.wanted, self.size, self.stop, self.show_output = wanted, size, stop, show_output
+        self.wanted, self.size, self.stop, self.show_output = most, size, stop, show_output
         self.best: Trial | None = None
         self._ended: dict[int, Trial] = {}
         self._active: dict[int, Assignment] = {}
@@ -246,14 +246,14 @@ class Driver:
     def resume(self) -> None:
         """Take over the stored trials: finished ones count, scripts at work are followed, lost ones are run again."""
         settle(self.parent._client, self.parent.id)
-        found = self._decided()
-        if found:
+        decided = self._decided()
+        if decided:
             # A killed driver's last trials may not be stored yet: their ids must not be given out again.
-            self._session = 1 + max(attempt_of(self.parent.id, trial.run_id) for trial in found)
-        finished = [trial for trial in found if trial.finished]
+            self._session = 1 + max(attempt_of(self.parent.id, trial.run_id) for trial in decided)
+        finished = [trial for trial in decided if trial.finished]
         if self.stop is not None and finished:
             self._read_curves(finished)
-        for trial in found:
+        for trial in decided:
             self._next = max(self._next, trial.number + 1)
             if trial.finished:
                 self._ended[trial.number] = trial
@@ -267,16 +267,16 @@ class Driver:
                 self._active[trial.number] = Assignment(trial.number, trial.run_id, trial.parameters)
             else:
                 self._run_again(Assignment(trial.number, trial.run_id, trial.parameters))
-        known = {trial.number for trial in found}
+        known = {trial.number for trial in decided}
         for number in range(self._next):  # begun, and killed before anything of it was written
             if number not in known and (parameters := self.search.ask(number)) is not None:
                 self._again.append(
                     Assignment(number, run_id_of(self.parent.id, number, self._session), parameters)
                 )
         self.best = best_of(self.trials, self.aim)
-        if found:
+        if decided:
             _log.warning(
-                "sweep %s goes on: %d of its trials are finished, %d are at work, %d are run again",
+                "sweep %s resumes: %d of its trials are finished, %d are at work, %d are run again",
                 self.parent.id,
                 len(finished),
                 len(self._active),
@@ -287,14 +287,14 @@ class Driver:
         """The stored trials, once it is known what became of those a killed driver's processes were at."""
         deadline, pauses = time.monotonic() + _DECIDE_SECONDS, Backoff(0.1, 1.0, 1.5)
         while True:
-            found = stored_trials(self.parent, self.aim)
-            open_ = [trial for trial in found if trial.active]
+            trials = stored_trials(self.parent, self.aim)
+            open_ = [trial for trial in trials if trial.active]
             if not open_ or isinstance(self.crew, ScriptCrew):
-                return found
+                return trials
             if time.monotonic() > deadline:
                 for trial in open_:
                     Run.get(self.parent.experiment.workspace, trial.run_id).cancel()
-                return found
+                return trials
             time.sleep(next(pauses))
 
     def _read_curves(self, finished: list[Trial]) -> None:
@@ -302,8 +302,8 @@ class Driver:
         for run_id, series in fetch_metrics(self.parent._client, list(by_id), name=self.aim.metric).items():
             self._curves[by_id[run_id]] = [
                 (int(step), float(value))
-                for one in series
-                for step, value in zip(one.steps, one.values, strict=True)
+                for curve in series
+                for step, value in zip(curve.steps, curve.values, strict=True)
                 if isinstance(value, (int, float)) and not math.isnan(value)
             ]
 

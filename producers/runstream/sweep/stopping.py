@@ -93,7 +93,7 @@ class Halving:
             return None
         better = sum(peer < own if minimize else peer > own for peer in peers)
         if better >= places:
-            return f"at step {rung} {better} of {len(peers)} others were better, and {places} go on"
+            return f"at step {rung} {better} of {len(peers)} others were better, and {places} continue"
         return None
 
 

@@ -140,16 +140,16 @@ def load(run: Run) -> Sweep:
 
 def stored_trials(run: Run, aim: Aim) -> list[Trial]:
     """The stored trials of a sweep, by number. Of one that was run again what is finished counts, else what is at work."""
-    found: dict[int, Trial] = {}
+    trials: dict[int, Trial] = {}
     params = [("parent", run.id), ("summary", aim.metric), ("archived", "all")]
     for record in list_records(run._client, params):
         if number_of(run.id, record.run_id) is None:
             continue  # another child of the same run
         trial = trial_of(run.id, record, aim)
-        other = found.get(trial.number)
+        other = trials.get(trial.number)
         if other is None or (trial.finished, trial.active) > (other.finished, other.active):
-            found[trial.number] = trial
-    return [found[number] for number in sorted(found)]
+            trials[trial.number] = trial
+    return [trials[number] for number in sorted(trials)]
 
 
 def run_id_of(parent: str, number: int, attempt: int = 0) -> str:
@@ -159,14 +159,14 @@ def run_id_of(parent: str, number: int, attempt: int = 0) -> str:
 
 def number_of(parent: str, run_id: str) -> int | None:
     """Number of the trial of an id; None: it is another run's."""
-    found = _NUMBERS.fullmatch(run_id.removeprefix(parent))
-    return int(found[1]) if found else None
+    match = _NUMBERS.fullmatch(run_id.removeprefix(parent))
+    return int(match[1]) if match else None
 
 
 def attempt_of(parent: str, run_id: str) -> int:
     """The second number of an id; 0 without one."""
-    found = _NUMBERS.fullmatch(run_id.removeprefix(parent))
-    return int(found[2] or 0) if found else 0
+    match = _NUMBERS.fullmatch(run_id.removeprefix(parent))
+    return int(match[2] or 0) if match else 0
 
 
 def trial_of(parent: str, record: RunRecord, aim: Aim) -> Trial:

@@ -47,7 +47,7 @@ class _Dismissed(BaseException):
 
 
 def main(descriptor: int, driver: int) -> None:
-    """Carry out what comes through a connection until it is closed."""
+    """Execute what comes through a connection until it is closed."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # without its driver nobody judges a trial
         if os.getppid() != driver:

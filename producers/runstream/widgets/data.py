@@ -97,7 +97,7 @@ def _item(run_id: str, name: str, value: Any) -> dict[str, Any]:
         series = [{"name": column, "data": _as_list(values)} for column, values in value.items()]
     else:
         series = [{"data": _as_list(value)}]
-    longest = max((len(one["data"]) for one in series), default=0)
+    longest = max((len(line["data"]) for line in series), default=0)
     return {"name": name, "run_id": run_id, "categories": list(range(longest)), "series": series}
 
 
@@ -108,11 +108,11 @@ def _as_list(value: Any) -> list[Any]:
 def _by_metric(
     metrics: Mapping[str, Mapping[str, Any]], children: list[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+    tables: dict[str, list[dict[str, Any]]] = {}
     for child in children:
         for name, value in metrics.get(child, {}).items():
-            found.setdefault(name, []).append(_item(child, name, value))
-    return found
+            tables.setdefault(name, []).append(_item(child, name, value))
+    return tables
 
 
 def _groups(names: Mapping[str, str]) -> list[list[str]]:

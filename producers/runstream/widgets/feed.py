@@ -143,7 +143,7 @@ class Feed:
             series = self._client.get_json(f"{path}/series", fresh=False)["series"]
             self._push("page", f"{self._client.address().url}/runs/{quoted(self._run_id)}")
             self._push("run", run)
-            self._push("total", len({one["name"] for one in series}))
+            self._push("total", len({metric["name"] for metric in series}))
             self._push("series", series[:MOST_SERIES])
             charts = self._charts(series)
             self._push("charts", charts)
@@ -223,9 +223,11 @@ class Feed:
 def charted(series: list[dict[str, Any]]) -> list[str]:
     """Names of the series that are drawn as a line: numbers, more than one."""
     return [
-        one["name"]
-        for one in series
-        if one["cls"] == SeriesClass.METRIC and one["kind"] not in (Kind.TEXT, Kind.NULL) and one["count"] > 1
+        metric["name"]
+        for metric in series
+        if metric["cls"] == SeriesClass.METRIC
+        and metric["kind"] not in (Kind.TEXT, Kind.NULL)
+        and metric["count"] > 1
     ]
 
 

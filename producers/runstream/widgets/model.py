@@ -55,7 +55,7 @@ class RunWidget(anywidget.AnyWidget):
         super().close()
 
     def _asked(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        # Answered in a thread: the kernel goes on with its cells meanwhile.
+        # Answered in a thread: the kernel runs its cells meanwhile.
         if isinstance(content, dict) and "id" in content:
             self._questions.put(content)
 

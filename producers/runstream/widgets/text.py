@@ -16,7 +16,7 @@ def show_text(run: Run) -> None:
     """Print the run; follow its log until it ends, unless this process is the one that has to end it.
 
     Raises:
-        ExperimentExecutionException: interrupted by Ctrl-C; the run goes on.
+        ExperimentExecutionException: interrupted by Ctrl-C; the run continues.
         ServiceException: the service is away.
     """
     if run.get_status() not in TERMINAL and not run._started_here:

@@ -161,7 +161,7 @@ def test_a_lost_worker_fails_its_run(
     error = details["error"]["error"]
     assert (details["status"], error["code"]) == ("Failed", "WorkerLost")
     assert error["message"].startswith("Dask worker tcp://127.0.0.1:")
-    assert error["message"].endswith("was lost while it carried out the run")
+    assert error["message"].endswith("was lost while it executed the run")
     until(lambda: gone(script) and gone(wrapper))
     # The scheduler gives the task to another worker: it does not begin the run again, and goes on with others.
     after = experiment.submit(source("run.log('a', 1)"))

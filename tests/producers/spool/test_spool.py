@@ -1131,7 +1131,7 @@ def test_a_reader_whose_clock_is_set_back_is_not_taken_for_an_older_one(
     writer.log("x", 1)
     other = spool.RunWriter(
         settings_for(directory), "run"
-    )  # does not speak for the run: its owner may have died
+    )  # does not report for the run: its owner may have died
     other.log("y", 1)
     slots = []
     for now in (10**18, 10**15):

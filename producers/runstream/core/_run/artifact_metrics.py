@@ -27,7 +27,7 @@ _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM
 
 
 class ArtifactMetrics(Recording, RunFiles):
-    """The half of `Run` that logs images and JSON metrics. Unlike other metrics they need the service at the call."""
+    """The part of `Run` that logs images and JSON metrics. Unlike other metrics they need the service at the call."""
 
     def log_image(self, name: str, path: Any = None, plot: Any = None, description: str = "") -> None:
         """Log an image.

@@ -25,7 +25,7 @@ _log = logging.getLogger("runstream")
 
 
 class RunSnapshots(RunHandle):
-    """The half of `Run` that is about the snapshot of its source."""
+    """The part of `Run` that is about the snapshot of its source."""
 
     _source: Path | None = None  # the directory its own snapshot is of
 
@@ -90,30 +90,33 @@ class RunSnapshots(RunHandle):
         """
         if snapshot_id is not None and not isinstance(snapshot_id, str):
             raise UserErrorException(f"restore_snapshot: expected an id, got {type(snapshot_id).__name__}")
-        wanted = snapshot_id or self.get_snapshot_id()
-        if not wanted:
+        snapshot = snapshot_id or self.get_snapshot_id()
+        if not snapshot:
             raise SnapshotException(f"run {self._id} has no snapshot; pass snapshot_id")
         folder = Path(path if path is not None else tempfile.gettempdir()).absolute()
-        if folder.is_file() or "/" in wanted or os.sep in wanted:
+        if folder.is_file() or "/" in snapshot or os.sep in snapshot:
             raise UserErrorException(
-                f"restore_snapshot: {wanted!r:.80} cannot be written below {folder}; pass a directory, and an id as "
+                f"restore_snapshot: {snapshot!r:.80} cannot be written below {folder}; pass a directory, and an id as "
                 "get_snapshot_id() gives it"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        target = path_of("snapshot", folder / f"{wanted}.zip")
+        target = path_of("snapshot", folder / f"{snapshot}.zip")
         deadline = time.monotonic() + WAIT_SECONDS
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{wanted[:20]}.", delete=False) as stream:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{snapshot[:20]}.", delete=False) as stream:
             try:
                 while True:
                     try:
-                        self._client.download(f"/api/v1/snapshots/{quoted(wanted)}/zip", stream)
+                        self._client.download(f"/api/v1/snapshots/{quoted(snapshot)}/zip", stream)
                         break
                     except ServiceException as error:
                         if error.status_code != 404:
                             raise
                         # One of this run's that was kept while the service was away is on its way.
-                        if wanted != self._record.properties.get(SNAPSHOT_ID) or time.monotonic() > deadline:
-                            raise UserErrorException(f"there is no snapshot {wanted}") from None
+                        if (
+                            snapshot != self._record.properties.get(SNAPSHOT_ID)
+                            or time.monotonic() > deadline
+                        ):
+                            raise UserErrorException(f"there is no snapshot {snapshot}") from None
                         time.sleep(0.2)
                 os.replace(stream.name, target)
             except BaseException:
@@ -127,13 +130,13 @@ class RunSnapshots(RunHandle):
         properties = self._record.properties
         kept = weakref.ref(self)
 
-        def finished(found: dict[str, str]) -> None:
-            for key, value in found.items():
+        def finished(of_source: dict[str, str]) -> None:
+            for key, value in of_source.items():
                 if key not in properties:
                     live.writer.add_property(key, value)
                     properties[key] = value
             if (run := kept()) is not None:
-                run._record.properties.update(found)
+                run._record.properties.update(of_source)
 
         def failed(problem: str) -> None:
             _log.warning(

@@ -24,7 +24,7 @@ _ARTIFACT_TYPES = ("image", "confusion_matrix", "accuracy_table", "residuals", "
 
 
 class RunFacts(RunHandle):
-    """The half of `Run` that asks: status, details, metrics, environment, secrets, page."""
+    """The part of `Run` that asks: status, details, metrics, environment, secrets, page."""
 
     def get_status(self) -> str:
         """The status now; a run that has ended is not asked about again.
@@ -121,7 +121,7 @@ class RunFacts(RunHandle):
             if self._live_run
             else {}
         )
-        found = fetch_metrics(
+        fetched = fetch_metrics(
             self._client,
             [self._id],
             name=name,
@@ -129,7 +129,7 @@ class RunFacts(RunHandle):
             run_type=run_type if recursive else None,
             waits=waits,
         )
-        shaped = {run_id: self._shape(run_id, series, populate) for run_id, series in found.items()}
+        shaped = {run_id: self._shape(run_id, series, populate) for run_id, series in fetched.items()}
         if not recursive:
             return dict(shaped.get(self._id, {}))
         if self._id in shaped:
@@ -137,12 +137,12 @@ class RunFacts(RunHandle):
         return {run_id: metrics for run_id, metrics in shaped.items() if metrics}
 
     def _shape(self, run_id: str, series: list[Series], populate: bool) -> Metrics:
-        def content(one: Series) -> ArtifactMetric:
-            uri = str(one.values[0])
+        def content(series: Series) -> ArtifactMetric:
+            uri = str(series.values[0])
             path = uri.partition(f"dcid.{run_id}/")[2]
             body = self._client.request("GET", f"/api/v1/runs/{quoted(run_id)}/files/{quoted(path)}").body
             return ArtifactMetric(
-                body, path.rsplit("/", 1)[-1], uri, f"azureml.v2.{_ARTIFACT_TYPES[one.cls - 2]}"
+                body, path.rsplit("/", 1)[-1], uri, f"azureml.v2.{_ARTIFACT_TYPES[series.cls - 2]}"
             )
 
         return shape_metrics(series, content if populate else None)

@@ -17,7 +17,7 @@ _log = logging.getLogger("runstream")
 
 
 class RunFiles(RunHandle):
-    """The half of `Run` that is about files. They go over HTTP: the service has to be there."""
+    """The part of `Run` that is about files. They go over HTTP: the service has to be there."""
 
     def upload_file(
         self, name: str, path_or_stream: str | os.PathLike[str] | IO[Any], datastore_name: str | None = None
@@ -25,7 +25,7 @@ class RunFiles(RunHandle):
         """Store a file with the run; returns when it is stored. The same bytes under the same name are accepted again.
 
         While the service is away the file is kept in the home, with a warning, and stored by whoever runs next. A large one
-        goes on where it stopped after an interruption, and shows a bar on a terminal.
+        resumes where it stopped after an interruption, and shows a bar on a terminal.
 
         Args:
             name: path among the run's files, with `/`.

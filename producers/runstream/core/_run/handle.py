@@ -1,4 +1,4 @@
-"""What every half of `Run` stands on: its identity, its record as last heard of, its spool writer and its service."""
+"""What every part of `Run` stands on: its identity, its record as last heard of, its spool writer and its service."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _Self = TypeVar("_Self", bound="Lifecycle")
 
 
 class Lifecycle(RunLogs):
-    """The half of `Run` that changes its status."""
+    """The part of `Run` that changes its status."""
 
     _capture: OutputCapture | None = None
     _shipping: LogShipping | None = None
@@ -99,16 +99,16 @@ class Lifecycle(RunLogs):
         self._store_outputs()
 
     def _end(self, kind: str) -> None:
-        wanted = ENDINGS[kind]
+        status = ENDINGS[kind]
         if self._record.status in TERMINAL and kind != "fail":
-            if self._record.status != wanted:
+            if self._record.status != status:
                 _log.warning("run %s is %s already; %s() is ignored", self._id, self._record.status, kind)
             return
-        if self._record.status == wanted == "Failed":
+        if self._record.status == status == "Failed":
             return
         self._await_snapshot()
         self._live().end(kind)
-        self._record.status = wanted
+        self._record.status = status
 
     def _cancel_job(self) -> None:
         try:
@@ -245,7 +245,7 @@ class Lifecycle(RunLogs):
             What `get_details` returns.
 
         Raises:
-            ExperimentExecutionException: interrupted by Ctrl-C while the log is printed; the run goes on.
+            ExperimentExecutionException: interrupted by Ctrl-C while the log is printed; the run continues.
             ActivityFailedException: it failed and `raise_on_error` is set. A canceled run never raises.
             ServiceException: the service is away.
         """

@@ -71,7 +71,7 @@ class LogShipping:
 
         Args:
             all_of_it: also of long files that are not due yet.
-            wait: seconds to go on trying while the service is away.
+            wait: seconds to keep retrying while the service is away.
 
         Raises:
             ServiceException: the service is away.

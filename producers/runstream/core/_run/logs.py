@@ -1,4 +1,4 @@
-"""A run's logs: read whole, written to a directory, or followed while the run goes on."""
+"""A run's logs: read whole, written to a directory, or followed while the run is live."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHORTEST, _LONGEST = 0.25, 2.0  # seconds between two looks at a run's logs
 
 
 class RunLogs(RunFacts):
-    """The half of `Run` that is about its logs."""
+    """The part of `Run` that is about its logs."""
 
     def get_details_with_logs(self) -> dict[str, Any]:
         """What `get_details` returns, with the logs' contents in place of their addresses.

@@ -76,7 +76,7 @@ class _Tee:
 
 
 def _not_ended(stream: Any) -> Any:
-    """The uppermost stream whose block goes on: those of threads end in any order."""
+    """The uppermost stream whose block is open: those of threads end in any order."""
     while isinstance(stream, _Tee) and stream.ended:
         stream = stream.under
     return stream

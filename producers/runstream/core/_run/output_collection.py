@@ -1,4 +1,4 @@
-"""What lies in a run's output folders is stored: files that rest while the run goes on, everything at its end.
+"""What lies in a run's output folders is stored: files that rest while the run is live, everything at its end.
 
 What a call stored under a name stays; what was collected before gives way to the file's last state.
 """
@@ -21,7 +21,7 @@ IGNORED = frozenset({"azureml.log"})
 """Files that are left out."""
 
 REST_SECONDS = 10.0
-"""A file that was not written for so long is taken to be whole, while the run goes on."""
+"""A file that was not written for so long is taken to be whole, while the run is live."""
 
 LOOK_SECONDS = 1.0
 _LOOK_SHARE = 20  # of the time: folders with very many files are looked at more rarely
@@ -139,13 +139,13 @@ class OutputCollection:
 
     def _stored(self) -> dict[str, dict[str, Any]]:
         try:
-            found = list_files(self._client, self._run_id, patience(self._client))
+            files = list_files(self._client, self._run_id, patience(self._client))
         except ServiceException as error:
             if not is_away(error):
                 raise
             note_away(self._client)
             return {}  # they are kept in the outbox, and the service compares
-        return {file["path"]: file for file in found}
+        return {file["path"]: file for file in files}
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         self.left_out.clear()

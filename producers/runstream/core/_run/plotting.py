@@ -63,25 +63,25 @@ def plot(
 def _numeric(run: RunHandle) -> list[str]:
     series = run._client.get_json(f"/api/v1/runs/{quoted(run.id)}/series")["series"]
     return [
-        one["name"]
-        for one in series
-        if one["cls"] == SeriesClass.METRIC and one["kind"] not in (Kind.TEXT, Kind.NULL)
+        metric["name"]
+        for metric in series
+        if metric["cls"] == SeriesClass.METRIC and metric["kind"] not in (Kind.TEXT, Kind.NULL)
     ]
 
 
 def _points(run: RunHandle, name: str, x: str) -> tuple[list[Any], list[float]]:
     try:
-        found = run._client.get_json(
+        answer = run._client.get_json(
             "/api/v1/series", [("run", run.id), ("name", name), ("width", str(WIDTH))]
         )
     except ServiceException as error:
         if error.status_code != 404:
             raise
         raise UserErrorException(f"plot: run {run.id} has no metric {name!r}") from None
-    values = [float(value) for value in found["values"]]  # NaN and infinities come as text
-    times = found["times"]
+    values = [float(value) for value in answer["values"]]  # NaN and infinities come as text
+    times = answer["times"]
     if x == "step":
-        return found["steps"], values
+        return answer["steps"], values
     if x == "relative":
         return [(time - min(times)) / 1e6 for time in times], values
     return [datetime.fromtimestamp(time / 1e6, UTC) for time in times], values

@@ -16,7 +16,7 @@ from .handle import RunHandle
 
 
 class Recording(RunHandle):
-    """The half of `Run` that records."""
+    """The part of `Run` that records."""
 
     def log(self, name: str, value: Any, description: str = "", step: int | None = None) -> None:
         """Log one value; about 0.3 µs. Returns before anything is sent, and keeps the point through a `kill -9`.

@@ -34,7 +34,7 @@ def checked_run_id(run_id: Any) -> str:
 
 def creation(record: RunRecord) -> dict[str, Any]:
     """Data of the `create` status of a new run."""
-    wanted = {
+    details = {
         "workspace": record.workspace,
         "experiment": record.experiment,
         "parent_run_id": record.parent_run_id,
@@ -46,7 +46,7 @@ def creation(record: RunRecord) -> dict[str, Any]:
         "target": record.target,
         "details": record.details,
     }
-    return {key: value for key, value in wanted.items() if value is not None}
+    return {key: value for key, value in details.items() if value is not None}
 
 
 def origin(snapshot_directory: str | None) -> dict[str, Any]:
