@@ -222,8 +222,10 @@ class _Sender:
                     warned = time.monotonic()
                     logger.warning(
                         "runstream: Kafka at %s is away (%s); points stay in %s until it is back",
-                        self.settings.kafka, error or type(error).__name__, self.collector.spool,
-                    )  # fmt: skip
+                        self.settings.kafka,
+                        error or type(error).__name__,
+                        self.collector.spool,
+                    )
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1.0)
         return False

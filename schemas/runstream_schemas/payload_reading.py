@@ -137,7 +137,6 @@ def _series(cls: Any, name: Any, column: Any, kind: Any) -> tuple[SeriesKey, Kin
 class BlockPoints:
     """Points of the series of one block, grouped by series; attributes as in `Points`."""
 
-    first_series: int
     steps: I8
     times: I8
     values: U8
@@ -193,7 +192,7 @@ def decode_block(index: Index, number: int, data: bytes | memoryview) -> BlockPo
         values = np.arange(total, dtype=np.uint64)
     else:
         values = columns[2].view(np.uint64)
-    return BlockPoints(first, steps, times, values, texts)
+    return BlockPoints(steps, times, values, texts)
 
 
 def decode_order(index: Index, data: bytes | memoryview) -> tuple[NDArray[Any], I8]:

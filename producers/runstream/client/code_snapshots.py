@@ -123,8 +123,10 @@ def take(
         _said.add(str(path))
         _log.warning(
             "snapshots of %s leave out %s: by their names they hold passwords or keys; a line !%s in .amlignore takes it in",
-            path, ", ".join(secrets[:5]) + (f" and {len(secrets) - 5} more" if len(secrets) > 5 else ""), secrets[0],
-        )  # fmt: skip
+            path,
+            ", ".join(secrets[:5]) + (f" and {len(secrets) - 5} more" if len(secrets) > 5 else ""),
+            secrets[0],
+        )
     if skipped:
         _log.warning("snapshot of %s: %d files are left out: %s", path, len(skipped), "; ".join(skipped[:3]))
     return CodeSnapshot(snapshot_id(files), files, sources)
@@ -235,9 +237,12 @@ def send(client: ServiceClient, snapshot: CodeSnapshot, patience: float = AWAY_T
 def _offer(client: ServiceClient, snapshot: CodeSnapshot, patience: float) -> list[str]:
     try:
         client.request(
-            "PUT", f"/api/v1/snapshots/{snapshot.id}", body=snapshot.document(),
-            headers={"Content-Type": "application/json"}, patience=patience,
-        )  # fmt: skip
+            "PUT",
+            f"/api/v1/snapshots/{snapshot.id}",
+            body=snapshot.document(),
+            headers={"Content-Type": "application/json"},
+            patience=patience,
+        )
     except ServiceException as error:
         missing = error.details.get("missing")
         if error.status_code != 409 or not isinstance(missing, list):
@@ -257,8 +262,11 @@ def _send_contents(
                 size = stream.tell()
                 stream.seek(0)
                 client.request(
-                    "PUT", f"/api/v1/blobs/{sha256}", body=stream,
-                    headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"}, patience=patience,
-                )  # fmt: skip
+                    "PUT",
+                    f"/api/v1/blobs/{sha256}",
+                    body=stream,
+                    headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
+                    patience=patience,
+                )
     finally:
         client.close()  # the thread's own connection

@@ -176,10 +176,14 @@ def _put_large(
                 try:
                     reached = int(
                         client.request(
-                            "PATCH", f"/api/v1/uploads/{sha256}", [("offset", str(offset))], body=piece,
-                            headers=headers, patience=patience,
+                            "PATCH",
+                            f"/api/v1/uploads/{sha256}",
+                            [("offset", str(offset))],
+                            body=piece,
+                            headers=headers,
+                            patience=patience,
                         ).json()["offset"]
-                    )  # fmt: skip
+                    )
                 except ServiceException as error:
                     reached = _offset(error)
 

@@ -56,9 +56,14 @@ def _ask_git(folder: Path) -> dict[str, str]:
 def _git(git: str, folder: Path, *words: str) -> str:
     """What git prints; nothing when it refuses. It neither waits for a lock nor asks for a password."""
     done = subprocess.run(
-        [git, *words], cwd=folder, capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL,
+        [git, *words],
+        cwd=folder,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
         env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-    )  # fmt: skip
+    )
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
 
 

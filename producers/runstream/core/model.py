@@ -195,9 +195,16 @@ class Model:
         """
         del datasets, sample_input_dataset, sample_output_dataset, resource_configuration
         record = register_files(
-            workspace, model_path, model_name, child_paths, tags, properties, description, model_framework,
+            workspace,
+            model_path,
+            model_name,
+            child_paths,
+            tags,
+            properties,
+            description,
+            model_framework,
             model_framework_version,
-        )  # fmt: skip
+        )
         return Model._of(workspace, record)
 
     @staticmethod

@@ -243,9 +243,15 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
         from .model import Model
 
         record = register_from_run(
-            self, model_name, model_path or model_name, tags, properties, description, model_framework,
+            self,
+            model_name,
+            model_path or model_name,
+            tags,
+            properties,
+            description,
+            model_framework,
             model_framework_version,
-        )  # fmt: skip
+        )
         return Model._of(self._experiment.workspace, record)
 
     # --- finding runs ---

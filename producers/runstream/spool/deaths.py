@@ -78,9 +78,13 @@ def _died(source: CollectedSource, sources: Sources) -> Steps:
     if _runs_elsewhere(source, sources):
         return [("warning", {"message": message}), ("source_done", ends_of([source]))]
     error = {
-        "code": "ProcessDied", "message": message, "pid": header.pid, "host": host, "last_record": last,
+        "code": "ProcessDied",
+        "message": message,
+        "pid": header.pid,
+        "host": host,
+        "last_record": last,
         "exit": "unknown: only its parent can tell",
-    }  # fmt: skip
+    }
     return [("fail", {"error": error, **sources.ends(source.run_id)})]
 
 

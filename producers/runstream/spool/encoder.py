@@ -86,9 +86,13 @@ def _leave_out(reader: SourceReader, part: Slice, positions: Positions, reason: 
         metrics = None
     else:
         metrics = metrics_event(
-            reader.header.run_id, reader.header.source, positions.metrics, part.end - positions.metrics, build_points([]),
+            reader.header.run_id,
+            reader.header.source,
+            positions.metrics,
+            part.end - positions.metrics,
+            build_points([]),
             reader.dropped,
-        )  # fmt: skip
+        )
         positions.metrics = part.end
     record = part.slots.tobytes() if frame is None else frame.body
     left_out = (part.first, record, reason[:1000])

@@ -94,10 +94,9 @@ def may_be_too_large(table: Mapping[str, list[Any]], n: int) -> bool:
 def names_bytes(name: str, columns: Mapping[str, list[Any]]) -> int:
     """What an event adds to these columns: names, twice, the summary of each, with the beginning of its last text."""
     texts = (values[-1][:256] for values in columns.values() if values and type(values[-1]) is str)
-    return (
-        sum(2 * (len(name.encode()) + len(column.encode())) + _CELL for column in columns)
-        + sum(len(text.encode()) for text in texts)
-    )  # fmt: skip
+    return sum(2 * (len(name.encode()) + len(column.encode())) + _CELL for column in columns) + sum(
+        len(text.encode()) for text in texts
+    )
 
 
 def check_row(name: str, columns: Mapping[str, list[Any]]) -> None:

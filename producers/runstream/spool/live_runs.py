@@ -177,6 +177,8 @@ def _end_open_runs() -> None:
         except Exception as problem:
             _log.warning(
                 "run %s could not be ended as this process ends (%s: %s); the service ends it as Failed",
-                live.run_id, type(problem).__name__, problem,
-            )  # fmt: skip
+                live.run_id,
+                type(problem).__name__,
+                problem,
+            )
     program_end.keep_the_signal()

@@ -59,9 +59,16 @@ class SourceEvents:
         empty = build_points([])
         source.dropped = reader.dropped
         event = MetricsEvent(
-            source.run_id, reader.header.source, source.positions.metrics, 0, 0, [], summarize(empty),
-            encode_points(empty), reader.dropped,
-        )  # fmt: skip
+            source.run_id,
+            reader.header.source,
+            source.positions.metrics,
+            0,
+            0,
+            [],
+            summarize(empty),
+            encode_points(empty),
+            reader.dropped,
+        )
         yield source.hand_out([event])
         why = reader.drop_reason or "records were damaged"
         yield self._warning(source, f"{reader.dropped} points could not be kept: {why}")

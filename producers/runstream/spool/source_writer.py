@@ -263,8 +263,11 @@ class SourceWriter:
         if lost:
             logger.warning(
                 "runstream: run %s: %s in %s until the end; what it recorded since (%d points, tags and statuses) is lost",
-                self.run_id, seg.DROP_REASONS[self._reason], self._spool, lost,
-            )  # fmt: skip
+                self.run_id,
+                seg.DROP_REASONS[self._reason],
+                self._spool,
+                lost,
+            )
             self._dropped_before = self.dropped
 
     # --- segments ---
@@ -351,8 +354,10 @@ class SourceWriter:
         if first_time:
             logger.warning(
                 "runstream: %s (%s). The training continues; points are dropped and counted until there is room in %s.",
-                seg.DROP_REASONS[self._reason], error, self._spool,
-            )  # fmt: skip
+                seg.DROP_REASONS[self._reason],
+                error,
+                self._spool,
+            )
 
     def _count_drop(self, n: int) -> None:
         """Note that `n` points could not be kept, where the reader sees it even if we are killed now."""

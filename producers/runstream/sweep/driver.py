@@ -30,7 +30,7 @@ from .scripts import ScriptCrew
 from .search import OptunaSearch, Search, search_of
 from .sole_driver import sole_driver
 from .space import document_of, space_of
-from .stopping import Halving, Median
+from .stopping import Halving, Median, Rule
 from .trial import (
     BEST_RUN,
     BEST_VALUE,
@@ -225,7 +225,8 @@ class Driver:
         show_output: bool,
     ) -> None:
         self.parent, self.aim, self.search, self.crew = parent, aim, search, crew
-        self.wanted, self.size, self.stop, self.show_output = most, size, stop, show_output
+        self.most, self.size, self.stop, self.show_output = most, size, stop, show_output
+        self.rule: Rule | None = stop if isinstance(stop, (Median, Halving)) else None
         self.best: Trial | None = None
         self._ended: dict[int, Trial] = {}
         self._active: dict[int, Assignment] = {}
@@ -336,7 +337,7 @@ class Driver:
     def _assignment(self) -> Assignment | None:
         if self._again:
             return self._again.pop(0)
-        if self._exhausted or (self.wanted is not None and self._next >= self.wanted):
+        if self._exhausted or (self.most is not None and self._next >= self.most):
             return None
         number = self._next
         parameters = self.search.ask(number)
@@ -353,9 +354,9 @@ class Driver:
             return ""
         curve = self._curves.setdefault(number, [])
         curve.append((point.step, point.value))
-        if isinstance(self.stop, (Median, Halving)):
+        if self.rule is not None:
             others = (other for key, other in self._curves.items() if key != number)
-            return self.stop.stops(curve, others, self.aim.minimize) or ""
+            return self.rule.stops(curve, others, self.aim.minimize) or ""
         if isinstance(self.search, OptunaSearch):
             return self.search.prunes(number, point.step, point.value) or ""
         return ""

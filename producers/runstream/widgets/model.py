@@ -6,7 +6,7 @@ import json
 import queue
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import anywidget
 import traitlets
@@ -15,8 +15,6 @@ from ..client.http import ServiceClient
 from ..exceptions import AzureMLException, ServiceException
 from .feed import Feed
 from .frontend import SCRIPT, STYLES, text_of
-
-SYNCED: Final = ("run", "series", "total", "charts", "children", "logs", "notice", "page")
 
 
 class RunWidget(anywidget.AnyWidget):

@@ -122,9 +122,10 @@ def _work() -> None:
                 return
             first = _jobs[0]
             alike = [
-                job for job in _jobs
+                job
+                for job in _jobs
                 if (job.client, job.folder, job.leave_out) == (first.client, first.folder, first.leave_out)
-            ]  # fmt: skip
+            ]
             _jobs[:] = [job for job in _jobs if job not in alike]
         properties: dict[str, str] = {}
         problem = ""
