@@ -1,8 +1,10 @@
-"""The folders of tests mirror the packages: whoever changes a module guesses where its tests are."""
+"""The folders of tests mirror the packages, and inside each package a contract says which module may import which."""
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,3 +27,33 @@ def test_a_folder_of_tests_is_named_after_a_package(part: str) -> None:
 
 def test_every_test_of_the_query_layer_lies_in_a_folder() -> None:
     assert [path.name for path in (ROOT / "tests" / "query").glob("test_*.py")] == []
+
+
+def contracts() -> list[dict[str, Any]]:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed: list[dict[str, Any]] = document["tool"]["importlinter"]["contracts"]
+    return listed
+
+
+def test_every_package_has_its_layers() -> None:
+    layered = {
+        container
+        for contract in contracts()
+        if contract["type"] == "layers"
+        for container in contract.get("containers", ())
+        if contract["exhaustive"]
+    }
+    packages = {
+        ".".join(path.parent.relative_to(ROOT / part).parts)
+        for part in ("schemas", "producers", "consumers", "service")
+        for path in (ROOT / part).rglob("__init__.py")
+        if len([*path.parent.glob("*.py")]) > 2
+    }
+    assert packages <= layered
+
+
+def test_an_exception_from_a_contract_is_one_import_and_fails_when_it_is_gone() -> None:
+    for contract in contracts():
+        if "ignore_imports" in contract:
+            assert contract["unmatched_ignore_imports_alerting"] == "error", contract["name"]
+            assert not [knot for knot in contract["ignore_imports"] if "*" in knot], contract["name"]
