@@ -1,4 +1,4 @@
-"""docs/explanation/security.md: every sentence has tests that exist and that `make attack` carries out; its figures are the
+"""docs/explanation/security.md: every sentence has tests that exist and that `make attack` runs; its figures are the
 code's."""
 
 from __future__ import annotations
