@@ -265,6 +265,47 @@ def test_the_search_box_completes_and_marks_mistakes(open_page: Open, sweep: str
     assert box.input_value().endswith("since:7d")
 
 
+def test_what_is_typed_after_a_suggestion_stands_behind_it(open_page: Open, sweep: str) -> None:
+    """Also where the next frame is late: the cursor is set before the next key."""
+    page = open_page("/")
+    box = page.get_by_role("combobox", name="Search runs")
+    box.press_sequentially("sco")
+    page.get_by_role("option", name="score<").wait_for()
+    page.evaluate("() => void (window.requestAnimationFrame = (frame) => setTimeout(frame, 500, 0))")
+    box.press("ArrowDown")
+    box.press("Enter")
+    box.press("x")
+    page.wait_for_timeout(600)
+    box.press_sequentially(" status:comp")
+    page.get_by_role("option", name="status:completed").click()
+    assert box.input_value() == "score<x status:completed "
+    page.get_by_role("alert").get_by_text("'x' is no number").wait_for()
+
+
+def test_a_late_answer_does_not_replace_the_suggestions_for_what_was_typed_since(
+    open_page: Open, sweep: str
+) -> None:
+    page = open_page("/")
+    late: list[Any] = []
+
+    def answer(route: Any) -> None:
+        if "q=s&" in route.request.url:
+            late.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/metric-names?*", answer)
+    box = page.get_by_role("combobox", name="Search runs")
+    with page.expect_request("**/api/v1/metric-names?q=s&*"):
+        box.press("s")
+    box.press_sequentially("co")
+    page.get_by_role("option", name="score<").wait_for()
+    late[0].fulfill(json={"names": [{"name": "scorn", "runs": 1, "text": False}]})
+    page.wait_for_timeout(300)
+    assert page.get_by_role("option", name="score<").is_visible()
+    assert not page.get_by_role("option", name="scorn<").is_visible()
+
+
 def test_the_palette_opens_pages_runs_and_commands(open_page: Open, sweep: str) -> None:
     page = open_page("/")
     page.get_by_role("grid", name="Runs").wait_for()
