@@ -16,7 +16,7 @@ from runstream.agent import AgentState
 from runstream_consumers.compaction.state import CompactorState
 from runstream_consumers.storing.consumer import ConsumerState
 from runstream_query.http.counters import Counters
-from runstream_query.http.openapi import described, document, one_of, who
+from runstream_query.http.openapi import described, document, one_of, pages_document, who
 from runstream_schemas.settings import PREFIX, PROJECT_KEYS, Settings
 from runstream_service.migrate.unsupported import table
 
@@ -162,8 +162,8 @@ def _kind(schema: dict[str, Any]) -> str:
 
 
 def openapi() -> str:
-    """The OpenAPI document as a file: the types of the pages are made of it where no server is installed."""
-    return json.dumps(document(), indent=1) + "\n"
+    """What the types of the pages are made of, as a file: where they are built no server is installed."""
+    return json.dumps(pages_document(), indent=1) + "\n"
 
 
 PAGES = {

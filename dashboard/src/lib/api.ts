@@ -1,4 +1,13 @@
-import type { paths } from "../../generated/openapi";
+import {
+  fill,
+  type AnswerOf,
+  type Args,
+  type Body,
+  type JsonPath,
+  type Method,
+  type ParamsOf,
+  type PathOf,
+} from "./endpoints";
 import { keepSession, session, signedOut } from "./session.svelte";
 
 /** An error the server answered (problem+json), or its absence (status 0). */
@@ -9,19 +18,6 @@ export class ApiError extends Error {
   ) {
     super(message);
   }
-}
-
-export type Params = Record<string, string | number | boolean | null | undefined | readonly string[]>;
-
-/** The query string of the parameters that are set; lists repeat their name. */
-export function queryString(params: Params): string {
-  const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(params)) {
-    if (Array.isArray(value)) for (const item of value) search.append(name, String(item));
-    else if (value !== null && value !== undefined && value !== "") search.append(name, String(value));
-  }
-  const text = search.toString();
-  return text ? `?${text}` : "";
 }
 
 /** Brings a request to the server: the browser's own `fetch`, unless the page cannot reach the server by itself. */
@@ -37,7 +33,7 @@ export function setTransport(other: Transport | null): void {
 /** An address of the API as an image can have it: itself, or its content when the browser does not reach it. */
 export async function imageSource(path: string): Promise<{ src: string; release: () => void }> {
   if (!transport && !session()) return { src: path, release: () => undefined };
-  const src = URL.createObjectURL(new Blob([await getBytes(path)]));
+  const src = URL.createObjectURL(new Blob([await (await request(path)).arrayBuffer()]));
   return { src, release: () => URL.revokeObjectURL(src) };
 }
 
@@ -68,34 +64,27 @@ async function request(path: string, init?: RequestInit): Promise<Response> {
   throw new ApiError(response.status, detail);
 }
 
-type Answer<P extends keyof paths> = paths[P] extends {
-  get: { responses: { 200: { content: { "application/json": infer A } } } };
-}
-  ? A
-  : never;
-
-/** Paths whose GET answers JSON. */
-type Path = { [P in keyof paths]: [Answer<P>] extends [never] ? never : P }[keyof paths];
-
-/** What is answered is known by the path, unless there is a name in it: then whoever asks says what. */
-export async function getJson<P extends Path>(
+/** Ask for JSON. */
+export async function getJson<P extends JsonPath>(
   path: P,
-  params?: Params,
-  signal?: AbortSignal,
-): Promise<Answer<P>>;
-export async function getJson<T>(path: string, params?: Params, signal?: AbortSignal): Promise<T>;
-export async function getJson(path: string, params: Params = {}, signal?: AbortSignal): Promise<unknown> {
-  const response = await request(path + queryString(params), signal ? { signal } : undefined);
-  return response.json();
+  ...[params, signal]: Args<"get", P, [signal?: AbortSignal]>
+): Promise<AnswerOf<"get", P>> {
+  const response = await request(fill(path, params), signal ? { signal } : undefined);
+  return (await response.json()) as AnswerOf<"get", P>;
 }
 
-export async function getBytes(
-  path: string,
-  params: Params = {},
-  signal?: AbortSignal,
+/** Ask for anything else. */
+export async function getBytes<P extends PathOf<"get">>(
+  path: P,
+  ...[params, signal]: Args<"get", P, [signal?: AbortSignal]>
 ): Promise<ArrayBuffer> {
-  const response = await request(path + queryString(params), signal ? { signal } : undefined);
+  const response = await request(fill(path, params), signal ? { signal } : undefined);
   return response.arrayBuffer();
+}
+
+/** A file that holds JSON; whoever wrote it says what. */
+export async function getFile<T>(address: string, signal: AbortSignal): Promise<T> {
+  return (await (await request(address, { signal })).json()) as T;
 }
 
 /** A part of a file's text: its last bytes when `tail` is given. */
@@ -106,28 +95,27 @@ export async function getText(path: string, tail?: number): Promise<{ text: stri
   return { text: await response.text(), cut };
 }
 
-export async function postJson(path: string, body: unknown): Promise<Response> {
-  return sendJson("POST", path, body);
-}
-
-export async function sendJson(
-  method: "POST" | "PUT" | "PATCH" | "DELETE",
-  path: string,
-  body?: unknown,
-): Promise<Response> {
-  if (body === undefined) return request(path, { method });
-  return request(path, {
-    method,
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
+/** Change something. */
+export async function sendJson<M extends Exclude<Method, "get">, P extends PathOf<M>>(
+  method: M,
+  path: P,
+  params: ParamsOf<M, P>,
+  ...[body]: Body<M, P>
+): Promise<AnswerOf<M, P>> {
+  const init: RequestInit = { method: method.toUpperCase() };
+  if (body !== undefined) {
+    init.headers = { "Content-Type": "application/json" };
+    init.body = JSON.stringify(body);
+  }
+  const response = await request(fill(path, params), init);
+  return (response.status === 204 ? undefined : await response.json()) as AnswerOf<M, P>;
 }
 
 /** The same address for what a browser fetches without headers (downloads, events): with a ticket, where it has a session. */
 export async function withTicket(address: string): Promise<string> {
   if (transport || !session()) return address;
   const path = decodeURIComponent(address.split("?")[0]!);
-  const { ticket } = (await (await postJson("/api/v1/tickets", { path })).json()) as { ticket: string };
+  const { ticket } = await sendJson("post", "/api/v1/tickets", {}, { path });
   return ticket ? `${address}${address.includes("?") ? "&" : "?"}ticket=${ticket}` : address;
 }
 
@@ -146,11 +134,6 @@ export function followDownloads(): void {
       now.remove();
     });
   });
-}
-
-/** Address of a run's file; slashes stay, all else is escaped. */
-export function fileAddress(runId: string, path: string): string {
-  return `/api/v1/runs/${encodeURIComponent(runId)}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
 }
 
 export function runAddress(runId: string): string {

@@ -1,28 +1,23 @@
 /** What people change about runs: names, tags, the archive, and asking them to stop. */
-import { messageOf, postJson, sendJson } from "./api";
+import { messageOf, sendJson } from "./api";
 import { confirm } from "./confirm.svelte";
 import { formatBytes } from "./format";
 import { say } from "./messages.svelte";
-import type { Run, RunChanges, WouldDelete } from "./types";
+import type { Run, RunChanges } from "./types";
 
 /** Change one run; answers how it is now. */
 export async function editRun(id: string, changes: RunChanges): Promise<Run> {
-  return (await (await sendJson("PATCH", `/api/v1/runs/${encodeURIComponent(id)}`, changes)).json()) as Run;
+  return sendJson("patch", "/api/v1/runs/{run_id}", { run_id: id }, changes);
 }
 
 /** Change many runs alike; answers the ids of those that exist. */
 export async function editRuns(ids: readonly string[], changes: RunChanges): Promise<string[]> {
-  const answer = await sendJson("PATCH", "/api/v1/runs", { runs: ids, changes });
-  return ((await answer.json()) as { changed: string[] }).changed;
+  return (await sendJson("patch", "/api/v1/runs", {}, { runs: ids, changes })).changed;
 }
 
 /** Ask runs and their active descendants to stop; answers the new status of each that was active. */
 export async function cancelRuns(ids: readonly string[]): Promise<Record<string, string>> {
-  return (
-    (await (await postJson("/api/v1/runs/cancel", { runs: ids })).json()) as {
-      statuses: Record<string, string>;
-    }
-  ).statuses;
+  return (await sendJson("post", "/api/v1/runs/cancel", {}, { runs: ids })).statuses;
 }
 
 /** "1 run", "12 runs". */
@@ -68,9 +63,8 @@ export async function remove(
   done: (deleted: readonly string[]) => void,
 ): Promise<void> {
   try {
-    const contents = (await (
-      await postJson("/api/v1/runs/delete", { runs: ids, dry_run: true })
-    ).json()) as WouldDelete;
+    const contents = await sendJson("post", "/api/v1/runs/delete", {}, { runs: ids, dry_run: true });
+    if ("deleted" in contents) return; // a dry run deletes nothing
     if (contents.active) {
       say(
         `${count(contents.active)} of these ${contents.active === 1 ? "is" : "are"} still active. Cancel first, then delete.`,
@@ -92,11 +86,10 @@ export async function remove(
       ...(whole > MANY && { typed: "delete" }),
     });
     if (!yes) return;
-    const { deleted } = (await (await postJson("/api/v1/runs/delete", { runs: ids })).json()) as {
-      deleted: string[];
-    };
-    done(deleted);
-    say(`${count(deleted.length)} deleted.`);
+    const answer = await sendJson("post", "/api/v1/runs/delete", {}, { runs: ids });
+    if (!("deleted" in answer)) return;
+    done(answer.deleted);
+    say(`${count(answer.deleted.length)} deleted.`);
   } catch (error) {
     say(messageOf(error), undefined, true);
   }

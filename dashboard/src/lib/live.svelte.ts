@@ -6,6 +6,7 @@
  */
 
 import { withTicket } from "./api";
+import { address as addressOf } from "./endpoints";
 
 export interface Change {
   /** Run ids with new points; null: any run may have. */
@@ -130,7 +131,7 @@ async function open(): Promise<void> {
   timer = undefined;
   let address: string;
   try {
-    address = await withTicket(`/api/v1/events${lastId ? `?after=${encodeURIComponent(lastId)}` : ""}`);
+    address = await withTicket(addressOf("/api/v1/events", { after: lastId || null }));
   } catch {
     lost();
     return;

@@ -1,5 +1,5 @@
 /** Runs as files people take along. */
-import { queryString, type Params } from "../lib/api";
+import { address, type RunsQuery } from "../lib/endpoints";
 import type { Column } from "./columns";
 
 export type Format = "csv" | "parquet";
@@ -21,12 +21,13 @@ export function exportColumn(column: Column): string {
 }
 
 /** The address of a list of runs as a file, with the table's columns; the server makes it while it is sent. */
-export function runsAddress(format: Format, query: Params, columns: readonly Column[]): string {
+export function runsAddress(format: Format, query: RunsQuery, columns: readonly Column[]): string {
   const ids = ["run_id", "display_name", ...columns.map(exportColumn)];
-  return `/api/v1/export/runs${queryString({ ...query, summary: null, format, column: [...new Set(ids)] })}`;
+  const { summary: _, summary_common: __, ...runs } = query;
+  return address("/api/v1/export/runs", { ...runs, format, column: [...new Set(ids)] });
 }
 
 /** The address of all points of some runs as a file. */
 export function pointsAddress(format: Format, ids: readonly string[]): string {
-  return `/api/v1/export/points${queryString({ run: ids, format })}`;
+  return address("/api/v1/export/points", { run: ids, format });
 }

@@ -1,5 +1,6 @@
 /** The list of runs as far as it was scrolled, kept up to date. Pages follow one another by cursor. */
-import { getJson, messageOf, type Params } from "../lib/api";
+import { getJson, messageOf } from "../lib/api";
+import type { RunsQuery } from "../lib/endpoints";
 import { say } from "../lib/messages.svelte";
 import type { Run, RunPage } from "../lib/types";
 import { goalOf, treeRows, type Branch } from "./tree";
@@ -22,9 +23,9 @@ export class RunList {
   /** How far its table was scrolled. */
   top = 0;
   #next: string | null = null;
-  #query: Params = {};
+  #query: RunsQuery = {};
   /** The query as it was asked for, while fewer metrics than wanted are known of. */
-  #lacking: Params | null = null;
+  #lacking: RunsQuery | null = null;
   #generation = 0;
   #abort: AbortController | null = null;
 
@@ -43,7 +44,7 @@ export class RunList {
   }
 
   /** Start anew with these parameters; what is shown stays until the answer is there. */
-  async load(query: Params): Promise<void> {
+  async load(query: RunsQuery): Promise<void> {
     this.#query = query;
     this.#lacking = null;
     const generation = ++this.#generation;
@@ -79,7 +80,7 @@ export class RunList {
   }
 
   async #count(generation: number, signal?: AbortSignal): Promise<void> {
-    const page = await getJson("/api/v1/runs", { ...this.#query, summary: [], limit: 1, count: 1 }, signal);
+    const page = await getJson("/api/v1/runs", { ...this.#query, summary: [], limit: 1, count: "1" }, signal);
     if (generation === this.#generation) this.counts = page.count ?? null;
   }
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from runstream_schemas import strict_json
 from runstream_schemas.errors import QueryError
@@ -46,23 +47,21 @@ def blob_path(sha256: str) -> str:
     return f"blobs/{sha256[:2]}/{sha256}"
 
 
-def parse_files(body: bytes) -> list[SourceFile]:
+class SourceFiles(msgspec.Struct):
+    """The files of a snapshot, as its `PUT` brings them."""
+
+    files: list[SourceFile]
+
+
+def parse_files(body: bytes) -> SourceFiles:
     """The files of a `PUT` of a snapshot.
 
     Raises:
         QueryError: not a list of files, or one of them cannot be in a snapshot.
     """
     try:
-        files = [
-            SourceFile(
-                str(entry["path"]),
-                int(entry["size"]),
-                str(entry["sha256"]),
-                bool(entry.get("executable", False)),
-            )
-            for entry in _listed(body)
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        files = [msgspec.convert(entry, SourceFile) for entry in _listed(body)]
+    except (ValueError, TypeError, RecursionError, msgspec.ValidationError) as error:
         raise QueryError(
             f'expected {{"files": [{{"path", "size", "sha256", "executable"}}]}} ({type(error).__name__}: {error})'
         ) from None
@@ -76,7 +75,7 @@ def parse_files(body: bytes) -> list[SourceFile]:
         if problem or file.path in seen:
             raise QueryError(f"snapshot file {file.path!r:.80}: {problem or 'it is there twice'}")
         seen.add(file.path)
-    return files
+    return SourceFiles(files)
 
 
 def _listed(body: bytes) -> Iterator[Any]:

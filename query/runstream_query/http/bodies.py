@@ -1,11 +1,12 @@
-"""What a request says in its JSON body: an object that is checked and becomes a value of the declared type."""
+"""What a request brings in its body: a JSON object that is checked and becomes a value of the declared type, or bytes."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -16,6 +17,8 @@ from runstream_schemas.errors import QueryError
 
 T = TypeVar("T")
 
+Content: TypeAlias = AsyncIterator[bytes]
+"""A body that is no JSON, piece by piece as it comes."""
 MAX_BODY_BYTES = 2 << 20
 """Longest JSON body."""
 PARSED_ASIDE = 64 << 10
@@ -39,7 +42,37 @@ def check_run_ids(found: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-async def json_body(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, Any]:
+def sent_as_json(request: Request) -> bool:
+    """Whether a request says that its body is JSON.
+
+    A page of another site can send text/plain without being asked for leave; it cannot send JSON.
+    """
+    return request.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
+
+
+async def json_text(request: Request, most: int) -> bytearray:
+    """The text of a JSON body.
+
+    Args:
+        most: bytes it may have.
+
+    Raises:
+        HTTPException: not sent as JSON (415), or too long (413).
+    """
+    if not sent_as_json(request):
+        raise HTTPException(415, "send the body as application/json")
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise HTTPException(
+                413,
+                f"the body has more than {most} bytes, the most; send a shorter one, or several requests",
+            )
+    return body
+
+
+async def json_body(request: Request, most: int) -> dict[str, Any]:
     """The request's JSON object.
 
     Args:
@@ -49,14 +82,7 @@ async def json_body(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, A
         HTTPException: not sent as JSON (415), or too long (413).
         QueryError: no JSON object.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        # A page of another site can send text/plain without being asked for leave; it cannot send JSON.
-        raise HTTPException(415, "send the body as application/json")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise HTTPException(413, f"the body has more than {most} bytes, the most; send several requests")
+    body = await json_text(request, most)
     try:
         document = (
             strict_json.loads(body)

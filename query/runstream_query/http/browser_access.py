@@ -31,7 +31,6 @@ from ..json_values import utc
 from ..not_there import NotThere
 from . import pages
 from .access import grant_of
-from .bodies import json_body, typed
 from .context import server_of
 from .endpoint import OURS, Door, Reach, endpoint
 from .responses import problem
@@ -162,15 +161,11 @@ class Ticket(TypedDict):
     seconds: int
 
 
-@endpoint(
-    "POST /api/v1/tickets", Role.READ, Reach.HANDLER, OURS, body=TicketFor, answer=Ticket, statuses=(201,)
-)
-async def new_ticket(request: Request) -> Response:
-    grant, path = grant_of(request), None
-    if request.headers.get("content-type", "").startswith("application/json"):
-        path = typed(await json_body(request), TicketFor).path
-        if path is not None and not path.startswith("/api/v1/"):
-            raise QueryError('"path": expected a path of the API')
+@endpoint("POST /api/v1/tickets", Role.READ, Reach.HANDLER, OURS, answer=Ticket, statuses=(201,))
+async def new_ticket(request: Request, body: TicketFor | None) -> Response:
+    grant, path = grant_of(request), None if body is None else body.path
+    if path is not None and not path.startswith("/api/v1/"):
+        raise QueryError('"path": expected a path of the API')
     ticket = ""
     if grant.digest and (path is not None or grant.id or not request.app.owner_enters):
         ticket = await request.app.sessions.ticket(grant, path)
@@ -203,8 +198,8 @@ async def login(request: Request, asked: LoginQuery) -> Response:
 
 
 class Credentials(msgspec.Struct, forbid_unknown_fields=True):
-    token: Any = None
-    ticket: Any = None
+    token: str | None = None
+    ticket: str | None = None
 
 
 class Session(TypedDict):
@@ -214,31 +209,27 @@ class Session(TypedDict):
     seconds: int
 
 
-@endpoint("POST /login", Door.PAGE, Reach.ALL, OURS, body=Credentials, answer=Session)
-async def begin_session(request: Request) -> Response:
+@endpoint("POST /login", Door.SIGN_IN, Reach.ALL, OURS, most=MAX_LOGIN_BYTES, answer=Session)
+async def begin_session(request: Request, body: Credentials) -> Response:
     """With `{"token": ...}` or `{"ticket": ...}`, from the page at that address."""
-    if not same_origin(request):
-        return problem(403, "Forbidden", "only this server's own page may sign in; open /login here")
-    sent = typed(await json_body(request, MAX_LOGIN_BYTES), Credentials)
-    given = {key: value for key, value in msgspec.structs.asdict(sent).items() if isinstance(value, str)}
-    if len(given) != 1:
+    if (body.token is None) == (body.ticket is None):
         raise QueryError('expected {"token": "..."} or {"ticket": "..."}')
     gate, sessions = request.app, request.app.sessions
     if not gate.guarded:
         return _session("")
-    if ticket := given.get("ticket"):
-        found = await sessions.redeem(ticket)
+    if body.ticket:
+        owner = await sessions.redeem(body.ticket)
     else:
         address = request.client.host if request.client else ""
-        grant = await gate.tokens.of(given.get("token", "").strip(), address)
-        found = None if grant is None or grant.session is not None else (grant.id or None, grant.digest)
-    if found is None:
+        grant = await gate.tokens.of((body.token or "").strip(), address)
+        owner = None if grant is None or grant.session is not None else (grant.id or None, grant.digest)
+    if owner is None:
         return problem(
             401,
             "Unauthorized",
             "that is no token, or no unused ticket, of this server; `runstream open` brings a new one",
         )
-    return _session(await sessions.begin(*found, _client(request)))
+    return _session(await sessions.begin(*owner, _client(request)))
 
 
 def _session(secret: str) -> Response:

@@ -7,7 +7,7 @@
 
 - names of the path are handed on as texts,
 - `asked` is made of the query, field by field; a value that does not fit is refused with its name (see `parameters.read`),
-- `body` is made of the JSON body, in the same way,
+- `body` is made of the JSON body, in the same way; `... | None`: it may be left out; `bodies.Content`: bytes as they come,
 - what is returned is answered as JSON; None is 204; a `Response` goes out as it is, and `answer` says what is in it.
 
 Routing (`routing.find_route`), the check of tokens (`access.refusal`), the OpenAPI document, and from that the types of the
@@ -16,17 +16,18 @@ pages and docs/reference/http.md, all read these declarations. There is no other
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from types import NoneType
-from typing import Any, TypeAlias, TypedDict, Unpack, get_type_hints
+from typing import Any, TypeAlias, TypedDict, Unpack, get_args, get_type_hints
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .bodies import MAX_BODY_BYTES, json_body, typed
+from .bodies import MAX_BODY_BYTES, Content, json_body, json_text, sent_as_json, typed
 from .parameters import parameters_of, read
 from .responses import json_answer
 from .tokens import Role
@@ -43,6 +44,8 @@ class Door(Enum):
 
     PAGE = auto()
     """Holds no data: also browsers that come from another page may ask for it."""
+    SIGN_IN = auto()
+    """Begins a session: only a page of this server may ask."""
     PROBE = auto()
     """Asked by a load balancer, which has no token and may ask by address."""
 
@@ -71,15 +74,15 @@ class Said(TypedDict, total=False):
 
     Attributes:
         answer: type, or media type, of what is in the `Response`.
-        body: type, or media type, of what the handler reads by itself.
         most: bytes of the JSON body.
+        parse: makes the declared type of the text of the body, in a thread, where that is better not parsed in one go.
         also: media types the answer has on request.
         statuses: of success; the first is the usual one.
     """
 
     answer: Any
-    body: Any
     most: int
+    parse: Callable[[bytes], Any]
     also: tuple[str, ...]
     statuses: tuple[int, ...]
 
@@ -94,6 +97,7 @@ class Endpoint(Route):
         summary: one line, or `OURS`.
         parameters: what it takes in its query.
         body: the type of the JSON body, or a media type; None: it takes none.
+        body_needed: whether a request without a body is refused.
         answer: the type of the JSON answer, or a media type; None: there is nothing in it.
         also: media types the answer has on request.
         statuses: of success; the first is the usual one.
@@ -114,11 +118,11 @@ class Endpoint(Route):
         hints = get_type_hints(handler, include_extras=True)
         self._asked: type[Any] | None = hints.get("asked")
         self.parameters = () if self._asked is None else parameters_of(self._asked)
-        self._body: type[Any] | None = hints.get("body")
-        self.body = said.get("body") if self._body is None else self._body
+        self.body, self.body_needed = _body(hints.get("body"))
         self.answer = said.get("answer") if hints["return"] in (Response, NoneType) else hints["return"]
         self.statuses = said.get("statuses") or ((204,) if self.answer is None else (200,))
         self.also, self._most = said.get("also", ()), said.get("most", MAX_BODY_BYTES)
+        self._parse = said.get("parse")
         taken = [
             name for name in inspect.signature(handler).parameters if name not in ("request", "asked", "body")
         ]
@@ -131,12 +135,30 @@ class Endpoint(Route):
         values = {name: request.path_params[name] for name in self._named}
         if self._asked is not None:
             values["asked"] = read(self._asked, self.parameters, request.query_params)
-        if self._body is not None:
-            values["body"] = typed(await json_body(request, self._most), self._body)
-        found = await self.handler(request, **values)
-        if isinstance(found, Response):
-            return found
-        return Response(status_code=204) if found is None else json_answer(request, found)
+        if self.body is not None:
+            values["body"] = await self._sent(request)
+        answered = await self.handler(request, **values)
+        if isinstance(answered, Response):
+            return answered
+        return Response(status_code=204) if answered is None else json_answer(request, answered)
+
+    async def _sent(self, request: Request) -> Any:
+        """The body of a request as its handler takes it."""
+        if self.body == BINARY:
+            return request.stream()
+        if not self.body_needed and not sent_as_json(request):
+            return None
+        if self._parse is not None:
+            return await asyncio.to_thread(self._parse, bytes(await json_text(request, self._most)))
+        return typed(await json_body(request, self._most), self.body)
+
+
+def _body(declared: Any) -> tuple[Any, bool]:
+    """What a handler takes as body: its type, or media type, and whether it is needed."""
+    if declared == Content:
+        return BINARY, True
+    kinds = [kind for kind in get_args(declared) if kind is not NoneType]
+    return (kinds[0], False) if NoneType in get_args(declared) else (declared, True)
 
 
 def endpoint(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import NotRequired, TypedDict
 from urllib.parse import quote
@@ -19,6 +18,7 @@ from ..files.zip_stream import Member, zip_pieces
 from ..json_values import utc
 from ..not_there import NotThere
 from .access import grant_of
+from .bodies import Content
 from .context import server_of
 from .endpoint import BINARY, Reach, endpoint
 from .parameters import ByteCount
@@ -88,10 +88,10 @@ class StoreQuery(msgspec.Struct, kw_only=True):
 
 
 @endpoint(
-    "PUT /api/v1/runs/{run_id}/files/{path:path}", Role.WRITE, Reach.RUN_TO_COME, "Store a file", body=BINARY,
+    "PUT /api/v1/runs/{run_id}/files/{path:path}", Role.WRITE, Reach.RUN_TO_COME, "Store a file",
     answer=StoredFile, statuses=(201, 200),
 )  # fmt: skip
-async def store_file(request: Request, run_id: str, path: str, asked: StoreQuery) -> Response:
+async def store_file(request: Request, run_id: str, path: str, asked: StoreQuery, body: Content) -> Response:
     server, workspace = server_of(request), grant_of(request).workspace
     content_type = request.headers.get("content-type")
     if asked.upload:
@@ -113,13 +113,12 @@ async def store_file(request: Request, run_id: str, path: str, asked: StoreQuery
         except partial_uploads.OtherOffset as error:
             return _conflict(error, offset=error.offset)
     else:
-        content = request.stream()
         try:
             artifact, new = await artifacts.save(
-                server.pool, server.store, run_id, path, content, content_type, asked.captured, workspace
+                server.pool, server.store, run_id, path, body, content_type, asked.captured, workspace
             )
         except StoreError:
-            await _drain(content)
+            await _drain(body)
             raise
         server.counters.uploaded_bytes += artifact.size if new else 0
     stored: StoredFile = {"path": artifact.path, "size": artifact.size, "sha256": artifact.sha256}
@@ -137,23 +136,23 @@ class Arrived(TypedDict):
 
 
 @endpoint(
-    "PATCH /api/v1/uploads/{sha256}", Role.WRITE, Reach.CONTENT, "Go on with an upload", body=BINARY, answer=Arrived
+    "PATCH /api/v1/uploads/{sha256}", Role.WRITE, Reach.CONTENT, "Go on with an upload", answer=Arrived
 )  # fmt: skip
-async def upload(request: Request, sha256: str, asked: UploadQuery) -> Response:
-    server, offset, content = server_of(request), asked.offset, request.stream()
+async def upload(request: Request, sha256: str, asked: UploadQuery, body: Content) -> Response:
+    server, offset = server_of(request), asked.offset
     root, token = partial_uploads.uploads_root(server.store, server.settings), grant_of(request).id
     try:
         arrived = await partial_uploads.add_piece(
-            root, token, sha256, offset, content, server.settings.upload_quota
+            root, token, sha256, offset, body, server.settings.upload_quota
         )
     except partial_uploads.OtherOffset as error:
-        await _drain(content)
+        await _drain(body)
         return _conflict(error, offset=error.offset)
     except partial_uploads.TooMuchUnfinished as error:
-        await _drain(content)
+        await _drain(body)
         return problem(413, "Content Too Large", str(error))
     except StoreError:
-        await _drain(content)
+        await _drain(body)
         raise
     server.counters.uploaded_bytes += arrived - offset
     so_far: Arrived = {"offset": arrived}
@@ -178,13 +177,13 @@ class AppendQuery(msgspec.Struct, kw_only=True):
 
 
 @endpoint(
-    "POST /api/v1/runs/{run_id}/files/{path:path}", Role.WRITE, Reach.RUN_TO_COME, "Append to a file", body=BINARY,
+    "POST /api/v1/runs/{run_id}/files/{path:path}", Role.WRITE, Reach.RUN_TO_COME, "Append to a file",
     answer=RunFile,
 )  # fmt: skip
-async def append(request: Request, run_id: str, path: str, asked: AppendQuery) -> Response:
+async def append(request: Request, run_id: str, path: str, asked: AppendQuery, body: Content) -> Response:
     server = server_of(request)
     piece = bytearray()
-    async for part in request.stream():
+    async for part in body:
         piece += part
         growing_files.check_piece(path, len(piece))
     try:
@@ -268,17 +267,10 @@ async def snapshot(request: Request, id: str) -> Snapshot:
 
 @endpoint(
     "PUT /api/v1/snapshots/{id}", Role.WRITE, Reach.ALL, "Store a snapshot whose contents are there",
-    body=SnapshotList, answer=SnapshotId, statuses=(201, 200),
+    most=code_snapshots.MAX_LIST_BYTES, parse=code_snapshots.parse_files, answer=SnapshotId, statuses=(201, 200),
 )  # fmt: skip
-async def store_snapshot(request: Request, id: str) -> Response:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > code_snapshots.MAX_LIST_BYTES:
-            return problem(413, "Content Too Large", "the list of files is too long for a snapshot")
-    new, missing = await code_snapshots.add(
-        server_of(request).pool, id, await asyncio.to_thread(code_snapshots.parse_files, bytes(body))
-    )
+async def store_snapshot(request: Request, id: str, body: code_snapshots.SourceFiles) -> Response:
+    new, missing = await code_snapshots.add(server_of(request).pool, id, body.files)
     if missing:
         detail = f"{len(missing)} contents are not stored yet; PUT them to /api/v1/blobs and repeat"
         return problem(409, "Conflict", detail, None, missing=missing)
@@ -325,12 +317,12 @@ class Blob(TypedDict):
 
 
 @endpoint(
-    "PUT /api/v1/blobs/{sha256}", Role.WRITE, Reach.CONTENT, "Store a content under its SHA-256", body=BINARY,
+    "PUT /api/v1/blobs/{sha256}", Role.WRITE, Reach.CONTENT, "Store a content under its SHA-256",
     answer=Blob, statuses=(201, 200),
 )  # fmt: skip
-async def store_blob(request: Request, sha256: str) -> Response:
+async def store_blob(request: Request, sha256: str, body: Content) -> Response:
     server = server_of(request)
-    new = await code_snapshots.add_blob(server.pool, server.store, sha256, request.stream())
+    new = await code_snapshots.add_blob(server.pool, server.store, sha256, body)
     stored: Blob = {"sha256": sha256}
     # Whether somebody else has the same content is nothing a token of one workspace is told.
     new = new or grant_of(request).workspace is not None

@@ -221,7 +221,7 @@ class Gate:
             )
         if needs is Door.PROBE:
             return None
-        if needs is not Door.PAGE and from_another_page(request):
+        if needs not in (Door.PAGE, Door.SIGN_IN) and from_another_page(request):
             return problem(
                 403, "Forbidden", "a page of another origin may not ask here; open this server's own pages"
             )
@@ -233,7 +233,9 @@ class Gate:
         wait = self._rate.wait(grant.id if grant is not None and self.guarded else address)
         if wait:
             return _slow_down("too many requests (RUNSTREAM_RATE_LIMIT)", wait)
-        if needs is Door.PAGE:
+        if needs is Door.SIGN_IN and not same_origin(request):
+            return problem(403, "Forbidden", "only this server's own page may sign in; open /login here")
+        if isinstance(needs, Door):
             return None
         if grant is None:
             why = await self._not_the_owner(request)

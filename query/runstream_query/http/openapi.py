@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
 from functools import cache
 from types import UnionType
@@ -96,9 +96,20 @@ def described_paths() -> Iterable[tuple[str, str]]:
 @cache
 def document() -> Schema:
     """The OpenAPI document."""
-    schemas, components = _schemas()
+    return _document(described())
+
+
+def pages_document() -> Schema:
+    """The same with the endpoints between our own pages and our own server, for the types of the pages."""
+    return _document(
+        [one for one in ENDPOINTS if one.summary != OURS or one.method != "GET" or one.answer is not None]
+    )
+
+
+def _document(endpoints: Sequence[Endpoint]) -> Schema:
+    schemas, components = _schemas(endpoints)
     paths: dict[str, Schema] = {}
-    for one in described():
+    for one in endpoints:
         paths.setdefault(one.path_format, {})[one.method.lower()] = _operation(one, schemas)
     return {
         "openapi": "3.1.0",
@@ -114,11 +125,11 @@ def document() -> Schema:
     }  # fmt: skip
 
 
-def _schemas() -> tuple[dict[Any, Schema], dict[str, Schema]]:
+def _schemas(endpoints: Sequence[Endpoint]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
     """The schema of each type of a body or an answer, and the components these refer to."""
     types = {
         kind: None
-        for one in described()
+        for one in endpoints
         for said in (one.body, one.answer)
         for kind in one_of(said)
         if not isinstance(kind, str)
@@ -160,7 +171,9 @@ def _operation(one: Endpoint, schemas: dict[Any, Schema]) -> Schema:
     if isinstance(one.needs, Door):
         described["security"] = []
     if one.body is not None:
-        described["requestBody"] = {"required": True, "content": dict([_content(one.body, schemas)])}
+        described["requestBody"] = {
+            "required": one.body_needed, "content": dict([_content(one.body, schemas)]),
+        }  # fmt: skip
     return described
 
 

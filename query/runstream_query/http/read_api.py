@@ -10,7 +10,6 @@ import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from runstream_schemas import strict_json
 from runstream_schemas.errors import QueryError
 from runstream_schemas.metrics import registry_of
 from runstream_schemas.run_record import Number, RunRecord
@@ -263,28 +262,13 @@ class Statement(msgspec.Struct):
 
 
 @endpoint(
-    "POST /api/v1/sql", Role.READ, Reach.HANDLER, "Read the views by SQL", body=Statement, answer=Table, also=(ARROW,)
+    "POST /api/v1/sql", Role.READ, Reach.HANDLER, "Read the views by SQL", most=MAX_SQL_BYTES, answer=Table, also=(ARROW,)
 )  # fmt: skip
-async def sql(request: Request) -> Response:
-    server = server_of(request)
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        # A page of another site can send text/plain without being asked for leave; it cannot send JSON.
-        return problem(415, "Unsupported Media Type", "send the query as application/json")
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_SQL_BYTES:
-            return problem(413, "Content Too Large", f"a query has at most {MAX_SQL_BYTES} bytes")
-    try:
-        statement = strict_json.loads(body)["query"]
-    except (ValueError, TypeError, KeyError):
-        raise QueryError('expected a JSON object {"query": "SELECT ..."}') from None
-    if not isinstance(statement, str):
-        raise QueryError('"query" is not a string')
-    workspace = grant_of(request).workspace
+async def sql(request: Request, body: Statement) -> Response:
+    server, workspace = server_of(request), grant_of(request).workspace
     async with asyncio.timeout(server.settings.query_timeout) as waiting, server.sql_places.one():
         waiting.reschedule(None)  # from here on the statement has its own time
-        table = await run_sql(server.pool, server.store, server.settings, statement, workspace=workspace)
+        table = await run_sql(server.pool, server.store, server.settings, body.query, workspace=workspace)
     return await asyncio.to_thread(table_answer, request, table)
 
 

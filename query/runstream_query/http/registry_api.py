@@ -19,6 +19,7 @@ from ..runs import models, registry
 from ..runs.models import Model
 from ..runs.registry import Environment, Experiment, ExperimentChange, Workspace
 from . import access
+from .bodies import Content
 from .context import server_of
 from .endpoint import BINARY, Reach, endpoint
 from .file_api import send_file
@@ -353,11 +354,11 @@ class StoredContent(TypedDict):
 
 
 @endpoint(
-    "PUT /api/v1/model-content/{sha256}", Role.WRITE, Reach.CONTENT, "Send content of a model", body=BINARY
+    "PUT /api/v1/model-content/{sha256}", Role.WRITE, Reach.CONTENT, "Send content of a model"
 )  # fmt: skip
-async def save_content(request: Request, sha256: str) -> StoredContent:
+async def save_content(request: Request, sha256: str, body: Content) -> StoredContent:
     server, digest = server_of(request), models.check_digest(sha256)
-    size = await models.save(server.store, digest, request.stream())
+    size = await models.save(server.store, digest, body)
     if (workspace := access.grant_of(request).workspace) is not None:
         await server.pool.execute(models.SENT_CONTENT, digest, workspace)
     server.counters.uploaded_bytes += size

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import httpx
 import msgspec
 import pytest
+from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from runstream_query.http.bodies import typed
-from runstream_query.http.endpoint import Door, Reach, endpoint
+from runstream_query.http import openapi
+from runstream_query.http.bodies import Content, typed
+from runstream_query.http.endpoint import BINARY, Door, Reach, endpoint
 from runstream_query.http.openapi import ENDPOINTS
 from runstream_query.http.parameters import ByteCount, Position, parameters_of, read
 from runstream_query.http.tokens import Role
@@ -138,6 +143,61 @@ def test_reading_changes_nothing_and_deleting_needs_its_role() -> None:
             assert one.needs == own.get(one.path_format, Role.ADMIN), one.path
         elif one.method != "GET" and one.path not in posts_that_read:
             assert one.needs >= Role.WRITE, (one.method, one.path)
+
+
+def test_no_handler_reads_its_request_by_itself() -> None:
+    """What is not declared is in no document, in no type of the pages, and checked by nobody."""
+    read = {"stream", "body", "json", "form", "query_params"}
+    declared = {"endpoint", "bodies", "routing", "gate", "access", "caching"}
+    for file in Path(openapi.__file__).parent.glob("*.py"):
+        if file.stem in declared:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in read:
+                assert not (isinstance(node.value, ast.Name) and node.value.id == "request"), (
+                    f"{file.name}:{node.lineno} reads request.{node.attr}; declare it"
+                )
+
+
+def test_a_name_stands_in_the_path_or_in_the_query() -> None:
+    """The pages give both in one object."""
+    for one in ENDPOINTS:
+        assert not {item.name for item in one.parameters} & set(one.param_convertors), one.path
+
+
+async def test_a_body_that_may_be_left_out_is_checked_where_it_is_sent() -> None:
+    @endpoint("POST /api/v1/x", Role.READ, Reach.ALL, "x")
+    async def handler(request: Request, body: Part | None) -> dict[str, Any]:
+        return {"set": None if body is None else body.set}
+
+    assert (handler.body, handler.body_needed) == (Part, False)
+    app = Starlette(routes=[handler])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        assert (await http.post("/api/v1/x")).json() == {"set": None}
+        assert (await http.post("/api/v1/x", json={"set": {"a": "b"}})).json() == {"set": {"a": "b"}}
+        with pytest.raises(QueryError, match="the body has 'x'; it may have set"):
+            await http.post("/api/v1/x", json={"x": 1})
+
+
+async def test_bytes_come_as_they_are_sent_and_a_long_list_is_parsed_by_what_is_declared() -> None:
+    @endpoint("PUT /api/v1/x", Role.WRITE, Reach.ALL, "x")
+    async def stored(request: Request, body: Content) -> dict[str, int]:
+        return {"bytes": sum([len(piece) async for piece in body])}
+
+    @endpoint(
+        "POST /api/v1/x", Role.WRITE, Reach.ALL, "x", most=4, parse=lambda text: Part({"a": text.decode()})
+    )
+    async def parsed(request: Request, body: Part) -> dict[str, Any]:
+        return {"set": body.set}
+
+    assert (stored.body, stored.body_needed, parsed.body) == (BINARY, True, Part)
+    app = Starlette(routes=[stored, parsed])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        assert (await http.put("/api/v1/x", content=b"abc")).json() == {"bytes": 3}
+        json_ = {"Content-Type": "application/json"}
+        assert (await http.post("/api/v1/x", content=b"1234", headers=json_)).json() == {"set": {"a": "1234"}}
+        assert (await http.post("/api/v1/x", content=b"12345", headers=json_)).status_code == 413
+        assert (await http.post("/api/v1/x", content=b"1234")).status_code == 415
 
 
 def test_an_endpoint_held_by_a_parameter_or_a_name_has_it() -> None:

@@ -82,9 +82,9 @@ async def test_changes_and_method_names_are_bounded(http: httpx.AsyncClient, dat
 
 def test_a_list_of_files_is_read_one_by_one() -> None:
     file = {"path": "a", "size": 1, "sha256": "0" * 64}
-    assert parse_files(b'{"files": []}') == []
+    assert parse_files(b'{"files": []}').files == []
     two = f' {{ "files" :\n[ {json.dumps(file)} ,{json.dumps({**file, "path": "b"})} ] }}'
-    assert [one.path for one in parse_files(two.encode())] == ["a", "b"]
+    assert [one.path for one in parse_files(two.encode()).files] == ["a", "b"]
     for body in (
         b"", b"[]", b"{}", b'{"files": {}}', b'{"files": [1]}', b'{"files": [{}', b'{"files": [{}]}', b'{"files": [,]}',
         b'{"files": [' + b"[" * 200_000, b'{"files": [{"path": "a", "size": 1e999, "sha256": "0"}]}', b"\xff",
