@@ -401,13 +401,16 @@ where m.series_id in (select id from series where cls = 0 and ($3::text[] is nul
 """
 
 
-def sql_summaries(wanted: Sequence[str], which: str, names: Sequence[str] | None) -> str:
+def sql_summaries(
+    wanted: Sequence[str], which: str, names: Sequence[str] | None, *, live_only: bool = False
+) -> str:
     """Columns of summaries for COPY, none of them null, and the bits of those that are, from the first number on.
 
     Args:
         wanted: `run_key` or `series_id`, or both or none, and then keys of `SQL_SUMMARY_NUMBERS`.
         which: a condition besides.
         names: the third argument of the statement: the series wanted, None: all.
+        live_only: without those that are packed, which `sql_packed` copies.
     """
     columns = [f"m.{name}" for name in wanted if name not in SQL_SUMMARY_NUMBERS]
     expressions = {name: SQL_SUMMARY_NUMBERS[name] for name in wanted if name in SQL_SUMMARY_NUMBERS}
@@ -421,13 +424,41 @@ def sql_summaries(wanted: Sequence[str], which: str, names: Sequence[str] | None
     said = f"{list(expressions.values())} {which}"
     needed = [name for name in (*_PACKED, *_PACKED_ONCE) if re.search(rf"m\.{name}\b", said)]
     return (
-        f"select {', '.join(columns)} from ({_needed_summaries(needed, names)}) m {_OF_SUMMARIES} and {which}"
+        f"select {', '.join(columns)} from ({_needed_summaries(needed, names, live_only=live_only)}) m "
+        f"{_OF_SUMMARIES} and {which}"
     )
 
 
-def _needed_summaries(needed: Sequence[str], names: Sequence[str] | None) -> str:
+def few_names(names: Sequence[str] | None) -> bool:
+    """Whether each is better looked up in every packed row than all of these unpacked."""
+    return names is not None and len(names) <= _FEW_NAMES
+
+
+SQL_PACKED: Final = {
+    "count": ("counts",),
+    **{name: (f"{name}s",) for name in ("first", "last", "min", "max")},
+    "mean": ("sums", "finites"),
+    "last_step": ("last_steps",),
+}
+"""Arrays of `packed_summaries` that the numbers of the view `summaries` are made of."""
+
+
+def sql_packed(arrays: Sequence[str]) -> str:
+    """Packed rows for COPY: key of the run, series, and these arrays."""
+    columns = ", ".join(f"p.{name}" for name in ("run_key", "series_ids", *arrays))
+    return f"""
+select {columns} from packed_summaries p
+where ($1::text is null and $2::text[] is null) or p.run_key in (
+    select r.key from runs r left join experiments e on e.id = r.experiment_id
+    where ($1 is null or e.workspace = $1) and ($2 is null or r.run_id = any($2)))
+"""
+
+
+def _needed_summaries(needed: Sequence[str], names: Sequence[str] | None, *, live_only: bool) -> str:
     """These columns of `summaries`, without unpacking the others."""
     live = f"select {', '.join(['run_key', 'series_id', *needed])} from live_summaries"
+    if live_only:
+        return live
     columns = ["p.run_key", "p.series_id"]
     for name in needed:
         column = f"p.{name}"
@@ -437,7 +468,7 @@ def _needed_summaries(needed: Sequence[str], names: Sequence[str] | None) -> str
         columns.append(column)
     arrays = {**_PACKED, **_PACKED_ONCE}
     kept = [arrays[name] for name in needed if name in _PACKED_ONCE]
-    if names is not None and len(names) <= _FEW_NAMES:
+    if few_names(names):
         inner_columns = ["w.id as series_id", *(f"p.{arrays[name]}[a.place] as {name}" for name in needed)]
         source = (
             "from packed_summaries p join series w on w.cls = 0 and w.name = any($3) and p.series_ids @> array[w.id] "
@@ -469,7 +500,7 @@ select id, name from series where cls = 0 and ($1::text[] is null or name = any(
 
 SQL_RUN_NAMES: Final = """
 select r.key, r.run_id from runs r left join experiments e on e.id = r.experiment_id
-where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2)) order by r.key
+where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2))
 """
 
 # --- artifacts -------------------------------------------------------------------------------------------------------

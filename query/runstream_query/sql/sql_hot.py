@@ -4,7 +4,7 @@ than memory; only the columns, runs and series the statement needs."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from ..points.hot import Chunk, fetch_these
 from ..points.vectors import Series, Vectors
 from ..runs.runs import Connection
 from .sql_needs import Needs
+from .threads import in_thread
 
 CHUNKS_AT_ONCE = 2000
 """Chunks read and decoded together."""
@@ -85,7 +86,7 @@ class HotRows:
             while rows:
                 # The database looks up the next ones meanwhile.
                 others, following = await _both(
-                    cursor.fetch(CHUNKS_AT_ONCE), _in_thread(self._write_together, rows)
+                    cursor.fetch(CHUNKS_AT_ONCE), in_thread(self._write_together, rows)
                 )
                 await self._write_others(connection, others)
                 self.chunks += len(rows)
@@ -103,7 +104,7 @@ class HotRows:
         known = {row["run_key"]: (row["run_id"] or "", row["experiment"]) for row in rows}
         positions = [(row["run_key"], row["source_key"], row["first"]) for row in rows]
         async for chunks in fetch_these(connection, positions, names):
-            await _in_thread(self._write_one_by_one, chunks, known)
+            await in_thread(self._write_one_by_one, chunks, known)
 
     async def _write_large_together(self, connection: Connection, rows: Sequence[Any]) -> Sequence[Any]:
         """Larger chunks, when every series of them is needed: a thousand series at once cost what one costs by itself.
@@ -114,7 +115,7 @@ class HotRows:
         for group in _groups([row for row in rows if row["payload"] is None], AT_ONCE_BYTES):
             positions = [[row[name] for row in group] for name in ("run_key", "source_key", "first")]
             fetched = await connection.fetch(queries.hot_payloads(with_runs=self._with_runs), *positions)
-            left += await _in_thread(self._write_together, fetched)
+            left += await in_thread(self._write_together, fetched)
         return [*left, *(row for row in rows if row["payload"] is not None)]
 
     def _only(self, column: str) -> list[str] | None:
@@ -242,16 +243,6 @@ def _named(names: Sequence[str | None], of: I8, counts: I8) -> pa.DictionaryArra
     return pa.DictionaryArray.from_arrays(
         plain(column, pa.int32(), valid), strings([name or "" for name in index])
     )
-
-
-async def _in_thread(work: Callable[..., T], *args: Any) -> T:
-    """Do it in a thread; cancelled, wait until that has ended: what it writes to is closed next."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *args))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 async def _both(first: Coroutine[Any, Any, S], second: Coroutine[Any, Any, T]) -> tuple[T, S]:

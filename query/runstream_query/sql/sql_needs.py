@@ -8,6 +8,7 @@ A filter that is not understood restricts nothing.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Collection, Iterator
@@ -29,6 +30,14 @@ COLUMNS = {
     "mean double, last_step bigint, last_text varchar",
 }
 """The views' columns."""
+
+_COLUMN = re.compile(r'"?(\w+)"? (varchar|bigint|double|timestamptz|boolean|map\([^)]*\))')
+
+
+def column_types(view: str) -> dict[str, str]:
+    """Type of each column of a view."""
+    return dict(_COLUMN.findall(COLUMNS[view]))
+
 
 _LITERAL = r"'(?:[^']|'')*'"
 # "optional": what is left out of this scan is left out by another one it is joined with.
@@ -74,20 +83,25 @@ def find_needs(statement: str, views: Collection[str]) -> dict[str, Needs]:
 
 
 def _plan(statement: str) -> str:
+    with _stand_ins().cursor() as cursor:
+        cursor.execute("set TimeZone = 'UTC'")
+        row = cursor.execute(f"explain (format json) {statement}").fetchone()
+        assert row is not None
+        return str(row[1])
+
+
+@functools.cache
+def _stand_ins() -> duckdb.DuckDBPyConnection:
+    """A database with empty tables for the views. It is kept, as making one takes longer than planning; nothing is ever
+    carried out in it."""
     connection = duckdb.connect(
         ":memory:",
         config={"enable_external_access": "false", "threads": "1", "autoload_known_extensions": "false"},
     )
-    try:
-        connection.execute("set TimeZone = 'UTC'")
-        connection.execute("set disabled_optimizers = 'statistics_propagation,expression_rewriter'")
-        for view, columns in COLUMNS.items():
-            connection.execute(f"create table {view} ({columns})")
-        row = connection.execute(f"explain (format json) {statement}").fetchone()
-        assert row is not None
-        return str(row[1])
-    finally:
-        connection.close()
+    connection.execute("set disabled_optimizers = 'statistics_propagation,expression_rewriter'")
+    for view, columns in COLUMNS.items():
+        connection.execute(f"create table {view} ({columns})")
+    return connection
 
 
 def _scans(plan: Any) -> Iterator[tuple[str, set[str], dict[str, set[str]]]]:
@@ -118,9 +132,9 @@ def _texts(value: Any) -> list[str]:
 def _joined(view: str, scans: list[tuple[str, set[str], dict[str, set[str]]]]) -> Needs:
     if not scans:
         return Needs()
-    known = re.findall(r'"?(\w+)"? (?:varchar|bigint|double|timestamptz|boolean|map)', COLUMNS[view])
+    known = column_types(view)
     columns = set().union(*(columns for _, columns, _ in scans))
-    only = {
+    only: dict[str, list[str]] = {
         key: sorted(set().union(*(restricted[key] for _, _, restricted in scans)))
         for key in ("name", "run_id", "experiment")
         if key in known and all(key in restricted for _, _, restricted in scans)

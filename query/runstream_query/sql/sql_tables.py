@@ -6,7 +6,7 @@ them as they are; a row by row way takes ten times as long.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from runstream_schemas.arrow import plain, strings
+from runstream_schemas.arrow import plain
+from runstream_schemas.points import I8
 
 from .. import queries
 from ..json_values import from_json
 from ..runs.runs import Connection
+from .copied import CopiedRows, Rows
 from .sql_needs import Needs
+from .threads import in_thread
 
 ROWS_AT_ONCE = 10_000
+SUMMARIES_AT_ONCE = 200_000
+"""Summaries that are unpacked at once."""
 COPY_BYTES = 4 << 20
 """Bytes of COPY that are turned into columns at once."""
 
@@ -64,7 +69,7 @@ async def write_runs(connection: Connection, path: Path, needs: Needs, workspace
     arguments = (workspace, needs.only.get("run_id"), needs.only.get("experiment"))
     cursor = await connection.cursor(queries.SQL_RUNS.format(columns=selected), *arguments)
     total = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, RUNS) as writer:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, held := _held(RUNS, needs)) as writer:
         while rows := await cursor.fetch(ROWS_AT_ONCE):
             columns = {}
             for name in names:
@@ -72,7 +77,7 @@ async def write_runs(connection: Connection, path: Path, needs: Needs, workspace
                 if RUNS.field(name).type == _STRINGS:
                     values = [list((from_json(value) or {}).items()) for value in values]
                 columns[name] = pa.array(values, RUNS.field(name).type)
-            writer.write_batch(_batch(RUNS, columns, len(rows)))
+            writer.write_batch(_batch(held, columns, len(rows)))
             total += len(rows)
     return total
 
@@ -83,33 +88,51 @@ async def write_summaries(connection: Connection, path: Path, needs: Needs, work
     numbers = [name for name in queries.SQL_SUMMARY_NUMBERS if needs.wants(name)]
     with_text = needs.wants("last_text")
     total = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _DICTIONARIES) as writer:
-        names = _Names(
-            *await _names(connection, queries.SQL_SERIES_NAMES, arguments[2:], needs.wants("name"))
+    with (
+        pa.OSFile(str(path), "wb") as sink,
+        pa.ipc.new_stream(sink, held := _held(_DICTIONARIES, needs)) as writer,
+    ):
+        # To copy arrays as they are costs the database a third of taking them apart there.
+        whole = not with_text and not queries.few_names(arguments[2])
+        series = await _copied_names(
+            connection, queries.SQL_SERIES_NAMES, arguments[2:], wanted=whole or needs.wants("name")
         )
-        runs = _Names(*await _names(connection, queries.SQL_RUN_NAMES, arguments[:2], needs.wants("run_id")))
-        keys = [key for key, name in (("run_key", "run_id"), ("series_id", "name")) if needs.wants(name)]
-        copied = _Copied([*keys, *numbers])
+        runs = await _copied_names(
+            connection, queries.SQL_RUN_NAMES, arguments[:2], wanted=needs.wants("run_id")
+        )
 
-        def write(rows: NDArray[Any]) -> None:
+        def write(rows: int, run_keys: I8 | None, series_ids: I8 | None, columns: dict[str, Any]) -> None:
             nonlocal total
-            columns = {name: _column(rows, name, bit) for bit, name in enumerate(numbers)}
-            if "run_key" in keys:
-                columns["run_id"] = runs.column(rows["run_key"])
-            if "series_id" in keys:
-                columns["name"] = names.column(rows["series_id"])
-            writer.write_batch(_batch(_DICTIONARIES, columns, len(rows)))
-            total += len(rows)
+            if run_keys is not None and needs.wants("run_id"):
+                columns["run_id"] = runs.column(run_keys)
+            if series_ids is not None and needs.wants("name"):
+                columns["name"] = series.column(series_ids)
+            writer.write_batch(_batch(held, columns, rows))
+            total += rows
 
-        async def take(data: bytes) -> None:
-            copied.add(data)
-            if len(copied.held) >= COPY_BYTES:
-                write(copied.rows())
+        keys = [key for key, name in (("run_key", "run_id"), ("series_id", "name")) if needs.wants(name)]
+        single = _Copied([*keys, *numbers])
+
+        def write_single() -> None:
+            rows = single.rows()
+            run_keys = rows["run_key"] if "run_key" in keys else None
+            series_ids = rows["series_id"] if "series_id" in keys else None
+            columns = {name: _column(rows, name, bit) for bit, name in enumerate(numbers)}
+            write(len(rows), run_keys, series_ids, columns)
 
         which = "m.last_text is null" if with_text else "true"
-        selected = queries.sql_summaries([*keys, *numbers], which, arguments[2])
-        await connection.copy_from_query(selected, *arguments, output=take, format="binary")
-        write(copied.rows())
+        selected = queries.sql_summaries([*keys, *numbers], which, arguments[2], live_only=whole)
+        await _copy(connection, selected, arguments, single, write_single)
+        if whole:
+            packed = CopiedRows()
+
+            def write_packed() -> None:
+                for group in packed.take():
+                    for part in _unpacked(group, numbers, series.keys):
+                        write(*part)
+
+            arrays = [name for number in numbers for name in queries.SQL_PACKED[number]]
+            await _copy(connection, queries.sql_packed(arrays), arguments[:2], packed, write_packed)
         if with_text:
             cursor = await connection.cursor(queries.SQL_TEXT_SUMMARIES, *arguments)
             while rows := await cursor.fetch(ROWS_AT_ONCE):
@@ -117,7 +140,7 @@ async def write_summaries(connection: Connection, path: Path, needs: Needs, work
                     field.name: pa.array([row[field.name] for row in rows], field.type).cast(field.type)
                     for field in SUMMARIES
                 }
-                writer.write_batch(_batch(_DICTIONARIES, texts, len(rows)))
+                writer.write_batch(_batch(held, texts, len(rows)))
                 total += len(rows)
     return total
 
@@ -126,37 +149,104 @@ _NAME = pa.dictionary(pa.int32(), pa.string())
 _DICTIONARIES = pa.schema([pa.field(f.name, _NAME) if f.name in ("run_id", "name") else f for f in SUMMARIES])
 
 
+def _held(schema: pa.Schema, needs: Needs) -> pa.Schema:
+    """What a file holds: columns that nobody reads are nulls without a type, which take no bytes; `sql_worker` gives them
+    theirs."""
+    return pa.schema(
+        [field if needs.wants(field.name) else pa.field(field.name, pa.null()) for field in schema]
+    )
+
+
 def _batch(schema: pa.Schema, columns: dict[str, Any], rows: int) -> pa.RecordBatch:
     """Rows of `schema`; columns that are missing are null: nobody reads them."""
-    arrays = [columns[f.name].cast(f.type) if f.name in columns else pa.nulls(rows, f.type) for f in schema]
+    arrays = [
+        pa.nulls(rows, f.type)
+        if f.name not in columns or f.type == pa.null()
+        else columns[f.name].cast(f.type)
+        for f in schema
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-async def _names(
-    connection: Connection, statement: str, arguments: Sequence[Any], with_texts: bool
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Keys, rising, and the name of each; none if they are not wanted."""
-    keys: list[int] = []
-    texts: list[str] = []
-    if with_texts:
-        cursor = await connection.cursor(statement, *arguments)
-        while rows := await cursor.fetch(ROWS_AT_ONCE):
-            keys += [row[0] for row in rows]
-            texts += [row[1] for row in rows]
-    return np.array(keys, dtype=np.int64), texts
+async def _copy(
+    connection: Connection,
+    statement: str,
+    arguments: Sequence[Any],
+    into: _Copied | CopiedRows,
+    write: Callable[[], None],
+) -> None:
+    """Copy what a statement selects, and have it written some megabytes at a time, in a thread."""
+
+    async def take(data: bytes) -> None:
+        into.add(data)
+        if len(into.held) >= COPY_BYTES:
+            await in_thread(write)
+
+    await connection.copy_from_query(statement, *arguments, output=take, format="binary")
+    await in_thread(write)
+
+
+def _unpacked(rows: Rows, numbers: Sequence[str], wanted: I8) -> Iterator[tuple[int, I8, I8, dict[str, Any]]]:
+    """How many summaries packed rows hold of the series `wanted`; their run keys, series and numbers."""
+    length = (rows.fields[1][1] - 20) // 12
+    if length < 1:
+        return
+    most = max(1, SUMMARIES_AT_ONCE // length)
+    for start in range(0, len(rows), most):
+        some = Rows(rows.raw[start : start + most], rows.fields)
+        ids = some.arrays(1, length, "i8")[0].reshape(-1)
+        kept: Any = np.isin(ids, wanted)
+        if kept.all():
+            kept = slice(None)
+        held: list[tuple[NDArray[Any], NDArray[np.bool_] | None]] = []
+        for number, name in enumerate(name for n in numbers for name in queries.SQL_PACKED[n]):
+            values, valid = some.arrays(2 + number, length, "i8" if name in _INTEGERS else "f8")
+            held.append((values.reshape(-1)[kept], None if valid is None else valid.reshape(-1)[kept]))
+        columns, of_arrays = {}, iter(held)
+        for name in numbers:
+            values, valid = next(of_arrays)
+            if name == "mean":
+                finite, counted = next(of_arrays)
+                some_finite = finite != 0 if counted is None else counted & (finite != 0)
+                valid = some_finite if valid is None else valid & some_finite
+                values = values / np.where(finite == 0, 1, finite)
+            columns[name] = plain(values, SUMMARIES.field(name).type, valid)
+        ids = ids[kept]
+        yield len(ids), np.repeat(some.integers(0), length)[kept], ids, columns
+
+
+async def _copied_names(
+    connection: Connection, statement: str, arguments: Sequence[Any], *, wanted: bool
+) -> _Names:
+    """Keys and the name of each; none if they are not wanted."""
+    keys, texts = [np.zeros(0, dtype=np.int64)], [pa.array([], pa.string())]
+    copied = CopiedRows()
+
+    def take() -> None:
+        for rows in copied.take():
+            keys.append(rows.integers(0))
+            texts.append(rows.texts(1))
+
+    if wanted:
+        await _copy(connection, statement, arguments, copied, take)
+    return _Names(np.concatenate(keys), pa.concat_arrays(texts))
 
 
 class _Names:
     """Names of runs or series by their keys."""
 
-    def __init__(self, keys: NDArray[np.int64], names: list[str]) -> None:
-        self._keys, self._names = keys, strings(names)
+    def __init__(self, keys: I8, names: pa.Array) -> None:
+        order = np.argsort(keys, kind="stable")
+        self.keys, self._names = keys[order], names
+        self._places = order.astype(np.int32)
 
-    def column(self, keys: NDArray[np.int64]) -> pa.Array:
+    def column(self, keys: I8) -> pa.Array:
         """The names of these; null if they were not fetched."""
-        if not len(self._keys):
+        if not len(self.keys):
             return pa.nulls(len(keys), _NAME)
-        codes = np.searchsorted(self._keys, keys).astype(np.int32)
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))  # series of a run lie together
+        codes = self._places[np.searchsorted(self.keys, keys[starts])]
+        codes = np.repeat(codes, np.diff(starts, append=len(keys)))
         return pa.DictionaryArray.from_arrays(plain(codes, pa.int32()), self._names)
 
 
@@ -191,6 +281,7 @@ class _Copied:
 
 
 _COPY_HEAD = 19  # signature, flags, length of the extension, which there is none
+_INTEGERS = frozenset(("counts", "finites", "last_steps"))
 _FLOATS = frozenset(("first", "last", "min", "max", "mean"))
 
 

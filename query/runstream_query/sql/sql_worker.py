@@ -28,7 +28,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from .sql_needs import find_needs
+from .sql_needs import column_types, find_needs
 from .sql_processes import ANSWER, GRACE
 from .sql_statement import check_statement, error_text
 
@@ -136,7 +136,7 @@ def _open(request: dict[str, Any], folder: Path) -> duckdb.DuckDBPyConnection:
         allowed: list[str] = []
         for name, path in request["tables"].items():
             with pa.memory_map(path) as source:
-                connection.register(name, pa.ipc.open_stream(source).read_all())
+                _register(connection, name, pa.ipc.open_stream(source).read_all())
         store = open_store(Settings(**request["store"])) if request["store"] else None
         for view, made in request["views"].items():
             parts = []
@@ -164,6 +164,20 @@ def _open(request: dict[str, Any], folder: Path) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise
     return connection
+
+
+def _register(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    """Make a table there; columns without a type, which the statement does not need, get that of the view."""
+    untyped = {field.name for field in table.schema if field.type == pa.null()}
+    if not untyped:
+        connection.register(name, table)
+        return
+    columns = [
+        f'null::{type_} as "{column}"' if column in untyped else f'"{column}"'
+        for column, type_ in column_types(name).items()
+    ]
+    connection.register(f"{name}_held", table)
+    connection.execute(f"create view {name} as select {', '.join(columns)} from {name}_held")
 
 
 def _by_experiment(files: Sequence[tuple[str, str | None]]) -> dict[str | None, list[str]]:
