@@ -86,7 +86,7 @@ def encode_only(runs: list[list[tuple[int, int, bytes]]]) -> tuple[float, int]:
     groups = RowGroups(sink, METRICS)
     for number, chunks in enumerate(runs):
         decoded = [SourcePoints(0, first, slots, decode_points(payload)) for first, slots, payload in chunks]
-        metrics, _ = sort_points(f"run_{number}", decoded)
+        metrics = sort_points(f"run_{number}", decoded)["metrics"]
         groups.add(number, metrics.metrics_table(), metrics.ends)
     groups.close()
     return time.thread_time() - began, len(sink.getvalue())

@@ -237,9 +237,9 @@ def _parquet(rng: Any) -> Ratio:
     from .compaction import DATA, encode_only, make_chunks
 
     chunks = make_chunks(rng, DATA["noisy float64"], 2, 32_000)
-    points, _ = sort_points(
+    points = sort_points(
         "run", [SourcePoints(0, first, n, decode_points(part)) for first, n, part in chunks]
-    )
+    )["metrics"]
     table = points.metrics_table()
     return Ratio(
         "decode, sort and write Parquet / pyarrow's defaults",

@@ -21,7 +21,7 @@ from .limits import TIME_MAX_US, TIME_MIN_US
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
 from .payload_reading import read_index
 from .points import I8, U8
-from .series import Kind, SeriesClass, SeriesKey
+from .series import APART, Kind, SeriesKey
 
 SMALL_BYTES = 64 << 10
 """Payloads up to this size are worth reading together."""
@@ -91,7 +91,7 @@ class _Shapes:
         fit = (
             Kind.TEXT not in kinds
             and len(named) == len(index.series)
-            and all(key.cls != SeriesClass.TABLE for key in named)
+            and all(key.cls not in APART for key in named)
             and int(index.counts.sum()) <= SMALL_POINTS
         )
         shape = Shape(

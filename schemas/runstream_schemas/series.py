@@ -16,6 +16,15 @@ class SeriesClass(IntEnum):
     ACCURACY_TABLE = 4
     RESIDUALS = 5
     PREDICTIONS = 6
+    HISTOGRAM = 7  # text values: `runstream_schemas.histograms`
+    MEDIA = 8  # text values: `runstream_schemas.media`
+
+
+APART = frozenset({SeriesClass.TABLE, SeriesClass.HISTOGRAM, SeriesClass.MEDIA})
+"""Those that do not lie in files of metrics, but of a kind of their own."""
+
+FIRST_CLASSES = tuple(range(SeriesClass.HISTOGRAM))
+"""Those that `Run.get_metrics` has; the others are read by calls of their own."""
 
 
 class Kind(IntEnum):

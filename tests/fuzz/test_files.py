@@ -49,7 +49,7 @@ def _parquet() -> bytes:
         rows.append((SeriesKey(0, "loss"), Kind.FLOAT, i, i, 10**15 + i * 997, i / 3))
         rows.append((SeriesKey(0, "epoch"), Kind.INT, i, i, 10**15 + i * 997, i * i))
         rows.append((SeriesKey(0, "note"), Kind.TEXT, i, i, 10**15 + i * 997, f"ü {i % 7}"))
-    metrics, _ = sort_points("run", [SourcePoints(0, 0, 400, build_points(rows))])
+    metrics = sort_points("run", [SourcePoints(0, 0, 400, build_points(rows))])["metrics"]
     sink = io.BytesIO()
     groups = RowGroups(sink, SCHEMAS["metrics"])
     groups.add(1, metrics.metrics_table(), metrics.ends)

@@ -31,6 +31,7 @@ from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import NewFile, Store
+from runstream_schemas.typed_values import TYPED_CLASSES
 
 from ..storing.run_states import RunChanges, store_run_changes
 from . import manifest, selection, verification
@@ -117,15 +118,15 @@ class _Encoder:
         except CorruptEvent as error:
             self.corrupt[run_key] = str(error)
             return
-        metrics, cells = sort_points(run_id, decoded)
-        if len(metrics):
-            self._groups("metrics").add(run_key, metrics.metrics_table(), metrics.ends)
-            self._places["metrics"][run_key] = metrics.place
-        if len(cells):
-            self._groups("tables").add(run_key, cells.tables_table(), cells.ends)
-            self._places["tables"][run_key] = cells.place
-        self.found[run_key] = [*find_summaries(metrics), *find_summaries(cells)]
-        self.points += len(metrics) + len(cells)
+        found: list[Found] = []
+        for kind, points in sort_points(run_id, decoded).items():
+            if not len(points):
+                continue
+            self._groups(kind).add(run_key, points.table(kind), points.ends)
+            self._places[kind][run_key] = points.place
+            found += find_summaries(points)
+            self.points += len(points)
+        self.found[run_key] = found
 
     def _groups(self, kind: str) -> RowGroups:
         if kind not in self._open:
@@ -281,7 +282,8 @@ class Compactor:
             )
         work.runs = {key: run_ids[key] for key in work.chunks}
         work.whole = {row["key"] for row in runs if len(work.chunks.get(row["key"], ())) == row["chunks"]}
-        for kind in ("metrics", "tables"):
+        typed = [row["cls"] for row in await connection.fetch(manifest.TYPED_CLASSES, [*TYPED_CLASSES])]
+        for kind in ("metrics", "tables", *(TYPED_CLASSES[cls] for cls in typed)):
             path = manifest.file_path(kind, runs[0]["experiment"], contents)
             claimed = await manifest.claim(connection, kind, path, runs[0]["experiment_id"], work.runs)
             if claimed is None:

@@ -81,6 +81,10 @@ CHUNKS_OF_RUNS = """
 select run_key, source_key, first, points, octet_length(payload) as bytes from chunks where run_key = any($1::bigint[])
 order by run_key, source_key, first limit $2"""
 
+# Which typed values any run has: nearly always none, and then no file is claimed for them.
+TYPED_CLASSES = """
+select cls from unnest($1::int2[]) as typed(cls) where exists (select from series s where s.cls = typed.cls)"""
+
 CLAIM_FILE = """
 insert into files (kind, path, state, experiment_id) values ($1, $2, 'pending', $3)
 on conflict (path) do nothing returning id"""
@@ -115,7 +119,7 @@ MERGEABLE = """
 select f.kind, f.experiment_id, e.name as experiment, f.tier,
     array_agg(f.id order by f.created_at, f.id) as ids
 from files f left join experiments e on e.id = f.experiment_id
-where f.state = 'live' and f.kind in ('metrics', 'tables') and f.tier <= $1 and f.id <> all($3::bigint[])
+where f.state = 'live' and f.kind <> 'runs' and f.tier <= $1 and f.id <> all($3::bigint[])
 group by f.kind, f.experiment_id, e.name, f.tier having count(*) >= $2
 order by f.tier, f.experiment_id limit 1"""
 FILES = """

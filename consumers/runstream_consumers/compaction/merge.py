@@ -43,8 +43,6 @@ TOP_TIER = 6
 MERGED_ROWS = 8 << 20
 """Rows of a merged file at most."""
 
-_KEYS = {"metrics": ("name", "cls"), "tables": ("name", "column")}
-
 
 @dataclass(slots=True)
 class MergeReport:
@@ -195,7 +193,7 @@ class Merger:
         self._store, self._claimed, self._inputs = store, claimed, inputs
         self._run_keys = {run_id: key for key, run_id in run_ids.items()}
         self._without = without
-        self._keys = _KEYS[claimed.kind]
+        self._keys = ("name", "column" if claimed.kind == "tables" else "cls")
         self._files: list[pq.ParquetFile] = []
         self._held: dict[tuple[int, int], pa.Table] = {}
 
@@ -317,9 +315,9 @@ class Merger:
 
     def _series_key(self, name: tuple[str, Any]) -> SeriesKey:
         return (
-            SeriesKey(name[1], name[0])
-            if self._claimed.kind == "metrics"
-            else SeriesKey(SeriesClass.TABLE, name[0], name[1])
+            SeriesKey(SeriesClass.TABLE, name[0], name[1])
+            if self._claimed.kind == "tables"
+            else SeriesKey(name[1], name[0])
         )
 
 

@@ -19,7 +19,8 @@ MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
 
 _SMALL_DICTIONARY = 64  # names that are not worth trimming
 
-_MAX_TEXT = 64 << 20  # bytes of text held back for one row group
+_MAX_TEXT = 64 << 20  # bytes of text and lists held back for one row group
+_LARGE = ("text", "counts", "edges")
 
 
 @dataclass(slots=True)
@@ -108,9 +109,9 @@ class RowGroups:
     def _hold_rows(self, part: pa.Table) -> None:
         self._held.append(part)
         self._held_rows += len(part)
-        text = part.column("text")
-        if text.null_count < len(text):
-            self._held_text += text.nbytes
+        for name in _LARGE:
+            if name in part.column_names and (column := part.column(name)).null_count < len(column):
+                self._held_text += column.nbytes
 
     def _flush(self) -> None:
         if not self._held_rows:
@@ -146,7 +147,7 @@ class RowGroups:
 
 def _overview(table: pa.Table) -> GroupOverview | None:
     """Of a row group that holds one long metric."""
-    if len(table) < LEAST_POINTS or "step" not in table.column_names:
+    if len(table) < LEAST_POINTS or not {"step", "value"} <= set(table.column_names):
         return None
     for name in ("run_id", "cls", "name"):  # rows are sorted
         column = table.column(name)

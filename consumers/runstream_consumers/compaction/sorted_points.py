@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from runstream_schemas.arrow import (
     METRICS,
     ROW_BITS,
+    SCHEMAS,
     TABLES,
     constant,
     plain,
@@ -23,6 +24,7 @@ from runstream_schemas.arrow import (
 from runstream_schemas.order import UNKNOWN_PLACE, Piece, Place, place_of, position
 from runstream_schemas.points import I8, U8, Points, first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.typed_values import TYPED, kind_of_class
 
 _LONG_PIECE = 256  # points on average from which stretches are copied whole
 
@@ -113,9 +115,30 @@ class SortedPoints:
         parts = [run_id, names, columns, plain(self.steps, pa.int64()), time_column(self.times), *values]
         return pa.Table.from_arrays(parts, schema=TABLES)
 
+    def table(self, kind: str) -> pa.Table:
+        """The rows of a file of that kind."""
+        if kind == "metrics":
+            return self.metrics_table()
+        return self.tables_table() if kind == "tables" else self._typed_table(kind)
 
-def sort_points(run_id: str, chunks: Sequence[SourcePoints]) -> tuple[SortedPoints, SortedPoints]:
-    """Sort the points of one run: (metrics, cells of tables).
+    def _typed_table(self, kind: str) -> pa.Table:
+        n = len(self)
+        names = repeated([key.name for key in self.series], self.counts)
+        cls = np.full(n, TYPED[kind].cls, dtype=np.int8)
+        parts = [constant(self.run_id, n), names, plain(cls, pa.int8()), plain(self.steps, pa.int64())]
+        columns = TYPED[kind].columns(self._as_texts())
+        return pa.Table.from_arrays([*parts, time_column(self.times), *columns], schema=SCHEMAS[kind])
+
+    def _as_texts(self) -> list[str]:
+        kinds = np.full(len(self), self.kinds) if isinstance(self.kinds, Kind) else self.kinds
+        return [
+            self.texts[bits] if kind == Kind.TEXT else f"{bits} of kind {kind}"
+            for bits, kind in zip(self.bits.tolist(), kinds.tolist(), strict=True)
+        ]
+
+
+def sort_points(run_id: str, chunks: Sequence[SourcePoints]) -> dict[str, SortedPoints]:
+    """Sort the points of one run, by kind of file: metrics, cells of tables, typed values; only those there are.
 
     Points of a series lie in the order of `runstream_schemas.order`.
 
@@ -124,8 +147,8 @@ def sort_points(run_id: str, chunks: Sequence[SourcePoints]) -> tuple[SortedPoin
     """
     chunks = sorted(chunks, key=lambda chunk: chunk.start)
     pieces = _Pieces(chunks)
-    is_table = np.array([key.cls == SeriesClass.TABLE for key in pieces.keys], dtype=bool)
-    return pieces.gather(run_id, ~is_table), pieces.gather(run_id, is_table)
+    kinds = np.array([kind_of_class(key.cls) for key in pieces.keys], dtype=object)
+    return {kind: pieces.gather(run_id, kinds == kind) for kind in dict.fromkeys(kinds.tolist())}
 
 
 class _Pieces:

@@ -9,9 +9,11 @@ import logging
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+from runstream_schemas.errors import CorruptEvent
+from runstream_schemas.histograms import Histogram, decode_histogram
 from runstream_schemas.series import Kind, SeriesClass
 
 _log = logging.getLogger("runstream")
@@ -49,6 +51,32 @@ class Series:
     values: list[Value]
     steps: list[int]
     times: list[int]
+
+
+@dataclass(slots=True)
+class LoggedHistogram(Histogram):
+    """A histogram of `Run.log_histogram`, as `Run.get_histograms` returns it.
+
+    Attributes:
+        step: its place in the series.
+        time: when it was logged, microseconds since the epoch.
+    """
+
+    step: int = 0
+    time: int = 0
+
+
+def logged_histograms(series: Series) -> list[LoggedHistogram]:
+    """The histograms of a series; what is none is left out, with a warning."""
+    found: list[LoggedHistogram] = []
+    for step, time, value in zip(series.steps, series.times, series.values, strict=True):
+        try:
+            one = decode_histogram(str(value))
+        except CorruptEvent as error:
+            _log.warning("histogram %r at step %d is left out: %s", series.name, step, error)
+            continue
+        found.append(LoggedHistogram(**asdict(one), step=step, time=time))
+    return found
 
 
 def decode_series(document: Mapping[str, Any]) -> Series:

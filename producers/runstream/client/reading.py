@@ -45,6 +45,7 @@ def fetch_metrics(
     name: str | None = None,
     recursive: bool = False,
     run_type: str | None = None,
+    classes: Sequence[int] = (),
     waits: Mapping[str, int] | None = None,
 ) -> dict[str, list[Series]]:
     """Series of several runs, in the service's order of runs and the order first logged, in one request per 200 runs.
@@ -54,6 +55,7 @@ def fetch_metrics(
         name: only series of this name.
         recursive: also the runs' descendants.
         run_type: only descendants of this type.
+        classes: of series (`SeriesClass`); none: those of `Run.get_metrics`.
         waits: positions the service has to have stored first.
     """
     import msgpack
@@ -66,6 +68,7 @@ def fetch_metrics(
         params = [("run", run_id) for run_id in run_ids[first : first + 200]]
         if name is not None:
             params.append(("name", name))
+        params += [("cls", str(int(cls))) for cls in classes]
         if recursive:
             params.append(("recursive", "1"))
         if run_type is not None:

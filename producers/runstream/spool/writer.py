@@ -10,7 +10,7 @@ import struct
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,7 @@ class RunWriter(SourceWriter):
             tuple[int, str], Callable[[], int]
         ] = {}  # of artifacts, whose series are not in `_series`
         self._ids: dict[tuple[int, str], int] = {}
+        self._last_steps: dict[tuple[int, str], int] = {}  # of typed values
         self._rows: dict[str, int] = {}
         self._described: set[str] = set()
         self.log, self.log_metrics, self._set_current = make_log(self, self._series)
@@ -185,6 +186,23 @@ class RunWriter(SourceWriter):
     def artifact(self, cls: SeriesClass, name: str, uri: str) -> None:
         """Log that an artifact (an image, a confusion matrix ...) belongs to the run under `name`."""
         self.text(check_name("artifact name", name), uri, cls=cls)
+
+    def typed(self, cls: SeriesClass, name: str, values: Sequence[str], step: int | None = None) -> None:
+        """Log values of a series that is no plain metric, all at one step; default: one more than the last.
+
+        Args:
+            values: texts that the class says how to read.
+        """
+        check_name(f"{cls.name.lower()} name", name)
+        encoded = [check_text(f"{cls.name.lower()} {brief(name)}", value).encode() for value in values]
+        self._in_turn(partial(self._typed_frames, cls, name, encoded, step))
+
+    def _typed_frames(self, cls: SeriesClass, name: str, values: Sequence[bytes], step: int | None) -> None:
+        if step is None:
+            step = self._last_steps.get((cls, name), -1) + 1
+        self._last_steps[cls, name] = step
+        for value in values:
+            self._text_frame(name, value, step, cls)
 
     def log_row(self, name: str, columns: Mapping[str, Any]) -> None:
         """Append one row to the table `name`.

@@ -76,6 +76,15 @@ async def points(request: Request, asked: ExportPointsQuery) -> Response:
     return await _send(tables if asked.format == "parquet" else shown(), asked.format, "points")
 
 
+@endpoint(
+    "GET /api/v1/export/histograms", Role.READ, Reach.RUNS, "Every histogram, as a file", answer=CSV, also=(PARQUET,)
+)  # fmt: skip
+async def histograms(request: Request, asked: ExportPointsQuery) -> Response:
+    server = server_of(request)
+    tables = exports.histogram_tables(server.query, asked.run, asked.name, server.settings.query_timeout)
+    return await _send(tables, asked.format, "histograms")
+
+
 class ExportTableQuery(msgspec.Struct, kw_only=True):
     run: str
     name: str
@@ -100,4 +109,4 @@ async def table(request: Request, asked: ExportTableQuery) -> Response:
     return await _send(whole(), asked.format, "table")
 
 
-ENDPOINTS = (runs, points, table)
+ENDPOINTS = (runs, points, histograms, table)

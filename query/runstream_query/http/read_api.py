@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from runstream_schemas.errors import QueryError
 from runstream_schemas.metrics import registry_of
 from runstream_schemas.run_record import Number, RunRecord
+from runstream_schemas.series import FIRST_CLASSES
 
 from ..charts import one_series
 from ..json_values import json_value
@@ -168,7 +169,9 @@ async def metrics(request: Request, asked: VectorsQuery) -> Response:
         headers |= await points_headers(request, server.pool, run_ids)
         if (same := not_modified(request, headers)) is not None:
             return same
-        vectors = await server.query.vectors(run_ids, names=asked.name or None, cls=asked.cls or None)
+        vectors = await server.query.vectors(
+            run_ids, names=asked.name or None, cls=asked.cls or FIRST_CLASSES
+        )
     if asked.from_step is not None or asked.from_time is not None:
         tails = [series.since(asked.from_step, asked.from_time) for series in vectors]
         vectors = Vectors([series for series in tails if len(series)])

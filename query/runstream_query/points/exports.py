@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.typed_values import TYPED
 
 from ..runs.run_filter import STATS, Order, RunFilter
 from ..runs.runs import Run, attach_named_summaries, list_runs
+from .point_views import POINT_VIEWS
 from .reader import Query
 from .vectors import Vectors
 
@@ -178,6 +180,26 @@ async def point_tables(
         yield await asyncio.to_thread(_point_table, vectors)
 
 
+async def histogram_tables(
+    query: Query, run_ids: Sequence[str], names: Sequence[str], timeout: float
+) -> AsyncIterator[pa.Table]:
+    """Histograms, a table a run, in order of logging: the columns of the view `histograms`."""
+    for run_id in run_ids:
+        async with asyncio.timeout(timeout):
+            vectors = await query.vectors([run_id], names=names or None, cls=(SeriesClass.HISTOGRAM,))
+        yield await asyncio.to_thread(typed_table, vectors, "histograms")
+
+
+def typed_table(vectors: Vectors, kind: str) -> pa.Table:
+    """Typed values with the columns of their view, but for the experiment."""
+    table = vectors.to_arrow()
+    columns = {name: table.column(name) for name in ("run_id", "name", "step", "time")}
+    texts = ["" if text is None else text for text in table.column("text").to_pylist()]
+    columns |= dict(zip(TYPED[kind].names, TYPED[kind].columns(texts), strict=True))
+    fields = list(POINT_VIEWS[kind])[1:]
+    return pa.table({field.name: columns[field.name].cast(field.type) for field in fields})
+
+
 def _point_table(vectors: Vectors) -> pa.Table:
     table = vectors.to_arrow().select(_POINTS)
     for place in (0, 1):  # dictionaries differ from run to run
@@ -297,6 +319,9 @@ def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column as texts and numbers."""
     if pa.types.is_timestamp(column.type):
         return pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ")
+    if pa.types.is_list(column.type):
+        lists = [None if value is None else json.dumps(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(lists, pa.string())])
     if pa.types.is_map(column.type):
         texts = [
             None if entries is None else json.dumps(dict(entries), ensure_ascii=False)

@@ -27,6 +27,7 @@ from runstream_schemas.overviews import GroupOverview, read_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import Store
 from runstream_schemas.times import shown_time, shown_times
+from runstream_schemas.typed_values import TYPED, kind_of_class
 
 from .vectors import Segment
 
@@ -49,7 +50,17 @@ class Layout:
 
 
 METRICS = Layout("metrics", "step", "cls", ["run_id", "name"])
+HISTOGRAMS = Layout("histograms", "step", "cls", ["run_id", "name"])
 TABLES = Layout("tables", "row", "column", ["run_id", "name", "column"])
+LAYOUTS = (METRICS, TABLES, HISTOGRAMS)
+
+
+def layouts_of(classes: Collection[int] | None) -> tuple[Layout, ...]:
+    """The kinds of file in which some classes of series lie; None: all classes."""
+    if classes is None:
+        return LAYOUTS
+    kinds = {kind_of_class(cls) for cls in classes}
+    return tuple(layout for layout in LAYOUTS if layout.kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ class ParquetFiles:
 
         Args:
             path: relative to the store's root.
-            layout: `METRICS` or `TABLES`.
+            layout: of the file.
             groups: run ids wanted from each row group.
             names: names wanted; None: all.
 
@@ -271,7 +282,11 @@ def _read_group(
     runs: Collection[str],
     names: Collection[str] | None,
 ) -> Iterator[tuple[str, SeriesKey, Segment]]:
-    columns = [layout.step, "time", "value", *(() if group.all_float else ("int_value", "text"))]
+    columns = [layout.step, "time"]
+    if layout.kind in TYPED:
+        columns += TYPED[layout.kind].names
+    else:
+        columns += ["value", *(() if group.all_float else ("int_value", "text"))]
     if group.pure():
         assert group.runs is not None
         assert group.names is not None
@@ -315,6 +330,9 @@ def _codes(column: pa.ChunkedArray) -> tuple[NDArray[Any], Any]:
 def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
     steps = _integers(table.column(layout.step))
     times = shown_times(_integers(table.column("time")))
+    if layout.kind in TYPED:
+        texts = TYPED[layout.kind].texts(table)
+        return Segment(Kind.TEXT, steps, times, np.arange(len(texts), dtype=np.uint64), texts)
     if all_float:
         return Segment(Kind.FLOAT, steps, times, _floats(table.column("value")).view(np.uint64))
     kinds = restore_kinds(table)
@@ -323,7 +341,7 @@ def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
     if integral.any():
         values[integral] = numbers(table.column("int_value"), np.uint64, 0)[integral]
     values[kinds == Kind.NULL] = 0
-    texts: list[str] = []
+    texts = []
     is_text = kinds == Kind.TEXT
     if is_text.any():
         texts = table.column("text").take(plain(np.flatnonzero(is_text), pa.int64())).to_pylist()

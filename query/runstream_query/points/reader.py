@@ -14,7 +14,7 @@ from runstream_schemas.store import Store
 
 from .. import queries
 from ..runs.runs import Connection
-from .parquet import METRICS, TABLES, ParquetFiles
+from .parquet import ParquetFiles, layouts_of
 from .tables import NamedTable, build_table
 from .tiers import read_points, view_tiers
 from .vectors import Series, Vectors, assemble
@@ -64,13 +64,8 @@ class Query:
                 row["key"]: row["run_id"] for row in await connection.fetch(queries.RUN_KEYS, list(run_ids))
             }
 
-        layouts = (
-            (TABLES,)
-            if cls is not None and set(cls) == {SeriesClass.TABLE}
-            else ((METRICS, TABLES) if cls is None or SeriesClass.TABLE in cls else (METRICS,))
-        )
         only = None if names is None else frozenset(names)
-        view = await view_tiers(self.pool, find, names=only, layouts=layouts)
+        view = await view_tiers(self.pool, find, names=only, layouts=layouts_of(cls))
         parts = await read_points(view, self.files, names=only, cls=cls)
         return await asyncio.to_thread(assemble, run_ids, parts)
 
@@ -86,8 +81,7 @@ class Query:
             return {row["key"]: row["run_id"] for row in sorted(rows, key=lambda row: int(row["key"]))}
 
         only = frozenset([name])
-        layouts = (TABLES,) if cls == SeriesClass.TABLE else (METRICS,)
-        view = await view_tiers(self.pool, find, names=only, layouts=layouts)
+        view = await view_tiers(self.pool, find, names=only, layouts=layouts_of((cls,)))
         parts = await read_points(view, self.files, names=only, cls=(cls,))
         return await asyncio.to_thread(assemble, view.runs.values(), parts)
 

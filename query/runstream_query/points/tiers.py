@@ -23,7 +23,7 @@ from runstream_schemas.series import SeriesKey
 from .. import queries
 from ..runs.runs import Connection
 from .hot import Chunk, fetch_chunks, fetch_tails, placed
-from .parquet import METRICS, TABLES, Layout, ParquetFiles
+from .parquet import LAYOUTS, Layout, ParquetFiles
 from .vectors import Placed, Segment, in_order, join
 
 Decoded = tuple[Chunk, dict[SeriesKey, Segment]]
@@ -68,7 +68,7 @@ async def view_tiers(
     find_runs: Callable[[Connection], object],
     *,
     names: Collection[str] | None = None,
-    layouts: Sequence[Layout] = (METRICS, TABLES),
+    layouts: Sequence[Layout] = LAYOUTS,
 ) -> TierView:
     """Look at both tiers at once.
 

@@ -20,7 +20,8 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store
 
 from .. import queries
-from .sql_hot import METRICS, ROWS, HotRows
+from ..points.point_views import KINDS, POINT_VIEWS
+from .sql_hot import HotRows
 from .sql_needs import Needs
 from .sql_processes import ANSWER, FileGone, SqlProcess, borrowed
 from .sql_tables import write_runs, write_summaries
@@ -30,12 +31,11 @@ _TRIES = 3
 
 @dataclass(slots=True)
 class _Sources:
-    """What the views `names` are made of: files (path, experiment, whether it holds a deleted run) by kind; hot rows and
+    """What the views `names` are made of: files (path, experiment, whether it holds a deleted run) by view; hot rows and
     tables, spilled to files; and the deleted runs that files still hold."""
 
     names: set[str]
-    metrics: list[tuple[str, str | None, bool]] = field(default_factory=list)
-    rows: list[tuple[str, str | None, bool]] = field(default_factory=list)
+    files: dict[str, list[tuple[str, str | None, bool]]] = field(default_factory=dict)
     hot: dict[str, Path] = field(default_factory=dict)
     tables: dict[str, Path] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ async def run_sql(
     *,
     workspace: str | None = None,
 ) -> pa.Table:
-    """Answer one SELECT over the views `metrics`, `rows`, `runs` and `summaries`.
+    """Answer one SELECT over the views `metrics`, `rows`, `histograms`, `runs` and `summaries`.
 
     Args:
         workspace: the only one whose runs are there at all: neither a view nor a file it may open holds another's. Runs
@@ -65,9 +65,7 @@ async def run_sql(
         needs = {view: Needs(**needed) for view, needed in checked.items()}
         for attempt in range(_TRIES):
             with tempfile.TemporaryDirectory(prefix="runstream-sql-") as folder:
-                hot = HotRows(
-                    Path(folder), {view: needs[view] for view in ("metrics", "rows") if view in needs}
-                )
+                hot = HotRows(Path(folder), {view: needs[view] for view in POINT_VIEWS if view in needs})
                 try:
                     async with asyncio.timeout(settings.query_timeout):
                         sources = await _collect(pool, needs, hot, workspace)
@@ -97,13 +95,13 @@ async def _collect(
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        kinds = [kind for kind, view in (("metrics", "metrics"), ("tables", "rows")) if view in needs]
-        if kinds:
+        views = {kind: view for view, kind in KINDS.items() if view in needs}
+        if views:
             deleted = await connection.fetch(queries.DELETED_IN_FILES, workspace)
             sources.deleted = [row["run_id"] for row in deleted]
             holding = {file for row in deleted for file in row["files"]}
-            for row in await connection.fetch(queries.ALL_LIVE_FILES, kinds, workspace):
-                into = sources.metrics if row["kind"] == "metrics" else sources.rows
+            for row in await connection.fetch(queries.ALL_LIVE_FILES, list(views), workspace):
+                into = sources.files.setdefault(views[row["kind"]], [])
                 into.append((row["path"], row["experiment"], row["id"] in holding))
             sources.hot = await hot.spill(connection, workspace)
         for view, write in (("runs", write_runs), ("summaries", write_summaries)):
@@ -128,15 +126,12 @@ def _request(sources: _Sources, store: Store, settings: Settings, folder: Path) 
     """What the process needs to make the views, as JSON; tables go by files of the folder."""
     views = {}
     tables = {name: str(path) for name, path in sources.tables.items()}
-    for view, layout, files, schema in (
-        ("metrics", "step", sources.metrics, METRICS),
-        ("rows", 'row, "column"', sources.rows, ROWS),
-    ):
+    for view, schema in POINT_VIEWS.items():
         if view not in sources.names:
             continue  # not made, rather than empty: a reference that was overlooked is an error, not a wrong answer
-        hot = sources.hot.get(view)
+        hot, files = sources.hot.get(view), sources.files.get(view, [])
         views[view] = {
-            "layout": layout,
+            "columns": ", ".join(f'"{name}"' for name in schema.names[1:]),
             "files": [(store.locate(path), experiment, holds) for path, experiment, holds in files],
             "hot": None if hot is None else str(hot),
         }

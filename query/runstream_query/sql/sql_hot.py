@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 from runstream_schemas.arrow import constant, plain, strings, time_column, value_columns
 from runstream_schemas.many_payloads import decode_many
 from runstream_schemas.points import I8
-from runstream_schemas.series import Kind, SeriesClass
+from runstream_schemas.series import Kind
+from runstream_schemas.typed_values import TYPED, kind_of_class
 
 from .. import queries
 from ..points.hot import Chunk, fetch_these
+from ..points.point_views import KINDS, POINT_VIEWS
 from ..points.vectors import Series, Vectors
 from ..runs.runs import Connection
 from .sql_needs import Needs
@@ -34,20 +36,6 @@ TOGETHER_BYTES = 8 << 10
 AT_ONCE_BYTES = 8 << 20
 """Bytes of larger chunks that are decoded together."""
 
-METRICS = pa.schema(
-    [
-        ("experiment", pa.string()),
-        ("run_id", pa.string()),
-        ("name", pa.string()),
-        ("step", pa.int64()),
-        ("time", pa.timestamp("us", tz="UTC")),
-        ("value", pa.float64()),
-        ("int_value", pa.int64()),
-        ("text", pa.string()),
-    ]
-)
-ROWS = pa.schema([*list(METRICS)[:3], ("row", pa.int64()), ("column", pa.string()), *list(METRICS)[4:]])
-
 _NAMES = pa.dictionary(pa.int32(), pa.string())
 _VALUES = ("value", "int_value", "text")
 S = TypeVar("S")
@@ -59,7 +47,7 @@ class HotRows:
     """Writes the hot tier's points; see `spill`.
 
     Attributes:
-        needs: by view, `metrics` and `rows`: what of them is needed; those that are not named are not.
+        needs: by view, those of `POINT_VIEWS`: what of them is needed; those that are not named are not.
         chunks: how many were read.
         points: how many were written.
     """
@@ -173,11 +161,8 @@ class HotRows:
             run_id, experiment = known[chunk.run_key]
             all_series = [Series(run_id, key, segment) for key, segment in chunk.decode().items()]
             for view in self.needs:
-                part = [
-                    series
-                    for series in all_series
-                    if (series.key.cls == SeriesClass.TABLE) == (view == "rows")
-                ]
+                kind = KINDS[view]
+                part = [series for series in all_series if kind_of_class(series.key.cls) == kind]
                 if not part:
                     continue
                 table = Vectors(part).to_arrow()
@@ -185,13 +170,16 @@ class HotRows:
                     "row" if name == "step" and view == "rows" else name: table.column(name)
                     for name in table.column_names
                 }
+                if kind in TYPED:
+                    texts = ["" if text is None else text for text in table.column("text").to_pylist()]
+                    columns |= dict(zip(TYPED[kind].names, TYPED[kind].columns(texts), strict=True))
                 if experiment is not None:
                     columns["experiment"] = constant(experiment, len(table))
                 self._write(view, columns, len(table))
 
     def _write(self, view: str, columns: Mapping[str, Any], rows: int) -> None:
         """Append rows; columns that are missing are null: nobody reads them."""
-        schema = METRICS if view == "metrics" else ROWS
+        schema = POINT_VIEWS[view]
         named = pa.schema([pa.field(f.name, _NAMES) if f.name in _DICTIONARIES else f for f in schema])
         arrays = [
             columns[f.name].cast(f.type) if f.name in columns else pa.nulls(rows, f.type) for f in named

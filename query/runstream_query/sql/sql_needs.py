@@ -22,6 +22,9 @@ COLUMNS = {
     "int_value bigint, text varchar",
     "rows": 'experiment varchar, run_id varchar, name varchar, "row" bigint, "column" varchar, time timestamptz, '
     "value double, int_value bigint, text varchar",
+    "histograms": "experiment varchar, run_id varchar, name varchar, step bigint, time timestamptz, counts bigint[], "
+    'edges double[], "count" bigint, "min" double, "max" double, "sum" double, "nan" bigint, positive_infinite bigint, '
+    "negative_infinite bigint",
     "runs": "experiment varchar, workspace varchar, run_id varchar, parent_run_id varchar, root_run_id varchar, "
     "number bigint, name varchar, display_name varchar, description varchar, type varchar, target varchar, status varchar, "
     "created_time timestamptz, start_time timestamptz, end_time timestamptz, settled boolean, dropped bigint, "

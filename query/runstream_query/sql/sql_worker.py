@@ -140,7 +140,7 @@ def _open(request: dict[str, Any], folder: Path) -> duckdb.DuckDBPyConnection:
         store = open_store(Settings(**request["store"])) if request["store"] else None
         for view, made in request["views"].items():
             parts = []
-            columns = f"run_id, name, {made['layout']}, time, value, int_value, text"
+            columns = made["columns"]
             # Whatever a statement manages to name: no file that holds a deleted run may be opened by it.
             plain = (
                 []

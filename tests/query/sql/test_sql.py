@@ -249,7 +249,8 @@ async def test_a_file_that_holds_a_deleted_run_cannot_be_opened_by_what_passes_t
     database: Any, tmp_path: Path, holds: bool
 ) -> None:
     file = await _with_a_deleted_run(database)
-    metrics = {"layout": "step", "files": [(str(file), "e", holds)], "hot": None}
+    columns = "run_id, name, step, time, value, int_value, text"
+    metrics = {"columns": columns, "files": [(str(file), "e", holds)], "hot": None}
     request = {
         "memory": "1GB",
         "views": {"metrics": metrics},

@@ -8,9 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from runstream_schemas.series import SeriesClass
+
 from ...client import files
 from ...client.addresses import quoted
-from ...client.metrics import ArtifactMetric, Metrics, Series, shape_metrics
+from ...client.metrics import (
+    ArtifactMetric,
+    LoggedHistogram,
+    Metrics,
+    Series,
+    logged_histograms,
+    shape_metrics,
+)
 from ...client.reading import fetch_metrics
 from ...client.records import TERMINAL
 from ...exceptions import RunEnvironmentException, UserErrorException
@@ -135,6 +144,28 @@ class RunFacts(RunHandle):
         if self._id in shaped:
             shaped[self._id] = shaped.pop(self._id)
         return {run_id: metrics for run_id, metrics in shaped.items() if metrics}
+
+    def get_histograms(
+        self, name: str | None = None
+    ) -> dict[str, list[LoggedHistogram]] | list[LoggedHistogram]:
+        """The histograms of `log_histogram`, in order of logging.
+
+        Args:
+            name: only this series, which is then returned by itself; an empty list if there is none.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        if name is not None and not isinstance(name, str):
+            raise UserErrorException(f"get_histograms: name: expected a text, got {type(name).__name__}")
+        found = self._typed(SeriesClass.HISTOGRAM, name)
+        histograms = {one.name: logged_histograms(one) for one in found}
+        return histograms if name is None else histograms.get(name, [])
+
+    def _typed(self, cls: SeriesClass, name: str | None) -> list[Series]:
+        waits = self._live_run.unconfirmed() if self._live_run else {}
+        found = fetch_metrics(self._client, [self._id], name=name, classes=(cls,), waits=waits)
+        return found.get(self._id, [])
 
     def _shape(self, run_id: str, series: list[Series], populate: bool) -> Metrics:
         def content(series: Series) -> ArtifactMetric:

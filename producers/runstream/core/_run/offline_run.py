@@ -51,6 +51,12 @@ class _OfflineRun:
         """Print a table."""
         self._metric("table", name, value)
 
+    def log_histogram(
+        self, name: str, values: Any, step: int | None = None, *, bins: int = 64, description: str = ""
+    ) -> None:
+        """Print what a histogram would be made of."""
+        self._metric("histogram", name, values)
+
     def log_image(self, name: str, path: Any = None, plot: Any = None, description: str = "") -> None:
         """Print an image's path or figure."""
         self._metric("image", name, path if path is not None else plot)

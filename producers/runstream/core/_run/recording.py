@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from runstream_schemas.series import SeriesClass
+
 from ...client.records import as_texts
 from ...exceptions import ServiceException
-from ...spool.values import NotADictionary, text_of
+from ...spool.binning import BINS, histogram_text
+from ...spool.values import NotADictionary, check_name, convert_step, text_of
 from .handle import RunHandle
 
 
@@ -103,6 +106,31 @@ class Recording(RunHandle):
             times: seconds since the epoch, of the same length; default: now for all.
         """
         self._live().writer.log_array(name, values, steps, times)
+
+    def log_histogram(
+        self, name: str, values: Any, step: int | None = None, *, bins: int = BINS, description: str = ""
+    ) -> None:
+        """Log how values are distributed; of 10,000 some 30 µs. What is sent are the bins, not the values.
+
+        NaN and infinities are counted apart. Of no finite value the histogram has no bins.
+
+        Args:
+            name: of the series, any unicode up to 1,024 bytes of UTF-8.
+            values: numbers, in an array, tensor or list of any shape; or a pair of counts and edges, as
+                `numpy.histogram` returns (`min`, `max` and `sum` are then unknown).
+            step: place in the series; default: one more than the last.
+            bins: of equal width, from the least value to the greatest; at most 1,024.
+            description: what it is, as of `log`.
+
+        Raises:
+            UserErrorException: no numbers, counts and edges that do not fit together, or a step that is no integer.
+            LimitExceeded: a name or step that cannot be held.
+        """
+        number = None if step is None else convert_step(name, step)
+        check_name("histogram name", name)
+        writer = self._live().writer
+        writer.typed(SeriesClass.HISTOGRAM, name, [histogram_text(name, values, bins)], number)
+        writer.describe(name, description)
 
     def tag(self, key: str, value: Any = None) -> None:
         """Set one tag.
