@@ -180,9 +180,16 @@ def summarize(points: Points) -> Summaries:
     finite = np.zeros(n_series, dtype=np.int64)
     last_at = starts + counts - 1
     texts: dict[int, str] = {}
-    kinds = np.array([kind for _, kind in points.series], dtype=np.int64)
-    for value_kind in np.unique(kinds[counts > 0]).tolist():
-        chosen = np.flatnonzero((kinds == value_kind) & (counts > 0))
+    empty = counts == 0
+    some_empty = bool(empty.any())
+    listed = [kind for _, kind in points.series]
+    kinds = np.array(listed, dtype=np.int64)
+    kinds_there = sorted(set(listed))
+    for value_kind in kinds_there:
+        alike = len(kinds_there) == 1 and not some_empty
+        chosen = np.arange(n_series) if alike else np.flatnonzero((kinds == value_kind) & ~empty)
+        if not len(chosen):
+            continue
         if value_kind == Kind.TEXT:
             for i in chosen.tolist():
                 texts[i] = points.texts[int(points.values[last_at[i]])][:MAX_SUMMARY_TEXT]
@@ -216,10 +223,9 @@ def summarize(points: Points) -> Summaries:
     first_time = (
         points.times[np.minimum(starts, max(len(points.times) - 1, 0))] if len(points.times) else counts * 0
     )
-    empty = counts == 0
     last_step = points.steps[safe] if len(points.steps) else np.zeros(n_series, dtype=np.int64)
     last_time = points.times[safe] if len(points.times) else np.zeros(n_series, dtype=np.int64)
-    if empty.any():
+    if some_empty:
         first_time, last_step, last_time = (
             np.where(empty, 0, column) for column in (first_time, last_step, last_time)
         )

@@ -72,19 +72,25 @@ def encode_points(points: Points) -> bytes:
     counts = points.counts
     ends = np.cumsum(counts)
     starts = ends - counts
-    n_float = int(counts[: count_below(kinds, Kind.INT)].sum())
-    n_text_start = int(counts[: count_below(kinds, Kind.TEXT)].sum())
-    n_valued = int(counts[: count_below(kinds, Kind.NULL)].sum())
+    # Of a short run's few points each numpy call costs more than the points: what is small is counted in Python.
+    lengths: list[int] = counts.tolist()
+    n_float = sum(lengths[: count_below(kinds, Kind.INT)])
+    n_text_start = sum(lengths[: count_below(kinds, Kind.TEXT)])
+    n_valued = sum(lengths[: count_below(kinds, Kind.NULL)])
 
-    steps = _narrow(points.steps, starts)
-    times = _narrow(points.times, starts)
+    inside = _inside(starts, n)
+    steps = _narrow(points.steps, starts, inside)
+    times = _narrow(points.times, starts, inside)
     texts = [text.encode() for text in points.texts]
     ints = points.values[n_float:n_valued].view(np.int64)
     if n_valued > n_text_start:
         ints = ints.copy()
         ints[n_text_start - n_float :] = [len(text) for text in texts]
-    int_starts = starts[(starts >= n_float) & (starts < n_valued) & (counts > 0)] - n_float
-    numbers = _narrow(ints, int_starts)
+    if len(ints):
+        int_starts = starts[(starts >= n_float) & (starts < n_valued) & (counts > 0)] - n_float
+        numbers = _narrow(ints, int_starts, _inside(int_starts, len(ints)))
+    else:
+        numbers = _Narrow((0, 0), None)
     floats = points.values[:n_float]
 
     blocks: list[list[int]] = []  # [series, bytes]
@@ -92,10 +98,10 @@ def encode_points(points: Points) -> bytes:
     first = 0
     while first < len(kinds):
         last = first
-        held = int(counts[first])
+        held = lengths[first]
         while last + 1 < len(kinds) and held < BLOCK_POINTS and kinds[last + 1] == kinds[first]:
             last += 1
-            held += int(counts[last])
+            held += lengths[last]
         a, b = int(starts[first]), int(ends[last])
         some = starts[first : last + 1]
         parts = [
@@ -115,7 +121,7 @@ def encode_points(points: Points) -> bytes:
         sections.append(b"".join(parts))
         blocks.append([last - first + 1, 0])
         first = last + 1
-    relative = _narrow(points.seqs, np.zeros(1 if n else 0, dtype=np.int64))
+    relative = _narrow(points.seqs, np.zeros(1 if n else 0, dtype=np.int64), 1 if n > 1 else -1)
     order = points.order.astype(order_dtype(len(kinds)), copy=False)
     sections.append((order.tobytes() if len(kinds) > 1 else b"") + _planes(relative, 0, n))
 
@@ -129,7 +135,7 @@ def encode_points(points: Points) -> bytes:
     header = msgpack.packb(
         [
             [[key.cls, key.name, key.column, int(kind)] for key, kind in points.series],
-            counts.tolist(),
+            lengths,
             blocks,
             [len(sections[-1]), int(points.seqs[0]) if n else 0],
             [steps.head, times.head, numbers.head, relative.head],
@@ -146,15 +152,25 @@ class _Narrow:
     array: NDArray[Any] | None
 
 
-def _narrow(column: NDArray[Any], starts: I8) -> _Narrow:
+def _inside(starts: I8, n: int) -> int:
+    """Place of the first point that has one of its series before it; -1: there is none. `starts`: of each series."""
+    after = np.empty(len(starts), dtype=np.int64)
+    after[:-1] = starts[1:]
+    after[-1:] = n
+    long = (after - starts) > 1
+    at = int(long.argmax()) if len(long) else 0
+    return int(starts[at]) + 1 if len(long) and long[at] else -1
+
+
+def _narrow(column: NDArray[Any], starts: I8, inside: int) -> _Narrow:
+    """Narrow a column of series that begin at `starts`; `inside` as `_inside` tells it."""
     n = len(column)
-    long = np.flatnonzero(np.diff(np.append(starts, n)) > 1)
-    if not len(long):
+    if inside < 0:
         return _Narrow((0, 0), None)
     delta = np.empty(n, dtype=np.int64)
     np.subtract(column[1:], column[:-1], out=delta[1:])
     # A border between series is a jump that means nothing: it takes the value of some difference inside a series.
-    delta[starts[starts < n]] = delta[starts[long[0]] + 1]
+    delta[starts if starts[-1] < n else starts[starts < n]] = delta[inside]
     low, high = int(delta.min()), int(delta.max())
     if low == high:
         return _Narrow((0, low), None)

@@ -13,8 +13,9 @@ from uuid import UUID
 
 import asyncpg
 
-from runstream_schemas.events import Event, MetricsEvent, cut_event, topic_of
+from runstream_schemas.events import Event, MetricsEvent, StatusEvent, cut_event, topic_of
 from runstream_schemas.series import SeriesKey
+from runstream_schemas.status import ENDINGS
 
 from ..sources.source import Fetched
 from . import queries
@@ -133,6 +134,15 @@ class Plan:
         for change in self.changes:
             change.run_key = keys[change.run_id]
 
+    def ended(self) -> set[str]:
+        """Runs whose ends are among the accepted events."""
+        events = [accepted.event for accepted in self.accepted]
+        return {
+            event.run_id
+            for event in events
+            if isinstance(event, StatusEvent) and any(op.kind in ENDINGS for op in event.ops)
+        }
+
     def of_runs(self) -> Iterator[tuple[int, Accepted]]:
         """The accepted events behind the keys of their runs; what is said of a deleted run is passed over."""
         for accepted in self.accepted:
@@ -152,6 +162,11 @@ class Planner:
         self._sources: _Bounded[tuple[str, bytes], SourceState] = _Bounded(CACHED_SOURCES)
         self._runs: _Bounded[str, int] = _Bounded(CACHED_RUNS)
         self._series: _Bounded[SeriesKey, int] = _Bounded(CACHED_SERIES)
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Sources, by topic, and runs that are remembered."""
+        return len(self._sources), len(self._runs)
 
     async def plan(self, batch: Sequence[Fetched]) -> Plan:
         """What of `batch` is to be written."""
@@ -197,10 +212,21 @@ class Planner:
         plan.set_runs(runs)
 
     def remember(self, plan: Plan) -> None:
-        """The plan's transaction has committed."""
+        """The plan's transaction has committed. Of a run that has ended, little more is to come: a sweep of short runs would
+        fill the memory with what nobody asks for."""
+        over = plan.ended()
         self._runs.trim()
-        self._runs.update(plan.run_keys)
-        self._sources.update(((change.topic, change.source), change.state) for change in plan.changes)
+        for run_id, key in plan.run_keys.items():
+            if run_id in over:
+                self._runs.pop(run_id, None)
+            else:
+                self._runs[run_id] = key
+        for change in plan.changes:
+            at = (change.topic, change.source)
+            if change.run_id in over:
+                self._sources.pop(at, None)
+            else:
+                self._sources[at] = change.state
 
     def forget(self) -> None:
         """What is cached may not be so: read it again."""

@@ -92,7 +92,7 @@ class Collector:
         return spool_id(self.spool)
 
     def tidy(self) -> None:
-        """Wait until the segments that were given back are gone."""
+        """Wait until the segments that were given back are gone, and a part of the directories at least."""
         self._tidier.submit(lambda: None).result()
 
     # --- for whoever sends or stores ---
@@ -247,3 +247,5 @@ class Collector:
         known = self.sources.remove(source)
         if source.reader.remove(keep=known and self._leftovers.wants_spare):
             self._leftovers.add_spare()
+        else:
+            self._leftovers.delete_gone()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import deque
 from concurrent.futures import Executor
 from pathlib import Path
@@ -62,15 +61,10 @@ class Freeing:
                 self._waiting.append((path, definitions, reuse))
 
     def remove_source(self, *, keep: bool) -> bool:
-        """Take the directory out of the spool; whether it is kept for another source, as `keep` asks for."""
+        """Take the directory out of the spool; whether it is kept for another source, as `keep` asks for. Else
+        `Leftovers.delete_gone` deletes it."""
         try:
-            gone = seg.give_back_source(self._directory.parent, self._directory, keep=keep)
+            return seg.give_back_source(self._directory.parent, self._directory, keep=keep)
         except OSError:  # somebody else removed it
-            gone = self._directory
-        if gone is None:
-            return True
-        if self._tidier is None:
-            shutil.rmtree(gone, ignore_errors=True)
-        else:
-            self._tidier.submit(shutil.rmtree, gone, ignore_errors=True)
-        return False
+            seg.delete_source(self._directory)
+            return False

@@ -26,9 +26,11 @@ _log = logging.getLogger("runstream")
 _lock = threading.RLock()
 _live: WeakValueDictionary[tuple[Settings, str], LiveRun] = WeakValueDictionary()
 _open: dict[tuple[Settings, str], LiveRun] = {}  # started here and not ended: kept alive without a Run object
-_left: dict[
-    Settings, dict[str, int]
-] = {}  # positions of writers that are gone, until the service has stored them
+# Positions of writers that are gone, until the service has stored them; the oldest first.
+_left: dict[Settings, dict[str, int]] = {}
+MOST_LEFT = 6000
+"""Of them, a home: a sweep may make a million runs before anybody reads. What was written before all these lies before them
+in the spool, and in the topics, too."""
 _stored: dict[str, int] = {}
 _watching = False
 
@@ -75,7 +77,7 @@ class LiveRun:
         if sys.is_finalizing():  # nobody will ask, and modules are being taken apart
             return
         if left := self.unconfirmed():
-            _left.setdefault(self.settings, {}).update(left)
+            _leave(self.settings, left)
         for key in self.writer.positions():
             _stored.pop(key, None)
 
@@ -98,9 +100,17 @@ def open_live(settings: Settings, run_id: str, *, owner: bool = False) -> LiveRu
         elif owner and key not in _open:
             # Whether a process owns a run is fixed when a writer begins: starting a run again takes a new one.
             live.writer.close()
-            _left.setdefault(settings, {}).update(live.unconfirmed())
+            _leave(settings, live.unconfirmed())
             live.writer = RunWriter(settings, run_id, owner=True)
         return live
+
+
+def _leave(settings: Settings, positions: Mapping[str, int]) -> None:
+    left = _left.setdefault(settings, {})
+    left.update(positions)
+    if len(left) > MOST_LEFT:
+        for key in list(left)[: len(left) // 2]:
+            left.pop(key, None)
 
 
 def find_live(settings: Settings, run_id: str) -> LiveRun | None:

@@ -80,10 +80,18 @@ class ReadSegment:
         )
         return raw.reshape(-1, 4)
 
+    def frame_head(self, slot: int) -> tuple[int, int, float, int]:
+        """Bytes, checksum, time and kind of the frame that begins in `slot`."""
+        head: tuple[int, int, float, int] = seg.FRAME_HEAD.unpack_from(
+            self.mapped, seg.HEADER_BYTES + seg.SLOT * slot
+        )
+        return head
+
     def body(self, slot: int, size: int) -> bytes:
-        """What a frame holds that begins in `slot`."""
+        """What a frame holds that begins in `slot`; less than `size` bytes if the segment ends before."""
         offset = seg.HEADER_BYTES + seg.SLOT * (slot + 1)
-        return bytes(self.mapped[offset : offset + size])
+        body: bytes = self.mapped[offset : offset + size]
+        return body
 
 
 def closed_segment(directory: Path) -> seg.Header | None:

@@ -250,14 +250,14 @@ def make_source(spool: str, directory: str) -> None:
     make_private(directory)
 
 
-def give_back_source(spool: Path, directory: Path, *, keep: bool) -> Path | None:
+def give_back_source(spool: Path, directory: Path, *, keep: bool) -> bool:
     """Take a source's directory out of the spool.
 
     Args:
         keep: it holds one segment, of the smallest size, that nobody writes to any more: for `make_source`.
 
     Returns:
-        where it lies now, to be deleted; None: it is kept.
+        whether it is kept; else it lies in `SPARE` as `GONE`, to be deleted.
     """
     here, spare = str(directory), f"{spool}/{SPARE}/{directory.name}"
     first = segment_name(0)
@@ -271,7 +271,21 @@ def give_back_source(spool: Path, directory: Path, *, keep: bool) -> Path | None
     except FileNotFoundError:
         os.mkdir(f"{spool}/{SPARE}", 0o700)
         os.rename(here, spare)
-    return None if keep else Path(spare)
+    return keep
+
+
+def delete_source(directory: Path | str) -> bool:
+    """Delete a source's directory; files and nothing else lie in it. Returns whether it is gone: else what is left stays."""
+    try:
+        for name in os.listdir(directory):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.Array[ctypes.c_char]:
