@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Extent } from "../src/chart/draw";
 import type { Frame, Line } from "../src/chart/frame";
 import { xRangeOf, yRangeOf } from "../src/chart/scales";
-import { noteOf, xText } from "../src/chart/texts";
+import { factsOf, noteOf, xText } from "../src/chart/texts";
 import type { View } from "../src/chart/view.svelte";
 import { zoomOf } from "../src/chart/zoom.svelte";
 
@@ -46,10 +46,13 @@ describe("texts", () => {
   });
   test("a note tells what the lines do not", () => {
     const bucketed = { low: new Float64Array(1), last: new Float64Array(1), marks: Uint8Array.of(1) } as Line;
-    const shown = noteOf({ ...view, smoothing: 0.5 }, [bucketed], false, 4, { ...nothing, outside: 3 });
+    const shown = noteOf({ ...view, smoothing: 0.5 }, factsOf([bucketed]), false, 4, {
+      ...nothing,
+      outside: 3,
+    });
     expect(shown).toBe("min–max of 4 steps · smoothed 0.5 · 3 outside · NaN or ∞ marked");
-    expect(noteOf(view, [bucketed], true, 4, nothing)).toBe("mean ± sd · NaN or ∞ marked");
-    expect(noteOf(view, [], false, 4, nothing)).toBe("");
+    expect(noteOf(view, factsOf([bucketed]), true, 4, nothing)).toBe("mean ± sd · NaN or ∞ marked");
+    expect(noteOf(view, factsOf([]), false, 4, nothing)).toBe("");
   });
 });
 

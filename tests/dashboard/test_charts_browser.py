@@ -126,6 +126,38 @@ def test_shift_and_drag_pan_all_charts_and_back_undoes_it(open_page: Open, site:
     until(page, "!location.search.includes('from=')")
 
 
+PAN = """async () => {
+    const width = Object.getOwnPropertyDescriptor(HTMLCanvasElement.prototype, 'width');
+    let painted = 0;
+    Object.defineProperty(HTMLCanvasElement.prototype, 'width', {
+        ...width,
+        set(value) { if (!this.isConnected) painted += 1; width.set.call(this, value); },
+    });
+    const chart = document.querySelector('.chart .u-over');
+    const { left, top } = chart.getBoundingClientRect();
+    const send = (to, kind, x) => to.dispatchEvent(new PointerEvent(kind, {
+        bubbles: true, cancelable: true, shiftKey: true, button: 0, pointerType: 'mouse',
+        clientX: left + x, clientY: top + 40,
+    }));
+    send(chart, 'pointerdown', 200);
+    for (let frame = 1; frame <= 20; frame++) {
+        send(window, 'pointermove', 200 - frame);
+        for (let turn = 0; turn < 50; turn++) await null;  // Svelte and uPlot do their work
+    }
+    send(window, 'pointerup', 180);
+    return painted;
+}"""
+
+
+def test_a_pan_moves_the_picture_of_compared_runs(open_page: Open, site: Site) -> None:
+    """Drawing them anew in each frame is what makes a pan of many runs slow."""
+    page = open_page(f"/compare?runs={','.join(site.runs)}&hide={site.runs[1]}&m=loss")
+    drawn(page, 2)
+    painted = page.evaluate(PAN)
+    until(page, "Number(new URLSearchParams(location.search).get('from')) > 0")
+    assert painted <= 2, "a picture of each of the two charts"
+
+
 def test_tabs_share_one_stream_and_the_next_takes_over(open_page: Open, site: Site) -> None:
     first = open_page("/")
     first.get_by_role("status").get_by_text("live", exact=True).wait_for()

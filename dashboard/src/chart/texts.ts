@@ -19,23 +19,33 @@ function bucketText(axis: Axis, bucket: number): string {
   return axis === "step" ? `${formatStep(bucket)} steps` : formatDuration(bucket);
 }
 
+/** What the note under a chart says of its lines. */
+export interface Facts {
+  any: boolean;
+  /** Some buckets hold several values. */
+  banded: boolean;
+  /** Some values are no numbers. */
+  marked: boolean;
+}
+
+export function factsOf(lines: readonly Line[]): Facts {
+  return {
+    any: lines.length > 0,
+    banded: lines.some((line) => line.low !== line.last),
+    marked: lines.some((line) => line.marks?.some((mark) => mark > 0)),
+  };
+}
+
 /** What the lines do not say by themselves: that they are means, or hold more than is drawn. */
-export function noteOf(
-  view: View,
-  lines: readonly Line[],
-  grouped: boolean,
-  bucket: number,
-  extent: Extent,
-): string {
+export function noteOf(view: View, facts: Facts, grouped: boolean, bucket: number, extent: Extent): string {
   const parts: string[] = [];
-  if (lines.length) {
+  if (facts.any) {
     if (grouped) parts.push("mean ± sd");
-    else if (lines.some((line) => line.low !== line.last))
-      parts.push(`min–max of ${bucketText(view.axis, bucket)}`);
+    else if (facts.banded) parts.push(`min–max of ${bucketText(view.axis, bucket)}`);
     if (view.smoothing) parts.push(`smoothed ${view.smoothing}`);
     if (extent.outside) parts.push(`${extent.outside} outside`);
     if (extent.hidden) parts.push(`${extent.hidden} ≤ 0 not shown`);
-    if (lines.some((line) => line.marks?.some((mark) => mark > 0))) parts.push("NaN or ∞ marked");
+    if (facts.marked) parts.push("NaN or ∞ marked");
   }
   return parts.join(" · ");
 }
