@@ -126,6 +126,7 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(
             f"RUNSTREAM_KAFKA_CA_FILE={settings.kafka_ca_file}: cannot be used ({error})"
+            "; see that it is a file in PEM that may be read"
         ) from None
     if settings.kafka_cert_file:
         try:
@@ -134,6 +135,7 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
             raise SettingsError(
                 f"RUNSTREAM_KAFKA_CERT_FILE={settings.kafka_cert_file}, RUNSTREAM_KAFKA_KEY_FILE="
                 f"{settings.kafka_key_file}: cannot be used ({error})"
+                "; see that it is a file in PEM that may be read"
             ) from None
     return context
 
@@ -171,6 +173,7 @@ async def ensure_topics(settings: Settings, *, timeout: float = 60.0) -> Cluster
         if remaining <= 0:
             raise ServiceError(
                 f"Kafka at {settings.kafka}: the topics {missing} were created but did not come up in {timeout:g} s"
+                "; see that the brokers are well"
             )
         await asyncio.sleep(0.2)
 
@@ -202,11 +205,15 @@ async def _create(settings: Settings, names: Iterable[str], *, timeout: float) -
         problem = for_code(code)
         detail = (rest[0] if rest else None) or problem.description
         if problem.retriable:
-            raise ServiceError(f"Kafka at {settings.kafka}: topic {name} cannot be created now: {detail}")
+            raise ServiceError(
+                f"Kafka at {settings.kafka}: topic {name} cannot be created now: {detail}"
+                "; see that enough brokers are there"
+            )
         raise SettingsError(
             f"Kafka at {settings.kafka}: topic {name} cannot be created: {detail} "
             f"(RUNSTREAM_TOPIC_PARTITIONS={settings.topic_partitions}, "
             f"RUNSTREAM_TOPIC_REPLICATION={settings.topic_replication})"
+            "; create it by hand, or change these two"
         )
 
 

@@ -268,7 +268,9 @@ class KafkaSource:
             async with asyncio.timeout(10.0):
                 ends = await self._consumer.end_offsets(list(partitions))
         except (KafkaError, TimeoutError) as error:
-            raise ServiceError(f"ends of topics cannot be read: {type(error).__name__}: {error}") from error
+            raise ServiceError(
+                f"ends of topics cannot be read: {type(error).__name__}: {error}; see that the brokers answer"
+            ) from error
         return {partitions[at]: end for at, end in ends.items()}
 
     # --- positions --------------------------------------------------------------------------------------------------
@@ -280,7 +282,9 @@ class KafkaSource:
     async def _identify(self) -> None:
         cluster = await describe_topics(self._settings, [self._topic], timeout=10.0)
         if self._topic not in cluster.topics:
-            raise ServiceError(f"topic {self._topic} does not exist")
+            raise ServiceError(
+                f"topic {self._topic} does not exist; create it, or start a role with rights to create topics"
+            )
         self._identity_due = time.monotonic() + self._identity_interval
         if cluster != self._cluster:
             if self._cluster.id and cluster.topics[self._topic].id != self._cluster.topics[self._topic].id:

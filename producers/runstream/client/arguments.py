@@ -81,6 +81,8 @@ def write_text_file(what: str, path: Path, text: str) -> None:
     """
     path = path_argument(what, path)
     if path.exists() and not path.is_file():
-        raise UserErrorException(f"{what} {path}: something that is no regular file lies there")
+        raise UserErrorException(
+            f"{what} {path}: something that is no regular file lies there; choose another path"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

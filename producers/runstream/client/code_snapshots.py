@@ -231,7 +231,9 @@ def send(client: ServiceClient, snapshot: CodeSnapshot, patience: float = AWAY_T
                 list(pool.map(lambda share: _send_contents(client, snapshot, share, patience), shares))
         except RuntimeError:  # the interpreter is ending and makes no more threads
             _send_contents(client, snapshot, missing, patience)
-    raise ServiceException(f"the service keeps lacking contents of snapshot {snapshot.id}", 500)
+    raise ServiceException(
+        f"the service keeps lacking contents of snapshot {snapshot.id}; look at the service's log", 500
+    )
 
 
 def _offer(client: ServiceClient, snapshot: CodeSnapshot, patience: float) -> list[str]:

@@ -61,6 +61,7 @@ def upload_all(
         left = sorted(set(names) - result.artifacts.keys())
         raise AzureMLException(
             f"{len(left)} of {len(names)} files were not stored within {timeout:g} seconds: {', '.join(left[:5])}"
+            "; wait longer with timeout_seconds=, or look at the service's log"
         )
     return result
 

@@ -165,14 +165,20 @@ def _put_large(
                 if reached != offset:
                     offset, moved = reached, time.monotonic()
                 elif time.monotonic() - moved > _STANDSTILL:
-                    raise ServiceException(f"{path}: the upload stands still at byte {offset} of {size}", 503)
+                    raise ServiceException(
+                        f"{path}: the upload stands still at byte {offset} of {size}"
+                        "; look at the service's log, and upload it again",
+                        503,
+                    )
                 else:
                     time.sleep(0.2)  # somebody else is sending the same content
                 show(offset)
                 stream.seek(start + offset)
                 piece = stream.read(min(PIECE, size - offset))
                 if not piece:
-                    raise UserErrorException(f"{path}: the file became shorter while it was uploaded")
+                    raise UserErrorException(
+                        f"{path}: the file became shorter while it was uploaded; upload it when it is written"
+                    )
                 try:
                     reached = int(
                         client.request(

@@ -27,7 +27,7 @@ def fetch_record(client: ServiceClient, run_id: str) -> RunRecord:
         ServiceException: no such run (status_code 404), or the service is away.
     """
     if "/" in run_id:  # in an address it would be two parts
-        raise ServiceException(f"no run {run_id!r}: ids have no slash", 404)
+        raise ServiceException(f"no run {run_id!r}: ids have no slash; look at the id", 404)
     live = find_live(client.settings, run_id)
     parts = _split(live.unconfirmed() if live else {})
     for part in parts[:-1]:

@@ -30,7 +30,7 @@ def path_of(what: str, path: Any) -> Path:
     except UnicodeEncodeError:
         text = b"\0"
     if b"\0" in text:
-        raise UserErrorException(f"{what} {brief(path)}: no file can have such a name")
+        raise UserErrorException(f"{what} {brief(path)}: no file can have such a name; give another one")
     return file
 
 
@@ -46,7 +46,9 @@ def open_regular(path: Path) -> io.BufferedReader:
         file = open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: SIM115 - whoever asked closes it
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket
-            raise UserErrorException(f"{path} is a socket, which cannot be stored") from None
+            raise UserErrorException(
+                f"{path} is a socket, which cannot be stored; give a regular file"
+            ) from None
         raise
     kind = kind_of(os.fstat(file.fileno()))
     if kind:
@@ -65,6 +67,7 @@ def _bytes_of(source: Any, piece: Any) -> bytes:
     except (UnicodeEncodeError, TypeError) as error:
         raise UserErrorException(
             f"{brief(source, 100)} gave {type(piece).__name__}, which cannot be stored: {error}"
+            "; give bytes, or a file opened as bytes"
         ) from None
 
 

@@ -97,6 +97,7 @@ def opener(kind: str) -> OpenBackend:
     except (ImportError, AttributeError) as error:
         raise ComputeTargetException(
             f"compute targets of type {kind!r}: {backends[0].value} cannot be imported: {error}"
+            "; install what its type comes with"
         ) from error
 
 

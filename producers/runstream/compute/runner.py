@@ -145,7 +145,10 @@ class Runner:
     def _open(self, key: tuple[str, str]) -> _Lane:
         record = self._record(key)
         if record is None:
-            raise ComputeTargetException(f"compute target {key[1]!r} was detached while the run was queued")
+            raise ComputeTargetException(
+                f"compute target {key[1]!r} was detached while the run was queued"
+                "; attach it again and submit anew"
+            )
         return _Lane(record, open_backend(record))
 
     def _record(self, key: tuple[str, str]) -> TargetRecord | None:

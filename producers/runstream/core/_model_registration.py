@@ -51,7 +51,9 @@ def register_files(
     else:
         pairs = []
     if not pairs:
-        raise ModelPathNotFoundException(f"ModelPathNotFound: there is no file at {model_path}")
+        raise ModelPathNotFoundException(
+            f"ModelPathNotFound: there is no file at {model_path}; give the path of a file or folder"
+        )
     files = [{"path": file, "sha256": _send(session._client, source)} for file, source in pairs]
     return register(
         session, name, {"files": files}, tags, properties, description, framework, framework_version

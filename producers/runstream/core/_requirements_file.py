@@ -78,10 +78,12 @@ def _resolved(line: str, path: Path, above: tuple[Path, ...]) -> Iterator[str]:
         return
     there = _existing(value, path)
     if name in ("-r", "--requirement", "-c", "--constraint") and there is None:
-        raise UserErrorException(f"{path}: {line!r} names a file that is not there")
+        raise UserErrorException(f"{path}: {line!r} names a file that is not there; mend the line")
     if name in ("-r", "--requirement") and there is not None:
         if there.resolve() in above:
-            raise UserErrorException(f"{path}: {line!r} leads back to a file it is named in")
+            raise UserErrorException(
+                f"{path}: {line!r} leads back to a file it is named in; remove one of the two lines"
+            )
         yield from _lines(there, above)
         return
     short = {"--constraint": "-c", "--editable": "-e", "--find-links": "-f"}.get(name, name)

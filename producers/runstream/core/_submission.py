@@ -142,7 +142,9 @@ def submit(
         write_job(directory, job, asdict(record))
     except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)
-        raise ExperimentExecutionException(f"{source} cannot be copied to {directory}: {error}") from error
+        raise ExperimentExecutionException(
+            f"{source} cannot be copied to {directory}: {error}; see to its rights and the room on the disk"
+        ) from error
     live = open_live(settings, run_id)
     live.writer.status("create", creation(record))
     for key, value in record.tags.items():
@@ -159,7 +161,9 @@ def submit(
     except OSError as error:
         live.writer.status("error", {"error": {"code": "SystemError", "message": str(error)}})
         live.writer.status("fail")
-        raise ExperimentExecutionException(f"run {run_id} cannot be queued: {error}") from error
+        raise ExperimentExecutionException(
+            f"run {run_id} cannot be queued: {error}; see to the rights and the room of the home"
+        ) from error
     return record, live
 
 
@@ -198,7 +202,7 @@ def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
     """(words, whether they are one line for a shell)."""
     check_no_home(source)
     if not source.is_dir():
-        raise UserErrorException(f"source_directory {source} is no directory")
+        raise UserErrorException(f"source_directory {source} is no directory; give one that is there")
     if wish.script:
         path = source / wish.script
         if not path.is_file() or not path.resolve().is_relative_to(source.resolve()):
@@ -210,7 +214,7 @@ def _command(source: Path, wish: RunConfiguration) -> tuple[list[str], bool]:
         line = wish.command if isinstance(wish.command, str) else " ".join(map(str, wish.command))
         return [line], True
     raise ExperimentExecutionException(
-        "nothing to run: the configuration names neither a script nor a command"
+        "nothing to run: the configuration names neither a script nor a command; set script or command"
     )
 
 
@@ -233,6 +237,7 @@ def _target(workspace: Workspace, wish: RunConfiguration) -> TargetRecord:
     if wish.node_count > 1 and target.type == LOCAL:
         raise UserErrorException(
             f"node_count {wish.node_count}: a run on the target {target.name} is one process tree on one node"
+            "; set node_count to 1"
         )
     return target
 

@@ -116,7 +116,7 @@ class ComputeTarget:
             )
         if config.concurrency is not None and config.concurrency < 1:
             raise UserErrorException(
-                f"compute target {name}: concurrency {config.concurrency} is less than 1"
+                f"compute target {name}: concurrency {config.concurrency} is less than 1; give 1 or more"
             )
         record = registry.TargetRecord(
             name,
@@ -262,6 +262,7 @@ class ComputeTarget:
         if not registry.detach(settings, self.workspace.name, self.name):
             raise ComputeTargetException(
                 f"compute target {self.name} was not attached, and cannot be detached"
+                "; ComputeTarget.list names those that were"
             )
 
     def delete(self) -> None:

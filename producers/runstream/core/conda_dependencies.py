@@ -254,7 +254,7 @@ def read_specification(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserErrorException(f"{path} is not YAML: {error}") from None
+        raise UserErrorException(f"{path} is not YAML: {error}; mend it") from None
     dependencies = document.get("dependencies", []) if isinstance(document, dict) else None
     if not isinstance(dependencies, list) or not all(
         isinstance(entry, str) or (isinstance(entry, dict) and isinstance(entry.get("pip") or [], list))

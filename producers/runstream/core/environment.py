@@ -294,7 +294,7 @@ class Environment:
         try:
             document = json.loads(file.read_text(encoding="utf-8-sig"))
         except ValueError as error:
-            raise UserErrorException(f"{file} is not JSON: {error}") from None
+            raise UserErrorException(f"{file} is not JSON: {error}; mend it") from None
         if not isinstance(document, dict):
             raise UserErrorException(f"{file} is no environment: expected a JSON object")
         environment = Environment.from_document(document)

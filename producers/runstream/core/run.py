@@ -97,7 +97,10 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
         client = experiment.workspace._client
         record = fetch_record(client, run_id)
         if record.experiment != experiment.name:
-            raise ServiceException(f"experiment {experiment.name} has no run {run_id}", 404)
+            raise ServiceException(
+                f"experiment {experiment.name} has no run {run_id}; experiment.get_runs() lists those it has",
+                404,
+            )
         self._experiment = experiment
         self._become(experiment.workspace, record, output_folders(outputs, default=[]))
 

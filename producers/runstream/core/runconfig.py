@@ -111,7 +111,9 @@ class RunConfiguration:
         command: str | Sequence[Any] | None = None,
     ) -> None:
         if script and command:
-            raise UserErrorException("script and command are exclusive: a run has one or the other")
+            raise UserErrorException(
+                "script and command are exclusive: a run has one or the other; leave one out"
+            )
         self.script = script
         self.arguments: Any = list(arguments) if isinstance(arguments, (list, tuple)) else arguments or []
         self.command: Any = command or ""
@@ -328,7 +330,9 @@ def _mapping(file: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError) as error:
-        raise UserErrorException(f"{file} cannot be read: {error}") from None
+        raise UserErrorException(
+            f"{file} cannot be read: {error}; see that it is there and may be read"
+        ) from None
     if not isinstance(document, dict):
         raise UserErrorException(f"{file} is no run configuration: expected a mapping")
     return document

@@ -66,9 +66,11 @@ class ScriptRunConfig:
         docker_runtime_config: DockerConfiguration | None = None,
     ) -> None:
         if not source_directory:
-            raise UserErrorException("ScriptRunConfig: source_directory is required")
+            raise UserErrorException(
+                "ScriptRunConfig: source_directory is required; give the folder of the script"
+            )
         if script and command:
-            raise UserErrorException("ScriptRunConfig: script and command are exclusive")
+            raise UserErrorException("ScriptRunConfig: script and command are exclusive; give one of the two")
         self.source_directory = os.fspath(source_directory)
         self.resume_from = resume_from
         if run_config is not None:

@@ -142,7 +142,7 @@ class Datastore:
             entry = document.setdefault(self._workspace.name, {})
             if entry.get("datastores", {}).pop(self._name, None) is None:
                 raise UserErrorException(
-                    f"datastore {self._name} comes with the workspace and cannot be unregistered"
+                    f"datastore {self._name} comes with the workspace and cannot be unregistered; name another"
                 )
             if entry.get("default") == self._name:
                 del entry["default"]
@@ -182,7 +182,9 @@ class Datastore:
         """
         source = Path(src_dir)
         if not source.is_dir():
-            raise UserErrorException(f"Datastore.upload: there is no directory {src_dir}")
+            raise UserErrorException(
+                f"Datastore.upload: there is no directory {src_dir}; give one that is there"
+            )
         left_out: list[str] = []
         files = [path for _, path in contents(source, left_out)]
         if left_out:
@@ -209,12 +211,17 @@ class Datastore:
         paths = [Path(file).absolute() for file in files]
         for path in paths:
             if not path.is_file():
-                raise UserErrorException(f"'{path}' does not point to a file: nothing was uploaded")
+                raise UserErrorException(
+                    f"'{path}' does not point to a file: nothing was uploaded; give paths of files"
+                )
         root = Path(relative_root).absolute() if relative_root is not None else _common(paths)
         target = self._inside(target_path)
         for path in paths:
             if not path.is_relative_to(root):
-                raise UserErrorException(f"'{path}' does not start with the relative root {root}")
+                raise UserErrorException(
+                    f"'{path}' does not start with the relative root {root}"
+                    "; give a root that all files lie below"
+                )
         _copy(((path, target / path.relative_to(root)) for path in paths), overwrite, show_progress, "upload")
         return self.path(target_path)
 
@@ -269,7 +276,9 @@ class Datastore:
         text = "" if path is None else str(path_argument("path", path))
         parts = PurePosixPath(text.replace("\\", "/").lstrip("/")).parts
         if ".." in parts:
-            raise UserErrorException(f"path {brief(text, 200)} leads out of the datastore {self._name}")
+            raise UserErrorException(
+                f"path {brief(text, 200)} leads out of the datastore {self._name}; give a path below it"
+            )
         return self._directory.joinpath(*parts)
 
     def __repr__(self) -> str:

@@ -136,7 +136,9 @@ class AbstractDataset:
 
     def _split(self: _Self, percentage: float, seed: int | None) -> tuple[_Self, _Self]:
         if not 0 <= percentage <= 1:
-            raise UserErrorException(f"random_split: percentage {percentage!r} is not between 0 and 1")
+            raise UserErrorException(
+                f"random_split: percentage {percentage!r} is not between 0 and 1; give a fraction"
+            )
         seed = random.randrange(1 << 32) if seed is None else seed
         return self._then("split", percentage, seed, True), self._then("split", percentage, seed, False)
 

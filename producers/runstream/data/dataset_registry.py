@@ -72,6 +72,7 @@ def find_id(session: Session, id: str) -> DatasetRecord:
                 return record
     raise UserErrorException(
         f"Cannot load Dataset(id={brief(id)}): workspace {session.name} has none of that id"
+        "; Dataset.get_all names those it has"
     )
 
 

@@ -54,6 +54,7 @@ class FileDataset(AbstractDataset):
         if not files and not ignore_not_found:
             raise UserErrorException(
                 f"the dataset has no files: {', '.join(self.definition['paths'])} names none"
+                "; give paths that are there"
             )
         target = (
             path_argument("target_path", target_path) if target_path is not None else Path(tempfile.mkdtemp())

@@ -135,7 +135,10 @@ def _read(definition: dict[str, Any]) -> pd.DataFrame:
         raise ImportError("tabular datasets need pandas: pip install pandas") from error
     files = [path for path, _ in files_of(definition["paths"])]
     if not files:
-        raise UserErrorException(f"the dataset has no files: {', '.join(definition['paths'])} names none")
+        raise UserErrorException(
+            f"the dataset has no files: {', '.join(definition['paths'])} names none"
+            "; give paths that are there"
+        )
     options, form = definition["options"], definition["format"]
     frames = []
     for path in files:

@@ -46,7 +46,7 @@ def encode(what: str, document: Any, indent: int | None = None) -> bytes:
         problem = "it is nested too deep"
     except (TypeError, ValueError) as error:
         problem = str(error)
-    raise UserErrorException(f"{what} cannot be written as JSON: {problem}")
+    raise UserErrorException(f"{what} cannot be written as JSON: {problem}; convert it first")
 
 
 @contextlib.contextmanager

@@ -75,7 +75,9 @@ def _numbers(np: Any, name: str, values: Any) -> NDArray[Any]:
         try:
             values = np.asarray(values)
         except Exception as error:  # of a class of somebody else's
-            raise _Refused(name, f"{brief(values)} is no array of numbers ({error})") from None
+            raise _Refused(
+                name, f"{brief(values)} is no array of numbers ({error}); give an array or a list of numbers"
+            ) from None
     if values.dtype.kind not in "biuf" and values.size:
         raise _Refused(name, f"values of type {values.dtype} are no numbers; use .astype(float)")
     flat = values if values.ndim == 1 else values.reshape(-1)
@@ -171,7 +173,7 @@ def _binned(name: str, counts: Sequence[Any], edges: Sequence[Any]) -> str:
     try:
         borders = [float(edge) for edge in _listed(edges)]
     except (TypeError, ValueError) as error:
-        raise _Refused(name, f"edges are no numbers ({error})") from None
+        raise _Refused(name, f"edges are no numbers ({error}); give a list of numbers") from None
     if len(numbers) > MAX_BINS:
         raise _Refused(name, f"{len(numbers)} bins; the most is {MAX_BINS}: add neighbours up")
     if len(borders) != len(numbers) + 1:
@@ -180,7 +182,9 @@ def _binned(name: str, counts: Sequence[Any], edges: Sequence[Any]) -> str:
             f"{len(numbers)} counts and {len(borders)} edges; expected (counts, edges) with one edge more",
         )
     if not all(map(math.isfinite, borders)) or any(a >= b for a, b in pairwise(borders)):
-        raise _Refused(name, "edges have to be finite, and each greater than the one before")
+        raise _Refused(
+            name, "edges have to be finite, and each greater than the one before; give edges in rising order"
+        )
     return encode_histogram(Histogram(numbers, borders if numbers else [], sum(numbers)))
 
 

@@ -129,7 +129,7 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions) -> Encoded:
     if control < part.end - part.first or part.end - positions.metrics > MOST_UNCOVERED:
         points = slice_points(part, carrying, reader.names)
         if len(points.order) > MAX_EVENT_POINTS:
-            raise LimitExceeded(f"{len(points.order)} points")
+            raise LimitExceeded(f"{len(points.order)} points; an event takes the most of {MAX_EVENT_POINTS}")
         metrics = metrics_event(
             header.run_id,
             header.source,

@@ -55,7 +55,7 @@ def text_of(what: str, value: object) -> str:
         return str.__str__(str(value))
     except Exception as error:
         raise UserErrorException(
-            f"{what}: {type(value).__name__} cannot be made a text ({type(error).__name__})"
+            f"{what}: {type(value).__name__} cannot be made a text ({type(error).__name__}); convert it first"
         ) from None
 
 
@@ -97,6 +97,7 @@ def convert(where: str, value: Any, *, fallback: bool) -> tuple[Kind, Any]:
     if not fallback:
         raise AzureMLException(
             f"{where}: Value of type {type(value).__name__} is not supported: {brief(value)}"
+            "; convert it first"
         )
     if isinstance(value, (list, range)) or inspect.isgenerator(value) or inspect.isgeneratorfunction(value):
         raise UserErrorException(f"{where}: a {type(value).__name__} is not a single value; use log_list()")
@@ -109,6 +110,7 @@ def _repr(where: str, value: object) -> str:
     except Exception as error:
         raise UserErrorException(
             f"{where}: {type(value).__name__} is no scalar and cannot be shown ({type(error).__name__})"
+            "; log numbers or texts"
         ) from None
 
 
@@ -122,7 +124,9 @@ def convert_step(name: str, step: Any) -> int:
     try:
         number = int(step)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserErrorException(f"log({brief(name)}): step {brief(step)} is no integer ({error})") from None
+        raise UserErrorException(
+            f"log({brief(name)}): step {brief(step)} is no integer ({error}); give a whole number"
+        ) from None
     if not isinstance(step, str) and number != step:  # 2.0 and the like of numpy are integers, 2.5 is none
         raise UserErrorException(
             f"log({brief(name)}): step {brief(step)} is no integer; "
@@ -158,6 +162,7 @@ def convert_array(
     else:
         raise UserErrorException(
             f"log_array({brief(name)}): values of type {data.dtype} are no numbers of at most 64 bits"
+            "; convert them first"
         )
     given_steps = None if steps is None else np.ascontiguousarray(steps)
     if given_steps is not None and given_steps.dtype.kind not in "iu" and len(given_steps):
@@ -169,6 +174,7 @@ def convert_array(
         if column is not None and column.shape != data.shape:
             raise UserErrorException(
                 f"log_array({brief(name)}): {len(data)} values but {what} of shape {column.shape}"
+                "; give as many of each"
             )
     if given_times is not None and not np.isfinite(given_times).all():
         raise UserErrorException(
@@ -238,7 +244,9 @@ def convert_table(name: str, columns: Any) -> dict[str, list[Any]]:
             table[column].append(convert(place, value, fallback=False)[1])
     sizes = {column: len(values) for column, values in table.items()}
     if len(set(sizes.values())) > 1:
-        raise AzureMLException(f"{where}: Columns must have the same length, got {sizes}")
+        raise AzureMLException(
+            f"{where}: Columns must have the same length, got {sizes}; give each as many values"
+        )
     if not any(sizes.values()):
         raise AzureMLException(
             f"{where}: the columns {', '.join(table)} have no values; log at least one row"

@@ -112,7 +112,7 @@ def run(
         raise UserErrorException("trials: say how many; only a grid has an end of its own")
     size = concurrency if concurrency is not None else os.cpu_count() or 1
     if size < 1 or (trials is not None and trials < 1):
-        raise UserErrorException(f"trials {trials}, concurrency {size}: both have to be 1 or more")
+        raise UserErrorException(f"trials {trials}, concurrency {size}: both have to be 1 or more; give more")
     if not callable(objective) and not isinstance(objective, ScriptRunConfig):
         raise UserErrorException(
             f"objective: expected a function or a ScriptRunConfig, got {type(objective).__name__}"

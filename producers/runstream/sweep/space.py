@@ -116,7 +116,7 @@ def space_of(given: Mapping[str, Any]) -> dict[str, Distribution]:
 def _check(name: str, item: Distribution) -> None:
     if isinstance(item, Choice):
         if not item.values:
-            raise UserErrorException(f"parameter {name!r}: there are no values to choose from")
+            raise UserErrorException(f"parameter {name!r}: there are no values to choose from; give some")
         for value in item.values:
             try:
                 same = json.loads(json.dumps(value)) == value
@@ -129,7 +129,10 @@ def _check(name: str, item: Distribution) -> None:
                 )
         return
     if not item.low <= item.high:
-        raise UserErrorException(f"parameter {name!r}: {item} goes from {item.low} to {item.high}")
+        raise UserErrorException(
+            f"parameter {name!r}: {item} goes from {item.low} to {item.high}"
+            "; let it go from the smaller to the larger"
+        )
     if (isinstance(item, LogUniform) or (isinstance(item, Integer) and item.log)) and item.low <= 0:
         raise UserErrorException(f"parameter {name!r}: {item} needs bounds above 0")
     if not isinstance(item, LogUniform) and item.step is not None and item.step <= 0:

@@ -131,7 +131,9 @@ def load(run: Run) -> Sweep:
     properties = run.get_properties()
     spec = properties.get(SPEC)
     if spec is None:
-        raise UserErrorException(f"run {run.id} is no sweep: it has no property {SPEC!r}")
+        raise UserErrorException(
+            f"run {run.id} is no sweep: it has no property {SPEC!r}; name the run of a sweep"
+        )
     document = json.loads(spec)
     aim = Aim(document["metric"], document["goal"], document["scope"])
     trials = stored_trials(run, aim)

@@ -203,7 +203,9 @@ class Feed:
             ServiceException: the service says no, or is away.
         """
         if not path.startswith("/api/v1/") or ".." in path.split("/"):
-            raise ServiceException(f"{path!r:.200} is no address of the HTTP API", 400)
+            raise ServiceException(
+                f"{path!r:.200} is no address of the HTTP API; use one of the service's", 400
+            )
         return self._client.request("GET", path, params, headers=headers, fresh=False)
 
     def cancel(self) -> None:

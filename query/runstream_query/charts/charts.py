@@ -139,9 +139,10 @@ class Charts:
         if len(run_ids) * len(names) > MAX_SERIES:
             raise QueryError(
                 f"{len(run_ids)} runs times {len(names)} metrics are more than {MAX_SERIES} series"
+                "; ask for fewer runs or metrics"
             )
         if start is not None and stop is not None and start > stop:
-            raise QueryError(f"from={start} lies after to={stop}")
+            raise QueryError(f"from={start} lies after to={stop}; swap the two")
         needed = [*names, *([other] if other and other not in names else [])]
         plain = axis == "step" and not smoothing
         overviews = await self._overviews.get(run_ids, names, self._vectors.holds) if plain else {}

@@ -63,10 +63,12 @@ def check_path(path: str) -> str:
     if not parts or ".." in parts or re.search(r"[\0-\x1f\ud800-\udfff]", path):
         raise QueryError(
             f"file path {path!r:.80} is empty, leads out of the run's folder, has control characters or is not valid unicode"
+            "; rename the file"
         )
     if len(whole.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > _MAX_PART_BYTES for part in parts):
         raise QueryError(
             f"file path {path!r:.80}... is too long: at most {MAX_PATH_BYTES} bytes, {_MAX_PART_BYTES} a part"
+            "; give a shorter one"
         )
     if any(part.startswith(".part-") for part in parts):
         raise QueryError(

@@ -66,14 +66,19 @@ def parse_files(body: bytes) -> SourceFiles:
             f'expected {{"files": [{{"path", "size", "sha256", "executable"}}]}} ({type(error).__name__}: {error})'
         ) from None
     if len(files) > MAX_FILES:
-        raise QueryError(f"a snapshot has at most {MAX_FILES} files, not {len(files)}")
+        raise QueryError(
+            f"a snapshot has at most {MAX_FILES} files, not {len(files)}; leave some out by .amlignore"
+        )
     seen: set[str] = set()
     for file in files:
         problem = path_problem(file.path) or (
             "its size or SHA-256 is none" if file.size < 0 or not is_digest(file.sha256) else None
         )
         if problem or file.path in seen:
-            raise QueryError(f"snapshot file {file.path!r:.80}: {problem or 'it is there twice'}")
+            raise QueryError(
+                f"snapshot file {file.path!r:.80}: {problem or 'it is there twice'}"
+                "; rename it, or send what it is"
+            )
         seen.add(file.path)
     return SourceFiles(files)
 
@@ -92,7 +97,7 @@ def _listed(body: bytes) -> Iterator[Any]:
         if text[at : at + 1] == "]" and not number:
             return
         if number == MAX_FILES:
-            raise QueryError(f"a snapshot has at most {MAX_FILES} files")
+            raise QueryError(f"a snapshot has at most {MAX_FILES} files; leave some out by .amlignore")
         entry, end = decode(text, at)
         json.dumps(entry, ensure_ascii=False).encode()  # no half of a surrogate pair
         yield entry
@@ -115,6 +120,7 @@ async def add(pool: asyncpg.Pool[Any], snapshot: str, files: list[SourceFile]) -
     if snapshot_id(files) != snapshot:
         raise QueryError(
             f"snapshot {snapshot!r:.80} is not the id of these files, which is {snapshot_id(files)}"
+            "; send them again"
         )
     async with pool.acquire() as connection, connection.transaction():
         if await connection.fetchrow(queries.SNAPSHOT, snapshot) is not None:
@@ -131,6 +137,7 @@ async def add(pool: asyncpg.Pool[Any], snapshot: str, files: list[SourceFile]) -
             if sizes[file.sha256] != file.size:
                 raise QueryError(
                     f"snapshot file {file.path!r:.80}: its content has {sizes[file.sha256]} bytes, not {file.size}"
+                    "; send the list again"
                 )
         total = sum(file.size for file in files)
         if await connection.fetchval(queries.ADD_SNAPSHOT, snapshot, len(files), total) is None:
@@ -153,7 +160,9 @@ async def add_blob(pool: asyncpg.Pool[Any], store: Store, sha256: str, content: 
         StoreError: the store could not take it.
     """
     if not is_digest(sha256):
-        raise QueryError(f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small")
+        raise QueryError(
+            f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small; send the digest of the content"
+        )
     file = await asyncio.to_thread(store.create, blob_path(sha256))
     try:
         size, digest = await receive(file, content)

@@ -93,7 +93,9 @@ async def add_piece(
         StoreFull: there is no room; nothing of the upload is kept.
     """
     if not is_digest(sha256):
-        raise QueryError(f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small")
+        raise QueryError(
+            f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small; send the digest of the content"
+        )
     if not offset:
         await asyncio.to_thread(_forget_old, root)
     directory = uploads_of(root, token)
@@ -149,7 +151,9 @@ async def save_uploaded(
     path = check_path(path)
     check_run_id(run_id)
     if not is_digest(sha256):
-        raise QueryError(f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small")
+        raise QueryError(
+            f"{sha256!r:.80} is not a SHA-256: 64 digits from 0 to f, small; send the digest of the content"
+        )
     await check_folders(pool, run_id, path, workspace)
     row = await pool.fetchrow(queries.ARTIFACT, run_id, path)
     if row is not None and row["sha256"] != sha256 and not row["captured"]:

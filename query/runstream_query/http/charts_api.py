@@ -192,7 +192,11 @@ async def table(request: Request, run_id: str, name: str, asked: TableQuery) -> 
             return same
         found = (await server.query.tables(run_id, name)).get(name)
     if found is None:
-        return problem(404, "Not Found", f"run {run_id!r} has no table {name!r}")
+        return problem(
+            404,
+            "Not Found",
+            f"run {run_id!r} has no table {name!r}; GET /api/v1/runs/<id>/series lists what it has",
+        )
     part = found.data.slice(max(asked.offset, 0), min(max(asked.limit, 0), MOST_ROWS))
     columns = [python_values(column) for column in part.columns]
     document: TableRows = {
@@ -230,7 +234,7 @@ async def values(request: Request, run_id: str, asked: ValuesQuery) -> Response:
     server = server_of(request)
     name, cls = asked.name, asked.cls
     if cls not in set(SeriesClass):
-        raise QueryError(f"cls={cls}: no such class of series")
+        raise QueryError(f"cls={cls}: no such class of series; give 0 for metrics, or leave it out")
     async with asyncio.timeout(server.settings.query_timeout):
         headers = await points_headers(request, server.pool, [run_id])
         if (same := not_modified(request, headers)) is not None:

@@ -54,7 +54,7 @@ def _changes(body: RunChanges) -> Changes:
     if (many := len(tags.set) + len(tags.remove)) > MOST_TAGS:
         raise QueryError(f"tags: {many} of them, the most is {MOST_TAGS}; send several requests")
     if both := tags.set.keys() & set(tags.remove):
-        raise QueryError(f"tags: {sorted(both)[0]!r:.80} is to be both set and removed")
+        raise QueryError(f"tags: {sorted(both)[0]!r:.80} is to be both set and removed; name it once")
     if body == RunChanges():
         raise QueryError(f"nothing to change; give any of {', '.join(sorted(RunChanges.__struct_fields__))}")
     return Changes(

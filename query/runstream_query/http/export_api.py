@@ -100,7 +100,11 @@ async def table(request: Request, asked: ExportTableQuery) -> Response:
     async with asyncio.timeout(server.settings.query_timeout):
         found = (await server.query.tables(run_id, name)).get(name)
     if found is None:
-        return problem(404, "Not Found", f"run {run_id!r} has no table {name!r}")
+        return problem(
+            404,
+            "Not Found",
+            f"run {run_id!r} has no table {name!r}; GET /api/v1/runs/<id>/series lists what it has",
+        )
     data = found.data
 
     async def whole() -> AsyncIterator[pa.Table]:

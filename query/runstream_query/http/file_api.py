@@ -75,7 +75,7 @@ async def list_files(request: Request, run_id: str) -> RunFiles:
 async def run_file(request: Request, run_id: str, path: str) -> Response:
     found = await artifacts.find(server_of(request).pool, run_id, artifacts.check_path(path))
     if found is None:
-        raise NotThere(f"run {run_id!r} has no file {path!r}")
+        raise NotThere(f"run {run_id!r} has no file {path!r}; GET /api/v1/runs/<id>/files lists those it has")
     return await send_file(
         request, artifacts.place(run_id, found.path), found.path, found.size, found.sha256, found.content_type
     )
@@ -213,7 +213,9 @@ async def files_zip(request: Request, run_id: str, asked: ZipQuery) -> Response:
     below = artifacts.check_path(prefix) + "/" if prefix else ""
     found = [one for one in await artifacts.list_artifacts(server.pool, run_id) if one.path.startswith(below)]
     if not found:
-        raise NotThere(f"run {run_id!r} has no files below {prefix!r}")
+        raise NotThere(
+            f"run {run_id!r} has no files below {prefix!r}; `runstream run files` lists those of a run"
+        )
     members = [
         Member(one.path, artifacts.place(run_id, one.path), one.size, modified=one.created) for one in found
     ]
@@ -289,7 +291,9 @@ def _source_file(file: SourceFile) -> SnapshotFile:
 async def snapshot_file(request: Request, id: str, path: str) -> Response:
     file = await code_snapshots.find_file(server_of(request).pool, id, path)
     if file is None:
-        raise NotThere(f"snapshot {id!r:.80} has no file {path!r:.200}")
+        raise NotThere(
+            f"snapshot {id!r:.80} has no file {path!r:.200}; GET /api/v1/snapshots/<id> lists those it has"
+        )
     where = code_snapshots.blob_path(file.sha256)
     return await send_file(request, where, file.path, file.size, file.sha256)
 
@@ -361,7 +365,7 @@ async def send_file(
     try:
         part = artifacts.byte_range(wanted, size)
     except ValueError:
-        detail = f"{path} has {size} bytes, {wanted} lies outside"
+        detail = f"{path} has {size} bytes, {wanted} lies outside; ask for some of those"
         return problem(416, "Range Not Satisfiable", detail, {"Content-Range": f"bytes */{size}"})
     start, end = part or (0, size)
     headers["Content-Length"] = str(end - start)

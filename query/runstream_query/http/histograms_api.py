@@ -71,7 +71,12 @@ async def histograms(request: Request, run_id: str, asked: HistogramsQuery) -> R
             return same
         series = await server.query.series(run_id, asked.name, cls=SeriesClass.HISTOGRAM)
     if series is None:
-        return problem(404, "Not Found", f"run {run_id!r} has no histogram {asked.name!r}", headers)
+        return problem(
+            404,
+            "Not Found",
+            f"run {run_id!r} has no histogram {asked.name!r}; GET /api/v1/runs/<id>/series lists what it has",
+            headers,
+        )
     server.counters.points += len(series)
     document = await asyncio.to_thread(_document, series, asked.most)
     return json_answer(request, document, headers)

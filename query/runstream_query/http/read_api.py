@@ -234,7 +234,12 @@ async def series(request: Request, asked: SeriesQuery) -> Response:
             over=asked.x or None,
         )
     if chart is None:
-        return problem(404, "Not Found", f"run {run_id!r} has no metric {name!r}", headers)
+        return problem(
+            404,
+            "Not Found",
+            f"run {run_id!r} has no metric {name!r}; GET /api/v1/runs/<id>/series lists what it has",
+            headers,
+        )
     server.counters.points += len(chart.steps)
     if wants_arrow(request):
         table = pa.table(

@@ -52,7 +52,7 @@ def _texts(name: str, found: Texts) -> Mapping[str, str | None]:
 
 def _needed(name: str, text: str) -> str:
     if not text:
-        raise QueryError(f"{name} is missing")
+        raise QueryError(f"{name} is missing; send it")
     return text
 
 
@@ -342,7 +342,10 @@ async def model_file(request: Request, name: str, version: str, path: str, asked
     found = await models.find(server_of(request).pool, asked.workspace, name, number)
     file = next((one for one in (found[0]["files"] if found else ()) if one["path"] == path), None)
     if file is None:
-        raise NotThere(f"model {name!r:.80} of version {number} has no file {path!r:.80}")
+        raise NotThere(
+            f"model {name!r:.80} of version {number} has no file {path!r:.80}"
+            "; GET /api/v1/models lists those it has"
+        )
     return await send_file(request, models.place(file["sha256"]), path, file["size"], file["sha256"])
 
 

@@ -160,7 +160,7 @@ async def revoke_token(request: Request, name: str) -> None:
 
 
 def _no_token(name: str) -> NotThere:
-    return NotThere(f"there is no token {name!r:.80}")
+    return NotThere(f"there is no token {name!r:.80}; GET /api/v1/tokens lists those that were given out")
 
 
 def _shown_once(name: str, role: str, workspace: str | None, token: str, status: int) -> Response:

@@ -111,7 +111,7 @@ async def columns(pool: asyncpg.Pool[Any], names: Sequence[str]) -> list[Column]
     if len(names) > MOST_COLUMNS:
         raise QueryError(f"{len(names)} columns; at most {MOST_COLUMNS}")
     if len(set(names)) < len(names):
-        raise QueryError("column=: the same column twice")
+        raise QueryError("column=: the same column twice; name it once")
     metrics = [
         name.removeprefix("metric:").rpartition(":")[0] for name in names if name.startswith("metric:")
     ]

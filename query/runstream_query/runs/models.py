@@ -197,7 +197,9 @@ async def _files_of_run(
     have = await artifacts.list_artifacts(pool, run_id)
     chosen = [one for one in have if one.path == path or one.path.startswith(f"{path}/")]
     if not chosen:
-        raise NotThere(f"run {run_id} has no file or folder {path}")
+        raise NotThere(
+            f"run {run_id} has no file or folder {path}; GET /api/v1/runs/<id>/files lists those it has"
+        )
     cut = path.rfind("/") + 1  # the model keeps the file's own name, or the folder's
     for one in chosen:
         if not await asyncio.to_thread(store.exists, place(one.sha256)):
@@ -262,7 +264,10 @@ async def change(
             version,
         )
         if row is None:
-            raise NotThere(f"workspace {workspace!r:.80} has no model {name!r:.80} of version {version}")
+            raise NotThere(
+                f"workspace {workspace!r:.80} has no model {name!r:.80} of version {version}"
+                "; GET /api/v1/models lists those there are"
+            )
         have = from_json(row["properties"])
         for key, value in add_properties.items():
             if key in have and have[key] != value:
@@ -292,7 +297,10 @@ async def delete(pool: asyncpg.Pool[Any], store: Store, workspace: str, name: st
             version,
         )
         if not found:
-            raise NotThere(f"workspace {workspace!r:.80} has no model {name!r:.80} of version {version}")
+            raise NotThere(
+                f"workspace {workspace!r:.80} has no model {name!r:.80} of version {version}"
+                "; GET /api/v1/models lists those there are"
+            )
         await connection.execute(
             "delete from models where workspace = $1 and name = $2 and version = $3", workspace, name, version
         )

@@ -191,7 +191,10 @@ async def delete_experiment(pool: asyncpg.Pool[Any], workspace: str, name: str) 
     if await pool.execute(DELETE_EXPERIMENT, workspace, name) == "DELETE 1":
         return
     if await pool.fetchrow(queries.EXPERIMENTS, workspace, name) is None:
-        raise NotThere(f"workspace {workspace!r:.80} has no experiment {name!r:.80}")
+        raise NotThere(
+            f"workspace {workspace!r:.80} has no experiment {name!r:.80}"
+            "; GET /api/v1/experiments lists those there are"
+        )
     raise InTheWay(f"experiment {name} has runs; only an empty one can be deleted: archive it instead")
 
 
@@ -225,7 +228,7 @@ async def delete_workspace(pool: asyncpg.Pool[Any], name: str) -> None:
         InTheWay: it holds runs or models.
     """
     if not await list_workspaces(pool, name):
-        raise NotThere(f"there is no workspace {name!r:.80}")
+        raise NotThere(f"there is no workspace {name!r:.80}; GET /api/v1/workspaces lists those there are")
     try:
         async with pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(WORKSPACE_IN_USE, name):
@@ -316,7 +319,10 @@ async def label_environment(
     try:
         await pool.execute(LABEL, workspace, name, version, [check_name("label", one) for one in labels])
     except asyncpg.ForeignKeyViolationError:
-        raise NotThere(f"environment {name!r:.80} has no version {version!r:.40}") from None
+        raise NotThere(
+            f"environment {name!r:.80} has no version {version!r:.40}"
+            "; GET /api/v1/environments lists those there are"
+        ) from None
 
 
 def _environment(row: asyncpg.Record) -> Environment:

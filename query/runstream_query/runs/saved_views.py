@@ -100,7 +100,7 @@ async def delete_view(connection: Connection, view_id: str) -> bool:
 
 def _state(state: Any) -> str:
     if not isinstance(state, dict):
-        raise QueryError('"state" is no JSON object')
+        raise QueryError('"state" is no JSON object; send one')
     text = json.dumps(state, separators=(",", ":"))  # ASCII: Postgres takes any of it
     if len(text) > MAX_STATE_BYTES:
         raise QueryError(f'"state" has {len(text)} bytes as JSON, the most is {MAX_STATE_BYTES}; keep less')

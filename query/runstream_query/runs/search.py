@@ -76,7 +76,9 @@ def _narrow(runs_filter: RunFilter, part: str, now: datetime) -> RunFilter:
     key, colon, rest = part.partition(":")
     if colon and key in _FIELDS:
         if not rest:
-            raise QueryError(f"{part!r:.80}: something is missing after the colon")
+            raise QueryError(
+                f"{part!r:.80}: something is missing after the colon; write it there, or take the colon away"
+            )
         if key in LABELS:
             return _label(runs_filter, key, rest)
         changed: RunFilter = _FIELDS[key](runs_filter, _plain(rest), now)
@@ -133,7 +135,7 @@ def _label(runs_filter: RunFilter, kind: str, text: str) -> RunFilter:
         try:
             compared = float(value)
         except ValueError:
-            raise QueryError(f"{kind}:{text!r:.80}: {value!r:.40} is no number") from None
+            raise QueryError(f"{kind}:{text!r:.80}: {value!r:.40} is no number; write one there") from None
         operator = operator.replace("==", "=")
     return replace(runs_filter, labels=[*runs_filter.labels, LabelFilter(kind, key, operator, compared)])
 
@@ -143,7 +145,7 @@ def _moment(value: str, now: datetime) -> datetime:
         try:
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         except OverflowError:
-            raise QueryError(f"{value!r:.40} is too long ago") from None
+            raise QueryError(f"{value!r:.40} is too long ago; give a later one") from None
     try:
         time = datetime.fromisoformat(value)
     except ValueError:

@@ -40,7 +40,7 @@ def migrate(options: argparse.Namespace) -> int:
     try:
         migrated = list(files.migrate(place))
     except FileNotFoundError:
-        raise UserErrorException(f"{place}: no such file or folder") from None
+        raise UserErrorException(f"{place}: no such file or folder; give one that is there") from None
     changed = [file for file in migrated if file.before != file.after]
     if options.write:
         for file in changed:

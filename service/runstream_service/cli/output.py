@@ -79,7 +79,9 @@ def select(value: Any, expression: str) -> Any:
     try:
         return jmespath.search(expression, value)
     except JMESPathError as error:
-        raise QueryError(f"--query {expression!r}: {' '.join(str(error).split())}") from None
+        raise QueryError(
+            f"--query {expression!r}: {' '.join(str(error).split())}; mend the expression"
+        ) from None
 
 
 def as_json(value: Any) -> str:

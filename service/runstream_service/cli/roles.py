@@ -168,7 +168,7 @@ def end_with(parent: int) -> None:
 
         threading.Thread(target=watch, daemon=True, name="parent watch").start()
     if os.getppid() != parent:
-        raise ServiceError(f"the parent process {parent} is gone already")
+        raise ServiceError(f"the parent process {parent} is gone already; start it again")
 
 
 add_agent = partial(_add_role, agent)

@@ -223,7 +223,7 @@ def run_show(options: argparse.Namespace) -> int:
     if not run_id:
         raise UserErrorException("which run? name it: `runstream run show -r RUN_ID`")
     if "/" in run_id:
-        raise UserErrorException(f"no run {run_id!r}: ids have no slash")
+        raise UserErrorException(f"no run {run_id!r}: ids have no slash; look at the id")
     client = client_for(settings_of(options))
     record = client.get_json(f"/api/v1/runs/{quoted(run_id)}", [("summaries", "1")])
     document = run_document(record)
@@ -311,7 +311,9 @@ def run_download(options: argparse.Namespace) -> int:
     names = [name for name in run.get_file_names() if name.startswith(options.prefix)]
     if not names:
         of = f" below {options.prefix}" if options.prefix else ""
-        raise UserErrorException(f"run {options.run} has no files{of}")
+        raise UserErrorException(
+            f"run {options.run} has no files{of}; `runstream run files` lists those of a run"
+        )
     target = Path(options.output_dir)
     for name in names:
         run.download_file(name, str(target / name))

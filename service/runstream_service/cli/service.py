@@ -106,6 +106,7 @@ def _await_ready(home: Home, process: Any, wait: float) -> ServiceInfo:
         if process is not None and process.poll() is not None and not lock_held(home):
             raise ServiceError(
                 f"the service did not start: {_last_line(home)} (more in {home.log / 'service.log'})"
+                "; mend what it says and start it again"
             )
         time.sleep(0.01)
     raise ServiceError(

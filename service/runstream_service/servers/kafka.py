@@ -242,7 +242,10 @@ class KafkaServer:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
         if done.returncode:
             text = _without_frames((done.stdout + done.stderr).decode(errors="replace"))
-            raise ServiceError(f"Kafka could not prepare {self.data_dir / 'log'}: {text}")
+            raise ServiceError(
+                f"Kafka could not prepare {self.data_dir / 'log'}: {text}"
+                "; mend what it says and start it again"
+            )
 
     def _wait_until_up(self, port: int, timeout: float) -> None:
         process = self._process

@@ -155,6 +155,7 @@ class PostgresServer:
             if status is not None:
                 raise DatabaseError(
                     f"the embedded Postgres in {self.directory.path} ended with status {status}: {self.directory.last_log()}"
+                    "; mend what its log says and start the service again"
                 )
             if time.monotonic() > deadline:
                 if self.directory.log_size() != said:
@@ -164,6 +165,7 @@ class PostgresServer:
                 raise DatabaseError(
                     f"the embedded Postgres in {self.directory.path} was not ready after {timeout:.0f} s: "
                     f"{self.directory.last_log()}"
+                    "; look at its log, and start the service again"
                 )
             time.sleep(0.004)
 
@@ -246,6 +248,7 @@ class PostgresServer:
             shutil.rmtree(draft, ignore_errors=True)
             raise DatabaseError(
                 f"initdb in {self.directory.path} failed with status {status}: {self.directory.last_log()}"
+                "; see to the room and rights of the folder"
             )
         # Under its final name only when whole: an initdb that was killed is not taken for a database.
         draft.rename(self.directory.data)

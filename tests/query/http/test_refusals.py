@@ -12,9 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-import runstream.home
-import runstream_query.http
-import runstream_schemas.settings
 from runstream_schemas.source_snapshot import SourceFile, snapshot_id
 
 from .test_api import serving
@@ -95,31 +92,55 @@ async def test_what_is_refused_says_what_and_what_to_do(http: httpx.AsyncClient)
         assert tokens.get(token, OWNER) not in said
 
 
-FENCES = [
-    *(Path(runstream_query.http.__file__).parent / f"{name}.py"
-      for name in ("access", "gate", "hosts", "routing", "shares", "browser_access", "app", "parameters")),
-    Path(runstream_schemas.settings.__file__),
-    *(Path(runstream.home.__file__).parent / f"{name}.py" for name in ("layout", "workspace_config")),
-]  # fmt: skip
-"""Where requests, settings, homes and project files are refused."""
-TITLES = {"Store Error", *(status.phrase for status in HTTPStatus)}
+ROOT = Path(__file__).parents[3]
+SOURCES = [
+    file
+    for part in ("schemas", "producers", "consumers", "query", "service")
+    for file in (ROOT / part).rglob("*.py")
+]
+NOBODY_READS = {"EventError", "CorruptEvent", "UnsupportedVersion", "FenceLost"}
+"""Errors that are no answer to anybody: of what an event holds, which becomes a dead letter, and between our own parts."""
+ANSWERS = {"problem", "_forbidden", "HTTPException", "BadTarget", "Stalled", "Revoked"}
+TITLES = {
+    "Store Error",
+    "Content Too Large",
+    "Range Not Satisfiable",
+    *(status.phrase for status in HTTPStatus),
+}
 """Of answers whose detail is what was raised."""
 REMEDY = re.compile(
-    r"; |expected |the most is |set (\{\}|RUNSTREAM)|use |takes |needs |it may have |does not fit|only\b|\b(give|name|send) "
+    r"; |expected |the most is |set (\{\}|RUNSTREAM)|use |takes |needs |set it to |it may have |does not fit|only\b"
+    r"|\b(give|name|send|read|pip install) |[.:]\s(Cancel|Write|Name) |does without: "
+    # Texts of azureml-core, which programs look for.
+    r"|available files include|should be inside|Resource Conflict: .* already exists\.$"
 )
+"""What a refusal says after what was wrong: what to do, or what would have been right."""
 
 
-def _refusals(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and longest text of whatever is raised or answered there."""
+def _errors() -> set[str]:
+    """Names of our errors that people get to read."""
+    bases: dict[str, set[str]] = {}
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                bases.setdefault(node.name, set()).update(
+                    ast.unparse(base).rpartition(".")[2] for base in node.bases
+                )
+    found = {"RunstreamError"}
+    while more := {
+        name for name, above in bases.items() if name not in found and above & (found - NOBODY_READS)
+    }:
+        found |= more
+    return found - NOBODY_READS
+
+
+def _refusals(file: Path, names: set[str]) -> Iterator[tuple[ast.expr, str]]:
+    """Text of whatever is raised or answered there, and the longest one of it."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        call = node.exc if isinstance(node, ast.Raise) else node
-        if not isinstance(call, ast.Call):
-            continue
-        name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-        if name.endswith(("Error", "Exception", "BadTarget", "Stalled")) or name in ("problem", "_forbidden"):
-            text = max((_text(argument) for argument in call.args), key=len, default="")
-            if " " in text and text not in TITLES:
-                yield call.lineno, text
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in names:
+            said = max(node.args, key=lambda argument: len(_text(argument)), default=None)
+            if said is not None and " " in (text := _text(said)) and text not in TITLES:
+                yield said, text
 
 
 def _text(node: ast.expr) -> str:
@@ -134,7 +155,12 @@ def _text(node: ast.expr) -> str:
     return ""
 
 
-def test_every_refusal_of_a_fence_has_a_remedy() -> None:
-    found = [(file.name, line, text) for file in FENCES for line, text in _refusals(file)]
-    assert len(found) > 50
-    assert [one for one in found if not REMEDY.search(one[2])] == []
+def test_every_refusal_has_a_remedy() -> None:
+    names = _errors() | ANSWERS
+    found = [
+        (f"{file.relative_to(ROOT)}:{said.lineno}", text)
+        for file in SOURCES
+        for said, text in _refusals(file, names)
+    ]
+    assert len(found) > 450
+    assert [one for one in found if not REMEDY.search(one[1])] == []

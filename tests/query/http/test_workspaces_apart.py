@@ -148,6 +148,9 @@ async def test_a_file_for_an_unknown_run_goes_when_the_run_is_anothers(world: Wo
         assert (await world.stranger("PUT", f"runs/r/files/{path}", content=b"planted")).status_code == 201
     grown = await world.stranger("POST", "runs/r/files/logs/planted?append_at=0", content=b"planted")
     assert grown.status_code == 200
+    assert (await world.stranger("PATCH", f"uploads/{DIGEST}?offset=0", content=CONTENT)).status_code == 200
+    uploaded = f"runs/r/files/outputs/uploaded?upload={DIGEST}&size={len(CONTENT)}"
+    assert (await world.stranger("PUT", uploaded)).status_code == 201
     # The victim's own upload came before the run's creation, too.
     assert (await world.victim("PUT", "runs/r/files/outputs/own", content=b"own")).status_code == 201
     taken = await world.victim("PUT", "runs/r/files/outputs/planted", content=b"own")
@@ -275,6 +278,8 @@ async def test_no_walk_over_a_family_leaves_the_workspace(world: World) -> None:
         assert (await client("GET", "child-counts?run=parent")).json() == {"children": {"parent": 1}}
     listed = (await world.stranger("GET", "runs?ancestor=parent")).json()["runs"]
     assert {run["run_id"] for run in listed} == {"own"}
+    listed = (await world.owner("GET", "runs?ancestor=parent")).json()["runs"]
+    assert {run["run_id"] for run in listed} == {"own"}
     await world.stranger("POST", "runs/parent/cancel")
     assert (await world.victim("GET", "runs/theirs")).json()["status"] == "NotStarted"
     await world.stranger("POST", "runs/own/cancel")
@@ -285,3 +290,25 @@ async def test_no_walk_over_a_family_leaves_the_workspace(world: World) -> None:
     late = await created(world, "late", "mine", parent_run_id="parent")
     found = [row["key"] for row in await world.database.pool.fetch(CHILDREN, LATE_CHILDREN)]
     assert found == [late]
+
+
+async def test_no_list_or_count_tells_what_another_workspace_logs(world: World) -> None:
+    parent = await created(world, "parent", "mine")
+    theirs = await created(world, "theirs", "victim", parent_run_id="parent")
+    for key, name in ((parent, "loss"), (theirs, "zebra")):
+        await world.database.add_summary(key, name)
+    await world.database.pool.execute("update runs set target = 'zebra' where key = $1", theirs)
+    assert (await world.victim("PUT", f"model-content/{DIGEST}", content=CONTENT)).status_code == 200
+    assert (await model_of(world.victim, "victim", DIGEST)).status_code == 200
+    for path, own, count in (
+        ("runs?summary_common=20", "metrics", 1), ("metric-names", "names", 1), ("target-counts", "targets", 0),
+        ("models", "models", 0), ("experiment-counts", "experiments", 1),
+    ):  # fmt: skip
+        answer = await world.stranger("GET", path)
+        assert (path, b"zebra" in answer.content, len(answer.json()[own])) == (path, False, count), (
+            answer.text
+        )
+        told = await world.victim("GET", path)
+        assert (path, len(told.json()[own])) == (path, 1), told.text
+    common = (await world.owner("GET", "runs?run=parent&summary_common=20")).json()["metrics"]
+    assert common == ["loss"]

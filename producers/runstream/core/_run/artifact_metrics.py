@@ -54,6 +54,7 @@ class ArtifactMetrics(Recording, RunFiles):
             if not (head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
                 raise AzureMLException(
                     f"Argument [path] is malformed: {file} is no png, jpeg, gif, bmp, tiff or webp image"
+                    "; convert it first"
                 )
             try:
                 stored = self.upload_file(file.as_posix(), file)
@@ -108,7 +109,7 @@ def _json(value: Any) -> bytes:
         try:
             json.loads(value)
         except ValueError as error:
-            raise UserErrorException(f"Invalid JSON provided: {error}") from None
+            raise UserErrorException(f"Invalid JSON provided: {error}; mend it") from None
         return value.encode()
     if not isinstance(value, Mapping):
         raise AzureMLException(
@@ -117,7 +118,7 @@ def _json(value: Any) -> bytes:
     try:
         return json.dumps(value, default=_plain).encode()
     except (RecursionError, ValueError) as error:  # nested too deep, or holding itself
-        raise UserErrorException(f"the value cannot be written as JSON: {error}") from None
+        raise UserErrorException(f"the value cannot be written as JSON: {error}; convert it first") from None
 
 
 def _plain(value: Any) -> Any:

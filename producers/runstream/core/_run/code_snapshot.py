@@ -116,7 +116,10 @@ class RunSnapshots(RunHandle):
                             snapshot != self._record.properties.get(SNAPSHOT_ID)
                             or time.monotonic() > deadline
                         ):
-                            raise UserErrorException(f"there is no snapshot {snapshot}") from None
+                            raise UserErrorException(
+                                f"there is no snapshot {snapshot}"
+                                "; it may have been removed: start the run with a source folder"
+                            ) from None
                         time.sleep(0.2)
                 os.replace(stream.name, target)
             except BaseException:

@@ -191,6 +191,7 @@ class RunFacts(RunHandle):
         if not definition:
             raise RunEnvironmentException(
                 f"run {self._id} was not submitted, and took place in the environment of the process that started it"
+                "; use Run.get_details()"
             )
         return Environment.from_document(definition["environment"])
 

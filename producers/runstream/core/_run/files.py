@@ -84,7 +84,7 @@ class RunFiles(RunHandle):
         if not isinstance(name, str):
             raise UserErrorException(f"upload_folder: name: expected a text, got {type(name).__name__}")
         if not path_of("path", path).is_dir():
-            raise UserErrorException(f"upload_folder: there is no directory {path}")
+            raise UserErrorException(f"upload_folder: there is no directory {path}; give one that is there")
         left_out: list[str] = []
         result = self._upload(files.folder_files(name, path, left_out))
         if left_out:
@@ -178,5 +178,6 @@ class RunFiles(RunHandle):
             if deadline is not None and time.monotonic() > deadline:
                 raise AzureMLException(
                     f"download_files: {number} of {len(names)} files were fetched within {timeout_seconds:g} seconds"
+                    "; wait longer with timeout_seconds="
                 )
             files.download(self._client, self._id, name, target)

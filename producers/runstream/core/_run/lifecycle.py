@@ -228,7 +228,10 @@ class Lifecycle(RunLogs):
         """
         self._await_snapshot()
         if not settle(self._client, self._id, timeout_seconds):
-            raise AzureMLException(f"Failed to flush task queue within {timeout_seconds} seconds")
+            raise AzureMLException(
+                f"Failed to flush task queue within {timeout_seconds} seconds"
+                "; wait longer with timeout_seconds=, and see that the service runs"
+            )
 
     def wait_for_completion(
         self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True

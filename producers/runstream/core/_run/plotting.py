@@ -33,11 +33,11 @@ def plot(
     if x not in AXES:
         raise UserErrorException(f"plot: x={x!r:.60}: expected one of {', '.join(AXES)}")
     if ax is not None and subplots:
-        raise UserErrorException("plot: pass ax= or subplots=True, not both")
+        raise UserErrorException("plot: pass ax= or subplots=True, not both; leave one out")
     settle(run._client, run.id)
     names = list(names) or _numeric(run)
     if not names:
-        raise UserErrorException(f"plot: run {run.id} has no numeric metric yet")
+        raise UserErrorException(f"plot: run {run.id} has no numeric metric yet; log one, or wait for it")
     if len(names) > MOST:
         raise UserErrorException(
             f"plot: {len(names)} metrics are too many for one figure; name at most {MOST}"
@@ -77,7 +77,9 @@ def _points(run: RunHandle, name: str, x: str) -> tuple[list[Any], list[float]]:
     except ServiceException as error:
         if error.status_code != 404:
             raise
-        raise UserErrorException(f"plot: run {run.id} has no metric {name!r}") from None
+        raise UserErrorException(
+            f"plot: run {run.id} has no metric {name!r}; run.get_metrics() names them"
+        ) from None
     values = [float(value) for value in answer["values"]]  # NaN and infinities come as text
     times = answer["times"]
     if x == "step":
