@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from runstream_schemas.settings import Settings
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -43,6 +45,11 @@ def bytes_spooled(spool: str) -> int:
             counted = 0
         known = _usage[spool] = (status.st_mtime, counted, 0)
     return known[1] + known[2]
+
+
+def spool_room(settings: Settings) -> int:
+    """Bytes that may be written to a spool before its quota is reached; as far as its reader last counted."""
+    return settings.spool_quota - bytes_spooled(str(settings.spool_path))
 
 
 def note_spooled(spool: str, size: int) -> None:

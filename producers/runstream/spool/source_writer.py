@@ -67,7 +67,7 @@ class SourceWriter:
         self._positions: dict[str, int] = {}
         self._recording = False  # by the thread that has the lock
         self._interrupting: deque[Callable[[], Any]] = deque()
-        self._held_back: deque[tuple[int, bytes]] = deque()
+        self._held_back: deque[tuple[int, bytes, float | None]] = deque()
         self._releasing = False
         self._control_time = 0.0  # of the latest tag or status; never goes back
         self._dropped_before = 0  # told to readers through the header of an earlier source
@@ -188,8 +188,12 @@ class SourceWriter:
         assert self._map is not None, "a slot was taken, so there is a segment"
         return self._map
 
-    def _frame(self, kind: int, body: bytes) -> bool:
-        """Write a frame; False when nothing can be written."""
+    def _frame(self, kind: int, body: bytes, when: float | None = None) -> bool:
+        """Write a frame; False when nothing can be written.
+
+        Args:
+            when: seconds since the epoch, of what is taken over from elsewhere; default: now.
+        """
         with self._lock:
             n = 1 - (-len(body) // seg.SLOT)
             at = self._take(n)
@@ -200,10 +204,11 @@ class SourceWriter:
             try:
                 view = memoryview(mapped).cast("B")
                 view[at + seg.SLOT : at + seg.SLOT + len(body)] = body
-                when = time.time()
-                if kind in seg.CONTROL_FRAMES:
-                    # The latest write of a tag holds, by time: a clock that is set back must not make it an older one.
-                    when = self._control_time = max(when, self._control_time)
+                if when is None:
+                    when = time.time()
+                    if kind in seg.CONTROL_FRAMES:
+                        # The latest write of a tag holds, by time: a clock that is set back must not make it an older one.
+                        when = self._control_time = max(when, self._control_time)
                 crc = seg.frame_crc(body, when, kind)
                 _FRAME.pack_into(mapped, at, len(body), crc, when, kind, seg.FRAME | n << 32)
             except BaseException:
@@ -218,11 +223,11 @@ class SourceWriter:
 
     # --- tags and statuses ---
 
-    def _control(self, kind: int, body: bytes) -> None:
+    def _control(self, kind: int, body: bytes, when: float | None = None) -> None:
         """Write a tag or a status, or keep it until there is room. In turn."""
-        if self._held_back or not self._frame(kind, body):
+        if self._held_back or not self._frame(kind, body, when):
             if len(self._held_back) < _MOST_HELD_BACK:
-                self._held_back.append((kind, body))
+                self._held_back.append((kind, body, when))
             else:
                 self._count_drop(1)
 

@@ -170,39 +170,62 @@ class RunWriter(SourceWriter):
                 return
         self._count_drop(n)
 
-    def text(self, name: str, value: str, step: int | None = None, cls: int = SeriesClass.METRIC) -> None:
-        """Log one text value."""
-        check_text(f"log({name!r})", value)
-        self._in_turn(partial(self._text_frame, name, value.encode(), step, cls))
+    def text(
+        self,
+        name: str,
+        value: str,
+        step: int | None = None,
+        cls: int = SeriesClass.METRIC,
+        when: float | None = None,
+    ) -> None:
+        """Log one text value.
 
-    def _text_frame(self, name: str, value: bytes, step: int | None, cls: int) -> None:
+        Args:
+            when: seconds since the epoch; default: now.
+        """
+        check_text(f"log({name!r})", value)
+        self._in_turn(partial(self._text_frame, name, value.encode(), step, cls, when))
+
+    def _text_frame(self, name: str, value: bytes, step: int | None, cls: int, when: float | None) -> None:
         words = self._define(name, cls)
         if words is not None:
             head = _TEXT_HEAD.pack(words[0] >> 32, words[2]() if step is None else step)
-            if self._frame(seg.TEXT, head + value):
+            if self._frame(seg.TEXT, head + value, when):
                 return
         self._count_drop(1)
 
-    def artifact(self, cls: SeriesClass, name: str, uri: str) -> None:
-        """Log that an artifact (an image, a confusion matrix ...) belongs to the run under `name`."""
-        self.text(check_name("artifact name", name), uri, cls=cls)
+    def artifact(
+        self, cls: SeriesClass, name: str, uri: str, step: int | None = None, when: float | None = None
+    ) -> None:
+        """Log that an artifact (an image, a confusion matrix ...) belongs to the run under `name`; as `text`."""
+        self.text(check_name("artifact name", name), uri, step, cls, when)
 
-    def typed(self, cls: SeriesClass, name: str, values: Sequence[str], step: int | None = None) -> None:
+    def typed(
+        self,
+        cls: SeriesClass,
+        name: str,
+        values: Sequence[str],
+        step: int | None = None,
+        when: float | None = None,
+    ) -> None:
         """Log values of a series that is no plain metric, all at one step; default: one more than the last.
 
         Args:
             values: texts that the class says how to read.
+            when: seconds since the epoch; default: now.
         """
         check_name(f"{cls.name.lower()} name", name)
         encoded = [check_text(f"{cls.name.lower()} {brief(name)}", value).encode() for value in values]
-        self._in_turn(partial(self._typed_frames, cls, name, encoded, step))
+        self._in_turn(partial(self._typed_frames, cls, name, encoded, step, when))
 
-    def _typed_frames(self, cls: SeriesClass, name: str, values: Sequence[bytes], step: int | None) -> None:
+    def _typed_frames(
+        self, cls: SeriesClass, name: str, values: Sequence[bytes], step: int | None, when: float | None
+    ) -> None:
         if step is None:
             step = self._last_steps.get((cls, name), -1) + 1
         self._last_steps[cls, name] = step
         for value in values:
-            self._text_frame(name, value, step, cls)
+            self._text_frame(name, value, step, cls, when)
 
     def log_row(self, name: str, columns: Mapping[str, Any]) -> None:
         """Append one row to the table `name`.
@@ -213,8 +236,11 @@ class RunWriter(SourceWriter):
         """
         self._table(name, {column: [value] for column, value in convert_row(name, columns).items()}, 1)
 
-    def log_table(self, name: str, columns: Mapping[str, Any]) -> None:
+    def log_table(self, name: str, columns: Mapping[str, Any], when: float | None = None) -> None:
         """Append rows to the table `name`: column name to list of values; a bare scalar is a column of one.
+
+        Args:
+            when: seconds since the epoch; default: now.
 
         Raises:
             AzureMLException: what is no table; see `convert_table`. Nothing is logged then.
@@ -228,13 +254,13 @@ class RunWriter(SourceWriter):
         per_frame = max(1, 65536 // max(1, len(table)) // 8)
         for first in range(0, n, per_frame):
             part = {column: values[first : first + per_frame] for column, values in table.items()}
-            self._table(name, part, min(per_frame, n - first))
+            self._table(name, part, min(per_frame, n - first), when)
 
-    def _table(self, name: str, columns: dict[str, list[Any]], n: int) -> None:
+    def _table(self, name: str, columns: dict[str, list[Any]], n: int, when: float | None = None) -> None:
         check_name("table name", name)
-        self._in_turn(partial(self._table_frame, name, columns, n))
+        self._in_turn(partial(self._table_frame, name, columns, n, when))
 
-    def _table_frame(self, name: str, columns: dict[str, list[Any]], n: int) -> None:
+    def _table_frame(self, name: str, columns: dict[str, list[Any]], n: int, when: float | None) -> None:
         first = self._rows.get(name, 0)
         body = msgpack.packb([name, first, columns], default=str)
         size = len(body)
@@ -244,10 +270,12 @@ class RunWriter(SourceWriter):
                 check_row(name, columns)
         if (size > MAX_RECORD_BYTES or len(body) > MAX_EVENT_BYTES // 4) and n > 1:
             half = n // 2
-            self._table_frame(name, {column: values[:half] for column, values in columns.items()}, half)
-            self._table_frame(name, {column: values[half:] for column, values in columns.items()}, n - half)
+            self._table_frame(name, {column: values[:half] for column, values in columns.items()}, half, when)
+            self._table_frame(
+                name, {column: values[half:] for column, values in columns.items()}, n - half, when
+            )
             return
-        if self._frame(seg.ROWS, body):
+        if self._frame(seg.ROWS, body, when):
             self._rows[name] = first + n
         else:
             self._count_drop(n * len(columns))
@@ -280,16 +308,20 @@ class RunWriter(SourceWriter):
     def _tag(self, op: str, key: str, value: str | None) -> None:
         self._in_turn(partial(self._control, seg.TAG, msgpack.packb([op, key, value])))
 
-    def status(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
+    def status(self, kind: str, data: Mapping[str, Any] | None = None, when: float | None = None) -> None:
         """Note a step in the run's life: create, start, complete, fail, cancel, error ... Never refused: what is too large
-        for a record is cut, and says so; see `fitting.pack_step`."""
-        self._in_turn(partial(self._status_frame, kind, pack_step(kind, data or {})))
+        for a record is cut, and says so; see `fitting.pack_step`.
 
-    def _status_frame(self, kind: str, body: bytes) -> None:
+        Args:
+            when: seconds since the epoch; default: now.
+        """
+        self._in_turn(partial(self._status_frame, kind, pack_step(kind, data or {}), when))
+
+    def _status_frame(self, kind: str, body: bytes, when: float | None) -> None:
         ends = kind in ("complete", "fail", "cancel")
         if ends:
             self._state |= seg.ENDED | {"fail": seg.FAILED, "cancel": seg.CANCELED}.get(kind, 0)
-        self._control(seg.STATUS, body)
+        self._control(seg.STATUS, body, when)
         if ends and self._held_back:
             self._say_ending_is_lost(True)
 

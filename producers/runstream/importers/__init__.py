@@ -1,0 +1,1 @@
+"""Takes over what other tools have recorded: `runstream import`."""

@@ -1,0 +1,216 @@
+"""Where the values of event files go that are no scalars: texts, images, histograms, PR curves, parameters, layouts."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from runstream_schemas.errors import LimitExceeded
+from runstream_schemas.histograms import MAX_BINS, Histogram, encode_histogram
+from runstream_schemas.limits import MAX_NAME_BYTES
+from runstream_schemas.series import SeriesClass
+
+from ..client.file_batch import upload_all
+from ..client.http import ServiceClient
+from ..exceptions import AzureMLException
+from ..spool.live_runs import LiveRun
+from ..tensorboard import events
+from ..tensorboard.events import Event, Value
+from ..tensorboard.plugins import Parameters, decode_hparams, decode_layout
+
+Reserve = Callable[[SeriesClass, str, int], int]
+"""Counts points of a series; tells how many of them are stored already."""
+
+PR_COLUMNS = ("true_positives", "false_positives", "true_negatives", "false_negatives", "precision", "recall")
+"""Rows of a PR curve's tensor, and columns of the table it becomes."""
+
+LAYOUT_FILE = "tensorboard/custom_scalars.json"
+
+_UNSAFE = re.compile(r"[^\w.=-]+")
+_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a value.
+
+    Attributes:
+        plugin: that shows it.
+        points: how many points it is.
+        why: it is left out, and this is why; empty: it is not.
+    """
+
+    plugin: str
+    points: int = 1
+    why: str = ""
+
+
+class ValueTaker:
+    """Takes over values of one run.
+
+    Attributes:
+        ending: how the run ended, if the values say so: `complete` or `fail`.
+    """
+
+    def __init__(self, live: LiveRun, client: ServiceClient, reserve: Reserve) -> None:
+        self.ending: str | None = None
+        self._live, self._run_id, self._reserve = live, live.run_id, reserve
+        self._client = client
+
+    @staticmethod
+    def is_setting(value: Value) -> bool:
+        """Whether a value is about the whole run, and so no step of it."""
+        return value.plugin in (events.HPARAMS, events.CUSTOM_SCALARS)
+
+    def take(self, event: Event, value: Value, plugin: str) -> Taken:
+        """Take over one value.
+
+        Args:
+            event: it is of.
+            value: it.
+            plugin: that shows its tag.
+        """
+        taking = {
+            events.TEXT: self._text,
+            events.IMAGES: self._images,
+            events.HISTOGRAMS: self._histogram,
+            events.PR_CURVES: self._pr_curve,
+            events.HPARAMS: self._hparams,
+            events.CUSTOM_SCALARS: self._layout,
+        }.get(plugin)
+        if taking is None:
+            return Taken(plugin, why=f"values of the plugin {plugin or '(none)'}")
+        if not value.tag or len(value.tag.encode()) > MAX_NAME_BYTES:
+            return Taken(plugin, why=f"{plugin}: a tag is empty, or longer than {MAX_NAME_BYTES} bytes")
+        try:
+            return taking(event, value)
+        except (LimitExceeded, AzureMLException, ValueError) as error:
+            return Taken(plugin, why=f"{plugin}: {getattr(error, 'message', error)}"[:300])
+
+    def _text(self, event: Event, value: Value) -> Taken:
+        if value.tensor is None or value.tensor.dtype != object:
+            return Taken(events.TEXT, why="text: a value that is no text")
+        cells = value.tensor.astype(object)
+        if cells.size == 1:
+            text = _decoded(cells.reshape(-1)[0])
+        else:
+            text = json.dumps([[_decoded(cell) for cell in row] for row in cells.reshape(len(cells), -1)] if cells.ndim > 1
+                              else [_decoded(cell) for cell in cells], ensure_ascii=False)  # fmt: skip
+        if not self._reserve(SeriesClass.METRIC, value.tag, 1):
+            self._live.writer.text(value.tag, text, event.step, when=event.wall_time)
+        return Taken(events.TEXT)
+
+    def _images(self, event: Event, value: Value) -> Taken:
+        if value.picture is not None:
+            contents = [value.picture.content]
+        elif value.tensor is not None and value.tensor.dtype == object and value.tensor.size >= 2:
+            contents = value.tensor.reshape(-1)[2:].tolist()  # behind width and height
+        else:
+            return Taken(events.IMAGES, why="images: a value that is no image")
+        for place, content in enumerate(contents):
+            suffix = next((end for start, end in _SUFFIXES.items() if content.startswith(start)), ".png")
+            self._file(SeriesClass.IMAGE, value.tag, event, f"{place}{suffix}", content)
+        return Taken(events.IMAGES, len(contents))
+
+    def _histogram(self, event: Event, value: Value) -> Taken:
+        rows = value.histogram if value.histogram is not None else value.tensor
+        if rows is None or rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind != "f":
+            return Taken(events.HISTOGRAMS, why="histograms: a value that is no histogram")
+        text = encode_histogram(binned(rows))
+        if not self._reserve(SeriesClass.HISTOGRAM, value.tag, 1):
+            self._live.writer.typed(
+                SeriesClass.HISTOGRAM, value.tag, [text], event.step, when=event.wall_time
+            )
+        return Taken(events.HISTOGRAMS)
+
+    def _file(self, cls: SeriesClass, tag: str, event: Event, ending: str, content: bytes) -> None:
+        """Store a file with the run, and log it. A path holds the file's own time: a step may come twice."""
+        if self._reserve(cls, tag, 1):
+            return
+        safe = _UNSAFE.sub("_", tag)[:150]
+        path = f"tensorboard/{safe}/{event.step}_{round(event.wall_time * 1e6)}_{ending}"
+        self._upload(path, content)
+        self._live.writer.artifact(
+            cls,
+            tag,
+            f"aml://artifactId/ExperimentRun/dcid.{self._run_id}/{path}",
+            event.step,
+            event.wall_time,
+        )
+
+    def _upload(self, path: str, content: bytes) -> None:
+        upload_all(self._client, self._run_id, [(path, io.BytesIO(content))], None)
+
+    def _pr_curve(self, event: Event, value: Value) -> Taken:
+        if value.tensor is None or value.tensor.ndim != 2 or len(value.tensor) != len(PR_COLUMNS):
+            return Taken(events.PR_CURVES, why="pr_curves: a value that is no curve")
+        n = value.tensor.shape[1]
+        if n and not self._reserve(SeriesClass.TABLE, value.tag, n):
+            columns: dict[str, list[Any]] = {
+                "step": [event.step] * n,
+                "threshold": [i / max(1, n - 1) for i in range(n)],
+            }
+            columns |= {
+                name: row.astype(float).tolist() for name, row in zip(PR_COLUMNS, value.tensor, strict=True)
+            }
+            self._live.writer.log_table(value.tag, columns, when=event.wall_time)
+        return Taken(events.PR_CURVES)
+
+    def _hparams(self, event: Event, value: Value) -> Taken:
+        found: Parameters = decode_hparams(value.content)
+        for name, parameter in found.values.items():
+            self._live.writer.add_property(name, parameter)
+        if found.ending:
+            self.ending = found.ending
+        return Taken(events.HPARAMS, len(found.values))
+
+    def _layout(self, event: Event, value: Value) -> Taken:
+        if value.tensor is None or value.tensor.dtype != object or value.tensor.size != 1:
+            return Taken(events.CUSTOM_SCALARS, why="custom_scalars: a value that is no layout")
+        layout = decode_layout(value.tensor.reshape(-1)[0])
+        self._upload(LAYOUT_FILE, json.dumps(layout, indent=1, ensure_ascii=False).encode())
+        return Taken(events.CUSTOM_SCALARS)
+
+
+def binned(rows: NDArray[Any]) -> Histogram:
+    """A histogram of TensorBoard's, whose rows are left edge, right edge and count of a bucket. Its counts are whole.
+
+    Buckets without a value that lie between others fill what these leave out. Of more buckets than a histogram may have,
+    neighbours are taken together.
+
+    Raises:
+        ValueError: edges that fall, or numbers that are not finite.
+    """
+    edges: list[float] = []
+    counts: list[int] = []
+    for left, right, count in rows.astype(float).tolist():
+        if not edges:
+            edges.append(left)
+        elif left > edges[-1]:
+            edges.append(left)
+            counts.append(0)
+        if right > edges[-1]:
+            edges.append(right)
+            counts.append(round(count))
+        elif counts:  # a bucket of no width lies on the edge of the one before
+            counts[-1] += round(count)
+        else:
+            edges.append(math.nextafter(edges[-1], math.inf))
+            counts.append(round(count))
+    if not all(map(math.isfinite, edges)) or any(count < 0 for count in counts):
+        raise ValueError("a histogram of edges or counts that are no histogram's")
+    while len(counts) > MAX_BINS:
+        counts = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
+        edges = [*edges[:-1:2], edges[-1]]
+    return Histogram(counts, edges if counts else [], sum(counts))
+
+
+def _decoded(content: bytes) -> str:
+    return content.decode("utf-8", "replace")

@@ -1,0 +1,421 @@
+"""Takes over event files of TensorBoard: once, or for as long as they grow. One run a directory.
+
+Nothing is stored twice: not when the import is repeated, nor after a `kill -9` (see `positions`), nor when two processes are
+told to take over one directory. On one machine a lock decides, between homes a property of the run, whose first value stays.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runstream_schemas.series import SeriesClass
+from runstream_schemas.settings import Settings
+
+from ..client.http import ServiceClient, quoted
+from ..client.progress import progress
+from ..client.reading import settle
+from ..client.records import RunRecord, list_records
+from ..core._run.starting import creation, wake_service
+from ..core.workspace import Workspace
+from ..exceptions import ServiceException, UserErrorException
+from ..spool.live_runs import open_live
+from ..spool.node import NodeSpool
+from ..tensorboard.events import decode_event
+from ..tensorboard.records import RecordFile
+from ..tensorboard.wire import WireError
+from .event_directories import (
+    EventDirectory,
+    event_files,
+    find,
+    identity,
+    on_network,
+    size_of,
+)
+from .event_intake import EventIntake
+from .positions import Position, PositionFile, claim, home_id, imports_folder, key_of
+
+HOME_PROPERTY = "runstream.import.home"
+"""Property of an imported run: id of the home that took it over."""
+DIRECTORY_PROPERTY = "tensorboard.directory"
+"""Property of an imported run: where its event files lay."""
+
+_TOGETHER = 100  # directories whose runs are made, and asked for, at once
+_POLL_SECONDS = 0.2
+_LOOK_SECONDS, _LOOK_SHARE = 1.0, 0.1  # for new directories: so often, and at most in this share of the time
+_RETRY_SECONDS = 5.0
+_QUIET_SECONDS = 600.0
+_STORED_SECONDS = 600.0
+_NOT_IN_A_NAME = re.compile(r"[^\w-]+", re.ASCII)
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What became of one directory.
+
+    Attributes:
+        directory: its path.
+        run_id: of its run; empty when there is none.
+        name: of its run.
+        outcome: `new`, `continued`, `unchanged` or `skipped`.
+        points: values taken over, by the plugin that shows them.
+        left_out: reason to number of values that were not taken over.
+        notes: what else is to be known.
+    """
+
+    directory: str
+    run_id: str
+    name: str
+    outcome: str
+    points: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class TensorBoardImport:
+    """Takes over what lies below a log directory.
+
+    Args:
+        workspace: the runs go to.
+        logdir: the directory.
+        experiment: the runs' experiment; default: the directory's name.
+
+    Raises:
+        UserErrorException: there is no such directory.
+        ServiceException: the service is away.
+    """
+
+    def __init__(self, workspace: Workspace, logdir: Path, experiment: str | None = None) -> None:
+        if not logdir.is_dir():
+            raise UserErrorException(f"{logdir}: there is no such directory")
+        self._settings: Settings = workspace._settings
+        self._workspace = workspace.name
+        self._logdir = logdir.resolve()
+        self.experiment = experiment or experiment_name(self._logdir)
+        self._client: ServiceClient = workspace._client
+        self._folder = imports_folder(self._settings.home_path)
+        self._home = home_id(self._folder)
+        wake_service(self._settings)
+
+    def once(self) -> Iterator[RunReport]:
+        """Take over what the files hold now, and say what became of each directory."""
+        directories = find(self._logdir)
+        total = sum(_bytes(directory) for directory in directories)
+        done = 0
+        with progress(f"event files in {self._logdir.name}", total) as show:
+
+            def on_bytes(n: int) -> None:
+                nonlocal done
+                done += n
+                show(done)
+
+            for first in range(0, len(directories), _TOGETHER):
+                for opened in self._open(directories[first : first + _TOGETHER]):
+                    if isinstance(opened, RunReport):
+                        yield opened
+                        continue
+                    intake, outcome = opened
+                    try:
+                        taken = intake.take(on_bytes=on_bytes)
+                        intake.close("complete")
+                    finally:
+                        intake.release()
+                    yield _report(intake, outcome if taken or outcome == "new" else "unchanged")
+
+    def follow(self, stop: threading.Event, on_open: Callable[[RunReport], None]) -> list[RunReport]:
+        """Take over what the files hold, and what is written to them, until `stop` is set.
+
+        Args:
+            stop: ends it.
+            on_open: told of each directory that is followed, or why it is not.
+
+        Returns:
+            What became of each directory.
+        """
+        follower = _Follower(self, stop, on_open)
+        with closing(follower):
+            follower.run()
+        return follower.reports()
+
+    # --- runs ---
+
+    def _open(self, directories: list[EventDirectory]) -> Iterator[tuple[EventIntake, str] | RunReport]:
+        """Lock directories, and find or make their runs. Those that cannot be taken over now are reported."""
+        with ExitStack() as stack:
+            ready: list[tuple[EventIntake, str]] = []
+            reports: list[RunReport] = []
+            fresh: dict[str, tuple[EventDirectory, PositionFile]] = {}
+            for directory in directories:
+                key = key_of(
+                    {
+                        "tool": "tensorboard",
+                        "directory": str(directory.path),
+                        "url": self._settings.url,
+                        "workspace": self._workspace,
+                        "experiment": self.experiment,
+                    }
+                )
+                file = PositionFile(self._folder, key)
+                if not file.acquire():
+                    owner = file.owner()
+                    reports.append(_skipped(directory, f"process {owner} takes it over already"))
+                    continue
+                stack.callback(file.release)
+                position = file.read()
+                if position is not None:
+                    ready.append((self._intake(directory, file, position), "continued"))
+                    continue
+                found = identity(directory.path)
+                if found is None:
+                    reports.append(_skipped(directory, "its event files hold no record yet"))
+                    file.release()
+                    continue
+                run_id = self._run_id(found)
+                if claim(self._folder, run_id, key) != key:
+                    reports.append(
+                        _skipped(directory, f"it is a copy: its files are in run {run_id} already")
+                    )
+                    file.release()
+                    continue
+                fresh[run_id] = (directory, file)
+            for made in self._make_runs(fresh):
+                if isinstance(made, RunReport):
+                    reports.append(made)
+                else:
+                    ready.append((made, "new"))
+            for intake, _ in ready:
+                self._resume(intake)
+            stack.pop_all()  # from here on each intake gives its own lock back
+        yield from reports
+        yield from ready
+
+    def _run_id(self, found: str) -> str:
+        scope = {"files": found, "workspace": self._workspace, "experiment": self.experiment}
+        return f"tb-{key_of(scope)[:24]}"
+
+    def _intake(self, directory: EventDirectory, file: PositionFile, position: Position) -> EventIntake:
+        return EventIntake(
+            directory, file, position, open_live(self._settings, position.run_id), self._client
+        )
+
+    def _make_runs(
+        self, fresh: dict[str, tuple[EventDirectory, PositionFile]]
+    ) -> Iterator[EventIntake | RunReport]:
+        """Make the runs that are not there, and note in each whose it is; one that another home made is left alone."""
+        if not fresh:
+            return
+        there = self._homes(list(fresh))
+        for run_id, (directory, _) in fresh.items():
+            if run_id not in there:
+                self._create(run_id, directory)
+        settle(self._client)
+        owners = self._homes(list(fresh))
+        for run_id, (directory, file) in fresh.items():
+            owner = owners.get(run_id)
+            if owner != self._home:
+                file.release()
+                yield _skipped(
+                    directory,
+                    f"another home ({owner}) takes it over into run {run_id}; to do it here, delete that run",
+                )
+                continue
+            position = Position(directory=str(directory.path), run_id=run_id, open=True)
+            position.status_time = _first_time(directory)
+            file.write(position)
+            yield self._intake(directory, file, position)
+
+    def _create(self, run_id: str, directory: EventDirectory) -> None:
+        record = RunRecord(
+            run_id=run_id,
+            experiment=self.experiment,
+            workspace=self._workspace,
+            status="Running",
+            root_run_id=run_id,
+            name=directory.name,
+            display_name=directory.name,
+            target="local",
+            details={"host": socket.gethostname(), "directory": str(directory.path)},
+        )
+        writer, when = open_live(self._settings, run_id).writer, _first_time(directory)
+        writer.status("create", creation(record), when=when)
+        writer.status("start", when=when)
+        writer.add_property(HOME_PROPERTY, self._home)
+        writer.add_property(DIRECTORY_PROPERTY, str(directory.path))
+
+    def _homes(self, run_ids: list[str]) -> dict[str, str | None]:
+        """Of those runs that are there: which home took each over."""
+        params = [("run", run_id) for run_id in run_ids]
+        workspace = ("workspace", self._workspace)
+        return {
+            record.run_id: record.properties.get(HOME_PROPERTY)
+            for record in list_records(self._client, [workspace, ("archived", "all"), *params])
+        }
+
+    def _resume(self, intake: EventIntake) -> None:
+        if intake.position.pending:
+            intake.resume(self._stored(intake.position.run_id))
+
+    def _stored(self, run_id: str) -> Counter[str]:
+        """Points of each series of a run, when all that was recorded on this machine is stored."""
+        node = NodeSpool(self._settings.spool_path)
+        deadline = time.monotonic() + _STORED_SECONDS
+        for written in {one.source: one for one in [*node.delivered(run_id), *node.written(run_id)]}.values():
+            wait = ",".join(f"{key}:{end}" for key, end in written.positions().items())
+            while (
+                wait
+                and not self._client.get_json("/api/v1/stored", [("wait", wait), ("timeout", "20")])["stored"]
+            ):
+                if time.monotonic() > deadline:
+                    raise ServiceException(
+                        f"run {run_id}: what was taken over before is not stored yet; see `runstream doctor`, "
+                        "then try again",
+                        503,
+                    )
+        counts: Counter[str] = Counter()
+        answer = self._client.get_json(f"/api/v1/runs/{quoted(run_id)}/series")
+        for series in answer["series"]:
+            key = f"{series['cls']}/{series['name']}"
+            if series["cls"] == SeriesClass.TABLE:
+                counts[key] = max(counts[key], series["count"])
+            else:
+                counts[key] += series["count"]
+        return counts
+
+
+class _Follower:
+    """The loop of `--follow`: looks at files by their sizes, which works on every filesystem."""
+
+    def __init__(
+        self, importing: TensorBoardImport, stop: threading.Event, on_open: Callable[[RunReport], None]
+    ) -> None:
+        self._importing, self._stop, self._on_open = importing, stop, on_open
+        self._intakes: dict[Path, tuple[EventIntake, str]] = {}
+        self._sizes: dict[Path, dict[str, int]] = {}
+        self._grown: dict[Path, float] = {}
+        self._network: dict[Path, bool] = {}
+        self._refused: dict[Path, float] = {}
+        self._said: set[tuple[Path, str]] = set()
+
+    def run(self) -> None:
+        """Follow until the end."""
+        next_look = 0.0
+        while not self._stop.is_set():
+            now = time.monotonic()
+            if now >= next_look:
+                self._look()
+                took = time.monotonic() - now
+                next_look = time.monotonic() + max(_LOOK_SECONDS, took / _LOOK_SHARE)
+            for path, (intake, _) in self._intakes.items():
+                self._take(path, intake)
+                if self._stop.is_set():
+                    return
+            self._stop.wait(max(0.0, _POLL_SECONDS - (time.monotonic() - now)))
+
+    def close(self) -> None:
+        """End the runs, and give the directories back."""
+        for intake, _ in self._intakes.values():
+            try:
+                intake.close("complete")
+            finally:
+                intake.release()
+
+    def reports(self) -> list[RunReport]:
+        """What became of the directories."""
+        return [_report(intake, outcome) for intake, outcome in self._intakes.values()]
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        new = []
+        for directory in find(self._importing._logdir):
+            path = directory.path
+            if path not in self._intakes and now >= self._refused.get(path, 0.0):
+                new.append(directory)
+            elif path in self._intakes:
+                self._names(path)
+        for first in range(0, len(new), _TOGETHER):
+            for opened in self._importing._open(new[first : first + _TOGETHER]):
+                if isinstance(opened, RunReport):
+                    path = Path(opened.directory)
+                    self._refused[path] = now + (
+                        _RETRY_SECONDS if "no record" not in opened.notes[0] else 0.0
+                    )
+                    if (path, opened.notes[0]) not in self._said and "no record" not in opened.notes[0]:
+                        self._said.add((path, opened.notes[0]))
+                        self._on_open(opened)
+                    continue
+                intake, outcome = opened
+                self._intakes[intake.path] = opened
+                self._network[intake.path] = on_network(intake.path)
+                self._names(intake.path)
+                self._grown[intake.path] = now
+                self._on_open(_report(intake, outcome))
+
+    def _names(self, path: Path) -> None:
+        """Note the files of a directory; new ones count as empty so far."""
+        known = self._sizes.setdefault(path, {})
+        try:
+            for name in event_files(path):
+                known.setdefault(name, -1)
+        except OSError:
+            return
+
+    def _take(self, path: Path, intake: EventIntake) -> None:
+        sizes, network, now = self._sizes[path], self._network[path], time.monotonic()
+        changed = False
+        for name, size in sizes.items():
+            sizes[name] = size_of(path / name, network)
+            changed = changed or sizes[name] != size or intake.waits_for(name)
+        if changed:
+            self._grown[path] = now
+            intake.take(at_once=False)
+        elif intake.position.open and now - self._grown[path] > _QUIET_SECONDS:
+            intake.close("complete")
+
+
+def experiment_name(logdir: Path) -> str:
+    """A name of an experiment for a log directory."""
+    return _NOT_IN_A_NAME.sub("-", logdir.name).strip("-_")[:255] or "tensorboard"
+
+
+def _first_time(directory: EventDirectory) -> float:
+    """Time of the first values of a directory, else of its first event; seconds since the epoch."""
+    first = 0.0
+    for name in event_files(directory.path):
+        for record in RecordFile(directory.path / name).read():
+            try:
+                event = decode_event(record)
+            except WireError:
+                continue
+            if event.has_summary:
+                return event.wall_time
+            first = first or event.wall_time
+    return first
+
+
+def _bytes(directory: EventDirectory) -> int:
+    return sum(size_of(directory.path / name, False) for name in event_files(directory.path))
+
+
+def _skipped(directory: EventDirectory, why: str) -> RunReport:
+    return RunReport(str(directory.path), "", directory.name, "skipped", notes=[why])
+
+
+def _report(intake: EventIntake, outcome: str) -> RunReport:
+    done = intake.done
+    return RunReport(
+        os.fspath(intake.path),
+        intake.position.run_id,
+        intake.directory.name,
+        outcome,
+        dict(done.points),
+        dict(done.left_out),
+        list(done.notes),
+    )

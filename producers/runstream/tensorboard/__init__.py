@@ -1,0 +1,1 @@
+"""TensorBoard's event files: what they hold, without `tensorboard` or `protobuf`."""

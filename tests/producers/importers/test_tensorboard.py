@@ -1,0 +1,335 @@
+"""`runstream import tensorboard`: every value is what TensorBoard's own reader finds, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorboardX
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from runstream.client.reading import fetch_metrics, settle
+from runstream.core import Experiment, Run, Workspace
+from runstream.importers import event_intake
+from runstream.importers.tensorboard import RunReport, TensorBoardImport
+from runstream.tensorboard import records
+from runstream_schemas.settings import Settings
+from tests.producers.conftest import environment
+from tests.producers.tensorboard.oracle import (
+    Point,
+    oracle_scalars,
+    restart_event,
+    scalar_event,
+    write_events,
+)
+
+START = 1_600_000_000.25
+
+
+def importing(workspace: Workspace, logdir: Path) -> TensorBoardImport:
+    return TensorBoardImport(workspace, logdir, "imported")
+
+
+def import_once(workspace: Workspace, logdir: Path) -> dict[str, RunReport]:
+    reports = {report.name: report for report in importing(workspace, logdir).once()}
+    settle(workspace._client)
+    return reports
+
+
+def imported_run(workspace: Workspace) -> str:
+    """Id of the one run that was imported; empty as long as there is none."""
+    return next((run.id for run in Experiment(workspace, "imported").get_runs()), "")
+
+
+def points_of(workspace: Workspace, run_id: str) -> dict[str, list[Point]]:
+    """Tag to what is stored of it: step, time and value."""
+    series = fetch_metrics(workspace._client, [run_id]).get(run_id, [])
+    return {
+        one.name: [
+            (step, when / 1e6, value)
+            for step, when, value in zip(one.steps, one.times, one.values, strict=True)  # type: ignore[misc]
+        ]
+        for one in series
+        if one.cls == 0
+    }
+
+
+def assert_same(found: dict[str, list[Point]], wanted: dict[str, list[Point]]) -> None:
+    assert found.keys() == wanted.keys()
+    for tag, points in wanted.items():
+        assert [(step, value) for step, _, value in found[tag]] == [
+            (step, value) for step, _, value in points
+        ]
+        assert [when for _, when, _ in found[tag]] == pytest.approx([when for _, when, _ in points], abs=1e-6)
+
+
+def test_what_tensorboardx_wrote_at_any_depth(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    tags = ["loss", "train/loss", "Ünïcode ☃/acc", " spaces ", "a" * 1024]
+    for place in ("a", "a/b/c", "."):
+        with tensorboardX.SummaryWriter(str(logs / place)) as writer:
+            for step in range(300):
+                for number, tag in enumerate(tags):
+                    writer.add_scalar(tag, step / 7 + number, step, walltime=START + step)
+    reports = import_once(workspace, logs)
+    assert {name: report.outcome for name, report in reports.items()} == {
+        "logs": "new",
+        "a": "new",
+        "a/b/c": "new",
+    }
+    for name, report in reports.items():
+        directory = logs if name == "logs" else logs / name
+        assert_same(points_of(workspace, report.run_id), oracle_scalars(directory))
+        assert report.points == {"scalars": 1500}
+    run = Run.get(workspace, reports["a/b/c"].run_id)
+    details = run.get_details()
+    assert (run.status, run.display_name, run.experiment.name) == ("Completed", "a/b/c", "imported")
+    assert details["startTimeUtc"].startswith("2020-09-13T12:26:40.25")
+    assert details["endTimeUtc"].startswith("2020-09-13T12:31:39.25")
+
+
+def test_again_nothing_twice_and_what_is_new(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    write_events(logs, [scalar_event("loss", step, step, START + step) for step in range(10)], ".1")
+    first = import_once(workspace, logs)["logs"]
+    assert import_once(workspace, logs)["logs"].outcome == "unchanged"
+    write_events(logs, [scalar_event("loss", step, step, START + step) for step in range(10, 15)], ".2")
+    third = import_once(workspace, logs)["logs"]
+    assert (third.run_id, third.outcome, third.points) == (first.run_id, "continued", {"scalars": 5})
+    assert_same(points_of(workspace, first.run_id), oracle_scalars(logs))
+    assert Run.get(workspace, first.run_id).get_details()["endTimeUtc"].startswith("2020-09-13T12:26:54.25")
+
+
+def test_steps_that_a_restart_made_void_are_left_out(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    write_events(logs, [scalar_event("loss", step, step, START + step) for step in range(100)], ".1")
+    again = [restart_event(60, START + 200)]
+    again += [scalar_event("loss", step / 2, step, START + 200 + step) for step in range(60, 90)]
+    again += [restart_event(80, START + 400), scalar_event("loss", 7, 80, START + 401)]
+    write_events(logs, again, ".2")
+    report = import_once(workspace, logs)["logs"]
+    wanted = oracle_scalars(logs)
+    assert len(wanted["loss"]) == 81
+    assert_same(points_of(workspace, report.run_id), wanted)
+    assert report.left_out == {"scalars of steps that a restart has made void": 50}
+
+
+def test_a_restart_after_the_import_is_said(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    write_events(logs, [scalar_event("loss", step, step, START + step) for step in range(10)], ".1")
+    import_once(workspace, logs)
+    write_events(logs, [restart_event(5, START + 20), scalar_event("loss", 5, 5, START + 21)], ".2")
+    report = import_once(workspace, logs)["logs"]
+    assert report.notes == ["a restart at step 5 made void what had been taken over before; both are kept"]
+    assert len(points_of(workspace, report.run_id)["loss"]) == 11
+
+
+def test_files_of_version_1_are_judged_by_steps_that_go_back(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    events = [Event(wall_time=START, file_version="brain.Event:1")]
+    events += [scalar_event("loss", step, step, START + step) for step in range(20)]
+    events += [scalar_event("other", step, step, START + step) for step in range(20)]
+    events += [scalar_event("loss", -step, step, START + 50 + step) for step in range(10, 15)]
+    content = b"".join(records.frame(event.SerializeToString()) for event in events)
+    (logs / "events.out.tfevents.1.host").write_bytes(content)
+    report = import_once(workspace, logs)["logs"]
+    assert_same(points_of(workspace, report.run_id), oracle_scalars(logs))
+
+
+def test_damage_costs_what_it_hit_and_is_said(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    path = write_events(logs, [scalar_event("loss", step, step, START + step) for step in range(10)])
+    content = bytearray(path.read_bytes())
+    content[200] ^= 4
+    path.write_bytes(content[:-3])
+    report = import_once(workspace, logs)["logs"]
+    assert "a checksum that is wrong" in report.notes[0]
+    assert len(points_of(workspace, report.run_id)["loss"]) == 8
+    path.write_bytes(content)  # the end was torn, and is there now
+    import_once(workspace, logs)
+    assert [step for step, _, _ in points_of(workspace, report.run_id)["loss"]][-1] == 9
+
+
+def test_a_copy_is_not_taken_over_twice(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    path = write_events(logs / "a", [scalar_event("loss", 1.0, 1, START)])
+    (logs / "b").mkdir()
+    (logs / "b" / path.name).write_bytes(path.read_bytes())
+    reports = import_once(workspace, logs)
+    assert (reports["a"].outcome, reports["b"].outcome) == ("new", "skipped")
+    assert reports["a"].run_id in reports["b"].notes[0]
+
+
+def test_another_home_that_sees_the_directory_leaves_it_alone(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    write_events(logs, [scalar_event("loss", 1.0, 1, START)])
+    report = import_once(workspace, logs)["logs"]
+    address = workspace._client.address()
+    (tmp_path / "other").mkdir(mode=0o700)
+    other = Settings.load(home=str(tmp_path / "other"), url=address.url, token=address.token)
+    elsewhere = Workspace(workspace_name=workspace.name, _settings=other)
+    (refused,) = TensorBoardImport(elsewhere, logs, "imported").once()
+    assert refused.outcome == "skipped"
+    assert report.run_id in refused.notes[0]
+    assert len(points_of(workspace, report.run_id)["loss"]) == 1
+
+
+SCRIPT = """
+import sys, threading
+from pathlib import Path
+from runstream.importers.tensorboard import TensorBoardImport
+from runstream.tensorboard import records
+from runstream.core import Workspace
+records.CHUNK_BYTES = 20_000
+importing = TensorBoardImport(Workspace(workspace_name=sys.argv[1]), Path(sys.argv[2]), "imported")
+print("ready", flush=True)
+if sys.argv[3] == "follow":
+    importing.follow(threading.Event(), lambda report: print(report.outcome, report.notes, flush=True))
+else:
+    print(list(importing.once()), flush=True)
+"""
+
+
+def start(workspace: Workspace, logs: Path, how: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, workspace.name, str(logs), how],
+        env=environment(Path(os.environ["RUNSTREAM_HOME"])),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_killed_at_any_time_it_goes_on_and_nothing_is_lost_or_twice(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    logs = tmp_path / "logs"
+    write_events(logs, [scalar_event(f"loss/{step % 7}", step, step, START + step) for step in range(30_000)])
+    kills = 0
+    for pause in (0.02, 0.05, 0.1, 0.2, 0.3, 0.1, 0.15):
+        process = start(workspace, logs, "once")
+        time.sleep(pause)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()  # type: ignore[union-attr]
+    assert kills
+    report = import_once(workspace, logs)["logs"]
+    assert_same(points_of(workspace, report.run_id), oracle_scalars(logs))
+
+
+def test_killed_between_any_two_of_its_writes(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill would: what is in the spool stays, what was not written down is not."""
+
+    class Killed(BaseException):
+        pass
+
+    logs = tmp_path / "logs"
+    write_events(logs, [scalar_event(f"loss/{step % 3}", step, step, START + step) for step in range(200)])
+    monkeypatch.setattr(records, "CHUNK_BYTES", 2000)
+    monkeypatch.setattr(event_intake, "ARRAY_POINTS", 10)
+    whole: Any = event_intake.EventIntake._refuse_drops
+    for nth in range(1, 30, 3):
+        calls = 0
+
+        def die(self: Any, nth: int = nth) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == nth:
+                raise Killed
+            whole(self)
+
+        monkeypatch.setattr(event_intake.EventIntake, "_refuse_drops", die)
+        try:
+            list(importing(workspace, logs).once())
+        except Killed:
+            continue
+        break
+    monkeypatch.setattr(event_intake.EventIntake, "_refuse_drops", whole)
+    report = import_once(workspace, logs)["logs"]
+    assert_same(points_of(workspace, report.run_id), oracle_scalars(logs))
+
+
+def test_two_followers_of_one_directory(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    writer = tensorboardX.SummaryWriter(str(logs / "a"), flush_secs=1)
+    writer.add_scalar("loss", 0.0, 0)
+    writer.flush()
+    followers = [start(workspace, logs, "follow") for _ in range(2)]
+    for step in range(1, 200):
+        writer.add_scalar("loss", float(step), step)
+        if step % 10 == 0:
+            writer.flush()
+            time.sleep(0.02)
+        if step == 100:  # the other one goes on from where it stopped
+            time.sleep(1.0)
+            followers[0].kill()
+            followers[0].wait()
+    writer.close()
+    run_id = ""
+    deadline = time.monotonic() + 30
+    wanted = oracle_scalars(logs / "a")
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        run_id = run_id or imported_run(workspace)
+        if run_id and len(points_of(workspace, run_id).get("loss", [])) >= 200:
+            break
+    time.sleep(1.0)
+    assert_same(points_of(workspace, run_id), wanted)
+    followers[1].kill()
+    for follower in followers:
+        follower.wait()
+        follower.stdout.close()  # type: ignore[union-attr]
+
+
+def test_what_is_written_while_it_follows_is_stored_soon(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    stop = threading.Event()
+
+    def follow() -> None:
+        importing(workspace, logs).follow(stop, lambda report: None)
+        workspace._client.close()  # this thread's connection
+
+    thread = threading.Thread(target=follow)
+    logs.mkdir()
+    thread.start()
+    try:
+        writer = EventFileWriter(str(logs / "a"))
+        delays = []
+        run_id = ""
+        for step in range(6):
+            writer.add_event(scalar_event("loss", float(step), step, START + step))
+            writer.flush()
+            written = time.monotonic()
+            while time.monotonic() < written + 15:
+                run_id = run_id or imported_run(workspace)
+                if run_id and len(points_of(workspace, run_id).get("loss", [])) > step:
+                    break
+                time.sleep(0.02)
+            delays.append(time.monotonic() - written)
+        writer.close()
+    finally:
+        stop.set()
+        thread.join(30)
+    assert min(delays) < 1.0, delays  # all of them, on a machine that does nothing else: see bench/
+    assert Run.get(workspace, run_id).status == "Completed"
+
+
+def test_a_directory_that_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
+    from runstream.exceptions import UserErrorException
+
+    with pytest.raises(UserErrorException, match="no such directory"):
+        importing(workspace, tmp_path / "nowhere")
