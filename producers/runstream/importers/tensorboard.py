@@ -20,7 +20,8 @@ from pathlib import Path
 from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 
-from ..client.http import ServiceClient, quoted
+from ..client.addresses import quoted
+from ..client.http import ServiceClient
 from ..client.progress import progress
 from ..client.reading import settle
 from ..client.records import RunRecord, list_records

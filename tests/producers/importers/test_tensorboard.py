@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,10 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorboardX
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.util import tensor_util
 
 from runstream.client.reading import fetch_metrics, settle
 from runstream.core import Experiment, Run, Workspace
@@ -23,6 +27,7 @@ from runstream.importers.tensorboard import RunReport, TensorBoardImport
 from runstream.tensorboard import records
 from runstream_schemas.settings import Settings
 from tests.producers.conftest import environment
+from tests.producers.tensorboard import oracle
 from tests.producers.tensorboard.oracle import (
     Point,
     oracle_scalars,
@@ -333,3 +338,49 @@ def test_a_directory_that_is_not_there(workspace: Workspace, tmp_path: Path) -> 
 
     with pytest.raises(UserErrorException, match="no such directory"):
         importing(workspace, tmp_path / "nowhere")
+
+
+def test_everything_that_is_no_scalar(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    pixels = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+    values = np.random.default_rng(1).normal(size=500)
+    with tensorboardX.SummaryWriter(str(logs)) as writer:
+        for step in range(2):
+            writer.add_text("note", f"**{step}** ☃", step, walltime=START + step)
+            writer.add_image("image", pixels, step, walltime=START + step)
+            writer.add_histogram("weights", values, step, walltime=START + step)
+            writer.add_pr_curve("pr", values > 0, np.clip(values, 0, 1), step, walltime=START + step)
+        writer.add_custom_scalars({"all": {"losses": ["Multiline", ["a", "b"]]}})
+        writer.add_hparams({"lr": 0.1, "layers": 3, "name": "x", "on": True}, {"acc": 0.5}, name="h")
+    sound = Summary.Audio(sample_rate=8000.0, encoded_audio_string=b"RIFF", content_type="audio/wav")
+    summary = Summary(value=[Summary.Value(tag="sound", audio=sound)] * 2)
+    write_events(logs, [Event(wall_time=START, step=1, summary=summary)], ".sound")
+    reports = import_once(workspace, logs)
+    report, run_id = reports["logs"], reports["logs"].run_id
+    assert report.points == {"text": 2, "images": 2, "histograms": 2, "pr_curves": 2, "custom_scalars": 1}
+    assert report.left_out == {"values of the plugin audio": 2}
+    assert import_once(workspace, logs)["logs"].outcome == "unchanged"
+
+    text = oracle.accumulated(logs)
+    run = Run.get(workspace, run_id)
+    wanted_texts = [event.tensor_proto.string_val[0].decode() for event in text.Tensors("note/text_summary")]
+    assert run.get_metrics()["note/text_summary"] == wanted_texts
+    for event in text.Images("image"):
+        path = next(name for name in run.get_file_names() if f"/image/{event.step}_" in name)
+        run.download_file(path, str(tmp_path / "out.png"))
+        assert (tmp_path / "out.png").read_bytes() == event.encoded_image_string
+    for event, found in zip(text.Histograms("weights"), run.get_histograms("weights"), strict=True):
+        assert (found.step, found.count) == (event.step, event.histogram_value.num)
+        filled = [n for n in event.histogram_value.bucket if n]
+        assert [n for n in found.counts if n] == filled
+    table = run.get_metrics()["pr"]
+    curve = [tensor_util.make_ndarray(event.tensor_proto) for event in text.Tensors("pr")]
+    assert table["precision"] == pytest.approx(np.concatenate([one[4] for one in curve]).tolist())
+    assert table["true_positives"] == np.concatenate([one[0] for one in curve]).tolist()
+    run.download_file("tensorboard/custom_scalars.json", str(tmp_path / "layout.json"))
+    chart = {"title": "losses", "multiline": {"tag": ["a", "b"]}}
+    layout = json.loads((tmp_path / "layout.json").read_text())
+    assert layout["category"] == [{"title": "all", "chart": [chart], "closed": False}]
+    hparams = Run.get(workspace, reports["h"].run_id)
+    have = {key: hparams.properties.get(key) for key in ("lr", "layers", "name", "on")}
+    assert have == {"lr": "0.1", "layers": "3", "name": "x", "on": "True"}
