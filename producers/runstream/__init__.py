@@ -30,6 +30,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "get_run",
+    "media",
     "query",
     "sql",
 ]
@@ -44,7 +45,7 @@ for _name in ("RUNSTREAM_HOME", "RUNSTREAM_SPOOL", "RUNSTREAM_STORE"):
             pass
 
 if TYPE_CHECKING:
-    from . import query
+    from . import media, query
     from .core.compute import ComputeTarget
     from .core.conda_dependencies import CondaDependencies
     from .core.dataset import Dataset
@@ -84,6 +85,7 @@ else:
             "train": "runstream.train",
             "widgets": "runstream.widgets",
             "get_run": "runstream.core.run",
+            "media": "runstream.media",
             "query": "runstream.query",
             "sql": "runstream.query",
         },

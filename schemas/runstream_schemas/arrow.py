@@ -82,6 +82,21 @@ HISTOGRAMS = pa.schema(
     ]
 )
 
+MEDIA = pa.schema(
+    [
+        *list(HISTOGRAMS)[:5],  # cls is 8
+        pa.field("type", pa.string()),
+        pa.field("content_type", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("sha256", pa.string()),
+        pa.field("place", pa.int64()),  # among what was logged in one call
+        pa.field("caption", pa.string()),
+        pa.field("file_name", pa.string()),
+        pa.field("path", pa.string()),  # among the files of the run
+        pa.field("text", _TEXT),  # what came that is no medium, as it came
+    ]
+)
+
 ROW_BITS = 40
 """Rows of one source a table can hold: 2**40; above them lies the source's ordinal, so that rows never collide."""
 
@@ -127,7 +142,7 @@ RUNS = pa.schema(
     ]
 )
 
-SCHEMAS = {"metrics": METRICS, "tables": TABLES, "histograms": HISTOGRAMS, "runs": RUNS}
+SCHEMAS = {"metrics": METRICS, "tables": TABLES, "histograms": HISTOGRAMS, "media": MEDIA, "runs": RUNS}
 """Schema of each kind of file in the manifest."""
 
 NO_EXPERIMENT = "__HIVE_DEFAULT_PARTITION__"

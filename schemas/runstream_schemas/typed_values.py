@@ -15,6 +15,7 @@ import pyarrow as pa
 from .arrow import SCHEMAS
 from .errors import CorruptEvent
 from .histograms import Histogram, decode_histogram, encode_histogram
+from .media import Medium, decode_medium, encode_medium
 from .series import SeriesClass
 
 
@@ -74,10 +75,22 @@ def _texts(table: pa.Table, names: Sequence[str], encode: Callable[[dict[str, An
     ]
 
 
+_MEDIUM: Final = (*Medium.__dataclass_fields__, "path")
+
+
+def _media_columns(texts: Sequence[str]) -> list[pa.Array]:
+    return _columns("media", _MEDIUM, texts, decode_medium)
+
+
+def _media_texts(table: pa.Table) -> list[str]:
+    return _texts(table, _MEDIUM[:-1], lambda values: encode_medium(Medium(**values)))
+
+
 TYPED: Final = {
     "histograms": TypedKind(
         SeriesClass.HISTOGRAM, (*_HISTOGRAM, "text"), _histogram_columns, _histogram_texts
     ),
+    "media": TypedKind(SeriesClass.MEDIA, (*_MEDIUM, "text"), _media_columns, _media_texts),
 }
 """By kind of file."""
 

@@ -4,6 +4,7 @@
         item.json    what it is: a file of a run, or a snapshot
         content      the file's bytes
         contents/    the snapshot's, by SHA-256
+    <home>/outbox/media/        contents of logged media: see `media_outbox`
 
 An item appears whole or not at all: it is made under a name that begins with `.new-`, and renamed. The embedded service and
 the agent look for items every second, `runstream sync` delivers them once. What the service refuses for good is kept in
@@ -22,6 +23,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -33,7 +35,7 @@ from runstream_schemas.source_snapshot import SourceFile
 from ..exceptions import AuthenticationException, AzureMLException, ServiceException
 from ..spool.live_runs import open_live
 from . import code_snapshots as snapshots
-from . import files
+from . import files, media_outbox
 from .http import ServiceClient, client_for
 
 if TYPE_CHECKING:
@@ -252,7 +254,7 @@ def deliver(
     """
     outbox = outbox or outbox_of(settings)
     done = Delivered()
-    if not items(outbox):
+    if not items(outbox) and not media_outbox.waiting(outbox):
         return done
     descriptor = take(outbox / "lock")
     if descriptor is None:
@@ -281,7 +283,11 @@ def deliver(
                 continue
             shutil.rmtree(item, ignore_errors=True)
             done.stored += 1
-        done.left = len(items(outbox))
+        stored, refused = media_outbox.send_all(
+            client, outbox, partial(_refuse_content, settings, outbox), _may_pass, stopped
+        )
+        done.stored, done.refused = done.stored + stored, done.refused + refused
+        done.left = len(items(outbox)) + media_outbox.waiting(outbox)
     finally:
         os.close(descriptor)
         client.close()
@@ -292,7 +298,7 @@ def wait_delivered(client: ServiceClient, run_id: str, timeout: float = 10.0) ->
     """Wait, at most `timeout` seconds, for what is kept of a run: who recorded a file also reads it."""
     outbox = outbox_of(client.settings)
     deadline = time.monotonic() + timeout
-    while any(_file_of(item, run_id) for item in items(outbox)):
+    while any(_file_of(item, run_id) for item in items(outbox)) or media_outbox.waiting(outbox, run_id):
         if time.monotonic() > deadline:
             _log.warning("run %s: some of its files still wait in %s", run_id, outbox)
             return
@@ -313,7 +319,8 @@ async def run_outbox(settings: Settings, stop: asyncio.Event) -> None:
     import asyncio
 
     while not stop.is_set():
-        if items(outbox_of(settings)):
+        outbox = outbox_of(settings)
+        if items(outbox) or media_outbox.waiting(outbox):
             done = await asyncio.to_thread(deliver, settings, None, stop.is_set)
             if done.stored:
                 _log.info("%d files that had waited are stored", done.stored)
@@ -361,6 +368,15 @@ def _refuse(settings: Settings, outbox: Path, item: Path, error: Exception) -> N
             live = open_live(settings, run_id)
             live.writer.status("warning", {"message": message[:1000]})
             live.writer.close()
+
+
+def _refuse_content(settings: Settings, outbox: Path, run_id: str, content: Path, error: Exception) -> None:
+    """Put a content aside that the service will never take; its run may have been deleted."""
+    item = outbox / f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+    item.mkdir(mode=0o700)
+    content.rename(item / "content")
+    _write(item, {"kind": "file", "run_id": run_id, "captured": False, "path": content.name})
+    _refuse(settings, outbox, item, error)
 
 
 def _remove_left_over(outbox: Path) -> None:

@@ -227,6 +227,10 @@ class RunWriter(SourceWriter):
         for value in values:
             self._text_frame(name, value, step, cls, when)
 
+    def count_dropped(self, points: int) -> None:
+        """Note that so many points could not be kept before they came here."""
+        self._in_turn(partial(self._count_drop, points))
+
     def log_row(self, name: str, columns: Mapping[str, Any]) -> None:
         """Append one row to the table `name`.
 

@@ -51,8 +51,9 @@ class Layout:
 
 METRICS = Layout("metrics", "step", "cls", ["run_id", "name"])
 HISTOGRAMS = Layout("histograms", "step", "cls", ["run_id", "name"])
+MEDIA = Layout("media", "step", "cls", ["run_id", "name"])
 TABLES = Layout("tables", "row", "column", ["run_id", "name", "column"])
-LAYOUTS = (METRICS, TABLES, HISTOGRAMS)
+LAYOUTS = (METRICS, TABLES, HISTOGRAMS, MEDIA)
 
 
 def layouts_of(classes: Collection[int] | None) -> tuple[Layout, ...]:

@@ -34,6 +34,7 @@ POINT_VIEWS: Final = {
     "metrics": METRICS,
     "rows": pa.schema([*list(METRICS)[:3], *_ROW, *list(METRICS)[4:]]),
     "histograms": _typed_view("histograms"),
+    "media": _typed_view("media"),
 }
 """The columns of each view."""
 

@@ -25,6 +25,8 @@ COLUMNS = {
     "histograms": "experiment varchar, run_id varchar, name varchar, step bigint, time timestamptz, counts bigint[], "
     'edges double[], "count" bigint, "min" double, "max" double, "sum" double, "nan" bigint, positive_infinite bigint, '
     "negative_infinite bigint",
+    "media": "experiment varchar, run_id varchar, name varchar, step bigint, time timestamptz, type varchar, "
+    "content_type varchar, size bigint, sha256 varchar, place bigint, caption varchar, file_name varchar, path varchar",
     "runs": "experiment varchar, workspace varchar, run_id varchar, parent_run_id varchar, root_run_id varchar, "
     "number bigint, name varchar, display_name varchar, description varchar, type varchar, target varchar, status varchar, "
     "created_time timestamptz, start_time timestamptz, end_time timestamptz, settled boolean, dropped bigint, "

@@ -5,21 +5,26 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import logging
 import os
-import struct
 import time
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from runstream_schemas.errors import brief
+from runstream_schemas.media import Medium, encode_medium
 from runstream_schemas.series import SeriesClass
 
+from ...client import media_outbox
 from ...client.upload_sources import open_regular, path_of
 from ...exceptions import AzureMLAggregatedException, AzureMLException, UserErrorException
-from ...spool.values import check_name
+from ...spool.values import check_name, convert_step
 from .files import RunFiles
+from .media_contents import contents_of
+from .pictures import png_of
 from .recording import Recording
+
+_log = logging.getLogger("runstream")
 
 _number = itertools.count(1)
 
@@ -62,9 +67,64 @@ class ArtifactMetrics(Recording, RunFiles):
                 # A script that writes each epoch's picture to one file logs several pictures.
                 stored = self.upload_file(_unique(file.with_suffix("").as_posix(), file.suffix), file)
         else:
-            content = _png(plot if path is None else path, "plot" if path is None else "path")
+            content = png_of(plot if path is None else path, "plot" if path is None else "path")
             stored = self.upload_file(_unique(name, ".png"), io.BytesIO(content))
         self._log_artifact(SeriesClass.IMAGE, name, next(iter(stored.artifacts)), description)
+
+    def log_media(
+        self,
+        name: str,
+        data: Any,
+        step: int | None = None,
+        *,
+        caption: str | None = None,
+        description: str = "",
+    ) -> None:
+        """Log pictures, sounds, films, pages, figures, 3-D objects or files, one or several at one step.
+
+        It returns when the bytes are kept in the home: whoever delivers them needs the service, the call does not. The same
+        bytes are stored once a run. With the disk full there is a warning, and the training goes on.
+
+        Args:
+            name: of the series.
+            data: one of `runstream.media`, a path, bytes, a matplotlib figure (kept as a picture), PIL image, array
+                (picture), figure of Plotly or Altair; or a list of up to 1,000 of these.
+            step: place in the series; default: one more than the last.
+            caption: of all that have none of their own.
+            description: what the series is, as of `log`.
+
+        Raises:
+            UserErrorException: what is no medium or broken, or a step that is no integer. Nothing is logged then.
+            FileNotFoundError: there is no such file.
+            LimitExceeded: a name or step that cannot be held.
+        """
+        check_name("media name", name)
+        number = None if step is None else convert_step(name, step)
+        contents = contents_of(name, data, caption)
+        writer = self._live().writer
+        texts = []
+        try:
+            for place, content in enumerate(contents):
+                with content.open() as source:
+                    sha256, size = media_outbox.keep(self._settings, self._id, source, content.content_type)
+                medium = Medium(
+                    content.type,
+                    content.content_type,
+                    size,
+                    sha256,
+                    place,
+                    content.caption,
+                    content.file_name,
+                )
+                texts.append(encode_medium(medium))
+        except OSError as error:
+            _log.warning(
+                "run %s: %r is not logged: it cannot be kept in the home (%s)", self._id, name, error
+            )
+            writer.count_dropped(len(contents))
+            return
+        writer.typed(SeriesClass.MEDIA, name, texts, number)
+        writer.describe(name, description)
 
     def log_confusion_matrix(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
         """Log a confusion matrix.
@@ -134,47 +194,3 @@ def _plain(value: Any) -> Any:
 def _unique(name: str, suffix: str) -> str:
     """A name no other image has: the seconds alone would not tell two of one second apart."""
     return f"{name}_{int(time.time())}_{os.getpid()}_{next(_number)}{suffix}"
-
-
-def _png(image: Any, argument: str) -> bytes:
-    buffer = io.BytesIO()
-    if hasattr(image, "savefig"):
-        image.savefig(buffer, format="png")
-    elif hasattr(image, "save"):
-        image.save(buffer, format="PNG")
-    elif hasattr(image, "__array__"):
-        return _encode_png(image, argument)
-    else:
-        raise AzureMLException(
-            f"Argument [{argument}] is of invalid type {type(image).__name__}: expected a matplotlib figure, a PIL image "
-            "or a numpy array"
-        )
-    return buffer.getvalue()
-
-
-def _encode_png(image: Any, argument: str) -> bytes:
-    """An array as PNG: grey, grey and alpha, RGB or RGBA. Floats are taken as 0 to 1."""
-    import numpy as np
-
-    pixels = np.asarray(image)
-    if pixels.dtype.kind == "f":
-        pixels = np.nan_to_num(np.clip(pixels, 0.0, 1.0)) * 255.0 + 0.5
-    if pixels.dtype == bool:
-        pixels = pixels * 255
-    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or not pixels.size or pixels.dtype.kind not in "iuf":
-        raise AzureMLException(
-            f"Argument [{argument}] is malformed: an array of shape {np.shape(image)} and type {pixels.dtype} is no image; "
-            "expected numbers of shape (height, width) or (height, width, 1 to 4)"
-        )
-    height, width, channels = pixels.shape
-    rows = np.clip(pixels, 0, 255).astype(np.uint8).reshape(height, width * channels)
-    lines = np.hstack(
-        [np.zeros((height, 1), np.uint8), rows]
-    ).tobytes()  # each line begins with its filter: none
-    header = struct.pack(">IIBBBBB", width, height, 8, (0, 4, 2, 6)[channels - 1], 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
-    return _SIGNATURES[0] + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
-    )

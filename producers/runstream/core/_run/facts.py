@@ -12,6 +12,7 @@ from runstream_schemas.series import SeriesClass
 
 from ...client import files
 from ...client.addresses import quoted
+from ...client.logged_media import LoggedMedium, logged_media
 from ...client.metrics import (
     ArtifactMetric,
     LoggedHistogram,
@@ -161,6 +162,21 @@ class RunFacts(RunHandle):
         found = self._typed(SeriesClass.HISTOGRAM, name)
         histograms = {one.name: logged_histograms(one) for one in found}
         return histograms if name is None else histograms.get(name, [])
+
+    def get_media(self, name: str | None = None) -> dict[str, list[LoggedMedium]] | list[LoggedMedium]:
+        """What `log_media` logged, in order of logging; `read` and `save` of each fetch its bytes.
+
+        Args:
+            name: only this series, which is then returned by itself; an empty list if there is none.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        if name is not None and not isinstance(name, str):
+            raise UserErrorException(f"get_media: name: expected a text, got {type(name).__name__}")
+        found = self._typed(SeriesClass.MEDIA, name)
+        media = {one.name: logged_media(self._client, self._id, one) for one in found}
+        return media if name is None else media.get(name, [])
 
     def _typed(self, cls: SeriesClass, name: str | None) -> list[Series]:
         waits = self._live_run.unconfirmed() if self._live_run else {}

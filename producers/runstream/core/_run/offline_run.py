@@ -57,6 +57,18 @@ class _OfflineRun:
         """Print what a histogram would be made of."""
         self._metric("histogram", name, values)
 
+    def log_media(
+        self,
+        name: str,
+        data: Any,
+        step: int | None = None,
+        *,
+        caption: str | None = None,
+        description: str = "",
+    ) -> None:
+        """Print what would have been kept."""
+        self._metric("media", name, data)
+
     def log_image(self, name: str, path: Any = None, plot: Any = None, description: str = "") -> None:
         """Print an image's path or figure."""
         self._metric("image", name, path if path is not None else plot)
