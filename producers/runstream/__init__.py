@@ -82,6 +82,7 @@ else:
             "data": "runstream.data",
             "exceptions": "runstream.exceptions",
             "sweep": "runstream.sweep",
+            "tensorboard": "runstream.tensorboard",
             "train": "runstream.train",
             "widgets": "runstream.widgets",
             "get_run": "runstream.core.run",

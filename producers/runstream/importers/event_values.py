@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
 
 from runstream_schemas.errors import LimitExceeded
-from runstream_schemas.histograms import MAX_BINS, Histogram, encode_histogram
+from runstream_schemas.histograms import encode_histogram
 from runstream_schemas.limits import MAX_NAME_BYTES
 from runstream_schemas.series import SeriesClass
 
@@ -23,17 +18,13 @@ from ..exceptions import AzureMLException
 from ..spool.live_runs import LiveRun
 from ..tensorboard import events
 from ..tensorboard.events import Event, Value
+from ..tensorboard.names import LAYOUT_FILE, artifact_address, file_path
 from ..tensorboard.plugins import Parameters, decode_hparams, decode_layout
+from ..tensorboard.statistics import PR_COLUMNS, binned, curve_table
 
 Reserve = Callable[[SeriesClass, str, int], int]
 """Counts points of a series; tells how many of them are stored already."""
 
-PR_COLUMNS = ("true_positives", "false_positives", "true_negatives", "false_negatives", "precision", "recall")
-"""Rows of a PR curve's tensor, and columns of the table it becomes."""
-
-LAYOUT_FILE = "tensorboard/custom_scalars.json"
-
-_UNSAFE = re.compile(r"[^\w.=-]+")
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 
 
@@ -131,18 +122,13 @@ class ValueTaker:
         return Taken(events.HISTOGRAMS)
 
     def _file(self, cls: SeriesClass, tag: str, event: Event, ending: str, content: bytes) -> None:
-        """Store a file with the run, and log it. A path holds the file's own time: a step may come twice."""
+        """Store a file with the run, and log it."""
         if self._reserve(cls, tag, 1):
             return
-        safe = _UNSAFE.sub("_", tag)[:150]
-        path = f"tensorboard/{safe}/{event.step}_{round(event.wall_time * 1e6)}_{ending}"
+        path = file_path(tag, event.step, event.wall_time, ending)
         self._upload(path, content)
         self._live.writer.artifact(
-            cls,
-            tag,
-            f"aml://artifactId/ExperimentRun/dcid.{self._run_id}/{path}",
-            event.step,
-            event.wall_time,
+            cls, tag, artifact_address(self._run_id, path), event.step, event.wall_time
         )
 
     def _upload(self, path: str, content: bytes) -> None:
@@ -153,14 +139,9 @@ class ValueTaker:
             return Taken(events.PR_CURVES, why="pr_curves: a value that is no curve")
         n = value.tensor.shape[1]
         if n and not self._reserve(SeriesClass.TABLE, value.tag, n):
-            columns: dict[str, list[Any]] = {
-                "step": [event.step] * n,
-                "threshold": [i / max(1, n - 1) for i in range(n)],
-            }
-            columns |= {
-                name: row.astype(float).tolist() for name, row in zip(PR_COLUMNS, value.tensor, strict=True)
-            }
-            self._live.writer.log_table(value.tag, columns, when=event.wall_time)
+            self._live.writer.log_table(
+                value.tag, curve_table(value.tensor, event.step), when=event.wall_time
+            )
         return Taken(events.PR_CURVES)
 
     def _hparams(self, event: Event, value: Value) -> Taken:
@@ -177,39 +158,6 @@ class ValueTaker:
         layout = decode_layout(value.tensor.reshape(-1)[0])
         self._upload(LAYOUT_FILE, json.dumps(layout, indent=1, ensure_ascii=False).encode())
         return Taken(events.CUSTOM_SCALARS)
-
-
-def binned(rows: NDArray[Any]) -> Histogram:
-    """A histogram of TensorBoard's, whose rows are left edge, right edge and count of a bucket. Its counts are whole.
-
-    Buckets without a value that lie between others fill what these leave out. Of more buckets than a histogram may have,
-    neighbours are taken together.
-
-    Raises:
-        ValueError: edges that fall, or numbers that are not finite.
-    """
-    edges: list[float] = []
-    counts: list[int] = []
-    for left, right, count in rows.astype(float).tolist():
-        if not edges:
-            edges.append(left)
-        elif left > edges[-1]:
-            edges.append(left)
-            counts.append(0)
-        if right > edges[-1]:
-            edges.append(right)
-            counts.append(round(count))
-        elif counts:  # a bucket of no width lies on the edge of the one before
-            counts[-1] += round(count)
-        else:
-            edges.append(math.nextafter(edges[-1], math.inf))
-            counts.append(round(count))
-    if not all(map(math.isfinite, edges)) or any(count < 0 for count in counts):
-        raise ValueError("a histogram of edges or counts that are no histogram's")
-    while len(counts) > MAX_BINS:
-        counts = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
-        edges = [*edges[:-1:2], edges[-1]]
-    return Histogram(counts, edges if counts else [], sum(counts))
 
 
 def _decoded(content: bytes) -> str:

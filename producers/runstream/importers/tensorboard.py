@@ -7,7 +7,6 @@ told to take over one directory. On one machine a lock decides, between homes a 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import threading
 import time
@@ -31,6 +30,7 @@ from ..exceptions import ServiceException, UserErrorException
 from ..spool.live_runs import open_live
 from ..spool.node import NodeSpool
 from ..tensorboard.events import decode_event
+from ..tensorboard.names import experiment_name
 from ..tensorboard.records import RecordFile
 from ..tensorboard.wire import WireError
 from .event_directories import (
@@ -55,7 +55,6 @@ _LOOK_SECONDS, _LOOK_SHARE = 1.0, 0.1  # for new directories: so often, and at m
 _RETRY_SECONDS = 5.0
 _QUIET_SECONDS = 600.0
 _STORED_SECONDS = 600.0
-_NOT_IN_A_NAME = re.compile(r"[^\w-]+", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -379,11 +378,6 @@ class _Follower:
             intake.take(at_once=False)
         elif intake.position.open and now - self._grown[path] > _QUIET_SECONDS:
             intake.close("complete")
-
-
-def experiment_name(logdir: Path) -> str:
-    """A name of an experiment for a log directory."""
-    return _NOT_IN_A_NAME.sub("-", logdir.name).strip("-_")[:255] or "tensorboard"
 
 
 def _first_time(directory: EventDirectory) -> float:
