@@ -250,6 +250,11 @@ async def test_a_run_of_another_workspace_is_not_reached_by_a_detour(
     narrow = {"Authorization": f"Bearer {made.json()['token']}"}
     model = {"name": "m", "token": str(uuid.uuid4()), "run_id": "other-run", "path": "outputs"}
     other = {"runs": ["other-run"]}
+    nothing = (
+        {"statuses": {}},
+        {"deleted": [], "missing": ["other-run"]},
+        {"changed": [], "missing": ["other-run"]},
+    )
     for method, path, body in (
         ("POST", "/api/v1/models", model),
         ("POST", "/api/v1/runs/cancel", other),
@@ -340,7 +345,7 @@ async def test_names_in_a_zip_stay_in_its_folder(http: httpx.AsyncClient) -> Non
     outside = ("../x", "/x", "a/../../x", "a\\..\\x", "C:x", "a\nb")
     files = [{"path": path, "size": 1, "sha256": "0" * 64} for path in outside]
     for file in files:
-        answer = await http.put("/api/v1/snapshots/" + "0" * 64, content=json.dumps({"files": [file]}))
+        answer = await http.put("/api/v1/snapshots/" + "0" * 64, json={"files": [file]})
         assert answer.status_code == 400
 
 
