@@ -15,7 +15,7 @@ from typing import Any
 from runstream.agent import AgentState
 from runstream_consumers.compaction.state import CompactorState
 from runstream_consumers.storing.consumer import ConsumerState
-from runstream_query.http.counters import Counters
+from runstream_query.http.counters import ServerCounters
 from runstream_query.http.openapi import described, document, one_of, pages_document, who
 from runstream_schemas.settings import PREFIX, PROJECT_KEYS, Settings
 from runstream_service.migrate.unsupported import table
@@ -92,7 +92,7 @@ STATES = {
     "agent": AgentState,
     "consumer": ConsumerState,
     "compactor": CompactorState,
-    "server": Counters,
+    "server": ServerCounters,
 }
 
 

@@ -402,18 +402,18 @@ where m.series_id in (select id from series where cls = 0 and ($3::text[] is nul
 
 
 def sql_summaries(
-    wanted: Sequence[str], which: str, names: Sequence[str] | None, *, live_only: bool = False
+    columns_asked: Sequence[str], which: str, names: Sequence[str] | None, *, live_only: bool = False
 ) -> str:
     """Columns of summaries for COPY, none of them null, and the bits of those that are, from the first number on.
 
     Args:
-        wanted: `run_key` or `series_id`, or both or none, and then keys of `SQL_SUMMARY_NUMBERS`.
+        columns_asked: `run_key` or `series_id`, or both or none, and then keys of `SQL_SUMMARY_NUMBERS`.
         which: a condition besides.
         names: the third argument of the statement: the series wanted, None: all.
         live_only: without those that are packed, which `sql_packed` copies.
     """
-    columns = [f"m.{name}" for name in wanted if name not in SQL_SUMMARY_NUMBERS]
-    expressions = {name: SQL_SUMMARY_NUMBERS[name] for name in wanted if name in SQL_SUMMARY_NUMBERS}
+    columns = [f"m.{name}" for name in columns_asked if name not in SQL_SUMMARY_NUMBERS]
+    expressions = {name: SQL_SUMMARY_NUMBERS[name] for name in columns_asked if name in SQL_SUMMARY_NUMBERS}
     for name, expression in expressions.items():
         columns.append(f"coalesce({expression}, {0 if name in ('count', 'last_step') else repr('NaN')})")
     bits = [

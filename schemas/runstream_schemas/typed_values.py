@@ -62,7 +62,10 @@ def _columns(
             odd.append(text)
     schema = SCHEMAS[kind]
     return [
-        *(pa.array([getattr(one, name, None) for one in decoded], schema.field(name).type) for name in names),
+        *(
+            pa.array([getattr(value, name, None) for value in decoded], schema.field(name).type)
+            for name in names
+        ),
         pa.array(odd, schema.field("text").type),
     ]
 

@@ -142,7 +142,7 @@ class _Service:
         from runstream_consumers.compaction.state import CompactorState
         from runstream_consumers.storing.consumer import ConsumerState, run_consumer
         from runstream_query.http.app import owner_enters, run_server
-        from runstream_query.http.counters import Counters
+        from runstream_query.http.counters import ServerCounters
 
         def ready(url: str) -> None:
             info = ServiceInfo(
@@ -161,7 +161,7 @@ class _Service:
                 on_ready(info)
 
         settings = self.settings
-        counters, stored, compacted = Counters(), ConsumerState(), CompactorState()
+        counters, stored, compacted = ServerCounters(), ConsumerState(), CompactorState()
         parts: dict[str, Part] = {
             "server": lambda: run_server(
                 settings,

@@ -30,7 +30,9 @@ def python_paths(file: Path) -> Iterator[str]:
 
 def page_paths(file: Path) -> Iterator[str]:
     for quoted in re.findall(r"`([^`]*)`|\"([^\"\n]*)\"", file.read_text(encoding="utf-8")):
-        yield re.sub(r"\$?\{[^}]*\}", FILLED, quoted[0] or quoted[1])  # `${id}`, and `{id}` of a typed request
+        yield re.sub(
+            r"\$?\{[^}]*\}", FILLED, quoted[0] or quoted[1]
+        )  # `${id}`, and `{id}` of a typed request
 
 
 def asked_for() -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("schemas", "producers", "consumers", "service")
+PARTS = ("schemas", "producers", "consumers", "query", "service")
 VAGUE = frozenset({"found", "one", "wanted"})
 """Of whatever was looked for, gone through or asked for: the name of a thing says which."""
 TURNS = {
@@ -26,9 +26,12 @@ TAKEN = {
     "Sweep": "sweep/trial.py",
     "Summaries": "runstream_schemas/events.py",
     "Lifecycle": "core/_run/lifecycle.py",
+    "Chart": "charts/charts.py",
+    "Summary": "runs/runs.py",
+    "RunEdit": "runs/edits.py",
 }
 """Classes whose name is a word of the glossary, and where it has its one meaning."""
-SECOND_MEANINGS = frozenset({"Changes", "Chart", "Counters", "Segment", "Snapshot", "Source"})
+SECOND_MEANINGS = frozenset({"Changes", "Counters", "Segment", "Snapshot", "Source"})
 """Words that meant several things: a class says which, as `RunChanges` and `CodeSnapshot` do."""
 
 

@@ -118,15 +118,15 @@ class _Encoder:
         except CorruptEvent as error:
             self.corrupt[run_key] = str(error)
             return
-        found: list[Found] = []
+        summaries: list[Found] = []
         for kind, points in sort_points(run_id, decoded).items():
             if not len(points):
                 continue
             self._groups(kind).add(run_key, points.table(kind), points.ends)
             self._places[kind][run_key] = points.place
-            found += find_summaries(points)
+            summaries += find_summaries(points)
             self.points += len(points)
-        self.found[run_key] = found
+        self.found[run_key] = summaries
 
     def _groups(self, kind: str) -> RowGroups:
         if kind not in self._open:

@@ -3,15 +3,15 @@ import { messageOf, sendJson } from "./api";
 import { confirm } from "./confirm.svelte";
 import { formatBytes } from "./format";
 import { say } from "./messages.svelte";
-import type { Run, RunChanges } from "./types";
+import type { Run, RunEdit } from "./types";
 
 /** Change one run; answers how it is now. */
-export async function editRun(id: string, changes: RunChanges): Promise<Run> {
+export async function editRun(id: string, changes: RunEdit): Promise<Run> {
   return sendJson("patch", "/api/v1/runs/{run_id}", { run_id: id }, changes);
 }
 
 /** Change many runs alike; answers the ids of those that exist. */
-export async function editRuns(ids: readonly string[], changes: RunChanges): Promise<string[]> {
+export async function editRuns(ids: readonly string[], changes: RunEdit): Promise<string[]> {
   return (await sendJson("patch", "/api/v1/runs", {}, { runs: ids, changes })).changed;
 }
 

@@ -2,7 +2,7 @@
 import { bestPlaces, goalOfStat } from "../lib/goal";
 import { formatAgo, formatDuration, formatNumber, runSeconds } from "../lib/format";
 import { parametersOf } from "../run/facts";
-import { toNumber, type Run, type RunChanges, type Stat, Kind } from "../lib/types";
+import { toNumber, type Run, type RunEdit, type Stat, Kind } from "../lib/types";
 
 export interface Column {
   /** As the address has it: `status`, `loss.min`, `tag:model`, `property:x`. */
@@ -112,7 +112,7 @@ export function editText(run: Run, column: string): string {
 }
 
 /** What an edited cell changes; null: nothing. An emptied tag is removed, an emptied name is the given one again. */
-export function cellChanges(run: Run, column: string, typed: string): RunChanges | null {
+export function cellChanges(run: Run, column: string, typed: string): RunEdit | null {
   const value = typed.trim();
   if (value === editText(run, column)) return null;
   if (column === "name") return { display_name: value || null };

@@ -68,15 +68,15 @@ class LoggedHistogram(Histogram):
 
 def logged_histograms(series: Series) -> list[LoggedHistogram]:
     """The histograms of a series; what is none is left out, with a warning."""
-    found: list[LoggedHistogram] = []
+    histograms: list[LoggedHistogram] = []
     for step, time, value in zip(series.steps, series.times, series.values, strict=True):
         try:
-            one = decode_histogram(str(value))
+            binned = decode_histogram(str(value))
         except CorruptEvent as error:
             _log.warning("histogram %r at step %d is left out: %s", series.name, step, error)
             continue
-        found.append(LoggedHistogram(**asdict(one), step=step, time=time))
-    return found
+        histograms.append(LoggedHistogram(**asdict(binned), step=step, time=time))
+    return histograms
 
 
 def decode_series(document: Mapping[str, Any]) -> Series:

@@ -234,10 +234,10 @@ class SourceReader:
             start = pos
             pos = stop
             # As Python's own numbers: a short run is nearly all frames, and numpy takes ten times as long for one.
-            places, found = (special + start).tolist(), words[special].tolist()
+            places, firsts = (special + start).tolist(), words[special].tolist()
             i = 0
             while i < len(places):
-                at, word = places[i], found[i]
+                at, word = places[i], firsts[i]
                 n = word >> 32
                 kind = word & 0xFF
                 if kind == seg.FRAME and 1 <= n <= segment.header.slots - at:

@@ -114,7 +114,7 @@ class Vector:
         """This and what was stored since, in order; None: some of that belongs before points that are held."""
         if len(self) and len(positions) > 1 and not BEFORE_ALL < self.last_position < parts[0][0]:
             return None
-        tail = join([segment for _, segment in parts])
+        tail = join([piece for _, piece in parts])
         more = (tail.steps, tail.times, Series("", _NO_KEY, tail).floats())
         room = (self._room or _Room(self.steps, self.times, self.values)).add(len(self), more)
         steps, times, values = (column[: room.used] for column in room.columns)
@@ -169,13 +169,13 @@ class HeldVectors:
             stored = await self._stored(self._query.pool, run_ids, names)
             counts = {key: count for key, (count, _) in stored.items()}
             stale = [key for key, count in counts.items() if len(self._held.get(key, ())) != count]
-            found = await self._continue(counts, stale) if stale else {}
-            if left := [key for key in stale if key not in found]:
-                found |= await self._read(left)
-            found |= {key: self._held[key] for key in counts if key not in found and key in self._held}
-            self._held.update(found)
-        wanted = dict.fromkeys((run, name) for name in names for run in run_ids)
-        return {key: found[key] for key in wanted if key in found and len(found[key])}
+            vectors = await self._continue(counts, stale) if stale else {}
+            if left := [key for key in stale if key not in vectors]:
+                vectors |= await self._read(left)
+            vectors |= {key: self._held[key] for key in counts if key not in vectors and key in self._held}
+            self._held.update(vectors)
+        keys = dict.fromkeys((run, name) for name in names for run in run_ids)
+        return {key: vectors[key] for key in keys if key in vectors and len(vectors[key])}
 
     async def _stored(
         self, connection: Any, run_ids: Sequence[str], names: Sequence[str]
@@ -194,14 +194,14 @@ class HeldVectors:
             positions.update(await _positions(connection, runs))
             stored.update(await self._stored(connection, runs, names))
 
-        vectors = await self._query.vectors(runs, names=names, cls=(SeriesClass.METRIC,), look=look)
-        found: dict[Key, Vector] = {}
-        for series in vectors:
+        all_series = await self._query.vectors(runs, names=names, cls=(SeriesClass.METRIC,), look=look)
+        vectors: dict[Key, Vector] = {}
+        for series in all_series:
             values = await asyncio.to_thread(series.floats)
             key = series.run_id, series.name
             last = stored.get(key, (0, BEFORE_ALL))[1]
-            found[key] = Vector(series.steps, series.times, values, positions.get(series.run_id), last)
-        return found
+            vectors[key] = Vector(series.steps, series.times, values, positions.get(series.run_id), last)
+        return vectors
 
     async def _continue(self, keys: Iterable[Key], stale: Collection[Key]) -> dict[Key, Vector]:
         """Those of the held vectors that can be continued, continued.
@@ -238,20 +238,20 @@ class HeldVectors:
             ]
             decoded = [item async for part in decoding(connection, since, names) for item in await part]
         tails = placed(decoded)
-        found: dict[Key, Vector] = {}
+        vectors: dict[Key, Vector] = {}
         for (run_id, name), vector in held.items():
             there = now.get(run_id)
             if there is None:
                 continue
             tail = tails.get(run_keys.get(run_id, 0), {}).get(SeriesKey(SeriesClass.METRIC, name), [])
             count, _ = stored.get((run_id, name), (-1, 0))
-            if len(vector) + sum(len(segment.steps) for _, segment in tail) != count:
+            if len(vector) + sum(len(piece.steps) for _, piece in tail) != count:
                 continue
             if not tail:
                 vector.positions = there
             elif (longer := vector.continued(tail, there)) is not None:
-                found[run_id, name] = longer
-        return found
+                vectors[run_id, name] = longer
+        return vectors
 
 
 def _parts(keys: Iterable[Key]) -> tuple[list[str], list[str]]:
@@ -261,11 +261,11 @@ def _parts(keys: Iterable[Key]) -> tuple[list[str], list[str]]:
 
 async def _positions(connection: Connection, run_ids: Sequence[str]) -> Mapping[str, Positions | None]:
     """How far each source of runs is stored; None: one has a gap, behind which more is stored."""
-    found: dict[str, Positions | None] = {}
+    by_run: dict[str, Positions | None] = {}
     for row in await connection.fetch(page_queries.POSITIONS, list(run_ids)):
-        held = found.setdefault(row["run_id"], {})
-        if held is not None and row["whole"]:
-            held[row["key"]] = row["next"]
+        positions = by_run.setdefault(row["run_id"], {})
+        if positions is not None and row["whole"]:
+            positions[row["key"]] = row["next"]
         else:
-            found[row["run_id"]] = None
-    return found
+            by_run[row["run_id"]] = None
+    return by_run

@@ -19,7 +19,7 @@ def values_by_step(steps: I8, values: F8, at: I8) -> F8:
 
     Args:
         steps, values: the metric, in order of logging.
-        wanted: steps, in any order.
+        at: steps, in any order.
     """
     if not len(steps):
         return np.full(len(at), np.nan)

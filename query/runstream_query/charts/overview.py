@@ -78,12 +78,12 @@ class _Recent:
 
     def points(self, path: str, number: int) -> tuple[I8, F8]:
         with self._lock:
-            found = self._groups.get((path, number))
-        if found is None:
-            found = self._files.points(path, number)
+            points = self._groups.get((path, number))
+        if points is None:
+            points = self._files.points(path, number)
         with self._lock:
-            self._groups[path, number] = found
-        return found
+            self._groups[path, number] = points
+        return points
 
 
 @dataclass(slots=True)
@@ -213,7 +213,7 @@ class Overviews:
                 parts.pop(view.runs[part.run_key], None)
             else:
                 parts[view.runs[part.run_key]].append(part)
-        found: dict[Key, Overview] = {}
+        overviews: dict[Key, Overview] = {}
         for key, count in counts.items():
             if key[0] not in parts:
                 continue
@@ -221,8 +221,8 @@ class Overviews:
             async with self._locks.setdefault(key, asyncio.Lock()):
                 overview = await self._current(key, count, parts[key[0]])
             if overview is not None:
-                found[key] = overview
-        return found
+                overviews[key] = overview
+        return overviews
 
     async def _current(self, key: Key, count: int, parts: Sequence[FilePart]) -> Overview | None:
         made_of = tuple((part.file_id, part.first_group, part.last_group) for part in parts)
@@ -244,7 +244,7 @@ class Overviews:
         nested = await asyncio.gather(
             *(loop.run_in_executor(executor, _parts, source, file, *key) for file in files)
         )
-        parts = [part for found in nested for part in found]
+        parts = [part for of_file in nested for part in of_file]
         if not parts or sum(part.rows for part in parts) != count:
             return None
         if any(after.first < before.last for before, after in pairwise(parts)):
@@ -258,17 +258,17 @@ class Overviews:
             after.first > before.last for before, after in pairwise(parts)
         )
         buckets = []
-        for one in reduced:
-            if one is None:
+        for pair in reduced:
+            if pair is None:
                 return None
-            buckets.append(one[0])
-            each_step = each_step and one[1]
+            buckets.append(pair[0])
+            each_step = each_step and pair[1]
         return Overview(made_of, size, Buckets.joined(buckets, size), each_step, parts, self._recent)
 
 
 def _parts(files: ParquetFiles, file: FilePart, run_id: str, name: str) -> list[_Part]:
     """What a file holds of a metric."""
-    found = []
+    parts = []
     spans = files.spans(file.path, range(file.first_group, file.last_group + 1), run_id, name)
     long = {span.number for span in spans if span.rows >= LEAST_POINTS}
     overviews = files.overviews(file.path, long) if long else {}
@@ -279,26 +279,26 @@ def _parts(files: ParquetFiles, file: FilePart, run_id: str, name: str) -> list[
                 raise StoreError(
                     f"{file.path}: the overviews in it are of other points; restore it from a backup"
                 )
-            found.append(
+            parts.append(
                 _Part(file.path, span.number, span.rows, span.first, span.last, span.first_time, kept=kept)
             )
             continue
         key = SeriesKey(SeriesClass.METRIC, name)
         series: Mapping[SeriesKey, list[Series]] = {
-            each: [Series(run_id, each, segment) for segment in segments]
-            for each, segments in files.read(file.path, METRICS, {span.number: {run_id}}, {name})
+            each: [Series(run_id, each, piece) for piece in pieces]
+            for each, pieces in files.read(file.path, METRICS, {span.number: {run_id}}, {name})
             .get(run_id, {})
             .items()
         }
-        for one in series.get(key, []):
-            steps, values = one.steps.copy(), one.floats().copy()  # not the whole group behind them
-            times = int(one.times.min())
-            found.append(
+        for stored in series.get(key, []):
+            steps, values = stored.steps.copy(), stored.floats().copy()  # not the whole group behind them
+            times = int(stored.times.min())
+            parts.append(
                 _Part(
                     file.path, span.number, len(steps), int(steps[0]), int(steps[-1]), times, (steps, values)
                 )
             )
-    return found
+    return parts
 
 
 def _reduce(files: ParquetFiles, part: _Part, size: int) -> tuple[Buckets, bool] | None:

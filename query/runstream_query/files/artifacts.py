@@ -113,12 +113,12 @@ async def save(
     try:
         size, digest = await receive(file, content)
         async with pool.acquire() as connection, connection.transaction():
-            artifact, wanted = await claim(
+            artifact, is_new = await claim(
                 connection, run_id, path, size, digest, content_type, captured, workspace
             )
-            if wanted:
+            if is_new:
                 await asyncio.to_thread(file.commit)
-            return artifact, wanted
+            return artifact, is_new
     finally:
         await asyncio.shield(asyncio.to_thread(file.abort))  # does nothing after the commit
 
@@ -152,11 +152,11 @@ async def save_media(
         for path, (content_type, content, digest) in sorted(
             by_path.items()
         ):  # in one order: no two wait for each other
-            artifact, wanted = await claim(
+            artifact, is_new = await claim(
                 connection, run_id, path, len(content), digest, content_type, False, workspace
             )
             artifacts.append(artifact)
-            if wanted:
+            if is_new:
                 new.append((path, content))
         shares = [new[start::_WRITERS] for start in range(min(_WRITERS, len(new)))]
         await asyncio.gather(*(asyncio.to_thread(_write_all, store, run_id, share) for share in shares))

@@ -33,7 +33,7 @@ _NEXT = re.compile(r"\s*([,\]])\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class CodeSnapshot:
+class StoredSnapshot:
     """A stored snapshot."""
 
     id: str
@@ -115,7 +115,7 @@ async def add(pool: asyncpg.Pool[Any], snapshot: str, files: list[SourceFile]) -
     While contents are lacking nothing is stored.
 
     Raises:
-        QueryError: `wanted` is not the id of these files.
+        QueryError: `snapshot` is not the id of these files.
     """
     if snapshot_id(files) != snapshot:
         raise QueryError(
@@ -175,13 +175,13 @@ async def add_blob(pool: asyncpg.Pool[Any], store: Store, sha256: str, content: 
     return await pool.fetchval(queries.ADD_BLOB, sha256, size) is not None
 
 
-async def find(pool: asyncpg.Pool[Any], snapshot: str) -> CodeSnapshot | None:
+async def find(pool: asyncpg.Pool[Any], snapshot: str) -> StoredSnapshot | None:
     """A snapshot by its id, with its files by path; or None."""
     row = await pool.fetchrow(queries.SNAPSHOT, snapshot)
     if row is None:
         return None
     files = [_file(record) for record in await pool.fetch(queries.SNAPSHOT_FILES, snapshot, None)]
-    return CodeSnapshot(row["id"], row["size"], row["created_at"], files)
+    return StoredSnapshot(row["id"], row["size"], row["created_at"], files)
 
 
 async def find_file(pool: asyncpg.Pool[Any], snapshot: str, path: str) -> SourceFile | None:

@@ -50,7 +50,7 @@ class OtherOffset(QueryError):
     """
 
     def __init__(self, sha256: str, offset: int) -> None:
-        super().__init__(f"{offset} bytes of {sha256} are here; go on from there")
+        super().__init__(f"{offset} bytes of {sha256} are here; resume from there")
         self.offset = offset
 
 

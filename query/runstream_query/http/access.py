@@ -33,12 +33,12 @@ from runs r left join experiments e on e.id = r.experiment_id where r.run_id = a
 async def refusal(grant: Grant, asked: Asked, pool: asyncpg.Pool[Any]) -> Response | None:
     """Why a grant does not allow a request; None: it does. A request of one workspace's token is narrowed to that one."""
     assert asked.route is not None
-    wanted, reach = asked.route.needs, asked.route.reach
-    assert not isinstance(wanted, Door)
-    if grant.role < wanted:
+    needed, reach = asked.route.needs, asked.route.reach
+    assert not isinstance(needed, Door)
+    if grant.role < needed:
         return _forbidden(
             f"the token {grant.name!r} may {grant.role.name.lower()}; {asked.method} {asked.path} needs "
-            f"{wanted.name.lower()}"
+            f"{needed.name.lower()}"
         )
     if grant.workspace is None:
         return None
@@ -72,10 +72,10 @@ async def _absent(
         early: without those that nobody knows yet: what comes for one is held for the token's workspace until then, see
             `artifacts.claim`.
     """
-    found = await pool.fetch(_RUNS, list(runs), grant.workspace)
+    rows = await pool.fetch(_RUNS, list(runs), grant.workspace)
     if early:
-        return frozenset(row["run_id"] for row in found if not row["here"] and not row["unknown"])
-    return frozenset(runs) - {row["run_id"] for row in found if row["here"]}
+        return frozenset(row["run_id"] for row in rows if not row["here"] and not row["unknown"])
+    return frozenset(runs) - {row["run_id"] for row in rows if row["here"]}
 
 
 async def leave_out_absent(grant: Grant, asked: Asked) -> Response | None:
@@ -108,8 +108,8 @@ def _forbidden(detail: str) -> Response:
 
 def grant_of(request: Request) -> Grant:
     """What the request may do, as the gate found it."""
-    found: Grant = request.scope.get(GRANT, OWNER)
-    return found
+    grant: Grant = request.scope.get(GRANT, OWNER)
+    return grant
 
 
 async def runs_there(request: Request, run_ids: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from ..points.watermark import Notifications
 from . import connection_owner
 from .connections import Connection
 from .context import Server
-from .counters import Counters
+from .counters import ServerCounters
 from .gate import Gate
 from .hosts import Hosts, allowed_hosts
 from .openapi import ENDPOINTS
@@ -73,7 +73,7 @@ async def run_server(
     token: str | None = None,
     embedded: bool = False,
     on_ready: Callable[[str], None] | None = None,
-    counters: Counters | None = None,
+    counters: ServerCounters | None = None,
     shown: Sequence[Collected] = (),
 ) -> None:
     """Serve the API until `stop` is set, in the running event loop.
@@ -98,7 +98,7 @@ async def run_server(
         pool = await create_pool(settings)
         try:
             server = Server(
-                SharedPool(pool), store, settings, counters=counters or Counters(), shown=list(shown)
+                SharedPool(pool), store, settings, counters=counters or ServerCounters(), shown=list(shown)
             )
             await _serve(server, listener, stop, token, embedded, on_ready)
         finally:

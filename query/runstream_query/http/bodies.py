@@ -29,17 +29,17 @@ MAX_IDS = 20_000
 RunIds = Annotated[list[str], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_IDS})]
 
 
-def check_run_ids(found: list[str]) -> list[str]:
+def check_run_ids(run_ids: list[str]) -> list[str]:
     """The runs a bulk request names, each once.
 
     Raises:
         QueryError: none, or too many.
     """
-    if not found:
+    if not run_ids:
         raise QueryError("runs: expected a list of run ids")
-    if len(found) > MAX_IDS:
-        raise QueryError(f"runs: {len(found)} run ids, the most is {MAX_IDS}; send several requests")
-    return list(dict.fromkeys(found))
+    if len(run_ids) > MAX_IDS:
+        raise QueryError(f"runs: {len(run_ids)} run ids, the most is {MAX_IDS}; send several requests")
+    return list(dict.fromkeys(run_ids))
 
 
 def sent_as_json(request: Request) -> bool:
@@ -146,9 +146,9 @@ def _declared(kind: Any) -> Any:
 
 def _in_words(kind: Any) -> str:
     parts = _parts(kind)
-    wanted = parts[0]
-    if get_origin(wanted) is list and wanted not in _WORDS:
-        return f"a list of {_in_words(get_args(wanted)[0]).removeprefix('an object ')}"
-    if wanted in _WORDS:
-        return _WORDS[wanted] + (" or null" if wanted is str and NoneType in parts else "")
-    return f"an object {{{', '.join(wanted.__struct_fields__)}}}"
+    first = parts[0]
+    if get_origin(first) is list and first not in _WORDS:
+        return f"a list of {_in_words(get_args(first)[0]).removeprefix('an object ')}"
+    if first in _WORDS:
+        return _WORDS[first] + (" or null" if first is str and NoneType in parts else "")
+    return f"an object {{{', '.join(first.__struct_fields__)}}}"

@@ -75,10 +75,10 @@ _NEXT = re.compile(r"/(?![/\\])[!-~]*")
 
 def safe_next(where: str) -> str:
     """Where a sign-in leads: a path of the pages of this server, else the first page."""
-    found = _NEXT.fullmatch(where) is not None and "\\" not in where
+    is_path = _NEXT.fullmatch(where) is not None and "\\" not in where
     path = where.partition("?")[0].partition("#")[0]
     known = path == "/" or path.startswith(("/runs/", "/experiments", "/compare", "/compute"))
-    return where if found and known else "/"
+    return where if is_path and known else "/"
 
 
 def same_origin(request: Request) -> bool:
@@ -139,10 +139,10 @@ class Sessions:
 
     async def granted(self, tokens: Tokens, ticket: str, path: str) -> Grant | None:
         """What a request with a ticket for its path may do; None: nothing."""
-        found = await self.redeem(ticket, path)
-        if found is None:
+        redeemed = await self.redeem(ticket, path)
+        if redeemed is None:
             return None
-        token_id, digest = found
+        token_id, digest = redeemed
         return await tokens.of_digest(token_id, digest)
 
 
@@ -260,7 +260,7 @@ async def sessions(request: Request) -> SignedInBrowsers:
     """Of an administrator's token: all, else its own."""
     grant, gate = grant_of(request), request.app
     rows = await server_of(request).pool.fetch(_SESSIONS, _own(grant), gate.tokens.own_digest)
-    found: list[SignedIn] = [
+    signed_in: list[SignedIn] = [
         {
             "id": row["id"],
             "token": row["token"],
@@ -272,7 +272,7 @@ async def sessions(request: Request) -> SignedInBrowsers:
         }
         for row in rows
     ]
-    return {"sessions": found}
+    return {"sessions": signed_in}
 
 
 @endpoint("DELETE /api/v1/sessions/{id}", Role.READ, Reach.HANDLER, OURS)

@@ -80,7 +80,7 @@ async def charts(request: Request, asked: ChartsQuery) -> Response:
                 stop=stop,
                 smoothing=asked.smooth,
             )
-        server.counters.points += sum(len(line.x) for one in drawn for line in one.lines)
+        server.counters.points += sum(len(line.x) for chart in drawn for line in chart.lines)
         return await asyncio.to_thread(pack, drawn)
 
     body = await server.shared.get(headers["ETag"], make)
@@ -157,17 +157,21 @@ async def series(request: Request, run_id: str) -> Response:
         key = await connection.fetchval(queries.RUN_KEY, run_id)
         if key is None:
             raise no_run(run_id)
-        found = (await get_summaries(connection, [key], cls=None)).get(key, [])
-    metrics = [one.name for one in found if one.cls == SeriesClass.METRIC and one.count >= LONG]
+        summaries = (await get_summaries(connection, [key], cls=None)).get(key, [])
+    metrics = [
+        summary.name for summary in summaries if summary.cls == SeriesClass.METRIC and summary.count >= LONG
+    ]
     server.charts.expect(run_id, metrics[:FIRST_CHARTS])
 
     def make() -> Response:
         document: RunSeries = {
-            "series": [{"name": one.name, "column": one.column, **one.record()} for one in found]
+            "series": [
+                {"name": summary.name, "column": summary.column, **summary.record()} for summary in summaries
+            ]
         }
         return json_answer(request, document)
 
-    return make() if len(found) < MANY else await asyncio.to_thread(make)
+    return make() if len(summaries) < MANY else await asyncio.to_thread(make)
 
 
 class TableQuery(msgspec.Struct, kw_only=True):
@@ -190,19 +194,19 @@ async def table(request: Request, run_id: str, name: str, asked: TableQuery) -> 
         headers = await points_headers(request, server.pool, [run_id])
         if (same := not_modified(request, headers)) is not None:
             return same
-        found = (await server.query.tables(run_id, name)).get(name)
-    if found is None:
+        logged = (await server.query.tables(run_id, name)).get(name)
+    if logged is None:
         return problem(
             404,
             "Not Found",
             f"run {run_id!r} has no table {name!r}; GET /api/v1/runs/<id>/series lists what it has",
         )
-    part = found.data.slice(max(asked.offset, 0), min(max(asked.limit, 0), MOST_ROWS))
+    part = logged.data.slice(max(asked.offset, 0), min(max(asked.limit, 0), MOST_ROWS))
     columns = [python_values(column) for column in part.columns]
     document: TableRows = {
         "columns": [{"name": item.name, "type": str(item.type)} for item in part.schema],
         "rows": [[json_value(value) for value in row] for row in zip(*columns, strict=True)],
-        "total": found.data.num_rows,
+        "total": logged.data.num_rows,
     }
     return json_answer(request, document, headers)
 
@@ -239,11 +243,11 @@ async def values(request: Request, run_id: str, asked: ValuesQuery) -> Response:
         headers = await points_headers(request, server.pool, [run_id])
         if (same := not_modified(request, headers)) is not None:
             return same
-        found = await server.query.vectors([run_id], names=(name,), cls=(cls,))
+        vectors = await server.query.vectors([run_id], names=(name,), cls=(cls,))
     points: list[LoggedPoint] = []
-    for one in found:
+    for vector in vectors:
         for step, time, value in zip(
-            one.steps.tolist(), one.times.tolist(), one.python_values(), strict=True
+            vector.steps.tolist(), vector.times.tolist(), vector.python_values(), strict=True
         ):
             points.append({"step": step, "time": time, "value": json_value(value)})
     return json_answer(request, {"points": points}, headers)

@@ -16,12 +16,12 @@ from ..charts.charts import Charts
 from ..points.reader import Query
 from ..points.watermark import Notifications
 from .caching import Shared
-from .counters import Counters
+from .counters import ServerCounters
 from .shares import Places, SharedPool
 from .tokens import Tokens
 
 MOST_SQL = 2
-"""Statements of one token that are carried out at once: half of a server's places for them."""
+"""Statements of one token that run at once: half of a server's places for them."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Server:
     store: Store
     settings: Settings
     notifications: Notifications | None = None
-    counters: Counters = field(default_factory=Counters)
+    counters: ServerCounters = field(default_factory=ServerCounters)
     shown: list[Collected] = field(default_factory=list)
     tokens: Tokens = field(init=False)
     query: Query = field(init=False)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Counters:
+class ServerCounters:
     """What the server did since it started."""
 
     started: float = field(default_factory=time.time)

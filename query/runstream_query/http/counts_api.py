@@ -95,13 +95,13 @@ async def target_counts(request: Request, asked: OfWorkspace) -> TargetCounts:
 
 
 def _by_status(rows: list[Any], key: str) -> dict[str, StatusCounts]:
-    found: dict[str, StatusCounts] = {}
+    counts: dict[str, StatusCounts] = {}
     for row in rows:
-        one = found.setdefault(str(row[key]), {"statuses": {}, "newest_utc": None})
-        one["statuses"][row["status"]] = row["runs"]
+        count = counts.setdefault(str(row[key]), {"statuses": {}, "newest_utc": None})
+        count["statuses"][row["status"]] = row["runs"]
         newest = iso(row["newest"])
-        one["newest_utc"] = max(filter(None, (one["newest_utc"], newest)), default=None)
-    return found
+        count["newest_utc"] = max(filter(None, (count["newest_utc"], newest)), default=None)
+    return counts
 
 
 ENDPOINTS = (child_counts, experiment_counts, target_counts)

@@ -14,7 +14,7 @@ from runstream_schemas.run_record import RunRecord
 
 from ..not_there import NotThere, no_run
 from ..runs import deletion, saved_views
-from ..runs.edits import UNCHANGED, Changes, cancel_runs, edit_runs
+from ..runs.edits import UNCHANGED, RunEdit, cancel_runs, edit_runs
 from ..runs.runs import get_run
 from ..runs.saved_views import SavedView
 from . import access
@@ -35,7 +35,7 @@ class TagChanges(msgspec.Struct, forbid_unknown_fields=True):
     remove: list[str] = []
 
 
-class RunChanges(msgspec.Struct, forbid_unknown_fields=True):
+class RunEditBody(msgspec.Struct, forbid_unknown_fields=True):
     """What to change of a run; what is left out stays."""
 
     display_name: str | UnsetType | None = UNSET
@@ -44,7 +44,7 @@ class RunChanges(msgspec.Struct, forbid_unknown_fields=True):
     tags: TagChanges | UnsetType = UNSET
 
 
-def _changes(body: RunChanges) -> Changes:
+def _changes(body: RunEditBody) -> RunEdit:
     """The changes a body asks for.
 
     Raises:
@@ -55,9 +55,9 @@ def _changes(body: RunChanges) -> Changes:
         raise QueryError(f"tags: {many} of them, the most is {MOST_TAGS}; send several requests")
     if both := tags.set.keys() & set(tags.remove):
         raise QueryError(f"tags: {sorted(both)[0]!r:.80} is to be both set and removed; name it once")
-    if body == RunChanges():
-        raise QueryError(f"nothing to change; give any of {', '.join(sorted(RunChanges.__struct_fields__))}")
-    return Changes(
+    if body == RunEditBody():
+        raise QueryError(f"nothing to change; give any of {', '.join(sorted(RunEditBody.__struct_fields__))}")
+    return RunEdit(
         display_name=UNCHANGED if body.display_name is UNSET else body.display_name,
         description=UNCHANGED if body.description is UNSET else body.description,
         set_tags=tags.set,
@@ -70,7 +70,7 @@ def _changes(body: RunChanges) -> Changes:
 
 
 @endpoint("PATCH /api/v1/runs/{run_id}", Role.WRITE, Reach.RUN, "Change a run")
-async def edit_run(request: Request, run_id: str, body: RunChanges) -> RunRecord:
+async def edit_run(request: Request, run_id: str, body: RunEditBody) -> RunRecord:
     changes = _changes(body)
     async with server_of(request).pool.acquire() as connection:
         if not await edit_runs(connection, [run_id], changes):
@@ -119,7 +119,7 @@ async def cancel_run(request: Request, run_id: str) -> Statuses:
 
 class ManyChanges(msgspec.Struct, forbid_unknown_fields=True):
     runs: RunIds
-    changes: RunChanges
+    changes: RunEditBody
 
 
 class Changed(TypedDict):
@@ -131,11 +131,11 @@ class Changed(TypedDict):
 
 @endpoint("PATCH /api/v1/runs", Role.WRITE, Reach.HANDLER, "Change many runs")
 async def edit_many(request: Request, body: ManyChanges) -> Changed:
-    wanted = check_run_ids(body.runs)
-    known = await access.runs_there(request, wanted)
+    run_ids = check_run_ids(body.runs)
+    known = await access.runs_there(request, run_ids)
     async with server_of(request).pool.acquire() as connection:
         changed = await edit_runs(connection, known, _changes(body.changes))
-    return {"changed": changed, "missing": _without(wanted, changed)}
+    return {"changed": changed, "missing": _without(run_ids, changed)}
 
 
 class ManyToCancel(msgspec.Struct, forbid_unknown_fields=True):
@@ -145,9 +145,9 @@ class ManyToCancel(msgspec.Struct, forbid_unknown_fields=True):
 
 @endpoint("POST /api/v1/runs/cancel", Role.WRITE, Reach.HANDLER, "Ask many runs to stop")
 async def cancel_many(request: Request, body: ManyToCancel) -> Statuses:
-    wanted = await access.runs_there(request, check_run_ids(body.runs))
+    run_ids = await access.runs_there(request, check_run_ids(body.runs))
     async with server_of(request).pool.acquire() as connection:
-        return {"statuses": await cancel_runs(connection, wanted, descendants=body.descendants is not False)}
+        return {"statuses": await cancel_runs(connection, run_ids, descendants=body.descendants is not False)}
 
 
 class ManyToDelete(msgspec.Struct, forbid_unknown_fields=True):
@@ -179,8 +179,8 @@ class WouldDelete(TypedDict):
     "Delete many runs with their descendants, or tell what that would delete",
 )  # fmt: skip
 async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany | WouldDelete:
-    wanted, pool = check_run_ids(body.runs), server_of(request).pool
-    known = await access.runs_there(request, wanted)
+    run_ids, pool = check_run_ids(body.runs), server_of(request).pool
+    known = await access.runs_there(request, run_ids)
     if body.dry_run:
         async with pool.acquire() as connection:
             held = await deletion.contents(connection, known)
@@ -193,12 +193,12 @@ async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany | Wou
             "bytes": held.bytes,
         }
     deleted = await deletion.delete_runs(pool, known, force=bool(body.force))
-    return {"deleted": deleted, "missing": _without(wanted, deleted)}
+    return {"deleted": deleted, "missing": _without(run_ids, deleted)}
 
 
-def _without(wanted: list[str], found: list[str]) -> list[str]:
-    known = set(found)
-    return [one for one in wanted if one not in known]
+def _without(run_ids: list[str], left_out: list[str]) -> list[str]:
+    known = set(left_out)
+    return [run_id for run_id in run_ids if run_id not in known]
 
 
 # --- saved views -----------------------------------------------------------------------------------------------------
@@ -243,10 +243,10 @@ def _no_view(view_id: str) -> NotThere:
 @endpoint("GET /api/v1/views/{view_id}", Role.READ, Reach.ALL, "A saved view with its state")
 async def view(request: Request, view_id: str) -> SavedView:
     async with server_of(request).pool.acquire() as connection:
-        found = await saved_views.get_view(connection, view_id)
-    if found is None:
+        saved = await saved_views.get_view(connection, view_id)
+    if saved is None:
         raise _no_view(view_id)
-    return found
+    return saved
 
 
 class ViewChanges(msgspec.Struct, forbid_unknown_fields=True):
@@ -257,10 +257,10 @@ class ViewChanges(msgspec.Struct, forbid_unknown_fields=True):
 @endpoint("PATCH /api/v1/views/{view_id}", Role.WRITE, Reach.ALL, "Change a saved view")
 async def change_view(request: Request, view_id: str, body: ViewChanges) -> SavedView:
     async with server_of(request).pool.acquire() as connection:
-        found = await saved_views.change_view(connection, view_id, msgspec.to_builtins(body))
-    if found is None:
+        changed = await saved_views.change_view(connection, view_id, msgspec.to_builtins(body))
+    if changed is None:
         raise _no_view(view_id)
-    return found
+    return changed
 
 
 @endpoint("DELETE /api/v1/views/{view_id}", Role.WRITE, Reach.ALL, "Forget a saved view")

@@ -49,10 +49,10 @@ class ExportRunsQuery(Filters, kw_only=True):
 )  # fmt: skip
 async def runs(request: Request, asked: ExportRunsQuery) -> Response:
     server = server_of(request)
-    wanted = run_filter(asked)
+    filters = run_filter(asked)
     order = Order.parse(asked.order)
     chosen = await exports.columns(server.pool, asked.column)
-    pages = exports.run_pages(server.pool, wanted, order, chosen, server.settings.query_timeout)
+    pages = exports.run_pages(server.pool, filters, order, chosen, server.settings.query_timeout)
     return await _send(pages, asked.format, "runs")
 
 
@@ -98,14 +98,14 @@ async def table(request: Request, asked: ExportTableQuery) -> Response:
     server = server_of(request)
     run_id, name = asked.run, asked.name
     async with asyncio.timeout(server.settings.query_timeout):
-        found = (await server.query.tables(run_id, name)).get(name)
-    if found is None:
+        logged = (await server.query.tables(run_id, name)).get(name)
+    if logged is None:
         return problem(
             404,
             "Not Found",
             f"run {run_id!r} has no table {name!r}; GET /api/v1/runs/<id>/series lists what it has",
         )
-    data = found.data
+    data = logged.data
 
     async def whole() -> AsyncIterator[pa.Table]:
         yield data

@@ -64,8 +64,8 @@ def _record(artifact: artifacts.Artifact) -> RunFile:
 
 @endpoint("GET /api/v1/runs/{run_id}/files", Role.READ, Reach.RUN, "Files of a run")
 async def list_files(request: Request, run_id: str) -> RunFiles:
-    found = await artifacts.list_artifacts(server_of(request).pool, run_id)
-    return {"files": [_record(artifact) for artifact in found]}
+    files = await artifacts.list_artifacts(server_of(request).pool, run_id)
+    return {"files": [_record(artifact) for artifact in files]}
 
 
 @endpoint(
@@ -73,11 +73,11 @@ async def list_files(request: Request, run_id: str) -> RunFiles:
     answer=BINARY, statuses=(200, 206),
 )  # fmt: skip
 async def run_file(request: Request, run_id: str, path: str) -> Response:
-    found = await artifacts.find(server_of(request).pool, run_id, artifacts.check_path(path))
-    if found is None:
+    file = await artifacts.find(server_of(request).pool, run_id, artifacts.check_path(path))
+    if file is None:
         raise NotThere(f"run {run_id!r} has no file {path!r}; GET /api/v1/runs/<id>/files lists those it has")
     return await send_file(
-        request, artifacts.place(run_id, found.path), found.path, found.size, found.sha256, found.content_type
+        request, artifacts.place(run_id, file.path), file.path, file.size, file.sha256, file.content_type
     )
 
 
@@ -136,7 +136,7 @@ class Arrived(TypedDict):
 
 
 @endpoint(
-    "PATCH /api/v1/uploads/{sha256}", Role.WRITE, Reach.CONTENT, "Go on with an upload", answer=Arrived
+    "PATCH /api/v1/uploads/{sha256}", Role.WRITE, Reach.CONTENT, "Resume an upload", answer=Arrived
 )  # fmt: skip
 async def upload(request: Request, sha256: str, asked: UploadQuery, body: Content) -> Response:
     server, offset = server_of(request), asked.offset
@@ -211,13 +211,16 @@ class ZipQuery(msgspec.Struct, kw_only=True):
 async def files_zip(request: Request, run_id: str, asked: ZipQuery) -> Response:
     server, prefix = server_of(request), asked.prefix
     below = artifacts.check_path(prefix) + "/" if prefix else ""
-    found = [one for one in await artifacts.list_artifacts(server.pool, run_id) if one.path.startswith(below)]
-    if not found:
+    files = [
+        file for file in await artifacts.list_artifacts(server.pool, run_id) if file.path.startswith(below)
+    ]
+    if not files:
         raise NotThere(
             f"run {run_id!r} has no files below {prefix!r}; `runstream run files` lists those of a run"
         )
     members = [
-        Member(one.path, artifacts.place(run_id, one.path), one.size, modified=one.created) for one in found
+        Member(file.path, artifacts.place(run_id, file.path), file.size, modified=file.created)
+        for file in files
     ]
     return _send_zip(request, members, run_id)
 
@@ -234,13 +237,13 @@ class SnapshotFile(TypedDict):
     executable: NotRequired[bool]
 
 
-class SnapshotList(TypedDict):
+class SnapshotFiles(TypedDict):
     """The files of a snapshot."""
 
     files: list[SnapshotFile]
 
 
-class Snapshot(SnapshotList):
+class SnapshotDetails(SnapshotFiles):
     """A snapshot of a source folder."""
 
     id: str
@@ -255,15 +258,15 @@ class SnapshotId(TypedDict):
 
 
 @endpoint("GET /api/v1/snapshots/{id}", Role.READ, Reach.ALL, "A snapshot's files")
-async def snapshot(request: Request, id: str) -> Snapshot:
-    found = await code_snapshots.find(server_of(request).pool, id)
-    if found is None:
+async def snapshot(request: Request, id: str) -> SnapshotDetails:
+    stored = await code_snapshots.find(server_of(request).pool, id)
+    if stored is None:
         raise _no_snapshot(id)
     return {
-        "id": found.id,
-        "size": found.size,
-        "created_utc": utc(found.created),
-        "files": [_source_file(file) for file in found.files],
+        "id": stored.id,
+        "size": stored.size,
+        "created_utc": utc(stored.created),
+        "files": [_source_file(file) for file in stored.files],
     }
 
 
@@ -300,18 +303,20 @@ async def snapshot_file(request: Request, id: str, path: str) -> Response:
 
 @endpoint("GET /api/v1/snapshots/{id}/zip", Role.READ, Reach.ALL, "A snapshot as a zip", answer=ZIP)
 async def snapshot_zip(request: Request, id: str) -> Response:
-    found = await code_snapshots.find(server_of(request).pool, id)
-    if found is None:
+    stored = await code_snapshots.find(server_of(request).pool, id)
+    if stored is None:
         raise _no_snapshot(id)
     members = [
         Member(file.path, code_snapshots.blob_path(file.sha256), file.size, file.executable)
-        for file in found.files
+        for file in stored.files
     ]
     return _send_zip(request, members, id)
 
 
-def _no_snapshot(wanted: str) -> NotThere:
-    return NotThere(f"no snapshot {wanted!r:.80}; it may still be on its way from where the run was started")
+def _no_snapshot(snapshot_id: str) -> NotThere:
+    return NotThere(
+        f"no snapshot {snapshot_id!r:.80}; it may still be on its way from where the run was started"
+    )
 
 
 class Blob(TypedDict):
@@ -361,11 +366,11 @@ async def send_file(
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Content-Disposition": "attachment", **_AS_DATA}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
+    asked_range = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
     try:
-        part = artifacts.byte_range(wanted, size)
+        part = artifacts.byte_range(asked_range, size)
     except ValueError:
-        detail = f"{path} has {size} bytes, {wanted} lies outside; ask for some of those"
+        detail = f"{path} has {size} bytes, {asked_range} lies outside; ask for some of those"
         return problem(416, "Range Not Satisfiable", detail, {"Content-Range": f"bytes */{size}"})
     start, end = part or (0, size)
     headers["Content-Length"] = str(end - start)

@@ -64,7 +64,7 @@ def run_filter(asked: Filters) -> RunFilter:
             )
     if (long := len(asked.q or "")) > MAX_SEARCH:
         raise QueryError(f"q= has {long} characters, the most is {MAX_SEARCH}")
-    wanted = RunFilter(
+    filters = RunFilter(
         workspace=asked.workspace,
         experiment=asked.experiment,
         run_ids=asked.run or None,
@@ -80,10 +80,10 @@ def run_filter(asked: Filters) -> RunFilter:
         archived={"0": False, "1": True, "all": None}.get(asked.archived, False),
         metrics=[metric_filter(text) for text in asked.metric],
     )
-    wanted = search(asked.q or "", wanted)
-    if (many := len(wanted.metrics)) > MOST_FILTERS["metric"]:
+    filters = search(asked.q or "", filters)
+    if (many := len(filters.metrics)) > MOST_FILTERS["metric"]:
         raise QueryError(f"the list asks for {many} metrics, the most is {MOST_FILTERS['metric']}")
-    return wanted
+    return filters
 
 
 def key_filter(text: str) -> KeyFilter:
@@ -99,9 +99,9 @@ def metric_filter(text: str) -> MetricFilter:
         QueryError: it has another shape.
     """
     for operator in ("<=", ">=", "!=", "<", ">", "="):
-        left, found, value = text.rpartition(operator)
+        left, comparison, value = text.rpartition(operator)
         name, _, stat = left.rpartition(":")
-        if found and name:
+        if comparison and name:
             return MetricFilter(name, stat, operator, number(value, "metric", math.nan))
     raise QueryError(
         f"metric={text!r}: expected NAME:STAT followed by < <= > >= = or != and a number, e.g. loss:min<0.1"

@@ -33,7 +33,7 @@ from .access import GRANT, leave_out_absent, refusal
 from .browser_access import Sessions, from_another_page, same_origin
 from .connection_owner import owner_may_enter
 from .connections import CONNECTION, Connection
-from .counters import Counters
+from .counters import ServerCounters
 from .endpoint import Door, Endpoint
 from .hosts import Hosts, is_local
 from .responses import problem
@@ -86,7 +86,7 @@ class Gate:
         owner_enters: bool,
         rate: Rate,
         hosts: Hosts,
-        counters: Counters,
+        counters: ServerCounters,
     ) -> None:
         self.state = state
         self.tokens = tokens
@@ -187,8 +187,8 @@ class Gate:
                 404, "Not Found", f"there is nothing at {asked.path!r:.200}; /docs shows what there is"
             )
         if isinstance(asked.route.needs, Door):
-            found: Response = await asked.route.endpoint(asked)
-            return found
+            response: Response = await asked.route.endpoint(asked)
+            return response
         grant = asked.scope[GRANT]
         asker = (
             ("token", grant.id) if self.guarded else ("address", asked.client.host if asked.client else "")
@@ -197,8 +197,8 @@ class Gate:
         with self._under_way.one(asker, body=asked.method not in ("GET", "HEAD")):
             if asked.absent and (refused := await leave_out_absent(grant, asked)) is not None:
                 return refused
-            found = await asked.route.endpoint(asked)
-        return found
+            response = await asked.route.endpoint(asked)
+        return response
 
     def _cut(self, scope: Scope) -> None:
         """End the connection whatever has not been sent: whoever takes nothing would hold it for ever."""

@@ -37,7 +37,7 @@ MOST_STREAMS = 5000
 
 _open_streams: set[int] = set()
 
-Changes = dict[str, list[str] | None]
+ChangedRuns = dict[str, list[str] | None]
 """Run ids by topic (`metrics`, `tags`, `status`); None: any run may have changed."""
 
 
@@ -52,7 +52,7 @@ def open_pages() -> int:
     return len(_open_streams)
 
 
-def merge_changes(payloads: Iterable[str], only: Collection[str] = ()) -> Changes:
+def merge_changes(payloads: Iterable[str], only: Collection[str] = ()) -> ChangedRuns:
     """What several notifications say together.
 
     Args:
@@ -76,7 +76,7 @@ def merge_changes(payloads: Iterable[str], only: Collection[str] = ()) -> Change
     }
 
 
-async def changes_of(pool: asyncpg.Pool[Any], workspace: str, changes: Changes) -> Changes:
+async def changes_of(pool: asyncpg.Pool[Any], workspace: str, changes: ChangedRuns) -> ChangedRuns:
     """Only the changes of a workspace's runs. "Any run may have changed" stays: it names none."""
     named = {run for runs in changes.values() for run in runs or ()}
     rows = await pool.fetch(_OF_WORKSPACE, list(named), workspace) if named else []
@@ -97,7 +97,7 @@ class EventsQuery(msgspec.Struct, kw_only=True):
     "GET /api/v1/events", Role.READ, Reach.HANDLER, "Changes as server-sent events", answer="text/event-stream"
 )  # fmt: skip
 async def events(request: Request, asked: EventsQuery) -> Response:
-    """`{"metrics": [run ids], "status": null, ...}` for each change, see `Changes`.
+    """`{"metrics": [run ids], "status": null, ...}` for each change, see `ChangedRuns`.
 
     The id of an event is sent back by the browser as `Last-Event-ID` when it reconnects (or by hand as `?after=`).
     """
@@ -134,7 +134,7 @@ async def _follow(
     notifications: Notifications,
     after: str,
     only: Collection[str],
-    narrow: Callable[[Changes], Awaitable[Changes]] | None,
+    narrow: Callable[[ChangedRuns], Awaitable[ChangedRuns]] | None,
     good: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[bytes]:
     epoch, _, number = after.partition("-")

@@ -86,12 +86,12 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
 
 def described() -> list[Endpoint]:
     """The endpoints that others may build on."""
-    return [one for one in ENDPOINTS if one.summary != OURS]
+    return [route for route in ENDPOINTS if route.summary != OURS]
 
 
 def described_paths() -> Iterable[tuple[str, str]]:
     """Method and path of each of them."""
-    return ((one.method, one.path_format) for one in described())
+    return ((route.method, route.path_format) for route in described())
 
 
 # --- the document ----------------------------------------------------------------------------------------------------
@@ -106,15 +106,19 @@ def document() -> Schema:
 def pages_document() -> Schema:
     """The same with the endpoints between our own pages and our own server, for the types of the pages."""
     return _document(
-        [one for one in ENDPOINTS if one.summary != OURS or one.method != "GET" or one.answer is not None]
+        [
+            route
+            for route in ENDPOINTS
+            if route.summary != OURS or route.method != "GET" or route.answer is not None
+        ]
     )
 
 
 def _document(endpoints: Sequence[Endpoint]) -> Schema:
     schemas, components = _schemas(endpoints)
     paths: dict[str, Schema] = {}
-    for one in endpoints:
-        paths.setdefault(one.path_format, {})[one.method.lower()] = _operation(one, schemas)
+    for route in endpoints:
+        paths.setdefault(route.path_format, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -133,8 +137,8 @@ def _schemas(endpoints: Sequence[Endpoint]) -> tuple[dict[Any, Schema], dict[str
     """The schema of each type of a body or an answer, and the components these refer to."""
     types = {
         kind: None
-        for one in endpoints
-        for said in (one.body, one.answer)
+        for route in endpoints
+        for said in (route.body, route.answer)
         for kind in one_of(said)
         if not isinstance(kind, str)
     } | {Problem: None}
@@ -152,40 +156,40 @@ def _require_all(schema: Schema, but: set[str]) -> None:
         part.pop("default", None)
 
 
-def _operation(one: Endpoint, schemas: dict[Any, Schema]) -> Schema:
+def _operation(route: Endpoint, schemas: dict[Any, Schema]) -> Schema:
     described: Schema = {
-        "summary": one.summary,
-        "description": who(one),
-        "tags": [one.path.removeprefix("/api/v1").split("/")[1]],
+        "summary": route.summary,
+        "description": who(route),
+        "tags": [route.path.removeprefix("/api/v1").split("/")[1]],
         "parameters": [
             *(
                 {"name": part, "in": "path", "required": True, "schema": {**TEXT, "minLength": 1}}
-                for part in one.param_convertors
+                for part in route.param_convertors
             ),
-            *map(_parameter, one.parameters),
+            *map(_parameter, route.parameters),
         ],
         "responses": {
-            **{str(status): _answer(one, schemas) for status in one.statuses},
+            **{str(status): _answer(route, schemas) for status in route.statuses},
             "default": {
                 "description": "What went wrong (RFC 9457)",
                 "content": {"application/problem+json": {"schema": schemas[Problem]}},
             },
         },
     }
-    if isinstance(one.needs, Door):
+    if isinstance(route.needs, Door):
         described["security"] = []
-    if one.body is not None:
+    if route.body is not None:
         described["requestBody"] = {
-            "required": one.body_needed, "content": dict([_content(one.body, schemas)]),
+            "required": route.body_needed, "content": dict([_content(route.body, schemas)]),
         }  # fmt: skip
     return described
 
 
-def who(one: Endpoint) -> str:
+def who(route: Endpoint) -> str:
     """Who may use an endpoint, in words."""
-    if isinstance(one.needs, Door):
+    if isinstance(route.needs, Door):
         return "Needs no token."
-    return f"Needs a token of the role {one.needs.name.lower()}. {_REACHES[one.reach]}"
+    return f"Needs a token of the role {route.needs.name.lower()}. {_REACHES[route.reach]}"
 
 
 def _parameter(parameter: Parameter) -> Schema:
@@ -193,8 +197,8 @@ def _parameter(parameter: Parameter) -> Schema:
     if parameter.kind is not bool:
         schema = msgspec.json.schema(parameter.kind)
         schema = {**TEXT, **schema} if "enum" in schema else schema
-        for one in parameter.meta:
-            schema |= getattr(one, "extra_json_schema", None) or {}
+        for meta in parameter.meta:
+            schema |= getattr(meta, "extra_json_schema", None) or {}
     if parameter.many:
         schema = {"type": "array", "items": schema}
     return {"name": parameter.name, "in": "query", "required": parameter.needed, "schema": schema}
@@ -209,15 +213,18 @@ def _content(kind: Any, schemas: dict[Any, Schema]) -> tuple[str, Schema]:
     """The media type of a body or an answer, and what is in it."""
     if isinstance(kind, str):
         return kind, {"schema": {}}
-    found = [schemas[one] for one in one_of(kind)]
-    return "application/json", {"schema": found[0] if len(found) == 1 else {"anyOf": found}}
+    said = [schemas[type_] for type_ in one_of(kind)]
+    return "application/json", {"schema": said[0] if len(said) == 1 else {"anyOf": said}}
 
 
-def _answer(one: Endpoint, schemas: dict[Any, Schema]) -> Schema:
-    if one.answer is None:
+def _answer(route: Endpoint, schemas: dict[Any, Schema]) -> Schema:
+    if route.answer is None:
         return {"description": "Done"}
-    content = dict([_content(one.answer, schemas)])
-    return {"description": one.summary, "content": {**content, **{other: {} for other in one.also}}}
+    content = dict([_content(route.answer, schemas)])
+    return {
+        "description": route.summary,
+        "content": {**content, **{other: {} for other in route.also}},
+    }
 
 
 # --- as a page -------------------------------------------------------------------------------------------------------
@@ -245,9 +252,9 @@ def page() -> str:
 
 def _section(method: str, path: str, operation: Schema) -> str:
     rows = "".join(
-        f"<tr><td><code>{html.escape(one['name'])}</code><td>{html.escape(_kind(one['schema']))}"
-        f"<td>{'needed' if one['required'] else ''}"
-        for one in operation["parameters"]
+        f"<tr><td><code>{html.escape(parameter['name'])}</code><td>{html.escape(_kind(parameter['schema']))}"
+        f"<td>{'needed' if parameter['required'] else ''}"
+        for parameter in operation["parameters"]
     )
     sent = _shown("Body", operation.get("requestBody", {}))
     answered = _shown("Answer", next(iter(operation["responses"].values())))
@@ -276,8 +283,8 @@ def _shown(what: str, part: Schema) -> str:
 def _resolved(schema: Schema) -> Schema:
     """A schema, or the component it refers to."""
     if "anyOf" in schema:
-        return {"anyOf": [_resolved(one) for one in schema["anyOf"]]}
+        return {"anyOf": [_resolved(choice) for choice in schema["anyOf"]]}
     if "$ref" not in schema:
         return schema
-    found: Schema = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    return found
+    component: Schema = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return component

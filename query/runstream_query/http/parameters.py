@@ -125,15 +125,15 @@ class Parameter(NamedTuple):
 def parameters_of(type_: type[msgspec.Struct]) -> tuple[Parameter, ...]:
     """What a type of parameters takes, in the order of its fields."""
     hints = get_type_hints(type_, include_extras=True)
-    found = []
+    parameters = []
     for field in msgspec.structs.fields(type_):
         kind, meta = _plain_kind(hints[field.name])
         many = get_origin(kind) is list
         if many:
             kind, meta = _plain_kind(get_args(kind)[0])
         default = None if many or field.default is msgspec.NODEFAULT else field.default
-        found.append(Parameter(field.name, field.encode_name, kind, meta, many, field.required, default))
-    return tuple(found)
+        parameters.append(Parameter(field.name, field.encode_name, kind, meta, many, field.required, default))
+    return tuple(parameters)
 
 
 def _plain_kind(kind: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -166,7 +166,7 @@ def read(type_: type[T], parameters: Sequence[Parameter], query: ImmutableMultiD
         if parameter.needed and not values[parameter.field]:
             missing.append(parameter)
     if missing:
-        raise QueryError(_missing([one for one in parameters if one.needed]))
+        raise QueryError(_missing([parameter for parameter in parameters if parameter.needed]))
     return type_(**values)
 
 
@@ -193,5 +193,5 @@ def _value(parameter: Parameter, text: str | None) -> Any:
 def _missing(needed: list[Parameter]) -> str:
     if len(needed) == 1 and needed[0].many:
         return f"{needed[0].name}= is missing; name at least one {needed[0].name}"
-    names = " and ".join(f"{one.name}=" for one in needed)
+    names = " and ".join(f"{parameter.name}=" for parameter in needed)
     return f"{names} {'is' if len(needed) == 1 else 'are'} needed{', each once or more' if needed[0].many else ''}"

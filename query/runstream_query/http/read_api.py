@@ -96,12 +96,12 @@ class RunPage(TypedDict):
 @endpoint("GET /api/v1/runs", Role.READ, Reach.WORKSPACE, "A page of the runs that pass all filters")
 async def runs(request: Request, asked: RunsQuery) -> RunPage:
     server = server_of(request)
-    wanted = run_filter(asked)
+    filters = run_filter(asked)
     order = Order.parse(asked.order)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
         page = await list_runs(
             connection,
-            wanted,
+            filters,
             order=order,
             limit=asked.limit,
             after=asked.after or None,
@@ -118,7 +118,7 @@ async def runs(request: Request, asked: RunsQuery) -> RunPage:
         if common is not None:
             document["metrics"] = names
         if asked.count:
-            document["count"] = await count_runs(connection, wanted)
+            document["count"] = await count_runs(connection, filters)
     return document
 
 
@@ -131,10 +131,10 @@ async def run(request: Request, run_id: str, asked: RunQuery) -> Response:
     server = server_of(request)
     headers = await wait_for_writes(server_of(request), asked)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
-        found = await get_run(connection, run_id, summaries=asked.summaries)
-    if found is None:
+        stored = await get_run(connection, run_id, summaries=asked.summaries)
+    if stored is None:
         return problem(404, "Not Found", str(no_run(run_id)), headers)
-    return json_answer(request, found.record(), headers)
+    return json_answer(request, stored.record(), headers)
 
 
 class Stored(TypedDict):

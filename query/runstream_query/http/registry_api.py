@@ -37,17 +37,17 @@ class InWorkspace(msgspec.Struct, kw_only=True):
     workspace: str = "default"
 
 
-def _texts(name: str, found: Texts) -> Mapping[str, str | None]:
+def _texts(name: str, texts: Texts) -> Mapping[str, str | None]:
     """Tags or properties, checked; none: an empty mapping."""
-    found = found or {}
-    if len(found) > MOST_TEXTS:
-        raise QueryError(f"{name}: {len(found)} of them, the most is {MOST_TEXTS}; send several requests")
-    for key, value in found.items():
+    texts = texts or {}
+    if len(texts) > MOST_TEXTS:
+        raise QueryError(f"{name}: {len(texts)} of them, the most is {MOST_TEXTS}; send several requests")
+    for key, value in texts.items():
         check_name(f"name of {name}", key)
         check_text(f"value of {name} {key!r:.40}", value or "")
         if "\0" in key or "\0" in (value or ""):
             raise QueryError(f"{name} {key!r:.40}: the character NUL cannot be kept; remove it")
-    return found
+    return texts
 
 
 def _needed(name: str, text: str) -> str:
@@ -79,9 +79,9 @@ class Workspaces(TypedDict):
 @endpoint("GET /api/v1/workspaces", Role.READ, Reach.WORKSPACE, "Workspaces")
 async def workspaces(request: Request, asked: WorkspacesQuery) -> Workspaces:
     # A token of one workspace is narrowed to it by `workspace`; `name` is what was asked for.
-    named = {one for one in (asked.name, asked.workspace) if one}
-    found = [] if len(named) > 1 else await registry.list_workspaces(server_of(request).pool, *named)
-    return {"workspaces": found}
+    names = {name for name in (asked.name, asked.workspace) if name}
+    listed = [] if len(names) > 1 else await registry.list_workspaces(server_of(request).pool, *names)
+    return {"workspaces": listed}
 
 
 class WorkspaceChanges(msgspec.Struct):
@@ -178,7 +178,7 @@ class Environments(TypedDict):
 
 @endpoint("GET /api/v1/environments", Role.READ, Reach.WORKSPACE, "Registered environments")
 async def environments(request: Request, asked: EnvironmentsQuery) -> Environments:
-    found = await registry.list_environments(
+    listed = await registry.list_environments(
         server_of(request).pool,
         asked.workspace,
         name=asked.name,
@@ -186,7 +186,7 @@ async def environments(request: Request, asked: EnvironmentsQuery) -> Environmen
         label=asked.label,
         latest=asked.latest,
     )
-    return {"environments": found}
+    return {"environments": listed}
 
 
 class NewEnvironment(msgspec.Struct):
@@ -241,7 +241,7 @@ class Models(TypedDict):
 
 @endpoint("GET /api/v1/models", Role.READ, Reach.WORKSPACE, "Registered models")
 async def list_models(request: Request, asked: ModelsQuery) -> Models:
-    found = await models.find(
+    versions = await models.find(
         server_of(request).pool,
         asked.workspace,
         asked.name,
@@ -249,7 +249,7 @@ async def list_models(request: Request, asked: ModelsQuery) -> Models:
         run_id=asked.run,
         latest=asked.latest,
     )
-    return {"models": found}
+    return {"models": versions}
 
 
 class SentFile(msgspec.Struct):
@@ -292,7 +292,7 @@ async def register_model(request: Request, asked: InWorkspace, body: NewModel) -
             narrowed=access.grant_of(request).workspace is not None,
             run_id=body.run_id,
             path=body.path,
-            files=[(one.path, one.sha256) for one in body.files or ()],
+            files=[(file.path, file.sha256) for file in body.files or ()],
             description=body.description,
             tags=_texts("tags", body.tags),
             properties=_texts("properties", body.properties),
@@ -339,8 +339,10 @@ async def delete_model(request: Request, name: str, version: str, asked: InWorks
 )  # fmt: skip
 async def model_file(request: Request, name: str, version: str, path: str, asked: InWorkspace) -> Response:
     number = _version(version)
-    found = await models.find(server_of(request).pool, asked.workspace, name, number)
-    file = next((one for one in (found[0]["files"] if found else ()) if one["path"] == path), None)
+    versions = await models.find(server_of(request).pool, asked.workspace, name, number)
+    file = next(
+        (entry for entry in (versions[0]["files"] if versions else ()) if entry["path"] == path), None
+    )
     if file is None:
         raise NotThere(
             f"model {name!r:.80} of version {number} has no file {path!r:.80}"

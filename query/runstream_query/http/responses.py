@@ -107,7 +107,7 @@ def table_answer(request: Request, table: pa.Table, headers: Mapping[str, str] |
 def pack_vectors(vectors: Vectors) -> bytes:
     """Vectors as msgpack: numbers as little-endian bytes, so that a client reads them without a loop."""
     runs = [
-        {"run_id": run_id, "series": [_series(one) for one in series]}
+        {"run_id": run_id, "series": [_series(item) for item in series]}
         for run_id, series in vectors.by_run().items()
     ]
     packed: bytes = msgpack.packb({"runs": runs})

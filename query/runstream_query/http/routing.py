@@ -64,8 +64,8 @@ class Asked(Request):
 
     @property
     def path_params(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.scope.get("path_params", {})
-        return found
+        values: dict[str, Any] = self.scope.get("path_params", {})
+        return values
 
 
 def find_route(

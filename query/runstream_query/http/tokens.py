@@ -26,7 +26,7 @@ MOST_BELIEVED = 10_000
 FAILURES, FAILURES_SECONDS = 30, 60.0
 """Different wrong tokens from one address, and uses of one wrong token, within so many seconds, after which the next wrong
 ones are answered 429. Good ones never are: many who share a proxy's address may have one among them who guesses. And one
-program that goes on with a token that was revoked is no guesser: it is counted by that token, not against its neighbours."""
+program that keeps using a token that was revoked is no guesser: it is counted by that token, not against its neighbours."""
 _NETWORK_OF_ONE = 64  # bits of an IPv6 address: the rest is for one customer to choose
 LOOKUPS = 2
 """Tokens not seen before that are looked up at once, so that made-up ones take a part of the database's pool only."""

@@ -144,14 +144,14 @@ def _column(name: str, texts: set[str]) -> Column:
 
 
 async def run_pages(
-    pool: asyncpg.Pool[Any], wanted: RunFilter, order: Order, chosen: Sequence[Column], timeout: float
+    pool: asyncpg.Pool[Any], filters: RunFilter, order: Order, chosen: Sequence[Column], timeout: float
 ) -> AsyncIterator[pa.Table]:
     """All runs that pass, a table a page."""
     metrics = [column.metric for column in chosen if column.metric]
     after: str | None = None
     while True:
         async with asyncio.timeout(timeout), pool.acquire() as connection:
-            page = await list_runs(connection, wanted, order=order, limit=_PAGE, after=after)
+            page = await list_runs(connection, filters, order=order, limit=_PAGE, after=after)
             if metrics:
                 await attach_named_summaries(connection, page.runs, metrics)
         yield await asyncio.to_thread(_run_table, chosen, page.runs)

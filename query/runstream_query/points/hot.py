@@ -27,7 +27,7 @@ from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .. import queries
 from ..runs.runs import Connection
-from .vectors import Placed, Segment, join
+from .vectors import Placed, PointColumns, join
 
 log = logging.getLogger(__name__)
 
@@ -151,11 +151,11 @@ class Chunk:
                 return memoryview(data)[at - start : at - start + size]
         raise CorruptEvent(f"{size} bytes at {at} lie outside of its {self.size}")
 
-    def decode(self) -> dict[SeriesKey, Segment]:
+    def decode(self) -> dict[SeriesKey, PointColumns]:
         """The series of this chunk that were wanted when it was planned; none when it cannot be read."""
         index = self.index
         assert index is not None
-        parts_of_series: dict[SeriesKey, list[tuple[int, Segment]]] = {}
+        parts_of_series: dict[SeriesKey, list[tuple[int, PointColumns]]] = {}
         try:
             for number in self.blocks:
                 first, n, at, size = index.blocks[number]
@@ -165,8 +165,8 @@ class Chunk:
                     count, end = int(index.counts[i]), ends[i - first]
                     key, kind = index.series[i]
                     if count:
-                        segment = self._segment(key, kind, block, end - count, end)
-                        parts_of_series.setdefault(key, []).append((i, segment))
+                        piece = self._point_columns(key, kind, block, end - count, end)
+                        parts_of_series.setdefault(key, []).append((i, piece))
             if not self.in_pieces:
                 return {key: parts[0][1] for key, parts in parts_of_series.items()}
             order, _ = decode_order(index, self._bytes(*index.order_at))
@@ -178,12 +178,14 @@ class Chunk:
         for key, parts in sorted(
             parts_of_series.items(), key=lambda item: min(at_first[i] for i, _ in item[1])
         ):
-            whole = join([segment for _, segment in parts])
+            whole = join([piece for _, piece in parts])
             places = np.concatenate([np.flatnonzero(order == i) for i, _ in parts])
             result[key] = whole.take(np.argsort(places, kind="stable")) if len(parts) > 1 else whole
         return result
 
-    def _segment(self, key: SeriesKey, kind: Kind, block: BlockPoints, start: int, end: int) -> Segment:
+    def _point_columns(
+        self, key: SeriesKey, kind: Kind, block: BlockPoints, start: int, end: int
+    ) -> PointColumns:
         steps = block.steps[start:end]
         if key.cls == SeriesClass.TABLE:
             steps = steps + (self.ordinal << ROW_BITS)
@@ -191,7 +193,7 @@ class Chunk:
             values, texts = np.arange(end - start, dtype=np.uint64), block.texts[start:end]
         else:
             values, texts = block.values[start:end], []
-        return Segment(kind, steps, block.times[start:end], values, texts)
+        return PointColumns(kind, steps, block.times[start:end], values, texts)
 
 
 async def fetch_chunks(
@@ -296,7 +298,7 @@ def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
 
 
 def placed(
-    decoded: Sequence[tuple[Chunk, dict[SeriesKey, Segment]]],
+    decoded: Sequence[tuple[Chunk, dict[SeriesKey, PointColumns]]],
 ) -> dict[int, dict[SeriesKey, list[Placed]]]:
     """Points by run key and series: each chunk's with its position, in order.
 
@@ -304,8 +306,8 @@ def placed(
         decoded: chunks with what they hold, in any order.
     """
     result: dict[int, dict[SeriesKey, list[Placed]]] = {}
-    for chunk, segments in sorted(decoded, key=lambda item: (item[0].start, item[0].source_key)):
+    for chunk, pieces in sorted(decoded, key=lambda item: (item[0].start, item[0].source_key)):
         by_series = result.setdefault(chunk.run_key, {})
-        for key, segment in segments.items():
-            by_series.setdefault(key, []).append((chunk.start, segment))
+        for key, piece in pieces.items():
+            by_series.setdefault(key, []).append((chunk.start, piece))
     return result

@@ -29,7 +29,7 @@ from runstream_schemas.store import Store
 from runstream_schemas.times import shown_time, shown_times
 from runstream_schemas.typed_values import TYPED, kind_of_class
 
-from .vectors import Segment
+from .vectors import PointColumns
 
 FOOTERS = 512
 """Footers kept in memory."""
@@ -126,7 +126,7 @@ class ParquetFiles:
         layout: Layout,
         groups: Mapping[int, Collection[str]],
         names: Collection[str] | None = None,
-    ) -> dict[str, dict[SeriesKey, list[Segment]]]:
+    ) -> dict[str, dict[SeriesKey, list[PointColumns]]]:
         """Read series from some row groups of a file.
 
         Args:
@@ -136,19 +136,19 @@ class ParquetFiles:
             names: names wanted; None: all.
 
         Returns:
-            Segments by run id and series, in order of logging.
+            Points by run id and series, in order of logging.
 
         Raises:
             StoreError: the file is missing or damaged.
         """
-        result: dict[str, dict[SeriesKey, list[Segment]]] = {}
+        result: dict[str, dict[SeriesKey, list[PointColumns]]] = {}
         with self._opened(path, layout) as (file, footer):
             for number, runs in sorted(groups.items()):
                 group = _numbered(footer, number, path)
                 if not group.rows or not group.holds(names):
                     continue
-                for run_id, key, segment in _read_group(file, number, group, layout, runs, names):
-                    result.setdefault(run_id, {}).setdefault(key, []).append(segment)
+                for run_id, key, piece in _read_group(file, number, group, layout, runs, names):
+                    result.setdefault(run_id, {}).setdefault(key, []).append(piece)
         return result
 
     def spans(self, path: str, numbers: Iterable[int], run_id: str, name: str) -> list[Span]:
@@ -158,8 +158,8 @@ class ParquetFiles:
             StoreError: the file is missing or damaged.
         """
         with self._opened(path, METRICS) as (_, footer):
-            found = [_span(_numbered(footer, number, path), number, run_id, name) for number in numbers]
-        return [span for span in found if span is not None]
+            spans = [_span(_numbered(footer, number, path), number, run_id, name) for number in numbers]
+        return [span for span in spans if span is not None]
 
     def points(self, path: str, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steps and values (NaN: texts and None) of a row group that holds one series.
@@ -282,7 +282,7 @@ def _read_group(
     layout: Layout,
     runs: Collection[str],
     names: Collection[str] | None,
-) -> Iterator[tuple[str, SeriesKey, Segment]]:
+) -> Iterator[tuple[str, SeriesKey, PointColumns]]:
     columns = [layout.step, "time"]
     if layout.kind in TYPED:
         columns += TYPED[layout.kind].names
@@ -297,7 +297,7 @@ def _read_group(
             yield (
                 group.runs[0],
                 layout.key(group.names[0], group.seconds[0]),
-                _segment(table, layout, group.all_float),
+                _point_columns(table, layout, group.all_float),
             )
         return
     table = file.read_row_groups(
@@ -310,7 +310,7 @@ def _read_group(
     starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
     ends = np.append(starts[1:], len(run_codes))
     # Converted once and then cut: a group of many short series would pay the conversion for each.
-    whole = _segment(table, layout, group.all_float)
+    whole = _point_columns(table, layout, group.all_float)
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         run_id, name = run_ids[run_codes[start]], series_names[name_codes[start]]
         if run_id in runs and (names is None or name in names):
@@ -328,14 +328,14 @@ def _codes(column: pa.ChunkedArray) -> tuple[NDArray[Any], Any]:
     return numbers(pc.cast(indices, pa.int32()), np.int32), array.dictionary.to_pylist()
 
 
-def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
+def _point_columns(table: pa.Table, layout: Layout, all_float: bool) -> PointColumns:
     steps = _integers(table.column(layout.step))
     times = shown_times(_integers(table.column("time")))
     if layout.kind in TYPED:
         texts = TYPED[layout.kind].texts(table)
-        return Segment(Kind.TEXT, steps, times, np.arange(len(texts), dtype=np.uint64), texts)
+        return PointColumns(Kind.TEXT, steps, times, np.arange(len(texts), dtype=np.uint64), texts)
     if all_float:
-        return Segment(Kind.FLOAT, steps, times, _floats(table.column("value")).view(np.uint64))
+        return PointColumns(Kind.FLOAT, steps, times, _floats(table.column("value")).view(np.uint64))
     kinds = restore_kinds(table)
     values = _floats(table.column("value")).view(np.uint64).copy()
     integral = (kinds == Kind.INT) | (kinds == Kind.BOOL)
@@ -347,7 +347,7 @@ def _segment(table: pa.Table, layout: Layout, all_float: bool) -> Segment:
     if is_text.any():
         texts = table.column("text").take(plain(np.flatnonzero(is_text), pa.int64())).to_pylist()
         values[is_text] = np.arange(len(texts), dtype=np.uint64)
-    return Segment(None, steps, times, values, texts, kinds).cut(0, len(kinds))
+    return PointColumns(None, steps, times, values, texts, kinds).cut(0, len(kinds))
 
 
 def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -24,9 +24,9 @@ from .. import queries
 from ..runs.runs import Connection
 from .hot import Chunk, fetch_chunks, fetch_tails, placed
 from .parquet import LAYOUTS, Layout, ParquetFiles
-from .vectors import Placed, Segment, in_order, join
+from .vectors import Placed, PointColumns, in_order, join
 
-Decoded = tuple[Chunk, dict[SeriesKey, Segment]]
+Decoded = tuple[Chunk, dict[SeriesKey, PointColumns]]
 DECODERS = 4
 """Threads that decode; the codecs release the GIL."""
 
@@ -140,8 +140,8 @@ async def read_points(
     *,
     names: Collection[str] | None = None,
     cls: Collection[int] | None = None,
-) -> dict[str, dict[SeriesKey, list[Segment]]]:
-    """Read what a view shows: by run id and series, segments in the order of their points.
+) -> dict[str, dict[SeriesKey, list[PointColumns]]]:
+    """Read what a view shows: by run id and series, pieces in the order of their points.
 
     Raises:
         StoreError: a file is missing or damaged.
@@ -161,18 +161,18 @@ async def read_points(
         loop.run_in_executor(executor, files.read, path, layout, portion, names)
         for _, path, layout, portion in reads
     ]
-    in_files: dict[tuple[int, str], dict[SeriesKey, list[Segment]]] = {}
+    in_files: dict[tuple[int, str], dict[SeriesKey, list[PointColumns]]] = {}
     for (file_id, *_), series_of_runs in zip(reads, await asyncio.gather(*cold), strict=True):
         for run_id, series in series_of_runs.items():
-            for key, segments in series.items():
+            for key, pieces in series.items():
                 if cls is None or key.cls in cls:
-                    in_files.setdefault((file_id, run_id), {}).setdefault(key, []).extend(segments)
+                    in_files.setdefault((file_id, run_id), {}).setdefault(key, []).extend(pieces)
     result: dict[str, dict[SeriesKey, list[Placed]]] = {}
     for part in view.parts:
         run_id = view.runs[part.run_key]
-        for key, segments in in_files.get((part.file_id, run_id), {}).items():
-            these = _cut(part, key, segments) if part.run_key in view.mixed else [
-                (part.place.start, segment) for segment in segments
+        for key, pieces in in_files.get((part.file_id, run_id), {}).items():
+            these = _cut(part, key, pieces) if part.run_key in view.mixed else [
+                (part.place.start, piece) for piece in pieces
             ]  # fmt: skip
             result.setdefault(run_id, {}).setdefault(key, []).extend(these)
     decoded = [item for some in await asyncio.gather(*view.hot) for item in some]
@@ -185,9 +185,9 @@ async def read_points(
     }
 
 
-def _cut(part: FilePart, key: SeriesKey, segments: Sequence[Segment]) -> list[Placed]:
+def _cut(part: FilePart, key: SeriesKey, columns: Sequence[PointColumns]) -> list[Placed]:
     """The points of a series in a file, cut where those of other files or chunks may belong between them."""
-    whole = join(segments)
+    whole = join(columns)
     try:
         pieces = part.place.of(key, len(whole.steps))
     except CorruptEvent as error:

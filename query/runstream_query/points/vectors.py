@@ -39,7 +39,7 @@ ARROW_SCHEMA = pa.schema(
 
 
 @dataclass(slots=True)
-class Segment:
+class PointColumns:
     """Some points of one series, consecutive in order of logging.
 
     Attributes:
@@ -66,7 +66,7 @@ class Segment:
         assert self.kinds is not None
         return self.kinds
 
-    def cut(self, start: int, end: int) -> Segment:
+    def cut(self, start: int, end: int) -> PointColumns:
         """The points from `start` to before `end`, as views."""
         kind, kinds = self.kind, None
         if kind is None and end > start:
@@ -74,46 +74,48 @@ class Segment:
             if bool((kinds == kinds[0]).all()):
                 kind, kinds = Kind(int(kinds[0])), None
         place = slice(start, end)
-        return Segment(kind, self.steps[place], self.times[place], self.values[place], self.texts, kinds)
+        return PointColumns(kind, self.steps[place], self.times[place], self.values[place], self.texts, kinds)
 
-    def take(self, order: I8) -> Segment:
+    def take(self, order: I8) -> PointColumns:
         """The points at these places."""
         kinds = None if self.kinds is None else self.kinds[order]
-        return Segment(self.kind, self.steps[order], self.times[order], self.values[order], self.texts, kinds)
+        return PointColumns(
+            self.kind, self.steps[order], self.times[order], self.values[order], self.texts, kinds
+        )
 
 
-def join(segments: Sequence[Segment]) -> Segment:
-    """The points of several segments, one after the other."""
-    if len(segments) == 1:
-        return segments[0]
-    values = [segment.values for segment in segments]
+def join(pieces: Sequence[PointColumns]) -> PointColumns:
+    """The points of several pieces, one after the other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    values = [piece.values for piece in pieces]
     texts: list[str] = []
-    for i, segment in enumerate(segments):
-        if segment.texts and texts:
-            is_text = segment.kind_array() == Kind.TEXT
+    for i, piece in enumerate(pieces):
+        if piece.texts and texts:
+            is_text = piece.kind_array() == Kind.TEXT
             values[i] = np.where(is_text, values[i] + np.uint64(len(texts)), values[i])
-        texts = texts + segment.texts if texts else list(segment.texts)
-    kind: Kind | None = segments[0].kind if segments else Kind.NULL
-    if any(segment.kind != kind or segment.kind is None for segment in segments):
+        texts = texts + piece.texts if texts else list(piece.texts)
+    kind: Kind | None = pieces[0].kind if pieces else Kind.NULL
+    if any(piece.kind != kind or piece.kind is None for piece in pieces):
         kind = None
     columns: list[tuple[list[NDArray[Any]], Any]] = [
-        ([segment.steps for segment in segments], np.int64),
-        ([segment.times for segment in segments], np.int64),
+        ([piece.steps for piece in pieces], np.int64),
+        ([piece.times for piece in pieces], np.int64),
         (values, np.uint64),
     ]
-    if sum(len(segment.steps) for segment in segments) < _LONG:
+    if sum(len(piece.steps) for piece in pieces) < _LONG:
         joined = [_concatenate(*column) for column in columns]
     else:  # numpy copies without the GIL
         with ThreadPoolExecutor(len(columns)) as threads:
             joined = list(threads.map(lambda column: _concatenate(*column), columns))
     steps, times, raw = joined
-    return Segment(
+    return PointColumns(
         kind,
         steps,
         times,
         raw,
         texts,
-        None if kind is not None else np.concatenate([segment.kind_array() for segment in segments]),
+        None if kind is not None else np.concatenate([piece.kind_array() for piece in pieces]),
     )
 
 
@@ -121,13 +123,13 @@ def _concatenate(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
 
 
-Placed = tuple[int, Segment]
+Placed = tuple[int, PointColumns]
 """Some points of a series, and where they lie in their run (`runstream_schemas.order.position`)."""
 
 
-def in_order(parts: Iterable[Placed]) -> list[Segment]:
-    """Segments of one series in the order of their points."""
-    return [segment for _, segment in sorted(parts, key=lambda part: part[0])]
+def in_order(parts: Iterable[Placed]) -> list[PointColumns]:
+    """Pieces of one series in the order of their points."""
+    return [piece for _, piece in sorted(parts, key=lambda part: part[0])]
 
 
 @dataclass(slots=True)
@@ -142,7 +144,7 @@ class Series:
 
     run_id: str
     key: SeriesKey
-    points: Segment
+    points: PointColumns
 
     @property
     def name(self) -> str:
@@ -318,9 +320,9 @@ def _repeated(values: list[str], counts: I8) -> pa.Array:
 
 def assemble(
     run_ids: Iterable[str],
-    parts: dict[str, dict[SeriesKey, list[Segment]]],
+    parts: dict[str, dict[SeriesKey, list[PointColumns]]],
 ) -> Vectors:
-    """Vectors from the segments of each run and series, given in order of logging.
+    """Vectors from the pieces of each run and series, given in order of logging.
 
     Args:
         run_ids: order of the runs.
@@ -328,7 +330,7 @@ def assemble(
     """
     result = []
     for run_id in run_ids:
-        whole = [Series(run_id, key, join(segments)) for key, segments in parts.get(run_id, {}).items()]
+        whole = [Series(run_id, key, join(pieces)) for key, pieces in parts.get(run_id, {}).items()]
         whole = [series for series in whole if len(series)]
         whole.sort(key=lambda s: int(s.times[0]))
         result += whole

@@ -40,7 +40,7 @@ UNCHANGED = _Unchanged()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class RunEdit:
     """What to change about runs.
 
     Attributes:
@@ -77,7 +77,7 @@ class Changes:
         return {key: value for key, value in pairs.items() if not isinstance(value, _Unchanged)}
 
 
-async def edit_runs(connection: Connection, run_ids: Iterable[str], changes: Changes) -> list[str]:
+async def edit_runs(connection: Connection, run_ids: Iterable[str], changes: RunEdit) -> list[str]:
     """Change runs, all in one transaction; returns the ids of those that exist.
 
     Raises:
@@ -139,7 +139,7 @@ async def notify(connection: Connection, topic: str, run_ids: Sequence[str]) -> 
     await connection.execute(queries.NOTIFY, notice)
 
 
-async def _set_tags(connection: Connection, keys: Sequence[int], changes: Changes) -> None:
+async def _set_tags(connection: Connection, keys: Sequence[int], changes: RunEdit) -> None:
     values: dict[str, tuple[str | None, bool]] = dict.fromkeys(changes.remove_tags, (None, True))
     values |= {key: (value, False) for key, value in changes.set_tags.items()}
     # The locks make the times read here those the statement meets.

@@ -179,10 +179,8 @@ async def _insert(
             model.description, json.dumps(dict(model.tags)), json.dumps(dict(model.properties)),
             json.dumps(dict(model.details)),
         )  # fmt: skip
-    except asyncpg.UniqueViolationError:  # the same request, sent again while the first was being carried out
-        raise InTheWay(
-            f"model {model.name}: this registration has just been carried out; ask again"
-        ) from None
+    except asyncpg.UniqueViolationError:  # the same request, sent again while the first was under way
+        raise InTheWay(f"model {model.name}: this registration was made just now; ask again") from None
     await connection.executemany(
         "insert into model_files (model_id, path, size, sha256) values ($1, $2, $3, $4)",
         [(key, path, size, digest) for path, size, digest in files],
@@ -195,16 +193,16 @@ async def _files_of_run(
     """(name, size, digest) of a run's file or folder, whose content is stored for models if it is not yet."""
     path = artifacts.check_path(path)
     have = await artifacts.list_artifacts(pool, run_id)
-    chosen = [one for one in have if one.path == path or one.path.startswith(f"{path}/")]
+    chosen = [file for file in have if file.path == path or file.path.startswith(f"{path}/")]
     if not chosen:
         raise NotThere(
             f"run {run_id} has no file or folder {path}; GET /api/v1/runs/<id>/files lists those it has"
         )
     cut = path.rfind("/") + 1  # the model keeps the file's own name, or the folder's
-    for one in chosen:
-        if not await asyncio.to_thread(store.exists, place(one.sha256)):
-            await save(store, one.sha256, artifacts.read(store, run_id, one.path, 0, one.size))
-    return [(one.path[cut:], one.size, one.sha256) for one in chosen]
+    for file in chosen:
+        if not await asyncio.to_thread(store.exists, place(file.sha256)):
+            await save(store, file.sha256, artifacts.read(store, run_id, file.path, 0, file.size))
+    return [(file.path[cut:], file.size, file.sha256) for file in chosen]
 
 
 async def _stored_files(pool: asyncpg.Pool[Any], store: Store, model: NewModel) -> list[tuple[str, int, str]]:
@@ -289,14 +287,14 @@ async def delete(pool: asyncpg.Pool[Any], store: Store, workspace: str, name: st
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(LOCK_CONTENT_ALONE)
-        found = await connection.fetch(
+        rows = await connection.fetch(
             "select f.sha256 from models m left join model_files f on f.model_id = m.id "
             "where m.workspace = $1 and m.name = $2 and m.version = $3",
             workspace,
             name,
             version,
         )
-        if not found:
+        if not rows:
             raise NotThere(
                 f"workspace {workspace!r:.80} has no model {name!r:.80} of version {version}"
                 "; GET /api/v1/models lists those there are"
@@ -304,7 +302,7 @@ async def delete(pool: asyncpg.Pool[Any], store: Store, workspace: str, name: st
         await connection.execute(
             "delete from models where workspace = $1 and name = $2 and version = $3", workspace, name, version
         )
-        digests = [row["sha256"] for row in found if row["sha256"]]
+        digests = [row["sha256"] for row in rows if row["sha256"]]
         await connection.execute(FORGET_CONTENT, digests, workspace)
         held = await connection.fetch(HELD_CONTENT, digests)
         unheld = set(digests) - {row["sha256"] for row in held}
@@ -341,9 +339,9 @@ async def save(store: Store, digest: str, content: AsyncIterable[bytes]) -> int:
     """
     file = await asyncio.to_thread(store.create, place(check_digest(digest)))
     try:
-        size, found = await artifacts.receive(file, content)
-        if found != digest:
-            raise QueryError(f"the content's SHA-256 is {found}, not {digest}; send it again")
+        size, received = await artifacts.receive(file, content)
+        if received != digest:
+            raise QueryError(f"the content's SHA-256 is {received}, not {digest}; send it again")
         await asyncio.to_thread(file.commit)
     finally:
         await asyncio.shield(asyncio.to_thread(file.abort))  # does nothing after the commit

@@ -317,7 +317,7 @@ async def label_environment(
         NotThere: there is no such version.
     """
     try:
-        await pool.execute(LABEL, workspace, name, version, [check_name("label", one) for one in labels])
+        await pool.execute(LABEL, workspace, name, version, [check_name("label", label) for label in labels])
     except asyncpg.ForeignKeyViolationError:
         raise NotThere(
             f"environment {name!r:.80} has no version {version!r:.40}"

@@ -185,17 +185,17 @@ class Statement:
         return f"${len(self.arguments)}::{kind}"
 
 
-def is_ranked(wanted: RunFilter, order: Order) -> bool:
+def is_ranked(filters: RunFilter, order: Order) -> bool:
     """Whether runs with a value are taken in the order of ranks, not found first and sorted."""
-    return order.metric is not None and order.stat in _RANKED and not _is_selective(wanted)
+    return order.metric is not None and order.stat in _RANKED and not _is_selective(filters)
 
 
-def is_walked(wanted: RunFilter, order: Order) -> bool:
+def is_walked(filters: RunFilter, order: Order) -> bool:
     """Whether the first runs of the list are looked at one by one, before all runs that pass are found and sorted: if many
     pass, these are enough."""
-    costly = bool(wanted.words or wanted.metrics)
+    costly = bool(filters.words or filters.metrics)
     by_start = order.metric is None and order.label is None and order.column == "start_time"
-    return costly and by_start and not _names_runs(wanted)
+    return costly and by_start and not _names_runs(filters)
 
 
 def reach_sql(order: Order, position: tuple[Any, int] | None, pieces: int) -> tuple[str, list[Any]]:
@@ -216,7 +216,7 @@ def reach_sql(order: Order, position: tuple[Any, int] | None, pieces: int) -> tu
 
 
 def page_sql(
-    wanted: RunFilter,
+    filters: RunFilter,
     order: Order,
     with_value: bool,
     position: tuple[Any, int] | None,
@@ -236,7 +236,7 @@ def page_sql(
         QueryError: a filter or order that makes no sense.
     """
     statement = Statement()
-    add_conditions(statement, wanted, one_by_one=None if looked_at is None else True)
+    add_conditions(statement, filters, one_by_one=None if looked_at is None else True)
     if reach is not None:
         return _ranked_sql(statement, order, position, limit, reach)
     direction, beyond = ("desc nulls last", "<") if order.descending else ("asc", ">")
@@ -321,14 +321,14 @@ def _ranked_sql(
     return text, statement.arguments
 
 
-def _is_selective(wanted: RunFilter) -> bool:
+def _is_selective(filters: RunFilter) -> bool:
     """Whether few runs may pass: then those are found first, and the metric looked up for each."""
-    return _names_runs(wanted) or any((wanted.tags, wanted.properties, wanted.words, wanted.labels))
+    return _names_runs(filters) or any((filters.tags, filters.properties, filters.words, filters.labels))
 
 
-def _names_runs(wanted: RunFilter) -> bool:
+def _names_runs(filters: RunFilter) -> bool:
     """Whether so few runs may pass that each is looked at by itself, and no list of all that have something is made."""
-    return wanted.run_ids is not None or wanted.parent not in (None, "none") or wanted.ancestor is not None
+    return filters.run_ids is not None or filters.parent not in (None, "none") or filters.ancestor is not None
 
 
 def _statistic(alias: str, stat: str) -> str:
@@ -342,7 +342,7 @@ def _statistic(alias: str, stat: str) -> str:
     return f"nullif({alias}.{stat}, 'NaN')"
 
 
-def add_conditions(statement: Statement, wanted: RunFilter, *, one_by_one: bool | None = None) -> None:
+def add_conditions(statement: Statement, filters: RunFilter, *, one_by_one: bool | None = None) -> None:
     """Add what a filter says.
 
     Args:
@@ -354,53 +354,57 @@ def add_conditions(statement: Statement, wanted: RunFilter, *, one_by_one: bool 
     """
     where, bind = statement.where, statement.bind
     if one_by_one is None:
-        one_by_one = _names_runs(wanted)
-    for status in wanted.status:
+        one_by_one = _names_runs(filters)
+    for status in filters.status:
         if status not in STATUSES:
             raise QueryError(f"status={status!r:.40}: use one of {', '.join(STATUSES)}")
-    if wanted.workspace is not None:
-        where.append(f"e.workspace = {bind(wanted.workspace, 'text')}")
-    if wanted.experiment is not None:
+    if filters.workspace is not None:
+        where.append(f"e.workspace = {bind(filters.workspace, 'text')}")
+    if filters.experiment is not None:
         # By id, not by name: so the index on (experiment, start) is followed.
         where.append(
             "r.experiment_id in (select id from experiments where "
-            f"name = {bind(wanted.experiment, 'text')}"
-            + (f" and workspace = {bind(wanted.workspace, 'text')})" if wanted.workspace is not None else ")")
+            f"name = {bind(filters.experiment, 'text')}"
+            + (
+                f" and workspace = {bind(filters.workspace, 'text')})"
+                if filters.workspace is not None
+                else ")"
+            )
         )
-    if wanted.run_ids is not None:
-        where.append(f"r.run_id = any({bind(list(wanted.run_ids), 'text[]')})")
-    if len(wanted.status) == 1:
-        where.append(f"r.status = {bind(wanted.status[0], 'text')}")
-    elif wanted.status:
-        where.append(f"r.status = any({bind(list(wanted.status), 'text[]')})")
-    if wanted.type is not None:
-        kind = bind(wanted.type, "text")
+    if filters.run_ids is not None:
+        where.append(f"r.run_id = any({bind(list(filters.run_ids), 'text[]')})")
+    if len(filters.status) == 1:
+        where.append(f"r.status = {bind(filters.status[0], 'text')}")
+    elif filters.status:
+        where.append(f"r.status = any({bind(list(filters.status), 'text[]')})")
+    if filters.type is not None:
+        kind = bind(filters.type, "text")
         where.append(
             f"(r.type = {kind} or exists (select from properties s where s.run_key = r.key "
             f"and s.key = 'azureml.runsource' and s.value = {kind}))"
         )
-    if wanted.target is not None:
-        where.append(f"r.target = {bind(wanted.target, 'text')}")
-    if wanted.parent == "none":
+    if filters.target is not None:
+        where.append(f"r.target = {bind(filters.target, 'text')}")
+    if filters.parent == "none":
         where.append("r.parent_run_id is null")
-    elif wanted.parent is not None:
-        where.append(f"r.parent_run_id = {bind(wanted.parent, 'text')}")
-    if wanted.ancestor is not None:
-        where.append(queries.IS_DESCENDANT.format(ancestor=bind(wanted.ancestor, "text")))
-    if wanted.started_from is not None:
-        where.append(f"r.start_time >= {bind(wanted.started_from, 'timestamptz')}")
-    if wanted.started_to is not None:
-        where.append(f"r.start_time < {bind(wanted.started_to, 'timestamptz')}")
-    if wanted.archived is not None:
+    elif filters.parent is not None:
+        where.append(f"r.parent_run_id = {bind(filters.parent, 'text')}")
+    if filters.ancestor is not None:
+        where.append(queries.IS_DESCENDANT.format(ancestor=bind(filters.ancestor, "text")))
+    if filters.started_from is not None:
+        where.append(f"r.start_time >= {bind(filters.started_from, 'timestamptz')}")
+    if filters.started_to is not None:
+        where.append(f"r.start_time < {bind(filters.started_to, 'timestamptz')}")
+    if filters.archived is not None:
         # Who names an archived experiment means it.
         where.append(
-            "r.archived_at is null" + ("" if wanted.experiment else " and e.archived_at is null")
-            if not wanted.archived
+            "r.archived_at is null" + ("" if filters.experiment else " and e.archived_at is null")
+            if not filters.archived
             else "(r.archived_at is not null or e.archived_at is not null)"
         )
     for table, alive, pairs in (
-        ("tags", " and not k.removed", wanted.tags),
-        ("properties", "", wanted.properties),
+        ("tags", " and not k.removed", filters.tags),
+        ("properties", "", filters.properties),
     ):
         for key, value in pairs:
             match = f"k.key = {bind(key, 'text')}{alive}"
@@ -410,11 +414,11 @@ def add_conditions(statement: Statement, wanted: RunFilter, *, one_by_one: bool 
                 text = bind(value, "text")
                 match += f" and k.value = {text} and left(k.value, 200) = left({text}, 200)"  # the second is what is indexed
             where.append(f"exists (select from {table} k where k.run_key = r.key and {match})")
-    for word in wanted.words:
+    for word in filters.words:
         # U+0001 stands between tags in what is searched.
         text = queries.HOLDS_WORD if one_by_one or "\x01" in word else queries.HOLD_WORD
         where.append(text.format(word=bind(word, "text")))
-    for metric in wanted.metrics:
+    for metric in filters.metrics:
         operator = _OPERATORS.get(metric.operator)
         if operator is None:
             raise QueryError(f"{metric.operator!r} is no comparison; use one of {' '.join(_OPERATORS)}")
@@ -437,7 +441,7 @@ def add_conditions(statement: Statement, wanted: RunFilter, *, one_by_one: bool 
             )
         else:
             where.append(queries.UNRANKED_RUNS.format(metric=series, passes=passes.format(value=statistic)))
-    for label in wanted.labels:
+    for label in filters.labels:
         held = queries.LABELS[label.kind].format(key=bind(label.key, "text"))
         operator = _OPERATORS.get(label.operator, "=")
         if isinstance(label.value, _Unset):
@@ -451,11 +455,11 @@ def add_conditions(statement: Statement, wanted: RunFilter, *, one_by_one: bool 
                 f"where {number} {operator} {bind(label.value, 'float8')})"
             )
     seconds = "(extract(epoch from coalesce(r.end_time, now())) - extract(epoch from r.start_time))"
-    if wanted.longer is not None:
-        where.append(f"{seconds} > {bind(wanted.longer, 'float8')}")
-    if wanted.shorter is not None:
-        where.append(f"{seconds} < {bind(wanted.shorter, 'float8')}")
-    for unwanted in wanted.without:
+    if filters.longer is not None:
+        where.append(f"{seconds} > {bind(filters.longer, 'float8')}")
+    if filters.shorter is not None:
+        where.append(f"{seconds} < {bind(filters.shorter, 'float8')}")
+    for unwanted in filters.without:
         inner = Statement(statement.arguments)
         add_conditions(inner, unwanted, one_by_one=one_by_one)
         where.append(f"({' and '.join(inner.where or ['true'])}) is not true")

@@ -66,31 +66,31 @@ class Run(StoredRun):
 
     def parameters(self) -> dict[str, str]:
         """What a sweep gave the run, and the arguments of its script, as `queries.LABELS` has them."""
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         definition = self.details.get("runDefinition")
         given = definition.get("arguments") if isinstance(definition, dict) else None
         words = [
-            one if isinstance(one, str) else json.dumps(one)
-            for one in (given if isinstance(given, list) else [])
+            argument if isinstance(argument, str) else json.dumps(argument)
+            for argument in (given if isinstance(given, list) else [])
         ]
         for word, following in zip(words, [*words[1:], None], strict=True):
             if named := _ARGUMENT.fullmatch(word):
                 if named[2] is not None:
-                    value = named[2]
+                    text = named[2]
                 else:
-                    value = "yes" if following is None or _OPTION.match(following) else following
-                found.setdefault(named[1], value)
+                    text = "yes" if following is None or _OPTION.match(following) else following
+                values.setdefault(named[1], text)
         try:
             sweep = json.loads(self.properties.get("sweep_parameters") or "null")
         except (ValueError, RecursionError):
             sweep = None
         if isinstance(sweep, dict):
-            found |= {
-                key: value if isinstance(value, str) else json.dumps(value)
-                for key, value in sweep.items()
-                if value is not None
+            values |= {
+                key: text if isinstance(text, str) else json.dumps(text)
+                for key, text in sweep.items()
+                if text is not None
             }
-        return found
+        return values
 
     def record(self) -> RunRecord:
         """The run as the HTTP API shows it."""
@@ -169,18 +169,18 @@ class Page:
 
 async def list_runs(
     connection: Connection,
-    wanted: RunFilter | None = None,
+    filters: RunFilter | None = None,
     *,
     order: Order | None = None,
     limit: int = 50,
     after: str | None = None,
     summaries: bool = False,
 ) -> Page:
-    """One page of the runs that pass `wanted`.
+    """One page of the runs that pass `filters`.
 
     Args:
         connection: a connection, in a transaction or not.
-        wanted: which runs; None: all that are not archived.
+        filters: which runs; None: all that are not archived.
         order: None: newest start first.
         limit: most runs of the page, 1 to `MAX_LIMIT`.
         after: `Page.next` of the page before.
@@ -189,7 +189,7 @@ async def list_runs(
     Raises:
         QueryError: a filter, order, limit or cursor that makes no sense.
     """
-    wanted = wanted or RunFilter()
+    filters = filters or RunFilter()
     order = order or Order()
     if not 1 <= limit <= MAX_LIMIT:
         raise QueryError(f"limit={limit}: expected 1 to {MAX_LIMIT}")
@@ -201,7 +201,7 @@ async def list_runs(
         if part == "null" and str(order).lstrip("-") in ("created", "run_id", "status"):
             continue  # never null
         here = position if position is not None and (position[0] is None) == (part == "null") else None
-        rows += await _fetch_rows(connection, wanted, order, part == "value", here, limit + 1 - len(rows))
+        rows += await _fetch_rows(connection, filters, order, part == "value", here, limit + 1 - len(rows))
         if len(rows) > limit:
             break
     more = len(rows) > limit
@@ -214,7 +214,7 @@ async def list_runs(
 
 async def _fetch_rows(
     connection: Connection,
-    wanted: RunFilter,
+    filters: RunFilter,
     order: Order,
     with_value: bool,
     position: tuple[Any, int] | None,
@@ -223,29 +223,29 @@ async def _fetch_rows(
     """Rows of a page: from the beginning of the list, if enough runs pass there; else all that pass are found and sorted."""
     first: dict[str, Any] | None = None
     everything = -math.inf if order.descending else math.inf
-    if with_value and is_ranked(wanted, order):
+    if with_value and is_ranked(filters, order):
         text, arguments = reach_sql(order, position, 1 + limit // 64)
         first = {"reach": await connection.fetchval(text, *arguments)}
-    elif with_value and is_walked(wanted, order):
+    elif with_value and is_walked(filters, order):
         first = {"looked_at": _LOOKED_AT}
     if first is not None:
-        text, arguments = page_sql(wanted, order, with_value, position, limit, **first)
+        text, arguments = page_sql(filters, order, with_value, position, limit, **first)
         rows: list[Any] = await connection.fetch(text, *arguments)
         if len(rows) == limit or first.get("reach") == everything:
             return rows
-    text, arguments = page_sql(wanted, order, with_value, position, limit)
+    text, arguments = page_sql(filters, order, with_value, position, limit)
     rows = await connection.fetch(text, *arguments)
     return rows
 
 
-async def count_runs(connection: Connection, wanted: RunFilter | None = None) -> dict[str, int]:
-    """How many runs pass `wanted`, by status.
+async def count_runs(connection: Connection, filters: RunFilter | None = None) -> dict[str, int]:
+    """How many runs pass `filters`, by status.
 
     Raises:
         QueryError: a filter that makes no sense.
     """
     statement = Statement()
-    add_conditions(statement, wanted or RunFilter())
+    add_conditions(statement, filters or RunFilter())
     rows = await connection.fetch(
         queries.COUNT_RUNS.format(
             joins=" ".join(statement.joins), where=" and ".join(statement.where or ["true"])
@@ -282,9 +282,9 @@ async def get_summaries(
 
 
 async def _attach_summaries(connection: Connection, runs: list[Run]) -> None:
-    found = await get_summaries(connection, [run.key for run in runs])
+    by_run = await get_summaries(connection, [run.key for run in runs])
     for run in runs:
-        run.summaries = {summary.name: summary for summary in found.get(run.key, [])}
+        run.summaries = {summary.name: summary for summary in by_run.get(run.key, [])}
 
 
 async def attach_named_summaries(connection: Connection, runs: list[Run], names: list[str]) -> None:

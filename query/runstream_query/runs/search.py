@@ -46,18 +46,18 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _STATUS_BY_WORD = {name.lower(): name for name in STATUSES} | {"done": "Completed", "cancelled": "Canceled"}
 
 
-def search(text: str, runs_filter: RunFilter | None = None, *, now: datetime | None = None) -> RunFilter:
+def search(text: str, filters: RunFilter | None = None, *, now: datetime | None = None) -> RunFilter:
     """Narrow a filter by what was typed.
 
     Args:
         text: see the module.
-        wanted: what has to hold besides.
+        filters: what has to hold besides.
         now: what `since:7d` counts from; None: the present.
 
     Raises:
         QueryError: a part that cannot be understood, with what was expected.
     """
-    result = runs_filter or RunFilter()
+    result = filters or RunFilter()
     # What no text of Postgres can hold: NUL, and halves of surrogate pairs.
     text = text.replace("\0", " ").encode(errors="replace").decode()
     if '"' in _PART.sub("", text):
@@ -67,12 +67,12 @@ def search(text: str, runs_filter: RunFilter | None = None, *, now: datetime | N
     return result
 
 
-def _narrow(runs_filter: RunFilter, part: str, now: datetime) -> RunFilter:
+def _narrow(filters: RunFilter, part: str, now: datetime) -> RunFilter:
     if len(part) > 1 and part.startswith("-"):
         unwanted = _narrow(RunFilter(archived=None), part[1:], now)
-        return replace(runs_filter, without=[*runs_filter.without, unwanted])
+        return replace(filters, without=[*filters.without, unwanted])
     if part.startswith('"') and _QUOTED.fullmatch(part):
-        return replace(runs_filter, words=[*runs_filter.words, _plain(part)])
+        return replace(filters, words=[*filters.words, _plain(part)])
     key, colon, rest = part.partition(":")
     if colon and key in _FIELDS:
         if not rest:
@@ -80,8 +80,8 @@ def _narrow(runs_filter: RunFilter, part: str, now: datetime) -> RunFilter:
                 f"{part!r:.80}: something is missing after the colon; write it there, or take the colon away"
             )
         if key in LABELS:
-            return _label(runs_filter, key, rest)
-        changed: RunFilter = _FIELDS[key](runs_filter, _plain(rest), now)
+            return _label(filters, key, rest)
+        changed: RunFilter = _FIELDS[key](filters, _plain(rest), now)
         return changed
     compared = _COMPARISON.fullmatch(part)
     if compared is not None:
@@ -99,37 +99,37 @@ def _narrow(runs_filter: RunFilter, part: str, now: datetime) -> RunFilter:
                 f"{part!r:.80}: {compared['value']!r:.40} is no number; use quotes to look for it as a text"
             )
         metric = MetricFilter(_plain(name), stat, compared["operator"].replace("==", "="), value)
-        return replace(runs_filter, metrics=[*runs_filter.metrics, metric])
+        return replace(filters, metrics=[*filters.metrics, metric])
     if _FIELD.match(part):
         raise QueryError(
             f"{part!r:.80}: there is no field {key}:; use one of {', '.join(_FIELDS)}, or quotes to look for it as a text"
         )
-    return replace(runs_filter, words=[*runs_filter.words, _plain(part)])
+    return replace(filters, words=[*filters.words, _plain(part)])
 
 
 def _plain(text: str) -> str:
     return _QUOTED.sub(lambda match: re.sub(r"\\(.)", r"\1", match[1]), text)
 
 
-def _status(runs_filter: RunFilter, value: str, now: datetime) -> RunFilter:
+def _status(filters: RunFilter, value: str, now: datetime) -> RunFilter:
     names = []
     for word in value.split(","):
         name = _STATUS_BY_WORD.get(word.lower())
         if name is None:
             raise QueryError(f"status:{word:.40}: use one of {', '.join(STATUSES)}")
         names.append(name)
-    return replace(runs_filter, status=names)
+    return replace(filters, status=names)
 
 
-def _label(runs_filter: RunFilter, kind: str, text: str) -> RunFilter:
+def _label(filters: RunFilter, kind: str, text: str) -> RunFilter:
     match = _LABEL.fullmatch(text)
     key = _plain(match["key"] if match else text)
     operator = match["operator"] if match else ""
     value = _plain(match["value"]) if match else ""
     if kind == "tag" and operator in ("", "="):  # these have an index
-        return replace(runs_filter, tags=[*runs_filter.tags, (key, value if operator else ANY)])
+        return replace(filters, tags=[*filters.tags, (key, value if operator else ANY)])
     if kind == "property" and operator in ("", "="):
-        return replace(runs_filter, properties=[*runs_filter.properties, (key, value if operator else ANY)])
+        return replace(filters, properties=[*filters.properties, (key, value if operator else ANY)])
     compared: Any = value if operator else ANY
     if operator not in ("", "=", "!="):
         try:
@@ -137,7 +137,7 @@ def _label(runs_filter: RunFilter, kind: str, text: str) -> RunFilter:
         except ValueError:
             raise QueryError(f"{kind}:{text!r:.80}: {value!r:.40} is no number; write one there") from None
         operator = operator.replace("==", "=")
-    return replace(runs_filter, labels=[*runs_filter.labels, LabelFilter(kind, key, operator, compared)])
+    return replace(filters, labels=[*filters.labels, LabelFilter(kind, key, operator, compared)])
 
 
 def _moment(value: str, now: datetime) -> datetime:
@@ -160,11 +160,11 @@ def _length(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def _is(runs_filter: RunFilter, value: str, now: datetime) -> RunFilter:
+def _is(filters: RunFilter, value: str, now: datetime) -> RunFilter:
     states: dict[str, bool | None] = {"archived": True, "any": None, "active": False}
     if value not in states:
         raise QueryError(f"is:{value:.40}: use is:archived or is:any")
-    return replace(runs_filter, archived=states[value])
+    return replace(filters, archived=states[value])
 
 
 def _ids(text: str) -> Sequence[str]:
@@ -173,15 +173,15 @@ def _ids(text: str) -> Sequence[str]:
 
 _FIELDS: dict[str, Any] = {
     "status": _status,
-    "experiment": lambda runs_filter, value, now: replace(runs_filter, experiment=value),
-    "type": lambda runs_filter, value, now: replace(runs_filter, type=value),
-    "target": lambda runs_filter, value, now: replace(runs_filter, target=value),
-    "parent": lambda runs_filter, value, now: replace(runs_filter, parent=value),
-    "run": lambda runs_filter, value, now: replace(runs_filter, run_ids=_ids(value)),
+    "experiment": lambda filters, value, now: replace(filters, experiment=value),
+    "type": lambda filters, value, now: replace(filters, type=value),
+    "target": lambda filters, value, now: replace(filters, target=value),
+    "parent": lambda filters, value, now: replace(filters, parent=value),
+    "run": lambda filters, value, now: replace(filters, run_ids=_ids(value)),
     **dict.fromkeys(LABELS),
-    "longer": lambda runs_filter, value, now: replace(runs_filter, longer=_length(value)),
-    "shorter": lambda runs_filter, value, now: replace(runs_filter, shorter=_length(value)),
-    "since": lambda runs_filter, value, now: replace(runs_filter, started_from=_moment(value, now)),
-    "before": lambda runs_filter, value, now: replace(runs_filter, started_to=_moment(value, now)),
+    "longer": lambda filters, value, now: replace(filters, longer=_length(value)),
+    "shorter": lambda filters, value, now: replace(filters, shorter=_length(value)),
+    "since": lambda filters, value, now: replace(filters, started_from=_moment(value, now)),
+    "before": lambda filters, value, now: replace(filters, started_to=_moment(value, now)),
     "is": _is,
 }

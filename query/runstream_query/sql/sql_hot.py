@@ -149,8 +149,8 @@ class HotRows:
             table["time"] = time_column(pieces.times[taken])
         if "value" in columns:
             kinds: Any = pieces.kind[chosen]
-            one = len(kinds) and (kinds == kinds[0]).all()
-            kinds = Kind(int(kinds[0])) if one else np.repeat(kinds, counts)
+            same_kind = len(kinds) and (kinds == kinds[0]).all()
+            kinds = Kind(int(kinds[0])) if same_kind else np.repeat(kinds, counts)
             table |= dict(zip(_VALUES, value_columns(pieces.values[taken], kinds, []), strict=True))
         n = int(counts.sum())
         self._write("metrics", table, n)
@@ -159,7 +159,7 @@ class HotRows:
     def _write_one_by_one(self, chunks: Iterable[Chunk], known: Mapping[int, tuple[str, str | None]]) -> None:
         for chunk in chunks:
             run_id, experiment = known[chunk.run_key]
-            all_series = [Series(run_id, key, segment) for key, segment in chunk.decode().items()]
+            all_series = [Series(run_id, key, piece) for key, piece in chunk.decode().items()]
             for view in self.needs:
                 kind = KINDS[view]
                 part = [series for series in all_series if kind_of_class(series.key.cls) == kind]

@@ -97,8 +97,8 @@ def _plan(statement: str) -> str:
 
 @functools.cache
 def _stand_ins() -> duckdb.DuckDBPyConnection:
-    """A database with empty tables for the views. It is kept, as making one takes longer than planning; nothing is ever
-    carried out in it."""
+    """A database with empty tables for the views. It is kept, as making one takes longer than planning; nothing ever
+    runs in it."""
     connection = duckdb.connect(
         ":memory:",
         config={"enable_external_access": "false", "threads": "1", "autoload_known_extensions": "false"},

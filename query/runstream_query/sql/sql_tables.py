@@ -95,10 +95,10 @@ async def write_summaries(connection: Connection, path: Path, needs: Needs, work
         # To copy arrays as they are costs the database a third of taking them apart there.
         whole = not with_text and not queries.few_names(arguments[2])
         series = await _copied_names(
-            connection, queries.SQL_SERIES_NAMES, arguments[2:], wanted=whole or needs.wants("name")
+            connection, queries.SQL_SERIES_NAMES, arguments[2:], needed=whole or needs.wants("name")
         )
         runs = await _copied_names(
-            connection, queries.SQL_RUN_NAMES, arguments[:2], wanted=needs.wants("run_id")
+            connection, queries.SQL_RUN_NAMES, arguments[:2], needed=needs.wants("run_id")
         )
 
         def write(rows: int, run_keys: I8 | None, series_ids: I8 | None, columns: dict[str, Any]) -> None:
@@ -186,8 +186,10 @@ async def _copy(
     await in_thread(write)
 
 
-def _unpacked(rows: Rows, numbers: Sequence[str], wanted: I8) -> Iterator[tuple[int, I8, I8, dict[str, Any]]]:
-    """How many summaries packed rows hold of the series `wanted`; their run keys, series and numbers."""
+def _unpacked(
+    rows: Rows, numbers: Sequence[str], series_ids: I8
+) -> Iterator[tuple[int, I8, I8, dict[str, Any]]]:
+    """How many summaries packed rows hold of the series `series_ids`; their run keys, series and numbers."""
     length = (rows.fields[1][1] - 20) // 12
     if length < 1:
         return
@@ -195,7 +197,7 @@ def _unpacked(rows: Rows, numbers: Sequence[str], wanted: I8) -> Iterator[tuple[
     for start in range(0, len(rows), most):
         some = Rows(rows.raw[start : start + most], rows.fields)
         ids = some.arrays(1, length, "i8")[0].reshape(-1)
-        kept: Any = np.isin(ids, wanted)
+        kept: Any = np.isin(ids, series_ids)
         if kept.all():
             kept = slice(None)
         held: list[tuple[NDArray[Any], NDArray[np.bool_] | None]] = []
@@ -216,9 +218,9 @@ def _unpacked(rows: Rows, numbers: Sequence[str], wanted: I8) -> Iterator[tuple[
 
 
 async def _copied_names(
-    connection: Connection, statement: str, arguments: Sequence[Any], *, wanted: bool
+    connection: Connection, statement: str, arguments: Sequence[Any], *, needed: bool
 ) -> _Names:
-    """Keys and the name of each; none if they are not wanted."""
+    """Keys and the name of each; none if they are not needed."""
     keys, texts = [np.zeros(0, dtype=np.int64)], [pa.array([], pa.string())]
     copied = CopiedRows()
 
@@ -227,7 +229,7 @@ async def _copied_names(
             keys.append(rows.integers(0))
             texts.append(rows.texts(1))
 
-    if wanted:
+    if needed:
         await _copy(connection, statement, arguments, copied, take)
     return _Names(np.concatenate(keys), pa.concat_arrays(texts))
 

@@ -105,12 +105,12 @@ def compactor(options: argparse.Namespace) -> int:
 def server(options: argparse.Namespace) -> int:
     """`runstream server`."""
     from runstream_query.http.app import run_server
-    from runstream_query.http.counters import Counters
+    from runstream_query.http.counters import ServerCounters
 
     from ..exposition import exposed
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
-        counters = Counters()
+        counters = ServerCounters()
         with exposed(settings, counters):
             await _prepare_database(settings)
             await run_server(

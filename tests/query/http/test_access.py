@@ -20,7 +20,7 @@ from runstream_query.http import live, tokens
 from runstream_query.http.app import create_app, run_server
 from runstream_query.http.context import Server
 from runstream_query.http.endpoint import Door
-from runstream_query.http.live import Changes, changes_of
+from runstream_query.http.live import ChangedRuns, changes_of
 from runstream_query.http.openapi import ENDPOINTS
 from runstream_query.http.routing import find_route
 from runstream_query.http.tokens import Role
@@ -229,7 +229,7 @@ async def test_sql_and_events_are_narrowed_to_the_workspace(
         query = f"SELECT * FROM read_parquet('{server.store.locate(row['path'])}'), metrics"
         answer = await http.post("/api/v1/sql", json={"query": query}, headers=narrow)
         assert answer.status_code == 400
-    changes: Changes = {"metrics": ["default-run", "other-run"], "tags": ["default-run"], "status": None}
+    changes: ChangedRuns = {"metrics": ["default-run", "other-run"], "tags": ["default-run"], "status": None}
     assert await changes_of(server.pool, "other", changes) == {"metrics": ["other-run"], "status": None}
 
 

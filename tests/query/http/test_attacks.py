@@ -250,11 +250,6 @@ async def test_a_run_of_another_workspace_is_not_reached_by_a_detour(
     narrow = {"Authorization": f"Bearer {made.json()['token']}"}
     model = {"name": "m", "token": str(uuid.uuid4()), "run_id": "other-run", "path": "outputs"}
     other = {"runs": ["other-run"]}
-    nothing = (
-        {"statuses": {}},
-        {"deleted": [], "missing": ["other-run"]},
-        {"changed": [], "missing": ["other-run"]},
-    )
     for method, path, body in (
         ("POST", "/api/v1/models", model),
         ("POST", "/api/v1/runs/cancel", other),

@@ -54,7 +54,7 @@ REFUSALS = [
     ("owner", "GET", "runs?limit=x", {}, 400, "limit='x'", "expected a whole number"),
     ("owner", "PUT", "runs/r/files/..%2F..%2Fa", {}, 400, "leads out of the run's folder", "file path"),
     ("owner", "PATCH", "uploads/x", {}, 400, "'x' is not a SHA-256", "64 digits"),
-    ("owner", "PATCH", f"uploads/{DIGEST}?offset=5", {"content": b"x"}, 409, "0 bytes of", "go on from there"),
+    ("owner", "PATCH", f"uploads/{DIGEST}?offset=5", {"content": b"x"}, 409, "0 bytes of", "resume from there"),
     ("owner", "POST", "runs/r/files/logs/a?append_at=5", {"content": b"x"}, 409, "logs/a has 0 bytes", "send what"),
     ("owner", "PUT", f"snapshots/{SNAPSHOT}", {"json": {"files": [LISTED]}}, 409, "1 contents are not", "PUT them to"),
     ("owner", "POST", "sql", {"json": {"query": "copy runs to 'x'"}}, 400, "not allowed", "only"),

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstream_query.points import hot
-from runstream_query.points.vectors import Segment, join
+from runstream_query.points.vectors import PointColumns, join
 from runstream_query.sql.sql import run_sql
 from runstream_schemas.errors import StoreError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
@@ -274,11 +274,13 @@ async def test_times_of_a_chunk_that_cannot_be_are_read_as_ones_that_can(databas
 
 
 def test_joining_keeps_texts_apart() -> None:
-    def texts(*values: str) -> Segment:
+    def texts(*values: str) -> PointColumns:
         n = len(values)
-        return Segment(Kind.TEXT, np.arange(n), np.arange(n), np.arange(n, dtype=np.uint64), list(values))
+        return PointColumns(
+            Kind.TEXT, np.arange(n), np.arange(n), np.arange(n, dtype=np.uint64), list(values)
+        )
 
-    floats = Segment(Kind.FLOAT, np.arange(1), np.arange(1), np.array([0.5]).view(np.uint64))
+    floats = PointColumns(Kind.FLOAT, np.arange(1), np.arange(1), np.array([0.5]).view(np.uint64))
     whole = join([texts("a", "b"), floats, texts("c")])
     assert whole.kind is None
     assert [

@@ -159,8 +159,8 @@ class RunFacts(RunHandle):
         """
         if name is not None and not isinstance(name, str):
             raise UserErrorException(f"get_histograms: name: expected a text, got {type(name).__name__}")
-        found = self._typed(SeriesClass.HISTOGRAM, name)
-        histograms = {one.name: logged_histograms(one) for one in found}
+        all_series = self._typed(SeriesClass.HISTOGRAM, name)
+        histograms = {series.name: logged_histograms(series) for series in all_series}
         return histograms if name is None else histograms.get(name, [])
 
     def get_media(self, name: str | None = None) -> dict[str, list[LoggedMedium]] | list[LoggedMedium]:
@@ -180,8 +180,8 @@ class RunFacts(RunHandle):
 
     def _typed(self, cls: SeriesClass, name: str | None) -> list[Series]:
         waits = self._live_run.unconfirmed() if self._live_run else {}
-        found = fetch_metrics(self._client, [self._id], name=name, classes=(cls,), waits=waits)
-        return found.get(self._id, [])
+        by_run = fetch_metrics(self._client, [self._id], name=name, classes=(cls,), waits=waits)
+        return by_run.get(self._id, [])
 
     def _shape(self, run_id: str, series: list[Series], populate: bool) -> Metrics:
         def content(series: Series) -> ArtifactMetric:
