@@ -1,4 +1,4 @@
-"""Lists over 10,000 runs with 20 metrics each, one in a hundred of them live: what the page of runs asks."""
+"""Lists over 10,000 runs, of 20 metrics and 50 parameters each, one in a hundred live: what the page of runs asks."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ select key, 'group', 'g' || key % 50, 0, gen_random_uuid(), 0 from runs;
 insert into tags (run_key, key, value, time_us, source, seq) select key, 'note', 'n', 0, gen_random_uuid(), 1 from runs;
 insert into properties (run_key, key, value, time_us, source, seq)
 select key, 'commit', md5(key::text), 0, gen_random_uuid(), 2 from runs;
+insert into params (run_key, name, kind, text, number, origin, time_us, source, seq)
+select r.key, 'layer.' || n, 0, x.value::text, x.value, 2, 0, gen_random_uuid(), n
+from runs r, generate_series(1, 49) n, lateral (select random() + r.key * 0 as value) x;
+insert into params (run_key, name, kind, text, origin, time_us, source, seq)
+select key, 'opt', 3, (array['adam', 'sgd', 'lion'])[1 + key % 3], 2, 0, gen_random_uuid(), 0 from runs;
 """
 
 
@@ -47,7 +52,8 @@ def run(quick: bool) -> list[Result]:
 async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
     from runstream_consumers.compaction.packing import pack_runs
     from runstream_query.runs.run_filter import MetricFilter, Order, RunFilter
-    from runstream_query.runs.runs import count_runs, list_runs
+    from runstream_query.runs.runs import attach_params, count_runs, list_runs
+    from runstream_query.runs.search import search
     from runstream_schemas.database import create_pool, migrate
     from runstream_schemas.settings import Settings
 
@@ -79,8 +85,30 @@ async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
             (f"50 {of} by metric and tag", {"wanted": group}),
             (f"50 {of} by status and experiment", {"wanted": RunFilter(status=["Failed"], experiment="e3")}),
             (f"50 {of} deep in the list", {"after": middle}),
+            (f"50 {of} by a parameter", {"order": Order.parse("param:layer.7")}),
+            (f"50 {of} by a parameter, a text", {"order": Order.parse("-param:opt")}),
+            (
+                f"50 {of} by a parameter, of one experiment",
+                {"order": Order.parse("param:layer.7"), "wanted": RunFilter(experiment="e3")},
+            ),
+            (f"50 {of} with param:layer.7<=0.01", {"wanted": search("param:layer.7<=0.01")}),
+            (
+                f"50 {of} with param:layer.7<=0.5 param:opt=adam",
+                {"wanted": search("param:layer.7<=0.5 param:opt=adam")},
+            ),
         ):
             results.append(Result(name, await _time(connection, list_runs, rounds, options), "ms", 10, 2))
+
+        async def with_params(connection: Any) -> None:
+            await attach_params(connection, (await list_runs(connection)).runs, None, 500)
+
+        results.append(
+            Result(
+                f"newest 50 {of}, with 50 parameters each",
+                await _time(connection, with_params, rounds, {}),
+                "ms",
+            )
+        )
         results.append(Result(f"count {of} by status", await _time(connection, count_runs, rounds, {}), "ms"))
         results.append(Result("compactor's packing of a run with 20 metrics", [packing], "ms"))
     await pool.close()

@@ -2,32 +2,23 @@ import { expect, test } from "vitest";
 import { gitOf, originOf, otherDetails, parametersOf, snapshotOf } from "../src/run/facts";
 import { fileTree, filesOf, firstLog, sizeOf } from "../src/run/tree";
 
-test("arguments are read as parameters", () => {
+test("parameters, and arguments without a name", () => {
   const details = {
     runDefinition: {
-      arguments: ["--lr", 0.1, "--fast", "--data=a=b", "--shift", "-3", "x.csv", "--verbose"],
+      arguments: ["--lr", 0.1, "--fast", "--data=a=b", "--shift", "-3", "x.csv", "-9", "--verbose"],
     },
   };
-  expect(parametersOf({ details, properties: {} })).toEqual([
-    ["lr", "0.1"],
-    ["fast", "yes"],
-    ["data", "a=b"],
-    ["shift", "-3"],
+  const params = {
+    "layer.10": { kind: "int", text: "9007199254740993" },
+    "layer.2": { kind: "float", text: "0.5" },
+  } as const;
+  expect(parametersOf({ details, params })).toEqual([
+    ["layer.2", "0.5"],
+    ["layer.10", "9007199254740993"],
     ["argument 1", "x.csv"],
-    ["verbose", "yes"],
+    ["argument 2", "-9"],
   ]);
-  expect(parametersOf({ details: {}, properties: { sweep_parameters: "no JSON" } })).toEqual([]);
-  const swept = { sweep_parameters: '{"lr": 0.5, "net": "deep", "none": null}' };
-  expect(
-    parametersOf({
-      details: { runDefinition: { arguments: ["--lr", "0.5", "--seed", "1"] } },
-      properties: swept,
-    }),
-  ).toEqual([
-    ["lr", "0.5"],
-    ["net", "deep"],
-    ["seed", "1"],
-  ]);
+  expect(parametersOf({ details: {} })).toEqual([]);
 });
 
 test("a commit is linked only where its host has pages of commits", () => {

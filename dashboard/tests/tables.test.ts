@@ -145,10 +145,10 @@ describe("differences", () => {
     expect(rows.find((row) => row.name === "experiment")!.differs).toBe(false);
     expect(rows.find((row) => row.name === "lr")!.differs).toBe(true);
   });
-  test("what a script was given is a row each", () => {
+  test("a parameter is a row each", () => {
     const given = (lr: string) => ({
       ...run("x", {}, {}),
-      details: { runDefinition: { arguments: ["--lr", lr, "--fast"] } },
+      params: { lr: { kind: "float", text: lr }, fast: { kind: "bool", text: "true" } } as const,
     });
     const found = differences([given("0.1"), given("0.2")]);
     expect(found.find((row) => row.name === "lr")).toEqual({

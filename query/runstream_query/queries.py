@@ -123,27 +123,33 @@ NUMBER: Final = """case when length({text}) < 60 and {text} ~ '^[+-]?([0-9]+[.]?
 LABELS: Final = {
     "tag": "(select k.value from tags k where k.run_key = r.key and k.key = {key} and not k.removed)",
     "property": "(select k.value from properties k where k.run_key = r.key and k.key = {key})",
-    # What a sweep gave the run, else an argument of its script: `--key value` or `--key=value`.
-    "param": """coalesce((
-        select k.value::jsonb ->> {key} from properties k
-        where k.run_key = r.key and k.key = 'sweep_parameters' and k.value is json object
-    ), (
-        select case when a.word in ('--' || {key}, '-' || {key})
-            then case when a.next is null or a.next ~ '^--?[A-Za-z_]' then 'yes' else a.next end
-            else substr(a.word, strpos(a.word, '=') + 1) end
-        from (
-            select w.word, lead(w.word) over (order by w.place) as next, w.place
-            from jsonb_array_elements_text(
-                case jsonb_typeof(r.details #> '{{runDefinition,arguments}}') when 'array'
-                    then r.details #> '{{runDefinition,arguments}}' end
-            ) with ordinality w (word, place)
-        ) a
-        where a.word in ('--' || {key}, '-' || {key})
-            or starts_with(a.word, '--' || {key} || '=') or starts_with(a.word, '-' || {key} || '=')
-        order by a.place limit 1
-    ))""",
+    "param": "(select left(k.text, 200) from params k where k.run_key = r.key and k.name = {key})",
 }
-"""What a run is labelled with under a key, as a text: its tags, its properties, its script's arguments."""
+"""What a run is labelled with under a key, as a text: its tags, its properties, its parameters."""
+
+# The second comparison is what is indexed.
+PARAM_IS: Final = "k.text = {text} and left(k.text, 200) = left({text}, 200)"
+
+PARAMS: Final = """
+select k.run_key, k.name, k.kind, case when $3::int4 is null then k.text else left(k.text, $3) end as text
+from params k
+where k.run_key = any($1::int8[]) and ($2::text[] is null or k.name = any($2))
+order by k.run_key, k.name
+"""
+
+RUN_PARAMS: Final = """
+select name, kind, text, origin, time_us, author from params where run_key = $1 order by name
+"""
+
+FORMER_PARAMS: Final = """
+select name, kind, text, origin, time_us, author, refused from former_params where run_key = $1
+order by name, time_us, source, seq
+"""
+
+PARAM_KINDS: Final = """
+select n.name, array(select distinct k.kind from params k where k.name = n.name) as kinds
+from unnest($1::text[]) n (name)
+"""
 
 COUNT_RUNS: Final = """
 select r.status, count(*) as runs
@@ -377,6 +383,25 @@ select {columns} from runs r left join experiments e on e.id = r.experiment_id
 where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2))
     and ($3::text[] is null or e.name = any($3))
 """
+
+SQL_PARAMS: Final = """
+select {columns} from params k join runs r on r.key = k.run_key left join experiments e on e.id = r.experiment_id
+where ($1::text is null or e.workspace = $1) and ($2::text[] is null or r.run_id = any($2))
+    and ($3::text[] is null or e.name = any($3)) and ($4::text[] is null or k.name = any($4))
+"""
+
+# float8 reads NaN and Infinity as they are stored.
+SQL_PARAMS_COLUMNS: Final = {
+    "experiment": "e.name",
+    "run_id": "r.run_id",
+    "name": "k.name",
+    "kind": "(array['float', 'int', 'bool', 'text', 'null', 'json'])[k.kind + 1]",
+    "value": "case when k.kind in (0, 1) then k.text::float8 end",
+    "int_value": "case when k.kind = 1 then k.text::int8 end",
+    "bool_value": "case when k.kind = 2 then k.text::bool end",
+    "text": "case when k.kind <> 4 then k.text end",
+}
+"""Columns of the view `params`."""
 
 SQL_SUMMARY_NUMBERS: Final = {
     "count": "m.count",

@@ -121,6 +121,22 @@ RUNS = pa.schema(
         pa.field("tags", _STRINGS, nullable=False),
         pa.field("properties", _STRINGS, nullable=False),
         pa.field(
+            "params",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("name", pa.string()),
+                        ("kind", pa.string()),
+                        ("value", pa.float64()),
+                        ("int_value", pa.int64()),
+                        ("bool_value", pa.bool_()),
+                        ("text", pa.string()),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field(
             "summaries",
             pa.list_(
                 pa.struct(

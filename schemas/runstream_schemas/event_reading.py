@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from . import params
 from .errors import CorruptEvent, EventError, RefusedEvent, UnsupportedVersion
 from .events import (
     METRICS,
@@ -26,16 +27,25 @@ from .events import (
     StatusOp,
     Summaries,
     TagOp,
+    TagOpName,
     TagsEvent,
 )
-from .limits import INT_MAX, MAX_EVENT_BYTES, MAX_EVENT_POINTS, MAX_RUN_ID_BYTES, TIME_MAX_US, TIME_MIN_US
+from .limits import (
+    INT_MAX,
+    MAX_EVENT_BYTES,
+    MAX_EVENT_POINTS,
+    MAX_NAME_BYTES,
+    MAX_RUN_ID_BYTES,
+    TIME_MAX_US,
+    TIME_MIN_US,
+)
 from .payload_reading import index_size
 from .series import Kind, SeriesKey
 from .unpacking import unpack
 
 _ENVELOPE_BYTES = 64
 _Span = tuple[str, bytes, int, int]  # run id, source, first slot, slots
-_TAG_OPS = ("set", "remove", "property", "field")
+_TAG_OPS = get_args(TagOpName)
 
 
 def decode_event(data: bytes) -> Event:
@@ -120,14 +130,28 @@ def _read_metrics(span: _Span, body: dict[str, Any]) -> MetricsEvent:
 
 
 def _read_tags(span: _Span, body: dict[str, Any]) -> TagsEvent:
-    ops = [TagOp(*op[:5]) for op in body["ops"]]
+    ops = [TagOp(*op[:6]) for op in body["ops"]]
     for op in ops:
         _check_op(op, span)
         if op.op not in _TAG_OPS or not isinstance(op.key, str):
             raise CorruptEvent(f"operation {op.op!r:.40} on {op.key!r:.40} cannot be")
         if op.value is not None and not isinstance(op.value, str):
             raise CorruptEvent(f"value of {op.key!r:.40} is no text")
+        if op.op in ("param", "overwrite"):
+            _check_param(op)
     return TagsEvent(*span, ops)
+
+
+def _check_param(op: TagOp) -> None:
+    if not 0 < len(op.key.encode()) <= MAX_NAME_BYTES or "\0" in op.key:
+        raise CorruptEvent(f"{op.key!r:.40} is no name of a parameter")
+    author: object = op.author
+    if author is not None and not (isinstance(author, str) and len(author) <= MAX_NAME_BYTES):
+        raise CorruptEvent(f"who overwrote {op.key!r:.40} is no text, or a long one")
+    try:
+        params.decode(op.value or "")
+    except ValueError as error:
+        raise CorruptEvent(f"value of parameter {op.key!r:.40} cannot be: {error}") from None
 
 
 def _read_status(span: _Span, body: dict[str, Any]) -> StatusEvent:

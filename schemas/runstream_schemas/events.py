@@ -32,7 +32,7 @@ METRICS, TAGS, STATUS = "metrics", "tags", "status"
 MAX_SUMMARY_TEXT = 256
 """Characters of a text value kept in a summary."""
 
-TagOpName = Literal["set", "remove", "property", "field"]
+TagOpName = Literal["set", "remove", "property", "field", "param", "overwrite"]
 
 SUMMARY_INTS = ("count", "finite", "first_time", "last_step", "last_time")
 SUMMARY_FLOATS = ("first", "last", "min", "max", "sum")
@@ -84,18 +84,22 @@ class MetricsEvent:
 
 @dataclass(slots=True)
 class TagOp:
-    """One change of a tag, property or field of the run. `value` None: the key without a value."""
+    """One change of a tag, property, field or parameter of the run. `value` None: the key without a value.
+
+    A parameter's value is a JSON text (`runstream_schemas.params`); `author` is who overwrote it.
+    """
 
     seq: int
     time_us: int
     op: TagOpName
     key: str
     value: str | None = None
+    author: str | None = None
 
 
 @dataclass(slots=True)
 class TagsEvent:
-    """Changes of tags, properties and fields of one run."""
+    """Changes of tags, properties, fields and parameters of one run."""
 
     run_id: str
     source: bytes
@@ -159,7 +163,10 @@ def encode_event(event: Event) -> bytes:
         if event.dropped:
             body["dropped"] = event.dropped
     elif isinstance(event, TagsEvent):
-        body["ops"] = [[op.seq, op.time_us, op.op, op.key, op.value] for op in event.ops]
+        body["ops"] = [
+            [op.seq, op.time_us, op.op, op.key, op.value, *([] if op.author is None else [op.author])]
+            for op in event.ops
+        ]
     else:
         body["ops"] = [[op.seq, op.time_us, op.kind, op.data] for op in event.ops]
     packed = msgpack.packb(body)

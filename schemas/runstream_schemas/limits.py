@@ -13,6 +13,12 @@ MAX_RUN_ID_BYTES = 256
 MAX_TEXT_BYTES = 1 << 20
 """Longest text value (a metric, a tag, an error message), in bytes of UTF-8."""
 
+MAX_PARAM_BYTES = 64 << 10
+"""Longest value of a parameter, in bytes of UTF-8 of its JSON text."""
+
+MAX_PARAMS = 10_000
+"""Most parameters of one run."""
+
 MAX_EVENT_BYTES = 6 << 20
 """Largest event; the topics' `max.message.bytes` leaves room above it."""
 

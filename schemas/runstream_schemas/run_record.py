@@ -34,6 +34,17 @@ Number: TypeAlias = float | Literal["NaN", "Infinity", "-Infinity"] | None
 """A number as JSON has it."""
 
 
+ParamKind: TypeAlias = Literal["float", "int", "bool", "text", "null", "json"]
+"""Type of a parameter; `json` is a list, or an empty dictionary."""
+
+
+class ParamRecord(TypedDict):
+    """A parameter: its kind, and its value as a text (see `runstream_schemas.params`)."""
+
+    kind: ParamKind
+    text: str
+
+
 class SummaryRecord(TypedDict):
     """Statistics of one series of a run: null for texts and where no value is finite; `text` is the last text, cut to 256
     characters."""
@@ -96,6 +107,7 @@ class RunRecord(StoredRun):
 
     Attributes:
         summaries: of its metrics, by name; None: they were not asked for, and are no part of the answer.
+        params: its parameters, by name; None: the same.
     """
 
     created_utc: str | None = None
@@ -104,6 +116,7 @@ class RunRecord(StoredRun):
     last_seen_utc: str | None = None
     archived_utc: str | None = None
     summaries: dict[str, SummaryRecord] | None = None
+    params: dict[str, ParamRecord] | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RunRecord:

@@ -177,6 +177,7 @@ def test_every_reader_and_its_arguments_are_named() -> None:
 VIEW_COLUMNS = {
     **{view: schema.names for view, schema in POINT_VIEWS.items()},
     "runs": sql_tables.RUNS.names,
+    "params": sql_tables.PARAMS.names,
     "summaries": sql_tables.SUMMARIES.names,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from runstream_schemas import params
 from runstream_schemas.database import (
     Migration,
     connect,
@@ -24,6 +26,7 @@ from runstream_schemas.database import (
     wait_for_database,
 )
 from runstream_schemas.errors import DatabaseError
+from runstream_schemas.run_record import ParamRecord
 from runstream_schemas.settings import Settings
 from runstream_service.servers.postgres import PostgresServer
 
@@ -90,6 +93,65 @@ def test_migrated_step_by_step_equals_fresh(server: PostgresServer) -> None:
             assert await schema_version(other) == known[-1].version
             await one.close()
             await other.close()
+
+    asyncio.run(go())
+
+
+def test_parameters_of_runs_that_were_there_before_are_what_a_new_run_gets(server: PostgresServer) -> None:
+    """Migration 0019 reads arguments and sweeps as `params.given` does."""
+    arguments: list[list[Any]] = [
+        ["--lr", "0.5", "--epochs", "3", "--fast"], ["--lr=5e-1", "data.csv", "-x", "1e-3"],
+        ["--a", "-1", "--b", "--c", "x y"], ["--seed", "007", "--big", "9" * 19, "--plus", "+5", "--bigger", "9" * 30],
+        ["--a", "1", "--a", "2", "--e", "", "--f=", "--g=h=i"], ["--flag", True, "--n", 4, "--x", 0.25, "--none", None],
+        ["--nan", "nan", "--inf", "inf", "--huge", "1e999", "--tiny", "1e-320", "--sci", "1E+5", "--dot", "5."],
+        ["--", "x", "-1", "y", "--=x"], ["--" + "n" * 1025, "1", "--t", "x" * 70_000], [], ["--two\nlines", "a\nb"],
+        ["--weights=1=2\n3", "-v"],
+    ]  # fmt: skip
+    sweeps = [
+        '{"lr": 0.5, "net": "deep", "none": null, "l": [1, 2.5], "b": true, "n": 3, "f": 1.0, "s": "7"}',
+        "no JSON", "[1]", "3", '{"lr": 1e-7, "x": {"a": 1}}', '{"": 1}', '{"big": 12345678901234567}',
+    ]  # fmt: skip
+    runs = [(given_arguments, None) for given_arguments in arguments] + [
+        (arguments[0], sweep) for sweep in sweeps
+    ]
+
+    async def go() -> None:
+        async with database(server, "with_runs") as settings:
+            connection = await connect(settings)
+            known = migrations()
+            before = [step for step in known if step.version < 19]
+            await migrate(connection, before)
+            for number, (words, sweep) in enumerate(runs):
+                key = await connection.fetchval(
+                    "insert into runs (run_id, details) values ($1, $2::jsonb) returning key",
+                    str(number), json.dumps({"runDefinition": {"arguments": words}}),
+                )  # fmt: skip
+                if sweep is not None:
+                    await connection.execute(
+                        "insert into properties values ($1, 'sweep_parameters', $2, 0, gen_random_uuid(), 0)",
+                        key,
+                        sweep,
+                    )
+            await connection.execute(
+                "insert into runs (run_id, details) values ('odd', '{\"runDefinition\": 3}')"
+            )
+            await migrate(connection)
+            rows = await connection.fetch(
+                "select r.run_id, p.name, p.kind, p.text, p.number, p.origin from params p join runs r on r.key = p.run_key"
+            )
+            found: dict[str, dict[str, Any]] = {}
+            for run_id, name, kind, text, number, origin in rows:
+                value = params.value_of({"kind": params.KINDS[kind], "text": text})
+                found.setdefault(run_id, {})[name] = (origin, params.KINDS[kind], value, number)
+            for at, (words, sweep) in enumerate(runs):
+                given = params.given({"runDefinition": {"arguments": words}}, {"sweep_parameters": sweep})
+                expected = {}
+                for name, (origin, value) in given.items():
+                    kind, text, number = params.as_stored(value)
+                    record: ParamRecord = {"kind": params.KINDS[kind], "text": text}
+                    expected[name] = (origin, params.KINDS[kind], params.value_of(record), number)
+                assert found.get(str(at), {}) == expected, (words, sweep)
+            await connection.close()
 
     asyncio.run(go())
 

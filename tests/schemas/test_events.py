@@ -45,10 +45,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RUN_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SLOTS = st.integers(0, 2**50)
+PARAM_NAMES = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+)
 
 tag_ops = st.builds(
     TagOp, SLOTS, SLOTS, st.sampled_from(["set", "remove", "property", "field"]), TEXTS, st.none() | TEXTS
-)
+) | st.builds(
+    TagOp, SLOTS, SLOTS, st.sampled_from(["param", "overwrite"]), PARAM_NAMES, st.sampled_from(["1", "NaN", '"x"', "[1]"]),
+    st.none() | TEXTS,
+)  # fmt: skip
 status_data = st.dictionaries(
     TEXTS, st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXTS, max_size=3
 )
@@ -109,6 +115,19 @@ def test_any_truncation_and_any_addition_is_refused(event: Any, data: st.DataObj
         decode_event(encoded + b"\0")
 
 
+@pytest.mark.parametrize(
+    "op",
+    [["param", "", "1"], ["param", "a\0", "1"], ["param", "a" * 1025, "1"], ["param", "a", None], ["param", "a", "x"],
+     ["param", "a", 1], ["param", "a", '"' + "x" * (64 << 10) + '"'], ["overwrite", "a", "1", 7], ["param", "a", "[NaN]"],
+     ["overwrite", "a", "1", "x" * 2000], ["params", "a", "1"]],
+)  # fmt: skip
+def test_a_parameter_that_cannot_be_is_refused(op: list[Any]) -> None:
+    body = msgpack.packb({"run": "r", "src": SOURCE, "first": 0, "count": 1, "ops": [[0, 1, *op]]})
+    envelope = msgpack.packb([1, "tags", zlib.crc32(body, zlib.crc32(b"tags")), body])
+    with pytest.raises(RefusedEvent, match="run r"):
+        decode_event(envelope)
+
+
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_event_are_refused(noise: bytes) -> None:
     with pytest.raises(EventError):
@@ -149,13 +168,25 @@ def golden_events() -> dict[str, Any]:
         "tags": TagsEvent(
             "run-1", SOURCE, 0, 2, [TagOp(0, 1, "set", "k", None), TagOp(1, 2, "property", "p", "v")]
         ),
+        "params": TagsEvent(
+            "run-1",
+            SOURCE,
+            2,
+            4,
+            [
+                TagOp(2, 3, "param", "opt.lr", "0.1"),
+                TagOp(3, 4, "param", "net", '"π"'),
+                TagOp(4, 5, "param", "on", "true"),
+                TagOp(5, 6, "overwrite", "opt.lr", "NaN", "me@here, process 7"),
+            ],
+        ),
         "status": StatusEvent(
             "run-1", SOURCE, 0, 1, [StatusOp(0, 5, "complete", {"ends": {SOURCE.hex(): 9}})]
         ),
     }
 
 
-@pytest.mark.parametrize("name", ["metrics", "tags", "status"])
+@pytest.mark.parametrize("name", ["metrics", "tags", "params", "status"])
 def test_the_bytes_of_version_1_never_change(name: str) -> None:
     event = golden_events()[name]
     golden = (GOLDEN / f"{name}.v1.bin").read_bytes()

@@ -25,7 +25,8 @@ _PAGE = 2000
 # Counters of the server: they rise with every change, whoever made it, and cost nothing to read.
 CHANGES = """
 select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_user_tables
-where schemaname = current_schema() and relname in ('runs', 'tags', 'properties', 'experiments', 'live_summaries')"""
+where schemaname = current_schema() and relname in
+    ('runs', 'tags', 'properties', 'experiments', 'live_summaries', 'params')"""
 
 RUNS_PAGE = """
 select r.key, r.run_id, e.name as experiment, e.workspace, r.number, r.parent_run_id, r.root_run_id, r.display_name,
@@ -37,14 +38,20 @@ TAGS_PAGE = "select run_key, key, value from tags where run_key = any($1::bigint
 PROPERTIES_PAGE = (
     "select run_key, key, value from properties where run_key = any($1::bigint[]) order by run_key, key"
 )
+# float8 reads NaN and Infinity as they are stored.
+PARAMS_PAGE = """
+select run_key, name, (array['float', 'int', 'bool', 'text', 'null', 'json'])[kind + 1] as kind,
+    case when kind in (0, 1) then text::float8 end as value, case when kind = 1 then text::int8 end as int_value,
+    case when kind = 2 then text::bool end as bool_value, case when kind <> 4 then text end as text
+from params where run_key = any($1::bigint[]) order by run_key, name"""
 SUMMARIES_PAGE = """
 select s.run_key, n.name, s.count, s.first, s.last, s.min, s.max, s.sum / nullif(s.finite, 0) as mean, s.last_step,
     s.last_text
 from summaries s join series n on n.id = s.series_id
 where s.run_key = any($1::bigint[]) and n.cls <> 1 order by s.run_key, n.name"""
 
-_PLAIN = [name for name in RUNS.names if name not in ("tags", "properties", "summaries")]
-_SUMMARY = [field.name for field in RUNS.field("summaries").type.value_type]
+_NESTED = ("tags", "properties", "params", "summaries")
+_PLAIN = [name for name in RUNS.names if name not in _NESTED]
 
 
 async def runs_changed(pool: asyncpg.Pool[Any]) -> int:
@@ -76,8 +83,9 @@ async def write_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker) -> i
                 total += len(rows)
                 tags = await connection.fetch(TAGS_PAGE, keys)
                 properties = await connection.fetch(PROPERTIES_PAGE, keys)
+                params = await connection.fetch(PARAMS_PAGE, keys)
                 summaries = await connection.fetch(SUMMARIES_PAGE, keys)
-                await worker.run(_write_page, writer, rows, tags, properties, summaries)
+                await worker.run(_write_page, writer, rows, tags, properties, params, summaries)
         await worker.run(writer.close)
         await worker.run(new.commit)
     except BaseException:
@@ -95,15 +103,18 @@ def _write_page(
     rows: Sequence[asyncpg.Record],
     tags: Sequence[asyncpg.Record],
     properties: Sequence[asyncpg.Record],
+    params: Sequence[asyncpg.Record],
     summaries: Sequence[asyncpg.Record],
 ) -> None:
-    by_run: dict[str, dict[int, list[Any]]] = {"tags": {}, "properties": {}, "summaries": {}}
+    by_run: dict[str, dict[int, list[Any]]] = {name: {} for name in _NESTED}
     for name, pairs in (("tags", tags), ("properties", properties)):
         for row in pairs:
             by_run[name].setdefault(row["run_key"], []).append((row["key"], row["value"]))
-    for row in summaries:
-        by_run["summaries"].setdefault(row["run_key"], []).append({name: row[name] for name in _SUMMARY})
+    for name, structs in (("params", params), ("summaries", summaries)):
+        names = [field.name for field in RUNS.field(name).type.value_type]
+        for row in structs:
+            by_run[name].setdefault(row["run_key"], []).append({field: row[field] for field in names})
     columns = [pa.array([row[name] for row in rows], RUNS.field(name).type) for name in _PLAIN]
-    for name in ("tags", "properties", "summaries"):
+    for name in _NESTED:
         columns.append(pa.array([by_run[name].get(row["key"], []) for row in rows], RUNS.field(name).type))
     writer.write_table(pa.Table.from_arrays(columns, schema=RUNS))

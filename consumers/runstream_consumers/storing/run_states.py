@@ -12,9 +12,11 @@ import asyncpg
 
 from runstream_schemas import run_life
 from runstream_schemas.events import StatusOp, TagOp
+from runstream_schemas.params import Origin, ParamWrite, decode, encode, given, of_sweep
 from runstream_schemas.status import RunState, Step, fold
 
 from . import queries
+from .params import Name, store_params
 
 DEFAULT_WORKSPACE, DEFAULT_EXPERIMENT = "default", "Default"
 MOST_LEVELS = 64
@@ -44,6 +46,7 @@ class RunChanges:
     seen: dict[int, int] = field(default_factory=dict)
     tags: dict[tuple[int, str], TagChange] = field(default_factory=dict)
     properties: dict[tuple[int, str], TagChange] = field(default_factory=dict)
+    params: dict[Name, list[ParamWrite]] = field(default_factory=dict)
 
     def add_status(self, run_key: int, source: bytes, op: StatusOp, topic: str = "status") -> None:
         """Take one status operation; `topic` tells apart what a source numbers on its own."""
@@ -51,6 +54,8 @@ class RunChanges:
             self.steps.append((run_key, Step(op.time_us, source.hex(), op.seq, op.kind, op.data, topic)))
         if op.kind in ("heartbeat", "start", "create"):
             self.seen[run_key] = max(op.time_us, self.seen.get(run_key, op.time_us))
+        for name, (origin, text) in given(op.data.get("details"), op.data.get("properties")).items():
+            self._param(run_key, name, ParamWrite(text, origin, op.time_us, source.hex(), op.seq))
         if op.kind == "create":
             who = UUID(bytes=source)
             for key, value in _texts(op.data.get("tags")):
@@ -59,7 +64,12 @@ class RunChanges:
                 self._property(TagChange(run_key, key, value, False, op.time_us, who, CREATE_SEQ))
 
     def add_tag(self, run_key: int, source: bytes, op: TagOp) -> None:
-        """Take one operation on a tag, property or field."""
+        """Take one operation on a tag, property, field or parameter."""
+        if op.op in ("param", "overwrite"):
+            origin = Origin.OVERWRITTEN if op.op == "overwrite" else Origin.LOGGED
+            text, author = encode(decode(op.value or "")), op.author and storable(op.author)
+            self._param(run_key, op.key, ParamWrite(text, origin, op.time_us, source.hex(), op.seq, author))
+            return
         if op.op == "field":
             data = {"key": op.key, "value": op.value}
             self.steps.append((run_key, Step(op.time_us, source.hex(), op.seq, "field", data, "tags")))
@@ -69,6 +79,8 @@ class RunChanges:
         change = TagChange(run_key, storable(op.key), value, removed, op.time_us, UUID(bytes=source), op.seq)
         if op.op == "property":
             self._property(change)
+            for name, text in of_sweep(op.value if op.key == "sweep_parameters" else None).items():
+                self._param(run_key, name, ParamWrite(text, Origin.SWEEP, op.time_us, source.hex(), op.seq))
         else:
             self._tag(change)
 
@@ -76,6 +88,9 @@ class RunChanges:
         held = self.tags.get((change.run_key, change.key))
         if held is None or _age(change) > _age(held):
             self.tags[change.run_key, change.key] = change
+
+    def _param(self, run_key: int, name: str, write: ParamWrite) -> None:
+        self.params.setdefault((run_key, name), []).append(write)
 
     def _property(self, change: TagChange) -> None:
         held = self.properties.get((change.run_key, change.key))
@@ -98,9 +113,12 @@ async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunCha
         )
     touched = {key for key, _ in changes.steps}
     tagged = {key for key, _ in changes.tags}
-    if not touched and not changes.seen and not tagged:
+    with_params = {key for key, _ in changes.params}
+    if not touched and not changes.seen and not tagged and not with_params:
         return []
-    locked = await connection.fetch(run_life.LOCK_RUNS, sorted(touched | tagged | changes.seen.keys()))
+    keys = touched | tagged | with_params | changes.seen.keys()
+    locked = await connection.fetch(run_life.LOCK_RUNS, sorted(keys))
+    await store_params(connection, changes.params)
     if changes.tags:
         tags = [changes.tags[at] for at in sorted(changes.tags)]
         await connection.execute(

@@ -1,4 +1,5 @@
 /** What a run's record says of where it comes from: git, script, arguments, environment, snapshot. */
+import { naturalOrder } from "../lib/names";
 import type { Run } from "../lib/types";
 
 export type Fact = [name: string, value: string];
@@ -20,41 +21,22 @@ function definitionOf(run: Pick<Run, "details">): Definition {
   return definition && typeof definition === "object" ? (definition as Definition) : {};
 }
 
-/** What a sweep gave a run, as its property says. */
-function sweepParameters(run: Pick<Run, "properties">): Fact[] {
-  try {
-    const given: unknown = JSON.parse(run.properties.sweep_parameters ?? "null");
-    if (!given || typeof given !== "object" || Array.isArray(given)) return [];
-    return Object.entries(given).flatMap(([name, value]): Fact[] =>
-      value === null ? [] : [[name, typeof value === "string" ? value : JSON.stringify(value)]],
-    );
-  } catch {
-    return [];
-  }
+/** The parameters of a run, and the arguments of its script that have no name, numbered. */
+export function parametersOf(run: Pick<Run, "details" | "params">): Fact[] {
+  const named = Object.entries(run.params ?? {}).map(([name, { text }]): Fact => [name, text]);
+  return [...named.sort(([a], [b]) => naturalOrder(a, b)), ...unnamedArguments(run)];
 }
 
-/** `--lr 0.1 --fast data.csv` as pairs of name and value, and what a sweep gave; what has no name is numbered. */
-export function parametersOf(run: Pick<Run, "details" | "properties">): Fact[] {
-  const swept = sweepParameters(run);
-  const names = new Set(swept.map(([name]) => name));
-  return [...swept, ...argumentsOf(run).filter(([name]) => !names.has(name))];
-}
-
-function argumentsOf(run: Pick<Run, "details">): Fact[] {
+function unnamedArguments(run: Pick<Run, "details">): Fact[] {
   const given = definitionOf(run).arguments;
   const words = Array.isArray(given)
     ? given.map((word) => (typeof word === "string" ? word : JSON.stringify(word)))
     : [];
   const facts: Fact[] = [];
-  let unnamed = 0;
   for (let i = 0; i < words.length; i++) {
-    const word = words[i]!;
-    const name = /^--?([A-Za-z_][^=]*)(?:=(.*))?$/s.exec(word);
-    if (!name) facts.push([`argument ${(unnamed += 1)}`, word]);
-    else if (name[2] !== undefined) facts.push([name[1]!, name[2]]);
-    else if (i + 1 < words.length && !/^--?[A-Za-z_]/.test(words[i + 1]!))
-      facts.push([name[1]!, words[(i += 1)]!]);
-    else facts.push([name[1]!, "yes"]);
+    const name = /^--?[A-Za-z_][^=]*(=.*)?$/s.exec(words[i]!);
+    if (!name) facts.push([`argument ${facts.length + 1}`, words[i]!]);
+    else if (name[1] === undefined && i + 1 < words.length && !/^--?[A-Za-z_]/.test(words[i + 1]!)) i += 1; // its value
   }
   return facts;
 }

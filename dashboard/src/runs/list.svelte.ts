@@ -44,7 +44,8 @@ export class RunList {
   }
 
   /** Start anew with these parameters; what is shown stays until the answer is there. */
-  async load(query: RunsQuery): Promise<void> {
+  async load(wanted: RunsQuery): Promise<void> {
+    const query: RunsQuery = { ...wanted, params: "1" };
     this.#query = query;
     this.#lacking = null;
     const generation = ++this.#generation;
@@ -80,7 +81,8 @@ export class RunList {
   }
 
   async #count(generation: number, signal?: AbortSignal): Promise<void> {
-    const page = await getJson("/api/v1/runs", { ...this.#query, summary: [], limit: 1, count: "1" }, signal);
+    const query = { ...this.#query, summary: [], params: null, limit: 1, count: "1" as const };
+    const page = await getJson("/api/v1/runs", query, signal);
     if (generation === this.#generation) this.counts = page.count ?? null;
   }
 
@@ -128,6 +130,7 @@ export class RunList {
       const page: RunPage = await getJson("/api/v1/runs", {
         ...this.#query,
         summary: [],
+        params: null,
         limit: 1000,
         after,
       });
@@ -146,6 +149,7 @@ export class RunList {
       const again = shown.length
         ? await getJson("/api/v1/runs", {
             summary: this.#query.summary,
+            params: "1",
             archived: "all",
             run: shown,
             limit: Math.min(shown.length, 1000),
@@ -182,7 +186,13 @@ export class RunList {
   /** Put a run that was edited where it stands. */
   replace(run: Run): void {
     const put = (held: Run) =>
-      held.run_id === run.run_id ? { ...run, ...(held.summaries && { summaries: held.summaries }) } : held;
+      held.run_id === run.run_id
+        ? {
+            ...run,
+            ...(held.summaries && { summaries: held.summaries }),
+            ...(held.params && { params: held.params }),
+          }
+        : held;
     this.runs = this.runs.map(put);
     this.branches = new Map(
       [...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(put) }]),
@@ -216,6 +226,7 @@ export class RunList {
       order,
       archived,
       summary: names,
+      params: "1",
       limit: MOST_CHILDREN,
     });
     return { children: page.runs, more: page.next !== null };

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runstream_schemas.params import value_of
 
 from ..exceptions import ServiceException
 from ..spool.live_runs import confirm, find_live, give_up, unconfirmed
@@ -26,6 +29,21 @@ def fetch_record(client: ServiceClient, run_id: str) -> RunRecord:
     Raises:
         ServiceException: no such run (status_code 404), or the service is away.
     """
+    return RunRecord.from_json(_fetch(client, run_id, ""))
+
+
+def fetch_params(client: ServiceClient, run_id: str) -> dict[str, Any]:
+    """A run's parameters by name, after the service has stored what this process wrote to the run.
+
+    Raises:
+        ServiceException: no such run (status_code 404), or the service is away.
+    """
+    records = _fetch(client, run_id, "/params")["params"]
+    return {name: value_of(record) for name, record in records.items()}
+
+
+def _fetch(client: ServiceClient, run_id: str, path: str) -> Any:
+    """What is at a path below a run's address."""
     if "/" in run_id:  # in an address it would be two parts
         raise ServiceException(f"no run {run_id!r}: ids have no slash; look at the id", 404)
     live = find_live(client.settings, run_id)
@@ -33,9 +51,9 @@ def fetch_record(client: ServiceClient, run_id: str) -> RunRecord:
     for part in parts[:-1]:
         _wait(client, part)
     params = [("wait", _text(parts[-1]))] if parts[-1] else []
-    answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}", params)
+    answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}{path}", params)
     _note(client, answer.headers, parts[-1])
-    return RunRecord.from_json(answer.json())
+    return answer.json()
 
 
 def fetch_metrics(

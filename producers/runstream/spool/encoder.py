@@ -115,8 +115,8 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions) -> Encoded:
     for frame in part.frames:
         seq = part.first + frame.at
         if frame.kind == seg.TAG and seq >= positions.tags:
-            op, key, value = msgpack.unpackb(frame.body)
-            tag_ops.append(TagOp(seq, _micros(frame.time), op, key, value))
+            op, key, value, *author = msgpack.unpackb(frame.body)
+            tag_ops.append(TagOp(seq, _micros(frame.time), op, key, value, *author))
         elif frame.kind == seg.STATUS and seq >= positions.status:
             kind, data = msgpack.unpackb(frame.body)
             if len(frame.body) > MAX_RECORD_BYTES:

@@ -26,6 +26,7 @@ from ..exceptions import LimitExceeded
 from . import segment as seg
 from .fitting import MOST_NAMES, check_row, may_be_too_large, names_bytes, pack_step
 from .hot_path import INTEGER, Log, LogMetrics, Words, make_log
+from .param_values import WrittenParams
 from .source_writer import SourceWriter
 from .values import (
     check_name,
@@ -80,6 +81,7 @@ class RunWriter(SourceWriter):
         self._last_steps: dict[tuple[int, str], int] = {}  # of typed values
         self._rows: dict[str, int] = {}
         self._described: set[str] = set()
+        self._params = WrittenParams(run_id)
         self.log, self.log_metrics, self._set_current = make_log(self, self._series)
         super().__init__(settings, run_id, owner=owner)
 
@@ -308,6 +310,24 @@ class RunWriter(SourceWriter):
     def set_field(self, name: str, value: str | None) -> None:
         """Set `display_name` or `description`."""
         self._tag("field", name, value if value is None else check_text(name, value))
+
+    def log_params(self, texts: Mapping[str, str], *, overwrite: bool, author: str) -> None:
+        """Write parameters, of their JSON texts (`param_values.convert_params`).
+
+        Args:
+            overwrite: also those that this process has written already with another value.
+            author: who does.
+
+        Raises:
+            UserErrorException: one of those, and they are not to be overwritten. Nothing is written then.
+            LimitExceeded: more than a run may have. Nothing is written then.
+        """
+        self._in_turn(partial(self._param_frames, dict(texts), overwrite, author))
+
+    def _param_frames(self, texts: Mapping[str, str], overwrite: bool, author: str) -> None:
+        for name, text in self._params.take(texts, overwrite=overwrite).items():
+            body = ["overwrite", name, text, author] if overwrite else ["param", name, text]
+            self._control(seg.TAG, msgpack.packb(body))
 
     def _tag(self, op: str, key: str, value: str | None) -> None:
         self._in_turn(partial(self._control, seg.TAG, msgpack.packb([op, key, value])))

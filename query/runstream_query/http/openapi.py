@@ -146,7 +146,7 @@ def _schemas(endpoints: Sequence[Endpoint]) -> tuple[dict[Any, Schema], dict[str
     for kind in types:
         if isinstance(kind, type) and is_dataclass(kind):
             # Its defaults are for those who make one. In an answer everything is there but what is null without being asked.
-            _require_all(components[kind.__name__], but={"summaries"})
+            _require_all(components[kind.__name__], but={"summaries", "params"})
     return dict(zip(types, made, strict=True)), components
 
 

@@ -22,12 +22,15 @@ from ..points.vectors import Vectors
 from ..runs.run_filter import Order
 from ..runs.runs import (
     MOST_COMMON,
+    RunParams,
     attach_named_summaries,
+    attach_params,
     common_metrics,
     count_runs,
     descendants,
     get_run,
     list_runs,
+    run_params,
 )
 from ..sql.sql import run_sql
 from .access import grant_of
@@ -50,6 +53,8 @@ from .tokens import Role
 from .waiting import wait_for_writes
 
 MAX_SQL_BYTES = 1 << 20
+SHOWN_OF_PARAM = 500
+"""Characters of a parameter in a list of runs."""
 TEXT = "text/plain"
 
 
@@ -80,6 +85,8 @@ class RunsQuery(Filters, kw_only=True):
     summaries: bool = False
     summary: list[str] = msgspec.field(default_factory=list)
     summary_common: int | None = None
+    params: bool = False
+    param: list[str] = msgspec.field(default_factory=list)
     count: bool = False
 
 
@@ -114,6 +121,8 @@ async def runs(request: Request, asked: RunsQuery) -> RunPage:
             names = list(dict.fromkeys([*names, *await common_metrics(connection, page.runs, common)]))
         if names:
             await attach_named_summaries(connection, page.runs, names)
+        if asked.params or asked.param:
+            await attach_params(connection, page.runs, None if asked.params else asked.param, SHOWN_OF_PARAM)
         document: RunPage = {"runs": [run.record() for run in page.runs], "next": page.next}
         if common is not None:
             document["metrics"] = names
@@ -124,6 +133,7 @@ async def runs(request: Request, asked: RunsQuery) -> RunPage:
 
 class RunQuery(Wait, kw_only=True):
     summaries: bool = False
+    params: bool = False
 
 
 @endpoint("GET /api/v1/runs/{run_id}", Role.READ, Reach.RUN, "One run", answer=RunRecord)
@@ -132,9 +142,25 @@ async def run(request: Request, run_id: str, asked: RunQuery) -> Response:
     headers = await wait_for_writes(server_of(request), asked)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
         stored = await get_run(connection, run_id, summaries=asked.summaries)
+        if stored is not None and asked.params:
+            await attach_params(connection, [stored])
     if stored is None:
         return problem(404, "Not Found", str(no_run(run_id)), headers)
     return json_answer(request, stored.record(), headers)
+
+
+@endpoint(
+    "GET /api/v1/runs/{run_id}/params", Role.READ, Reach.RUN, "The parameters of a run, and what they were before",
+    answer=RunParams,
+)  # fmt: skip
+async def params(request: Request, run_id: str, asked: Wait) -> Response:
+    server = server_of(request)
+    headers = await wait_for_writes(server, asked)
+    async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
+        stored = await run_params(connection, run_id)
+    if stored is None:
+        return problem(404, "Not Found", str(no_run(run_id)), headers)
+    return json_answer(request, stored, headers)
 
 
 class Stored(TypedDict):
@@ -280,4 +306,4 @@ async def sql(request: Request, body: Statement) -> Response:
     return await asyncio.to_thread(table_answer, request, table)
 
 
-ENDPOINTS = (healthz, readyz, prometheus, runs, run, metrics, series, stored, sql)
+ENDPOINTS = (healthz, readyz, prometheus, runs, run, params, metrics, series, stored, sql)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,11 +16,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from runstream_schemas.errors import QueryError
+from runstream_schemas.params import KINDS, value_of
+from runstream_schemas.run_record import ParamKind, ParamRecord
 from runstream_schemas.series import SeriesClass
 from runstream_schemas.typed_values import TYPED
 
+from ..queries import PARAM_KINDS
 from ..runs.run_filter import STATS, Order, RunFilter
-from ..runs.runs import Run, attach_named_summaries, list_runs
+from ..runs.runs import Run, attach_named_summaries, attach_params, list_runs
 from .point_views import POINT_VIEWS
 from .reader import Query
 from .vectors import Vectors
@@ -59,6 +62,7 @@ class Column:
     type: pa.DataType
     value: Callable[[Run], Any]
     metric: str = ""
+    params: bool = False
 
 
 def _json(value: Any) -> str | None:
@@ -95,10 +99,11 @@ _FIELDS: Final[dict[str, tuple[pa.DataType, Callable[[Run], Any]]]] = {
     "error": (pa.string(), lambda run: _json(run.error)),
     "tags": (_MAP, lambda run: run.tags),
     "properties": (_MAP, lambda run: run.properties),
+    "params": (_MAP, lambda run: {name: record["text"] for name, record in (run.params or {}).items()}),
 }
 DEFAULT_COLUMNS: Final = (
     "run_id", "number", "experiment", "display_name", "type", "target", "status", "parent_run_id",
-    "start_time", "end_time", "duration", "tags", "properties",
+    "start_time", "end_time", "duration", "tags", "properties", "params",
 )  # fmt: skip
 
 
@@ -116,17 +121,19 @@ async def columns(pool: asyncpg.Pool[Any], names: Sequence[str]) -> list[Column]
         name.removeprefix("metric:").rpartition(":")[0] for name in names if name.startswith("metric:")
     ]
     texts = {row["name"] for row in await pool.fetch(METRIC_IS_TEXT, metrics)} if metrics else set()
-    return [_column(name, texts) for name in names or DEFAULT_COLUMNS]
+    params = [name.removeprefix("param:") for name in names if name.startswith("param:")]
+    kinds = {row["name"]: row["kinds"] for row in await pool.fetch(PARAM_KINDS, params)} if params else {}
+    return [_column(name, texts, kinds) for name in names or DEFAULT_COLUMNS]
 
 
-def _column(name: str, texts: set[str]) -> Column:
+def _column(name: str, texts: set[str], kinds: Mapping[str, Sequence[int]]) -> Column:
     kind, colon, key = name.partition(":")
     if not colon and name in _FIELDS:
-        return Column(name, *_FIELDS[name])
+        return Column(name, *_FIELDS[name], params=name == "params")
     if kind == "tag" and key:
         return Column(name, pa.string(), lambda run: run.tags.get(key))
     if kind == "param" and key:
-        return Column(name, pa.string(), lambda run: run.parameters().get(key))
+        return _param_column(name, key, {KINDS[place] for place in kinds.get(key, ())} - {"null"})
     if kind == "property" and key:
         return Column(name, pa.string(), lambda run: run.properties.get(key))
     metric, _, stat = key.rpartition(":")
@@ -143,17 +150,44 @@ def _column(name: str, texts: set[str]) -> Column:
     )
 
 
+def _param_column(name: str, key: str, kinds: Set[ParamKind]) -> Column:
+    """A column of a parameter: of numbers or truths if it is these in all runs, else of texts."""
+    if kinds == {"int"}:
+        type_, fitting = pa.int64(), kinds
+    elif kinds and kinds <= {"int", "float"}:
+        type_, fitting = pa.float64(), kinds | {"int", "float"}
+    elif kinds == {"bool"}:
+        type_, fitting = pa.bool_(), kinds
+    else:
+        type_, fitting = pa.string(), set(KINDS) - {"null"}
+
+    def value(run: Run) -> Any:
+        record: ParamRecord | None = (run.params or {}).get(key)
+        if record is None or record["kind"] not in fitting:  # another kind may have come meanwhile
+            return None
+        return record["text"] if type_ == pa.string() else value_of(record)
+
+    return Column(name, type_, value, params=True)
+
+
 async def run_pages(
     pool: asyncpg.Pool[Any], filters: RunFilter, order: Order, chosen: Sequence[Column], timeout: float
 ) -> AsyncIterator[pa.Table]:
     """All runs that pass, a table a page."""
     metrics = [column.metric for column in chosen if column.metric]
+    named_params: list[str] | None = [
+        column.name.removeprefix("param:") for column in chosen if column.name.startswith("param:")
+    ]
+    if any(column.name == "params" for column in chosen):
+        named_params = None
     after: str | None = None
     while True:
         async with asyncio.timeout(timeout), pool.acquire() as connection:
             page = await list_runs(connection, filters, order=order, limit=_PAGE, after=after)
             if metrics:
                 await attach_named_summaries(connection, page.runs, metrics)
+            if any(column.params for column in chosen):
+                await attach_params(connection, page.runs, named_params)
         yield await asyncio.to_thread(_run_table, chosen, page.runs)
         after = page.next
         if after is None:

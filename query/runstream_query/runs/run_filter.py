@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from runstream_schemas.errors import QueryError
+from runstream_schemas.params import number_of
 from runstream_schemas.status import STATUSES
 
 from .. import queries
@@ -240,7 +241,14 @@ def page_sql(
     if reach is not None:
         return _ranked_sql(statement, order, position, limit, reach)
     direction, beyond = ("desc nulls last", "<") if order.descending else ("asc", ">")
-    if order.label is not None:
+    number = queries.NUMBER
+    if order.label is not None and order.label[0] == "param":
+        join = "join" if with_value else "left join"
+        statement.joins.append(
+            f"{join} params l on l.run_key = r.key and l.name = {statement.bind(order.label[1], 'text')}"
+        )
+        value, number = 'left(l.text, 200) collate "C"', "coalesce(l.number, 'NaN')"
+    elif order.label is not None:
         name, key = order.label
         label = queries.LABELS[name].format(key=statement.bind(key, "text"))
         statement.joins.append(f'cross join lateral (select {label} collate "C" as value) l')
@@ -256,12 +264,14 @@ def page_sql(
         )
     if with_value:
         # Texts that are numbers come in the order of these, before the others.
-        by_number = queries.NUMBER if order.label is not None else "{text}"
-        ranks = [by_number.format(text=value), *([value] if order.label is not None else [])]
+        labelled = order.label is not None
+        ranks = [number.format(text=value), value] if labelled else [value]
         statement.where.append(f"{value} is not null")
         if position is not None:
             last, row = _bound(statement, position[0], order), statement.bind(position[1], "int8")
-            bounds = [by_number.format(text=last), *([last] if order.label is not None else [])]
+            bounds = [last]
+            if labelled:
+                bounds = [_number_bound(statement, position[0], order, last), last]
             statement.where.append(f"({', '.join(ranks)}, r.key) {beyond} ({', '.join(bounds)}, {row})")
         by = ", ".join(f"{rank} {direction}" for rank in [*ranks, "r.key"])
     else:
@@ -294,6 +304,14 @@ def _bound(statement: Statement, value: Any, order: Order) -> str:
     if order.sql_type == "timestamptz":
         return f"{statement.bind(value, 'text')}::timestamptz"
     return statement.bind(value, order.sql_type)
+
+
+def _number_bound(statement: Statement, value: str, order: Order, last: str) -> str:
+    """The number of the label a page ended with, as what it is compared with has it."""
+    if order.label is None or order.label[0] != "param":
+        return queries.NUMBER.format(text=last)
+    number = number_of(value)
+    return statement.bind(math.nan if number is None else number, "float8")
 
 
 def _ranked_sql(
@@ -442,18 +460,7 @@ def add_conditions(statement: Statement, filters: RunFilter, *, one_by_one: bool
         else:
             where.append(queries.UNRANKED_RUNS.format(metric=series, passes=passes.format(value=statistic)))
     for label in filters.labels:
-        held = queries.LABELS[label.kind].format(key=bind(label.key, "text"))
-        operator = _OPERATORS.get(label.operator, "=")
-        if isinstance(label.value, _Unset):
-            where.append(f"{held} is not null")
-        elif isinstance(label.value, str):
-            where.append(f"{held} {operator} {bind(label.value, 'text')}")
-        else:
-            number = f"nullif({queries.NUMBER.format(text='held.value')}, 'NaN')"
-            where.append(
-                f"exists (select from (select {held} as value) held "
-                f"where {number} {operator} {bind(label.value, 'float8')})"
-            )
+        where.append(_param_passes(statement, label) if label.kind == "param" else _passes(statement, label))
     seconds = "(extract(epoch from coalesce(r.end_time, now())) - extract(epoch from r.start_time))"
     if filters.longer is not None:
         where.append(f"{seconds} > {bind(filters.longer, 'float8')}")
@@ -463,6 +470,43 @@ def add_conditions(statement: Statement, filters: RunFilter, *, one_by_one: bool
         inner = Statement(statement.arguments)
         add_conditions(inner, unwanted, one_by_one=one_by_one)
         where.append(f"({' and '.join(inner.where or ['true'])}) is not true")
+
+
+def _passes(statement: Statement, label: LabelFilter) -> str:
+    """The condition that a tag or property says."""
+    held = queries.LABELS[label.kind].format(key=statement.bind(label.key, "text"))
+    operator = _OPERATORS.get(label.operator, "=")
+    if isinstance(label.value, _Unset):
+        return f"{held} is not null"
+    if isinstance(label.value, str):
+        return f"{held} {operator} {statement.bind(label.value, 'text')}"
+    number = f"nullif({queries.NUMBER.format(text='held.value')}, 'NaN')"
+    return (
+        f"exists (select from (select {held} as value) held "
+        f"where {number} {operator} {statement.bind(label.value, 'float8')})"
+    )
+
+
+_TRUTHS: Final = {"yes": "true", "no": "false"}
+"""How truths are written besides."""
+
+
+def _param_passes(statement: Statement, label: LabelFilter) -> str:
+    """The condition that a parameter says. A text that is a number equals every parameter that is this number."""
+    bind, operator = statement.bind, _OPERATORS.get(label.operator, "=")
+    passes = f"k.name = {bind(label.key, 'text')}"
+    if isinstance(label.value, str):
+        equals = [queries.PARAM_IS.format(text=bind(label.value, "text"))]
+        number, truth = number_of(label.value), label.value.lower()
+        if number is not None:
+            equals.append(f"k.number = {bind(number, 'float8')}")
+        if (truth := _TRUTHS.get(truth, truth)) in ("true", "false"):
+            equals.append(f"(k.kind = 2 and k.text = {bind(truth, 'text')})")
+        equal = f"({' or '.join(equals)})"
+        passes += f" and {equal}" if operator == "=" else f" and {equal} is not true"
+    elif not isinstance(label.value, _Unset):
+        passes += f" and k.number {operator} {bind(label.value, 'float8')}"
+    return f"exists (select from params k where k.run_key = r.key and {passes})"
 
 
 # --- cursors ---------------------------------------------------------------------------------------------------------

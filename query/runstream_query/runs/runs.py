@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.run_record import RunRecord, StoredRun, SummaryRecord
+from runstream_schemas.params import KINDS, ORIGINS, ParamOrigin
+from runstream_schemas.run_record import ParamRecord, RunRecord, StoredRun, SummaryRecord
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.times import shown_time
 
@@ -42,10 +41,6 @@ MAX_LIMIT = 1000
 _LOOKED_AT = 500
 """Runs at the beginning of a list that are looked at one by one."""
 
-_OPTION = re.compile(r"--?[A-Za-z_]")
-_ARGUMENT = re.compile(r"--?([A-Za-z_][^=]*)(?:=(.*))?", re.DOTALL)
-
-
 MOST_COMMON = 20
 """Most metrics `common_metrics` is asked for."""
 _MOST_LOOKED_AT = 20
@@ -63,34 +58,7 @@ class Run(StoredRun):
     last_seen: datetime | None
     archived: datetime | None
     summaries: dict[str, Summary] | None = None
-
-    def parameters(self) -> dict[str, str]:
-        """What a sweep gave the run, and the arguments of its script, as `queries.LABELS` has them."""
-        values: dict[str, str] = {}
-        definition = self.details.get("runDefinition")
-        given = definition.get("arguments") if isinstance(definition, dict) else None
-        words = [
-            argument if isinstance(argument, str) else json.dumps(argument)
-            for argument in (given if isinstance(given, list) else [])
-        ]
-        for word, following in zip(words, [*words[1:], None], strict=True):
-            if named := _ARGUMENT.fullmatch(word):
-                if named[2] is not None:
-                    text = named[2]
-                else:
-                    text = "yes" if following is None or _OPTION.match(following) else following
-                values.setdefault(named[1], text)
-        try:
-            sweep = json.loads(self.properties.get("sweep_parameters") or "null")
-        except (ValueError, RecursionError):
-            sweep = None
-        if isinstance(sweep, dict):
-            values |= {
-                key: text if isinstance(text, str) else json.dumps(text)
-                for key, text in sweep.items()
-                if text is not None
-            }
-        return values
+    params: dict[str, ParamRecord] | None = None
 
     def record(self) -> RunRecord:
         """The run as the HTTP API shows it."""
@@ -108,6 +76,10 @@ class Run(StoredRun):
             del record.summaries  # they were not asked for, and are no part of the answer
         else:
             record.summaries = {name: summary.record() for name, summary in self.summaries.items()}
+        if self.params is None:
+            del record.params
+        else:
+            record.params = self.params
         return record
 
 
@@ -157,6 +129,29 @@ class Summary:
             "last_time": self.last_time,
             "text": self.text,
         }
+
+
+class HeldParam(ParamRecord):
+    """A value of a parameter: where it comes from, when it was written (microseconds since the epoch), and by whom it was
+    overwritten."""
+
+    origin: ParamOrigin
+    time: int
+    author: str | None
+
+
+class FormerParam(HeldParam):
+    """A value that held before, or that was refused because another one held."""
+
+    name: str
+    refused: bool
+
+
+class RunParams(TypedDict):
+    """The parameters of a run, and their former and refused values, oldest first."""
+
+    params: dict[str, HeldParam]
+    former: list[FormerParam]
 
 
 @dataclass(slots=True)
@@ -296,6 +291,45 @@ async def attach_named_summaries(connection: Connection, runs: list[Run], names:
         summaries = keys[row["run_key"]].summaries
         assert summaries is not None
         summaries[row["name"]] = Summary.from_row(row)
+
+
+async def attach_params(
+    connection: Connection, runs: list[Run], names: list[str] | None = None, most: int | None = None
+) -> None:
+    """Give each run its parameters.
+
+    Args:
+        names: only these.
+        most: characters of a text that are given; None: all.
+    """
+    by_key: dict[int, dict[str, ParamRecord]] = {run.key: {} for run in runs}
+    for run in runs:
+        run.params = by_key[run.key]
+    for key, name, kind, text in await connection.fetch(queries.PARAMS, list(by_key), names, most):
+        by_key[key][name] = {"kind": KINDS[kind], "text": text}
+
+
+async def run_params(connection: Connection, run_id: str) -> RunParams | None:
+    """The parameters of a run with all that became of them, or None when there is no such run."""
+    key = await connection.fetchval(queries.RUN_KEY, run_id)
+    if key is None:
+        return None
+    held = await connection.fetch(queries.RUN_PARAMS, key)
+    former = await connection.fetch(queries.FORMER_PARAMS, key)
+    return {
+        "params": {row["name"]: _held_param(row) for row in held},
+        "former": [{"name": row["name"], "refused": row["refused"], **_held_param(row)} for row in former],
+    }
+
+
+def _held_param(row: Any) -> HeldParam:
+    return {
+        "kind": KINDS[row["kind"]],
+        "text": row["text"],
+        "origin": ORIGINS[row["origin"]],
+        "time": shown_time(row["time_us"]),
+        "author": row["author"],
+    }
 
 
 async def common_metrics(connection: Connection, runs: list[Run], most: int) -> list[str]:

@@ -4,7 +4,9 @@ ridge "two words"          in the name, id, experiment, description or a tag's v
 status:running,failed      one of these statuses (any case)
 experiment:NAME  type:NAME  target:NAME  parent:RUN_ID|none  run:ID,ID
 tag:key  tag:key=value     has the tag (with that value); property: the same
-tag:lr<=0.01               the tag is such a number; property: and param: (an argument of the script) likewise
+tag:lr<=0.01               the tag is such a number; property: likewise
+param:lr<=0.01             the parameter is such a number
+param:opt=adam             it is that text, number or truth (also !=); param:opt has the parameter
 loss<0.1  val/loss.min<=2  comparison (also =, !=) with a metric's last (default), min, max, mean, first or count
 "epoch time".max>5         a name with spaces in quotes
 since:7d  since:2026-01-31 started within that time, or since then; before: likewise

@@ -24,7 +24,7 @@ from ..points.point_views import KINDS, POINT_VIEWS
 from .sql_hot import HotRows
 from .sql_needs import Needs
 from .sql_processes import ANSWER, FileGone, SqlProcess, borrowed
-from .sql_tables import write_runs, write_summaries
+from .sql_tables import write_params, write_runs, write_summaries
 
 _TRIES = 3
 
@@ -49,7 +49,7 @@ async def run_sql(
     *,
     workspace: str | None = None,
 ) -> pa.Table:
-    """Answer one SELECT over the views `metrics`, `rows`, `histograms`, `media`, `runs` and `summaries`.
+    """Answer one SELECT over the views `metrics`, `rows`, `histograms`, `media`, `runs`, `params` and `summaries`.
 
     Args:
         workspace: the only one whose runs are there at all: neither a view nor a file it may open holds another's. Runs
@@ -104,7 +104,7 @@ async def _collect(
                 into = sources.files.setdefault(views[row["kind"]], [])
                 into.append((row["path"], row["experiment"], row["id"] in holding))
             sources.hot = await hot.spill(connection, workspace)
-        for view, write in (("runs", write_runs), ("summaries", write_summaries)):
+        for view, write in (("runs", write_runs), ("params", write_params), ("summaries", write_summaries)):
             if view in needs:
                 sources.tables[view] = hot.folder / f"{view}.arrow"
                 await write(connection, sources.tables[view], needs[view], workspace)

@@ -31,6 +31,8 @@ COLUMNS = {
     "number bigint, name varchar, display_name varchar, description varchar, type varchar, target varchar, status varchar, "
     "created_time timestamptz, start_time timestamptz, end_time timestamptz, settled boolean, dropped bigint, "
     "tags map(varchar, varchar), properties map(varchar, varchar)",
+    "params": "experiment varchar, run_id varchar, name varchar, kind varchar, value double, int_value bigint, "
+    "bool_value boolean, text varchar",
     "summaries": 'run_id varchar, name varchar, "count" bigint, "first" double, "last" double, "min" double, "max" double, '
     "mean double, last_step bigint, last_text varchar",
 }

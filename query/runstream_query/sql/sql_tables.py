@@ -1,4 +1,5 @@
-"""Runs and summaries for SQL: as Arrow files of a statement's folder, some thousand rows at a time, and only what it needs.
+"""Runs, parameters and summaries for SQL: as Arrow files of a statement's folder, some thousand rows at a time, and only
+what it needs.
 
 Summaries are many, ten million of a million runs. Numbers come by COPY, whose rows all have one size, so that numpy takes
 them as they are; a row by row way takes ten times as long.
@@ -6,7 +7,7 @@ them as they are; a row by row way takes ten times as long.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from .threads import in_thread
 ROWS_AT_ONCE = 10_000
 SUMMARIES_AT_ONCE = 200_000
 """Summaries that are unpacked at once."""
+_CHEAP = ("run_id",)  # selected where rows are only counted
 COPY_BYTES = 4 << 20
 """Bytes of COPY that are turned into columns at once."""
 
@@ -50,6 +52,15 @@ RUNS = pa.schema(
         ("properties", _STRINGS),
     ]
 )
+PARAMS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("experiment", "run_id", "name", "kind")),
+        ("value", pa.float64()),
+        ("int_value", pa.int64()),
+        ("bool_value", pa.bool_()),
+        ("text", pa.string()),
+    ]
+)
 SUMMARIES = pa.schema(
     [
         ("run_id", pa.string()),
@@ -64,19 +75,42 @@ SUMMARIES = pa.schema(
 
 async def write_runs(connection: Connection, path: Path, needs: Needs, workspace: str | None) -> int:
     """Write the view `runs`; returns its rows. Call it in a snapshot."""
-    names = [name for name in RUNS.names if needs.wants(name)]
-    selected = ", ".join(f"{queries.SQL_RUNS_COLUMNS[name]} as {name}" for name in names or ["dropped"])
     arguments = (workspace, needs.only.get("run_id"), needs.only.get("experiment"))
-    cursor = await connection.cursor(queries.SQL_RUNS.format(columns=selected), *arguments)
+    return await _write_rows(
+        connection, path, needs, RUNS, queries.SQL_RUNS, queries.SQL_RUNS_COLUMNS, arguments
+    )
+
+
+async def write_params(connection: Connection, path: Path, needs: Needs, workspace: str | None) -> int:
+    """Write the view `params`; returns its rows. Call it in a snapshot."""
+    arguments = (workspace, *(needs.only.get(key) for key in ("run_id", "experiment", "name")))
+    return await _write_rows(
+        connection, path, needs, PARAMS, queries.SQL_PARAMS, queries.SQL_PARAMS_COLUMNS, arguments
+    )
+
+
+async def _write_rows(
+    connection: Connection,
+    path: Path,
+    needs: Needs,
+    schema: pa.Schema,
+    statement: str,
+    selected: Mapping[str, str],
+    arguments: Sequence[Any],
+) -> int:
+    """Write what a statement selects, row by row."""
+    names = [name for name in schema.names if needs.wants(name)]
+    columns_of = ", ".join(f"{selected[name]} as {name}" for name in names or _CHEAP)
+    cursor = await connection.cursor(statement.format(columns=columns_of), *arguments)
     total = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, held := _held(RUNS, needs)) as writer:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, held := _held(schema, needs)) as writer:
         while rows := await cursor.fetch(ROWS_AT_ONCE):
             columns = {}
             for name in names:
                 values = [row[name] for row in rows]
-                if RUNS.field(name).type == _STRINGS:
+                if schema.field(name).type == _STRINGS:
                     values = [list((from_json(value) or {}).items()) for value in values]
-                columns[name] = pa.array(values, RUNS.field(name).type)
+                columns[name] = pa.array(values, schema.field(name).type)
             writer.write_batch(_batch(held, columns, len(rows)))
             total += len(rows)
     return total

@@ -6,17 +6,24 @@ experiments camelCase.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+from runstream_schemas.params import value_of
+from runstream_schemas.run_record import ParamRecord
 
 from .output import table
 
 Document = dict[str, Any]
 
+_LONGEST = 500
+"""Characters of a parameter from which a list has only its beginning."""
+
 _SAME = ("root_run_id", "created_utc", "run_id", "parent_run_id", "status", "start_time_utc", "end_time_utc")
 _OWN = (
     "experiment", "workspace", "last_seen_utc", "archived_utc", "warnings", "dropped", "gaps", "settled", "details",
-    "summaries",
+    "params", "summaries",
 )  # fmt: skip
 
 
@@ -48,8 +55,16 @@ def run_document(record: Mapping[str, Any]) -> Document:
         "_experiment_name": get("experiment"),
         **{key: get(key) for key in _OWN},
     }
+    if document["params"]:
+        document["params"] = {name: _param(record) for name, record in document["params"].items()}
     shown = {key: value for key, value in document.items() if value not in (None, "", [], {}, 0)}
     return shown | {"tags": get("tags") or {}, "properties": get("properties") or {}}
+
+
+def _param(record: ParamRecord) -> Any:
+    """A parameter with its type, but for numbers that JSON has not: those are texts."""
+    value = value_of(record) if len(record["text"]) < _LONGEST else record["text"]
+    return record["text"] if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def minimal(record: Mapping[str, Any]) -> Document:
@@ -89,11 +104,20 @@ def experiment_document(record: Mapping[str, Any]) -> Document:
 def upright(document: dict[str, Any]) -> str:
     """A run as a person reads it: one line a field, then its metrics."""
     summaries = document.get("summaries") or {}
-    left_out = {"summaries", "_experiment_name", "run_type_v2", "heartbeat_enabled", "data_container_id"}
+    left_out = {
+        "summaries",
+        "params",
+        "_experiment_name",
+        "run_type_v2",
+        "heartbeat_enabled",
+        "data_container_id",
+    }
     fields = [
         [key, value] for key, value in document.items() if key not in left_out and value not in ({}, False)
     ]
     text = table((), fields)
+    if params := document.get("params"):
+        text += "\n\n" + table(("parameter", "value"), [[name, value] for name, value in params.items()])
     if summaries:
         heads: tuple[str, ...] = ("count", "first", "last", "min", "max", "mean")
         rows = [[name, *(entry.get(head) for head in heads)] for name, entry in summaries.items()]

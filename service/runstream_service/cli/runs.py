@@ -101,7 +101,11 @@ def add_run_commands(parser: argparse.ArgumentParser) -> None:
     listed.add_argument(
         "--search", metavar="TEXT", help="as in the dashboard's search box: 'loss.min<0.1 since:7d'"
     )
-    listed.add_argument("--order", help="e.g. -start_time, or metric:loss:min [-start_time]")
+    listed.add_argument("--order", help="e.g. -start_time, metric:loss:min or param:lr [-start_time]")
+    listed.add_argument(
+        "--param", dest="params", action="extend", nargs="+", default=[], metavar="NAME",
+        help="a column of this parameter",
+    )  # fmt: skip
     listed.add_argument(
         "--minimal", action="store_true", help="only id, type, status, times, target and tags"
     )
@@ -153,8 +157,16 @@ def run_list(options: argparse.Namespace) -> int:
     def as_table() -> str:
         if options.minimal:
             return table(list(minimal({})), [list(minimal(record).values()) for record in records])
-        rows = [{**record, "started": _started(record), "duration": _duration(record)} for record in records]
-        return table(RUN_COLUMNS, [[row.get(name) for name in RUN_COLUMNS] for row in rows])
+        columns = [*RUN_COLUMNS, *(f"param:{name}" for name in options.params)]
+        params = [
+            {f"param:{name}": entry["text"] for name, entry in (record.get("params") or {}).items()}
+            for record in records
+        ]
+        rows = [
+            {**record, "started": _started(record), "duration": _duration(record), **given}
+            for record, given in zip(records, params, strict=True)
+        ]
+        return table(columns, [[row.get(name) for name in columns] for row in rows])
 
     show(options, [shape(record) for record in records], as_table)
     return 0
@@ -201,6 +213,7 @@ def _filters(options: argparse.Namespace, workspace: str) -> list[tuple[str, str
     params += [("status", status) for status in options.status]
     for tag in options.tags:
         _pair(tag, "--tags")
+    params += [("param", name) for name in options.params]
     return params + [("tag", tag) for tag in options.tags]
 
 
@@ -225,7 +238,7 @@ def run_show(options: argparse.Namespace) -> int:
     if "/" in run_id:
         raise UserErrorException(f"no run {run_id!r}: ids have no slash; look at the id")
     client = client_for(settings_of(options))
-    record = client.get_json(f"/api/v1/runs/{quoted(run_id)}", [("summaries", "1")])
+    record = client.get_json(f"/api/v1/runs/{quoted(run_id)}", [("summaries", "1"), ("params", "1")])
     document = run_document(record)
     show(options, document, lambda: upright(document))
     return 0

@@ -16,6 +16,7 @@ from runstream_query.runs.run_filter import ANY, LabelFilter, MetricFilter, Orde
 from runstream_query.runs.runs import count_runs, descendants, get_run, list_runs
 from runstream_query.runs.search import search
 from runstream_schemas.errors import QueryError
+from runstream_schemas.params import as_stored
 
 
 async def names(
@@ -53,13 +54,16 @@ async def filled(database: Any) -> Any:
     await label(database, "tags", c, "q", "high", removed=True)
     await label(database, "tags", c, "other", "=x")
     await label(database, "properties", a, "author", "me")
-    await label(database, "properties", b, "sweep_parameters", '{"lr": 0.1, "epochs": 3}')
-    await label(database, "properties", c, "sweep_parameters", "no JSON")
-    for run, words in ((a, '["--fast", "--lr", "10.5"]'), (c, '["data.csv", "--lr=2e-3"]')):
-        await database.pool.execute(
-            "update runs set details = jsonb_build_object('runDefinition', jsonb_build_object('arguments', $2::jsonb)) "
-            "where key = $1", run, words,
-        )  # fmt: skip
+    for run, values in (
+        (a, {"fast": "true", "lr": "10.5", "seed": "9007199254740993"}),
+        (b, {"lr": "0.1", "epochs": "3", "net": '"10.5"', "nan": "NaN", "none": "null"}),
+        (c, {"lr": "0.002", "net": '"deep"', "inf": "Infinity", "l": "[1,2]"}),
+    ):
+        for name, value in values.items():
+            await database.pool.execute(
+                "insert into params (run_key, name, kind, text, number, origin, time_us, source, seq) "
+                "values ($1, $2, $3, $4, $5, 2, 0, $6, 0)", run, name, *as_stored(value), uuid.uuid4(),
+            )  # fmt: skip
     for run, low, last in ((a, 0.5, 3.0), (b, 0.1, math.nan), (c, 0.9, 1.0), (d, 0.0, 0.0)):
         await database.add_summary(
             run, "val/loss:x", min=low, last=last, sum=2.0, finite=4, max=5.0, first=1.0
@@ -114,6 +118,19 @@ async def filled(database: Any) -> Any:
         ({"labels": [LabelFilter("param", "lr", ">=", 0.5)]}, "a"),
         ({"labels": [LabelFilter("param", "fast", "=", "yes")]}, "a"),
         ({"labels": [LabelFilter("param", "epochs", "", ANY)]}, "b"),
+        ({"labels": [LabelFilter("param", "none", "", ANY)]}, "b"),
+        ({"labels": [LabelFilter("param", "fast", "=", "True")]}, "a"),
+        ({"labels": [LabelFilter("param", "fast", "!=", "no")]}, "a"),
+        ({"labels": [LabelFilter("param", "lr", "=", "1e-1")]}, "b"),
+        ({"labels": [LabelFilter("param", "lr", "!=", "1e-1")]}, "ac"),
+        ({"labels": [LabelFilter("param", "net", "=", "deep")]}, "c"),
+        ({"labels": [LabelFilter("param", "net", ">", 10.0)]}, "b"),  # a text that is a number counts as one
+        ({"labels": [LabelFilter("param", "nan", "<", 1.0)]}, ""),
+        ({"labels": [LabelFilter("param", "nan", "=", "NaN")]}, "b"),
+        ({"labels": [LabelFilter("param", "inf", ">", 1.0)]}, "c"),
+        ({"labels": [LabelFilter("param", "l", "=", "[1,2]")]}, "c"),
+        ({"labels": [LabelFilter("param", "seed", "=", "9007199254740993")]}, "a"),
+        ({"without": [RunFilter(labels=[LabelFilter("param", "lr", "<", 0.5)], archived=None)]}, "ae"),
         ({"without": [RunFilter(tags=[("q", ANY)], archived=None)]}, "ce"),
         ({"without": [RunFilter(type="train", archived=None), RunFilter(parent="none")]}, "bc"),
     ],
@@ -138,6 +155,9 @@ async def test_filters(filled: Any, wanted: dict[str, Any], found: str) -> None:
         ("duration", "cabe"),
         ("param:lr", "cbae"),  # 2e-3, 0.1, 10.5: by the number
         ("-param:lr", "abce"),
+        ("param:net", "bcae"),  # numbers before texts
+        ("param:inf", "cabe"),
+        ("-param:nan", "beca"),
         ("tag:q", "abce"),
         ("property:author", "abce"),
     ],
@@ -164,7 +184,6 @@ async def test_a_record(filled: Any) -> None:
     assert record["properties"] == {"author": "me"}
     assert record["start_time_utc"] == "1970-01-01T00:00:10Z"
     assert record["gaps"] == 1
-    assert run.parameters() == {"fast": "yes", "lr": "10.5"}
     assert record["settled"] is False
     assert record["summaries"]["val/loss:x"]["mean"] == 0.5
 

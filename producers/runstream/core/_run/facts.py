@@ -21,7 +21,7 @@ from ...client.metrics import (
     logged_histograms,
     shape_metrics,
 )
-from ...client.reading import fetch_metrics
+from ...client.reading import fetch_metrics, fetch_params
 from ...client.records import TERMINAL
 from ...exceptions import RunEnvironmentException, UserErrorException
 from ...spool.live_runs import unconfirmed
@@ -68,6 +68,14 @@ class RunFacts(RunHandle):
         """
         self._await_snapshot()
         return dict(self._refresh().properties)
+
+    def get_params(self) -> dict[str, Any]:
+        """The parameters now, by name, with the types they were logged with; lists and tuples are lists.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        return fetch_params(self._client, self._id)
 
     def get_details(self) -> dict[str, Any]:
         """The run under the original's keys: `runId`, `target`, `status`, `startTimeUtc`, `endTimeUtc`, `error` ...

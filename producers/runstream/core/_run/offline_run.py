@@ -10,6 +10,7 @@ from typing import Any
 from runstream_schemas.errors import brief
 
 from ...printable import say
+from ...spool.param_values import convert_params
 from ...spool.values import NotADictionary
 
 
@@ -99,6 +100,16 @@ class _OfflineRun:
     def log_array(self, name: str, values: Any, steps: Any = None, times: Any = None) -> None:
         """Print a vector."""
         self._metric("list", name, values)
+
+    def log_params(self, params: Any, *, overwrite: bool = False) -> None:
+        """Print parameters."""
+        for name, value in convert_params("log_params", params).items():
+            say(f"Attempted to log parameter {name}: {value}")
+
+    def log_args(self, args: Any, *, overwrite: bool = False) -> None:
+        """Print arguments."""
+        for name, value in convert_params("log_args", args).items():
+            say(f"Attempted to log parameter {name}: {value}")
 
     def tag(self, name: str, value: Any = None) -> None:
         """Print a tag."""

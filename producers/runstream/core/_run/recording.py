@@ -14,8 +14,10 @@ from runstream_schemas.series import SeriesClass
 from ...client.records import as_texts
 from ...exceptions import ServiceException
 from ...spool.binning import BINS, histogram_text
+from ...spool.param_values import convert_params
 from ...spool.values import NotADictionary, check_name, convert_step, text_of
 from .handle import RunHandle
+from .starting import author
 
 
 class Recording(RunHandle):
@@ -131,6 +133,39 @@ class Recording(RunHandle):
         writer = self._live().writer
         writer.typed(SeriesClass.HISTOGRAM, name, [histogram_text(name, values, bins)], number)
         writer.describe(name, description)
+
+    def log_params(self, params: Any, *, overwrite: bool = False) -> None:
+        """Log parameters: what the run is made with. Each is written once; the same value again is accepted.
+
+        A value is a bool, int, float, text or None, keeps its type, and is one of numpy's as well; lists, arrays and what is
+        within them become a JSON list. Enumerations give their name (those of texts and integers their value), paths, dates,
+        classes and all other objects a text.
+
+        Args:
+            params: name to value; what is nested is joined with `.`: `{"opt": {"lr": 0.1}}` is `opt.lr`. Also a dataclass, a
+                namespace, or an object of OmegaConf or Pydantic.
+            overwrite: a parameter that has another value takes this one, and the old one stays in its history.
+
+        Raises:
+            UserErrorException: a parameter has another value already, written by this process; a value that cannot be one,
+                or two of one name. Nothing is recorded then. Of values that several processes write to one run the first
+                holds, and the others are kept and shown as refused.
+            LimitExceeded: a name, a value (64 KiB) or a number of them (10,000) that cannot be held. The same.
+        """
+        self._log_params("log_params", params, overwrite)
+
+    def log_args(self, args: Any, *, overwrite: bool = False) -> None:
+        """Log the arguments of a script as parameters, as `log_params` does.
+
+        Args:
+            args: what `argparse` has parsed, the configuration of Hydra, or anything else that `log_params` takes.
+            overwrite: as of `log_params`.
+        """
+        self._log_params("log_args", args, overwrite)
+
+    def _log_params(self, call: str, params: Any, overwrite: bool) -> None:
+        texts = convert_params(call, params)
+        self._live().writer.log_params(texts, overwrite=overwrite, author=author() if overwrite else "")
 
     def tag(self, key: str, value: Any = None) -> None:
         """Set one tag.

@@ -60,6 +60,17 @@ def origin(snapshot_directory: str | None) -> dict[str, Any]:
     }
 
 
+def author() -> str:
+    """Who this process works for: user, machine and process."""
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # an id without a name
+        user = str(os.getuid())
+    return f"{user}@{os.uname().nodename}, process {os.getpid()}"
+
+
 def absolute(path: str | os.PathLike[str]) -> str:
     """A path from the root on; as it stands when the working directory was deleted."""
     try:
