@@ -1,4 +1,4 @@
-"""Where the values of event files go that are no scalars: texts, images, histograms, PR curves, parameters, layouts."""
+"""Where the values of event files go that are no scalars: texts, media, histograms, PR curves, parameters, layouts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from runstream_schemas.errors import LimitExceeded
 from runstream_schemas.histograms import encode_histogram
 from runstream_schemas.limits import MAX_NAME_BYTES
+from runstream_schemas.media import MAX_CAPTION
 from runstream_schemas.series import SeriesClass
 
 from ..client.file_batch import upload_all
@@ -18,14 +19,13 @@ from ..exceptions import AzureMLException
 from ..spool.live_runs import LiveRun
 from ..tensorboard import events
 from ..tensorboard.events import Event, Value
-from ..tensorboard.names import LAYOUT_FILE, artifact_address, file_path
+from ..tensorboard.kept_media import Content, keep_media
+from ..tensorboard.names import LAYOUT_FILE
 from ..tensorboard.plugins import Parameters, decode_hparams, decode_layout
 from ..tensorboard.statistics import PR_COLUMNS, binned, curve_table
 
 Reserve = Callable[[SeriesClass, str, int], int]
 """Counts points of a series; tells how many of them are stored already."""
-
-_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class ValueTaker:
         taking = {
             events.TEXT: self._text,
             events.IMAGES: self._images,
+            events.AUDIO: self._audio,
             events.HISTOGRAMS: self._histogram,
             events.PR_CURVES: self._pr_curve,
             events.HPARAMS: self._hparams,
@@ -105,10 +106,29 @@ class ValueTaker:
             contents = value.tensor.reshape(-1)[2:].tolist()  # behind width and height
         else:
             return Taken(events.IMAGES, why="images: a value that is no image")
-        for place, content in enumerate(contents):
-            suffix = next((end for start, end in _SUFFIXES.items() if content.startswith(start)), ".png")
-            self._file(SeriesClass.IMAGE, value.tag, event, f"{place}{suffix}", content)
-        return Taken(events.IMAGES, len(contents))
+        return self._media(event, value.tag, events.IMAGES, [Content(one) for one in contents])
+
+    def _audio(self, event: Event, value: Value) -> Taken:
+        if value.sound is not None:
+            contents = [Content(value.sound.content)]
+        elif value.tensor is not None and value.tensor.dtype == object and value.tensor.size:
+            # Rows of a sound and its label, or sounds alone.
+            rows = (
+                value.tensor.reshape(len(value.tensor), -1).tolist()
+                if value.tensor.ndim
+                else [[value.tensor.item()]]
+            )
+            contents = [
+                Content(row[0], _decoded(row[1])[:MAX_CAPTION] or None if row[1:] else None) for row in rows
+            ]
+        else:
+            return Taken(events.AUDIO, why="audio: a value that is no sound")
+        return self._media(event, value.tag, events.AUDIO, contents)
+
+    def _media(self, event: Event, tag: str, plugin: str, contents: list[Content]) -> Taken:
+        done = self._reserve(SeriesClass.MEDIA, tag, len(contents))
+        keep_media(self._live, tag, contents, event.step, event.wall_time, done)
+        return Taken(plugin, len(contents))
 
     def _histogram(self, event: Event, value: Value) -> Taken:
         rows = value.histogram if value.histogram is not None else value.tensor
@@ -120,16 +140,6 @@ class ValueTaker:
                 SeriesClass.HISTOGRAM, value.tag, [text], event.step, when=event.wall_time
             )
         return Taken(events.HISTOGRAMS)
-
-    def _file(self, cls: SeriesClass, tag: str, event: Event, ending: str, content: bytes) -> None:
-        """Store a file with the run, and log it."""
-        if self._reserve(cls, tag, 1):
-            return
-        path = file_path(tag, event.step, event.wall_time, ending)
-        self._upload(path, content)
-        self._live.writer.artifact(
-            cls, tag, artifact_address(self._run_id, path), event.step, event.wall_time
-        )
 
     def _upload(self, path: str, content: bytes) -> None:
         upload_all(self._client, self._run_id, [(path, io.BytesIO(content))], None)

@@ -19,7 +19,8 @@ from ..exceptions import AzureMLException, ServiceException
 from ..spool.values import convert_step
 from . import encoding
 from .event_writer import EventFileWriter
-from .names import artifact_address, file_path
+from .kept_media import Content, keep_media
+from .names import file_path
 from .statistics import binned, curve_table
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _log = logging.getLogger("runstream")
 class RunDestination:
     """Records into a run. Steps of None are the next of a series; times of None are now.
 
-    What are files (images, sounds, videos) goes to the service at once, and needs it, as `Run.log_image` does.
+    Files (of embeddings, layouts ...) go to the service at once; media are kept in the home until it has them.
     """
 
     def __init__(self, run: Run) -> None:
@@ -67,16 +68,12 @@ class RunDestination:
         """Record a PR curve as rows of a table."""
         self._writer.log_table(tag, curve_table(curve, step or 0), when=wall_time)
 
-    def picture(
-        self, tag: str, content: bytes, step: int | None, wall_time: float | None, place: int = 0
-    ) -> None:
-        """Record an image."""
-        when = time.time() if wall_time is None else wall_time
-        path = file_path(tag, step or 0, when, f"{place}.png")
-        if self.file(path, content):
-            self._writer.artifact(
-                SeriesClass.IMAGE, tag, artifact_address(self._run.id, path), step, when=wall_time
-            )
+    def medium(self, tag: str, content: bytes, step: int | None, wall_time: float | None) -> None:
+        """Record an image, a sound or a mesh. The training goes on when it cannot be kept."""
+        try:
+            keep_media(self._run._live(), tag, [Content(content)], step, wall_time)
+        except OSError as error:
+            self.say(f"medium {tag}", f"{tag} is not recorded: it cannot be kept in the home ({error})")
 
     def file_of(
         self, tag: str, content: bytes, ending: str, step: int | None, wall_time: float | None

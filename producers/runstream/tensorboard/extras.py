@@ -18,7 +18,7 @@ from .pictures import animated_png, as_array, png, to_pixels, video_frames, wav
 
 
 class Extras:
-    """The half of `SummaryWriter` that is seldom called. What it records are images, or files of the run."""
+    """The half of `SummaryWriter` that is seldom called. What it records are media, or files of the run."""
 
     _to_run: RunDestination
     _to_files: FileDestination | None
@@ -38,12 +38,12 @@ class Extras:
             close: them afterwards.
         """
         figures = figure if isinstance(figure, list) else [figure]
-        for place, one in enumerate(figures):
+        for one in figures:
             stream = io.BytesIO()
             one.savefig(stream, format="png")
             content = stream.getvalue()
             width, height = struct.unpack(">II", content[16:24])
-            self._image(tag, content, (height, width, 4), global_step, walltime, place)
+            self._image(tag, content, (height, width, 4), global_step, walltime)
         if close:
             from matplotlib import pyplot
 
@@ -57,10 +57,9 @@ class Extras:
         shape: tuple[int, int, int],
         global_step: Any,
         walltime: float | None,
-        place: int = 0,
     ) -> None:
         step = step_of(tag, global_step)
-        self._to_run.picture(tag, content, step, walltime, place)
+        self._to_run.medium(tag, content, step, walltime)
         if self._to_files is not None:
             self._to_files.values([encoding.image_value(tag, *shape, content)], step, walltime)
 
@@ -90,10 +89,10 @@ class Extras:
         sample_rate: int = 44100,
         walltime: float | None = None,
     ) -> None:
-        """Store a sound of one channel, with numbers from -1 to 1, as a WAV file of the run."""
+        """Record a sound of one channel, with numbers from -1 to 1, as WAV."""
         step = step_of(tag, global_step)
         content, samples = wav(snd_tensor, sample_rate)
-        self._to_run.file_of(tag, content, "0.wav", step, walltime)
+        self._to_run.medium(tag, content, step, walltime)
         if self._to_files is not None:
             value = encoding.audio_value(tag, sample_rate, 1, samples, content)
             self._to_files.values([value], step, walltime)
@@ -163,7 +162,7 @@ class Extras:
         global_step: Any = None,
         walltime: float | None = None,
     ) -> None:
-        """Store meshes or clouds of points as files of the run, in the format PLY; event files have no part in it.
+        """Record meshes or clouds of points as 3-D objects (PLY); event files have no part in it.
 
         Args:
             vertices: of shape (batch, points, 3).
@@ -184,7 +183,7 @@ class Extras:
         for place in range(len(points)):
             one = None if paint is None else paint[place]
             content = _ply(points[place], one, None if triangles is None else triangles[place])
-            self._to_run.file_of(tag, content, f"{place}.ply", step, walltime)
+            self._to_run.medium(tag, content, step, walltime)
 
     # --- layouts ---
 

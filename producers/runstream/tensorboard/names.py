@@ -26,8 +26,3 @@ def file_path(tag: str, step: int, wall_time: float, ending: str) -> str:
     """
     safe = _NOT_IN_A_PATH.sub("_", tag)[:_LONGEST]
     return f"tensorboard/{safe}/{step}_{round(wall_time * 1e6)}_{ending}"
-
-
-def artifact_address(run_id: str, path: str) -> str:
-    """What a series of artifacts holds of a run's file."""
-    return f"aml://artifactId/ExperimentRun/dcid.{run_id}/{path}"

@@ -352,23 +352,30 @@ def test_everything_that_is_no_scalar(workspace: Workspace, tmp_path: Path) -> N
             writer.add_pr_curve("pr", values > 0, np.clip(values, 0, 1), step, walltime=START + step)
         writer.add_custom_scalars({"all": {"losses": ["Multiline", ["a", "b"]]}})
         writer.add_hparams({"lr": 0.1, "layers": 3, "name": "x", "on": True}, {"acc": 0.5}, name="h")
-    sound = Summary.Audio(sample_rate=8000.0, encoded_audio_string=b"RIFF", content_type="audio/wav")
+    sound = Summary.Audio(sample_rate=8000.0, encoded_audio_string=b"RIFF....WAVE", content_type="audio/wav")
     summary = Summary(value=[Summary.Value(tag="sound", audio=sound)] * 2)
     write_events(logs, [Event(wall_time=START, step=1, summary=summary)], ".sound")
     reports = import_once(workspace, logs)
     report, run_id = reports["logs"], reports["logs"].run_id
-    assert report.points == {"text": 2, "images": 2, "histograms": 2, "pr_curves": 2, "custom_scalars": 1}
-    assert report.left_out == {"values of the plugin audio": 2}
+    assert report.points == {
+        "text": 2,
+        "images": 2,
+        "audio": 2,
+        "histograms": 2,
+        "pr_curves": 2,
+        "custom_scalars": 1,
+    }
+    assert report.left_out == {}
     assert import_once(workspace, logs)["logs"].outcome == "unchanged"
 
     text = oracle.accumulated(logs)
     run = Run.get(workspace, run_id)
     wanted_texts = [event.tensor_proto.string_val[0].decode() for event in text.Tensors("note/text_summary")]
     assert run.get_metrics()["note/text_summary"] == wanted_texts
-    for event in text.Images("image"):
-        path = next(name for name in run.get_file_names() if f"/image/{event.step}_" in name)
-        run.download_file(path, str(tmp_path / "out.png"))
-        assert (tmp_path / "out.png").read_bytes() == event.encoded_image_string
+    for event, found in zip(text.Images("image"), run.get_media("image"), strict=True):
+        assert (found.step, found.type, found.read()) == (event.step, "image", event.encoded_image_string)
+        assert found.time == round(event.wall_time * 1e6)
+    assert [one.read() for one in run.get_media("sound")] == [b"RIFF....WAVE"] * 2
     for event, found in zip(text.Histograms("weights"), run.get_histograms("weights"), strict=True):
         assert (found.step, found.count) == (event.step, event.histogram_value.num)
         filled = [n for n in event.histogram_value.bucket if n]

@@ -77,14 +77,6 @@ class Tensor:
         return self._array.item()
 
 
-def files_of(run: Run, tmp_path: Path) -> dict[str, bytes]:
-    found = {}
-    for number, name in enumerate(run.get_file_names()):
-        run.download_file(name, str(tmp_path / f"file{number}"))
-        found[name] = (tmp_path / f"file{number}").read_bytes()
-    return found
-
-
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_it_takes_what_torchs_takes(name: str) -> None:
     parameters = list(inspect.signature(getattr(SummaryWriter, name)).parameters.values())[1:]
@@ -182,13 +174,23 @@ def test_everything_else_goes_to_both(experiment: Experiment, tmp_path: Path) ->
         "name": "x",
         "on": "True",
     }
-    files = files_of(run, tmp_path)
-    endings = {name.partition("/")[2].split("/")[0] + "/" + name.rpartition("_")[2] for name in files}
-    assert endings >= {"image/0.png", "many/0.png", "video/0.png", "sound/0.wav", "mesh/0.ply"}
-    content = next(content for name, content in files.items() if "/image/" in name)
-    assert content == image.encoded_image_string
-    with wave.open(io.BytesIO(next(one for name, one in files.items() if name.endswith(".wav")))) as file:
+    media = run.get_media()
+    assert isinstance(media, dict)
+    assert {name: (one[0].type, one[0].step) for name, one in media.items()} == {
+        "image": ("image", 1),
+        "many": ("image", 1),
+        "boxes": ("image", 1),
+        "video": ("image", 1),
+        "sound": ("audio", 1),
+        "mesh": ("object3d", 1),
+    }
+    assert media["image"][0].read() == image.encoded_image_string
+    with wave.open(io.BytesIO(media["sound"][0].read())) as file:
         assert (file.getframerate(), file.getnframes()) == (8000, 400)
+    assert {name.rpartition("_")[2] for name in run.get_file_names() if "embeddings" in name} == {
+        "tensors.tsv",
+        "metadata.tsv",
+    }
 
 
 def test_pictures_are_what_pillow_reads(tmp_path: Path) -> None:
