@@ -21,6 +21,7 @@ MODULES = (
     "start",
     "sdk",
     "submit",
+    "tensorboard",
     "compaction",
     "query",
     "runs_list",

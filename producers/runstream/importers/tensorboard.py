@@ -21,6 +21,7 @@ from runstream_schemas.settings import Settings
 
 from ..client.addresses import quoted
 from ..client.http import ServiceClient
+from ..client.outbox import deliver
 from ..client.progress import progress
 from ..client.reading import settle
 from ..client.records import RunRecord, list_records
@@ -129,6 +130,12 @@ class TensorBoardImport:
                     finally:
                         intake.release()
                     yield _report(intake, outcome if taken or outcome == "new" else "unchanged")
+        self.send_media()
+
+    def send_media(self) -> None:
+        """Send the media that are kept in the home to a server elsewhere; the home's own service takes them by itself."""
+        if self._settings.url:
+            deliver(self._settings)
 
     def follow(self, stop: threading.Event, on_open: Callable[[RunReport], None]) -> list[RunReport]:
         """Take over what the files hold, and what is written to them, until `stop` is set.
@@ -332,6 +339,7 @@ class _Follower:
         return [_report(intake, outcome) for intake, outcome in self._intakes.values()]
 
     def _look(self) -> None:
+        self._importing.send_media()
         now = time.monotonic()
         new = []
         for directory in find(self._importing._logdir):

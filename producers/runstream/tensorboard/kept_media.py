@@ -13,9 +13,9 @@ from ..spool.live_runs import LiveRun
 
 _HEADS = (
     (0, b"\x89PNG\r\n\x1a\n", "image", "image/png"), (0, b"\xff\xd8\xff", "image", "image/jpeg"),
-    (0, b"GIF8", "image", "image/gif"), (0, b"BM", "image", "image/bmp"), (8, b"WEBP", "image", "image/webp"), (8, b"WAVE", "audio", "audio/wav"),
-    (0, b"ID3", "audio", "audio/mpeg"), (0, b"\xff\xfb", "audio", "audio/mpeg"), (0, b"fLaC", "audio", "audio/flac"),
-    (0, b"OggS", "audio", "audio/ogg"), (0, b"ply\n", "object3d", "model/ply"),
+    (0, b"GIF8", "image", "image/gif"), (0, b"BM", "image", "image/bmp"), (8, b"WEBP", "image", "image/webp"),
+    (8, b"WAVE", "audio", "audio/wav"), (0, b"ID3", "audio", "audio/mpeg"), (0, b"\xff\xfb", "audio", "audio/mpeg"),
+    (0, b"fLaC", "audio", "audio/flac"), (0, b"OggS", "audio", "audio/ogg"), (0, b"ply\n", "object3d", "model/ply"),
 )  # fmt: skip
 
 
