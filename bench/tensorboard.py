@@ -1,4 +1,4 @@
-"""TensorBoard: what `SummaryWriter.add_scalar` costs, how fast event files are taken over, how soon a value in one is stored."""
+"""TensorBoard: what `SummaryWriter.add_scalar` costs, how fast event files are taken over, how soon a value is stored."""
 
 from __future__ import annotations
 
