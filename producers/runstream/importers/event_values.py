@@ -17,6 +17,7 @@ from ..client.file_batch import upload_all
 from ..client.http import ServiceClient
 from ..exceptions import AzureMLException
 from ..spool.live_runs import LiveRun
+from ..spool.param_values import convert_params
 from ..tensorboard import events
 from ..tensorboard.events import Event, Value
 from ..tensorboard.kept_media import Content, keep_media
@@ -156,8 +157,9 @@ class ValueTaker:
 
     def _hparams(self, event: Event, value: Value) -> Taken:
         found: Parameters = decode_hparams(value.content)
-        for name, parameter in found.values.items():
-            self._live.writer.add_property(name, parameter)
+        if found.values:
+            texts = convert_params("hparams", found.values)
+            self._live.writer.log_params(texts, overwrite=False, author="")
         if found.ending:
             self.ending = found.ending
         return Taken(events.HPARAMS, len(found.values))

@@ -101,8 +101,8 @@ class RunDestination:
         """Record parameters; one that has another value already keeps it."""
         for name, value in values.items():
             try:
-                self._run.add_properties({name: "" if value is None else str(value)})
-            except (AzureMLException, ServiceException) as error:
+                self._run.log_params({name: value})
+            except AzureMLException as error:
                 self.say(f"parameter {name}", error.message)
 
     def say(self, what: str, message: str) -> None:

@@ -15,12 +15,12 @@ class Parameters:
     """What a value of the plugin hparams says.
 
     Attributes:
-        values: parameters and their values, as texts.
+        values: parameters and their values. All numbers of the format are doubles: a whole one is an integer here.
         ending: how the session ended, `complete` or `fail`; empty when it does not say.
         metrics: tags of the metrics that are shown beside them.
     """
 
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     ending: str = ""
     metrics: list[str] = field(default_factory=list)
 
@@ -41,7 +41,7 @@ def decode_hparams(content: bytes) -> Parameters:
                     pair = dict(fields(as_bytes(entry)))
                     name = as_text(pair.get(1, b""))
                     if name:
-                        found.values[name] = _value_text(as_bytes(pair.get(2, b"")))
+                        found.values[name] = _value(as_bytes(pair.get(2, b"")))
         elif number == 4:
             status = as_int(dict(fields(as_bytes(value))).get(1, 0))
             found.ending = {_SUCCESS: "complete", _FAILURE: "fail"}.get(status, "")
@@ -57,21 +57,19 @@ def _metrics(experiment: bytes) -> list[str]:
     return tags
 
 
-def _value_text(data: bytes) -> str:
-    """A `google.protobuf.Value` as text. All its numbers are doubles: a whole one is shown as such."""
+def _value(data: bytes) -> Any:
+    """A `google.protobuf.Value`."""
     for number, value in fields(data):
         if number == 2:
             given = as_double(value)
-            return str(int(given)) if given.is_integer() and abs(given) < 2**53 else repr(given)
+            return int(given) if given.is_integer() and abs(given) < 2**53 else given
         if number == 3:
             return as_text(value)
         if number == 4:
-            return str(bool(as_int(value)))
+            return bool(as_int(value))
         if number == 6:
-            return (
-                f"[{', '.join(_value_text(as_bytes(one)) for at, one in fields(as_bytes(value)) if at == 1)}]"
-            )
-    return ""
+            return [_value(as_bytes(one)) for at, one in fields(as_bytes(value)) if at == 1]
+    return None
 
 
 def decode_layout(data: bytes) -> dict[str, Any]:

@@ -389,5 +389,4 @@ def test_everything_that_is_no_scalar(workspace: Workspace, tmp_path: Path) -> N
     layout = json.loads((tmp_path / "layout.json").read_text())
     assert layout["category"] == [{"title": "all", "chart": [chart], "closed": False}]
     hparams = Run.get(workspace, reports["h"].run_id)
-    have = {key: hparams.properties.get(key) for key in ("lr", "layers", "name", "on")}
-    assert have == {"lr": "0.1", "layers": "3", "name": "x", "on": "True"}
+    assert hparams.get_params() == {"lr": 0.1, "layers": 3, "name": "x", "on": True}

@@ -169,11 +169,7 @@ def test_everything_else_goes_to_both(experiment: Experiment, tmp_path: Path) ->
     assert metrics["pr"]["true_positives"] == curve[0].tolist()
     (weights,) = run.get_histograms("weights")
     assert (weights.count, weights.min, weights.step) == (400, values.min(), 1)  # type: ignore[union-attr]
-    assert {name: run.properties.get(name) for name in ("lr", "name", "on")} == {
-        "lr": "0.1",
-        "name": "x",
-        "on": "True",
-    }
+    assert run.get_params() == {"lr": 0.1, "name": "x", "on": True}
     media = run.get_media()
     assert isinstance(media, dict)
     assert {name: (one[0].type, one[0].step) for name, one in media.items()} == {
