@@ -20,6 +20,7 @@ MODULES = (
     "calls",
     "start",
     "sdk",
+    "media",
     "submit",
     "tensorboard",
     "compaction",

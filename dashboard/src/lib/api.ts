@@ -37,6 +37,16 @@ export async function imageSource(path: string): Promise<{ src: string; release:
   return { src, release: () => URL.revokeObjectURL(src) };
 }
 
+/** Where a film or sound of the API is to be had by a player, which sends no token of its own. */
+export async function playerSource(
+  path: string,
+  type: string,
+): Promise<{ src: string; release: () => void }> {
+  if (!transport && !session()) return { src: path, release: () => undefined };
+  const src = URL.createObjectURL(new Blob([await (await request(path)).arrayBuffer()], { type }));
+  return { src, release: () => URL.revokeObjectURL(src) };
+}
+
 async function request(path: string, init?: RequestInit): Promise<Response> {
   let response: Response;
   try {

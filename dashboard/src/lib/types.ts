@@ -4,6 +4,8 @@ import type { RunRecord, SummaryRecord } from "../../generated/openapi";
 export type {
   Access,
   Experiment,
+  HistogramRecord,
+  MediumRecord,
   RunEditBody as RunEdit,
   RunFile,
   RunPage,
@@ -34,7 +36,14 @@ export const SeriesClass = {
   accuracyTable: 4,
   residuals: 5,
   predictions: 6,
+  histogram: 7,
+  media: 8,
 } as const;
+
+/** Whether series of a class are JSON documents that Curves.svelte draws. */
+export function isCurves(cls: number): boolean {
+  return cls >= SeriesClass.confusionMatrix && cls <= SeriesClass.predictions;
+}
 
 /** Kinds of values, as runstream_schemas.series.Kind. */
 export const Kind = { float: 0, int: 1, bool: 2, text: 3, null: 4 } as const;

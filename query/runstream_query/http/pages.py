@@ -30,6 +30,7 @@ MEDIA_TYPES = {
 SECURITY = {
     # Nothing from elsewhere is ever loaded, and no other site shows these pages in a frame.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
