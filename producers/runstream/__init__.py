@@ -31,6 +31,7 @@ __all__ = [
     "__version__",
     "get_run",
     "media",
+    "provide_azureml",
     "query",
     "sql",
 ]
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from .core.workspace import Workspace
     from .data._datastore import Datastore
     from .query import sql
+    from .stand_in.finder import provide_azureml
 else:
     # `import runstream` loads nothing: a script that only reads __version__, or a command that never logs, pays nothing.
     __getattr__, __dir__ = attributes(
@@ -87,6 +89,7 @@ else:
             "widgets": "runstream.widgets",
             "get_run": "runstream.core.run",
             "media": "runstream.media",
+            "provide_azureml": "runstream.stand_in.finder",
             "query": "runstream.query",
             "sql": "runstream.query",
         },

@@ -51,6 +51,7 @@ from .core._run.starting import wake_service
 from .core.environment import Environment
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
 from .spool.live_runs import open_live
+from .stand_in.finder import add_to_path
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 2.0  # between two questions whether somebody canceled the run elsewhere
@@ -204,6 +205,8 @@ class Wrapper:
         variables[RUN_FILE] = str(self.directory / "run.json")
         variables.update(environment.environment_variables)
         variables.update(job.variables)
+        if self.settings.provide_azureml:
+            add_to_path(variables)
         return {key: str(value) for key, value in variables.items()}
 
     def _watch(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:

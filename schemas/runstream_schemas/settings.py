@@ -83,6 +83,10 @@ class Settings:
         "Submitted runs the compute target local executes at once; 0: as many as there are processors, at least 4",
         0,
     )
+    provide_azureml: bool = _doc(
+        "Submitted scripts and trials of a sweep that import azureml get runstream where azureml-core is not installed",
+        True,
+    )
     workspace: str = _doc("Workspace used when no config file names one", "default")
 
     kafka: str = _doc("Bootstrap servers, host:port[,host:port]; empty: embedded mode, no broker", "")
@@ -333,8 +337,8 @@ def _parse(name: str, raw: str, kind: type) -> Any:
 
 PROJECT_KEYS = frozenset(
     {
-        "workspace", "url", "autostart", "idle_timeout", "local_runs", "snapshot_limit", "flush_interval",
-        "heartbeat_interval", "log_level",
+        "workspace", "url", "autostart", "idle_timeout", "local_runs", "provide_azureml", "snapshot_limit",
+        "flush_interval", "heartbeat_interval", "log_level",
     }
 )  # fmt: skip
 """Settings a project's config file may hold. A file that came with somebody's code may not say where data and secrets go:

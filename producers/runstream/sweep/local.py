@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.run import Run
 from ..exceptions import UserErrorException
+from ..stand_in.finder import add_to_path
 from .messages import Assignment, End, Point
 from .trial import Aim
 from .worker import Task
@@ -47,7 +48,10 @@ class LocalCrew:
 
     def __init__(self, parent: Run, objective: Callable[..., Any], aim: Aim, judged: bool, size: int) -> None:
         self._task = pickle.dumps(Task(parent, _pickled(objective), aim, judged))
-        self._environment = {**os.environ, **parent.experiment.workspace._settings.environment()}
+        settings = parent.experiment.workspace._settings
+        self._environment = {**os.environ, **settings.environment()}
+        if settings.provide_azureml:
+            add_to_path(self._environment)  # for what trials start
         self._size = size
         self._workers: list[_Worker] = []
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.run import Run
 from ..spool.live_runs import failure_of
+from ..stand_in.finder import install
 from .messages import Assignment, End, Point
 from .trial import STOPPED, Aim, properties_of, tags_of
 
@@ -57,6 +58,8 @@ def main(descriptor: int, driver: int) -> None:
     try:
         sys.path[:], sys.argv[:], pickled = connection.recv()
         task: Task = pickle.loads(pickled)  # noqa: S301 - from our own driver
+        if task.parent.experiment.workspace._settings.provide_azureml:
+            install()
         objective = pickle.loads(task.objective)  # noqa: S301 - as above
         while True:
             connection.send(_Trial(task, connection, connection.recv()).carry_out(objective))

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runstream.stand_in.missing import ROOT
+
 from .imports import Finding, migrate_source
 from .notebooks import migrate_notebook
 from .shell import REQUIREMENTS, of_text
-from .unsupported import ROOT
 
 __all__ = ["Finding", "MigratedFile", "migrate", "migrate_source"]
 

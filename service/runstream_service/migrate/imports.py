@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .unsupported import ROOT, curated, instead_of, offered, refusals, working_methods
+from runstream.stand_in.missing import ROOT, offered
+
+from .unsupported import curated, instead_of, refusals, working_methods
 
 TARGET = "runstream"
 _MODULE_READERS = frozenset({"__import__", "import_module", "importorskip", "find_spec", "patch"})

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runstream.stand_in.missing import ROOT
+
 from .imports import Finding, binds_root, lines_of, migrate_source
 from .shell import PACKAGE_LINE, REQUIREMENTS, of_text
-from .unsupported import ROOT
 
 _PYTHON_CELLS = ("%%time", "%%timeit", "%%capture", "%%prun")
 _SHELL_CELLS = ("%%bash", "%%sh", "%%script", "%%cmd", "%%system", "%%!")

@@ -1,6 +1,7 @@
 """What scripts of the original SDK may use that runstream does not have, and what to do instead: the one table of it.
 
-Modules that are missing stand here; classes and methods that are there only to refuse say so themselves (`runstream.cloud`).
+Modules that are missing stand in `runstream.stand_in.missing`; classes and methods that are there only to refuse say so
+themselves (`runstream.cloud`).
 `runstream migrate` lists them where a script uses them; docs/reference/not-supported.md is written from them.
 """
 
@@ -9,50 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pkgutil import iter_modules
 
 from runstream.cloud import CloudCall, CloudOnly
-
-ROOT = "azureml"
-
-_OFFERED = ("core", "data", "exceptions", "train", "widgets")
-"""Packages below the root that runstream may have; its other modules are its own, whatever they are called."""
-
-_DATA = "read the files themselves (a path, pandas, fsspec); put what was read into a tag or property"
-_PIPELINES = "submit the steps one after the other, or as children of one run (Run.submit_child)"
-_SWEEPS = "a sweep of runstream.sweep: grid, random or Optuna, as child runs"
-_ESTIMATORS = "ScriptRunConfig with an Environment, which replaced estimators in the original too"
-_AUTOML = "a sweep of your own over models and parameters; their runs are compared on one page"
-
-MODULES: dict[str, str] = {
-    "azureml.automl": _AUTOML,
-    "azureml.contrib": "no part of the core SDK; take it out",
-    "azureml.datadrift": "compare the data yourself and log what you find",
-    "azureml.dataprep": _DATA,
-    "azureml.explain": "the libraries behind it (shap, interpret); log_image and log_table keep their results",
-    "azureml.fsspec": "fsspec with the storage's own protocol",
-    "azureml.interpret": "the libraries behind it (shap, interpret); log_image and log_table keep their results",
-    "azureml.mlflow": "log with runstream's own calls; there is no MLflow tracking server",
-    "azureml.opendatasets": _DATA,
-    "azureml.pipeline": _PIPELINES,
-    "azureml.studio": _PIPELINES,
-    "azureml.tensorboard": "the run page draws metrics live; TensorBoard reads its own files in ./outputs",
-    "azureml.train.automl": _AUTOML,
-    "azureml.train.dnn": _ESTIMATORS,
-    "azureml.train.estimator": _ESTIMATORS,
-    "azureml.train.hyperdrive": _SWEEPS,
-    "azureml.train.sklearn": _ESTIMATORS,
-}
-"""Modules, with everything below them."""
+from runstream.stand_in.missing import MODULES, PIPELINES, ROOT, SWEEPS, offered, remedy
 
 COMMANDS: dict[str, str] = {
     "az ml computetarget": "ComputeTarget.attach in Python",
     "az ml model": "Model in Python",
-    "az ml pipeline": _PIPELINES,
+    "az ml pipeline": PIPELINES,
     "az ml run monitor-tensorboard": "`runstream open`: the run page draws metrics live",
-    "az ml run submit-hyperdrive": _SWEEPS,
-    "az ml run submit-pipeline": _PIPELINES,
+    "az ml run submit-hyperdrive": SWEEPS,
+    "az ml run submit-pipeline": PIPELINES,
     "az ml": "the same command of `runstream`: `az ml run list` is `runstream run list`",
 }
 """Commands in shell scripts; the longest that fits counts."""
@@ -72,29 +41,13 @@ def curated(name: object) -> str | None:
     return _CURATED_INSTEAD if isinstance(name, str) and name.startswith("AzureML-") else None
 
 
-def offered(module: str) -> bool:
-    """Whether runstream has a module of the original, by its original name."""
-    if module == ROOT:
-        return True
-    below = module.removeprefix(f"{ROOT}.")
-    if below.partition(".")[0] not in _OFFERED:
-        return False
-    if "._" in f".{below}":  # a part of runstream that has no counterpart
-        return False
-    try:
-        return find_spec(f"runstream.{below}") is not None
-    except ModuleNotFoundError:  # of a parent
-        return False
-
-
 def instead_of(module: str, name: str | None = None) -> str | None:
     """What to do instead of a module of the original, or of a name in it; None when runstream has it.
 
     What runstream has only to refuse it says itself.
     """
     if not offered(module):
-        known = [prefix for prefix in MODULES if f"{module}.".startswith(f"{prefix}.")]
-        return MODULES[max(known, key=len)] if known else "runstream has no such module"
+        return remedy(module)
     if name is None or name == "*":
         return None
     below = module.removeprefix(ROOT).removeprefix(".")

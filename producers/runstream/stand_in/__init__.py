@@ -1,0 +1,1 @@
+"""Stands in for `azureml-core` where it is not installed: scripts that import `azureml` run as they are."""
