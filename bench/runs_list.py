@@ -80,21 +80,21 @@ async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
             (f"50 {of} by a metric's min, with summaries", {"order": by_metric, "summaries": True}),
             (
                 f"50 {of} by a metric's mean, of one experiment",
-                {"order": mean, "wanted": RunFilter(experiment="e3")},
+                {"order": mean, "filters": RunFilter(experiment="e3")},
             ),
-            (f"50 {of} by metric and tag", {"wanted": group}),
-            (f"50 {of} by status and experiment", {"wanted": RunFilter(status=["Failed"], experiment="e3")}),
+            (f"50 {of} by metric and tag", {"filters": group}),
+            (f"50 {of} by status and experiment", {"filters": RunFilter(status=["Failed"], experiment="e3")}),
             (f"50 {of} deep in the list", {"after": middle}),
             (f"50 {of} by a parameter", {"order": Order.parse("param:layer.7")}),
             (f"50 {of} by a parameter, a text", {"order": Order.parse("-param:opt")}),
             (
                 f"50 {of} by a parameter, of one experiment",
-                {"order": Order.parse("param:layer.7"), "wanted": RunFilter(experiment="e3")},
+                {"order": Order.parse("param:layer.7"), "filters": RunFilter(experiment="e3")},
             ),
-            (f"50 {of} with param:layer.7<=0.01", {"wanted": search("param:layer.7<=0.01")}),
+            (f"50 {of} with param:layer.7<=0.01", {"filters": search("param:layer.7<=0.01")}),
             (
                 f"50 {of} with param:layer.7<=0.5 param:opt=adam",
-                {"wanted": search("param:layer.7<=0.5 param:opt=adam")},
+                {"filters": search("param:layer.7<=0.5 param:opt=adam")},
             ),
         ):
             results.append(Result(name, await _time(connection, list_runs, rounds, options), "ms", 10, 2))

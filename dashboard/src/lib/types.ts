@@ -9,6 +9,7 @@ export type {
   RunEditBody as RunEdit,
   RunFile,
   RunPage,
+  RunParams,
   RunRecord as Run,
   SavedView,
   SeriesRecord as SeriesSummary,
