@@ -124,8 +124,9 @@ class TensorBoardImport:
                         yield opened
                         continue
                     intake, outcome = opened
+                    taken = False
                     try:
-                        taken = intake.take(on_bytes=on_bytes)
+                        taken = _take(intake, on_bytes=on_bytes)
                         intake.close("complete")
                     finally:
                         intake.release()
@@ -180,9 +181,13 @@ class TensorBoardImport:
                 if position is not None:
                     ready.append((self._intake(directory, file, position), "continued"))
                     continue
-                found = identity(directory.path)
+                try:
+                    found = identity(directory.path)
+                    why = "its event files hold no record yet"
+                except OSError as error:
+                    found, why = None, f"{error.filename}: cannot be read ({error.strerror})"
                 if found is None:
-                    reports.append(_skipped(directory, "its event files hold no record yet"))
+                    reports.append(_skipped(directory, why))
                     file.release()
                     continue
                 run_id = self._run_id(found)
@@ -198,8 +203,14 @@ class TensorBoardImport:
                     reports.append(made)
                 else:
                     ready.append((made, "new"))
-            for intake, _ in ready:
-                self._resume(intake)
+            there = self._homes([intake.position.run_id for intake, _ in ready])
+            for intake, outcome in list(ready):
+                if intake.position.run_id in there:
+                    self._resume(intake)
+                    continue
+                ready.remove((intake, outcome))
+                reports.append(_skipped(intake.directory, _deleted(intake.position.run_id)))
+                intake.release()
             stack.pop_all()  # from here on each intake gives its own lock back
         yield from reports
         yield from ready
@@ -229,10 +240,8 @@ class TensorBoardImport:
             owner = owners.get(run_id)
             if owner != self._home:
                 file.release()
-                yield _skipped(
-                    directory,
-                    f"another home ({owner}) takes it over into run {run_id}; to do it here, delete that run",
-                )
+                why = f"another home ({owner}) takes it over, into run {run_id}"
+                yield _skipped(directory, why if run_id in owners else _deleted(run_id))
                 continue
             position = Position(directory=str(directory.path), run_id=run_id, open=True)
             position.status_time = _first_time(directory)
@@ -259,6 +268,8 @@ class TensorBoardImport:
 
     def _homes(self, run_ids: list[str]) -> dict[str, str | None]:
         """Of those runs that are there: which home took each over."""
+        if not run_ids:
+            return {}
         params = [("run", run_id) for run_id in run_ids]
         workspace = ("workspace", self._workspace)
         return {
@@ -383,9 +394,22 @@ class _Follower:
             changed = changed or sizes[name] != size or intake.waits_for(name)
         if changed:
             self._grown[path] = now
-            intake.take(at_once=False)
+            _take(intake, at_once=False)
         elif intake.position.open and now - self._grown[path] > _QUIET_SECONDS:
             intake.close("complete")
+
+
+def _take(
+    intake: EventIntake, at_once: bool = True, on_bytes: Callable[[int], None] = lambda n: None
+) -> bool:
+    """Take over what is new of a directory. What cannot be read costs itself, and is said: the other directories go on."""
+    try:
+        return intake.take(at_once=at_once, on_bytes=on_bytes)
+    except OSError as error:
+        note = f"{error.filename or intake.path}: cannot be read ({error.strerror or error})"
+        if note not in intake.done.notes:
+            intake.done.notes.append(note)
+        return False
 
 
 def _first_time(directory: EventDirectory) -> float:
@@ -405,6 +429,10 @@ def _first_time(directory: EventDirectory) -> float:
 
 def _bytes(directory: EventDirectory) -> int:
     return sum(size_of(directory.path / name, False) for name in event_files(directory.path))
+
+
+def _deleted(run_id: str) -> str:
+    return f"its run {run_id} was deleted; name another experiment to take it over again"
 
 
 def _skipped(directory: EventDirectory, why: str) -> RunReport:

@@ -108,6 +108,9 @@ class RecordFile:
                     return records
                 if not past_damage or not self._resume(descriptor, end):
                     return []
+        except OSError as error:
+            error.filename = error.filename or os.fspath(self.path)
+            raise
         finally:
             os.close(descriptor)
 

@@ -188,6 +188,31 @@ def test_another_home_that_sees_the_directory_leaves_it_alone(workspace: Workspa
     assert len(points_of(workspace, report.run_id)["loss"]) == 1
 
 
+def test_a_run_that_was_deleted_stays_so_and_it_is_said(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    write_events(logs, [scalar_event("loss", 1.0, 1, START)], ".1")
+    run_id = import_once(workspace, logs)["logs"].run_id
+    workspace._client.request("DELETE", f"/api/v1/runs/{run_id}")
+    write_events(logs, [scalar_event("loss", 2.0, 2, START)], ".2")
+    report = import_once(workspace, logs)["logs"]
+    assert (report.outcome, report.notes) == (
+        "skipped",
+        [f"its run {run_id} was deleted; name another experiment to take it over again"],
+    )
+
+
+def test_what_cannot_be_read_costs_itself_only(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    for name in ("a", "b", "c"):
+        write_events(logs / name, [scalar_event("loss", 1.0, 1, START)], f".{name}")
+    (logs / "a" / "events.out.tfevents.0").mkdir()
+    (logs / "b" / "events.out.tfevents.9").mkdir()
+    reports = import_once(workspace, logs)
+    assert (reports["a"].outcome, reports["c"].outcome) == ("skipped", "new")
+    assert "events.out.tfevents.0: cannot be read" in reports["a"].notes[0]
+    assert any("events.out.tfevents.9: cannot be read" in note for note in reports["b"].notes)
+
+
 SCRIPT = """
 import sys, threading
 from pathlib import Path
