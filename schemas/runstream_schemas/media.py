@@ -109,7 +109,7 @@ def decode_medium(text: str) -> Medium:
             or not is_digest(medium.sha256)
             or not 0 <= medium.size < 1 << 63
             or not 0 <= medium.place < 1 << 31
-            or not all(one is None or type(one) is str for one in texts)
+            or not all(text is None or type(text) is str for text in texts)
             or len(medium.caption or "") > MAX_CAPTION
             or len(medium.file_name or "") > MAX_CAPTION
         ):

@@ -55,12 +55,12 @@ class LoggedMedium(Medium):
 
 def logged_media(client: ServiceClient, run_id: str, series: Series) -> list[LoggedMedium]:
     """The media of a series; what is none is left out, with a warning."""
-    found: list[LoggedMedium] = []
+    media: list[LoggedMedium] = []
     for step, time, value in zip(series.steps, series.times, series.values, strict=True):
         try:
-            one = decode_medium(str(value))
+            medium = decode_medium(str(value))
         except CorruptEvent as error:
             _log.warning("medium %r at step %d is left out: %s", series.name, step, error)
             continue
-        found.append(LoggedMedium(**asdict(one), step=step, time=time, run_id=run_id, _client=client))
-    return found
+        media.append(LoggedMedium(**asdict(medium), step=step, time=time, run_id=run_id, _client=client))
+    return media

@@ -182,8 +182,8 @@ class RunFacts(RunHandle):
         """
         if name is not None and not isinstance(name, str):
             raise UserErrorException(f"get_media: name: expected a text, got {type(name).__name__}")
-        found = self._typed(SeriesClass.MEDIA, name)
-        media = {one.name: logged_media(self._client, self._id, one) for one in found}
+        series = self._typed(SeriesClass.MEDIA, name)
+        media = {each.name: logged_media(self._client, self._id, each) for each in series}
         return media if name is None else media.get(name, [])
 
     def _typed(self, cls: SeriesClass, name: str | None) -> list[Series]:

@@ -79,18 +79,18 @@ def contents_of(name: str, given: Any, caption: str | None) -> list[Content]:
         raise UserErrorException(
             f"log_media({brief(name)}): {len(several)} media; expected 1 to {MOST} in one call"
         )
-    found = []
-    for number, one in enumerate(several):
+    contents = []
+    for number, medium in enumerate(several):
         where = f"log_media({brief(name)})" + (f", number {number}" if len(several) > 1 else "")
-        content = _content(where, one)
+        content = _content(where, medium)
         own = content.caption if content.caption is not None else caption
         if own is not None and (type(own) is not str or len(own) > MAX_CAPTION or "\0" in own):
             raise UserErrorException(
                 f"{where}: a caption is a text, of which the most is {MAX_CAPTION} characters"
             )
         content.caption = own
-        found.append(content)
-    return found
+        contents.append(content)
+    return contents
 
 
 def _content(where: str, given: Any) -> Content:
@@ -203,36 +203,36 @@ def _looked_at(where: str, kind: str, stream: IO[bytes]) -> str:
                 ) from None
         return _TEXTS[kind]
     head = stream.read(_HEAD)
-    found = _sniffed(kind, head)
-    if found is None:
-        found = (
+    content_type = _sniffed(kind, head)
+    if content_type is None:
+        content_type = (
             _svg(where, head, stream)
             if kind == "image"
             else _model(where, head, stream)
             if kind == "object3d"
             else None
         )
-    if found is None:
+    if content_type is None:
         raise UserErrorException(
             f"{where}: {brief(head[:16])} ... is not {_EXPECTED[kind]}; anything else can be logged as a File"
         )
     end = stream.seek(0, io.SEEK_END)
-    if found == "image/png":
+    if content_type == "image/png":
         stream.seek(max(end - 12, 0))
         if stream.read(12)[4:8] != b"IEND":
             raise UserErrorException(f"{where}: the png breaks off; was it still being written?")
-    elif found == "model/gltf-binary":
+    elif content_type == "model/gltf-binary":
         if len(head) < 20 or int.from_bytes(head[8:12], "little") != end or head[16:20] != b"JSON":
             raise UserErrorException(f"{where}: the glb is damaged, or breaks off; export it again")
         stream.seek(20)
         _gltf(where, stream.read(min(int.from_bytes(head[12:16], "little"), MAX_DOCUMENT)))
-    elif head[:4] == b"RIFF" and found in ("audio/wav", "image/webp", "video/x-msvideo"):
+    elif head[:4] == b"RIFF" and content_type in ("audio/wav", "image/webp", "video/x-msvideo"):
         said = int.from_bytes(head[4:8], "little")
         if said + 8 > end + 1 and said != 0xFFFFFFFF:  # some leave the length to be filled in later
             raise UserErrorException(
                 f"{where}: the file breaks off: {end} of {said + 8} bytes; log it when it is whole"
             )
-    return found
+    return content_type
 
 
 def _svg(where: str, head: bytes, stream: IO[bytes]) -> str | None:
@@ -265,9 +265,11 @@ def _gltf(where: str, document: bytes) -> None:
         UserErrorException: it is none, or does.
     """
     try:
-        found = json.loads(document)
-        version = found["asset"]["version"]
-        uris = [one["uri"] for part in ("buffers", "images") for one in found.get(part, []) if "uri" in one]
+        model = json.loads(document)
+        version = model["asset"]["version"]
+        uris = [
+            entry["uri"] for part in ("buffers", "images") for entry in model.get(part, []) if "uri" in entry
+        ]
         outside = [uri for uri in uris if not str(uri).startswith("data:")]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserErrorException(
