@@ -19,8 +19,8 @@ from runstream_schemas.errors import QueryError, StoreError
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store
 
-from .. import queries
 from ..points.point_views import KINDS, POINT_VIEWS
+from . import queries
 from .sql_hot import HotRows
 from .sql_needs import Needs
 from .sql_processes import ANSWER, FileGone, SqlProcess, borrowed

@@ -19,11 +19,11 @@ from runstream_schemas.points import I8
 from runstream_schemas.series import Kind
 from runstream_schemas.typed_values import TYPED, kind_of_class
 
-from .. import queries
 from ..points.hot import Chunk, fetch_these
 from ..points.point_views import KINDS, POINT_VIEWS
 from ..points.vectors import Series, Vectors
 from ..runs.runs import Connection
+from . import queries
 from .sql_needs import Needs
 from .threads import in_thread
 

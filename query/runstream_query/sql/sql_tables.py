@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from runstream_schemas.arrow import plain
 from runstream_schemas.points import I8
 
-from .. import queries
 from ..json_values import from_json
 from ..runs.runs import Connection
+from . import queries
 from .copied import CopiedRows, Rows
 from .sql_needs import Needs
 from .threads import in_thread
