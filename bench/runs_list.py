@@ -51,7 +51,8 @@ def run(quick: bool) -> list[Result]:
 
 async def _measure(dsn: str, runs: int, rounds: int) -> list[Result]:
     from runstream_consumers.compaction.packing import pack_runs
-    from runstream_query.runs.run_filter import MetricFilter, Order, RunFilter
+    from runstream_query.runs.run_filter import MetricFilter, RunFilter
+    from runstream_query.runs.run_order import Order
     from runstream_query.runs.runs import attach_params, count_runs, list_runs
     from runstream_query.runs.search import search
     from runstream_schemas.database import create_pool, migrate

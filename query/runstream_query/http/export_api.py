@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..points import exports
-from ..runs.run_filter import Order
+from ..runs.run_order import Order
 from .context import server_of
 from .endpoint import Reach, endpoint
 from .filters import Filters, run_filter

@@ -19,7 +19,7 @@ from ..charts import one_series
 from ..json_values import json_value
 from ..not_there import no_run
 from ..points.vectors import Vectors
-from ..runs.run_filter import Order
+from ..runs.run_order import Order
 from ..runs.runs import (
     MOST_COMMON,
     RunParams,

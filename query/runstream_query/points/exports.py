@@ -22,7 +22,8 @@ from runstream_schemas.series import SeriesClass
 from runstream_schemas.typed_values import TYPED
 
 from ..queries import PARAM_KINDS
-from ..runs.run_filter import STATS, Order, RunFilter
+from ..runs.run_filter import RunFilter
+from ..runs.run_order import STATS, Order
 from ..runs.runs import Run, attach_named_summaries, attach_params, list_runs
 from .point_views import POINT_VIEWS
 from .reader import Query

@@ -16,18 +16,9 @@ from runstream_schemas.times import shown_time
 
 from .. import queries
 from ..json_values import from_json, iso, json_number, plain
-from .run_filter import (
-    Order,
-    RunFilter,
-    Statement,
-    add_conditions,
-    is_ranked,
-    is_walked,
-    page_sql,
-    reach_sql,
-    read_cursor,
-    write_cursor,
-)
+from .run_filter import RunFilter
+from .run_order import Order, read_cursor, write_cursor
+from .run_statements import Statement, add_conditions, is_ranked, is_walked, page_sql, reach_sql
 
 if TYPE_CHECKING:
     import asyncpg

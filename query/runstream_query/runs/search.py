@@ -28,7 +28,8 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.status import STATUSES
 
 from ..queries import LABELS
-from .run_filter import ANY, STATS, LabelFilter, MetricFilter, RunFilter
+from .run_filter import ANY, LabelFilter, MetricFilter, RunFilter
+from .run_order import STATS
 
 _PART = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*")+')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')

@@ -13,7 +13,8 @@ from runstream_consumers.compaction.worker import Worker
 from runstream_query.charts.charts import Charts
 from runstream_query.http.responses import python_values
 from runstream_query.points import exports
-from runstream_query.runs.run_filter import Order, RunFilter
+from runstream_query.runs.run_filter import RunFilter
+from runstream_query.runs.run_order import Order
 from runstream_query.runs.runs import list_runs
 from runstream_query.sql.sql import run_sql
 from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US

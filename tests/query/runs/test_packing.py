@@ -22,7 +22,9 @@ from runstream_consumers.compaction.worker import Worker
 from runstream_consumers.storing.queries import UNPACK
 from runstream_query.runs import runs
 from runstream_query.runs.edits import Changes, edit_runs
-from runstream_query.runs.run_filter import Order, RunFilter, page_sql, reach_sql
+from runstream_query.runs.run_filter import RunFilter
+from runstream_query.runs.run_order import Order
+from runstream_query.runs.run_statements import page_sql, reach_sql
 from runstream_query.runs.runs import count_runs, list_runs
 from runstream_query.runs.search import search
 from runstream_schemas.database import migrate, migrations

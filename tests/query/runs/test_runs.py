@@ -12,7 +12,8 @@ from msgspec import to_builtins
 from tests.query.conftest import utc
 from tests.seeds import new_random
 
-from runstream_query.runs.run_filter import ANY, LabelFilter, MetricFilter, Order, RunFilter
+from runstream_query.runs.run_filter import ANY, LabelFilter, MetricFilter, RunFilter
+from runstream_query.runs.run_order import Order
 from runstream_query.runs.runs import count_runs, descendants, get_run, list_runs
 from runstream_query.runs.search import search
 from runstream_schemas.errors import QueryError

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fuzz import TIMES
 from tests.seeds import new_random
 
-from runstream_query.runs.run_filter import Order
+from runstream_query.runs.run_order import Order
 from runstream_query.runs.runs import list_runs
 from runstream_query.runs.search import search
 from runstream_query.sql.sql_statement import VIEWS, check_statement
