@@ -21,7 +21,7 @@ from runstream_consumers.compaction.purge import purge_runs
 from runstream_consumers.compaction.worker import Worker
 from runstream_consumers.storing.queries import UNPACK
 from runstream_query.runs import runs
-from runstream_query.runs.edits import Changes, edit_runs
+from runstream_query.runs.edits import RunEdit, edit_runs
 from runstream_query.runs.run_filter import RunFilter
 from runstream_query.runs.run_order import Order
 from runstream_query.runs.run_statements import page_sql, reach_sql
@@ -170,7 +170,7 @@ def some_values(chance: Random) -> dict[str, float]:
 async def set_tag(database: Any, run: Known, chance: Random) -> None:
     run.tags["colour"] = chance.choice(WORDS)
     async with database.pool.acquire() as connection:
-        await edit_runs(connection, [run.run_id], Changes(set_tags=dict(run.tags)))
+        await edit_runs(connection, [run.run_id], RunEdit(set_tags=dict(run.tags)))
 
 
 async def change(database: Any, run: Known, chance: Random) -> None:
@@ -195,7 +195,7 @@ async def change(database: Any, run: Known, chance: Random) -> None:
                 chance.choice(WORDS),
                 "NotStarted",
             )  # as its steps say, of which there are none
-            await edit_runs(connection, [run.run_id], Changes(display_name=run.name))
+            await edit_runs(connection, [run.run_id], RunEdit(display_name=run.name))
 
 
 async def test_lists_are_those_of_a_full_read_whatever_is_packed(database: Any, small: None) -> None:
