@@ -70,10 +70,11 @@ assert report.points == {"scalars": count}, report
 """
 
 FOLLOW = """
+from runstream.importers.event_follower import follow
 write("followed/a", 10, 1)
 stop, opened = threading.Event(), []
 importing = TensorBoardImport(workspace, folder / "followed")
-thread = threading.Thread(target=importing.follow, args=(stop, opened.append))
+thread = threading.Thread(target=follow, args=(importing, stop, opened.append))
 thread.start()
 writer = EventFileWriter(folder / "followed" / "a", 1)
 while not opened:

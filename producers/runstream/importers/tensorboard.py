@@ -1,4 +1,4 @@
-"""Takes over event files of TensorBoard: once, or for as long as they grow. One run a directory.
+"""Takes over event files of TensorBoard, one run a directory. `event_follower` does so for as long as they grow.
 
 Nothing is stored twice: not when the import is repeated, nor after a `kill -9` (see `positions`), nor when two processes are
 told to take over one directory. On one machine a lock decides, between homes a property of the run, whose first value stays.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +38,6 @@ from .event_directories import (
     event_files,
     find,
     identity,
-    on_network,
     size_of,
 )
 from .event_intake import EventIntake
@@ -50,11 +48,8 @@ HOME_PROPERTY = "runstream.import.home"
 DIRECTORY_PROPERTY = "tensorboard.directory"
 """Property of an imported run: where its event files lay."""
 
-_TOGETHER = 100  # directories whose runs are made, and asked for, at once
-_POLL_SECONDS = 0.2
-_LOOK_SECONDS, _LOOK_SHARE = 1.0, 0.1  # for new directories: so often, and at most in this share of the time
-_RETRY_SECONDS = 5.0
-_QUIET_SECONDS = 600.0
+TOGETHER = 100
+"""Directories whose runs are made, and asked for, at once."""
 _STORED_SECONDS = 600.0
 
 
@@ -89,6 +84,10 @@ class TensorBoardImport:
         logdir: the directory.
         experiment: the runs' experiment; default: the directory's name.
 
+    Attributes:
+        logdir: the directory, absolute and without links.
+        experiment: of the runs.
+
     Raises:
         UserErrorException: there is no such directory.
         ServiceException: the service is away.
@@ -99,8 +98,8 @@ class TensorBoardImport:
             raise UserErrorException(f"{logdir}: there is no such directory")
         self._settings: Settings = workspace._settings
         self._workspace = workspace.name
-        self._logdir = logdir.resolve()
-        self.experiment = experiment or experiment_name(self._logdir)
+        self.logdir = logdir.resolve()
+        self.experiment = experiment or experiment_name(self.logdir)
         self._client: ServiceClient = workspace._client
         self._folder = imports_folder(self._settings.home_path)
         self._home = home_id(self._folder)
@@ -108,29 +107,29 @@ class TensorBoardImport:
 
     def once(self) -> Iterator[RunReport]:
         """Take over what the files hold now, and say what became of each directory."""
-        directories = find(self._logdir)
+        directories = find(self.logdir)
         total = sum(_bytes(directory) for directory in directories)
         done = 0
-        with progress(f"event files in {self._logdir.name}", total) as show:
+        with progress(f"event files in {self.logdir.name}", total) as show:
 
             def on_bytes(n: int) -> None:
                 nonlocal done
                 done += n
                 show(done)
 
-            for first in range(0, len(directories), _TOGETHER):
-                for opened in self._open(directories[first : first + _TOGETHER]):
+            for first in range(0, len(directories), TOGETHER):
+                for opened in self.open_directories(directories[first : first + TOGETHER]):
                     if isinstance(opened, RunReport):
                         yield opened
                         continue
                     intake, outcome = opened
                     taken = False
                     try:
-                        taken = _take(intake, on_bytes=on_bytes)
+                        taken = take_over(intake, on_bytes=on_bytes)
                         intake.close("complete")
                     finally:
                         intake.release()
-                    yield _report(intake, outcome if taken or outcome == "new" else "unchanged")
+                    yield report_of(intake, outcome if taken or outcome == "new" else "unchanged")
         self.send_media()
 
     def send_media(self) -> None:
@@ -138,25 +137,16 @@ class TensorBoardImport:
         if self._settings.url:
             deliver(self._settings)
 
-    def follow(self, stop: threading.Event, on_open: Callable[[RunReport], None]) -> list[RunReport]:
-        """Take over what the files hold, and what is written to them, until `stop` is set.
-
-        Args:
-            stop: ends it.
-            on_open: told of each directory that is followed, or why it is not.
-
-        Returns:
-            What became of each directory.
-        """
-        follower = _Follower(self, stop, on_open)
-        with closing(follower):
-            follower.run()
-        return follower.reports()
-
     # --- runs ---
 
-    def _open(self, directories: list[EventDirectory]) -> Iterator[tuple[EventIntake, str] | RunReport]:
-        """Lock directories, and find or make their runs. Those that cannot be taken over now are reported."""
+    def open_directories(
+        self, directories: list[EventDirectory]
+    ) -> Iterator[tuple[EventIntake, str] | RunReport]:
+        """Lock directories, and find or make their runs. Those that cannot be taken over now are reported.
+
+        Yields:
+            An intake and whether its run is `new` or `continued`; or why there is none.
+        """
         with ExitStack() as stack:
             ready: list[tuple[EventIntake, str]] = []
             reports: list[RunReport] = []
@@ -308,98 +298,7 @@ class TensorBoardImport:
         return counts
 
 
-class _Follower:
-    """The loop of `--follow`: looks at files by their sizes, which works on every filesystem."""
-
-    def __init__(
-        self, importing: TensorBoardImport, stop: threading.Event, on_open: Callable[[RunReport], None]
-    ) -> None:
-        self._importing, self._stop, self._on_open = importing, stop, on_open
-        self._intakes: dict[Path, tuple[EventIntake, str]] = {}
-        self._sizes: dict[Path, dict[str, int]] = {}
-        self._grown: dict[Path, float] = {}
-        self._network: dict[Path, bool] = {}
-        self._refused: dict[Path, float] = {}
-        self._said: set[tuple[Path, str]] = set()
-
-    def run(self) -> None:
-        """Follow until the end."""
-        next_look = 0.0
-        while not self._stop.is_set():
-            now = time.monotonic()
-            if now >= next_look:
-                self._look()
-                took = time.monotonic() - now
-                next_look = time.monotonic() + max(_LOOK_SECONDS, took / _LOOK_SHARE)
-            for path, (intake, _) in self._intakes.items():
-                self._take(path, intake)
-                if self._stop.is_set():
-                    return
-            self._stop.wait(max(0.0, _POLL_SECONDS - (time.monotonic() - now)))
-
-    def close(self) -> None:
-        """End the runs, and give the directories back."""
-        for intake, _ in self._intakes.values():
-            try:
-                intake.close("complete")
-            finally:
-                intake.release()
-
-    def reports(self) -> list[RunReport]:
-        """What became of the directories."""
-        return [_report(intake, outcome) for intake, outcome in self._intakes.values()]
-
-    def _look(self) -> None:
-        self._importing.send_media()
-        now = time.monotonic()
-        new = []
-        for directory in find(self._importing._logdir):
-            path = directory.path
-            if path not in self._intakes and now >= self._refused.get(path, 0.0):
-                new.append(directory)
-            elif path in self._intakes:
-                self._names(path)
-        for first in range(0, len(new), _TOGETHER):
-            for opened in self._importing._open(new[first : first + _TOGETHER]):
-                if isinstance(opened, RunReport):
-                    path = Path(opened.directory)
-                    self._refused[path] = now + (
-                        _RETRY_SECONDS if "no record" not in opened.notes[0] else 0.0
-                    )
-                    if (path, opened.notes[0]) not in self._said and "no record" not in opened.notes[0]:
-                        self._said.add((path, opened.notes[0]))
-                        self._on_open(opened)
-                    continue
-                intake, outcome = opened
-                self._intakes[intake.path] = opened
-                self._network[intake.path] = on_network(intake.path)
-                self._names(intake.path)
-                self._grown[intake.path] = now
-                self._on_open(_report(intake, outcome))
-
-    def _names(self, path: Path) -> None:
-        """Note the files of a directory; new ones count as empty so far."""
-        known = self._sizes.setdefault(path, {})
-        try:
-            for name in event_files(path):
-                known.setdefault(name, -1)
-        except OSError:
-            return
-
-    def _take(self, path: Path, intake: EventIntake) -> None:
-        sizes, network, now = self._sizes[path], self._network[path], time.monotonic()
-        changed = False
-        for name, size in sizes.items():
-            sizes[name] = size_of(path / name, network)
-            changed = changed or sizes[name] != size or intake.waits_for(name)
-        if changed:
-            self._grown[path] = now
-            _take(intake, at_once=False)
-        elif intake.position.open and now - self._grown[path] > _QUIET_SECONDS:
-            intake.close("complete")
-
-
-def _take(
+def take_over(
     intake: EventIntake, at_once: bool = True, on_bytes: Callable[[int], None] = lambda n: None
 ) -> bool:
     """Take over what is new of a directory. What cannot be read costs itself, and is said: the other directories go on."""
@@ -439,7 +338,8 @@ def _skipped(directory: EventDirectory, why: str) -> RunReport:
     return RunReport(str(directory.path), "", directory.name, "skipped", notes=[why])
 
 
-def _report(intake: EventIntake, outcome: str) -> RunReport:
+def report_of(intake: EventIntake, outcome: str) -> RunReport:
+    """What became of a directory so far."""
     done = intake.done
     return RunReport(
         os.fspath(intake.path),

@@ -40,6 +40,7 @@ def add_import_commands(parser: argparse.ArgumentParser) -> None:
 
 def import_tensorboard(options: argparse.Namespace) -> int:
     """`runstream import tensorboard LOGDIR [--follow]`."""
+    from runstream.importers.event_follower import follow
     from runstream.importers.tensorboard import TensorBoardImport
 
     importing = TensorBoardImport(workspace_of(options), Path(options.logdir), options.experiment)
@@ -47,7 +48,7 @@ def import_tensorboard(options: argparse.Namespace) -> int:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        reports = importing.follow(stop, _say)
+        reports = follow(importing, stop, _say)
     else:
         reports = list(importing.once())
     if options.output != "table" or options.query:

@@ -22,7 +22,7 @@ from tensorboard.util import tensor_util
 
 from runstream.client.reading import fetch_metrics, settle
 from runstream.core import Experiment, Run, Workspace
-from runstream.importers import event_intake
+from runstream.importers import event_follower, event_intake
 from runstream.importers.tensorboard import RunReport, TensorBoardImport
 from runstream.tensorboard import records
 from runstream_schemas.settings import Settings
@@ -216,6 +216,7 @@ def test_what_cannot_be_read_costs_itself_only(workspace: Workspace, tmp_path: P
 SCRIPT = """
 import sys, threading
 from pathlib import Path
+from runstream.importers.event_follower import follow
 from runstream.importers.tensorboard import TensorBoardImport
 from runstream.tensorboard import records
 from runstream.core import Workspace
@@ -223,7 +224,7 @@ records.CHUNK_BYTES = 20_000
 importing = TensorBoardImport(Workspace(workspace_name=sys.argv[1]), Path(sys.argv[2]), "imported")
 print("ready", flush=True)
 if sys.argv[3] == "follow":
-    importing.follow(threading.Event(), lambda report: print(report.outcome, report.notes, flush=True))
+    follow(importing, threading.Event(), lambda report: print(report.outcome, report.notes, flush=True))
 else:
     print(list(importing.once()), flush=True)
 """
@@ -330,7 +331,7 @@ def test_what_is_written_while_it_follows_is_stored_soon(workspace: Workspace, t
     stop = threading.Event()
 
     def follow() -> None:
-        importing(workspace, logs).follow(stop, lambda report: None)
+        event_follower.follow(importing(workspace, logs), stop, lambda report: None)
         workspace._client.close()  # this thread's connection
 
     thread = threading.Thread(target=follow)
