@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 from .cluster import cluster
 from .result import Result
@@ -28,6 +29,7 @@ run.complete()
 def run(quick: bool) -> list[Result]:
     """Medians over fresh processes."""
     repeats = 3 if quick else 9
+    waits: list[float] = []
     imports, firsts, reads, colds, cold_reads = [], [], [], [], []
     with cluster() as made:
         made.up()
@@ -43,6 +45,7 @@ def run(quick: bool) -> list[Result]:
             _, first, read = _first_run(made.environment)
             firsts.append(first * 1000)
             reads.append(read * 1000)
+            waits.append(_start_of_command(made.environment) * 1000)
     for _ in range(repeats // 2 + 1):
         with cluster(settings={"RUNSTREAM_AUTOSTART": "1"}) as made:
             _, first, read = _first_run(made.environment)
@@ -52,9 +55,27 @@ def run(quick: bool) -> list[Result]:
         Result("import runstream", imports, "ms", 100, 30),
         Result("first start_logging, service up", firsts, "ms", 50),
         Result("import, start, log, read back, service up", reads, "ms"),
+        Result("start of a command under exec, beyond its own", waits, "ms", 150),
         Result("first start_logging, cold", colds, "s", 2),
         Result("import, start, log, read back, cold", cold_reads, "s"),
     ]
+
+
+def _start_of_command(environment: dict[str, str]) -> float:
+    """Seconds from the start of `runstream exec` to the first line of its command, less those of the command alone."""
+
+    def seconds(*before: str) -> float:
+        began = time.time()
+        line = subprocess.run(
+            [*before, sys.executable, "-c", "import time; print(time.time())"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return float(line) - began
+
+    return seconds(sys.executable, "-P", "-m", "runstream", "exec", "-e", "bench", "--") - seconds()
 
 
 def _first_run(environment: dict[str, str]) -> list[float]:

@@ -11,7 +11,6 @@ lost the worker, and would take the run for lost too. PID is that process's: it 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.locks import take
 from runstream_schemas.settings import Settings
@@ -36,7 +35,6 @@ from .compute.job import (
     DRIVER_LOG,
     PROCESS_INFO,
     PROCESS_STATUS,
-    RUN_FILE,
     STARTED,
     STD_LOG,
     read_job,
@@ -44,18 +42,19 @@ from .compute.job import (
 from .compute.process_tree import end_tree
 from .compute.queue import ensure_runner
 from .compute.script_outcome import error_of
-from .core._environment_build import BuildCanceled, interpreter_of, needs_build
+from .compute.script_process import run_variables, start
 from .core._run.log_shipping import LogShipping
 from .core._run.output_collection import OutputCollection
 from .core._run.starting import wake_service
-from .core.environment import Environment
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
 from .spool.live_runs import open_live
 from .stand_in.finder import add_to_path
 
+if TYPE_CHECKING:
+    from .core.environment import Environment
+
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 2.0  # between two questions whether somebody canceled the run elsewhere
-_PR_SET_PDEATHSIG = 1
 
 _log = logging.getLogger("runstream")
 
@@ -63,16 +62,24 @@ _log = logging.getLogger("runstream")
 class Wrapper:
     """One submitted run, from its preparation to its end."""
 
-    def __init__(self, directory: Path, worker: str = "", parent: int | None = None) -> None:
-        self.directory, self.code = directory, directory / "code"
+    def __init__(
+        self,
+        directory: Path,
+        worker: str = "",
+        parent: int | None = None,
+        *,
+        settings: Settings | None = None,
+        code: Path | None = None,
+    ) -> None:
+        self.directory, self.code = directory, code or directory / "code"
         self.worker, self._parent = worker, parent or os.getppid()
         self.job = read_job(directory)
-        self.settings = Settings.load()
+        self.settings = settings or Settings.load()
         self.client = client_for(self.settings)
         self.live = open_live(self.settings, self.job.run_id, owner=True)
         self._asked = 0.0
         watched = {directory / "azureml-logs": "azureml-logs"}
-        if self.job.collect:
+        if self.job.collect and code is None:  # a copy: nothing of earlier runs lies in there
             watched[self.code / "logs"] = "logs"
         outputs = ["outputs"] if self.job.collect else []
         self.collection = OutputCollection(self.client, self.job.run_id, outputs, self.code)
@@ -80,6 +87,9 @@ class Wrapper:
 
     def run(self) -> None:
         """Do it all."""
+        from .core._environment_build import BuildCanceled, interpreter_of, needs_build
+        from .core.environment import Environment
+
         writer = self.live.writer
         environment = Environment.from_document(self.job.environment)
         writer.status("starting")
@@ -144,18 +154,15 @@ class Wrapper:
         log.parent.mkdir(parents=True, exist_ok=True)
         for folder in ("outputs", "logs"):
             (self.code / folder).mkdir(exist_ok=True)
-        libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
         with log.open("ab") as output:
-            return subprocess.Popen(
+            return start(
                 words,
+                variables,
                 cwd=self.code,
-                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # A script whose wrapper was killed has no run any more, and would run on unseen.
-                preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)) if libc else None,
             )
 
     def _note(self, name: str, **facts: Any) -> None:
@@ -165,6 +172,8 @@ class Wrapper:
             (self.directory / name).write_text(json.dumps({**facts, "timeUtc": now}) + "\n", encoding="utf-8")
 
     def _variables(self, environment: Environment, python: str) -> dict[str, str]:
+        from .core._environment_build import needs_build
+
         job = self.job
         variables = dict(os.environ)
         if needs_build(environment):
@@ -173,41 +182,18 @@ class Wrapper:
             variables.pop("PYTHONHOME", None)
             variables["VIRTUAL_ENV"] = str(Path(python).parents[1])
             variables["PATH"] = f"{Path(python).parent}{os.pathsep}{variables.get('PATH', '')}"
-        try:
-            endpoint = self.client.address(5.0).url
-        except ServiceException:
-            endpoint = self.settings.url or "http://127.0.0.1"
-        scope = (
-            f"/subscriptions/{job.subscription_id}/resourceGroups/{job.resource_group}"
-            f"/providers/Microsoft.MachineLearningServices/workspaces/{job.workspace}"
-        )
-        variables.update(
-            PYTHONUNBUFFERED="1",
-            AZUREML_RUN_ID=job.run_id,
-            AZUREML_ARM_SUBSCRIPTION=job.subscription_id,
-            AZUREML_ARM_RESOURCEGROUP=job.resource_group,
-            AZUREML_ARM_WORKSPACE_NAME=job.workspace,
-            AZUREML_ARM_PROJECT_NAME=job.experiment,
-            AZUREML_RUN_TOKEN="local",  # noqa: S106 - the service's own token goes by its file or RUNSTREAM_TOKEN
-            AZUREML_SERVICE_ENDPOINT=endpoint,
-            AZUREML_OUTPUT_DIRECTORY="./outputs",
-            AZUREML_DATA_CONTAINER_ID=f"dcid.{job.run_id}",
-            AZUREML_WORKSPACE_SCOPE=scope,
-            AZUREML_EXPERIMENT_SCOPE=f"{scope}/experiments/{job.experiment}",
-            AZUREML_FRAMEWORK=job.framework,
-            AZUREML_COMMUNICATOR=job.communicator,
-            AZUREML_TARGET_TYPE=job.target_type,
-            AZUREML_LOGDIRECTORY_PATH=str(self.directory / "azureml-logs"),
-            AZUREML_CONTROLLOG_PATH=str(self.directory / "wrapper.log"),
-            AZUREML_NODE_COUNT=str(job.node_count),
-            AZUREML_PROCESS_NAME="main",
-        )
-        variables[RUN_FILE] = str(self.directory / "run.json")
+        variables.update(run_variables(job, self.directory, self._endpoint(5.0)))
         variables.update(environment.environment_variables)
         variables.update(job.variables)
         if self.settings.provide_azureml:
             add_to_path(variables)
         return {key: str(value) for key, value in variables.items()}
+
+    def _endpoint(self, timeout: float) -> str:
+        try:
+            return self.client.address(timeout).url
+        except ServiceException:
+            return self.settings.url or "http://127.0.0.1"
 
     def _watch(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
         """How the script ended: kind of the ending status, and a warning."""

@@ -84,7 +84,7 @@ class Settings:
         0,
     )
     provide_azureml: bool = _doc(
-        "Submitted scripts and trials of a sweep that import azureml get runstream where azureml-core is not installed",
+        "Commands, submitted scripts and trials that import azureml get runstream where azureml-core is not installed",
         True,
     )
     workspace: str = _doc("Workspace used when no config file names one", "default")

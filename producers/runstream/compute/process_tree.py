@@ -28,6 +28,13 @@ def end_tree(process: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> 
         process.wait(grace)
 
 
+def signal_tree(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:
+    """Send a signal to a process, which may share its group with others, and to everything below it."""
+    below = _below(process)
+    process.send_signal(sign)
+    _send_to(below, sign)
+
+
 def _below(process: subprocess.Popen[bytes]) -> set[psutil.Process]:
     import psutil
 
@@ -38,10 +45,14 @@ def _below(process: subprocess.Popen[bytes]) -> set[psutil.Process]:
 
 
 def _send(process: subprocess.Popen[bytes], below: set[psutil.Process], sign: signal.Signals) -> None:
-    import psutil
-
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, sign)
+    _send_to(below, sign)
+
+
+def _send_to(below: set[psutil.Process], sign: signal.Signals) -> None:
+    import psutil
+
     for descendant in below:
         with contextlib.suppress(
             psutil.Error

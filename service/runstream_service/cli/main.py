@@ -48,6 +48,11 @@ COMMANDS = (
     ("doctor", "doctor:add_doctor", "check everything runstream needs, and say what to do"),
     ("demo", "service:add_demo", "run a sweep of 20 Ridge regressions"),
     ("sql", "sql:add_sql", "answer a SQL query over all metrics, runs and tables"),
+    (
+        "exec",
+        "execution:add_exec",
+        "run a command as a run: its log, exit status, source, and what it records",
+    ),
     ("run", "runs:add_run_commands", "list, show, tag, submit and cancel runs"),
     ("experiment", "experiments:add_experiment_commands", "list experiments"),
     ("folder", "folder:add_folder_commands", "attach a folder to a workspace"),
