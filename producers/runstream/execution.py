@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.ownership import make_private
 
@@ -30,9 +30,11 @@ from .core._run.display_names import make_display_name
 from .core._run.handle import working_directory
 from .core._run.starting import creation, origin, wake_service
 from .core.experiment import Experiment
-from .core.run import Run
 from .stand_in.finder import add_to_path
 from .wrapper import Wrapper
+
+if TYPE_CHECKING:
+    from .core.run import Run
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """Exit codes of a command that cannot be started, as a shell has them."""
@@ -88,8 +90,7 @@ class _Execution(Wrapper):
 
     def __init__(self, directory: Path, experiment: Experiment, record: RunRecord) -> None:
         super().__init__(directory, settings=experiment.workspace._settings, code=working_directory())
-        self._run = Run._of(experiment, record)
-        self._run._attach(self.live)
+        self._experiment, self._record = experiment, record
         self._asked_to_end = False
         self._looked_at = self._terminated_at = 0.0
 
@@ -97,8 +98,8 @@ class _Execution(Wrapper):
         """Do it all; returns the exit status."""
         log = self.directory / DRIVER_LOG
         log.parent.mkdir()
-        self.live.start(creation(self._run._record))
-        for key, value in self._run._record.properties.items():
+        self.live.start(creation(self._record))
+        for key, value in self._record.properties.items():
             self.live.writer.add_property(key, value)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         console = Console(log)
@@ -116,7 +117,8 @@ class _Execution(Wrapper):
                 return self._not_started(error)
             self._note(PROCESS_INFO, command=process.args, pid=process.pid, host=socket.gethostname())
             wake_service(self.settings)
-            self._run._snapshot_later(self.code, self.live)
+            run = self._as_run()
+            run._snapshot_later(self.code, self.live)
             self.shipping.start()
             console.pass_on(process, lambda: self._look_after(process, console))
         finally:
@@ -125,7 +127,7 @@ class _Execution(Wrapper):
         status = process.returncode
         self._note(PROCESS_STATUS, exitCode=status)
         canceled = self._cancel_asked() or (self._asked_to_end and status != 0)
-        self._run._await_snapshot()
+        run._await_snapshot()
         if canceled:
             self._end("cancel")
         elif status == 0:
@@ -133,6 +135,13 @@ class _Execution(Wrapper):
         else:
             self._end("fail", error_of(status, log))
         return status if status >= 0 else 128 - status
+
+    def _as_run(self) -> Run:
+        from .core.run import Run  # loaded while the command starts
+
+        run = Run._of(self._experiment, self._record)
+        run._attach(self.live)
+        return run
 
     def _variables_of_command(self) -> dict[str, str]:
         variables = {
