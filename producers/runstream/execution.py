@@ -25,7 +25,7 @@ from .compute.console import Console
 from .compute.job import DRIVER_LOG, PROCESS_INFO, PROCESS_STATUS, Job, run_directory, write_job
 from .compute.process_tree import GRACE_SECONDS, signal_tree
 from .compute.script_outcome import error_of
-from .compute.script_process import run_variables, start
+from .compute.script_process import run_variables, start, without_secrets
 from .core._run.display_names import make_display_name
 from .core._run.handle import working_directory
 from .core._run.starting import creation, origin, wake_service
@@ -49,6 +49,12 @@ _SIGNALS = (
     signal.SIGWINCH,
 )
 _ENDING = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT))
+_RECORDED = (
+    "ACCELERATE_", "CONDA_DEFAULT_ENV", "CUBLAS_", "CUDA_", "HF_", "JAX_", "KERAS_", "MASTER_", "MKL_", "NCCL_", "OMP_",
+    "OPENBLAS_", "PYTHONHASHSEED", "PYTORCH_", "RANK", "LOCAL_RANK", "SLURM_", "TF_", "TORCH_", "TRANSFORMERS_",
+    "VIRTUAL_ENV", "WORLD_SIZE", "XLA_",
+)  # fmt: skip
+# Beginnings of the environment variables that tell how a training ran; the others are this machine's and its user's.
 _CANCEL_SECONDS = 0.1  # between two looks whether the run was canceled
 
 
@@ -188,7 +194,14 @@ def _record(experiment: Experiment, command: Sequence[str], name: str | None) ->
     details: dict[str, Any] = {
         **origin(None),
         "script": command[0],
-        "runDefinition": {"command": list(command), "arguments": list(command[1:]), "target": "local"},
+        "runDefinition": {
+            "command": list(command),
+            "arguments": list(command[1:]),
+            "target": "local",
+            "environmentVariables": without_secrets(
+                {name: value for name, value in sorted(os.environ.items()) if name.startswith(_RECORDED)}
+            ),
+        },
     }
     return RunRecord(
         run_id=run_id,

@@ -60,7 +60,10 @@ def ended(experiment: Experiment, status: str) -> Run:
     return runs[0]
 
 
-def test_a_script_as_it_is(carry_out: Carry, experiment: Experiment, tmp_path: Path) -> None:
+def test_a_script_as_it_is(
+    carry_out: Carry, variables: dict[str, str], experiment: Experiment, tmp_path: Path
+) -> None:
+    variables.update(OMP_NUM_THREADS="2", HF_TOKEN="hush")
     (tmp_path / "train.py").write_text(
         """
 import os, sys
@@ -89,6 +92,8 @@ print(os.getcwd(), sys.argv[1:])
         {"loss": 0.5},
     )
     assert details["runDefinition"]["arguments"] == ["train.py", "--alpha", "0.5", "-e", "--", "x"]
+    recorded = details["runDefinition"]["environmentVariables"]
+    assert (recorded["OMP_NUM_THREADS"], recorded["HF_TOKEN"], "PATH" in recorded) == ("2", "***", False)
     assert run.get_snapshot_id()
     run.download_file(DRIVER_LOG, tmp_path / "log")
     assert sorted((tmp_path / "log").read_bytes()) == sorted(done.stdout + done.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,12 @@ from typing import Any
 from .job import RUN_FILE, Job
 
 _PR_SET_PDEATHSIG = 1
+_SECRET = re.compile(
+    r"token|secret|passw(?:or)?d|passphrase|credential|(?:api|access|private|encryption|account)_?key",
+    re.IGNORECASE,
+)  # in names of variables
+MASKED = "***"
+"""Stands in a run's record for the value of a variable that holds a secret by its name."""
 
 
 def start(
@@ -42,6 +49,11 @@ def start(
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     return subprocess.Popen(words, env=variables, preexec_fn=prepare, **options)
+
+
+def without_secrets(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Environment variables as everybody may read them who sees the run."""
+    return {name: MASKED if _SECRET.search(name) else value for name, value in variables.items()}
 
 
 def run_variables(job: Job, directory: Path, endpoint: str) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import shutil
 import sys
@@ -25,6 +24,7 @@ from ..compute.local import LEAST_RUNS
 from ..compute.places import places_taken
 from ..compute.queue import Entry, enqueue, ensure_runner, entries
 from ..compute.registry import LOCAL, TargetRecord, opener, targets
+from ..compute.script_process import without_secrets
 from ..data._inputs import input_variables, reference_variables
 from ..exceptions import (
     AuthenticationException,
@@ -44,12 +44,6 @@ from .runconfig import RunConfiguration, texts
 from .script_run_config import ScriptRunConfig
 
 _log = logging.getLogger("runstream")
-_SECRET = re.compile(
-    r"token|secret|passw(?:or)?d|passphrase|credential|(?:api|access|private|encryption|account)_?key",
-    re.IGNORECASE,
-)  # in names of variables
-MASKED = "***"
-"""Stands in a run's record for the value of a variable that holds a secret by its name."""
 
 
 def submit(
@@ -248,10 +242,7 @@ def _without_secrets(definition: dict[str, Any]) -> dict[str, Any]:
     The job itself, in a directory only its owner may read, has them.
     """
     for holder in (definition, definition["environment"]):
-        holder["environmentVariables"] = {
-            name: MASKED if _SECRET.search(name) else value
-            for name, value in holder["environmentVariables"].items()
-        }
+        holder["environmentVariables"] = without_secrets(holder["environmentVariables"])
     return definition
 
 
