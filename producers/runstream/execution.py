@@ -167,14 +167,13 @@ class _Execution(Wrapper):
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
     def _look_after(self, process: subprocess.Popen[bytes], console: Console) -> None:
-        while (received := signal.sigtimedwait(_SIGNALS, 0)) is not None:
-            sign = signal.Signals(received.si_signo)
+        while (received := next_signal()) is not None:
+            sign, by_key = received
             if sign == signal.SIGWINCH:
                 console.resize()
                 continue
             self._asked_to_end |= sign in _ENDING
-            # What the kernel sends for a key of the terminal, it has sent to the command too.
-            if received.si_code <= 0:
+            if not by_key:
                 process.send_signal(sign)
         now = time.monotonic()
         if now - self._looked_at < _CANCEL_SECONDS:
@@ -187,6 +186,18 @@ class _Execution(Wrapper):
             signal_tree(process, signal.SIGTERM)
         elif now - self._terminated_at > GRACE_SECONDS:
             signal_tree(process, signal.SIGKILL)
+
+
+def next_signal() -> tuple[signal.Signals, bool] | None:
+    """A blocked signal that was sent to this process, and whether by a key of the terminal: then the command has it too."""
+    if sys.platform == "darwin":  # which does not say who sent it
+        pending = signal.sigpending() & set(_SIGNALS)
+        if not pending:
+            return None
+        sign = signal.Signals(signal.sigwait(pending))
+        return sign, sign in (signal.SIGINT, signal.SIGQUIT) and os.isatty(0)
+    received = signal.sigtimedwait(_SIGNALS, 0)
+    return None if received is None else (signal.Signals(received.si_signo), received.si_code > 0)
 
 
 def _record(experiment: Experiment, command: Sequence[str], name: str | None) -> RunRecord:

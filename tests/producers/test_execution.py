@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from runstream.compute.job import DRIVER_LOG
 from runstream.core import Experiment, Run, Workspace
+from runstream.execution import next_signal
 from tests.producers.conftest import environment
 
 EXEC = (sys.executable, "-P", "-m", "runstream", "exec", "-e", "test")
@@ -155,6 +157,22 @@ def test_signals_reach_the_command(
         assert process.stdout.read() == b"SIGTERM\n"
         assert process.wait(60) == code
     assert only_run(experiment).get_status() == status
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_signals_are_told_apart_on_each_platform(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGUSR2))
+    try:
+        assert next_signal() is None
+        signal.pthread_kill(
+            threading.get_ident(), signal.SIGUSR1
+        )  # other threads of a test runner have it not blocked
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
+        assert {next_signal(), next_signal()} == {(signal.SIGUSR1, False), (signal.SIGUSR2, False)}
+        assert next_signal() is None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_a_terminal_and_its_ctrl_c(
