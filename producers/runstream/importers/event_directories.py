@@ -33,7 +33,7 @@ def find(logdir: Path) -> list[EventDirectory]:
         OSError: the log directory itself cannot be listed.
     """
     root = logdir.resolve()
-    found: dict[Path, EventDirectory] = {}
+    directories: dict[Path, EventDirectory] = {}
     os.scandir(root).close()
     seen: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -46,8 +46,8 @@ def find(logdir: Path) -> list[EventDirectory]:
         if any(is_event_file(name) for name in files):
             path = Path(folder)
             below = path.relative_to(root).as_posix()
-            found[path] = EventDirectory(path.resolve(), root.name if below == "." else below)
-    return list(found.values())
+            directories[path] = EventDirectory(path.resolve(), root.name if below == "." else below)
+    return list(directories.values())
 
 
 def is_event_file(name: str) -> bool:

@@ -15,7 +15,7 @@ from .tensorboard import TOGETHER, RunReport, TensorBoardImport, report_of, take
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS, _LOOK_SHARE = 1.0, 0.1  # for new directories: so often, and at most in this share of the time
 _RETRY_SECONDS = 5.0
-_QUIET_SECONDS = 600.0  # after which a run is ended; it goes on when its files do
+_QUIET_SECONDS = 600.0  # after which a run is ended; it is resumed when its files grow
 
 
 def follow(

@@ -114,21 +114,21 @@ class EventIntake:
         position = self.position
         names = event_files(self.path)
         past_damage = self._has_stayed if not at_once else lambda name, at: True
-        found = survey(self.path, position.read_to(), names, position.file_version, past_damage)
-        if not found.parts:
+        surveyed = survey(self.path, position.read_to(), names, position.file_version, past_damage)
+        if not surveyed.parts:
             self._note_stuck(names)
             return False
-        self._open(found.first_time or 0.0)
-        self._note_late_restarts(found)
-        for place, part in enumerate(found.parts):
+        self._open(surveyed.first_time or 0.0)
+        self._note_late_restarts(surveyed)
+        for place, part in enumerate(surveyed.parts):
             at = part.start
-            for cut in found.cuts(place):
-                void_from = found.void_from(place, cut)
+            for cut in surveyed.cuts(place):
+                void_from = surveyed.void_from(place, cut)
                 while at < cut:
                     behind = self._take_some(part.name, at, cut, void_from)
                     on_bytes(behind - at)
                     at = behind
-        position.file_version = found.file_version
+        position.file_version = surveyed.file_version
         self._note_stuck(names)
         return True
 
@@ -136,7 +136,7 @@ class EventIntake:
         """Write down that all is done, and give the run's writer and the lock back.
 
         Args:
-            ending: `complete`, or None: the run goes on.
+            ending: `complete`, or None: the run stays Running.
         """
         if self.position.open and ending:
             when = max(self.position.latest_time, self.position.status_time + 1e-5)
@@ -192,8 +192,8 @@ class EventIntake:
     def _void(self, tag: str) -> int | None:
         """The first step of a tag that a restart has made void."""
         steps = self.position.void_from
-        found = [steps[key] for key in ("", tag) if key in steps]
-        return min(found) if found else None
+        marks = [steps[key] for key in ("", tag) if key in steps]
+        return min(marks) if marks else None
 
     def _put_column(self, tag: str, column: Column) -> None:
         steps, times, values = column.arrays()
@@ -268,8 +268,8 @@ class EventIntake:
             elif self._stuck.get(name, (-1, 0.0))[0] != at:
                 self._stuck[name] = (at, time.monotonic())
 
-    def _note_late_restarts(self, found: Survey) -> None:
-        for purge in found.purges:
+    def _note_late_restarts(self, surveyed: Survey) -> None:
+        for purge in surveyed.purges:
             if self.position.latest_step >= purge.step:
                 self.done.notes.append(
                     f"a restart at step {purge.step} made void what had been taken over before; both are kept"
@@ -295,7 +295,7 @@ class EventIntake:
             if time.monotonic() > deadline:
                 raise ServiceException(
                     f"the spool {settings.spool_path} has room for {room} bytes only, and nobody takes what lies there; "
-                    "see `runstream doctor`, then start the import again: it goes on where it stopped",
+                    "see `runstream doctor`, then start the import again: it resumes where it stopped",
                     503,
                 )
             time.sleep(0.05)
@@ -304,7 +304,7 @@ class EventIntake:
         if self._live.writer.dropped:
             raise ServiceException(
                 f"the spool {self._live.settings.spool_path} cannot be written; make room, then start the import again: "
-                "it goes on where it stopped",
+                "it resumes where it stopped",
                 507,
             )
 

@@ -107,7 +107,7 @@ class ValueTaker:
             contents = value.tensor.reshape(-1)[2:].tolist()  # behind width and height
         else:
             return Taken(events.IMAGES, why="images: a value that is no image")
-        return self._media(event, value.tag, events.IMAGES, [Content(one) for one in contents])
+        return self._media(event, value.tag, events.IMAGES, [Content(content) for content in contents])
 
     def _audio(self, event: Event, value: Value) -> Taken:
         if value.sound is not None:
@@ -156,13 +156,13 @@ class ValueTaker:
         return Taken(events.PR_CURVES)
 
     def _hparams(self, event: Event, value: Value) -> Taken:
-        found: Parameters = decode_hparams(value.content)
-        if found.values:
-            texts = convert_params("hparams", found.values)
+        parameters: Parameters = decode_hparams(value.content)
+        if parameters.values:
+            texts = convert_params("hparams", parameters.values)
             self._live.writer.log_params(texts, overwrite=False, author="")
-        if found.ending:
-            self.ending = found.ending
-        return Taken(events.HPARAMS, len(found.values))
+        if parameters.ending:
+            self.ending = parameters.ending
+        return Taken(events.HPARAMS, len(parameters.values))
 
     def _layout(self, event: Event, value: Value) -> Taken:
         if value.tensor is None or value.tensor.dtype != object or value.tensor.size != 1:

@@ -38,7 +38,7 @@ class Position:
     Attributes:
         directory: its path, absolute and without links.
         run_id: the run it became.
-        files: name to where reading goes on.
+        files: name to where reading continues.
         pending: what was begun and perhaps not finished: name, start and end; empty: nothing.
         void_from: the first step that a restart behind it made void, of all tags (under "") and of single ones.
         counts: points of each series, by `class/name`, without those of `pending`.
@@ -67,7 +67,7 @@ class Position:
     version: int = VERSION
 
     def read_to(self) -> dict[str, int]:
-        """Name to where reading goes on for who has taken what is pending."""
+        """Name to where reading continues for who has taken what is pending."""
         if not self.pending:
             return self.files
         name, _, end = self.pending

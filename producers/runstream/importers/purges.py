@@ -1,6 +1,6 @@
 """Which values of event files a restart has made void, found before they are taken over.
 
-A writer that goes on at step 1,000 after a crash says so (session log START); what was written before of steps from 1,000
+A writer that resumes at step 1,000 after a crash says so (session log START); what was written before of steps from 1,000
 on no longer holds. TensorBoard leaves it out, and so does an import. Files of version 1 have no such record: there a step
 that goes back says it, for the tags that come with it.
 """
@@ -115,26 +115,26 @@ def survey(
     """Look through what is new in the files of a directory; nothing is kept of it but restarts.
 
     Args:
-        starts: name to where reading goes on.
+        starts: name to where reading continues.
         names: the files, in the order they are read.
         file_version: as the document of the directory has it.
-        past_damage: whether to go on behind damage at a position of a file; see `RecordFile.read`.
+        past_damage: whether to continue behind damage at a position of a file; see `RecordFile.read`.
 
     Raises:
         OSError: a file cannot be read.
     """
-    found = Survey(file_version=file_version)
+    surveyed = Survey(file_version=file_version)
     for name in names:
         file = RecordFile(directory / name, starts.get(name, 0))
         start = file.position
         while records := file.read() if past_damage(name, file.position) else file.read(past_damage=False):
             offset = file.position - sum(len(record) + FRAME_BYTES for record in records)
             for record in records:
-                found.look(len(found.parts), record, offset)
+                surveyed.look(len(surveyed.parts), record, offset)
                 offset += len(record) + FRAME_BYTES
         if file.position > start:
-            found.parts.append(Part(name, start, file.position))
-    return found
+            surveyed.parts.append(Part(name, start, file.position))
+    return surveyed
 
 
 def _is_summary(record: bytes) -> bool:
@@ -153,5 +153,5 @@ def _is_summary(record: bytes) -> bool:
 
 def version_of(text: str) -> float:
     """The number in `brain.Event:2`; 0 when there is none."""
-    found = _VERSION.match(text)
-    return float(found[1]) if found else 0.0
+    match = _VERSION.match(text)
+    return float(match[1]) if match else 0.0

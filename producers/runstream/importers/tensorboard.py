@@ -95,7 +95,7 @@ class TensorBoardImport:
 
     def __init__(self, workspace: Workspace, logdir: Path, experiment: str | None = None) -> None:
         if not logdir.is_dir():
-            raise UserErrorException(f"{logdir}: there is no such directory")
+            raise UserErrorException(f"{logdir}: there is no such directory; name one with event files")
         self._settings: Settings = workspace._settings
         self._workspace = workspace.name
         self.logdir = logdir.resolve()
@@ -172,15 +172,15 @@ class TensorBoardImport:
                     ready.append((self._intake(directory, file, position), "continued"))
                     continue
                 try:
-                    found = identity(directory.path)
+                    files = identity(directory.path)
                     why = "its event files hold no record yet"
                 except OSError as error:
-                    found, why = None, f"{error.filename}: cannot be read ({error.strerror})"
-                if found is None:
+                    files, why = None, f"{error.filename}: cannot be read ({error.strerror})"
+                if files is None:
                     reports.append(_skipped(directory, why))
                     file.release()
                     continue
-                run_id = self._run_id(found)
+                run_id = self._run_id(files)
                 if claim(self._folder, run_id, key) != key:
                     reports.append(
                         _skipped(directory, f"it is a copy: its files are in run {run_id} already")
@@ -205,8 +205,8 @@ class TensorBoardImport:
         yield from reports
         yield from ready
 
-    def _run_id(self, found: str) -> str:
-        scope = {"files": found, "workspace": self._workspace, "experiment": self.experiment}
+    def _run_id(self, files: str) -> str:
+        scope = {"files": files, "workspace": self._workspace, "experiment": self.experiment}
         return f"tb-{key_of(scope)[:24]}"
 
     def _intake(self, directory: EventDirectory, file: PositionFile, position: Position) -> EventIntake:
@@ -275,7 +275,9 @@ class TensorBoardImport:
         """Points of each series of a run, when all that was recorded on this machine is stored."""
         node = NodeSpool(self._settings.spool_path)
         deadline = time.monotonic() + _STORED_SECONDS
-        for written in {one.source: one for one in [*node.delivered(run_id), *node.written(run_id)]}.values():
+        for written in {
+            each.source: each for each in [*node.delivered(run_id), *node.written(run_id)]
+        }.values():
             wait = ",".join(f"{key}:{end}" for key, end in written.positions().items())
             while (
                 wait
@@ -301,7 +303,7 @@ class TensorBoardImport:
 def take_over(
     intake: EventIntake, at_once: bool = True, on_bytes: Callable[[int], None] = lambda n: None
 ) -> bool:
-    """Take over what is new of a directory. What cannot be read costs itself, and is said: the other directories go on."""
+    """Take over what is new of a directory. What cannot be read is said, and the other directories are read all the same."""
     try:
         return intake.take(at_once=at_once, on_bytes=on_bytes)
     except OSError as error:

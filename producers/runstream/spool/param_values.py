@@ -68,7 +68,7 @@ def convert_params(call: str, values: Any) -> dict[str, str]:
 def _flat(call: str, prefix: str, entries: Mapping[Any, Any], level: int) -> Iterator[tuple[str, Any]]:
     if level > _MOST_LEVELS:
         raise UserErrorException(
-            f"{call}: {prefix[:40]!r}... is nested deeper than {_MOST_LEVELS} levels, or holds itself"
+            f"{call}: {prefix[:40]!r}... is nested deeper than {_MOST_LEVELS} levels, or holds itself; flatten it"
         )
     for key, value in entries.items():
         name = f"{prefix}.{_key(call, key)}" if level else _key(call, key)
@@ -109,7 +109,7 @@ def _of_omegaconf(call: str, value: Any) -> Any:
         return sys.modules["omegaconf"].OmegaConf.to_container(value, resolve=True)
     except ValueError as error:  # the errors of OmegaConf are some, and so is what it says of no container
         raise UserErrorException(
-            f"{call}: a {type(value).__name__} of OmegaConf cannot be resolved ({error})"
+            f"{call}: a {type(value).__name__} of OmegaConf cannot be resolved ({error}); set what it refers to"
         ) from None
 
 
@@ -211,7 +211,7 @@ class WrittenParams:
                 raise UserErrorException(
                     f"parameter {name!r:.80} of run {self._run_id} is {brief(params.decode(held))}, and parameters are "
                     f"written once: {brief(params.decode(text))} is refused, and nothing of this call is recorded. "
-                    "Use another name, a metric for what changes, or overwrite=True, which keeps the old value as history"
+                    "Remedy: use another name, a metric for what changes, or overwrite=True, which keeps the old value"
                 )
             new[name] = text
         if len(self._held.keys() | new.keys()) > MAX_PARAMS:

@@ -60,16 +60,16 @@ class RunDestination:
         )
         lefts = np.concatenate([[float(buckets["min"])], limits[:-1]])
         rows = np.stack([np.minimum(lefts, limits), np.minimum(limits, np.finfo(float).max), counts], axis=1)
-        found = binned(rows[np.cumsum(counts) > 0] if len(counts) else rows)
-        found.min, found.max, found.sum = float(buckets["min"]), float(buckets["max"]), float(buckets["sum"])
-        self._writer.typed(SeriesClass.HISTOGRAM, tag, [encode_histogram(found)], step, when=wall_time)
+        bins = binned(rows[np.cumsum(counts) > 0] if len(counts) else rows)
+        bins.min, bins.max, bins.sum = float(buckets["min"]), float(buckets["max"]), float(buckets["sum"])
+        self._writer.typed(SeriesClass.HISTOGRAM, tag, [encode_histogram(bins)], step, when=wall_time)
 
     def curve(self, tag: str, curve: NDArray[Any], step: int | None, wall_time: float | None) -> None:
         """Record a PR curve as rows of a table."""
         self._writer.log_table(tag, curve_table(curve, step or 0), when=wall_time)
 
     def medium(self, tag: str, content: bytes, step: int | None, wall_time: float | None) -> None:
-        """Record an image, a sound or a mesh. The training goes on when it cannot be kept."""
+        """Record an image, a sound or a mesh. The training continues when it cannot be kept."""
         try:
             keep_media(self._run._live(), tag, [Content(content)], step, wall_time)
         except OSError as error:
@@ -89,7 +89,7 @@ class RunDestination:
         self.file_of(tag, stream.getvalue(), "0.npy", step, wall_time)
 
     def file(self, path: str, content: bytes) -> bool:
-        """Store a file; whether it is. The training goes on when it cannot be."""
+        """Store a file; whether it is. The training continues when it cannot be."""
         try:
             self._run.upload_file(path, io.BytesIO(content))
         except (AzureMLException, ServiceException) as error:

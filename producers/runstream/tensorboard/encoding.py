@@ -148,7 +148,7 @@ def _hparam_info(name: str, value: Any, domain: Sequence[Any] | None) -> bytes:
     kind = 2 if isinstance(value, bool) else 1 if isinstance(value, str) else 3
     info = put_bytes(1, name) + put_int(4, kind)
     if domain:
-        values = b"".join(put_bytes(1, protobuf_value(one)) for one in domain)
+        values = b"".join(put_bytes(1, protobuf_value(choice)) for choice in domain)
         info += put_bytes(5, values)
     return put_bytes(4, info)
 

@@ -179,14 +179,14 @@ def _decode_metadata(data: bytes) -> tuple[str, bytes]:
 
 
 def _decode_picture(data: bytes) -> Picture:
-    found = dict(fields(data))
-    return Picture(as_int(found.get(2, 0)), as_int(found.get(1, 0)), as_bytes(found.get(4, b"")))
+    parts = dict(fields(data))
+    return Picture(as_int(parts.get(2, 0)), as_int(parts.get(1, 0)), as_bytes(parts.get(4, b"")))
 
 
 def _decode_sound(data: bytes) -> Sound:
-    found = dict(fields(data))
-    rate = as_float(found[1]) if 1 in found else 0.0
-    return Sound(rate, as_bytes(found.get(4, b"")), as_text(found.get(5, b"audio/wav")))
+    parts = dict(fields(data))
+    rate = as_float(parts[1]) if 1 in parts else 0.0
+    return Sound(rate, as_bytes(parts.get(4, b"")), as_text(parts.get(5, b"audio/wav")))
 
 
 def _decode_histogram(data: bytes) -> NDArray[np.float64]:

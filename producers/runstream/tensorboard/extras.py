@@ -18,7 +18,7 @@ from .pictures import animated_png, as_array, png, to_pixels, video_frames, wav
 
 
 class Extras:
-    """The half of `SummaryWriter` that is seldom called. What it records are media, or files of the run."""
+    """The calls of `SummaryWriter` that are seldom used. What it records are media, or files of the run."""
 
     _to_run: RunDestination
     _to_files: FileDestination | None
@@ -38,17 +38,17 @@ class Extras:
             close: them afterwards.
         """
         figures = figure if isinstance(figure, list) else [figure]
-        for one in figures:
+        for each in figures:
             stream = io.BytesIO()
-            one.savefig(stream, format="png")
+            each.savefig(stream, format="png")
             content = stream.getvalue()
             width, height = struct.unpack(">II", content[16:24])
             self._image(tag, content, (height, width, 4), global_step, walltime)
         if close:
             from matplotlib import pyplot
 
-            for one in figures:
-                pyplot.close(one)
+            for each in figures:
+                pyplot.close(each)
 
     def _image(
         self,
@@ -138,7 +138,7 @@ class Extras:
         lines = ["\t".join(map(repr, row)) for row in points.astype(float).tolist()]
         self._store_lines(tag, lines, "tensors.tsv", step)
         if metadata is not None:
-            labels = [list(one) if metadata_header else [one] for one in metadata]
+            labels = [list(label) if metadata_header else [label] for label in metadata]
             rows = [*([list(metadata_header)] if metadata_header else []), *labels]
             texts = [
                 "\t".join(str(cell).replace("\t", " ").replace("\n", " ") for cell in row) for row in rows
@@ -181,8 +181,8 @@ class Extras:
                 f"add_mesh({tag!r:.60}): arrays of shapes {[part.shape for part in parts]}; expected (batch, n, 3) each"
             )
         for place in range(len(points)):
-            one = None if paint is None else paint[place]
-            content = _ply(points[place], one, None if triangles is None else triangles[place])
+            colors_here = None if paint is None else paint[place]
+            content = _ply(points[place], colors_here, None if triangles is None else triangles[place])
             self._to_run.medium(tag, content, step, walltime)
 
     # --- layouts ---
@@ -242,8 +242,8 @@ def _ply(points: Any, colors: Any, faces: Any) -> bytes:
     if colors is not None:
         head += [f"property uchar {name}" for name in ("red", "green", "blue")]
         paint = np.clip(colors, 0, 255).astype(int).tolist()
-        rows = [f"{row} {' '.join(map(str, one))}" for row, one in zip(rows, paint, strict=True)]
+        rows = [f"{row} {' '.join(map(str, numbers))}" for row, numbers in zip(rows, paint, strict=True)]
     if faces is not None:
         head += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
-        rows += [f"3 {' '.join(map(str, one))}" for one in faces.astype(int).tolist()]
+        rows += [f"3 {' '.join(map(str, numbers))}" for numbers in faces.astype(int).tolist()]
     return "\n".join([*head, "end_header", *rows, ""]).encode()

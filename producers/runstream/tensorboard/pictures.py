@@ -36,7 +36,9 @@ def as_array(value: Any) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise UserErrorException(f"{type(value).__name__} is no array ({error})") from None
+        raise UserErrorException(
+            f"{type(value).__name__} is no array ({error}); pass an array, a tensor or a picture"
+        ) from None
     if array.dtype.kind not in "fiubUS":
         raise UserErrorException(
             f"an array of the type {array.dtype} holds no numbers; pass an array or tensor of numbers"
@@ -73,7 +75,7 @@ def to_pixels(image: Any, dataformats: str) -> NDArray[np.uint8]:
     else:
         array = array.transpose([letters.index(letter) for letter in "HWC"])
     if not array.size or not 1 <= array.shape[2] <= 4:
-        raise UserErrorException(f"an array of shape {np.shape(image)} is no image: 1 to 4 channels are")
+        raise UserErrorException(f"an array of shape {np.shape(image)} is no image; expected 1 to 4 channels")
     return _bytes_of(array)
 
 

@@ -31,21 +31,21 @@ def decode_hparams(content: bytes) -> Parameters:
     Raises:
         WireError: it is none.
     """
-    found = Parameters()
+    parameters = Parameters()
     for number, value in fields(content):
         if number == 2:
-            found.metrics = _metrics(as_bytes(value))
+            parameters.metrics = _metrics(as_bytes(value))
         elif number == 3:
             for part, entry in fields(as_bytes(value)):
                 if part == 1:
                     pair = dict(fields(as_bytes(entry)))
                     name = as_text(pair.get(1, b""))
                     if name:
-                        found.values[name] = _value(as_bytes(pair.get(2, b"")))
+                        parameters.values[name] = _value(as_bytes(pair.get(2, b"")))
         elif number == 4:
             status = as_int(dict(fields(as_bytes(value))).get(1, 0))
-            found.ending = {_SUCCESS: "complete", _FAILURE: "fail"}.get(status, "")
-    return found
+            parameters.ending = {_SUCCESS: "complete", _FAILURE: "fail"}.get(status, "")
+    return parameters
 
 
 def _metrics(experiment: bytes) -> list[str]:
@@ -68,7 +68,7 @@ def _value(data: bytes) -> Any:
         if number == 4:
             return bool(as_int(value))
         if number == 6:
-            return [_value(as_bytes(one)) for at, one in fields(as_bytes(value)) if at == 1]
+            return [_value(as_bytes(entry)) for at, entry in fields(as_bytes(value)) if at == 1]
     return None
 
 
@@ -104,7 +104,7 @@ def _chart(data: bytes) -> dict[str, Any]:
             tags = [as_text(tag) for at, tag in fields(as_bytes(value)) if at == 1]
             chart["multiline"] = {"tag": tags}
         elif number == 3:
-            series = [_margin(as_bytes(one)) for at, one in fields(as_bytes(value)) if at == 1]
+            series = [_margin(as_bytes(entry)) for at, entry in fields(as_bytes(value)) if at == 1]
             chart["margin"] = {"series": series}
     return chart
 

@@ -82,14 +82,14 @@ class RecordFile:
     _sought: tuple[int, int] = (
         -1,
         0,
-    )  # of a search for the next record: where it began, and where it goes on
+    )  # of a search for the next record: where it began, and where it continues
 
     def read(self, end: int | None = None, *, past_damage: bool = True) -> list[bytes]:
         """The next whole records, about `CHUNK_BYTES` of them; none: there is nothing more at present.
 
         Args:
             end: read no record that ends behind this position.
-            past_damage: go on behind damage; else stop before it: it may be a write that is not all visible yet.
+            past_damage: continue behind damage; else stop before it: it may be a write that is not all visible yet.
 
         Raises:
             OSError: the file cannot be read.
@@ -97,14 +97,14 @@ class RecordFile:
         descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while True:
-                records, wanted = self._chunk(descriptor, CHUNK_BYTES, end)
-                if not records and wanted > CHUNK_BYTES:
-                    if wanted > MAX_RECORD_BYTES + FRAME_BYTES:
-                        if not self._pass_over(descriptor, wanted, end):
+                records, needed = self._chunk(descriptor, CHUNK_BYTES, end)
+                if not records and needed > CHUNK_BYTES:
+                    if needed > MAX_RECORD_BYTES + FRAME_BYTES:
+                        if not self._pass_over(descriptor, needed, end):
                             return []
                         continue
-                    records, wanted = self._chunk(descriptor, wanted, end)
-                if records or wanted >= 0:
+                    records, needed = self._chunk(descriptor, needed, end)
+                if records or needed >= 0:
                     return records
                 if not past_damage or not self._resume(descriptor, end):
                     return []
@@ -121,7 +121,7 @@ class RecordFile:
             size = min(size, end - self.position)
         data = os.pread(descriptor, max(size, 0), self.position)
         records: list[bytes] = []
-        at, stop, wanted = 0, len(data), 0
+        at, stop, needed = 0, len(data), 0
         lengths, crc, unpack = self._lengths, crc32c, _CRC.unpack_from
         while at + HEADER_BYTES <= stop:
             header = data[at : at + HEADER_BYTES]
@@ -129,21 +129,21 @@ class RecordFile:
             if length < 0:
                 length = self._length(header)
                 if length < 0:
-                    wanted = -1
+                    needed = -1
                     break
             behind = at + HEADER_BYTES + length
             if behind + FOOTER_BYTES > stop:
-                wanted = length + FRAME_BYTES
+                needed = length + FRAME_BYTES
                 break
             record = data[at + HEADER_BYTES : behind]
             c = crc(record)
             if unpack(data, behind)[0] != ((c >> 15 | c << 17) + 0xA282EAD8) & 0xFFFFFFFF:
-                wanted = -1
+                needed = -1
                 break
             records.append(record)
             at = behind + FOOTER_BYTES
         self.position += at
-        return records, wanted
+        return records, needed
 
     def _length(self, header: bytes) -> int:
         """Length of the record behind a header; -1 when its checksum is wrong."""
@@ -154,14 +154,12 @@ class RecordFile:
             self._lengths[header] = length
         return int(length)
 
-    def _pass_over(self, descriptor: int, wanted: int, end: int | None) -> bool:
+    def _pass_over(self, descriptor: int, size: int, end: int | None) -> bool:
         """Go behind a record that is too large to be read, if it is all there."""
-        if self.position + wanted > (os.fstat(descriptor).st_size if end is None else end):
+        if self.position + size > (os.fstat(descriptor).st_size if end is None else end):
             return False
-        self.damage.append(
-            Damage(self.position, wanted, f"a record of more than {MAX_RECORD_BYTES >> 20} MiB")
-        )
-        self.position += wanted
+        self.damage.append(Damage(self.position, size, f"a record of more than {MAX_RECORD_BYTES >> 20} MiB"))
+        self.position += size
         return True
 
     def _resume(self, descriptor: int, end: int | None) -> bool:
@@ -173,18 +171,18 @@ class RecordFile:
         unfinished = -1
         while at + FRAME_BYTES <= stop:
             data = os.pread(descriptor, min(CHUNK_BYTES, stop - at), at)
-            for found in _candidates(data):
-                header = data[found : found + HEADER_BYTES]
+            for candidate in _candidates(data):
+                header = data[candidate : candidate + HEADER_BYTES]
                 length, stored = _HEADER.unpack(header)
                 if stored != masked_crc(header[:8]) or length > MAX_RECORD_BYTES:
                     continue
-                if at + found + FRAME_BYTES + length > stop:
-                    unfinished = at + found if unfinished < 0 else unfinished
-                elif self._is_correct(descriptor, at + found, length):
+                if at + candidate + FRAME_BYTES + length > stop:
+                    unfinished = at + candidate if unfinished < 0 else unfinished
+                elif self._is_correct(descriptor, at + candidate, length):
                     self.damage.append(
-                        Damage(self.position, at + found - self.position, "a checksum that is wrong")
+                        Damage(self.position, at + candidate - self.position, "a checksum that is wrong")
                     )
-                    self.position = at + found
+                    self.position = at + candidate
                     return True
             if len(data) < FRAME_BYTES:
                 break
@@ -206,5 +204,5 @@ def _candidates(data: bytes) -> list[int]:
     octets = np.frombuffer(data, dtype=np.uint8)
     high = octets[4 : 4 + count] | octets[5 : 5 + count] | octets[6 : 6 + count] | octets[7 : 7 + count]
     low = octets[:count] | octets[1 : 1 + count] | octets[2 : 2 + count] | octets[3 : 3 + count]
-    found: list[int] = np.flatnonzero((high == 0) & (low != 0)).tolist()
-    return found
+    places: list[int] = np.flatnonzero((high == 0) & (low != 0)).tolist()
+    return places

@@ -155,8 +155,8 @@ class ScalarReader:
             or tried.values[0].tag != tag
         ):
             return
-        found = scalar_of(tried.values[0], self.plugins)
-        if found is None or struct.pack("<f" if width == 4 else "<d", found) != probe:
+        exchanged = scalar_of(tried.values[0], self.plugins)
+        if exchanged is None or struct.pack("<f" if width == 4 else "<d", exchanged) != probe:
             return
         if self._places.setdefault(len(rest), (first, first + width)) == (first, first + width):
             self._shapes[rest[:first] + rest[first + width :]] = (tag, width)

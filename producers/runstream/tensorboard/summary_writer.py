@@ -280,7 +280,9 @@ class SummaryWriter(Extras):
         ]
         if len({len(row) for row in rows}) != 1:
             lengths = dict(zip(PR_COLUMNS, map(len, rows), strict=True))
-            raise UserErrorException(f"add_pr_curve_raw({tag!r}): columns of different lengths: {lengths}")
+            raise UserErrorException(
+                f"add_pr_curve_raw({tag!r}): columns of different lengths: {lengths}; pass as many of each"
+            )
         self._curve(tag, np.stack(rows), min(num_thresholds, _MOST_THRESHOLDS), global_step, walltime)
 
     def _curve(self, tag: str, curve: Any, thresholds: int, global_step: Any, walltime: float | None) -> None:
@@ -342,7 +344,7 @@ class SummaryWriter(Extras):
 
         Args:
             box_tensor: of shape (n, 4): left, top, right and bottom of each, in pixels.
-            rescale: of the image; only 1 is carried out.
+            rescale: of the image; only 1 is supported.
         """
         if rescale != 1:
             self._to_run.say("rescale", f"add_image_with_boxes({tag!r}): the image is kept in its own size")
@@ -377,8 +379,8 @@ class SummaryWriter(Extras):
         if self._to_files is not None:
             folder = run_name or str(time.time())
             domains = hparam_domain_discrete or {}
-            for one in encoding.hparams_values(values, list(numbers), domains):
-                self._to_files.apart(folder, [one], None, None)
+            for value_of_file in encoding.hparams_values(values, list(numbers), domains):
+                self._to_files.apart(folder, [value_of_file], None, None)
             for tag, value in numbers.items():
                 self._to_files.apart(folder, [encoding.scalar_value(tag, float(value))], step, None)
 

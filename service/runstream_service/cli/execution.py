@@ -42,6 +42,8 @@ def execute(options: argparse.Namespace) -> int:
 
     command = options.words[1:] if options.words[:1] == ["--"] else options.words
     if not command:
-        raise UserErrorException("no command: runstream exec -- python train.py")
+        raise UserErrorException(
+            "no command to run; expected one behind --: runstream exec -- python train.py"
+        )
     name = options.experiment or attached_experiment(Path(options.path)) or Path.cwd().name
     return carry_out(Experiment(workspace_of(options), name), command, options.name)

@@ -26,12 +26,12 @@ def add_import_commands(parser: argparse.ArgumentParser) -> None:
         "tensorboard",
         "take over event files of TensorBoard, one run a directory",
         import_tensorboard,
-        "Tags, steps and times are kept. Again: only what is new. Interrupted: it goes on where it stopped.\n"
+        "Tags, steps and times are kept. Again: only what is new. Interrupted: it resumes where it stopped.\n"
         "Prints what could not be taken over, and why.",
     )
     tensorboard.add_argument("logdir", metavar="LOGDIR", help="a directory, with event files at any depth")
     tensorboard.add_argument(
-        "--follow", action="store_true", help="go on with what is written to them, until Ctrl-C"
+        "--follow", action="store_true", help="continue with what is written to them, until Ctrl-C"
     )
     add_experiment(tensorboard, "default: the directory's name")
     add_output(tensorboard)

@@ -98,8 +98,8 @@ SOURCES = [
     for part in ("schemas", "producers", "consumers", "query", "service")
     for file in (ROOT / part).rglob("*.py")
 ]
-NOBODY_READS = {"EventError", "CorruptEvent", "UnsupportedVersion", "FenceLost"}
-"""Errors that are no answer to anybody: of what an event holds, which becomes a dead letter, and between our own parts."""
+NOBODY_READS = {"EventError", "CorruptEvent", "UnsupportedVersion", "FenceLost", "WireError"}
+"""Errors that are no answer: of what an event or a file of others holds, which is counted, and between our own parts."""
 ANSWERS = {"problem", "_forbidden", "HTTPException", "BadTarget", "Stalled", "Revoked"}
 TITLES = {
     "Store Error",

@@ -83,7 +83,7 @@ class ArtifactMetrics(Recording, RunFiles):
         """Log pictures, sounds, films, pages, figures, 3-D objects or files, one or several at one step.
 
         It returns when the bytes are kept in the home: whoever delivers them needs the service, the call does not. The same
-        bytes are stored once a run. With the disk full there is a warning, and the training goes on.
+        bytes are stored once a run. With the disk full there is a warning, and the training continues.
 
         Args:
             name: of the series.
