@@ -69,8 +69,12 @@ def test_manage_runs(example: Callable[..., str], workspace: Workspace) -> None:
     runs = list(Experiment(workspace, "manage-runs").get_runs())
     by_name = {run.display_name: run for run in runs}
     assert {name: by_name[name].status for name in ("good", "also good", "bad", "given up", "parent")} == {
-        "good": "Completed", "also good": "Completed", "bad": "Failed", "given up": "Canceled", "parent": "Completed",
-    }  # fmt: skip
+        "good": "Completed",
+        "also good": "Completed",
+        "bad": "Failed",
+        "given up": "Canceled",
+        "parent": "Completed",
+    }
     assert by_name["bad"].get_details()["error"]["error"]["code"] == "NoData"
     children = list(by_name["parent"].get_children())
     assert sorted(child.get_metrics()["loss"] for child in children) == pytest.approx([0.1, 1 / 3, 0.5, 1.0])

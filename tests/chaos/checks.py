@@ -159,8 +159,11 @@ async def _check_stored(
 
 async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[str, list[Any]]) -> None:
     name = expected.run_id
-    run = await pool.fetchrow("select *, (select count(*) from gaps g where g.run_key = r.key) as gaps"
-                              " from runs r where run_id = $1", name)  # fmt: skip
+    run = await pool.fetchrow(
+        "select *, (select count(*) from gaps g where g.run_key = r.key) as gaps"
+        " from runs r where run_id = $1",
+        name,
+    )
     assert run is not None, f"{name}: no row"
     for row in await pool.fetch(
         'select x.name, x."column", s.* from summaries s join series x on x.id = s.series_id where run_key = $1',

@@ -210,9 +210,13 @@ _HUNDRED = [Step("log", ("float",)), Step("log", ("int",))] * 100
 _WIDE = tuple(f"w{j:04}" for j in range(1998))
 _ROW = Step("row", ("rows.i", "rows.text"))
 _PLAIN = {
-    "int": Series("int"), "float": Series("float"), "a": Series("float", 7), "b": Series("int", 11),
-    "rows.i": Series("int", 13), "rows.text": Series("text", 17),
-}  # fmt: skip
+    "int": Series("int"),
+    "float": Series("float"),
+    "a": Series("float", 7),
+    "b": Series("int", 11),
+    "rows.i": Series("int", 13),
+    "rows.text": Series("text", 17),
+}
 PROGRAMS = {
     "plain": Program([*_HUNDRED, Step("metrics", ("a", "b")), _ROW, Step("tag")], _PLAIN),
     "wide": Program(

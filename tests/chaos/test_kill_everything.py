@@ -27,11 +27,13 @@ ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
         pytest.param("network", 0.5, id="network", marks=pytest.mark.kafka),
         pytest.param("topics", 0.5, id="topics", marks=pytest.mark.kafka),
         pytest.param(
-            "disk", 0.5, id="disk",
+            "disk",
+            0.5,
+            id="disk",
             marks=pytest.mark.skipif(not ROOT, reason="mounts a small disk, which only root can do"),
         ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds the processes to kill in /proc")
 def test_every_acknowledged_value_is_there_exactly_once(kind: str, share: float) -> None:
     evidence = Path(".bench", "chaos", f"tests-{kind}-{SEED}").resolve()

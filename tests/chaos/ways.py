@@ -50,9 +50,10 @@ class Look:
     def names(self) -> list[str]:
         """`int` and some other numeric series."""
         others = [
-            name for name, one in self.program.series.items()
+            name
+            for name, one in self.program.series.items()
             if one.kind != "text" and "." not in name and name != "int"
-        ]  # fmt: skip
+        ]
         return ["int", *self.chance.sample(others, min(len(others), 2))]
 
 

@@ -36,8 +36,10 @@ class LoggingSource:
 
     def event(self, first: int, end: int, dropped: int = 0) -> MetricsEvent:
         """The event over the slots [first, end)."""
-        rows = [(SeriesKey(0, name), kind_of(value), slot, step, time, value)
-                for slot, name, step, time, value in self.points[first:end]]  # fmt: skip
+        rows = [
+            (SeriesKey(0, name), kind_of(value), slot, step, time, value)
+            for slot, name, step, time, value in self.points[first:end]
+        ]
         return metrics_event(self.run_id, self.id, first, end - first, build_points(rows), dropped)
 
 

@@ -193,8 +193,10 @@ async def test_whatever_an_event_holds_all_others_are_stored(postgres: str) -> N
         fetched.next = offset
         async with asyncio.timeout(120):  # not at once refused, it would be tried again for ever
             await writer.store([fetched])
-        rows = await pool.fetch("select r.run_id, sum(c.points) as n from chunks c join runs r on r.key = c.run_key "
-                                "where r.run_id like 'good-%' group by 1")  # fmt: skip
+        rows = await pool.fetch(
+            "select r.run_id, sum(c.points) as n from chunks c join runs r on r.key = c.run_key "
+            "where r.run_id like 'good-%' group by 1"
+        )
         assert {row["run_id"]: row["n"] for row in rows} == {f"good-{n}": 3 * (turn + 1) for n in range(5)}
     assert refused > 20
     assert len({id(letter) for letter in letters}) == len(letters) >= refused

@@ -206,8 +206,12 @@ def test_an_old_python_is_refused_with_the_remedy(tmp_path: Path) -> None:
         (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
     done = subprocess.run(
         [str(tmp_path / "sh"), str(ROOT / ".ci/setup"), "all,dev"],
-        cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "no Python of 3.11 to 3.14" in done.stderr
     assert "Python 3.9.2" in done.stderr

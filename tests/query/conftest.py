@@ -55,8 +55,11 @@ class Database:
             self.sources[source] = await self.pool.fetchval(
                 "insert into sources (source, topic, run_key, ordinal, next) "
                 "values ($1, 'metrics', $2, $3, $4) returning key",
-                uuid.UUID(bytes=source), run_key, ordinal, next,
-            )  # fmt: skip
+                uuid.UUID(bytes=source),
+                run_key,
+                ordinal,
+                next,
+            )
         return self.sources[source]
 
     async def add_chunk(self, run_key: int, source: bytes, rows: Sequence[Row], ordinal: int = 0) -> None:

@@ -124,8 +124,9 @@ def test_parameters_of_runs_that_were_there_before_are_what_a_new_run_gets(serve
             for number, (words, sweep) in enumerate(runs):
                 key = await connection.fetchval(
                     "insert into runs (run_id, details) values ($1, $2::jsonb) returning key",
-                    str(number), json.dumps({"runDefinition": {"arguments": words}}),
-                )  # fmt: skip
+                    str(number),
+                    json.dumps({"runDefinition": {"arguments": words}}),
+                )
                 if sweep is not None:
                     await connection.execute(
                         "insert into properties values ($1, 'sweep_parameters', $2, 0, gen_random_uuid(), 0)",

@@ -73,9 +73,13 @@ events = st.one_of(
     st.builds(_around, st.just(StatusEvent), RUN_IDS, sources, st.lists(status_ops, max_size=4)),
     st.builds(
         lambda run, source, first, count, rows: metrics_event(run, source, first, count, build_points(rows)),
-        RUN_IDS, sources, SLOTS, st.integers(1, 2**50), logged_rows(15),
+        RUN_IDS,
+        sources,
+        SLOTS,
+        st.integers(1, 2**50),
+        logged_rows(15),
     ),
-)  # fmt: skip
+)
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -26,8 +26,10 @@ def test_one_process_has_it_until_it_ends_however_it_ends(tmp_path: Path) -> Non
     assert not is_held(path)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     try:
         assert holder.stdout is not None
         holder.stdout.readline()

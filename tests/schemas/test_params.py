@@ -87,9 +87,12 @@ def test_what_a_sweep_gave_comes_before_arguments() -> None:
     details = {"runDefinition": {"arguments": ["--lr", "1", "--seed", "5"]}}
     given = params.given(details, {"sweep_parameters": '{"lr": 0.5, "net": "deep", "none": null, "l": [1]}'})
     assert given == {
-        "lr": (Origin.SWEEP, "0.5"), "seed": (Origin.ARGUMENTS, "5"), "net": (Origin.SWEEP, '"deep"'),
-        "none": (Origin.SWEEP, "null"), "l": (Origin.SWEEP, "[1]"),
-    }  # fmt: skip
+        "lr": (Origin.SWEEP, "0.5"),
+        "seed": (Origin.ARGUMENTS, "5"),
+        "net": (Origin.SWEEP, '"deep"'),
+        "none": (Origin.SWEEP, "null"),
+        "l": (Origin.SWEEP, "[1]"),
+    }
     for odd in (None, 3, [], {"runDefinition": 3}, {"runDefinition": {"arguments": "x"}}):
         assert params.given(odd, odd if isinstance(odd, dict) else {"sweep_parameters": "no JSON"}) == {}
 

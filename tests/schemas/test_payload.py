@@ -150,5 +150,8 @@ def test_times_that_cannot_be_are_read_as_the_nearest_that_can() -> None:
     key = SeriesKey(0, "x")
     rows = [(key, Kind.FLOAT, i, i, time, 0.0) for i, time in enumerate([-(2**62), 0, 2**62, 2**63 - 1])]
     assert decode_points(encode_points(build_points(rows))).times.tolist() == [
-        TIME_MIN_US, 0, TIME_MAX_US, TIME_MAX_US,
-    ]  # fmt: skip
+        TIME_MIN_US,
+        0,
+        TIME_MAX_US,
+        TIME_MAX_US,
+    ]

@@ -75,8 +75,12 @@ class Shell:
     def run(self, *words: str, check: bool = True, timeout: float = 90.0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "runstream", *words],
-            capture_output=True, text=True, env=self.environment(), timeout=timeout, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            timeout=timeout,
+            check=False,
+        )
         assert not check or done.returncode == 0, f"runstream {' '.join(words)}: {done.stderr}\n{self.log()}"
         return done
 
@@ -87,8 +91,11 @@ class Shell:
         """Start a command and leave it running."""
         process = subprocess.Popen(
             [sys.executable, "-m", "runstream", *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment(variables),
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(variables),
+        )
         self.started.append(process)
         return process
 
@@ -96,8 +103,11 @@ class Shell:
         """Start code as a training script, with pipes, and leave it running."""
         process = subprocess.Popen(
             [sys.executable, "-c", code],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment(),
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+        )
         self.started.append(process)
         return process
 

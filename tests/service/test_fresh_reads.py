@@ -57,8 +57,11 @@ def by_sql(shell: Shell, run_id: str) -> int:
 
 
 READERS: dict[str, Callable[[Shell, str], int]] = {
-    "report": by_report, "show": by_show, "list": by_list, "sql": by_sql,
-}  # fmt: skip
+    "report": by_report,
+    "show": by_show,
+    "list": by_list,
+    "sql": by_sql,
+}
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -242,9 +242,13 @@ def test_live_run_keeps_the_service(shell: Shell) -> None:
         "run.log('x', 1.0)\nprint(run.id, flush=True)\nsys.stdin.read()\n"
     )
     trainer = subprocess.Popen(
-        [sys.executable, "-c", code], env=shell.environment(), text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env=shell.environment(),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         assert trainer.stdout is not None
         trainer.stdout.readline()

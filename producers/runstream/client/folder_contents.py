@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _KINDS = {
-    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"
-}  # fmt: skip
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def contents(folder: str | os.PathLike[str], left_out: list[str] | None = None) -> Iterator[tuple[str, Path]]:

@@ -94,8 +94,12 @@ class ValueTaker:
         if cells.size == 1:
             text = _decoded(cells.reshape(-1)[0])
         else:
-            text = json.dumps([[_decoded(cell) for cell in row] for row in cells.reshape(len(cells), -1)] if cells.ndim > 1
-                              else [_decoded(cell) for cell in cells], ensure_ascii=False)  # fmt: skip
+            text = json.dumps(
+                [[_decoded(cell) for cell in row] for row in cells.reshape(len(cells), -1)]
+                if cells.ndim > 1
+                else [_decoded(cell) for cell in cells],
+                ensure_ascii=False,
+            )
         if not self._reserve(SeriesClass.METRIC, value.tag, 1):
             self._live.writer.text(value.tag, text, event.step, when=event.wall_time)
         return Taken(events.TEXT)

@@ -16,9 +16,15 @@ _TENSOR_TYPES = {"f4": 1, "f8": 2, "i4": 3, "u1": 4, "i8": 9}
 _STRING = 7
 _SCALAR, _TENSOR, _BLOB = 1, 2, 3
 _CLASSES = {
-    events.SCALARS: _SCALAR, events.TEXT: _TENSOR, events.HISTOGRAMS: _TENSOR, events.PR_CURVES: _TENSOR,
-    events.CUSTOM_SCALARS: _TENSOR, events.IMAGES: _BLOB, events.AUDIO: _BLOB, events.MESH: _BLOB,
-}  # fmt: skip
+    events.SCALARS: _SCALAR,
+    events.TEXT: _TENSOR,
+    events.HISTOGRAMS: _TENSOR,
+    events.PR_CURVES: _TENSOR,
+    events.CUSTOM_SCALARS: _TENSOR,
+    events.IMAGES: _BLOB,
+    events.AUDIO: _BLOB,
+    events.MESH: _BLOB,
+}
 
 
 def event(wall_time: float, step: int, field: bytes) -> bytes:

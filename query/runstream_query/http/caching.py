@@ -64,9 +64,11 @@ async def points_headers(request: Request, pool: asyncpg.Pool[Any], run_ids: Seq
     digest = hashlib.blake2b(_FORMAT.encode(), digest_size=12)
     asked = sorted(pair for pair in request.query_params.multi_items() if pair[0] not in _LEFT_OUT)
     for part in (
-        request.scope["path"], request.headers.get("accept", ""), repr(asked),
+        request.scope["path"],
+        request.headers.get("accept", ""),
+        repr(asked),
         *(f"{run_id}={stored.get(run_id)}" for run_id in run_ids),
-    ):  # fmt: skip
+    ):
         digest.update(part.encode() + b"\n")
     return {"ETag": f'W/"{digest.hexdigest()}"', "Cache-Control": "private, no-cache"}
 

@@ -50,9 +50,13 @@ class ChartsQuery(msgspec.Struct, kw_only=True):
 
 
 @endpoint(
-    "GET /api/v1/charts", Role.READ, Reach.RUNS, "Metrics of one or many runs, downsampled over a range of steps or times",
-    answer=CHART, also=(ARROW, "application/json"),
-)  # fmt: skip
+    "GET /api/v1/charts",
+    Role.READ,
+    Reach.RUNS,
+    "Metrics of one or many runs, downsampled over a range of steps or times",
+    answer=CHART,
+    also=(ARROW, "application/json"),
+)
 async def charts(request: Request, asked: ChartsQuery) -> Response:
     """Arrow, JSON, or what `charts.pack_charts` makes for the pages."""
     server = server_of(request)
@@ -148,8 +152,12 @@ class RunSeries(TypedDict):
 
 
 @endpoint(
-    "GET /api/v1/runs/{run_id}/series", Role.READ, Reach.RUN, "Summaries of all series of a run", answer=RunSeries
-)  # fmt: skip
+    "GET /api/v1/runs/{run_id}/series",
+    Role.READ,
+    Reach.RUN,
+    "Summaries of all series of a run",
+    answer=RunSeries,
+)
 async def series(request: Request, run_id: str) -> Response:
     """Of every class, in order first stored."""
     server = server_of(request)
@@ -187,7 +195,7 @@ class TableRows(Table):
 
 @endpoint(
     "GET /api/v1/runs/{run_id}/tables/{name:path}", Role.READ, Reach.RUN, "Rows of a table", answer=TableRows
-)  # fmt: skip
+)
 async def table(request: Request, run_id: str, name: str, asked: TableQuery) -> Response:
     server = server_of(request)
     async with asyncio.timeout(server.settings.query_timeout):
@@ -231,9 +239,12 @@ class LoggedPoints(TypedDict):
 
 
 @endpoint(
-    "GET /api/v1/runs/{run_id}/values", Role.READ, Reach.RUN, "Every value of one series, of any kind",
+    "GET /api/v1/runs/{run_id}/values",
+    Role.READ,
+    Reach.RUN,
+    "Every value of one series, of any kind",
     answer=LoggedPoints,
-)  # fmt: skip
+)
 async def values(request: Request, run_id: str, asked: ValuesQuery) -> Response:
     server = server_of(request)
     name, cls = asked.name, asked.cls

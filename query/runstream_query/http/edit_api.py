@@ -175,9 +175,11 @@ class WouldDelete(TypedDict):
 
 
 @endpoint(
-    "POST /api/v1/runs/delete", Role.ADMIN, Reach.HANDLER,
+    "POST /api/v1/runs/delete",
+    Role.ADMIN,
+    Reach.HANDLER,
     "Delete many runs with their descendants, or tell what that would delete",
-)  # fmt: skip
+)
 async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany | WouldDelete:
     run_ids, pool = check_run_ids(body.runs), server_of(request).pool
     known = await access.runs_there(request, run_ids)

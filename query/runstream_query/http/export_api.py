@@ -45,8 +45,13 @@ class ExportRunsQuery(Filters, kw_only=True):
 
 
 @endpoint(
-    "GET /api/v1/export/runs", Role.READ, Reach.WORKSPACE, "All runs that pass, as a file", answer=CSV, also=(PARQUET,)
-)  # fmt: skip
+    "GET /api/v1/export/runs",
+    Role.READ,
+    Reach.WORKSPACE,
+    "All runs that pass, as a file",
+    answer=CSV,
+    also=(PARQUET,),
+)
 async def runs(request: Request, asked: ExportRunsQuery) -> Response:
     server = server_of(request)
     filters = run_filter(asked)
@@ -63,8 +68,13 @@ class ExportPointsQuery(msgspec.Struct, kw_only=True):
 
 
 @endpoint(
-    "GET /api/v1/export/points", Role.READ, Reach.RUNS, "Every point of metrics, as a file", answer=CSV, also=(PARQUET,)
-)  # fmt: skip
+    "GET /api/v1/export/points",
+    Role.READ,
+    Reach.RUNS,
+    "Every point of metrics, as a file",
+    answer=CSV,
+    also=(PARQUET,),
+)
 async def points(request: Request, asked: ExportPointsQuery) -> Response:
     server = server_of(request)
     tables = exports.point_tables(server.query, asked.run, asked.name, server.settings.query_timeout)
@@ -77,8 +87,13 @@ async def points(request: Request, asked: ExportPointsQuery) -> Response:
 
 
 @endpoint(
-    "GET /api/v1/export/histograms", Role.READ, Reach.RUNS, "Every histogram, as a file", answer=CSV, also=(PARQUET,)
-)  # fmt: skip
+    "GET /api/v1/export/histograms",
+    Role.READ,
+    Reach.RUNS,
+    "Every histogram, as a file",
+    answer=CSV,
+    also=(PARQUET,),
+)
 async def histograms(request: Request, asked: ExportPointsQuery) -> Response:
     server = server_of(request)
     tables = exports.histogram_tables(server.query, asked.run, asked.name, server.settings.query_timeout)
@@ -92,8 +107,13 @@ class ExportTableQuery(msgspec.Struct, kw_only=True):
 
 
 @endpoint(
-    "GET /api/v1/export/table", Role.READ, Reach.RUNS, "A table of a run, as a file", answer=CSV, also=(PARQUET,)
-)  # fmt: skip
+    "GET /api/v1/export/table",
+    Role.READ,
+    Reach.RUNS,
+    "A table of a run, as a file",
+    answer=CSV,
+    also=(PARQUET,),
+)
 async def table(request: Request, asked: ExportTableQuery) -> Response:
     server = server_of(request)
     run_id, name = asked.run, asked.name

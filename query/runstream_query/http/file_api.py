@@ -69,9 +69,13 @@ async def list_files(request: Request, run_id: str) -> RunFiles:
 
 
 @endpoint(
-    "GET /api/v1/runs/{run_id}/files/{path:path}", Role.READ, Reach.RUN, "A file of a run, or ranges of it",
-    answer=BINARY, statuses=(200, 206),
-)  # fmt: skip
+    "GET /api/v1/runs/{run_id}/files/{path:path}",
+    Role.READ,
+    Reach.RUN,
+    "A file of a run, or ranges of it",
+    answer=BINARY,
+    statuses=(200, 206),
+)
 async def run_file(request: Request, run_id: str, path: str) -> Response:
     file = await artifacts.find(server_of(request).pool, run_id, artifacts.check_path(path))
     if file is None:
@@ -88,9 +92,13 @@ class StoreQuery(msgspec.Struct, kw_only=True):
 
 
 @endpoint(
-    "PUT /api/v1/runs/{run_id}/files/{path:path}", Role.WRITE, Reach.RUN_TO_COME, "Store a file",
-    answer=StoredFile, statuses=(201, 200),
-)  # fmt: skip
+    "PUT /api/v1/runs/{run_id}/files/{path:path}",
+    Role.WRITE,
+    Reach.RUN_TO_COME,
+    "Store a file",
+    answer=StoredFile,
+    statuses=(201, 200),
+)
 async def store_file(request: Request, run_id: str, path: str, asked: StoreQuery, body: Content) -> Response:
     server, workspace = server_of(request), grant_of(request).workspace
     content_type = request.headers.get("content-type")
@@ -135,9 +143,7 @@ class Arrived(TypedDict):
     offset: int
 
 
-@endpoint(
-    "PATCH /api/v1/uploads/{sha256}", Role.WRITE, Reach.CONTENT, "Resume an upload", answer=Arrived
-)  # fmt: skip
+@endpoint("PATCH /api/v1/uploads/{sha256}", Role.WRITE, Reach.CONTENT, "Resume an upload", answer=Arrived)
 async def upload(request: Request, sha256: str, asked: UploadQuery, body: Content) -> Response:
     server, offset = server_of(request), asked.offset
     root, token = partial_uploads.uploads_root(server.store, server.settings), grant_of(request).id
@@ -177,9 +183,12 @@ class AppendQuery(msgspec.Struct, kw_only=True):
 
 
 @endpoint(
-    "POST /api/v1/runs/{run_id}/files/{path:path}", Role.WRITE, Reach.RUN_TO_COME, "Append to a file",
+    "POST /api/v1/runs/{run_id}/files/{path:path}",
+    Role.WRITE,
+    Reach.RUN_TO_COME,
+    "Append to a file",
     answer=RunFile,
-)  # fmt: skip
+)
 async def append(request: Request, run_id: str, path: str, asked: AppendQuery, body: Content) -> Response:
     server = server_of(request)
     piece = bytearray()
@@ -271,9 +280,15 @@ async def snapshot(request: Request, id: str) -> SnapshotDetails:
 
 
 @endpoint(
-    "PUT /api/v1/snapshots/{id}", Role.WRITE, Reach.ALL, "Store a snapshot whose contents are there",
-    most=code_snapshots.MAX_LIST_BYTES, parse=code_snapshots.parse_files, answer=SnapshotId, statuses=(201, 200),
-)  # fmt: skip
+    "PUT /api/v1/snapshots/{id}",
+    Role.WRITE,
+    Reach.ALL,
+    "Store a snapshot whose contents are there",
+    most=code_snapshots.MAX_LIST_BYTES,
+    parse=code_snapshots.parse_files,
+    answer=SnapshotId,
+    statuses=(201, 200),
+)
 async def store_snapshot(request: Request, id: str, body: code_snapshots.SourceFiles) -> Response:
     new, missing = await code_snapshots.add(server_of(request).pool, id, body.files)
     if missing:
@@ -288,9 +303,13 @@ def _source_file(file: SourceFile) -> SnapshotFile:
 
 
 @endpoint(
-    "GET /api/v1/snapshots/{id}/files/{path:path}", Role.READ, Reach.ALL, "A file of a snapshot", answer=BINARY,
+    "GET /api/v1/snapshots/{id}/files/{path:path}",
+    Role.READ,
+    Reach.ALL,
+    "A file of a snapshot",
+    answer=BINARY,
     statuses=(200, 206),
-)  # fmt: skip
+)
 async def snapshot_file(request: Request, id: str, path: str) -> Response:
     file = await code_snapshots.find_file(server_of(request).pool, id, path)
     if file is None:
@@ -326,9 +345,13 @@ class Blob(TypedDict):
 
 
 @endpoint(
-    "PUT /api/v1/blobs/{sha256}", Role.WRITE, Reach.CONTENT, "Store a content under its SHA-256",
-    answer=Blob, statuses=(201, 200),
-)  # fmt: skip
+    "PUT /api/v1/blobs/{sha256}",
+    Role.WRITE,
+    Reach.CONTENT,
+    "Store a content under its SHA-256",
+    answer=Blob,
+    statuses=(201, 200),
+)
 async def store_blob(request: Request, sha256: str, body: Content) -> Response:
     server = server_of(request)
     new = await code_snapshots.add_blob(server.pool, server.store, sha256, body)

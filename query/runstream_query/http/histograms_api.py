@@ -58,9 +58,12 @@ class HistogramList(TypedDict):
 
 
 @endpoint(
-    "GET /api/v1/runs/{run_id}/histograms", Role.READ, Reach.RUN, "Histograms of a series, thinned over steps",
+    "GET /api/v1/runs/{run_id}/histograms",
+    Role.READ,
+    Reach.RUN,
+    "Histograms of a series, thinned over steps",
     answer=HistogramList,
-)  # fmt: skip
+)
 async def histograms(request: Request, run_id: str, asked: HistogramsQuery) -> Response:
     server = server_of(request)
     if not 1 <= asked.most <= MOST:

@@ -94,8 +94,12 @@ class EventsQuery(msgspec.Struct, kw_only=True):
 
 
 @endpoint(
-    "GET /api/v1/events", Role.READ, Reach.HANDLER, "Changes as server-sent events", answer="text/event-stream"
-)  # fmt: skip
+    "GET /api/v1/events",
+    Role.READ,
+    Reach.HANDLER,
+    "Changes as server-sent events",
+    answer="text/event-stream",
+)
 async def events(request: Request, asked: EventsQuery) -> Response:
     """`{"metrics": [run ids], "status": null, ...}` for each change, see `ChangedRuns`.
 

@@ -68,8 +68,12 @@ class MediaList(TypedDict):
 
 
 @endpoint(
-    "GET /api/v1/runs/{run_id}/media", Role.READ, Reach.RUN, "Media of a series, thinned over steps", answer=MediaList
-)  # fmt: skip
+    "GET /api/v1/runs/{run_id}/media",
+    Role.READ,
+    Reach.RUN,
+    "Media of a series, thinned over steps",
+    answer=MediaList,
+)
 async def media(request: Request, run_id: str, asked: MediaQuery) -> Response:
     server = server_of(request)
     if not 1 <= asked.most <= MOST_STEPS:
@@ -120,9 +124,12 @@ class StoredMedia(TypedDict):
 
 
 @endpoint(
-    "POST /api/v1/runs/{run_id}/media", Role.WRITE, Reach.RUN_TO_COME, "Store contents of media under their digests",
+    "POST /api/v1/runs/{run_id}/media",
+    Role.WRITE,
+    Reach.RUN_TO_COME,
+    "Store contents of media under their digests",
     answer=StoredMedia,
-)  # fmt: skip
+)
 async def store_media(request: Request, run_id: str, body: Content) -> Response:
     server = server_of(request)
     packed = bytearray()

@@ -122,15 +122,17 @@ def _document(endpoints: Sequence[Endpoint]) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "runstream", "version": "1",
+            "title": "runstream",
+            "version": "1",
             "description": "Runs, their points, files and everything around them. See docs/reference/api.md.",
         },
         "paths": paths,
         "components": {
-            "schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}, {}],
-    }  # fmt: skip
+    }
 
 
 def _schemas(endpoints: Sequence[Endpoint]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
@@ -180,8 +182,9 @@ def _operation(route: Endpoint, schemas: dict[Any, Schema]) -> Schema:
         described["security"] = []
     if route.body is not None:
         described["requestBody"] = {
-            "required": route.body_needed, "content": dict([_content(route.body, schemas)]),
-        }  # fmt: skip
+            "required": route.body_needed,
+            "content": dict([_content(route.body, schemas)]),
+        }
     return described
 
 

@@ -125,7 +125,12 @@ ENDPOINTS = (
     *(
         endpoint(f"GET {path}", Door.PAGE, Reach.ALL, OURS)(send_page)
         for path in (
-            "/", "/experiments", "/experiments/id/{id}", "/runs/{run_id:path}", "/compare", "/compute",
+            "/",
+            "/experiments",
+            "/experiments/id/{id}",
+            "/runs/{run_id:path}",
+            "/compare",
+            "/compute",
             "/compute/{target:path}",
         )
     ),
@@ -133,4 +138,4 @@ ENDPOINTS = (
         endpoint(f"GET {path}", Door.PAGE, Reach.ALL, OURS)(send_asset)
         for path in ("/assets/{path:path}", "/favicon.svg")
     ),
-)  # fmt: skip
+)

@@ -150,9 +150,12 @@ async def run(request: Request, run_id: str, asked: RunQuery) -> Response:
 
 
 @endpoint(
-    "GET /api/v1/runs/{run_id}/params", Role.READ, Reach.RUN, "The parameters of a run, and what they were before",
+    "GET /api/v1/runs/{run_id}/params",
+    Role.READ,
+    Reach.RUN,
+    "The parameters of a run, and what they were before",
     answer=RunParams,
-)  # fmt: skip
+)
 async def params(request: Request, run_id: str, asked: Wait) -> Response:
     server = server_of(request)
     headers = await wait_for_writes(server, asked)
@@ -240,8 +243,13 @@ class SeriesPoints(TypedDict):
 
 
 @endpoint(
-    "GET /api/v1/series", Role.READ, Reach.RUNS, "One series, downsampled for a chart", answer=SeriesPoints, also=(ARROW,)
-)  # fmt: skip
+    "GET /api/v1/series",
+    Role.READ,
+    Reach.RUNS,
+    "One series, downsampled for a chart",
+    answer=SeriesPoints,
+    also=(ARROW,),
+)
 async def series(request: Request, asked: SeriesQuery) -> Response:
     server = server_of(request)
     run_id, name = asked.run, asked.name
@@ -296,8 +304,14 @@ class Statement(msgspec.Struct):
 
 
 @endpoint(
-    "POST /api/v1/sql", Role.READ, Reach.HANDLER, "Read the views by SQL", most=MAX_SQL_BYTES, answer=Table, also=(ARROW,)
-)  # fmt: skip
+    "POST /api/v1/sql",
+    Role.READ,
+    Reach.HANDLER,
+    "Read the views by SQL",
+    most=MAX_SQL_BYTES,
+    answer=Table,
+    also=(ARROW,),
+)
 async def sql(request: Request, body: Statement) -> Response:
     server, workspace = server_of(request), grant_of(request).workspace
     async with asyncio.timeout(server.settings.query_timeout) as waiting, server.sql_places.one():

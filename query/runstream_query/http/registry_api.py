@@ -90,17 +90,23 @@ class WorkspaceChanges(msgspec.Struct):
 
 
 @endpoint(
-    "PUT /api/v1/workspaces/{name:path}", Role.ADMIN, Reach.ALL, "Create or change a workspace", most=MAX_BODY_BYTES
-)  # fmt: skip
+    "PUT /api/v1/workspaces/{name:path}",
+    Role.ADMIN,
+    Reach.ALL,
+    "Create or change a workspace",
+    most=MAX_BODY_BYTES,
+)
 async def set_workspace(request: Request, name: str, body: WorkspaceChanges) -> Workspace:
     tags = None if body.tags is UNSET else _texts("tags", body.tags)
     return await registry.set_workspace(server_of(request).pool, name, tags, body.description)
 
 
 @endpoint(
-    "DELETE /api/v1/workspaces/{name:path}", Role.ADMIN, Reach.ALL,
+    "DELETE /api/v1/workspaces/{name:path}",
+    Role.ADMIN,
+    Reach.ALL,
     "Delete a workspace that holds no runs and no models",
-)  # fmt: skip
+)
 async def delete_workspace(request: Request, name: str) -> None:
     await registry.delete_workspace(server_of(request).pool, name)
 
@@ -125,7 +131,7 @@ async def experiments(request: Request, asked: ExperimentsQuery) -> Experiments:
 
 @endpoint(
     "PUT /api/v1/experiments/{name:path}", Role.WRITE, Reach.WORKSPACE, "Create an experiment if need be"
-)  # fmt: skip
+)
 async def add_experiment(request: Request, name: str, asked: InWorkspace) -> Experiment:
     return await registry.add_experiment(server_of(request).pool, asked.workspace, name)
 
@@ -138,8 +144,12 @@ class ExperimentChanges(msgspec.Struct):
 
 
 @endpoint(
-    "PATCH /api/v1/experiments/{name:path}", Role.WRITE, Reach.WORKSPACE, "Change an experiment", most=MAX_BODY_BYTES
-)  # fmt: skip
+    "PATCH /api/v1/experiments/{name:path}",
+    Role.WRITE,
+    Reach.WORKSPACE,
+    "Change an experiment",
+    most=MAX_BODY_BYTES,
+)
 async def change_experiment(
     request: Request, name: str, asked: InWorkspace, body: ExperimentChanges
 ) -> Experiment:
@@ -155,7 +165,7 @@ async def change_experiment(
 
 @endpoint(
     "DELETE /api/v1/experiments/{name:path}", Role.ADMIN, Reach.WORKSPACE, "Delete an experiment without runs"
-)  # fmt: skip
+)
 async def delete_experiment(request: Request, name: str, asked: InWorkspace) -> None:
     await registry.delete_experiment(server_of(request).pool, asked.workspace, name)
 
@@ -197,7 +207,7 @@ class NewEnvironment(msgspec.Struct):
 
 @endpoint(
     "POST /api/v1/environments", Role.WRITE, Reach.WORKSPACE, "Register an environment", most=MAX_BODY_BYTES
-)  # fmt: skip
+)
 async def register_environment(request: Request, asked: InWorkspace, body: NewEnvironment) -> Environment:
     return await registry.register_environment(
         server_of(request).pool, asked.workspace, _needed("name", body.name), body.version, body.document
@@ -211,8 +221,12 @@ class Labels(msgspec.Struct):
 
 
 @endpoint(
-    "PUT /api/v1/environment-labels", Role.WRITE, Reach.WORKSPACE, "Let labels point to a version", most=MAX_BODY_BYTES
-)  # fmt: skip
+    "PUT /api/v1/environment-labels",
+    Role.WRITE,
+    Reach.WORKSPACE,
+    "Let labels point to a version",
+    most=MAX_BODY_BYTES,
+)
 async def label_environment(request: Request, asked: InWorkspace, body: Labels) -> None:
     await registry.label_environment(
         server_of(request).pool,
@@ -270,9 +284,12 @@ class NewModel(msgspec.Struct):
 
 
 @endpoint(
-    "POST /api/v1/models", Role.WRITE, Reach.WORKSPACE, "Register a model under the next version of its name",
+    "POST /api/v1/models",
+    Role.WRITE,
+    Reach.WORKSPACE,
+    "Register a model under the next version of its name",
     most=MAX_BODY_BYTES,
-)  # fmt: skip
+)
 async def register_model(request: Request, asked: InWorkspace, body: NewModel) -> Model:
     server = server_of(request)
     try:
@@ -309,8 +326,12 @@ class ModelChanges(msgspec.Struct):
 
 
 @endpoint(
-    "PATCH /api/v1/models/{name}/{version}", Role.WRITE, Reach.WORKSPACE, "Change a model", most=MAX_BODY_BYTES
-)  # fmt: skip
+    "PATCH /api/v1/models/{name}/{version}",
+    Role.WRITE,
+    Reach.WORKSPACE,
+    "Change a model",
+    most=MAX_BODY_BYTES,
+)
 async def change_model(
     request: Request, name: str, version: str, asked: InWorkspace, body: ModelChanges
 ) -> Model:
@@ -334,9 +355,13 @@ async def delete_model(request: Request, name: str, version: str, asked: InWorks
 
 
 @endpoint(
-    "GET /api/v1/models/{name}/{version}/files/{path:path}", Role.READ, Reach.WORKSPACE, "A file of a model",
-    answer=BINARY, statuses=(200, 206),
-)  # fmt: skip
+    "GET /api/v1/models/{name}/{version}/files/{path:path}",
+    Role.READ,
+    Reach.WORKSPACE,
+    "A file of a model",
+    answer=BINARY,
+    statuses=(200, 206),
+)
 async def model_file(request: Request, name: str, version: str, path: str, asked: InWorkspace) -> Response:
     number = _version(version)
     versions = await models.find(server_of(request).pool, asked.workspace, name, number)
@@ -358,9 +383,7 @@ class StoredContent(TypedDict):
     size: int
 
 
-@endpoint(
-    "PUT /api/v1/model-content/{sha256}", Role.WRITE, Reach.CONTENT, "Send content of a model"
-)  # fmt: skip
+@endpoint("PUT /api/v1/model-content/{sha256}", Role.WRITE, Reach.CONTENT, "Send content of a model")
 async def save_content(request: Request, sha256: str, body: Content) -> StoredContent:
     server, digest = server_of(request), models.check_digest(sha256)
     size = await models.save(server.store, digest, body)

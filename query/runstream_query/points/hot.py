@@ -116,8 +116,9 @@ class Chunk:
             log.error(
                 "chunk (run %d, source %d, slot %d) of the hot tier cannot be read and is left out: %s; restore the "
                 "database, or delete that row of `chunks`",
-                *self.row, error,
-            )  # fmt: skip
+                *self.row,
+                error,
+            )
 
     def _wanted_parts(self, names: Collection[str] | None) -> list[tuple[int, int]]:
         """(offset, bytes) of the sections to decode, neighbours joined; notes the series and blocks among them."""

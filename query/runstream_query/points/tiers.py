@@ -171,9 +171,11 @@ async def read_points(
     for part in view.parts:
         run_id = view.runs[part.run_key]
         for key, pieces in in_files.get((part.file_id, run_id), {}).items():
-            these = _cut(part, key, pieces) if part.run_key in view.mixed else [
-                (part.place.start, piece) for piece in pieces
-            ]  # fmt: skip
+            these = (
+                _cut(part, key, pieces)
+                if part.run_key in view.mixed
+                else [(part.place.start, piece) for piece in pieces]
+            )
             result.setdefault(run_id, {}).setdefault(key, []).extend(these)
     decoded = [item for some in await asyncio.gather(*view.hot) for item in some]
     for run_key, by_key in placed(decoded).items():

@@ -181,10 +181,15 @@ async def _add_steps(
     states = {row["key"]: fold(steps[row["key"]], row["last_seen_us"]) for row in locked}
     rows = [
         (
-            key, state.display_name, state.description, state.status,
-            None if state.error is None else json.dumps(state.error), json.dumps(state.warnings), state.ended_us,
+            key,
+            state.display_name,
+            state.description,
+            state.status,
+            None if state.error is None else json.dumps(state.error),
+            json.dumps(state.warnings),
+            state.ended_us,
         )
         for key, state in sorted(states.items())
-    ]  # fmt: skip
+    ]
     await connection.execute(queries.SET_STATES, *(list(column) for column in zip(*rows, strict=True)))
     return states

@@ -103,9 +103,14 @@ def add_run_commands(parser: argparse.ArgumentParser) -> None:
     )
     listed.add_argument("--order", help="e.g. -start_time, metric:loss:min or param:lr [-start_time]")
     listed.add_argument(
-        "--param", dest="params", action="extend", nargs="+", default=[], metavar="NAME",
+        "--param",
+        dest="params",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME",
         help="a column of this parameter",
-    )  # fmt: skip
+    )
     listed.add_argument(
         "--minimal", action="store_true", help="only id, type, status, times, target and tags"
     )

@@ -189,8 +189,9 @@ async def test_snapshots_without_a_run_are_deleted(pipeline: Pipeline) -> None:
     await pipeline.pool.execute(
         "insert into properties (run_key, key, value, time_us, source, seq) "
         "values ($1, 'ContentSnapshotId', $2, 0, gen_random_uuid(), 0)",
-        key, "a" * 64,
-    )  # fmt: skip
+        key,
+        "a" * 64,
+    )
     assert await purge_snapshots(pipeline.pool, pipeline.store) == 0  # they are young
     assert await purge_snapshots(pipeline.pool, pipeline.store, keep=-1.0) == 1
     assert [entry.path for entry in pipeline.store.list("blobs")] == [f"blobs/aa/{'a' * 64}"]

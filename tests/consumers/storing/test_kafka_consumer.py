@@ -349,9 +349,11 @@ async def test_large_messages_that_cannot_be_stored_are_kept_as_they_were_and_en
     stop = asyncio.Event()
     task = asyncio.create_task(run_consumer(settings, stop, source="kafka"))
     reader = AIOKafkaConsumer(
-        f"{settings.topic_prefix}.dead-letter", **kafka_client_options(settings), auto_offset_reset="earliest",
+        f"{settings.topic_prefix}.dead-letter",
+        **kafka_client_options(settings),
+        auto_offset_reset="earliest",
         max_partition_fetch_bytes=16 << 20,
-    )  # fmt: skip
+    )
     await reader.start()
     letters: list[Any] = []
     async with asyncio.timeout(60):

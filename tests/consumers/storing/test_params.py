@@ -97,8 +97,11 @@ async def test_what_a_run_was_created_with_are_parameters(arrive: Arriving) -> N
     await arrive(StatusEvent("run", ONE, 0, 1, [create]))
     await arrive(written(ONE, 0, 5, ("property", "sweep_parameters", '{"lr": 0.5, "net": "deep"}')))
     assert {name: (value[1], value[3]) for name, value in (await arrive.held()).items()} == {
-        "lr": ("0.5", 1), "fast": ("true", 0), "seed": ("7", 0), "net": ("deep", 1),
-    }  # fmt: skip
+        "lr": ("0.5", 1),
+        "fast": ("true", 0),
+        "seed": ("7", 0),
+        "net": ("deep", 1),
+    }
     await arrive(written(TWO, 0, 9, ("param", "lr", "0.25"), ("param", "fast", '"very"')))
     assert (await arrive.held())["lr"][1] == "0.25"
     assert (await arrive.held())["fast"][1] == "very"

@@ -188,9 +188,12 @@ _COMPARED = (
 async def test_any_order_of_arrival_gives_the_same_run(pool: asyncpg.Pool) -> None:
     source = LoggingSource("")
     ops = [
-        ("create", {"experiment": "e", "display_name": "first", "tags": {"k": "created"}}), ("start", {}), ("heartbeat", {}),
-        ("error", {"error": {"code": "E", "message": "m"}}), ("cancel", {}),
-    ]  # fmt: skip
+        ("create", {"experiment": "e", "display_name": "first", "tags": {"k": "created"}}),
+        ("start", {}),
+        ("heartbeat", {}),
+        ("error", {"error": {"code": "E", "message": "m"}}),
+        ("cancel", {}),
+    ]
     seen = set()
     for number, order in enumerate(itertools.permutations(range(len(ops) + 2))):
         if number % 60:
@@ -314,8 +317,10 @@ async def test_a_tail_that_will_never_come_is_a_gap_and_the_run_settles(arrive: 
     await arrive(source.event(0, 40), source.event(50, 60), ending, complete=True)
     assert (await arrive.run())["settled_at"] is not None
     assert await _gaps(arrive) == [
-        ("sequence", "metrics", 40, 50), ("undelivered", "metrics", 60, 100), ("undelivered", "tags", 0, 7)
-    ]  # fmt: skip
+        ("sequence", "metrics", 40, 50),
+        ("undelivered", "metrics", 60, 100),
+        ("undelivered", "tags", 0, 7),
+    ]
     # Some of it was sent twice, and comes after all.
     await arrive(source.event(60, 80))
     await arrive.writer.look_after_runs()

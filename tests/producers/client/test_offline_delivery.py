@@ -41,8 +41,12 @@ def test_a_run_is_delivered_with_its_times(served_home: Path, workspace: Workspa
     delivered = datetime.now(UTC)
     said = subprocess.run(
         [sys.executable, "-m", "runstream", "sync", str(tmp_path / "laptop")],
-        env=environment(served_home), capture_output=True, text=True, timeout=90, check=True,
-    ).stdout  # fmt: skip
+        env=environment(served_home),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    ).stdout
     assert "51 points stored; nothing is left" in said
     run = Experiment(workspace, "offline").workspace.get_run(run_id)
     details = run.get_details()

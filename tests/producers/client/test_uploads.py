@@ -233,9 +233,13 @@ def test_files_kept_while_the_service_is_away_are_delivered(
     (tmp_path / "project" / "a.py").write_text("a = 1\n")
     (tmp_path / "script.py").write_text(OFFLINE)
     offline = subprocess.run(
-        [sys.executable, "-P", "script.py"], cwd=tmp_path, env=environment(away_home), capture_output=True,
-        text=True, timeout=100,
-    )  # fmt: skip
+        [sys.executable, "-P", "script.py"],
+        cwd=tmp_path,
+        env=environment(away_home),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
     assert offline.returncode == 0, offline.stderr
     assert "is kept in" in offline.stderr
     snapshot = offline.stdout.split()[-1]
@@ -277,8 +281,11 @@ def test_sync_delivers_a_copy_of_an_outbox(served_home: Path, tmp_path: Path, wo
     shutil.copytree(tmp_path / "laptop" / "outbox", tmp_path / "copied" / "outbox", dirs_exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-P", "-m", "runstream", "sync", str(tmp_path / "copied")],
-        env=environment(served_home), capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+        env=environment(served_home),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
     assert done.returncode == 0, done.stderr
     assert "1 files stored" in done.stdout
     assert run.get_file_names() == ["ü 'quoted'/\"x\""]
@@ -459,8 +466,10 @@ def test_a_bar_is_shown_on_a_terminal_only(served_home: Path, tmp_path: Path, te
     ours, theirs = os.openpty() if terminal else os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-P", str(tmp_path / "bar.py"), str(tmp_path / "down")],
-        env=environment(served_home, TERM="xterm", COLUMNS="120"), stderr=theirs, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        env=environment(served_home, TERM="xterm", COLUMNS="120"),
+        stderr=theirs,
+        stdout=subprocess.DEVNULL,
+    )
     os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # a terminal whose other side was closed

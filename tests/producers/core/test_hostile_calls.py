@@ -33,9 +33,11 @@ OTHERS = {
 CHANGE_THE_STATUS = {"start", "complete", "fail", "cancel"}
 LEFT_OUT = {
     "plot",  # draws with matplotlib, whose errors are its own
-    "clean", "get_secret", "get_secrets",
+    "clean",
+    "get_secret",
+    "get_secrets",
     "add_type_provider",  # changes this process
-}  # fmt: skip
+}
 
 
 def methods(kind: type) -> Iterator[str]:
@@ -67,11 +69,7 @@ def position(run: Run) -> dict[str, int]:
     return run._live_run.writer.positions()
 
 
-CALLS = [
-    (name, argument)
-    for name in methods(RunClass)
-    for argument, _ in arguments(getattr(RunClass, name))
-]  # fmt: skip
+CALLS = [(name, argument) for name in methods(RunClass) for argument, _ in arguments(getattr(RunClass, name))]
 
 
 @pytest.mark.parametrize(("name", "argument"), CALLS, ids=lambda value: value)

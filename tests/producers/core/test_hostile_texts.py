@@ -54,9 +54,13 @@ run.log("loss", 1.0)
 run.complete()
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment(served_home), capture_output=True, text=True,
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment(served_home),
+        capture_output=True,
+        text=True,
         timeout=SCRIPT_TIMEOUT,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     run = arrived(workspace, done.stdout.split()[0])
     assert run.wait_for_completion()["status"] == "Completed"
@@ -73,9 +77,9 @@ def test_an_output_file_whose_name_is_no_utf8(experiment: Experiment) -> None:
         Path("outputs/plain.txt").write_text("hello")
         Path(os.fsdecode(b"logs/" + BYTES + b".log")).write_text("a log")
     assert ended(run)["status"] == "Completed"
-    assert {
-        "outputs/%E9t%E9.txt", "outputs/two%0Alines", "outputs/plain.txt", "logs/%E9t%E9.log"
-    } <= set(run.get_file_names())  # fmt: skip
+    assert {"outputs/%E9t%E9.txt", "outputs/two%0Alines", "outputs/plain.txt", "logs/%E9t%E9.log"} <= set(
+        run.get_file_names()
+    )
 
 
 def hex_of(text: str) -> str:
@@ -313,10 +317,14 @@ def tree(root: Path) -> None:
 
 FOUND = ["checkpoints/deep/weights", "latest", "real/file"]
 LEFT_OUT = [
-    "checkpoints/back (a link to a folder it lies in)", "checkpoints2 (a link to a folder that another link leads to)",
-    "nowhere (a link that leads nowhere)", "pipe (a named pipe)", "real/up (a link to a folder it lies in)",
-    "socket (a socket)", "zero (a device)",
-]  # fmt: skip
+    "checkpoints/back (a link to a folder it lies in)",
+    "checkpoints2 (a link to a folder that another link leads to)",
+    "nowhere (a link that leads nowhere)",
+    "pipe (a named pipe)",
+    "real/up (a link to a folder it lies in)",
+    "socket (a socket)",
+    "zero (a device)",
+]
 
 
 def test_an_uploaded_folder_with_everything_a_file_can_be(

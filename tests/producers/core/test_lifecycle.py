@@ -190,8 +190,12 @@ def test_depth_first_from_an_inner_run(experiment: Experiment) -> None:
     below_new = new.child_run()
     below_old_too = old.child_run()
     assert [run.id for run in inner.get_children(recursive=True)] == [
-        new.id, below_new.id, old.id, below_old_too.id, below_old.id,
-    ]  # fmt: skip
+        new.id,
+        below_new.id,
+        old.id,
+        below_old_too.id,
+        below_old.id,
+    ]
     for run in [root, *root.get_children(recursive=True)]:
         run.complete()
 

@@ -159,8 +159,11 @@ def test_what_is_logged_is_read_from_both_tiers_with_its_bytes(
     hot = run.get_media("samples")
     assert isinstance(hot, list)
     assert [(one.step, one.place, one.caption) for one in hot] == [
-        (0, 0, "first"), (0, 1, "both"), (10, 0, None), (11, 0, None),
-    ]  # fmt: skip
+        (0, 0, "first"),
+        (0, 1, "both"),
+        (10, 0, None),
+        (11, 0, None),
+    ]
     assert hot[3].file_name == "own.png"
     assert {one.path for one in hot} == {hot[0].path}, "the same bytes are stored once"
     assert hot[0].read() == PNG

@@ -94,8 +94,9 @@ def test_an_overwritten_value_is_kept_as_history(experiment: Experiment, workspa
     assert (held["kind"], held["text"], held["origin"]) == ("float", "0.3", "overwritten")
     assert f"@{os.uname().nodename}, process {os.getpid()}" in held["author"]
     assert [(one["name"], one["text"], one["origin"], one["refused"]) for one in document["former"]] == [
-        ("lr", "0.1", "logged", False), ("lr", "0.2", "overwritten", False),
-    ]  # fmt: skip
+        ("lr", "0.1", "logged", False),
+        ("lr", "0.2", "overwritten", False),
+    ]
     assert document["former"][0]["time"] < document["former"][1]["time"] < held["time"]
 
 
@@ -118,8 +119,12 @@ run = Run(experiment, sys.argv[2])
 def process(experiment: Experiment, run: Run, home: Path, cwd: Path, code: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", LOGS + code, experiment.workspace.name, run.id],
-        env=environment(home), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment(home),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_two_processes_write_different_values(

@@ -131,9 +131,13 @@ run.log("parent", 2)
 run.complete()
 """
     done = subprocess.run(
-        [sys.executable, "-c", START + code], env=environment(served_home), cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", START + code],
+        env=environment(served_home),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         timeout=SCRIPT_TIMEOUT,
-    )  # fmt: skip
+    )
     run_id, status = done.stdout.split()
     assert status == "Running"
     run = fetched(ends, run_id, "Completed")
@@ -157,8 +161,12 @@ while True:
     i += 1
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", START + code], env=environment(served_home), cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )  # fmt: skip
+        [sys.executable, "-c", START + code],
+        env=environment(served_home),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     run_id, child_id = process.stdout.readline().strip(), process.stdout.readline().strip()
     lines = [process.stdout.readline() for _ in range(3000)]

@@ -29,9 +29,13 @@ experiment = Experiment(Workspace(workspace_name="surroundings"), "e")
 
 def script(home: Path | str, cwd: Path, code: str, start: str = START) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-c", start + code], env=environment(Path(home)), cwd=cwd, capture_output=True, text=True,
+        [sys.executable, "-c", start + code],
+        env=environment(Path(home)),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
         timeout=SCRIPT_TIMEOUT,
-    )  # fmt: skip
+    )
     assert "Traceback" not in done.stderr or "expected" in done.stderr, done.stderr
     return done
 
@@ -55,7 +59,10 @@ def surroundings(served_home: Path, monkeypatch: pytest.MonkeyPatch) -> Workspac
 def test_a_fork_inside_the_block_does_not_end_the_run(
     surroundings: Workspace, served_home: Path, tmp_path: Path, child: str, code: int
 ) -> None:
-    done = script(served_home, tmp_path, f"""
+    done = script(
+        served_home,
+        tmp_path,
+        f"""
 with experiment.start_logging(outputs=False, snapshot_directory=None) as run:
     print(run.id, flush=True)
     run.log("parent", 1)
@@ -70,7 +77,8 @@ with experiment.start_logging(outputs=False, snapshot_directory=None) as run:
 if {child!r} == "'falls out'" and run.status == "Running":
     sys.exit(0)
 print("after the block", run.status)
-""")  # fmt: skip
+""",
+    )
     run_id = done.stdout.split()[0]
     assert f"child ended with {code}" in done.stdout
     assert "status Running" in done.stdout
@@ -83,12 +91,16 @@ print("after the block", run.status)
 def test_a_run_that_cannot_be_ended_leaves_the_others_none_the_worse(
     surroundings: Workspace, served_home: Path, tmp_path: Path
 ) -> None:
-    done = script(served_home, tmp_path, """
+    done = script(
+        served_home,
+        tmp_path,
+        """
 runs = [experiment.start_logging(outputs=False, snapshot_directory=None) for _ in range(3)]
 print(*(run.id for run in runs))
 def broken(kind, data=None): raise RuntimeError("expected")
 runs[1]._live_run.writer.status = broken
-""")  # fmt: skip
+""",
+    )
     assert "RuntimeError: expected" in done.stderr
     statuses = [
         arrived(surroundings, run_id).wait_for_completion(raise_on_error=False)["status"]

@@ -101,10 +101,12 @@ def test_files_of_passwords_and_keys_are_left_out_and_named(
 @pytest.mark.parametrize(
     "address",
     [
-        "https://user:pw@example.org/r.git", "https://example.org/r.git?private_token=s3cret",
-        "https://example.org/r.git#access_token=s3cret", "https://oauth2:s3cret@example.org/r.git?a=b#c",
+        "https://user:pw@example.org/r.git",
+        "https://example.org/r.git?private_token=s3cret",
+        "https://example.org/r.git#access_token=s3cret",
+        "https://oauth2:s3cret@example.org/r.git?a=b#c",
     ],
-)  # fmt: skip
+)
 def test_no_token_of_a_remote_is_kept(project: Path, address: str) -> None:
     git(project, "init", "-q")
     git(project, "remote", "add", "origin", address)
@@ -121,8 +123,10 @@ def test_variables_win_over_git(
     run.complete()
     assert properties.pop(SNAPSHOT_ID)
     assert properties == {
-        "azureml.git.branch": "built", "azureml.git.build_id": "7", "mlflow.source.git.branch": "built",
-    }  # fmt: skip
+        "azureml.git.branch": "built",
+        "azureml.git.build_id": "7",
+        "mlflow.source.git.branch": "built",
+    }
 
 
 def test_unchanged_content_is_the_same_snapshot_and_results_are_no_source(
@@ -269,9 +273,13 @@ def test_a_script_that_ends_at_once(experiment: Experiment, served_home: Path, p
         "e.start_logging(run_id='brief-' + e.workspace.name, outputs=False)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=project, env=environment(served_home), capture_output=True, text=True,
+        [sys.executable, "-P", "-c", code],
+        cwd=project,
+        env=environment(served_home),
+        capture_output=True,
+        text=True,
         timeout=60,
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stderr) == (0, "")
     run = Run(experiment, f"brief-{experiment.workspace.name}")
     assert run.wait_for_completion()["status"] == "Completed"

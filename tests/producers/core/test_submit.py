@@ -80,8 +80,11 @@ print("héllo")
 run.complete()
 run.log("after", run.parent is None)
 """,
-        "--alpha", 0.5, 3, "a b",
-    )  # fmt: skip
+        "--alpha",
+        0.5,
+        3,
+        "a b",
+    )
     (tmp_path / "project" / "mylib.py").write_text("MODEL = 'ridge'\n")
     run = experiment.submit(config, tags={"k": "v"})
     assert isinstance(run, ScriptRun)
@@ -567,9 +570,13 @@ def test_a_run_of_a_workspace_is_found_again(
 def test_the_example(workspace: Workspace, tmp_path: Path, served_home: Path) -> None:
     example = Path(__file__).parents[3] / "examples" / "submitted_ridge" / "submit.py"
     done = subprocess.run(
-        [sys.executable, str(example)], env=environment(served_home), cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, str(example)],
+        env=environment(served_home),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         timeout=60,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "alpha 0.40: mean squared error" in done.stdout
     assert re.search(r"\n2\d files\n$", done.stdout)  # 20 models, their table, and the logs
@@ -580,9 +587,13 @@ def test_commands(
 ) -> None:
     def runstream(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "runstream", "run", *words], env=environment(served_home), cwd=tmp_path,
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            [sys.executable, "-m", "runstream", "run", *words],
+            env=environment(served_home),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     source("import sys; print(sys.argv[1:]); sys.exit(int(sys.argv[-1]))")
     submit = ("submit-script", "-e", "cli", "--source-directory", "project")

@@ -211,8 +211,12 @@ def test_a_script_finds_its_datasets(experiment: Experiment, tmp_path: Path) -> 
     run = experiment.submit(config)
     run.wait_for_completion()
     assert run.get_metrics() == {
-        "rows": 2, "text": "x\n1\n2\n", "same": True, "data": "rows.csv", "name": "table",
-    }  # fmt: skip
+        "rows": 2,
+        "text": "x\n1\n2\n",
+        "same": True,
+        "data": "rows.csv",
+        "name": "table",
+    }
     assert run.get_details()["runDefinition"]["dataReferences"]["data"]["pathOnDataStore"] == "kept"
     config.run_config.data_references = {"data": "kept"}
     with pytest.raises(

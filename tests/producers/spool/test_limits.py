@@ -72,9 +72,7 @@ RECORDS: dict[str, Callable[[RunWriter], Any]] = {
     "table of large cells": lambda w: w.log_table(
         "r", {"a": [noise(1 << 20) for _ in range(9)], "b": [1.5] * 9}
     ),
-    "table of long names": lambda w: w.log_table(
-        "r" * 1024, {f"{i:01024d}": [i, 2, 3] for i in range(900)}
-    ),
+    "table of long names": lambda w: w.log_table("r" * 1024, {f"{i:01024d}": [i, 2, 3] for i in range(900)}),
     "table of many nothings": lambda w: w.log_table("r", {"a": [None] * 300_000, "b": [True] * 300_000}),
     "array": lambda w: w.log_array("a", np.random.default_rng(0).standard_normal(400_000)),
     "array with steps and times": lambda w: w.log_array(
@@ -92,13 +90,15 @@ RECORDS: dict[str, Callable[[RunWriter], Any]] = {
     "error": lambda w: w.status("error", {"error": {"code": "E" * 7_000_000, "message": "x" * 7_000_000}}),
     "warning": lambda w: w.status("warning", {"message": noise(7_000_000)}),
     "arguments": lambda w: w.status("create", {"details": {"arguments": [noise(1000)] * 20_000}}),
-    "arguments of a megabyte": lambda w: w.status("create", {"details": {"arguments": [noise(1 << 20)] * 20}}),
+    "arguments of a megabyte": lambda w: w.status(
+        "create", {"details": {"arguments": [noise(1 << 20)] * 20}}
+    ),
     "parent": lambda w: w.status("create", {"parent_run_id": noise(7_000_000)}),
     "nested": lambda w: w.status("create", {"details": _nested(5000)}),
     "what is no text": lambda w: w.status("create", {"details": {"x": "\ud83d", "y": 2**70, "z": _Silent()}}),
     "many steps": lambda w: [w.status("warning", {"message": noise(1 << 20)}) for _ in range(9)],
     "file": lambda w: w.artifact(SeriesClass.IMAGE, "i" * 1024, noise(MAX_TEXT_BYTES)),
-}  # fmt: skip
+}
 
 
 class _Silent:

@@ -106,8 +106,12 @@ def test_what_is_nested_is_joined_with_dots() -> None:
         "opt.lr": "0.1", "opt.deep.er.1": '"x"', "empty": "{}", "o.lr": "0.1", "o.betas": "[0.9,0.999]", "n.a": "1",
     }  # fmt: skip
     assert converted({"a": 1, "a.b": 2, Color.RED: 3, None: 4, Net.DEEP: 5}) == {
-        "a": "1", "a.b": "2", "RED": "3", "None": "4", "deep": "5",
-    }  # fmt: skip
+        "a": "1",
+        "a.b": "2",
+        "RED": "3",
+        "None": "4",
+        "deep": "5",
+    }
     assert converted(Optimizer()) == {"lr": "0.1", "betas": "[0.9,0.999]"}
     assert converted(Model()) == {"width": "5"}
     assert converted({}) == {}

@@ -609,9 +609,12 @@ def test_tags_properties_and_statuses_keep_their_order(directory: Path) -> None:
     writer.status("complete")
     events = drain(Collector(settings_for(directory)))
     assert tags_of(events) == [
-        ("set", "k", "1"), ("set", "k", None), ("remove", "k", None), ("property", "p", "v"),
+        ("set", "k", "1"),
+        ("set", "k", None),
+        ("remove", "k", None),
+        ("property", "p", "v"),
         ("field", "display_name", "new"),
-    ]  # fmt: skip
+    ]
     assert [kind for _, kind, _ in steps_of_life(events)] == ["create", "complete"]
 
 

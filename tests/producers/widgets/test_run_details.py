@@ -96,10 +96,13 @@ def test_the_log_of_the_latest_phase_and_the_error(experiment: Experiment, tmp_p
     [
         ([], None),
         (["user_logs/std_log.txt"], "user_logs/std_log.txt"),
-        (["azureml-logs/70_driver.txt", "azureml-logs/8_x.txt", "user_logs/a.txt"], "azureml-logs/70_driver.txt"),
+        (
+            ["azureml-logs/70_driver.txt", "azureml-logs/8_x.txt", "user_logs/a.txt"],
+            "azureml-logs/70_driver.txt",
+        ),
         (["logs/azureml/99_azureml.log", "azureml-logs/55_a.txt"], "azureml-logs/55_a.txt"),
     ],
-)  # fmt: skip
+)
 def test_the_log_shown_first(names: list[str], chosen: str | None) -> None:
     assert choose_log(names) == chosen
 

@@ -32,8 +32,9 @@ class Log:
         first = self.slot if at is None else at
         rows = [
             (metric(name), Kind.FLOAT, first + i * len(names) + j, first + i, time + first + i, i + j / 8)
-            for i in range(n) for j, name in enumerate(names)
-        ]  # fmt: skip
+            for i in range(n)
+            for j, name in enumerate(names)
+        ]
         self.slot = max(self.slot, rows[-1][2] + 1)
         await self.database.add_chunk(self.key, self.source, rows, self.ordinal)
         here = position(self.ordinal, first)
@@ -41,8 +42,11 @@ class Log:
             updated = await self.database.pool.execute(
                 "update live_summaries set count = count + $3, last_position = greatest(last_position, $4) "
                 "where run_key = $1 and series_id = (select id from series where name = $2)",
-                self.key, name, n, here,
-            )  # fmt: skip
+                self.key,
+                name,
+                n,
+                here,
+            )
             if updated == "UPDATE 0":
                 await self.database.add_summary(self.key, name, count=n, last_position=here)
         source = await self.database.source_key(self.key, self.source)

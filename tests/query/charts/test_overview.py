@@ -75,8 +75,10 @@ async def test_an_overview_draws_what_the_whole_vector_draws(
     runs, names = ["a", "b", "nobody"], ["even", "gaps", "short", "back"]
     found = await Overviews(database.query).get(runs, names, lambda run_id, name: False)
     assert {key: one.total for key, one in found.items()} == {
-        ("a", "even"): 1700, ("a", "gaps"): 900, ("b", "even"): 950,
-    }  # fmt: skip
+        ("a", "even"): 1700,
+        ("a", "gaps"): 900,
+        ("b", "even"): 950,
+    }
     groups = [part for one in found.values() for part in one._parts]
     assert {part.held is None for part in groups} == {True, False}  # of one series, and of several
     assert any(part.kept is not None for part in groups) == small

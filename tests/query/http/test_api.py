@@ -152,9 +152,11 @@ async def test_points_that_did_not_change_are_not_sent_again(http: httpx.AsyncCl
     await database.add_chunk(key, SOURCE, rows)
     await database.add_summary(key, "loss", count=2)
     paths = (
-        "/api/v1/metrics?run=r", "/api/v1/series?run=r&name=loss", "/api/v1/charts?run=r&name=loss",
+        "/api/v1/metrics?run=r",
+        "/api/v1/series?run=r&name=loss",
+        "/api/v1/charts?run=r&name=loss",
         "/api/v1/runs/r/values?name=loss",
-    )  # fmt: skip
+    )
     tags = {path: (await http.get(path)).headers["etag"] for path in paths}
     assert len(set(tags.values())) == len(paths)
     await database.compact()  # the same points in the other tier

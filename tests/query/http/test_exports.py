@@ -32,14 +32,17 @@ async def http(database: Any) -> AsyncIterator[httpx.AsyncClient]:
     await database.add_run("r2", start_time=utc(5), status="Failed")
     loss, epoch, note = (SeriesKey(SeriesClass.METRIC, name) for name in ("loss", "epoch", "note"))
     await database.add_chunk(
-        key, SOURCE,
+        key,
+        SOURCE,
         [
-            (loss, Kind.FLOAT, 0, 0, 1_000_000, 0.1 + 0.2), (loss, Kind.FLOAT, 1, 1, 2_000_000, float("nan")),
-            (epoch, Kind.INT, 2, 0, 3_000_000, (1 << 53) + 1), (note, Kind.TEXT, 3, 0, 4_000_000, "a,b"),
+            (loss, Kind.FLOAT, 0, 0, 1_000_000, 0.1 + 0.2),
+            (loss, Kind.FLOAT, 1, 1, 2_000_000, float("nan")),
+            (epoch, Kind.INT, 2, 0, 3_000_000, (1 << 53) + 1),
+            (note, Kind.TEXT, 3, 0, 4_000_000, "a,b"),
             (SeriesKey(SeriesClass.TABLE, "t", "x"), Kind.INT, 4, 0, 5_000_000, 3),
             (SeriesKey(SeriesClass.TABLE, "t", "y"), Kind.TEXT, 4, 0, 5_000_000, "z"),
         ],
-    )  # fmt: skip
+    )
     async with serving(database) as client:
         yield client
 

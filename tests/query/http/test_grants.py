@@ -162,9 +162,13 @@ class World:
         """Those runs with all below them, as far as the workspace goes."""
         found = roots & self.runs.keys()
         while more := {
-            run for run, parent in self.parents.items()
-            if run in self.runs and run not in found and parent in found and self.runs[run] == self.runs[parent]
-        }:  # fmt: skip
+            run
+            for run, parent in self.parents.items()
+            if run in self.runs
+            and run not in found
+            and parent in found
+            and self.runs[run] == self.runs[parent]
+        }:
             found |= more
         return found
 
@@ -325,12 +329,14 @@ async def a_run_is_changed(world: World) -> None:
 async def many_runs_are_changed(world: World) -> None:
     token = world.token()
     runs = list({world.run() for _ in range(world.dice.randrange(1, 4))})
-    role, method, path, body = world.dice.choice((
-        ("write", "PATCH", "runs", {"changes": {"description": world.text(token.workspace)}}),
-        ("write", "POST", "runs/cancel", {}),
-        ("admin", "POST", "runs/delete", {"dry_run": True}),
-        ("admin", "POST", "runs/delete", {"force": True}),
-    ))  # fmt: skip
+    role, method, path, body = world.dice.choice(
+        (
+            ("write", "PATCH", "runs", {"changes": {"description": world.text(token.workspace)}}),
+            ("write", "POST", "runs/cancel", {}),
+            ("admin", "POST", "runs/delete", {"dry_run": True}),
+            ("admin", "POST", "runs/delete", {"force": True}),
+        )
+    )
     own = {run for run in runs if world.workspace_of(run) == token.workspace}
     may = token.may(role)
     answer = await world.ask(token, method, path, {"runs": runs, **body}, may=may)
@@ -404,19 +410,21 @@ async def the_registry_is_changed(world: World) -> None:
     query, own = world.query(token)
     text, name = world.text(token.workspace), world.dice.choice("efg")
     other = world.dice.choice(tuple(MARKS))
-    role, method, path, body = world.dice.choice((
-        ("write", "PUT", f"experiments/{name}?{query}", None),
-        ("write", "PATCH", f"experiments/{name}?{query}", {"description": text, "tags": {"a": text}}),
-        ("admin", "DELETE", f"experiments/{name}?{query}", None),
-        ("write", "POST", f"environments?{query}", {"name": name, "document": {"packages": [text]}}),
-        ("write", "PUT", f"environment-labels?{query}", {"name": name, "version": "1", "labels": ["l"]}),
-        ("never", "PUT", f"workspaces/{other}", {"description": text}),
-        ("never", "DELETE", f"workspaces/{other}", None),
-        ("never", "POST", "views", {"page": "runs", "name": text, "state": {}}),
-        ("never", "POST", "tokens", {"name": text, "role": "admin"}),
-        ("never", "POST", f"tokens/{world.token().name}", {"keep_minutes": 0}),
-        ("never", "DELETE", f"tokens/{world.token().name}", None),
-    ))  # fmt: skip
+    role, method, path, body = world.dice.choice(
+        (
+            ("write", "PUT", f"experiments/{name}?{query}", None),
+            ("write", "PATCH", f"experiments/{name}?{query}", {"description": text, "tags": {"a": text}}),
+            ("admin", "DELETE", f"experiments/{name}?{query}", None),
+            ("write", "POST", f"environments?{query}", {"name": name, "document": {"packages": [text]}}),
+            ("write", "PUT", f"environment-labels?{query}", {"name": name, "version": "1", "labels": ["l"]}),
+            ("never", "PUT", f"workspaces/{other}", {"description": text}),
+            ("never", "DELETE", f"workspaces/{other}", None),
+            ("never", "POST", "views", {"page": "runs", "name": text, "state": {}}),
+            ("never", "POST", "tokens", {"name": text, "role": "admin"}),
+            ("never", "POST", f"tokens/{world.token().name}", {"keep_minutes": 0}),
+            ("never", "DELETE", f"tokens/{world.token().name}", None),
+        )
+    )
     await world.ask(token, method, path, body, may=role != "never" and token.may(role) and own)
 
 
@@ -471,9 +479,11 @@ async def everything_is_listed(world: World) -> None:
     exported = (await found("GET", "export/runs?archived=all&column=run_id")).text
     assert set(exported.replace('"', "").split()) - {"run_id"} == mine
     for path, key, name in (
-        ("models", "models", "workspace"), ("environments", "environments", "workspace"),
-        ("experiments", "experiments", "workspace"), ("workspaces", "workspaces", "name"),
-    ):  # fmt: skip
+        ("models", "models", "workspace"),
+        ("environments", "environments", "workspace"),
+        ("experiments", "experiments", "workspace"),
+        ("workspaces", "workspaces", "name"),
+    ):
         records = (await found("GET", path)).json()[key]
         assert {record.get(name, token.workspace) for record in records} <= {token.workspace}
     for path in ("experiment-counts", "target-counts", "metric-names", "access"):

@@ -89,13 +89,16 @@ async def fill(database: Any, http: httpx.AsyncClient) -> None:
                 "POST",
                 f"models?{of}",
                 {
-                    "name": "m", "token": f"7c0c64ee-6f2b-4f24-a6a4-0de68d3c2c9{number}", "run_id": f"{workspace}-run",
-                    "path": "outputs/a", "description": mark,
+                    "name": "m",
+                    "token": f"7c0c64ee-6f2b-4f24-a6a4-0de68d3c2c9{number}",
+                    "run_id": f"{workspace}-run",
+                    "path": "outputs/a",
+                    "description": mark,
                 },
             ),
             ("PUT", f"workspaces/{workspace}", {"description": mark}),
             ("POST", "tokens", {"name": f"{workspace}-token", "role": "admin", "workspace": workspace}),
-        ):  # fmt: skip
+        ):
             sent = {"content": body} if isinstance(body, str) else {"json": body}
             answer = await http.request(method, f"/api/v1/{path}", **sent)
             assert answer.status_code < 300, (path, answer.text)

@@ -301,9 +301,12 @@ async def test_no_list_or_count_tells_what_another_workspace_logs(world: World) 
     assert (await world.victim("PUT", f"model-content/{DIGEST}", content=CONTENT)).status_code == 200
     assert (await model_of(world.victim, "victim", DIGEST)).status_code == 200
     for path, own, count in (
-        ("runs?summary_common=20", "metrics", 1), ("metric-names", "names", 1), ("target-counts", "targets", 0),
-        ("models", "models", 0), ("experiment-counts", "experiments", 1),
-    ):  # fmt: skip
+        ("runs?summary_common=20", "metrics", 1),
+        ("metric-names", "names", 1),
+        ("target-counts", "targets", 0),
+        ("models", "models", 0),
+        ("experiment-counts", "experiments", 1),
+    ):
         answer = await world.stranger("GET", path)
         assert (path, b"zebra" in answer.content, len(answer.json()[own])) == (path, False, count), (
             answer.text

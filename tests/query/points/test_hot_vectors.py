@@ -19,9 +19,13 @@ def source(n: int) -> bytes:
 async def test_kinds_survive(database: Any) -> None:
     run = await database.add_run("r")
     values: list[tuple[Kind, Any]] = [
-        (Kind.FLOAT, 0.5), (Kind.INT, 2**62 + 1), (Kind.BOOL, True),
-        (Kind.TEXT, "é"), (Kind.NULL, None), (Kind.FLOAT, math.nan),
-    ]  # fmt: skip
+        (Kind.FLOAT, 0.5),
+        (Kind.INT, 2**62 + 1),
+        (Kind.BOOL, True),
+        (Kind.TEXT, "é"),
+        (Kind.NULL, None),
+        (Kind.FLOAT, math.nan),
+    ]
     await database.add_chunk(
         run, source(1), [(LOSS, kind, i, i, 100 + i, value) for i, (kind, value) in enumerate(values)]
     )

@@ -87,9 +87,13 @@ class Known:
 
 STATS = ("last", "min", "max", "mean", "first", "count")
 COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
-    "=": lambda a, b: a == b, "!=": lambda a, b: a != b,
-}  # fmt: skip
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
 WORDS = ["red", "Green", "blue", "dark red", "ÄÖ"]
 VALUES = [0.0, 0.5, 1.0, 1.0, 1.0, 2.5, -3.0, 1e300, math.inf, -math.inf, math.nan]
 
@@ -186,8 +190,11 @@ async def change(database: Any, run: Known, chance: Random) -> None:
                 places = ", ".join(f"{name} = ${n + 3}" for n, name in enumerate(columns))
                 await connection.execute(
                     f"update live_summaries set {places} from series s where run_key = $1 and s.id = series_id "
-                    "and s.name = $2", run.key, metric, *columns.values(),
-                )  # fmt: skip
+                    "and s.name = $2",
+                    run.key,
+                    metric,
+                    *columns.values(),
+                )
         elif what == "tag":
             await set_tag(database, run, chance)
         elif what == "name":

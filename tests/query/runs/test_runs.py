@@ -35,8 +35,11 @@ async def label(
     await database.pool.execute(
         f"insert into {table} (run_key, key, value, time_us, source, seq{more}) values ($1, $2, $3, 0, $4, 0"
         + (f", {removed})" if more else ")"),
-        run, key, value, uuid.uuid4(),
-    )  # fmt: skip
+        run,
+        key,
+        value,
+        uuid.uuid4(),
+    )
 
 
 @pytest.fixture
@@ -63,8 +66,12 @@ async def filled(database: Any) -> Any:
         for name, value in values.items():
             await database.pool.execute(
                 "insert into params (run_key, name, kind, text, number, origin, time_us, source, seq) "
-                "values ($1, $2, $3, $4, $5, 2, 0, $6, 0)", run, name, *as_stored(value), uuid.uuid4(),
-            )  # fmt: skip
+                "values ($1, $2, $3, $4, $5, 2, 0, $6, 0)",
+                run,
+                name,
+                *as_stored(value),
+                uuid.uuid4(),
+            )
     for run, low, last in ((a, 0.5, 3.0), (b, 0.1, math.nan), (c, 0.9, 1.0), (d, 0.0, 0.0)):
         await database.add_summary(
             run, "val/loss:x", min=low, last=last, sum=2.0, finite=4, max=5.0, first=1.0

@@ -62,8 +62,9 @@ async def test_views_show_both_tiers(filled: Any) -> None:
         for i in range(3)
     ]
     assert await ask(filled, "SELECT experiment, text FROM metrics WHERE text IS NOT NULL ORDER BY 1") == [
-        {"experiment": "exp cold's", "text": "hi"}, {"experiment": "exp hot's", "text": "hi"},
-    ]  # fmt: skip
+        {"experiment": "exp cold's", "text": "hi"},
+        {"experiment": "exp hot's", "text": "hi"},
+    ]
     assert await ask(
         filled, 'SELECT run_id, "column", row, int_value FROM rows WHERE int_value > 0 ORDER BY 1'
     ) == [{"run_id": run, "column": "x", "row": 1, "int_value": 10} for run in ("cold", "hot")]

@@ -59,7 +59,7 @@ STATEMENTS = [
     "SELECT name, count(*) FROM summaries GROUP BY 1",
     "SELECT avg(last_step), max(last_text) FROM summaries",
     "SELECT count(*) FROM summaries",
-]  # fmt: skip
+]
 
 
 async def ask(database: Any, statement: str) -> list[str]:

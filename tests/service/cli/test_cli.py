@@ -77,9 +77,12 @@ def test_the_shell_completes_words_of_the_command_it_has(shell: Shell, tmp_path:
     def completed(line: str) -> set[str]:
         answer = tmp_path / "answer"
         shell.variables |= {
-            "_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n",
+            "_ARGCOMPLETE": "1",
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+            "_ARGCOMPLETE_IFS": "\n",
             "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
-        }  # fmt: skip
+        }
         shell.run(check=False)
         return {word.strip() for word in answer.read_text().splitlines()}
 

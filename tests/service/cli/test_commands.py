@@ -117,7 +117,7 @@ def test_run_list(cli: Cli, runs: list[Run]) -> None:
         (("--parent", "any", "-n", "1"), [3]),
         (("-w", "another-workspace"), []),
     ],
-)  # fmt: skip
+)
 def test_run_list_filters(cli: Cli, runs: list[Run], words: tuple[str, ...], numbers: list[int]) -> None:
     assert [run["run_id"] for run in cli.json("run", "list", *words)] == [runs[one].id for one in numbers]
 
@@ -272,9 +272,12 @@ def test_folder_attach(
     made = cli.json(*words, "-e", "test", "--path", "new/project")
     project = tmp_path / "new" / "project"
     assert made == {
-        "Experiment name": "test", "Subscription id": "sub", "Resource group": "group",
-        "Workspace name": workspace.name, "Project path": str(project),
-    }  # fmt: skip
+        "Experiment name": "test",
+        "Subscription id": "sub",
+        "Resource group": "group",
+        "Workspace name": workspace.name,
+        "Project path": str(project),
+    }
     config = project / ".azureml" / "config.json"
     assert json.loads(config.read_text())["Id"] == "test"
     assert json.loads(config.read_text())["Scope"].endswith(f"/workspaces/{workspace.name}/projects/test")
@@ -356,10 +359,14 @@ def test_logs_and_cancel(project: Commands, cli: Cli, tmp_path: Path) -> None:
     run_id = started["run_id"]
     assert started["status"] not in ("Completed", "Failed")
     following = subprocess.Popen(
-        [sys.executable, "-m", "runstream", "run", "monitor-logs", "-r", run_id], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(Path(os.environ["RUNSTREAM_HOME"])),
+        [sys.executable, "-m", "runstream", "run", "monitor-logs", "-r", run_id],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(Path(os.environ["RUNSTREAM_HOME"])),
         start_new_session=True,
-    )  # fmt: skip
+    )
     assert following.stdout is not None
     for line in following.stdout:
         if line.startswith("arguments"):

@@ -31,9 +31,12 @@ def shell(home: Path, workspace: Workspace, line: str, **more: str) -> subproces
     """A line of a shell, in which `runstream` is this very code."""
     return subprocess.run(
         ["bash", "-c", f'runstream() {{ "{sys.executable}" -m runstream "$@"; }}; {line}'],
-        env=environment(home, RUNSTREAM_WORKSPACE=workspace.name, **more), capture_output=True, text=True,
-        timeout=SCRIPT_TIMEOUT, errors="replace",
-    )  # fmt: skip
+        env=environment(home, RUNSTREAM_WORKSPACE=workspace.name, **more),
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_TIMEOUT,
+        errors="replace",
+    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])

@@ -53,9 +53,12 @@ def run_python(code: str, *arguments: object, restrictions: str = "") -> subproc
     if restrictions:
         command = [sys.executable, str(Path(__file__).parents[1] / "restricted.py"), restrictions, *command]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60,
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
