@@ -161,7 +161,9 @@ class _Execution(Wrapper):
         return variables
 
     def _not_started(self, error: OSError) -> int:
-        message = f"{self.job.command[0]}: cannot be started: {error.strerror}; name a program that is there"
+        message = (
+            f"{self.job.command[0]:.200}: cannot be started: {error.strerror}; name a program that is there"
+        )
         print(f"error: {message}", file=sys.stderr)
         self._end("fail", {"code": "UserError", "message": message})
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE

@@ -50,10 +50,10 @@ def bucket_starts(x: I8 | F8, size: float) -> I8:
     if x.dtype == np.int64:
         shift = min(int(size).bit_length() - 1, 63)
         first, last = int(x[0]) >> shift, int(x[-1]) >> shift
-        if last - first < len(
-            x
-        ):  # fewer buckets than points: their edges are found, the points not looked at
-            starts = np.searchsorted(x, np.arange(first, last + 1) << shift)
+        # With fewer buckets than points their edges are found, and the points not looked at.
+        if last - first < len(x):
+            numbers = np.arange(last - first + 1, dtype=np.int64) + first  # `last + 1` may be no int64
+            starts = np.searchsorted(x, numbers << shift)
             return starts[np.append(starts[1:], len(x)) > starts]
         bucket = np.right_shift(x, shift)
     else:

@@ -146,6 +146,10 @@ def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) 
         values = np.where(
             np.repeat(is_float, table[:, 1]), widening.floats(is_float), wide["int"].view(np.uint64)
         )
+        if (
+            is_null := table[:, 2] == Kind.NULL
+        ).any():  # they hold no value, and what stands there is what was widened last
+            values[np.repeat(is_null, table[:, 1])] = 0
     return Pieces(
         payload,
         key,

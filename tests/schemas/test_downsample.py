@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from runstream_schemas.buckets import bucket_size, downsample
+from runstream_schemas.buckets import bucket_size, bucket_starts, downsample
 
 VALUES = st.floats(width=64) | st.sampled_from([np.nan, np.inf, -np.inf, 0.0])
 STEPS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 200)
@@ -50,6 +50,13 @@ def test_every_bucket_keeps_first_last_extremes_and_gaps(
             assert max(finite) in kept_values
         for strange in (np.isnan, np.isposinf, np.isneginf):
             assert any(strange(values[i]) for i in members) == any(strange(value) for value in kept_values)
+
+
+@pytest.mark.parametrize("step", [2**63 - 1, -(2**63)])
+def test_the_outermost_steps_have_a_bucket_each(step: int) -> None:
+    result = downsample(np.array([step, step], dtype=np.int64), np.array([1.0, 2.0]), 1)
+    assert result.index.tolist() == [0, 1]
+    assert bucket_starts(np.array([step], dtype=np.int64), 1).tolist() == [0]
 
 
 @settings(max_examples=200)

@@ -104,6 +104,12 @@ def test_together_they_give_what_each_gives_by_itself(
     assert of_payloads(decode_many(payloads), len(payloads)) == [alone(payload) for payload in payloads]
 
 
+def test_what_has_no_value_is_read_as_none_beside_numbers() -> None:
+    none, whole = SeriesKey(SeriesClass.METRIC, "a"), SeriesKey(SeriesClass.METRIC, "b")
+    payload = payload_like([(none, Kind.NULL), (whole, Kind.INT)], 2, random.Random(0))
+    assert of_payloads(decode_many([payload]), 1) == [alone(payload)]
+
+
 @settings(deadline=None)
 @given(st.integers(0, 1 << 30))
 def test_damage_to_some_changes_nothing_of_the_others(seed: int) -> None:

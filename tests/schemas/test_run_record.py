@@ -31,7 +31,7 @@ def test_what_another_version_adds_or_leaves_out_does_no_harm() -> None:
 def test_what_is_described_is_the_record() -> None:
     schema = document()["components"]["schemas"]["RunRecord"]
     assert set(schema["properties"]) == NAMES
-    assert set(schema["required"]) == NAMES - {"summaries"}
+    assert set(schema["required"]) == NAMES - {"summaries", "params"}
     assert set(schema["properties"]["status"]["enum"]) == set(STATUSES)
 
 

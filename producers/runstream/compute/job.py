@@ -80,7 +80,9 @@ def write_job(directory: Path, job: Job, record: dict[str, Any]) -> None:
     for name, document in (("job.json", asdict(job)), ("run.json", record)):
         descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, ensure_ascii=False)
+            json.dump(
+                document, stream
+            )  # in ASCII: arguments may hold bytes that are no text, which stay what they are
 
 
 def read_job(directory: Path) -> Job:

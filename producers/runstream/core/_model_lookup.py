@@ -17,7 +17,7 @@ ModelFilter = Filter | Sequence[str | Sequence[Any]]
 
 
 def find_models(
-    workspace: Session,
+    session: Session,
     name: str | None,
     version: int | None,
     run_id: str | None,
@@ -28,14 +28,14 @@ def find_models(
 ) -> list[dict[str, Any]]:
     """Records of a workspace's models, the newest first; what is None leaves them all."""
     of_tags, of_properties = _filters("tags", tags), _filters("properties", properties)
-    params = [("workspace", workspace.name)]
+    params = [("workspace", session.name)]
     params += [("name", name)] if name else []
     params += [("version", text_argument("version", version))] if version is not None else []
     params += [("run", run_id)] if run_id else []
     params += [("latest", "1")] if latest else []
     return [
         record
-        for record in workspace._client.get_json(PATH, params)["models"]
+        for record in session._client.get_json(PATH, params)["models"]
         if all(matches(filter_, record["tags"]) for filter_ in of_tags)
         and all(matches(filter_, record["properties"]) for filter_ in of_properties)
         and (framework is None or record["details"].get("model_framework") == framework)

@@ -151,7 +151,7 @@ def test_a_study_learns_prunes_and_comes_back_from_its_runs(experiment: Experime
     assert again.best is not None
     assert again.best.value is not None
     assert again.best.value < 3
-    with pytest.raises(UserErrorException, match=r"is a sweep with space .* go on with the same"):
+    with pytest.raises(UserErrorException, match=r"is a sweep with space .* resume with the same"):
         sweep.run(experiment, objective, {"x": [1]}, trials=3, run_id=first.run.id, **options)
     assert first.run.get_status() == "Completed"  # as it was
 
@@ -396,7 +396,7 @@ def test_spaces() -> None:
         (
             {"x": [1]},
             {"compute_target": "dask"},
-            "compute_target 'dask': a function is carried out by processes",
+            "compute_target 'dask': a function is executed by processes",
         ),
         ({"x": [1]}, {"objective": "train.py"}, "expected a function or a ScriptRunConfig, got str"),
     ],
