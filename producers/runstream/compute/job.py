@@ -29,6 +29,7 @@ PROCESS_INFO = "azureml-logs/process_info.json"
 PROCESS_STATUS = "azureml-logs/process_status.json"
 STARTED = "wrapper.pid"
 CHILDREN = "children"
+CANCEL = "cancel"
 RUN_FILE = "RUNSTREAM_RUN_FILE"
 """Environment variable of a script: its `run.json`, so that it need not ask the service for its run's record."""
 
@@ -78,11 +79,17 @@ def run_directory(settings: Settings, run_id: str) -> Path:
 def write_job(directory: Path, job: Job, record: dict[str, Any]) -> None:
     """Leave a job, readable by its owner only: its variables may hold secrets."""
     for name, document in (("job.json", asdict(job)), ("run.json", record)):
-        descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(
-                document, stream
-            )  # in ASCII: arguments may hold bytes that are no text, which stay what they are
+        # In ASCII: arguments may hold bytes that are no text, which stay what they are.
+        write_private(directory / name, json.dumps(document).encode())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file only its owner may read; it is there whole, or not at all."""
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as stream:
+        stream.write(content)
+    draft.rename(path)
 
 
 def read_job(directory: Path) -> Job:
@@ -95,7 +102,7 @@ def request_cancel(settings: Settings, run_id: str) -> bool:
     directory = run_directory(settings, run_id)
     if not directory.is_dir():
         return False
-    (directory / "cancel").touch()
+    (directory / CANCEL).touch()
     from .queue import wake
 
     wake(settings)  # it may not have begun

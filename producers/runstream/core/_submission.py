@@ -17,10 +17,22 @@ from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
 from ..client.http import ServiceClient
-from ..client.records import SCRIPT_RUN, RunRecord, as_texts
+from ..client.reading import settle
+from ..client.records import SCRIPT_RUN, TERMINAL, RunRecord, as_texts
 from ..client.source_folder import check_no_home, copy_source
-from ..compute.job import CHILDREN, PROCESS_INFO, PROCESS_STATUS, RUN_FILE, Job, run_directory, write_job
-from ..compute.local import LEAST_RUNS
+from ..compute.job import (
+    CANCEL,
+    CHILDREN,
+    PROCESS_INFO,
+    PROCESS_STATUS,
+    RUN_FILE,
+    STARTED,
+    Job,
+    run_directory,
+    write_job,
+    write_private,
+)
+from ..compute.local import LEAST_RUNS, wrapper_alive
 from ..compute.places import places_taken
 from ..compute.queue import Entry, enqueue, ensure_runner, entries
 from ..compute.registry import LOCAL, TargetRecord, opener, targets
@@ -55,6 +67,8 @@ def submit(
     parent: RunHandle | None = None,
     run_id: str | None = None,
     properties: Mapping[str, str] | None = None,
+    kind: str = SCRIPT_RUN,
+    files: Mapping[str, bytes] | None = None,
 ) -> tuple[RunRecord, LiveRun]:
     """Submit a configuration; returns when the run is in the queue of its compute target.
 
@@ -66,6 +80,8 @@ def submit(
         parent: the run it is a child of.
         run_id: its id; default `<experiment>_<unix seconds>_<8 hex digits>`.
         properties: more properties of the run.
+        kind: type of the run.
+        files: more files of the run's directory, which is its owner's alone to read.
 
     Returns:
         The run's record and its writer.
@@ -83,16 +99,13 @@ def submit(
         raise AzureMLException(
             f"Method to be submitted has not been registered. Type: {type(config).__name__}; pass a ScriptRunConfig"
         )
-    wish = config.resolved()
-    source = Path(config.source_directory).expanduser().absolute()
+    source, wish, target = checked(workspace, config)
     command, shell = _command(source, wish)
     settings = workspace._settings
-    target = _target(workspace, wish)
-    if target.type == LOCAL:  # elsewhere there may be other tools
-        check_buildable(wish.environment)
     run_id = checked_run_id(run_id) if run_id else f"{experiment}_{int(time.time())}_{secrets.token_hex(4)}"
     directory = run_directory(settings, run_id)
     record = _record(workspace, experiment, wish, target, run_id, source, parent, as_texts("tag", tags or {}))
+    record.type = kind
     record.properties.update(properties or {})
     wake_service(settings)
     if wish.history.snapshot_project:
@@ -134,6 +147,8 @@ def submit(
     try:
         copy_source(source, directory / "code", settings.home_path)
         write_job(directory, job, asdict(record))
+        for name, content in (files or {}).items():
+            write_private(directory / name, content)
     except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)
         raise ExperimentExecutionException(
@@ -159,6 +174,65 @@ def submit(
             f"run {run_id} cannot be queued: {error}; see to the rights and the room of the home"
         ) from error
     return record, live
+
+
+def checked(workspace: Workspace, config: ScriptRunConfig) -> tuple[Path, RunConfiguration, TargetRecord]:
+    """What a configuration comes to: its source directory, the whole of it, and its target. Raises as `submit`."""
+    wish = config.resolved()
+    source = Path(config.source_directory).expanduser().absolute()
+    _command(source, wish)
+    target = _target(workspace, wish)
+    if target.type == LOCAL:  # elsewhere there may be other tools
+        check_buildable(wish.environment)
+    return source, wish, target
+
+
+def submit_again(workspace: Workspace, record: RunRecord, files: Mapping[str, bytes]) -> LiveRun:
+    """Put a run that was submitted on this machine, and has ended, into the queue once more, with the same source.
+
+    Args:
+        workspace: the workspace.
+        record: of the run.
+        files: more files of the run's directory, in place of those of that name.
+
+    Raises:
+        UserErrorException: it has not ended, or its directory is not on this machine.
+        ExperimentExecutionException: it cannot be queued.
+        ServiceException: the service is away.
+    """
+    settings = workspace._settings
+    directory = run_directory(settings, record.run_id)
+    queued = any(entry.directory == directory.name for entry in entries(settings).values())
+    if record.status not in TERMINAL or queued or wrapper_alive(directory):
+        raise UserErrorException(
+            f"run {record.run_id} is {record.status}; wait for its end, or choose another run id"
+        )
+    if not (directory / "job.json").is_file():
+        raise UserErrorException(
+            f"run {record.run_id} was not submitted on this machine; submit it there, or choose another run id"
+        )
+    target = record.target or LOCAL
+    wake_service(settings)
+    live = open_live(settings, record.run_id)
+    try:
+        for name, content in files.items():
+            write_private(directory / name, content)
+        for name in (STARTED, CANCEL):
+            (directory / name).unlink(missing_ok=True)
+        live.writer.status("start")  # opens it again
+        live.writer.status("queued")
+        # Known first: the queue cancels what is still said to be canceled.
+        settle(workspace._client, record.run_id)
+        enqueue(
+            settings,
+            Entry(record.run_id, record.parent_run_id or "", directory.name, workspace.name, target),
+        )
+        ensure_runner(settings)
+    except OSError as error:
+        raise ExperimentExecutionException(
+            f"run {record.run_id} cannot be queued: {error}; see to the rights and the room of the home"
+        ) from error
+    return live
 
 
 def _give_way(parent: RunHandle | None) -> None:

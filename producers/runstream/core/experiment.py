@@ -5,10 +5,10 @@ from __future__ import annotations
 import builtins
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from runstream_schemas.errors import brief
 
@@ -29,6 +29,8 @@ __all__ = ["Experiment", "ViewType"]
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
 _new: set[tuple[str, str]] = set()  # (workspace, name) of experiments the service may not know yet
 _new_lock = threading.RLock()
+Submitter = Callable[..., "Run"]
+_submitters: dict[type, Submitter] = {}  # by kind of configuration, see `register_submitter`
 
 
 def _valid(name: object) -> bool:
@@ -257,13 +259,19 @@ class Experiment:
             description=description,
         )
 
+    @overload
     def submit(
         self, config: ScriptRunConfig, tags: Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> ScriptRun:
+    ) -> ScriptRun: ...
+
+    @overload
+    def submit(self, config: Any, tags: Mapping[str, Any] | None = None, **kwargs: Any) -> Any: ...
+
+    def submit(self, config: Any, tags: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
         """Run a script in the background, from a copy of its directory; returns at once.
 
         Args:
-            config: what to run, and how; read now.
+            config: what to run, and how; read now. A `HyperDriveConfig` gives a `HyperDriveRun`.
             tags: first tags.
             **kwargs: `run_id`, default `<experiment>_<unix seconds>_<8 hex digits>`; `credential_passthrough`, ignored.
 
@@ -280,6 +288,8 @@ class Experiment:
         from ._run.starting import submit_options
         from .run import ScriptRun
 
+        if (submitter := submitter_of(config)) is not None:
+            return submitter(self, config, tags, submit_options(kwargs))
         return ScriptRun._submit(self, config, tags, submit_options(kwargs))
 
     def get_runs(
@@ -392,3 +402,18 @@ class Experiment:
         cells = {"Name": self._name, "Workspace": self._workspace.name}
         page = page_or_none(self._workspace._client.address, self.get_portal_url)
         return one_row(cells, {"Report Page": ("Link to the experiment", page)})
+
+
+def register_submitter(kind: type, submitter: Submitter) -> None:
+    """Have `Experiment.submit` and `Run.submit_child` take another kind of configuration.
+
+    Args:
+        kind: class of the configuration.
+        submitter: called with the experiment, the configuration, tags, a run id or None and, for a child, `parent=`.
+    """
+    _submitters[kind] = submitter
+
+
+def submitter_of(config: object) -> Submitter | None:
+    """What submits configurations of this kind; None: it is none of those registered."""
+    return next((_submitters[kind] for kind in type(config).__mro__ if kind in _submitters), None)

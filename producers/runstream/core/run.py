@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..client.arguments import path_argument
 from ..client.reading import fetch_record, settle
@@ -41,7 +41,7 @@ from ._run.starting import (
     submit_options,
     wake_service,
 )
-from .experiment import Experiment
+from .experiment import Experiment, submitter_of
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -210,10 +210,18 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
         run: Run = rehydrated(self._experiment, record)
         return run
 
+    @overload
     def submit_child(
         self, config: ScriptRunConfig, tags: Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> ScriptRun:
+    ) -> ScriptRun: ...
+
+    @overload
+    def submit_child(self, config: Any, tags: Mapping[str, Any] | None = None, **kwargs: Any) -> Any: ...
+
+    def submit_child(self, config: Any, tags: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
         """Submit a script as a run below this one; as `Experiment.submit`."""
+        if (submitter := submitter_of(config)) is not None:
+            return submitter(self._experiment, config, tags, submit_options(kwargs), parent=self)
         return ScriptRun._submit(self._experiment, config, tags, submit_options(kwargs), parent=self)
 
     def register_model(

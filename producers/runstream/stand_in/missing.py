@@ -11,7 +11,6 @@ _OFFERED = ("core", "data", "exceptions", "train", "widgets")
 
 _DATA = "read the files themselves (a path, pandas, fsspec); put what was read into a tag or property"
 PIPELINES = "submit the steps one after the other, or as children of one run (Run.submit_child)"
-SWEEPS = "a sweep of runstream.sweep: grid, random or Optuna, as child runs"
 _ESTIMATORS = "ScriptRunConfig with an Environment, which replaced estimators in the original too"
 _AUTOML = "a sweep of your own over models and parameters; their runs are compared on one page"
 
@@ -31,7 +30,6 @@ MODULES: dict[str, str] = {
     "azureml.train.automl": _AUTOML,
     "azureml.train.dnn": _ESTIMATORS,
     "azureml.train.estimator": _ESTIMATORS,
-    "azureml.train.hyperdrive": SWEEPS,
     "azureml.train.sklearn": _ESTIMATORS,
 }
 """Modules, with everything below them."""

@@ -15,8 +15,26 @@ All state is in the stored runs. The same call with the sweep's `run_id` resumes
 from __future__ import annotations
 
 from .driver import run
-from .space import Choice, Integer, LogUniform, Uniform
-from .stopping import Halving, Median
+from .space import Choice, Integer, LogNormal, LogUniform, Normal, Quantized, Uniform
+from .stopping import AverageMedian, Bandit, Halving, Intervals, Median, Truncation
 from .trial import Sweep, Trial, load
 
-__all__ = ["Choice", "Halving", "Integer", "LogUniform", "Median", "Sweep", "Trial", "Uniform", "load", "run"]
+__all__ = [
+    "AverageMedian",
+    "Bandit",
+    "Choice",
+    "Halving",
+    "Integer",
+    "Intervals",
+    "LogNormal",
+    "LogUniform",
+    "Median",
+    "Normal",
+    "Quantized",
+    "Sweep",
+    "Trial",
+    "Truncation",
+    "Uniform",
+    "load",
+    "run",
+]

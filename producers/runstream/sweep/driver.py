@@ -30,7 +30,7 @@ from .scripts import ScriptCrew
 from .search import OptunaSearch, Search, search_of
 from .sole_driver import sole_driver
 from .space import document_of, space_of
-from .stopping import Halving, Median, Rule
+from .stopping import RULES, Rule
 from .trial import (
     BEST_RUN,
     BEST_VALUE,
@@ -82,14 +82,16 @@ def run(
         objective: a function, called as `objective(run, **parameters)` in processes of this machine, each trial with its own
             run: it logs the metric, or returns it. Or a configuration, submitted for each trial with the parameters
             appended to its arguments: `--name value`.
-        space: parameter to `Choice`, `Uniform`, `LogUniform`, `Integer`, a list of values, or one value.
+        space: parameter to `Choice`, `Uniform`, `LogUniform`, `Integer`, `Normal`, `LogNormal`, `Quantized`, a list of
+            values, or one value.
         metric: name of the metric.
         goal: `minimize` or `maximize`.
         method: `grid`, `random`, `optuna` (its default sampler), or an Optuna sampler.
         trials: how many; None: all of a grid.
         concurrency: how many at a time; default: as many as there are processors.
-        stop: `Median`, `Halving`, or with an Optuna search an Optuna pruner; it judges every value of the metric that is
-            logged, by its step. A trial that is stopped is Canceled, with the reason as tag `stopped`.
+        stop: `Median`, `Halving`, `Bandit`, `AverageMedian`, `Truncation`, or with an Optuna search an Optuna pruner; it
+            judges every value of the metric that is logged. A trial that is stopped is Canceled, and has the reason
+            as tag `stopped`.
         compute_target: where configurations are submitted to, instead of their own target; a name or a `ComputeTarget`.
         scope: which of a trial's values counts: the `last` or the `best`.
         seed: of random choices; default: a new one, kept with the sweep.
@@ -122,10 +124,11 @@ def run(
             f"compute_target {getattr(compute_target, 'name', compute_target)!r:.80}: a function is executed by "
             "processes of this machine; for a compute target put it into a script, and pass a ScriptRunConfig"
         )
-    pruner = stop if stop is not None and not isinstance(stop, (Median, Halving)) else None
+    pruner = stop if stop is not None and not isinstance(stop, RULES) else None
     if pruner is not None and (not hasattr(pruner, "prune") or method in ("grid", "random")):
         raise UserErrorException(
-            f"stop {stop!r:.80}: expected Median or Halving; an Optuna pruner needs an Optuna search (method='optuna')"
+            f"stop {stop!r:.80}: expected Median, Halving, Bandit, AverageMedian or Truncation; an Optuna pruner needs an "
+            "Optuna search (method='optuna')"
         )
     aim = Aim(metric, goal, scope)
     search = search_of(method, kinds, aim, seed or 0, pruner)  # refuses before there is a run
@@ -226,7 +229,7 @@ class Driver:
     ) -> None:
         self.parent, self.aim, self.search, self.crew = parent, aim, search, crew
         self.most, self.size, self.stop, self.show_output = most, size, stop, show_output
-        self.rule: Rule | None = stop if isinstance(stop, (Median, Halving)) else None
+        self.rule: Rule | None = stop if isinstance(stop, RULES) else None
         self.best: Trial | None = None
         self._ended: dict[int, Trial] = {}
         self._active: dict[int, Assignment] = {}

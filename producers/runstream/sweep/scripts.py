@@ -28,7 +28,8 @@ class ScriptCrew:
 
     Args:
         parent: the sweep's run.
-        config: what is submitted; the parameters are appended to its arguments: `--name value`.
+        config: what is submitted; the parameters are appended to its arguments: `--name value`, and `-n value` of one
+            that is called `-n`.
         aim: of the sweep.
         judged: a rule or a pruner looks at the points.
         compute_target: instead of the configuration's.
@@ -39,6 +40,12 @@ class ScriptCrew:
     ) -> None:
         self._parent, self._config, self._aim, self._judged = parent, config, aim, judged
         self._target = compute_target
+        # The source of a submitted sweep is a copy, of which git knows nothing.
+        self._source = {
+            name: value
+            for name, value in parent.properties.items()
+            if value is not None and name.startswith(("azureml.git.", "mlflow.source.git."))
+        }
         self._active: dict[int, str] = {}
         self._judged_points: dict[int, int] = {}
         self._stopped: dict[int, str] = {}
@@ -52,7 +59,7 @@ class ScriptCrew:
         if self._target is not None:
             config.run_config.target = getattr(self._target, "name", self._target)
         given = config.arguments if config.arguments is not None else []
-        words = [part for name, value in assignment.parameters.items() for part in (f"--{name}", value)]
+        words = [part for name, value in assignment.parameters.items() for part in (_option(name), value)]
         config.arguments = (
             f"{given} {' '.join(map(str, words))}" if isinstance(given, str) else [*given, *words]
         )
@@ -63,7 +70,7 @@ class ScriptCrew:
             tags_of(assignment.parameters),
             parent=self._parent,
             run_id=assignment.run_id,
-            properties=properties_of(assignment.parameters),
+            properties={**self._source, **properties_of(assignment.parameters)},
         )
         self._active[assignment.number] = assignment.run_id
 
@@ -164,3 +171,8 @@ class ScriptCrew:
 
     def _run(self, number: int) -> Run:
         return Run.get(self._parent.experiment.workspace, self._active[number])
+
+
+def _option(parameter: str) -> str:
+    """The script's option for a parameter, which may be called like the option itself."""
+    return parameter if parameter.startswith("-") else f"--{parameter}"

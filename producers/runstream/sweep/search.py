@@ -11,7 +11,7 @@ import random
 from typing import Any, TypeAlias
 
 from ..exceptions import UserErrorException
-from .space import Choice, Distribution, Integer, LogUniform, Space
+from .space import Choice, Distribution, Integer, LogUniform, Quantized, Space, Uniform
 from .stopping import Curve
 from .trial import Aim, Trial
 
@@ -77,7 +77,7 @@ class OptunaSearch:
         pruner: an Optuna pruner, or None.
 
     Raises:
-        UserErrorException: Optuna is not installed.
+        UserErrorException: Optuna is not installed, or has no such distribution.
     """
 
     def __init__(self, space: Space, aim: Aim, sampler: Any, seed: int, pruner: Any = None) -> None:
@@ -94,7 +94,7 @@ class OptunaSearch:
             pruner=pruner or optuna.pruners.NopPruner(),
         )
         self._optuna = optuna
-        self._space = {name: _distribution(optuna, item) for name, item in space.items()}
+        self._space = {name: _distribution(optuna, name, item) for name, item in space.items()}
         self._choices = {name: item.values for name, item in space.items() if isinstance(item, Choice)}
         self._asked: dict[int, Any] = {}
 
@@ -149,7 +149,7 @@ class OptunaSearch:
         }
 
 
-def _distribution(optuna: Any, item: Distribution) -> Any:
+def _distribution(optuna: Any, name: str, item: Distribution) -> Any:
     kinds = optuna.distributions
     if isinstance(item, Choice):  # by place: Optuna takes scalars only, and 1, 1.0 and True for the same
         return kinds.CategoricalDistribution(range(len(item.values)))
@@ -157,7 +157,16 @@ def _distribution(optuna: Any, item: Distribution) -> Any:
         return kinds.IntDistribution(item.low, item.high, log=item.log, step=1 if item.log else item.step)
     if isinstance(item, LogUniform):
         return kinds.FloatDistribution(item.low, item.high, log=True)
-    return kinds.FloatDistribution(item.low, item.high, step=item.step)
+    if isinstance(item, Uniform):
+        return kinds.FloatDistribution(item.low, item.high, step=item.step)
+    if isinstance(item, Quantized) and isinstance(item.of, Uniform):
+        low, high = item.rounded(item.of.low), item.rounded(item.of.high)
+        if isinstance(item.step, int):
+            return kinds.IntDistribution(low, high, step=item.step)
+        return kinds.FloatDistribution(low, high, step=item.step)
+    raise UserErrorException(
+        f"parameter {name!r}: Optuna has no distribution like {item}; use one with bounds, or method='random'"
+    )
 
 
 Search: TypeAlias = GridSearch | RandomSearch | OptunaSearch

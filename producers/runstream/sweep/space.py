@@ -11,6 +11,8 @@ from typing import Any, cast
 
 from ..exceptions import UserErrorException
 
+_LARGEST = 709.0  # exp() of more is no float
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -90,7 +92,56 @@ class Integer:
         return rng.randrange(self.low, self.high + 1, self.step)
 
 
-Distribution = Choice | Uniform | LogUniform | Integer
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """A float that is normally distributed."""
+
+    mean: float
+    deviation: float
+
+    def grid(self) -> None:
+        """There is none."""
+
+    def sample(self, rng: random.Random) -> float:
+        """By its distribution."""
+        return rng.gauss(self.mean, self.deviation)
+
+
+@dataclass(frozen=True, slots=True)
+class LogNormal:
+    """A float above 0 whose logarithm is normally distributed; mean and deviation are the logarithm's."""
+
+    mean: float
+    deviation: float
+
+    def grid(self) -> None:
+        """There is none."""
+
+    def sample(self, rng: random.Random) -> float:
+        """By its distribution."""
+        return math.exp(min(rng.gauss(self.mean, self.deviation), _LARGEST))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """A value of another distribution, rounded to the nearest multiple of `step`."""
+
+    of: Uniform | LogUniform | Normal | LogNormal
+    step: float
+
+    def grid(self) -> None:
+        """There is none."""
+
+    def sample(self, rng: random.Random) -> float:
+        """By the other distribution; an int with an int as step."""
+        return self.rounded(self.of.sample(rng))
+
+    def rounded(self, value: float) -> float:
+        """A value as this distribution has it."""
+        return round(value / self.step) * self.step
+
+
+Distribution = Choice | Uniform | LogUniform | Integer | Normal | LogNormal | Quantized
 Space = Mapping[str, Distribution]
 
 
@@ -106,7 +157,7 @@ def space_of(given: Mapping[str, Any]) -> dict[str, Distribution]:
     for name, item in cast(Mapping[Any, Any], given).items():
         if not isinstance(name, str) or not name:
             raise UserErrorException(f"parameter {name!r}: a name has to be a text that is not empty")
-        known = (Choice, Uniform, LogUniform, Integer)
+        known = (Choice, Uniform, LogUniform, Integer, Normal, LogNormal, Quantized)
         values = item if isinstance(item, (list, tuple, range)) else [item]
         space[name] = item if isinstance(item, known) else Choice(values)
         _check(name, space[name])
@@ -128,6 +179,15 @@ def _check(name: str, item: Distribution) -> None:
                     "the objective"
                 )
         return
+    if isinstance(item, Quantized):
+        if not item.step > 0:
+            raise UserErrorException(f"parameter {name!r}: {item} needs a step above 0")
+        _check(name, item.of)
+        return
+    if isinstance(item, (Normal, LogNormal)):
+        if not item.deviation >= 0:
+            raise UserErrorException(f"parameter {name!r}: {item} needs a deviation of 0 or more")
+        return
     if not item.low <= item.high:
         raise UserErrorException(
             f"parameter {name!r}: {item} goes from {item.low} to {item.high}"
@@ -141,7 +201,11 @@ def _check(name: str, item: Distribution) -> None:
 
 def document_of(space: Space) -> dict[str, Any]:
     """A space as JSON."""
-    return {
-        name: {"kind": type(item).__name__, **json.loads(json.dumps(asdict(item)))}
-        for name, item in space.items()
-    }
+    return {name: _document(item) for name, item in space.items()}
+
+
+def _document(item: Distribution) -> dict[str, Any]:
+    values = json.loads(json.dumps(asdict(item)))
+    if isinstance(item, Quantized):
+        values["of"] = _document(item.of)
+    return {"kind": type(item).__name__, **values}

@@ -1,1 +1,1 @@
-"""What scripts of 2018 imported from `azureml.train`: the widgets."""
+"""Packages of scripts that import from `azureml.train`: HyperDrive, and the widgets under their first name."""

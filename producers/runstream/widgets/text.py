@@ -32,7 +32,8 @@ def show_text(run: Run) -> None:
         "Web View": run.get_portal_url(),
     }
     print(printable("\n".join(f"{name}: {value}" for name, value in lines.items() if value)), flush=True)
-    for name, value in run.get_metrics().items():
+    # Not plain get_metrics(): a run of HyperDrive answers that with its trials'.
+    for name, value in run.get_metrics(recursive=True).get(run.id, {}).items():
         print(printable(f"  {name}: {_short(value)}"), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Commands about submitted runs: run submit-script, run cancel, run download-logs, run monitor-logs."""
+"""Commands about submitted runs: run submit-script, submit-hyperdrive, cancel, download-logs and monitor-logs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from .options import Group, add_experiment, add_global, add_run, named_run, work
 from .output import show
 
 if TYPE_CHECKING:
+    from runstream.core.experiment import Experiment
     from runstream.core.run import Run
     from runstream.core.runconfig import RunConfiguration
+    from runstream.core.script_run_config import ScriptRunConfig
 
 
 def add_commands(group: Group) -> None:
@@ -27,25 +29,22 @@ def add_commands(group: Group) -> None:
         "Prints its log until it has ended, then the run, unless --async is given. Everything after the script is the\n"
         "script's. With -o or --query the log goes to stderr, so that stdout holds the run alone.",
     )
-    submit.add_argument(
-        "-c",
-        "--run-configuration-name",
-        dest="configuration",
-        metavar="NAME",
-        help="run configuration in .azureml of the source directory [local, if it is there]",
+    _add_script(submit)
+    hyperdrive = group.add(
+        "submit-hyperdrive",
+        "try hyperparameters out: run a script with many, as the children of one run",
+        submit_hyperdrive,
+        "The file says what varies, by which metric trials are judged, and how many there are. Prints a line for each\n"
+        "trial that ends, then the run, unless --async is given. Everything after the script is the script's.",
     )
-    add_experiment(submit, "default: the attached folder's, else the directory's name")
-    submit.add_argument("--source-directory", default=".", metavar="DIR", help="directory that is copied [.]")
-    submit.add_argument("--ct", "--target", dest="target", metavar="NAME", help="compute target [local]")
-    submit.add_argument(
-        "-d", "--conda-dependencies", dest="conda", metavar="FILE", help="conda specification"
+    hyperdrive.add_argument(
+        "--hyperdrive-configuration-name",
+        dest="hyperdrive",
+        required=True,
+        metavar="FILE",
+        help="its path, or its name in .azureml of the source directory",
     )
-    submit.add_argument(
-        "--async", dest="at_once", action="store_true", help="return at once, printing the run"
-    )
-    add_global(submit)
-    submit.add_argument("script", nargs="?", help="path below the source directory")
-    submit.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="the script's")
+    _add_script(hyperdrive)
 
     for name, function, line in (
         ("cancel", cancel, "cancel a run, and end its processes on this machine"),
@@ -60,11 +59,53 @@ def add_commands(group: Group) -> None:
         add_global(command)
 
 
+def _add_script(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-c",
+        "--run-configuration-name",
+        dest="configuration",
+        metavar="NAME",
+        help="run configuration in .azureml of the source directory [local, if it is there]",
+    )
+    add_experiment(command, "default: the attached folder's, else the directory's name")
+    command.add_argument(
+        "--source-directory", default=".", metavar="DIR", help="directory that is copied [.]"
+    )
+    command.add_argument("--ct", "--target", dest="target", metavar="NAME", help="compute target [local]")
+    command.add_argument(
+        "-d", "--conda-dependencies", dest="conda", metavar="FILE", help="conda specification"
+    )
+    command.add_argument(
+        "--async", dest="at_once", action="store_true", help="return at once, printing the run"
+    )
+    add_global(command)
+    command.add_argument("script", nargs="?", help="path below the source directory")
+    command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="the script's")
+
+
 def submit_script(options: argparse.Namespace) -> int:
     """`runstream run submit-script SCRIPT ARGUMENT ...`."""
+    config, experiment = _script(options)
+    return _follow(options, experiment.submit(config))
+
+
+def submit_hyperdrive(options: argparse.Namespace) -> int:
+    """`runstream run submit-hyperdrive --hyperdrive-configuration-name FILE SCRIPT ARGUMENT ...`."""
+    from runstream.train import hyperdrive
+    from runstream.train.hyperdrive._configuration_file import config_of
+
+    config, experiment = _script(options)
+    run: hyperdrive.HyperDriveRun = experiment.submit(
+        config_of(Path(options.source_directory), options.hyperdrive, config)
+    )
+    return _follow(options, run)
+
+
+def _script(options: argparse.Namespace) -> tuple[ScriptRunConfig, Experiment]:
+    """The script a command line names, and the experiment."""
     from runstream.core.experiment import Experiment
     from runstream.core.script_run_config import ScriptRunConfig
-    from runstream.exceptions import ActivityFailedException, UserErrorException
+    from runstream.exceptions import UserErrorException
 
     source = Path(options.source_directory)
     configuration = _configuration(options, source)
@@ -74,7 +115,13 @@ def submit_script(options: argparse.Namespace) -> int:
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
     config = ScriptRunConfig(source, script, arguments or None, run_config=configuration)
     name = options.experiment or attached_experiment(Path(options.path)) or source.absolute().name
-    run = Experiment(workspace_of(options), name).submit(config)
+    return config, Experiment(workspace_of(options), name)
+
+
+def _follow(options: argparse.Namespace, run: Run) -> int:
+    """Print the log of a submitted run and then the run, or the run at once; the exit code."""
+    from runstream.exceptions import ActivityFailedException
+
     failure = ""
     if not options.at_once:
         try:

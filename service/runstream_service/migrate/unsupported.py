@@ -13,14 +13,13 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from runstream.cloud import CloudCall, CloudOnly
-from runstream.stand_in.missing import MODULES, PIPELINES, ROOT, SWEEPS, offered, remedy
+from runstream.stand_in.missing import MODULES, PIPELINES, ROOT, offered, remedy
 
 COMMANDS: dict[str, str] = {
     "az ml computetarget": "ComputeTarget.attach in Python",
     "az ml model": "Model in Python",
     "az ml pipeline": PIPELINES,
     "az ml run monitor-tensorboard": "`runstream open`: the run page draws metrics live",
-    "az ml run submit-hyperdrive": SWEEPS,
     "az ml run submit-pipeline": PIPELINES,
     "az ml": "the same command of `runstream`: `az ml run list` is `runstream run list`",
 }

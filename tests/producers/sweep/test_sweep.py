@@ -392,7 +392,7 @@ def test_spaces() -> None:
         ({"x": [1]}, {"method": "random"}, "trials: say how many"),
         ({"x": [1]}, {"goal": "min"}, "goal 'min': expected 'minimize'"),
         ({"x": [1]}, {"concurrency": 0}, "have to be 1 or more"),
-        ({"x": [1]}, {"stop": "early"}, "expected Median or Halving"),
+        ({"x": [1]}, {"stop": "early"}, "expected Median, Halving"),
         (
             {"x": [1]},
             {"compute_target": "dask"},

@@ -354,6 +354,57 @@ def test_submit_script(project: Commands, cli: Cli, tmp_path: Path) -> None:
     assert (nothing.returncode, "no script" in nothing.stderr) == (1, True)
 
 
+HYPERDRIVE = """
+sampling:
+  type: grid
+  parameter_space:
+    - {name: --x, expression: choice, values: [3, 5]}
+policy: {type: BanditPolicy, evaluation_interval: 1, slack_factor: 0.2}
+primary_metric_name: x
+primary_metric_goal: Maximize
+max_total_runs: 8
+max_concurrent_runs: 2
+max_duration_minutes: 100
+"""
+
+
+def test_submit_hyperdrive(project: Commands, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / ".azureml").mkdir()
+    (tmp_path / ".azureml/grid.yml").write_text(HYPERDRIVE)
+    submit = ("submit-hyperdrive", "-e", "hd", "--hyperdrive-configuration-name")
+    done = project(*submit, "grid", "--query", "run_id", "-o", "tsv", "train.py", "--alpha", "1")
+    assert done.returncode == 0, done.stderr
+    assert "trial 1 Completed: x 1" in done.stderr
+    run_id = done.stdout.strip()
+    record = cli.json("run", "show", "-r", run_id)
+    assert (record["status"], record["run_type"]) == ("Completed", "hyperdrive")
+    assert json.loads(record["properties"]["policy_config"])["properties"]["slack_factor"] == 0.2
+    log = cli.json("run", "show", "-r", f"{run_id}_1")["details"]["runDefinition"]["arguments"]
+    assert list(map(str, log)) == ["--alpha", "1", "--x", "5"]
+    for wrong, message in (
+        ("type: grid", "type 'greedy': expected random, grid or bayesian"),
+        ("expression: choice", "expression 'choose': expected one of choice"),
+        ("values: [3, 5]", "choice: there is nothing to choose from; give a value"),
+        ("type: BanditPolicy", "policy: type 'Robber'"),
+        ("slack_factor", "got an unexpected keyword argument 'slack'"),
+        ("primary_metric_name", "'metric' is no key; use sampling"),
+        ("Maximize", "goal 'most': expected 'maximize' or 'minimize'"),
+        ("max_total_runs: 8", "max_total_runs 0: expected a whole number of 1 or more"),
+        ("sampling:", "the file: expected keys and values, got list"),
+    ):
+        other = {
+            "type: grid": "type: greedy", "expression: choice": "expression: choose", "values: [3, 5]": "values: []",
+            "type: BanditPolicy": "type: Robber", "slack_factor": "slack", "primary_metric_name": "metric",
+            "Maximize": "most", "max_total_runs: 8": "max_total_runs: 0",
+        }.get(wrong)  # fmt: skip
+        (tmp_path / "wrong.yml").write_text(HYPERDRIVE.replace(wrong, other) if other else "[1]")
+        refused = project(*submit, "wrong.yml", "train.py")
+        assert refused.returncode == 1
+        assert message in refused.stderr
+    missing = project(*submit, "nowhere", "train.py")
+    assert "there is no such file" in missing.stderr
+
+
 def test_logs_and_cancel(project: Commands, cli: Cli, tmp_path: Path) -> None:
     started = json.loads(project("submit-script", "-e", "sub", "--async", "train.py", "long").stdout)
     run_id = started["run_id"]

@@ -111,7 +111,8 @@ GLOBAL = (
 COMMANDS = {
     "run list": [], "run show": ["-r", "x"], "run update": ["-r", "x"], "run delete": ["x"], "run cancel": ["-r", "x"],
     "run files": ["-r", "x"], "run download": ["-r", "x", "-d", "."], "run download-logs": ["-r", "x", "-d", "."],
-    "run monitor-logs": ["-r", "x"], "run submit-script": [], "experiment list": [], "folder attach": [],
+    "run monitor-logs": ["-r", "x"], "run submit-script": [],
+    "run submit-hyperdrive": ["--hyperdrive-configuration-name", "x"], "experiment list": [], "folder attach": [],
 }  # fmt: skip
 
 
