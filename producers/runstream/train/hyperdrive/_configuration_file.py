@@ -66,7 +66,7 @@ def config_of(folder: Path, name: str, script: ScriptRunConfig) -> HyperDriveCon
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         return _config(document, script)
     except HyperDriveConfigException as error:
-        raise HyperDriveConfigException(f"{file}: {error.message}", target=error.target) from None
+        raise HyperDriveConfigException(f"{error.message}; mend it in {file}", target=error.target) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise HyperDriveConfigException(f"{file} cannot be read: {error}; write it as YAML") from None
 
