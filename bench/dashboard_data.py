@@ -23,7 +23,7 @@ async def add_run(pool: Any, run_id: str, names: list[str], points: int, seed: i
 
     Args:
         pool: connections to the database.
-        points: of each metric.
+        points: how many each metric has.
     """
     from runstream_schemas.payload import encode_points
     from runstream_schemas.points import Points

@@ -64,7 +64,7 @@ def execute(experiment: Experiment, command: Sequence[str], name: str | None = N
     Args:
         experiment: the run's.
         command: the words.
-        name: of the run; default `run_<id>`.
+        name: the name of the run; default `run_<id>`.
 
     Returns:
         The command's exit status; 128 + n when signal n ended it, 127 when there is no such program, 126 when it cannot be

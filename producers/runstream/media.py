@@ -22,7 +22,7 @@ class Image:
     Attributes:
         data: path or bytes of a png, jpeg, gif, bmp, tiff, webp or svg file; a matplotlib figure, a PIL image, or an array
             (height, width[, 1 to 4]) of numbers up to 255, floats from 0 to 1.
-        caption: for people.
+        caption: a caption for people.
     """
 
     data: Any
@@ -36,7 +36,7 @@ class Audio:
     Attributes:
         data: path or bytes of a wav, mp3, ogg, flac or m4a file; or samples in an array (frames[, channels]): floats from -1
             to 1, or 16-bit integers.
-        caption: for people.
+        caption: a caption for people.
         rate: frames a second of an array.
     """
 
@@ -76,7 +76,7 @@ class Object3D:
     Attributes:
         data: path or bytes of a glb, gltf (with everything inside), obj, ply or stl file; or points in an array (n, 3), with
             colours up to 255 (n, 6).
-        caption: for people.
+        caption: a caption for people.
     """
 
     data: Any

@@ -109,7 +109,7 @@ def sql(query: str, *, settings: Settings | None = None) -> Result:
 
     Args:
         query: one SELECT.
-        settings: of which service; default: the environment's.
+        settings: which service to ask; default: the environment's.
 
     Raises:
         ServiceException: the statement is wrong (status_code 400, the message has the place), took too long, or the service
@@ -142,7 +142,7 @@ def metrics(
         runs: runs or their ids.
         name: only this series.
         recursive: also of the runs' descendants.
-        settings: of which service; default: that of the first `Run`, else the environment's.
+        settings: which service to ask; default: that of the first `Run`, else the environment's.
 
     Returns:
         Columns `run_id`, `name`, `step` (int64), `time` (timestamp, microseconds, UTC), `value` (float64; of integers and
@@ -199,7 +199,7 @@ def runs(
         order: `start_time`, `number`, `name` ..., `metric:NAME:STAT` with STAT of first, last, min, max, mean, count;
             a minus before it is descending.
         limit: most runs; None: all.
-        settings: of which service; default: the workspace's, else the environment's.
+        settings: which service to ask; default: the workspace's, else the environment's.
 
     Returns:
         A column for each field of a run; `tags` and `properties` as maps; for each metric `NAME` a struct column `NAME` with
@@ -373,7 +373,7 @@ def text_table(names: list[str], rows: list[tuple[Any, ...]], more: int = 0) -> 
     """Rows as aligned plain text.
 
     Args:
-        names: of the columns.
+        names: the names of the columns.
         rows: values; floats are shown with six significant digits.
         more: how many rows follow that are not shown.
     """

@@ -171,7 +171,7 @@ def parquet_writer(sink: Any, schema: pa.Schema, level: int = 3) -> pq.ParquetWr
     Args:
         sink: a path or a file open for writing.
         schema: `METRICS`, `TABLES` or one of typed values.
-        level: of zstd; 3 costs what 1 does here, and saves 3 % of float32-born values.
+        level: the level of zstd; 3 costs what 1 does here, and saves 3 % of float32-born values.
     """
     names = [name for name in ("run_id", "name", "column") if name in schema.names]
     integers = [name for name in ("cls", "step", "row", "time", "int_value") if name in schema.names]

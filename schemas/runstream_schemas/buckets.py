@@ -80,7 +80,7 @@ class Buckets:
     """One entry a bucket that holds points; buckets begin at multiples of their size.
 
     Attributes:
-        x: of the last point.
+        x: the x of the last point.
         last, low, high: finite values; NaN where there is none.
         marks: which others occur.
         n: points.

@@ -28,9 +28,9 @@ class Histogram:
 
     Attributes:
         counts: values in each bin; a value on an edge belongs to the bin on its right, one on the last edge to the last bin.
-        edges: of the bins, rising; one more than there are counts, none when there are no bins.
+        edges: the edges of the bins, rising; one more than there are counts, none when there are no bins.
         count: finite values.
-        min, max, sum: of the finite values; None: there are none, or it came binned.
+        min, max, sum: those of the finite values; None: there are none, or it came binned.
         nan, positive_infinite, negative_infinite: values that lie in no bin.
     """
 

@@ -47,7 +47,7 @@ class Medium:
         size: bytes.
         sha256: of the bytes, in hexadecimal.
         place: among what was logged with it.
-        caption: for people.
+        caption: a caption for people.
         file_name: what the file was called where it was logged.
     """
 

@@ -56,8 +56,8 @@ class Place:
     """Which positions of a run a file holds.
 
     Attributes:
-        start, end: from the first to before the end of the last.
-        pieces: of each series; None: each is one piece from `start` to `end`.
+        start, end: the range from the first to before the end of the last.
+        pieces: the pieces of each series; None: each is one piece from `start` to `end`.
     """
 
     start: int
@@ -151,7 +151,7 @@ def place_of(stretches: Sequence[tuple[int, int]], pieces: dict[SeriesKey, list[
 
     Args:
         stretches: (start, end) of what the file holds of the run, without gaps in them.
-        pieces: of each series; left out where all stretches continue one another.
+        pieces: the pieces of each series; left out where all stretches continue one another.
     """
     whole = joined(Piece(start, end, 0) for start, end in sorted(stretches))
     start, end = min(s for s, _ in stretches), max(e for _, e in stretches)
@@ -162,8 +162,8 @@ def merged_place(places: Sequence[Place], pieces: dict[SeriesKey, list[Piece]]) 
     """The place of a run's rows in a file made of several.
 
     Args:
-        places: in those files.
-        pieces: of each series.
+        places: where in those files.
+        pieces: the pieces of each series.
     """
     spans = [(place.start, place.end) for place in places]
     if all(place.pieces is None for place in places):

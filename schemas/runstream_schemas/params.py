@@ -198,8 +198,8 @@ def given(details: Any, properties: Any) -> dict[str, tuple[Origin, str]]:
     """Origin and JSON text of the parameters that a run was created with.
 
     Args:
-        details: of the run; the arguments of its script are in `runDefinition`.
-        properties: of the run; what a sweep gave it is in `sweep_parameters`.
+        details: the details of the run; the arguments of its script are in `runDefinition`.
+        properties: the properties of the run; what a sweep gave it is in `sweep_parameters`.
     """
     values: dict[str, tuple[Origin, str]] = {}
     definition = details.get("runDefinition") if isinstance(details, dict) else None

@@ -86,7 +86,7 @@ class StoredRun(RunFacts):
     """A run as stored, but for its times.
 
     Attributes:
-        number: of the runs of its experiment.
+        number: its number among the runs of its experiment.
         dropped: points its processes could not keep.
         gaps: slots that will never come.
         settled: it has ended, and every point up to its end is stored or is known to be lost.
@@ -106,7 +106,7 @@ class RunRecord(StoredRun):
     """A run as the HTTP API shows it. Times are ISO 8601 UTC with `Z`.
 
     Attributes:
-        summaries: of its metrics, by name; None: they were not asked for, and are no part of the answer.
+        summaries: the summaries of its metrics, by name; None: they were not asked for, and are no part of the answer.
         params: its parameters, by name; None: the same.
     """
 

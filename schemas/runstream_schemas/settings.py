@@ -282,7 +282,7 @@ def read_secret(name: str, path: str) -> str:
     """A secret from a file, without the line end behind it.
 
     Args:
-        name: of the setting that names the file.
+        name: the name of the setting that names the file.
 
     Raises:
         SettingsError: it cannot be read, holds no single line of text, or anyone may write to it.

@@ -25,7 +25,7 @@ class TypedKind:
 
     Attributes:
         cls: the class.
-        names: of the columns behind `time`.
+        names: the names of the columns behind `time`.
         columns: those columns, of texts.
         texts: those texts, of a table that has the columns.
     """

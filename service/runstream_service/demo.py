@@ -34,7 +34,7 @@ def main(settings: Settings | None = None, parquet_timeout: float = _PARQUET_TIM
     """Run the sweep and print what came of it.
 
     Args:
-        settings: of which service; default: the environment's.
+        settings: which service to ask; default: the environment's.
         parquet_timeout: seconds to wait until the sweep's points are in Parquet files.
 
     Returns:

@@ -25,7 +25,7 @@ async def sync_directory(settings: Settings, directory: Path) -> None:
     """Deliver everything in a spool directory: to Kafka if that is set, else to the home's service.
 
     Args:
-        settings: of the receiving side.
+        settings: the settings of the receiving side.
         directory: the spool.
 
     Raises:
@@ -51,7 +51,7 @@ async def sync_outbox(settings: Settings, outbox: Path) -> None:
     """Deliver the files and snapshots that wait in an outbox, to the server that is set or the home's service.
 
     Args:
-        settings: of the receiving side.
+        settings: the settings of the receiving side.
         outbox: the directory.
 
     Raises:

@@ -82,6 +82,17 @@ def test_the_terms_are_those_of_the_field() -> None:
     assert not used
 
 
+def test_what_is_said_of_a_field_reads_without_its_name() -> None:
+    """`client: the client of the run's service`, not `client: of the run's service`."""
+    halves = [
+        f"{file}:{number}: {line.strip()}"
+        for file, text in sources()
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.match(r" {4,}[a-z_]+(, [a-z_]+)*: of ", line)
+    ]
+    assert not halves
+
+
 def test_a_word_names_one_thing() -> None:
     defined: dict[str, list[str]] = {}
     for file, text in sources():

@@ -66,7 +66,7 @@ class SortedPoints:
         times: microseconds since the epoch.
         bits: values as 64 raw bits; TEXT: index into `texts`.
         kinds: `Kind` of each value, or the one that all have.
-        first_positions, last_positions: of each series, the batches that hold its first and its last point.
+        first_positions, last_positions: for each series, the batches that hold its first and its last point.
         place: which positions of the run these are.
     """
 

@@ -21,7 +21,7 @@ class Partition:
     Attributes:
         cluster: Kafka's cluster id, or `spool:<id of the directory>`.
         topic_id: Kafka's id of the topic, not its name: a topic made anew starts at 0. For a spool: `spool`.
-        topic_name: to show to people only.
+        topic_name: the name to show to people only.
         index: number of the partition; a spool has only 0.
     """
 
@@ -115,7 +115,7 @@ class EventSource(Protocol):
         """The next events, at most one batch a partition.
 
         Args:
-            max_bytes: of events; one event larger than that still comes.
+            max_bytes: the most bytes of events; one event larger than that still comes.
             timeout: seconds to wait when there is nothing; the result is empty then.
         """
 

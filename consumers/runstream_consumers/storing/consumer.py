@@ -91,7 +91,7 @@ async def run_consumer(
     """Store events until told to stop. Waits for a database or a broker that is away.
 
     Args:
-        settings: of the database, the broker or the spool, and the memory.
+        settings: the settings of the database, the broker or the spool, and the memory.
         stop: set it to end the consumer; the batches under way are finished.
         source: where events come from.
         state: filled with counters while it runs.
@@ -208,7 +208,7 @@ async def consume(
     """Fetch and store until told to stop.
 
     Args:
-        max_bytes: of events in a batch. Two batches are held at once, beside what the source reads ahead.
+        max_bytes: the most bytes of events in a batch. Two batches are held at once, beside what the source reads ahead.
     """
     looping = asyncio.create_task(_loop(source, writer, name, max_bytes, stop, state))
     stopping = asyncio.create_task(stop.wait())

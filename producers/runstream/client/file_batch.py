@@ -26,7 +26,7 @@ def upload_all(
     """Store files of a run.
 
     Args:
-        client: of the run's service.
+        client: the client of the run's service.
         run_id: the run.
         pairs: name among the run's files, and a path or stream.
         timeout: seconds after which no further file is begun.

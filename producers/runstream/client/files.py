@@ -90,7 +90,7 @@ def put(
     stopped, and memory does not grow with it. Nobody sees anything of it before it is whole.
 
     Args:
-        client: of the run's service.
+        client: the client of the run's service.
         run_id: the run.
         name: path among the run's files.
         stream: can be rewound; sent from its present position to its end.

@@ -60,7 +60,7 @@ def catch_up(client: ServiceClient, path: str, params: Params, patience: float) 
     """Wait until the service has stored what was recorded on this node, as far as the request is about it.
 
     Args:
-        path, params: of the request. Later pages of a list, and waiting itself, do not wait.
+        path, params: what the request asks for. Later pages of a list, and waiting itself, do not wait.
         patience: seconds to wait for a service that is coming up.
 
     Raises:

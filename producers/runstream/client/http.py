@@ -105,7 +105,7 @@ class ServiceClient:
         good once and for ten minutes. Addresses of other servers are given on to others, and let nobody in.
 
         Args:
-            path: of the page, quoted, with its query.
+            path: the path of the page, quoted, with its query.
         """
         address = self.address()
         ticket = self.ticket() if address.needs_ticket else ""

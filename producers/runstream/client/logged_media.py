@@ -25,7 +25,7 @@ class LoggedMedium(Medium):
     Attributes:
         step: its place in the series.
         time: when it was logged, microseconds since the epoch.
-        run_id: of its run.
+        run_id: the id of its run.
     """
 
     step: int = 0

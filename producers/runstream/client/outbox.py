@@ -248,7 +248,7 @@ def deliver(
     """Send what is in an outbox, and remove it; one process at a time, the others find nothing to do.
 
     Args:
-        settings: of the service to send to; it is not started.
+        settings: the settings of the service to send to; it is not started.
         outbox: default that of the settings' home.
         stopped: asked between two items.
     """

@@ -73,7 +73,7 @@ def fetch_metrics(
         name: only series of this name.
         recursive: also the runs' descendants.
         run_type: only descendants of this type.
-        classes: of series (`SeriesClass`); none: those of `Run.get_metrics`.
+        classes: which classes of series (`SeriesClass`); none: those of `Run.get_metrics`.
         waits: positions the service has to have stored first.
     """
     import msgpack
@@ -104,7 +104,7 @@ def settle(client: ServiceClient, run_id: str | None = None, timeout: float = 30
     """Wait until the service has stored what this process wrote.
 
     Args:
-        run_id: to one run; None: to all.
+        run_id: narrows to one run; None: to all.
         timeout: seconds to wait.
 
     Returns:

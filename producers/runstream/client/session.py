@@ -17,7 +17,7 @@ class Session:
 
     Args:
         settings: which service, home and spool.
-        name: of the workspace.
+        name: the name of the workspace.
         subscription_id: kept and given back, as `resource_group`; nothing is looked up by it.
         resource_group: the same.
     """

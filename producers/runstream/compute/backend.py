@@ -46,8 +46,8 @@ class Report:
 
     Attributes:
         state: where it is.
-        problem: with `ENDED`: why the run's own process could not end it. The run is then Failed with this text.
-        code: of that error.
+        problem: with the state `ENDED`, why the run's own process could not end it. The run is then Failed with this text.
+        code: that error's code.
     """
 
     state: State

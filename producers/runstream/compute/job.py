@@ -44,7 +44,7 @@ class Job:
         environment: document of the environment (`Environment.document`).
         variables: environment variables for the script beside those every script gets.
         max_seconds: None for no limit.
-        interpreter: of the process that submitted.
+        interpreter: the interpreter of the process that submitted.
         collect: whether `./outputs` and `./logs` are stored.
         target, target_type: compute target it was submitted to, and its kind.
         submitter_environment: environment variables of the process that submitted, with its settings.

@@ -26,7 +26,7 @@ class TargetRecord:
     """An attached target.
 
     Attributes:
-        name: by which runs are submitted to it.
+        name: the name by which runs are submitted to it.
         type: its kind: `local`, or one of an installed package.
         options: what its kind needs to know, such as the scheduler's `address`.
         concurrency: runs that run at once; None: as many as its kind says.

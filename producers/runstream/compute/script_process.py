@@ -61,7 +61,7 @@ def run_variables(job: Job, directory: Path, endpoint: str) -> dict[str, str]:
 
     Args:
         job: what is run.
-        directory: of the run on this machine.
+        directory: the directory of the run on this machine.
         endpoint: address of the service.
     """
     scope = (

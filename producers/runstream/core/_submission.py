@@ -192,7 +192,7 @@ def submit_again(workspace: Workspace, record: RunRecord, files: Mapping[str, by
 
     Args:
         workspace: the workspace.
-        record: of the run.
+        record: the record of the run.
         files: more files of the run's directory, in place of those of that name.
 
     Raises:

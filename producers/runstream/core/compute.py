@@ -298,7 +298,7 @@ class DaskCompute:
         """A cluster by its scheduler.
 
         Args:
-            address: of the scheduler, such as `tcp://host:8786`.
+            address: the address of the scheduler, such as `tcp://host:8786`.
             concurrency: runs executed at once; None: as many as the workers have threads.
             resources: what a run takes of its worker, by the names the workers were started with: `{"GPU": 1}`.
             tls_ca_file, tls_client_cert, tls_client_key: files (PEM) for an address that begins with `tls://`.

@@ -67,7 +67,7 @@ class CondaDependencies:
             pip_indexurl: index pip packages come from.
             pip_packages: requirements as pip takes them.
             conda_packages: packages as conda takes them.
-            python_version: of the interpreter.
+            python_version: the version of the interpreter.
             pin_sdk_version: accepted; the SDK of a run is always the one that submits it.
         """
         result = CondaDependencies()

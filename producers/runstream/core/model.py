@@ -186,7 +186,7 @@ class Model:
             workspace: where to.
             model_path: the file or folder.
             model_name: letters, digits, `-`, `.` and `_`, at most 255, the first a letter or digit.
-            child_paths: of a folder, only these files below it.
+            child_paths: where the model is a folder, only these files below it.
 
         Raises:
             WebserviceException: the name is not of that form.

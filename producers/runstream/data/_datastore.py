@@ -41,7 +41,7 @@ class Datastore:
 
     Args:
         workspace: the workspace.
-        name: of the datastore; default: the workspace's default one.
+        name: the name of the datastore; default: the workspace's default one.
 
     Raises:
         UserErrorException: the workspace has no datastore of that name.

@@ -142,13 +142,13 @@ class TabularDatasetFactory:
             validate: there has to be a file now.
             include_path: a first column `Path` with the row's file.
             infer_column_types: False: all columns are texts.
-            set_column_types: of some columns, by name.
+            set_column_types: the types of some columns, by name.
             separator: between fields.
             header: False: the files have none, and columns are called Column1, Column2 ...
             partition_format: must be None.
             support_multi_line: accepted; fields in quotes may hold line ends.
             empty_as_string: empty fields are texts, not nulls.
-            encoding: of the files.
+            encoding: the encoding of the files.
 
         Raises:
             UserErrorException: no such file, or a path of another type.

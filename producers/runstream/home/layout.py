@@ -87,7 +87,7 @@ class ServiceInfo:
         pid: its process, 0 if it is not of this machine.
         host: name of its machine.
         started: when it was ready, ISO 8601 UTC.
-        version: of the runstream it runs.
+        version: the version of the runstream it runs.
         kafka: bootstrap servers it reads from; empty in the embedded mode.
         ends_when_idle: it was started by itself, and ends when nothing needs it.
         browsers_need_ticket: it cannot tell its owner's browser by the connection.

@@ -43,7 +43,7 @@ class Position:
         void_from: the first step that a restart behind it made void, of all tags (under "") and of single ones.
         counts: points of each series, by `class/name`, without those of `pending`.
         plugins: which plugin shows a tag.
-        file_version: of the event files, the number behind `brain.Event:`.
+        file_version: the version of the event files, the number behind `brain.Event:`.
         latest_time: seconds since the epoch, of the newest event.
         latest_step: the highest one.
         status_time: seconds since the epoch, of the last status that was written.

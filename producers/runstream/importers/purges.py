@@ -25,7 +25,7 @@ class Part:
     """Bytes of a file that are to be taken over.
 
     Attributes:
-        name: of the file.
+        name: the name of the file.
         start, end: the first byte, and the one behind the last whole record.
     """
 
@@ -40,8 +40,8 @@ class Purge:
 
     Attributes:
         part: place of its file among the parts.
-        offset: of its record.
-        step: from where on.
+        offset: the offset of its record.
+        step: the first step that is void.
         tags: only of these; None: of all.
     """
 
@@ -58,7 +58,7 @@ class Survey:
     Attributes:
         parts: in the order they are read.
         purges: in that order too.
-        file_version: of the last file that said one.
+        file_version: the version of the last file that said one.
         first_time: seconds since the epoch, of the first summary.
     """
 

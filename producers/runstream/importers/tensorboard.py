@@ -59,8 +59,8 @@ class RunReport:
 
     Attributes:
         directory: its path.
-        run_id: of its run; empty when there is none.
-        name: of its run.
+        run_id: the id of its run; empty when there is none.
+        name: the name of its run.
         outcome: `new`, `continued`, `unchanged` or `skipped`.
         points: values taken over, by the plugin that shows them.
         left_out: reason to number of values that were not taken over.
@@ -86,7 +86,7 @@ class TensorBoardImport:
 
     Attributes:
         logdir: the directory, absolute and without links.
-        experiment: of the runs.
+        experiment: the experiment of the runs.
 
     Raises:
         UserErrorException: there is no such directory.

@@ -36,7 +36,7 @@ def histogram_text(name: str, values: Any, bins: int = BINS) -> str:
     """The text of a histogram of `values`.
 
     Args:
-        name: of the series, for errors.
+        name: the name of the series, for errors.
         values: numbers in an array, tensor or iterable of any shape; or a pair (counts, edges), as `numpy.histogram` has it.
         bins: how many, of equal width, from the least finite value to the greatest.
 

@@ -19,7 +19,7 @@ class Freeing:
     """Frees the files of one source.
 
     Args:
-        directory: of the source.
+        directory: the directory of the source.
         tidier: does what the disk may take its time for; None: done at once.
     """
 

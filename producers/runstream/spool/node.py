@@ -52,7 +52,7 @@ class _Listing:
 
     Attributes:
         runs: source to its run.
-        mtime: of the directory before that look, nanoseconds; -1: it has to be looked at again.
+        mtime: when the directory had changed last before that look, nanoseconds; -1: it has to be looked at again.
         since, listed: seconds of the monotonic clock; when that mtime was first seen, and when the look was taken.
     """
 

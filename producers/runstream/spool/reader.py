@@ -43,7 +43,7 @@ class SourceReader:
     """Reads one source's directory.
 
     Attributes:
-        header: of the first segment found.
+        header: the header of the first segment found.
         names: series by the number the writer gave them.
         position: seq of the next slot to read.
         stored: how far its events are stored.
@@ -342,7 +342,7 @@ class SourceReader:
         """Take the source's directory out of the spool: the writer is done with it and everything is stored.
 
         Args:
-            keep: for another source, if it can be.
+            keep: whether to keep it for another source, if it can be.
 
         Returns:
             whether it is kept; else `Leftovers.delete_gone` deletes it.

@@ -94,9 +94,9 @@ def run(
             as tag `stopped`.
         compute_target: where configurations are submitted to, instead of their own target; a name or a `ComputeTarget`.
         scope: which of a trial's values counts: the `last` or the `best`.
-        seed: of random choices; default: a new one, kept with the sweep.
+        seed: the seed of random choices; default: a new one, kept with the sweep.
         run_id: id of the sweep's run, by which it can be resumed.
-        name, tags: of the sweep's run.
+        name, tags: the name and the tags of the sweep's run.
         show_output: print a line for each trial that ends.
 
     Raises:

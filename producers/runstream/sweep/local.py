@@ -38,7 +38,7 @@ class LocalCrew:
     Args:
         parent: the sweep's run.
         objective: function of a run and the parameters.
-        aim: of the sweep.
+        aim: the aim of the sweep.
         judged: a rule or a pruner looks at the points.
         size: how many processes; each is started when it is needed.
 

@@ -11,7 +11,7 @@ class Assignment:
     """A trial to run.
 
     Attributes:
-        number: of the trial.
+        number: the number of the trial.
         run_id: its run is to have.
         parameters: it is given.
     """

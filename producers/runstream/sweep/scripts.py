@@ -30,7 +30,7 @@ class ScriptCrew:
         parent: the sweep's run.
         config: what is submitted; the parameters are appended to its arguments: `--name value`, and `-n value` of one
             that is called `-n`.
-        aim: of the sweep.
+        aim: the aim of the sweep.
         judged: a rule or a pruner looks at the points.
         compute_target: instead of the configuration's.
     """

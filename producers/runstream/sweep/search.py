@@ -73,7 +73,7 @@ class OptunaSearch:
         space: what is varied.
         aim: what the study is after.
         sampler: an Optuna sampler; None: Optuna's default, the tree-structured Parzen estimator.
-        seed: of the default sampler.
+        seed: the seed of the default sampler.
         pruner: an Optuna pruner, or None.
 
     Raises:

@@ -66,7 +66,7 @@ class Halving:
 
     Attributes:
         first: the first of these steps.
-        factor: of how many trials one continues.
+        factor: how many trials there are for each that continues.
 
     Source: Li and others, "A System for Massively Parallel Hyperparameter Tuning", 2020.
     """

@@ -64,9 +64,9 @@ class Trial:
     Attributes:
         number: from 0, in the order they were begun.
         parameters: what it was given.
-        run_id: of its run.
-        status: of its run.
-        value: of the metric; None if it logged none.
+        run_id: the id of its run.
+        status: the status of its run.
+        value: the value of the metric; None if it logged none.
         stopped: why a rule stopped it, or ''.
         error: message of its error, or ''.
     """

@@ -24,7 +24,7 @@ class EventFileWriter:
         directory: where it lies; made if need be.
         max_queue: records that wait at most.
         flush_secs: seconds a record waits at most, as far as others follow it.
-        suffix: of its name.
+        suffix: the suffix of its name.
 
     Attributes:
         path: the file.

@@ -59,9 +59,9 @@ class Value:
         tag: byte for byte.
         plugin: what shows it; empty when the summary does not say.
         content: what the plugin keeps beside it.
-        number: of an old scalar.
-        tensor: of a new summary: numbers, or an object array of bytes.
-        picture, sound: of an old summary of that kind.
+        number: the number of an old scalar.
+        tensor: the tensor of a new summary: numbers, or an object array of bytes.
+        picture, sound: the content of an old summary of that kind.
         histogram: rows of left edge, right edge and count, of an old summary or a new one.
     """
 
@@ -82,8 +82,8 @@ class Event:
     Attributes:
         wall_time: seconds since the epoch.
         step: 0 when the record has none.
-        file_version: of the first record of a file, e.g. `brain.Event:2`.
-        values: of a summary.
+        file_version: the version of the first record of a file, e.g. `brain.Event:2`.
+        values: the values of a summary.
         has_summary: whether there is one, be it empty.
         restart: a writer says that it starts, so that what it wrote before of this step and later ones no longer holds.
         graph: whether it holds a graph.

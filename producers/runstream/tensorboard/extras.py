@@ -74,7 +74,7 @@ class Extras:
         """Record videos as an animated PNG.
 
         Args:
-            vid_tensor: of shape (batch, time, channels, height, width); a batch is shown side by side.
+            vid_tensor: a tensor of shape (batch, time, channels, height, width); a batch is shown side by side.
             fps: frames a second.
         """
         frames = video_frames(vid_tensor)
@@ -122,7 +122,7 @@ class Extras:
         """Store points of many dimensions as files the embedding projector takes; event files have no part in it.
 
         Args:
-            mat: of shape (points, dimensions).
+            mat: a matrix of shape (points, dimensions).
             metadata: a label a point, or, with `metadata_header`, a list of them.
             label_img: an image a point, of shape (points, channels, height, width).
 
@@ -165,9 +165,9 @@ class Extras:
         """Record meshes or clouds of points as 3-D objects (PLY); event files have no part in it.
 
         Args:
-            vertices: of shape (batch, points, 3).
-            colors: of shape (batch, points, 3), 0 to 255.
-            faces: of shape (batch, triangles, 3): numbers of vertices.
+            vertices: an array of shape (batch, points, 3).
+            colors: an array of shape (batch, points, 3), 0 to 255.
+            faces: an array of shape (batch, triangles, 3): numbers of vertices.
 
         Raises:
             UserErrorException: shapes that do not fit.

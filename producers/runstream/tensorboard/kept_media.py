@@ -40,8 +40,8 @@ def keep_media(
     Args:
         live: the run.
         tag: names the series.
-        contents: of the media.
-        step: of them; None: the next one.
+        contents: what the media hold.
+        step: the step of them all; None: the next one.
         when: seconds since the epoch; None: now.
         done: how many of them are recorded already.
 

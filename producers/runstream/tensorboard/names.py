@@ -22,7 +22,7 @@ def file_path(tag: str, step: int, wall_time: float, ending: str) -> str:
     """Where a file of a tag lies among those of a run. It holds the file's own time: a step may come twice.
 
     Args:
-        ending: of its name.
+        ending: the ending of its name.
     """
     safe = _NOT_IN_A_PATH.sub("_", tag)[:_LONGEST]
     return f"tensorboard/{safe}/{step}_{round(wall_time * 1e6)}_{ending}"

@@ -103,8 +103,8 @@ def with_boxes(pixels: NDArray[np.uint8], boxes: Any) -> NDArray[np.uint8]:
     """An image with the outlines of boxes in red.
 
     Args:
-        pixels: of an image.
-        boxes: of shape (n, 4): left, top, right and bottom of each, in pixels.
+        pixels: the pixels of an image.
+        boxes: an array of shape (n, 4): left, top, right and bottom of each, in pixels.
     """
     drawn = pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels.copy()
     height, width = drawn.shape[:2]

@@ -55,7 +55,7 @@ class Damage:
     """Bytes of a file that hold no correct record.
 
     Attributes:
-        start: of the first one.
+        start: where the first one begins.
         size: how many.
         reason: what is wrong with them.
     """
@@ -71,7 +71,7 @@ class RecordFile:
 
     Attributes:
         path: the file.
-        position: behind the last record that was read.
+        position: the place behind the last record that was read.
         damage: what was passed over.
     """
 

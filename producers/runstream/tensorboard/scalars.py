@@ -27,7 +27,7 @@ class Column:
     """Scalars of one tag, in the order of the file.
 
     Attributes:
-        steps: of each.
+        steps: the step of each.
         times: seconds since the epoch, as doubles in little-endian bytes.
         values: doubles, or floats where `width` is 4, in little-endian bytes.
         width: bytes a value.

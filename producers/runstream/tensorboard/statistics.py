@@ -54,7 +54,7 @@ def curve_table(curve: NDArray[Any], step: int) -> dict[str, list[Any]]:
 
     Args:
         curve: a row for each of `PR_COLUMNS`, a column for each threshold from 0 to 1.
-        step: of it.
+        step: the step it was added at.
     """
     n = curve.shape[1]
     table: dict[str, list[Any]] = {"step": [step] * n, "threshold": [i / max(1, n - 1) for i in range(n)]}
@@ -71,7 +71,7 @@ def pr_curve(
         labels: whether each is true.
         predictions: from 0 to 1.
         thresholds: how many, evenly from 0 to 1.
-        weights: of each; None: all the same.
+        weights: the weight of each; None: all the same.
 
     Raises:
         UserErrorException: labels and predictions of different numbers, or predictions that are no probabilities.

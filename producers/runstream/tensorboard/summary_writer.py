@@ -38,9 +38,9 @@ class SummaryWriter(Extras):
         purge_step: in event files, make void what was written before of this step and later ones.
         max_queue: in event files, records that wait at most.
         flush_secs: in event files, seconds a record waits at most.
-        filename_suffix: of event files.
-        run: to record into; default: the run the script was submitted as, else a new one, which `close` completes.
-        experiment: of a new run: an `Experiment`, or a name; default: the directory that holds `log_dir`.
+        filename_suffix: the suffix of the names of event files.
+        run: the run to record into; default: the run the script was submitted as, else a new one, which `close` completes.
+        experiment: where a new run belongs: an `Experiment`, or a name; default: the directory that holds `log_dir`.
         event_files: write event files too.
 
     Attributes:
@@ -238,7 +238,7 @@ class SummaryWriter(Extras):
             labels: whether each is true.
             predictions: probabilities.
             num_thresholds: 127 at most.
-            weights: of each.
+            weights: the weight of each.
 
         Raises:
             UserErrorException: labels and predictions of different numbers, or predictions that are no probabilities.
@@ -343,8 +343,8 @@ class SummaryWriter(Extras):
         """Record an image with boxes around what was found in it; their labels go into a text `<tag>/labels`.
 
         Args:
-            box_tensor: of shape (n, 4): left, top, right and bottom of each, in pixels.
-            rescale: of the image; only 1 is supported.
+            box_tensor: an array of shape (n, 4): left, top, right and bottom of each, in pixels.
+            rescale: the factor for the image; only 1 is supported.
         """
         if rescale != 1:
             self._to_run.say("rescale", f"add_image_with_boxes({tag!r}): the image is kept in its own size")

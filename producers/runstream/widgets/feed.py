@@ -51,7 +51,7 @@ class Feed:
     """One run's changes.
 
     Args:
-        client: of the run's service.
+        client: the client of the run's service.
         run_id: the run.
         push: called with a name (`run`, `series`, `total`, `charts`, `children`, `logs`, `notice`, `page`) and what it is
             now, from one thread at a time.

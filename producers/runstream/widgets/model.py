@@ -67,7 +67,7 @@ def reply(feed: Feed, question: Mapping[str, Any]) -> tuple[dict[str, Any], byte
     """The answer to a question of the page, and its body.
 
     Args:
-        feed: of the widget's run.
+        feed: the feed of the widget's run.
         question: `{"what": "get", "path", "params": [[name, value] ...], "range"}`, `{"what": "page"}` or
             `{"what": "cancel"}`.
     """

@@ -68,7 +68,7 @@ class Vector:
 
     Attributes:
         positions: how far each source of the run is in it; None: it cannot be continued.
-        last_position: of the batch that holds its last point (`runstream_schemas.order`).
+        last_position: the position of the batch that holds its last point (`runstream_schemas.order`).
     """
 
     steps: I8

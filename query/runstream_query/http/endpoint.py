@@ -77,7 +77,7 @@ class Said(TypedDict, total=False):
         most: bytes of the JSON body.
         parse: makes the declared type of the text of the body, in a thread, where that is better not parsed in one go.
         also: media types the answer has on request.
-        statuses: of success; the first is the usual one.
+        statuses: the HTTP statuses of success; the first is the usual one.
     """
 
     answer: Any
@@ -91,7 +91,7 @@ class Endpoint(Route):
     """A method of a path, and all that is said of it.
 
     Attributes:
-        method: of HTTP; a GET answers HEAD as well.
+        method: the HTTP method; a GET answers HEAD as well.
         needs: the role a token has to have, or why none is needed.
         reach: how it is held to one workspace.
         summary: one line, or `OURS`.
@@ -100,7 +100,7 @@ class Endpoint(Route):
         body_needed: whether a request without a body is refused.
         answer: the type of the JSON answer, or a media type; None: there is nothing in it.
         also: media types the answer has on request.
-        statuses: of success; the first is the usual one.
+        statuses: the HTTP statuses of success; the first is the usual one.
     """
 
     def __init__(

@@ -106,7 +106,7 @@ class Parameter(NamedTuple):
     """A field of a type of parameters.
 
     Attributes:
-        name: in the query.
+        name: the name in the query.
         kind: its type, without None; of a list: that of its items.
         meta: what `Annotated` says of it.
         many: whether it may be repeated.

@@ -30,7 +30,7 @@ class Asked(Request):
     Attributes:
         path: decoded.
         route: which answers it; None: none.
-        query_params: of the query, narrowed to a workspace where the token is for one.
+        query_params: the parameters of the query, narrowed to a workspace where the token is for one.
         absent: runs it names that are not there for its token: `access.leave_out_absent` sees to them.
     """
 

@@ -61,9 +61,9 @@ class Grant:
     """What a request may do.
 
     Attributes:
-        id: of the row in `access_tokens`; 0: the server's own token.
+        id: the id of the row in `access_tokens`; 0: the server's own token.
         workspace: the only one; None: all.
-        digest: of the token's secret; empty where none was sent.
+        digest: the digest of the token's secret; empty where none was sent.
         session: the browser's, in `access_sessions`; None: it was no browser's session.
     """
 

@@ -131,7 +131,7 @@ class ParquetFiles:
 
         Args:
             path: relative to the store's root.
-            layout: of the file.
+            layout: the layout of the file.
             groups: run ids wanted from each row group.
             names: names wanted; None: all.
 

@@ -80,10 +80,10 @@ def page_sql(
     """The statement of a page and its arguments.
 
     Args:
-        with_value: of the list of runs with a value to order by, or of that of runs without one.
+        with_value: whether this is the part of the list of runs with a value to order by, or of that of runs without one.
         position: value and key of the last run of the page before.
         reach: no values beyond it; only in the order of ranks.
-        looked_at: of so many runs only, the first of the list that may pass; only in the order of start (`is_walked`).
+        looked_at: look at so many runs only, the first of the list that may pass; only in the order of start (`is_walked`).
 
     Raises:
         QueryError: a filter or order that makes no sense.

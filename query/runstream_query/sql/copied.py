@@ -61,7 +61,7 @@ class Rows:
         """Elements (rows, length) of a field that is an array of int8 or float8, and which are no nulls; None: all.
 
         Args:
-            length: of the arrays; one of length 1 stands for so many elements.
+            length: the length of the arrays; one of length 1 stands for so many elements.
             dtype: `i8` or `f8`.
         """
         field = self._field(number)

@@ -43,7 +43,7 @@ class CheckedStatement:
     """A statement that only reads.
 
     Attributes:
-        text: to be run.
+        text: the statement to be run.
         views: those of `VIEWS` it may name.
     """
 

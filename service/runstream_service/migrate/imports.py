@@ -30,7 +30,7 @@ class Finding:
     Attributes:
         path: the file.
         lines: numbers of the lines, from 1; in a notebook those of the cell.
-        name: of the original, what is used there.
+        name: the name of the original, what is used there.
         instead: what to use or do instead.
         cell: number of the notebook's code cell, from 1 over all cells; None elsewhere.
     """
@@ -55,9 +55,9 @@ def migrate_source(
 
     Args:
         source: the text.
-        path: for the findings.
+        path: the path to give with findings.
         bound: whether the name `azureml` is the package; None: found out from the source's own imports.
-        cell: of a notebook, for the findings.
+        cell: the cell of a notebook, for the findings.
 
     Raises:
         SyntaxError: not Python 3.

@@ -43,9 +43,9 @@ def write_configuration(
     """Write `server.properties` and what it logs into `directory`.
 
     Args:
-        directory: of the broker's data.
+        directory: the directory of the broker's data.
         host: it listens on.
-        ports: for clients, for the controller, and for the broker's way to itself, which only one with `security` has.
+        ports: those for clients, for the controller, and for the broker's way to itself, which only one with `security` has.
         security: who may talk to it; None: everybody.
         own: properties that win over these.
     """

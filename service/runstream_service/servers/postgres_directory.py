@@ -61,7 +61,7 @@ class PostgresDirectory:
         """Address of the database; holds the password where TCP is used.
 
         Args:
-            port: of TCP; 0: the one a running server wrote down.
+            port: the TCP port; 0: the one a running server wrote down.
         """
         if self.tcp:
             password = self.password_file.read_text().strip()

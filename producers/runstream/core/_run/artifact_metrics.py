@@ -38,7 +38,7 @@ class ArtifactMetrics(Recording, RunFiles):
         """Log an image.
 
         Args:
-            name: of the metric.
+            name: the name of the metric.
             path: an image file (png, jpeg, gif, bmp, tiff, webp), kept under its own path, or beside it when another image
                 has that; or what `plot` takes.
             plot: a matplotlib figure or module, a PIL image, or a numpy array (height, width[, 1, 3 or 4]); kept as PNG.
@@ -86,11 +86,11 @@ class ArtifactMetrics(Recording, RunFiles):
         bytes are stored once a run. With the disk full there is a warning, and the training continues.
 
         Args:
-            name: of the series.
+            name: the name of the series.
             data: one of `runstream.media`, a path, bytes, a matplotlib figure (kept as a picture), PIL image, array
                 (picture), figure of Plotly or Altair; or a list of up to 1,000 of these.
             step: place in the series; default: one more than the last.
-            caption: of all that have none of their own.
+            caption: the caption of all that have none of their own.
             description: what the series is, as of `log`.
 
         Raises:
@@ -130,7 +130,7 @@ class ArtifactMetrics(Recording, RunFiles):
         """Log a confusion matrix.
 
         Args:
-            name: of the metric, and path of its file among the run's.
+            name: the name of the metric, and path of its file among the run's.
             value: `{"schema_type": "confusion_matrix", "schema_version", "data": {"class_labels", "matrix"}}`, or
                 that as JSON text; kept as it is.
             description: what it is, as of `log`.

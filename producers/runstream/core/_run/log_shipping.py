@@ -30,7 +30,7 @@ class LogShipping:
     """Follows all files below some directories, in a thread, and sends what was added to them.
 
     Args:
-        client: of the run's service.
+        client: the client of the run's service.
         run_id: the run.
         folders: directory to the name of its files among the run's.
         look: called at each look.

@@ -42,9 +42,9 @@ class Content:
 
     Attributes:
         type: one of `runstream_schemas.media.MEDIA_TYPES`.
-        content_type: of its bytes.
+        content_type: the content type of its bytes.
         source: the bytes, or a file or stream that has them.
-        caption, file_name: as of `runstream_schemas.media.Medium`.
+        caption, file_name: as those of `runstream_schemas.media.Medium`.
     """
 
     type: str
@@ -67,9 +67,9 @@ def contents_of(name: str, given: Any, caption: str | None) -> list[Content]:
     """The media of one call.
 
     Args:
-        name: of the series, for errors.
+        name: the name of the series, for errors.
         given: one medium, or a list of them; see `Run.log_media`.
-        caption: of all that have none of their own.
+        caption: the caption of all that have none of their own.
 
     Raises:
         UserErrorException: what is no medium, broken, or too much at once.

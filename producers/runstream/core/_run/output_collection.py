@@ -36,7 +36,7 @@ class OutputCollection:
     """The output folders of one run.
 
     Args:
-        client: of the run's service.
+        client: the client of the run's service.
         run_id: the run.
         folders: as the user named them, relative to `where`. Their names among the run's files are those, or for a folder
             that does not lie below `where` its last part.

@@ -27,7 +27,7 @@ class Recording(RunHandle):
         """Log one value; about 0.3 µs. Returns before anything is sent, and keeps the point through a `kill -9`.
 
         Args:
-            name: of the series, any unicode up to 1,024 bytes of UTF-8, kept byte for byte.
+            name: the name of the series, any unicode up to 1,024 bytes of UTF-8, kept byte for byte.
             value: int (64 bits), float, str, bool, None or the like of numpy; anything else is stored as `repr(value)`.
             description: what the metric is. The first one a name comes with is kept; `run show` prints it.
             step: place in the series; default: one more than the last.
@@ -42,7 +42,7 @@ class Recording(RunHandle):
         """Log several values of one series, in order. An empty list records nothing.
 
         Args:
-            name: of the series.
+            name: the name of the series.
             value: any iterable, consumed once.
             description: what it is, as of `log`.
 
@@ -57,7 +57,7 @@ class Recording(RunHandle):
         """Append one row to the table `name`.
 
         Args:
-            name: of the table.
+            name: the name of the table.
             description: what the table is, as of `log`; columns cannot be called `name` or `description`.
             **kwargs: column to scalar.
 
@@ -71,7 +71,7 @@ class Recording(RunHandle):
         """Append rows to the table `name`.
 
         Args:
-            name: of the table.
+            name: the name of the table.
             value: column to list or numpy array; a bare scalar is a list of one.
             description: what it is, as of `log`.
 
@@ -102,7 +102,7 @@ class Recording(RunHandle):
         """Log a whole vector of one series, with no per-point Python.
 
         Args:
-            name: of the series.
+            name: the name of the series.
             values: numpy array (or what converts to one) of floats, ints or bools, one dimension.
             steps: integers of the same length; default: the series' next ones.
             times: seconds since the epoch, of the same length; default: now for all.
@@ -117,11 +117,11 @@ class Recording(RunHandle):
         NaN and infinities are counted apart. Of no finite value the histogram has no bins.
 
         Args:
-            name: of the series, any unicode up to 1,024 bytes of UTF-8.
+            name: the name of the series, any unicode up to 1,024 bytes of UTF-8.
             values: numbers, in an array, tensor or list of any shape; or a pair of counts and edges, as
                 `numpy.histogram` returns (`min`, `max` and `sum` are then unknown).
             step: place in the series; default: one more than the last.
-            bins: of equal width, from the least value to the greatest; at most 1,024.
+            bins: how many bins of equal width, from the least value to the greatest; at most 1,024.
             description: what it is, as of `log`.
 
         Raises:

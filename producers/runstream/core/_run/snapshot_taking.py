@@ -36,7 +36,7 @@ class SnapshotJob:
     """A snapshot that is being taken in the background.
 
     Attributes:
-        client: of the service it goes to.
+        client: the client of the service it goes to.
         folder: the directory.
         leave_out: directories in it that do not belong to it.
         finished: called with the properties it gives the run.

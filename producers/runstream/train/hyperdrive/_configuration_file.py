@@ -43,7 +43,7 @@ def config_of(folder: Path, name: str, script: ScriptRunConfig) -> HyperDriveCon
 
     Args:
         folder: the source directory.
-        name: of the file: a path, or what it is called in `folder` or its `.azureml`, with or without `.yml`.
+        name: the name of the file: a path, or what it is called in `folder` or its `.azureml`, with or without `.yml`.
         script: what each trial runs.
 
     Raises:

@@ -40,7 +40,7 @@ def search(
     """Submit a configuration; returns when its run is queued. That of a run that has ended resumes it.
 
     Args:
-        experiment: of the run.
+        experiment: the experiment of the run.
         config: what varies, and how.
         tags: first tags.
         run_id: id of the run; default: `custom_run_id` of the configuration, else a new one.
