@@ -19,13 +19,19 @@ def settings_for(spool: Path, **more: Any) -> Settings:
 def drain(collector: Collector, rounds: int = 200) -> list[Event]:
     """Everything that lies in the spool, told stored."""
     events: list[Event] = []
+    listed = False
     for _ in range(rounds):
         items = collector.collect(1 << 20, now=True)
         for item in items:
             events.extend(item.events)
             collector.stored(item)
-        if not items and not collector.busy:
+        if items or collector.busy:
+            listed = False
+        elif listed:
             break
+        else:  # directories are listed only so often: what appeared since the last time is there as well
+            listed = True
+            collector._discovery.look_again()
     collector.tidy()
     return events
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 import resource
 import signal
@@ -72,6 +73,11 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": "memory", "detail": "", "last": True}
     except (duckdb.IOException, OSError) as error:
         return {"error": "file", "detail": str(error)}
+    except duckdb.PermissionException as error:
+        # The path of a file that went meanwhile DuckDB takes for a folder's, which it may not look into.
+        if (gone := _gone(request)) is not None:
+            return {"error": "file", "detail": f"{gone}: there is no such file"}
+        return {"error": "query", "detail": error_text(error)}
     except duckdb.Error as error:
         return {"error": "query", "detail": error_text(error)}
     except (pa.ArrowException, OverflowError) as error:
@@ -99,6 +105,14 @@ def _run(request: dict[str, Any]) -> None:
     finally:
         timer.cancel()
         connection.close()
+
+
+def _gone(request: dict[str, Any]) -> str | None:
+    """One of the views' local files that is there no more."""
+    if request["store"]:
+        return None
+    paths = (path for made in request["views"].values() for path, _, _ in made["files"])
+    return next((path for path in paths if not os.path.exists(path)), None)
 
 
 def _peak() -> int:
