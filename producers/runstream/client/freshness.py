@@ -21,6 +21,7 @@ from runstream_schemas.settings import Settings
 from ..home.autostart import agent_running, ensure_service
 from ..home.layout import Home, open_home, running_service
 from ..spool.node import NodeSpool, Written
+from .waits import as_text, by_request
 
 Params = Sequence[tuple[str, str]]
 
@@ -47,7 +48,6 @@ _log = logging.getLogger("runstream")
 _IN_VAIN = "the service has not stored all that was recorded on this machine within %.0f s; what is read may lack the newest"
 _FIRST_LOOK, _SLOWEST_LOOK = 0.003, 0.05
 _LOOK_FOR_SERVICE = 0.5
-_SOURCES_A_REQUEST = 150  # three topics each
 _settled: dict[Path, dict[str, Written]] = {}  # by spool and source: stored, or waited for in vain
 
 
@@ -154,12 +154,14 @@ def _watch(client: ServiceClient, home: Home, waiting: list[Written], deadline: 
 
 
 def _ask(client: ServiceClient, waiting: list[Written], deadline: float) -> bool:
-    for first in range(0, len(waiting), _SOURCES_A_REQUEST):
-        positions: dict[str, int] = {}
-        for source in waiting[first : first + _SOURCES_A_REQUEST]:
-            positions |= source.positions()
-        text = ",".join(f"{key}:{end}" for key, end in positions.items())
+    positions: dict[str, int] = {}
+    for source in waiting:
+        positions |= source.positions()
+    for part in by_request(positions):
+        if not part:
+            continue
         left = max(deadline - time.monotonic(), 0.0)
-        if not client.get_json("/api/v1/stored", [("wait", text), ("timeout", f"{left:.3f}")])["stored"]:
+        params = [("wait", as_text(part)), ("timeout", f"{left:.3f}")]
+        if not client.get_json("/api/v1/stored", params)["stored"]:
             return False
     return True

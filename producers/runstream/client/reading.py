@@ -15,9 +15,9 @@ from .addresses import quoted
 from .http import ServiceClient
 from .metrics import Series, decode_series
 from .records import RunRecord
+from .waits import as_text, by_request
 
 _log = logging.getLogger("runstream")
-_SOURCES_A_REQUEST = 400  # about 20 KB of a URL
 _STALE = "x-runstream-stale"
 _IN_VAIN = "the service has not stored all of this process's writes within its time; what is read may lack the newest"
 _LONGEST_WAIT = 30.0  # seconds the service waits in one request
@@ -47,12 +47,10 @@ def _fetch(client: ServiceClient, run_id: str, path: str) -> Any:
     if "/" in run_id:  # in an address it would be two parts
         raise ServiceException(f"no run {run_id!r}: ids have no slash; look at the id", 404)
     live = find_live(client.settings, run_id)
-    parts = _split(live.unconfirmed() if live else {})
-    for part in parts[:-1]:
-        _wait(client, part)
-    params = [("wait", _text(parts[-1]))] if parts[-1] else []
+    rest = _wait_for_most(client, live.unconfirmed() if live else {})
+    params = [("wait", as_text(rest))] if rest else []
     answer = client.request("GET", f"/api/v1/runs/{quoted(run_id)}{path}", params)
-    _note(client, answer.headers, parts[-1])
+    _note(client, answer.headers, rest)
     return answer.json()
 
 
@@ -78,9 +76,7 @@ def fetch_metrics(
     """
     import msgpack
 
-    parts = _split(waits or {})
-    for part in parts[:-1]:
-        _wait(client, part)
+    rest = _wait_for_most(client, waits or {})
     by_run: dict[str, list[Series]] = {}
     for first in range(0, len(run_ids), 200):
         params = [("run", run_id) for run_id in run_ids[first : first + 200]]
@@ -91,10 +87,10 @@ def fetch_metrics(
             params.append(("recursive", "1"))
         if run_type is not None:
             params.append(("type", run_type))
-        if parts[-1]:
-            params.append(("wait", _text(parts[-1])))
+        if rest:
+            params.append(("wait", as_text(rest)))
         answer = client.request("GET", "/api/v1/metrics", params)
-        _note(client, answer.headers, parts[-1])
+        _note(client, answer.headers, rest)
         for run in msgpack.unpackb(answer.body, strict_map_key=False)["runs"]:
             by_run[run["run_id"]] = [decode_series(series) for series in run["series"]]
     return by_run
@@ -119,38 +115,39 @@ def settle(client: ServiceClient, run_id: str | None = None, timeout: float = 30
         live = find_live(client.settings, run_id)
         waits = live.unconfirmed() if live else {}
     deadline = time.monotonic() + timeout
-    for part in _split(waits):
+    for part in by_request(waits):
         while part and not _wait(client, part, deadline - time.monotonic()):
             if time.monotonic() >= deadline:
                 if timeout >= _LONGEST_WAIT:
-                    _log.warning(_IN_VAIN)
-                    give_up(client.settings, part)
+                    _note_in_vain(client, part)
                 return False
     return True
 
 
+def _wait_for_most(client: ServiceClient, waits: Mapping[str, int]) -> Mapping[str, int]:
+    """Wait for all but what fits into the request that is about to be made; that rest is returned."""
+    *most, rest = by_request(waits)
+    for part in most:
+        if not _wait(client, part):
+            _note_in_vain(client, part)
+    return rest
+
+
 def _wait(client: ServiceClient, waits: Mapping[str, int], seconds: float = _LONGEST_WAIT) -> bool:
-    params = [("wait", _text(waits)), ("timeout", str(min(max(seconds, 0.0), _LONGEST_WAIT)))]
+    params = [("wait", as_text(waits)), ("timeout", str(min(max(seconds, 0.0), _LONGEST_WAIT)))]
     if not client.get_json("/api/v1/stored", params)["stored"]:
         return False
     confirm(client.settings, waits)
     return True
 
 
-def _split(waits: Mapping[str, int]) -> list[dict[str, int]]:
-    pairs = sorted(waits.items())
-    return [
-        dict(pairs[first : first + _SOURCES_A_REQUEST])
-        for first in range(0, max(len(pairs), 1), _SOURCES_A_REQUEST)
-    ]
-
-
-def _text(waits: Mapping[str, int]) -> str:
-    return ",".join(f"{source}:{position}" for source, position in waits.items())
-
-
 def _note(client: ServiceClient, headers: Mapping[str, str], waits: Mapping[str, int]) -> None:
     if headers.get(_STALE) == "1":
-        _log.warning(_IN_VAIN)
+        _note_in_vain(client, waits)
     else:
         confirm(client.settings, waits)
+
+
+def _note_in_vain(client: ServiceClient, waits: Mapping[str, int]) -> None:
+    _log.warning(_IN_VAIN)
+    give_up(client.settings, waits)

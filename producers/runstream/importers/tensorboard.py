@@ -24,6 +24,7 @@ from ..client.outbox import deliver
 from ..client.progress import progress
 from ..client.reading import settle
 from ..client.records import RunRecord, list_records
+from ..client.waits import as_text
 from ..core._run.starting import creation, wake_service
 from ..core.workspace import Workspace
 from ..exceptions import ServiceException, UserErrorException
@@ -278,7 +279,7 @@ class TensorBoardImport:
         for written in {
             each.source: each for each in [*node.delivered(run_id), *node.written(run_id)]
         }.values():
-            wait = ",".join(f"{key}:{end}" for key, end in written.positions().items())
+            wait = as_text(written.positions())
             while (
                 wait
                 and not self._client.get_json("/api/v1/stored", [("wait", wait), ("timeout", "20")])["stored"]

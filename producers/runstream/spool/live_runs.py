@@ -64,21 +64,25 @@ class LiveRun:
         self.writer.status(kind)
         self.writer.close()
 
+    def positions(self) -> dict[str, int]:
+        """How far the writer is, by `source.topic@run-id`: what a deleted run had is not waited for."""
+        from urllib.parse import quote
+
+        run = quote(self.run_id, safe="")
+        return {f"{key}@{run}": position for key, position in self.writer.positions().items()}
+
     def unconfirmed(self) -> dict[str, int]:
         """Positions of the writer that the service has not yet said to be stored."""
-        return {
-            key: position
-            for key, position in self.writer.positions().items()
-            if position > _stored.get(key, 0)
-        }
+        return {key: position for key, position in self.positions().items() if position > _stored.get(key, 0)}
 
     def __del__(self) -> None:
         self.writer.close()
         if sys.is_finalizing():  # nobody will ask, and modules are being taken apart
             return
-        if left := self.unconfirmed():
+        positions = self.positions()
+        if left := {key: end for key, end in positions.items() if end > _stored.get(key, 0)}:
             _leave(self.settings, left)
-        for key in self.writer.positions():
+        for key in positions:
             _stored.pop(key, None)
 
 

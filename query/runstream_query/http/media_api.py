@@ -18,17 +18,15 @@ from runstream_schemas.media import SUFFIXES
 from runstream_schemas.series import SeriesClass
 
 from ..files import artifacts
-from ..json_values import python_values
-from ..points.exports import typed_table
-from ..points.vectors import Series, Vectors
+from ..points.vectors import Series
 from .access import grant_of
 from .bodies import Content
-from .caching import not_modified, points_headers
 from .context import server_of
 from .endpoint import Reach, endpoint
 from .parameters import Edge, Position, position
-from .responses import json_answer, problem
+from .responses import problem
 from .tokens import Role
+from .typed_series import answer_of_series, check_most, records_of
 
 MOST_STEPS = 2000
 """Steps in one answer."""
@@ -75,25 +73,15 @@ class MediaList(TypedDict):
     answer=MediaList,
 )
 async def media(request: Request, run_id: str, asked: MediaQuery) -> Response:
-    server = server_of(request)
-    if not 1 <= asked.most <= MOST_STEPS:
-        raise QueryError(f"most={asked.most}: expected 1 to {MOST_STEPS}")
-    async with asyncio.timeout(server.settings.query_timeout):
-        headers = await points_headers(request, server.pool, [run_id])
-        if (same := not_modified(request, headers)) is not None:
-            return same
-        series = await server.query.series(run_id, asked.name, cls=SeriesClass.MEDIA)
-    if series is None:
-        return problem(
-            404,
-            "Not Found",
-            f"run {run_id!r} has no media {asked.name!r}; its series names those it has",
-            headers,
-        )
-    server.counters.points += len(series)
+    check_most(asked.most, MOST_STEPS)
     start, stop = position(asked.start, "from", None), position(asked.stop, "to", None)
-    document = await asyncio.to_thread(_document, series, asked.most, start, stop)
-    return json_answer(request, document, headers)
+    return await answer_of_series(
+        request,
+        run_id,
+        asked.name,
+        SeriesClass.MEDIA,
+        lambda series: _document(series, asked.most, start, stop),
+    )
 
 
 def _document(series: Series, most: int, start: int | None, stop: int | None) -> MediaList:
@@ -105,14 +93,7 @@ def _document(series: Series, most: int, start: int | None, stop: int | None) ->
     steps = np.unique(series.steps[within])
     shown = steps[np.array(thinned(steps.tolist(), most), dtype=np.int64)]
     chosen = np.flatnonzero(within & np.isin(series.steps, shown))
-    part = Series(series.run_id, series.key, series.points.take(chosen))
-    table = typed_table(Vectors([part]), "media").drop_columns(["run_id", "name", "time"])
-    records: list[MediumRecord] = []
-    rows = zip(*(python_values(column) for column in table.columns), strict=True)
-    for time, values in zip(part.times.tolist(), rows, strict=True):
-        named = dict(zip(table.column_names, values, strict=True))
-        if named["type"] is not None:  # else it was no medium
-            records.append({"time": time, **named})  # type: ignore[typeddict-item]
+    records: list[MediumRecord] = list(records_of(series, chosen, "media"))  # type: ignore[arg-type]
     records.sort(key=lambda record: record["step"])
     return {"total": len(series), "media": records}
 

@@ -19,6 +19,7 @@ from runstream.exceptions import (
     ServiceException,
     UserErrorException,
 )
+from runstream.spool import live_runs
 
 
 def test_details_of_a_completed_run(experiment: Experiment) -> None:
@@ -286,9 +287,8 @@ def test_a_class_of_your_own_stands_for_runs_of_a_type(experiment: Experiment, w
     assert type(Run(experiment, child.id)) is Run
 
 
-def test_runs_deleted_meanwhile_do_not_hold_up_what_is_read(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("held", [True, False], ids=["held", "let go"])
+def test_runs_deleted_meanwhile_do_not_hold_up_what_is_read(experiment: Experiment, held: bool) -> None:
     client = experiment.workspace._client
     kept = experiment.start_logging(outputs=False, snapshot_directory=None)
     deleted = experiment.start_logging(outputs=False, snapshot_directory=None)
@@ -298,14 +298,27 @@ def test_runs_deleted_meanwhile_do_not_hold_up_what_is_read(
     assert settle(client)
     deleted.tag("one", "more")
     client.request("DELETE", address)
-    # Nobody will ever say that the tag is stored: the wait for it is long, but there is only one.
+    # Nobody will ever say that the tag is stored.
+    if not held:
+        del deleted
+        gc.collect()
+    assert settle(client, timeout=5.0)
+    assert kept.get_metrics(recursive=True) == {kept.id: {}}
+    assert [run.id for run in experiment.get_runs()] == [kept.id]
+
+
+def test_what_is_never_stored_is_waited_for_once(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = experiment.workspace._client
+    kept = experiment.start_logging(outputs=False, snapshot_directory=None)
+    kept.complete()
+    assert settle(client)
+    live_runs._leave(client.settings, {"ffffffffffff": 7})  # of a spool that is gone
     monkeypatch.setattr(reading, "_LONGEST_WAIT", 0.2)
-    del deleted
-    gc.collect()
     assert not settle(client, timeout=0.2)
     assert "has not stored all of this process's writes" in caplog.text
     assert settle(client, timeout=0.2)
-    assert [run.id for run in experiment.get_runs()] == [kept.id]
 
 
 def test_what_is_read_is_waited_for_whatever_became_of_the_last_run(experiment: Experiment) -> None:
