@@ -52,9 +52,9 @@ def records_of(series: Series, chosen: np.ndarray, view: str) -> Iterator[dict[s
     """The chosen points as rows of a typed view (`typed_table`), `time` in microseconds; those of another kind left out.
 
     Args:
-        series: of the class that the view shows.
-        chosen: int64 positions in it.
-        view: `histograms` or `media`.
+        series: histograms or media.
+        chosen: int64 positions in `series`.
+        view: the view of this class, `histograms` or `media`.
     """
     part = Series(series.run_id, series.key, series.points.take(chosen))
     table = typed_table(Vectors([part]), view).drop_columns(["run_id", "name", "time"])

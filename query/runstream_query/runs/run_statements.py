@@ -282,7 +282,7 @@ def add_conditions(statement: Statement, filters: RunFilter, *, one_by_one: bool
                 match += " and k.value is null"
             elif isinstance(value, str):
                 text = bind(value, "text")
-                match += f" and k.value = {text} and left(k.value, 200) = left({text}, 200)"  # the second is what is indexed
+                match += f" and {queries.IS_TEXT.format(value='k.value', text=text)}"
             where.append(f"exists (select from {table} k where k.run_key = r.key and {match})")
     for word in filters.words:
         # U+0001 stands between tags in what is searched.
@@ -348,7 +348,7 @@ def _param_passes(statement: Statement, label: LabelFilter) -> str:
     bind, operator = statement.bind, _OPERATORS.get(label.operator, "=")
     passes = f"k.name = {bind(label.key, 'text')}"
     if isinstance(label.value, str):
-        equals = [queries.PARAM_IS.format(text=bind(label.value, "text"))]
+        equals = [queries.IS_TEXT.format(value="k.text", text=bind(label.value, "text"))]
         number, truth = number_of(label.value), label.value.lower()
         if number is not None:
             equals.append(f"k.number = {bind(number, 'float8')}")

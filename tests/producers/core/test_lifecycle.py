@@ -293,6 +293,7 @@ def test_runs_deleted_meanwhile_do_not_hold_up_what_is_read(experiment: Experime
     kept = experiment.start_logging(outputs=False, snapshot_directory=None)
     deleted = experiment.start_logging(outputs=False, snapshot_directory=None)
     address = f"/api/v1/runs/{deleted.id}"
+    kept.log("loss", 0.5)
     kept.complete()
     deleted.complete()
     assert settle(client)
@@ -303,7 +304,7 @@ def test_runs_deleted_meanwhile_do_not_hold_up_what_is_read(experiment: Experime
         del deleted
         gc.collect()
     assert settle(client, timeout=5.0)
-    assert kept.get_metrics(recursive=True) == {kept.id: {}}
+    assert kept.get_metrics(recursive=True) == {kept.id: {"loss": 0.5}}
     assert [run.id for run in experiment.get_runs()] == [kept.id]
 
 
@@ -314,7 +315,7 @@ def test_what_is_never_stored_is_waited_for_once(
     kept = experiment.start_logging(outputs=False, snapshot_directory=None)
     kept.complete()
     assert settle(client)
-    live_runs._leave(client.settings, {"ffffffffffff": 7})  # of a spool that is gone
+    live_runs._leave(client.settings, {"f" * 32: 7})  # of a spool that is gone
     monkeypatch.setattr(reading, "_LONGEST_WAIT", 0.2)
     assert not settle(client, timeout=0.2)
     assert "has not stored all of this process's writes" in caplog.text

@@ -22,7 +22,7 @@ from runstream_consumers.compaction.worker import Worker
 from runstream_consumers.storing.queries import UNPACK
 from runstream_query.runs import runs
 from runstream_query.runs.edits import RunEdit, edit_runs
-from runstream_query.runs.run_filter import RunFilter
+from runstream_query.runs.run_filter import MetricFilter, RunFilter
 from runstream_query.runs.run_order import Order
 from runstream_query.runs.run_statements import page_sql, reach_sql
 from runstream_query.runs.runs import count_runs, list_runs
@@ -480,3 +480,39 @@ async def test_a_database_of_before_goes_on_and_is_packed_bit_by_bit(
     finally:
         await admin.execute("drop database before_packing with (force)")
         await admin.close()
+
+
+async def test_a_filter_by_tag_and_metric_reads_each_piece_once_though_the_planner_knows_nothing_of_them(
+    database: Any,
+) -> None:
+    """After many runs came at once, until the statistics of the tables they went to are made: else a list took 20 times."""
+    async with database.pool.acquire() as connection:
+        await connection.execute(
+            """
+            insert into experiments (name) values ('many');
+            insert into runs (run_id, experiment_id, status, start_time, settled_at)
+            select 'many' || n, (select id from experiments where name = 'many'), 'Completed', now(), now()
+            from generate_series(1, 5000) n;
+            insert into series (cls, name) select 0, 'm' || n from generate_series(1, 10) n;
+            insert into live_summaries (
+                run_key, series_id, kind, count, finite, first, last, min, max, sum, last_step, last_time
+            )
+            select r.key, s.id, 0, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0, 0 from runs r, series s;
+            insert into tags (run_key, key, value, time_us, source, seq)
+            select key, 'group', 'g' || key % 50, 0, gen_random_uuid(), 0 from runs;
+            insert into tags (run_key, key, value, time_us, source, seq)
+            select key, 'note', 'n', 0, gen_random_uuid(), 1 from runs;
+            analyze;
+            """
+        )
+        await pack_runs(database.pool)
+        chosen = RunFilter(tags=[("group", "g7")], metrics=[MetricFilter("m3", "last", "<", 0.5)])
+        text, arguments = page_sql(chosen, Order(), True, None, 51)
+        plan = json.loads(await connection.fetchval(f"explain (analyze, format json) {text}", *arguments))
+
+    def scans(node: dict[str, Any]) -> list[tuple[str, int]]:
+        own = [(node["Relation Name"], node["Actual Loops"])] if "Relation Name" in node else []
+        return own + [scan for part in node.get("Plans", ()) for scan in scans(part)]
+
+    loops = dict(scans(plan[0]["Plan"]))
+    assert (loops["ranks"], loops["staged_ranks"]) == (1, 1), plan
