@@ -24,9 +24,11 @@ from . import (
     histograms_api,
     live,
     media_api,
+    models_api,
     pages,
     read_api,
     registry_api,
+    snapshots_api,
     tokens_api,
 )
 from .endpoint import OURS, Door, Endpoint, Reach, endpoint
@@ -71,8 +73,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *counts_api.ENDPOINTS,
     *export_api.ENDPOINTS,
     *file_api.ENDPOINTS,
+    *snapshots_api.ENDPOINTS,
     *histograms_api.ENDPOINTS,
     *registry_api.ENDPOINTS,
+    *models_api.ENDPOINTS,
     *live.ENDPOINTS,
     *media_api.ENDPOINTS,
     *tokens_api.ENDPOINTS,
