@@ -192,7 +192,7 @@ class _Service:
 
     async def _end_when_idle(self, stop: asyncio.Event) -> None:
         """Set `stop` once there was no live run and no open page for `idle_timeout` seconds."""
-        from runstream_query.http.live import open_pages
+        from runstream_query.http.endpoints.live import open_pages
         from runstream_schemas.database import connect
 
         def stay() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runstream_query.http import app, browser_access, connections, live, shares, tokens
+from runstream_query.http import app, browser_access, connections, shares, tokens
+from runstream_query.http.endpoints import live
 from runstream_query.sql import sql_processes
 
 pytestmark = pytest.mark.attack

@@ -14,24 +14,23 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import (
-    browser_access,
-    charts_api,
-    counts_api,
-    edit_api,
-    export_api,
-    file_api,
-    histograms_api,
-    live,
-    media_api,
-    models_api,
-    pages,
-    read_api,
-    registry_api,
-    snapshots_api,
-    tokens_api,
-)
+from . import browser_access, pages
 from .endpoint import OURS, Door, Endpoint, Reach, endpoint
+from .endpoints import (
+    charts,
+    counts,
+    edits,
+    exports,
+    files,
+    histograms,
+    live,
+    media,
+    models,
+    reads,
+    registry,
+    snapshots,
+    tokens,
+)
 from .parameters import Parameter
 from .responses import Problem
 from .tokens import Role
@@ -67,19 +66,19 @@ async def docs(request: Request) -> Response:
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    *read_api.ENDPOINTS,
-    *edit_api.ENDPOINTS,
-    *charts_api.ENDPOINTS,
-    *counts_api.ENDPOINTS,
-    *export_api.ENDPOINTS,
-    *file_api.ENDPOINTS,
-    *snapshots_api.ENDPOINTS,
-    *histograms_api.ENDPOINTS,
-    *registry_api.ENDPOINTS,
-    *models_api.ENDPOINTS,
+    *reads.ENDPOINTS,
+    *edits.ENDPOINTS,
+    *charts.ENDPOINTS,
+    *counts.ENDPOINTS,
+    *exports.ENDPOINTS,
+    *files.ENDPOINTS,
+    *snapshots.ENDPOINTS,
+    *histograms.ENDPOINTS,
+    *registry.ENDPOINTS,
+    *models.ENDPOINTS,
     *live.ENDPOINTS,
-    *media_api.ENDPOINTS,
-    *tokens_api.ENDPOINTS,
+    *media.ENDPOINTS,
+    *tokens.ENDPOINTS,
     *browser_access.ENDPOINTS,
     openapi,
     docs,
@@ -280,8 +279,8 @@ def _kind(schema: Schema) -> str:
 
 def _shown(what: str, part: Schema) -> str:
     shown = ""
-    for media, said in part.get("content", {}).items():
-        shown += f"<p>{what}: <code>{html.escape(media)}</code></p>"
+    for media_type, said in part.get("content", {}).items():
+        shown += f"<p>{what}: <code>{html.escape(media_type)}</code></p>"
         if schema := said.get("schema"):
             shown += f"<pre><code>{html.escape(json.dumps(_resolved(schema), indent=1))}</code></pre>"
     return shown

@@ -16,11 +16,12 @@ import httpx
 import pytest
 from tests.query.http.test_api import serving
 
-from runstream_query.http import live, tokens
+from runstream_query.http import tokens
 from runstream_query.http.app import create_app, run_server
 from runstream_query.http.context import Server
 from runstream_query.http.endpoint import Door
-from runstream_query.http.live import ChangedRuns, changes_of
+from runstream_query.http.endpoints import live
+from runstream_query.http.endpoints.live import ChangedRuns, changes_of
 from runstream_query.http.openapi import ENDPOINTS
 from runstream_query.http.routing import find_route
 from runstream_query.http.tokens import Role

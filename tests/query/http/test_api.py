@@ -19,8 +19,8 @@ import pyarrow as pa
 import pytest
 
 from runstream_query.http.app import run_server
+from runstream_query.http.endpoints.live import open_pages
 from runstream_query.http.gate import error_answer
-from runstream_query.http.live import open_pages
 from runstream_query.http.responses import ARROW
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey

@@ -19,8 +19,8 @@ import httpx
 import pytest
 from tests.certificates import certificate_of_localhost
 
-from runstream_query.http import live
 from runstream_query.http.app import run_server
+from runstream_query.http.endpoints import live
 from runstream_query.http.openapi import document
 from runstream_schemas.errors import ServiceError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runstream_query.http import live
-from runstream_query.http.live import merge_changes
+from runstream_query.http.endpoints import live
+from runstream_query.http.endpoints.live import merge_changes
 from runstream_query.points import watermark
 from runstream_query.points.watermark import Notifications
 from runstream_schemas.settings import Settings

@@ -16,7 +16,7 @@ import pytest
 from runstream_query.http.app import create_app
 from runstream_query.http.context import Server
 from runstream_query.http.endpoint import Door, Endpoint, Reach
-from runstream_query.http.live import changes_of, merge_changes
+from runstream_query.http.endpoints.live import changes_of, merge_changes
 from runstream_query.http.openapi import ENDPOINTS
 from runstream_query.not_there import no_run
 from runstream_schemas.series import Kind, SeriesKey

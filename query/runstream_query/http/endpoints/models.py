@@ -12,16 +12,16 @@ from starlette.responses import Response
 
 from runstream_schemas.errors import QueryError
 
-from ..not_there import NotThere, no_run
-from ..runs import models
-from ..runs.models import Model
-from . import access
-from .bodies import Content
-from .context import server_of
-from .endpoint import BINARY, Reach, endpoint
+from ...not_there import NotThere, no_run
+from ...runs import models
+from ...runs.models import Model
+from .. import access
+from ..bodies import Content
+from ..context import server_of
+from ..endpoint import BINARY, Reach, endpoint
+from ..tokens import Role
 from .registered import MAX_BODY_BYTES, InWorkspace, Texts, checked_texts, needed
 from .sending import send_file
-from .tokens import Role
 
 
 def _version(text: str) -> int:

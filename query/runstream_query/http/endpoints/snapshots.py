@@ -9,17 +9,17 @@ from starlette.responses import JSONResponse, Response
 
 from runstream_schemas.source_snapshot import SourceFile
 
-from ..files import code_snapshots
-from ..files.zip_stream import Member
-from ..json_values import utc
-from ..not_there import NotThere
-from .access import grant_of
-from .bodies import Content
-from .context import server_of
-from .endpoint import BINARY, Reach, endpoint
-from .responses import problem
+from ...files import code_snapshots
+from ...files.zip_stream import Member
+from ...json_values import utc
+from ...not_there import NotThere
+from ..access import grant_of
+from ..bodies import Content
+from ..context import server_of
+from ..endpoint import BINARY, Reach, endpoint
+from ..responses import problem
+from ..tokens import Role
 from .sending import ZIP, send_file, send_zip
-from .tokens import Role
 
 
 class SnapshotFile(TypedDict):

@@ -8,12 +8,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
-from ..runs import registry
-from ..runs.registry import Environment, Experiment, ExperimentChange, Workspace
-from .context import server_of
-from .endpoint import Reach, endpoint
+from ...runs import registry
+from ...runs.registry import Environment, Experiment, ExperimentChange, Workspace
+from ..context import server_of
+from ..endpoint import Reach, endpoint
+from ..tokens import Role
 from .registered import MAX_BODY_BYTES, InWorkspace, Texts, checked_texts, needed
-from .tokens import Role
 
 # --- workspaces ------------------------------------------------------------------------------------------------------
 

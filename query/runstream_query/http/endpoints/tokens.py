@@ -15,13 +15,13 @@ from starlette.responses import Response
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
-from ..json_values import iso, utc
-from ..not_there import NotThere
-from ..runs.registry import InTheWay
-from .access import grant_of
-from .context import server_of
-from .endpoint import Reach, endpoint
-from .tokens import PREFIX, Role
+from ...json_values import iso, utc
+from ...not_there import NotThere
+from ...runs.registry import InTheWay
+from ..access import grant_of
+from ..context import server_of
+from ..endpoint import Reach, endpoint
+from ..tokens import PREFIX, Role
 
 _ROLES: Final[dict[Role, Literal["read", "write", "admin"]]] = {
     Role.READ: "read",

@@ -8,10 +8,10 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ..files import artifacts
-from ..files.zip_stream import Member, zip_pieces
-from .context import server_of
-from .responses import problem
+from ...files import artifacts
+from ...files.zip_stream import Member, zip_pieces
+from ..context import server_of
+from ..responses import problem
 
 ZIP = "application/zip"
 

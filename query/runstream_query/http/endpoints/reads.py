@@ -15,12 +15,12 @@ from runstream_schemas.metrics import registry_of
 from runstream_schemas.run_record import Number, RunRecord
 from runstream_schemas.series import FIRST_CLASSES
 
-from ..charts import one_series
-from ..json_values import json_value
-from ..not_there import no_run
-from ..points.vectors import Vectors
-from ..runs.run_order import Order
-from ..runs.runs import (
+from ...charts import one_series
+from ...json_values import json_value
+from ...not_there import no_run
+from ...points.vectors import Vectors
+from ...runs.run_order import Order
+from ...runs.runs import (
     MOST_COMMON,
     RunParams,
     attach_named_summaries,
@@ -32,13 +32,13 @@ from ..runs.runs import (
     list_runs,
     run_params,
 )
-from ..sql.sql import run_sql
-from .access import grant_of
-from .caching import not_modified, points_headers
-from .context import Server, server_of
-from .endpoint import Door, Reach, endpoint
-from .filters import Filters, Wait, run_filter
-from .responses import (
+from ...sql.sql import run_sql
+from ..access import grant_of
+from ..caching import not_modified, points_headers
+from ..context import Server, server_of
+from ..endpoint import Door, Reach, endpoint
+from ..filters import Filters, Wait, run_filter
+from ..responses import (
     ARROW,
     MSGPACK,
     Table,
@@ -49,8 +49,8 @@ from .responses import (
     table_answer,
     wants_arrow,
 )
-from .tokens import Role
-from .waiting import wait_for_writes
+from ..tokens import Role
+from ..waiting import wait_for_writes
 
 MAX_SQL_BYTES = 1 << 20
 SHOWN_OF_PARAM = 500

@@ -11,18 +11,18 @@ from starlette.responses import JSONResponse, Response
 
 from runstream_schemas.errors import QueryError, StoreError
 
-from ..files import artifacts, growing_files, partial_uploads
-from ..files.zip_stream import Member
-from ..json_values import utc
-from ..not_there import NotThere
-from .access import grant_of
-from .bodies import Content
-from .context import server_of
-from .endpoint import BINARY, Reach, endpoint
-from .parameters import ByteCount
-from .responses import problem
+from ...files import artifacts, growing_files, partial_uploads
+from ...files.zip_stream import Member
+from ...json_values import utc
+from ...not_there import NotThere
+from ..access import grant_of
+from ..bodies import Content
+from ..context import server_of
+from ..endpoint import BINARY, Reach, endpoint
+from ..parameters import ByteCount
+from ..responses import problem
+from ..tokens import Role
 from .sending import ZIP, send_file, send_zip
-from .tokens import Role
 
 
 class StoredFile(TypedDict):

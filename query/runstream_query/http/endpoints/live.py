@@ -18,14 +18,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ..points.watermark import Notifications
-from .access import grant_of
-from .endpoint import Reach, endpoint
-from .responses import problem
-from .tokens import BELIEVED, Role
+from ...points.watermark import Notifications
+from ..access import grant_of
+from ..endpoint import Reach, endpoint
+from ..responses import problem
+from ..tokens import BELIEVED, Role
 
 if TYPE_CHECKING:
-    from .context import Server
+    from ..context import Server
 
 HEARTBEAT = BELIEVED
 """Seconds between signs of life on a quiet stream, and between two looks whether the token is still good."""

@@ -9,10 +9,10 @@ from starlette.requests import Request
 
 from runstream_schemas.errors import QueryError
 
-from ..json_values import iso
-from .context import server_of
-from .endpoint import Reach, endpoint
-from .tokens import Role
+from ...json_values import iso
+from ..context import server_of
+from ..endpoint import Reach, endpoint
+from ..tokens import Role
 
 MOST_RUNS = 1000
 """Most runs whose children one request counts."""

@@ -12,17 +12,17 @@ from starlette.responses import Response
 from runstream_schemas.errors import QueryError
 from runstream_schemas.run_record import RunRecord
 
-from ..not_there import NotThere, no_run
-from ..runs import deletion, saved_views
-from ..runs.edits import UNCHANGED, RunEdit, cancel_runs, edit_runs
-from ..runs.runs import get_run
-from ..runs.saved_views import SavedView
-from . import access
-from .bodies import RunIds, check_run_ids
-from .context import server_of
-from .endpoint import Reach, endpoint
-from .responses import json_answer
-from .tokens import Role
+from ...not_there import NotThere, no_run
+from ...runs import deletion, saved_views
+from ...runs.edits import UNCHANGED, RunEdit, cancel_runs, edit_runs
+from ...runs.runs import get_run
+from ...runs.saved_views import SavedView
+from .. import access
+from ..bodies import RunIds, check_run_ids
+from ..context import server_of
+from ..endpoint import Reach, endpoint
+from ..responses import json_answer
+from ..tokens import Role
 
 MOST_TAGS = 1000
 """Tags of one change."""

@@ -10,13 +10,13 @@ import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ..points import exports
-from ..runs.run_order import Order
-from .context import server_of
-from .endpoint import Reach, endpoint
-from .filters import Filters, run_filter
-from .responses import problem
-from .tokens import Role
+from ...points import exports
+from ...runs.run_order import Order
+from ..context import server_of
+from ..endpoint import Reach, endpoint
+from ..filters import Filters, run_filter
+from ..responses import problem
+from ..tokens import Role
 
 CSV, PARQUET = "text/csv", exports.FORMATS["parquet"]
 

@@ -13,11 +13,11 @@ from runstream_schemas.histograms import thinned
 from runstream_schemas.run_record import Number
 from runstream_schemas.series import SeriesClass
 
-from ..json_values import json_value
-from ..points.vectors import Series
-from .endpoint import Reach, endpoint
-from .parameters import Position
-from .tokens import Role
+from ...json_values import json_value
+from ...points.vectors import Series
+from ..endpoint import Reach, endpoint
+from ..parameters import Position
+from ..tokens import Role
 from .typed_series import answer_of_series, check_most, records_of
 
 MOST = 500

@@ -14,21 +14,21 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.run_record import SummaryRecord
 from runstream_schemas.series import SeriesClass
 
-from .. import queries
-from ..charts import metric_axis
-from ..charts import queries as page_queries
-from ..charts.chart_tables import charts_arrow, charts_json
-from ..charts.charts import pack_charts
-from ..charts.overview import LONG
-from ..json_values import json_value, python_values
-from ..not_there import no_run
-from ..runs.runs import get_summaries
-from .caching import not_modified, points_headers
-from .context import server_of
-from .endpoint import Reach, endpoint
-from .parameters import Edge, Position, number, position
-from .responses import ARROW, Table, answer, json_answer, problem, wants_arrow
-from .tokens import Role
+from ... import queries
+from ...charts import metric_axis
+from ...charts import queries as page_queries
+from ...charts.chart_tables import charts_arrow, charts_json
+from ...charts.charts import pack_charts
+from ...charts.overview import LONG
+from ...json_values import json_value, python_values
+from ...not_there import no_run
+from ...runs.runs import get_summaries
+from ..caching import not_modified, points_headers
+from ..context import server_of
+from ..endpoint import Reach, endpoint
+from ..parameters import Edge, Position, number, position
+from ..responses import ARROW, Table, answer, json_answer, problem, wants_arrow
+from ..tokens import Role
 
 CHART = "application/vnd.runstream.chart"
 MOST_NAMES = 1000

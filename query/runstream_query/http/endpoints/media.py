@@ -1,4 +1,4 @@
-"""HTTP for media: those of a series, and their bytes on their way in. Out they go as any file of a run (`file_api`)."""
+"""HTTP for media: those of a series, and their bytes on their way in. Out they go as any file of a run (`files`)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from runstream_schemas.histograms import thinned
 from runstream_schemas.media import SUFFIXES
 from runstream_schemas.series import SeriesClass
 
-from ..files import artifacts
-from ..points.vectors import Series
-from .access import grant_of
-from .bodies import Content
-from .context import server_of
-from .endpoint import Reach, endpoint
-from .parameters import Edge, Position, position
-from .responses import problem
-from .tokens import Role
+from ...files import artifacts
+from ...points.vectors import Series
+from ..access import grant_of
+from ..bodies import Content
+from ..context import server_of
+from ..endpoint import Reach, endpoint
+from ..parameters import Edge, Position, position
+from ..responses import problem
+from ..tokens import Role
 from .typed_series import answer_of_series, check_most, records_of
 
 MOST_STEPS = 2000

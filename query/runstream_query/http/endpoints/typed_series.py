@@ -13,12 +13,12 @@ from starlette.responses import Response
 from runstream_schemas.errors import QueryError
 from runstream_schemas.series import SeriesClass
 
-from ..json_values import python_values
-from ..points.exports import typed_table
-from ..points.vectors import Series, Vectors
-from .caching import not_modified, points_headers
-from .context import server_of
-from .responses import json_answer, problem
+from ...json_values import python_values
+from ...points.exports import typed_table
+from ...points.vectors import Series, Vectors
+from ..caching import not_modified, points_headers
+from ..context import server_of
+from ..responses import json_answer, problem
 
 
 def check_most(asked: int, most: int) -> None:
