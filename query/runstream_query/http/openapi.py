@@ -22,14 +22,18 @@ from .endpoints import (
     edits,
     exports,
     files,
+    health,
     histograms,
     live,
     media,
     models,
-    reads,
+    points,
     registry,
+    runs,
     snapshots,
+    sql,
     tokens,
+    views,
 )
 from .parameters import Parameter
 from .responses import Problem
@@ -66,8 +70,12 @@ async def docs(request: Request) -> Response:
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    *reads.ENDPOINTS,
+    *health.ENDPOINTS,
+    *runs.ENDPOINTS,
+    *points.ENDPOINTS,
+    *sql.ENDPOINTS,
     *edits.ENDPOINTS,
+    *views.ENDPOINTS,
     *charts.ENDPOINTS,
     *counts.ENDPOINTS,
     *exports.ENDPOINTS,
