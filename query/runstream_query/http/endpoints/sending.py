@@ -70,7 +70,7 @@ def send_zip(request: Request, members: Sequence[Member], name: str) -> Response
     """Files of the store as a zip.
 
     Args:
-        name: of the zip, without its suffix.
+        name: the name of the zip, without its suffix.
     """
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.zip", **_AS_DATA}
     if request.method == "HEAD":
