@@ -97,6 +97,16 @@ MEDIA = pa.schema(
     ]
 )
 
+SYSTEM = pa.schema(
+    [
+        *list(HISTOGRAMS)[:2],
+        pa.field("node", _NAME, nullable=False),  # name of the machine
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("time", TIME, nullable=False),
+        *_VALUES,
+    ]
+)
+
 ROW_BITS = 40
 """Rows of one source a table can hold: 2**40; above them lies the source's ordinal, so that rows never collide."""
 
@@ -158,7 +168,14 @@ RUNS = pa.schema(
     ]
 )
 
-SCHEMAS = {"metrics": METRICS, "tables": TABLES, "histograms": HISTOGRAMS, "media": MEDIA, "runs": RUNS}
+SCHEMAS = {
+    "metrics": METRICS,
+    "tables": TABLES,
+    "histograms": HISTOGRAMS,
+    "media": MEDIA,
+    "system": SYSTEM,
+    "runs": RUNS,
+}
 """Schema of each kind of file in the manifest."""
 
 NO_EXPERIMENT = "__HIVE_DEFAULT_PARTITION__"

@@ -62,6 +62,7 @@ class Pieces:
 class _Shapes:
     """Shapes by the bytes their headers begin with."""
 
+    apart: Collection[int] = APART
     keys: dict[SeriesKey, int] = field(default_factory=dict)
     known: dict[bytes, Shape] = field(default_factory=dict)
     lengths: dict[int, None] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class _Shapes:
         fit = (
             Kind.TEXT not in kinds
             and len(named) == len(index.series)
-            and all(key.cls not in APART for key in named)
+            and all(key.cls not in self.apart for key in named)
             and int(index.counts.sum()) <= SMALL_POINTS
         )
         shape = Shape(
@@ -112,14 +113,17 @@ class _Shapes:
 _COLUMNS = frozenset(("step", "time", "value"))
 
 
-def decode_many(payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS) -> Pieces:
+def decode_many(
+    payloads: Sequence[bytes], columns: Collection[str] = _COLUMNS, apart: Collection[int] = APART
+) -> Pieces:
     """Unpack payloads.
 
     Args:
         payloads: what `encode_points` returned, of any runs.
         columns: which of step, time and value are wanted.
+        apart: classes of series whose payloads are not unpacked here.
     """
-    shapes, sections = _Shapes(), Sections(payloads)
+    shapes, sections = _Shapes(apart), Sections(payloads)
     groups, left, others = find_alike(sections, shapes.of)
     for number in left:
         try:

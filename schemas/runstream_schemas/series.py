@@ -18,9 +18,10 @@ class SeriesClass(IntEnum):
     PREDICTIONS = 6
     HISTOGRAM = 7  # text values: `runstream_schemas.histograms`
     MEDIA = 8  # text values: `runstream_schemas.media`
+    SYSTEM = 9  # what a machine was doing for a run; the column is the name of the machine
 
 
-APART = frozenset({SeriesClass.TABLE, SeriesClass.HISTOGRAM, SeriesClass.MEDIA})
+APART = frozenset({SeriesClass.TABLE, SeriesClass.HISTOGRAM, SeriesClass.MEDIA, SeriesClass.SYSTEM})
 """Those that do not lie in files of metrics, but of a kind of their own."""
 
 FIRST_CLASSES = tuple(range(SeriesClass.HISTOGRAM))
@@ -44,7 +45,7 @@ class SeriesKey:
     Attributes:
         cls: a `SeriesClass`.
         name: the user's name, kept byte for byte (any unicode, up to `limits.MAX_NAME_BYTES` of UTF-8).
-        column: column of a table; empty for every other class.
+        column: column of a table; the machine a system metric is of; empty for every other class.
     """
 
     cls: int

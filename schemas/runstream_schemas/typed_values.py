@@ -16,7 +16,7 @@ from .arrow import SCHEMAS
 from .errors import CorruptEvent
 from .histograms import Histogram, decode_histogram, encode_histogram
 from .media import Medium, decode_medium, encode_medium
-from .series import SeriesClass
+from .series import SeriesClass, SeriesKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,30 @@ TYPED_CLASSES: Final = {int(typed.cls): kind for kind, typed in TYPED.items()}
 """The kind of file of each class that has one."""
 
 
+RARE_CLASSES: Final = {**TYPED_CLASSES, int(SeriesClass.SYSTEM): "system"}
+"""Classes that few runs have, with their kind of file: none is begun where no run has any."""
+
+
+_WITH_COLUMN: Final = {"tables": ("column", SeriesClass.TABLE), "system": ("node", SeriesClass.SYSTEM)}
+
+
+def second_key(kind: str) -> str:
+    """The column of a kind of file that, beside run and name, tells its series apart."""
+    return _WITH_COLUMN[kind][0] if kind in _WITH_COLUMN else "cls"
+
+
+def series_key(kind: str, name: str, second: Any) -> SeriesKey:
+    """The series of a row.
+
+    Args:
+        kind: the kind of file.
+        second: what stands in the column `second_key`.
+    """
+    if kind in _WITH_COLUMN:
+        return SeriesKey(_WITH_COLUMN[kind][1], name, second)
+    return SeriesKey(second, name)
+
+
 def kind_of_class(cls: int) -> str:
     """The kind of file in which a class of series lies."""
-    return "tables" if cls == SeriesClass.TABLE else TYPED_CLASSES.get(cls, "metrics")
+    return "tables" if cls == SeriesClass.TABLE else RARE_CLASSES.get(cls, "metrics")

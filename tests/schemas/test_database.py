@@ -157,6 +157,32 @@ def test_parameters_of_runs_that_were_there_before_are_what_a_new_run_gets(serve
     asyncio.run(go())
 
 
+def test_files_that_were_there_before_stay_and_those_of_system_metrics_can_come(
+    server: PostgresServer,
+) -> None:
+    """Migration 0022."""
+
+    async def go() -> None:
+        async with database(server, "with_files") as settings:
+            connection = await connect(settings)
+            await migrate(connection, [step for step in migrations() if step.version < 22])
+            kinds = ["metrics", "tables", "histograms", "media", "runs"]
+            insert = "insert into files (kind, path, state) values ($1, $1, 'pending')"
+            for kind in kinds:
+                await connection.execute(insert, kind)
+            with pytest.raises(asyncpg.CheckViolationError):
+                await connection.execute(insert, "system")
+            await migrate(connection)
+            await connection.execute(insert, "system")
+            rows = await connection.fetch("select kind from files")
+            assert {row["kind"] for row in rows} == {*kinds, "system"}
+            with pytest.raises(asyncpg.CheckViolationError):
+                await connection.execute(insert, "others")
+            await connection.close()
+
+    asyncio.run(go())
+
+
 def test_four_migrate_at_once(server: PostgresServer) -> None:
     async def go() -> None:
         async with database(server, "racing") as settings:

@@ -31,7 +31,7 @@ from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import NewFile, Store
-from runstream_schemas.typed_values import TYPED_CLASSES
+from runstream_schemas.typed_values import RARE_CLASSES
 
 from ..storing.run_states import RunChanges, store_run_changes
 from . import manifest, selection, verification
@@ -282,8 +282,8 @@ class Compactor:
             )
         work.runs = {key: run_ids[key] for key in work.chunks}
         work.whole = {row["key"] for row in runs if len(work.chunks.get(row["key"], ())) == row["chunks"]}
-        typed = [row["cls"] for row in await connection.fetch(manifest.TYPED_CLASSES, [*TYPED_CLASSES])]
-        for kind in ("metrics", "tables", *(TYPED_CLASSES[cls] for cls in typed)):
+        rare = [row["cls"] for row in await connection.fetch(manifest.RARE_CLASSES, [*RARE_CLASSES])]
+        for kind in ("metrics", "tables", *(RARE_CLASSES[cls] for cls in rare)):
             path = manifest.file_path(kind, runs[0]["experiment"], contents)
             claimed = await manifest.claim(connection, kind, path, runs[0]["experiment_id"], work.runs)
             if claimed is None:

@@ -81,9 +81,9 @@ CHUNKS_OF_RUNS = """
 select run_key, source_key, first, points, octet_length(payload) as bytes from chunks where run_key = any($1::bigint[])
 order by run_key, source_key, first limit $2"""
 
-# Which typed values any run has: nearly always none, and then no file is claimed for them.
-TYPED_CLASSES = """
-select cls from unnest($1::int2[]) as typed(cls) where exists (select from series s where s.cls = typed.cls)"""
+# Which of the rare classes any run has; for others no file is claimed.
+RARE_CLASSES = """
+select cls from unnest($1::int2[]) as rare(cls) where exists (select from series s where s.cls = rare.cls)"""
 
 CLAIM_FILE = """
 insert into files (kind, path, state, experiment_id) values ($1, $2, 'pending', $3)

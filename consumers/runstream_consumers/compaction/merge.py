@@ -23,8 +23,9 @@ from runstream_schemas.errors import CorruptEvent, StoreError
 from runstream_schemas.footer_seal import check_footer
 from runstream_schemas.order import Piece, Place, joined, merged_place, unpack_place
 from runstream_schemas.points import I8
-from runstream_schemas.series import SeriesClass, SeriesKey
+from runstream_schemas.series import SeriesKey
 from runstream_schemas.store import Store
+from runstream_schemas.typed_values import second_key, series_key
 
 from . import manifest
 from .manifest import ClaimedFile, ClaimLost, WrittenFile
@@ -193,7 +194,7 @@ class Merger:
         self._store, self._claimed, self._inputs = store, claimed, inputs
         self._run_keys = {run_id: key for key, run_id in run_ids.items()}
         self._without = without
-        self._keys = ("name", "column" if claimed.kind == "tables" else "cls")
+        self._keys = ("name", second_key(claimed.kind))
         self._files: list[pq.ParquetFile] = []
         self._held: dict[tuple[int, int], pa.Table] = {}
 
@@ -292,7 +293,8 @@ class Merger:
         for stretch in stretches:
             a = 0
             for name, end in zip(stretch.names, stretch.ends.tolist(), strict=True):
-                parts.setdefault(self._series_key(name), []).append((stretch, a, end))
+                key = series_key(self._claimed.kind, *name)
+                parts.setdefault(key, []).append((stretch, a, end))
                 a = end
         pieces: dict[SeriesKey, list[Piece]] = {}
         for key, parts_of_key in parts.items():
@@ -312,13 +314,6 @@ class Merger:
             pieces[key] = joined(sorted(held, key=lambda piece: piece.start))
         files = dict.fromkeys(stretch.file for stretch in stretches)
         return merged_place([self._inputs[file].runs[run_key] for file in files], pieces)
-
-    def _series_key(self, name: tuple[str, Any]) -> SeriesKey:
-        return (
-            SeriesKey(SeriesClass.TABLE, name[0], name[1])
-            if self._claimed.kind == "tables"
-            else SeriesKey(name[1], name[0])
-        )
 
 
 def _cuts(

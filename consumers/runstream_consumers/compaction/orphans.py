@@ -18,13 +18,13 @@ from typing import Any
 import asyncpg
 
 from runstream_schemas.store import STAGING, Entry, Store
-from runstream_schemas.typed_values import TYPED
+from runstream_schemas.typed_values import RARE_CLASSES
 
 from . import manifest
 
 log = logging.getLogger("runstream.sweep")
 
-KINDS = ("metrics", "tables", *TYPED)
+KINDS = ("metrics", "tables", *RARE_CLASSES.values())
 ORPHAN_GRACE = 3600.0
 """Seconds a file without a row is left alone."""
 

@@ -14,7 +14,6 @@ from runstream_schemas.arrow import (
     METRICS,
     ROW_BITS,
     SCHEMAS,
-    TABLES,
     constant,
     plain,
     repeated,
@@ -106,20 +105,20 @@ class SortedPoints:
         ]
         return pa.Table.from_arrays(columns, schema=METRICS)
 
-    def tables_table(self) -> pa.Table:
-        """The rows of a tables file."""
+    def columns_table(self, kind: str) -> pa.Table:
+        """The rows of a file whose series have columns: of tables, or of system metrics."""
         names = repeated([key.name for key in self.series], self.counts)
         columns = repeated([key.column for key in self.series], self.counts)
         values = value_columns(self.bits, self.kinds, self.texts)
         run_id = constant(self.run_id, len(self))
         parts = [run_id, names, columns, plain(self.steps, pa.int64()), time_column(self.times), *values]
-        return pa.Table.from_arrays(parts, schema=TABLES)
+        return pa.Table.from_arrays(parts, schema=SCHEMAS[kind])
 
     def table(self, kind: str) -> pa.Table:
         """The rows of a file of that kind."""
         if kind == "metrics":
             return self.metrics_table()
-        return self.tables_table() if kind == "tables" else self._typed_table(kind)
+        return self._typed_table(kind) if kind in TYPED else self.columns_table(kind)
 
     def _typed_table(self, kind: str) -> pa.Table:
         n = len(self)

@@ -66,6 +66,34 @@ class LoggedHistogram(Histogram):
     time: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SystemSample:
+    """What a machine was doing for a run at one time.
+
+    Attributes:
+        node: name of the machine.
+        time: when it was looked at, microseconds since the epoch.
+        value: in the unit that the metric's name ends with.
+    """
+
+    node: str
+    time: int
+    value: float
+
+
+def system_samples(all_series: Iterable[Series]) -> dict[str, list[SystemSample]]:
+    """Samples by metric, of all machines in the order of their times."""
+    by_name: dict[str, list[SystemSample]] = {}
+    for series in all_series:
+        samples = by_name.setdefault(series.name, [])
+        for time, value in zip(series.times, series.values, strict=True):
+            if isinstance(value, float):
+                samples.append(SystemSample(series.column, time, value))
+    for samples in by_name.values():
+        samples.sort(key=lambda sample: sample.time)
+    return by_name
+
+
 def logged_histograms(series: Series) -> list[LoggedHistogram]:
     """The histograms of a series; what is none is left out, with a warning."""
     histograms: list[LoggedHistogram] = []

@@ -32,6 +32,7 @@ from .endpoints import (
     runs,
     snapshots,
     sql,
+    system_metrics,
     tokens,
     views,
 )
@@ -86,6 +87,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *models.ENDPOINTS,
     *live.ENDPOINTS,
     *media.ENDPOINTS,
+    *system_metrics.ENDPOINTS,
     *tokens.ENDPOINTS,
     *browser_access.ENDPOINTS,
     openapi,

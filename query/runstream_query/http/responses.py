@@ -21,6 +21,7 @@ from runstream_schemas.series import Kind
 from ..json_values import json_value, python_values
 from ..points.vectors import Series, Vectors
 
+CHART = "application/vnd.runstream.chart"
 ARROW = "application/vnd.apache.arrow.stream"
 MSGPACK = "application/msgpack"
 

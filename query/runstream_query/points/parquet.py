@@ -27,7 +27,7 @@ from runstream_schemas.overviews import GroupOverview, read_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import Store
 from runstream_schemas.times import shown_time, shown_times
-from runstream_schemas.typed_values import TYPED, kind_of_class
+from runstream_schemas.typed_values import TYPED, kind_of_class, second_key, series_key
 
 from .vectors import PointColumns
 
@@ -37,23 +37,28 @@ FOOTERS = 512
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns identify a series in a kind of file: `step` and the key beside run and name."""
+    """How a kind of file is read: which column is the step of its points."""
 
     kind: str
     step: str
-    second: str  # cls of metrics, column of tables
     names: list[str]  # columns to read as dictionaries
+
+    @property
+    def second(self) -> str:
+        """The key beside run and name."""
+        return second_key(self.kind)
 
     def key(self, name: str, second: Any) -> SeriesKey:
         """The series a row belongs to."""
-        return SeriesKey(second, name) if self.second == "cls" else SeriesKey(SeriesClass.TABLE, name, second)
+        return series_key(self.kind, name, second)
 
 
-METRICS = Layout("metrics", "step", "cls", ["run_id", "name"])
-HISTOGRAMS = Layout("histograms", "step", "cls", ["run_id", "name"])
-MEDIA = Layout("media", "step", "cls", ["run_id", "name"])
-TABLES = Layout("tables", "row", "column", ["run_id", "name", "column"])
-LAYOUTS = (METRICS, TABLES, HISTOGRAMS, MEDIA)
+METRICS = Layout("metrics", "step", ["run_id", "name"])
+HISTOGRAMS = Layout("histograms", "step", ["run_id", "name"])
+MEDIA = Layout("media", "step", ["run_id", "name"])
+TABLES = Layout("tables", "row", ["run_id", "name", "column"])
+SYSTEM = Layout("system", "step", ["run_id", "name", "node"])
+LAYOUTS = (METRICS, TABLES, HISTOGRAMS, MEDIA, SYSTEM)
 
 
 def layouts_of(classes: Collection[int] | None) -> tuple[Layout, ...]:

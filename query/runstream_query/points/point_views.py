@@ -35,8 +35,9 @@ POINT_VIEWS: Final = {
     "rows": pa.schema([*list(METRICS)[:3], *_ROW, *list(METRICS)[4:]]),
     "histograms": _typed_view("histograms"),
     "media": _typed_view("media"),
+    "system_metrics": pa.schema([*list(METRICS)[:3], ("node", pa.string()), *list(METRICS)[3:6]]),
 }
 """The columns of each view."""
 
-KINDS: Final = {view: "tables" if view == "rows" else view for view in POINT_VIEWS}
+KINDS: Final = {view: {"rows": "tables", "system_metrics": "system"}.get(view, view) for view in POINT_VIEWS}
 """The kind of file each view is made of."""

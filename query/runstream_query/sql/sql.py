@@ -1,6 +1,6 @@
 """SQL over everything: DuckDB in memory, over the manifest's live files and the hot tier, in one snapshot.
 
-The caller's statement sees four views and nothing else: no file but those the views are made of, no network, no settings, no
+The caller's statement sees its views and nothing else: no file but those the views are made of, no network, no settings, no
 extension, no second statement. It runs in a process of its own, bounded in memory and in time.
 """
 
@@ -49,7 +49,8 @@ async def run_sql(
     *,
     workspace: str | None = None,
 ) -> pa.Table:
-    """Answer one SELECT over the views `metrics`, `rows`, `histograms`, `media`, `runs`, `params` and `summaries`.
+    """Answer one SELECT over the views `metrics`, `rows`, `histograms`, `media`, `system_metrics`, `runs`, `params`
+    and `summaries`.
 
     Args:
         workspace: the only one whose runs are there at all: neither a view nor a file it may open holds another's. Runs

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from runstream_schemas.arrow import constant, plain, strings, time_column, value_columns
-from runstream_schemas.many_payloads import decode_many
+from runstream_schemas.many_payloads import Pieces, decode_many
 from runstream_schemas.points import I8
-from runstream_schemas.series import Kind
+from runstream_schemas.series import APART, Kind, SeriesClass
 from runstream_schemas.typed_values import TYPED, kind_of_class
 
 from ..points.hot import Chunk, fetch_these
@@ -117,21 +118,29 @@ class HotRows:
         """Write the chunks that hold nothing but numbers, and return the others."""
         small = [row for row in rows if row["payload"] is not None]
         others = [row for row in rows if row["payload"] is None]
-        needs = self.needs.get("metrics")
-        if needs is None:
-            columns: list[str] = []
-        else:
-            columns = [name for name in ("step", "time") if needs.wants(name)]
-            columns += ["value"] if needs.wants(*_VALUES) else []
-        pieces = decode_many([row["payload"] for row in small], columns)
+        wanted = {view: self.needs[view] for view in _OF_NUMBERS if view in self.needs}
+        columns = [name for name in ("step", "time") if any(needs.wants(name) for needs in wanted.values())]
+        columns += ["value"] if any(needs.wants(*_VALUES) for needs in wanted.values()) else []
+        pieces = decode_many([row["payload"] for row in small], columns, _NO_NUMBERS)
         others += [small[number] for number in pieces.others]
-        if needs is None or not len(pieces.counts):
-            return others
-        taken_pieces = pieces.counts > 0
+        metrics = np.array([kind_of_class(key.cls) == "metrics" for key in pieces.keys], dtype=bool)
+        for view, needs in wanted.items():
+            if len(pieces.counts):
+                of_view = (metrics if view == "metrics" else ~metrics)[pieces.key]
+                self._write_pieces(view, needs, small, pieces, of_view & (pieces.counts > 0))
+        return others
+
+    def _write_pieces(
+        self, view: str, needs: Needs, rows: Sequence[Any], pieces: Pieces, taken_pieces: NDArray[np.bool_]
+    ) -> None:
+        """Write those pieces that are taken, less those of other names than are needed."""
         if "name" in needs.only:
-            taken_pieces &= np.array([key.name in needs.only["name"] for key in pieces.keys], dtype=bool)[
-                pieces.key
-            ]
+            taken_pieces = (
+                taken_pieces
+                & np.array([key.name in needs.only["name"] for key in pieces.keys], dtype=bool)[pieces.key]
+            )
+        if not taken_pieces.any():
+            return
         all_taken = bool(taken_pieces.all())
         chosen = slice(None) if all_taken else taken_pieces
         counts = pieces.counts[chosen]
@@ -139,22 +148,22 @@ class HotRows:
         table: dict[str, Any] = {}
         for name in ("experiment", "run_id"):
             if needs.wants(name):
-                names = [row[name] for row in small]
+                names = [row[name] for row in rows]
                 table[name] = _named(names, pieces.payload[chosen], counts)
         if needs.wants("name"):
             table["name"] = _named([key.name for key in pieces.keys], pieces.key[chosen], counts)
-        if "step" in columns:
+        if view == "system_metrics" and needs.wants("node"):
+            table["node"] = _named([key.column for key in pieces.keys], pieces.key[chosen], counts)
+        if needs.wants("step"):
             table["step"] = plain(pieces.steps[taken], pa.int64())
-        if "time" in columns:
+        if needs.wants("time"):
             table["time"] = time_column(pieces.times[taken])
-        if "value" in columns:
+        if needs.wants(*_VALUES):
             kinds: Any = pieces.kind[chosen]
             same_kind = len(kinds) and (kinds == kinds[0]).all()
             kinds = Kind(int(kinds[0])) if same_kind else np.repeat(kinds, counts)
             table |= dict(zip(_VALUES, value_columns(pieces.values[taken], kinds, []), strict=True))
-        n = int(counts.sum())
-        self._write("metrics", table, n)
-        return others
+        self._write(view, table, int(counts.sum()))
 
     def _write_one_by_one(self, chunks: Iterable[Chunk], known: Mapping[int, tuple[str, str | None]]) -> None:
         for chunk in chunks:
@@ -166,10 +175,8 @@ class HotRows:
                 if not part:
                     continue
                 table = Vectors(part).to_arrow()
-                columns = {
-                    "row" if name == "step" and view == "rows" else name: table.column(name)
-                    for name in table.column_names
-                }
+                called = _CALLED.get(view, {})
+                columns = {called.get(name, name): table.column(name) for name in table.column_names}
                 if kind in TYPED:
                     texts = ["" if text is None else text for text in table.column("text").to_pylist()]
                     columns |= dict(zip(TYPED[kind].names, TYPED[kind].columns(texts), strict=True))
@@ -199,7 +206,10 @@ class HotRows:
         return self.folder / f"hot-{view}.parquet"
 
 
-_DICTIONARIES = ("experiment", "run_id", "name", "column")
+_DICTIONARIES = ("experiment", "run_id", "name", "column", "node")
+_OF_NUMBERS = ("metrics", "system_metrics")
+_NO_NUMBERS = APART - {SeriesClass.SYSTEM}
+_CALLED = {"rows": {"step": "row"}, "system_metrics": {"column": "node"}}
 
 
 def _groups(rows: Sequence[Any], most: int) -> Iterable[list[Any]]:

@@ -27,6 +27,8 @@ COLUMNS = {
     "negative_infinite bigint",
     "media": "experiment varchar, run_id varchar, name varchar, step bigint, time timestamptz, type varchar, "
     "content_type varchar, size bigint, sha256 varchar, place bigint, caption varchar, file_name varchar, path varchar",
+    "system_metrics": "experiment varchar, run_id varchar, name varchar, node varchar, step bigint, time timestamptz, "
+    "value double",
     "runs": "experiment varchar, workspace varchar, run_id varchar, parent_run_id varchar, root_run_id varchar, "
     "number bigint, name varchar, display_name varchar, description varchar, type varchar, target varchar, status varchar, "
     "created_time timestamptz, start_time timestamptz, end_time timestamptz, settled boolean, dropped bigint, "

@@ -25,6 +25,8 @@ KEYS = [
     SeriesKey(SeriesClass.IMAGE, "loss"),
     SeriesKey(1, "t", "a"),
     SeriesKey(1, "t", "b"),
+    SeriesKey(SeriesClass.SYSTEM, "loss", "a"),
+    SeriesKey(SeriesClass.SYSTEM, "loss", "b"),
 ]
 VALUES = {
     Kind.FLOAT: st.floats(width=64),
@@ -66,6 +68,9 @@ def test_any_split_over_chunks_and_files_gives_the_same_vectors(
         async with opened(postgres, tmp_path_factory.mktemp("split")) as database:
             await database.pool.execute(
                 "truncate experiments, runs, chunks, files, sources restart identity cascade"
+            )
+            await database.pool.execute(
+                "insert into series (cls, name, \"column\") values (9, 'loss', 'a') on conflict do nothing"
             )
             rows = [
                 (key, kind, i, step, 1000 + i, value) for i, (key, kind, step, value) in enumerate(points)

@@ -18,8 +18,10 @@ from ...client.metrics import (
     LoggedHistogram,
     Metrics,
     Series,
+    SystemSample,
     logged_histograms,
     shape_metrics,
+    system_samples,
 )
 from ...client.reading import fetch_metrics, fetch_params
 from ...client.records import TERMINAL
@@ -185,6 +187,23 @@ class RunFacts(RunHandle):
         series = self._typed(SeriesClass.MEDIA, name)
         media = {each.name: logged_media(self._client, self._id, each) for each in series}
         return media if name is None else media.get(name, [])
+
+    def get_system_metrics(
+        self, name: str | None = None
+    ) -> dict[str, list[SystemSample]] | list[SystemSample]:
+        """What the run's machines were doing, sampled beside it, by metric and in order of time.
+
+        Args:
+            name: only this metric, e.g. `system/cpu_utilization_percentage`, which is then returned by itself; an empty
+                list if there is none.
+
+        Raises:
+            ServiceException: the service is away.
+        """
+        if name is not None and not isinstance(name, str):
+            raise UserErrorException(f"get_system_metrics: name: expected a text, got {type(name).__name__}")
+        samples = system_samples(self._typed(SeriesClass.SYSTEM, name))
+        return samples if name is None else samples.get(name, [])
 
     def _typed(self, cls: SeriesClass, name: str | None) -> list[Series]:
         waits = self._live_run.unconfirmed() if self._live_run else {}

@@ -27,10 +27,9 @@ from ..caching import not_modified, points_headers
 from ..context import server_of
 from ..endpoint import Reach, endpoint
 from ..parameters import Edge, Position, number, position
-from ..responses import ARROW, Table, answer, json_answer, problem, wants_arrow
+from ..responses import ARROW, CHART, Table, answer, json_answer, problem, wants_arrow
 from ..tokens import Role
 
-CHART = "application/vnd.runstream.chart"
 MOST_NAMES = 1000
 MANY = 500
 """Series of a run from which their list is made beside the event loop."""
