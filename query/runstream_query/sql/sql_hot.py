@@ -118,13 +118,15 @@ class HotRows:
         """Write the chunks that hold nothing but numbers, and return the others."""
         small = [row for row in rows if row["payload"] is not None]
         others = [row for row in rows if row["payload"] is None]
-        wanted = {view: self.needs[view] for view in _OF_NUMBERS if view in self.needs}
-        columns = [name for name in ("step", "time") if any(needs.wants(name) for needs in wanted.values())]
-        columns += ["value"] if any(needs.wants(*_VALUES) for needs in wanted.values()) else []
+        needs_of_views = {view: self.needs[view] for view in _OF_NUMBERS if view in self.needs}
+        columns = [
+            name for name in ("step", "time") if any(needs.wants(name) for needs in needs_of_views.values())
+        ]
+        columns += ["value"] if any(needs.wants(*_VALUES) for needs in needs_of_views.values()) else []
         pieces = decode_many([row["payload"] for row in small], columns, _NO_NUMBERS)
         others += [small[number] for number in pieces.others]
         metrics = np.array([kind_of_class(key.cls) == "metrics" for key in pieces.keys], dtype=bool)
-        for view, needs in wanted.items():
+        for view, needs in needs_of_views.items():
             if len(pieces.counts):
                 of_view = (metrics if view == "metrics" else ~metrics)[pieces.key]
                 self._write_pieces(view, needs, small, pieces, of_view & (pieces.counts > 0))
