@@ -62,6 +62,18 @@ def tensor_value(tag: str, plugin: str, tensor: bytes, content: bytes = b"", des
     return put_bytes(1, tag) + (put_bytes(8, tensor) if tensor else b"") + put_bytes(9, metadata)
 
 
+def double_event(wall_time: float, step: int, head: bytes, number: float) -> bytes:
+    """A record of a scalar of 64 bits, put together from `double_head`."""
+    return event(wall_time, step, head + _DOUBLE.pack(number))
+
+
+def double_head(tag: str) -> bytes:
+    """What lies between step and number in the records of a scalar of 64 bits: the tensor comes last, in it the number."""
+    metadata = put_bytes(1, put_bytes(1, events.SCALARS)) + put_int(4, _SCALAR)
+    tensor = numbers_tensor(np.zeros((), np.float64))
+    return summary_field(put_bytes(1, tag) + put_bytes(9, metadata) + put_bytes(8, tensor))[: -_DOUBLE.size]
+
+
 def numbers_tensor(array: NDArray[Any]) -> bytes:
     """A tensor of numbers; of types TensorBoard does not show as doubles."""
     code = array.dtype.str[1:]
@@ -183,3 +195,4 @@ def scalar_head(tag: str) -> bytes:
 
 
 _TIME, _NUMBER = struct.Struct("<d"), struct.Struct("<f")
+_DOUBLE = struct.Struct("<d")

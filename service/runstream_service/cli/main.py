@@ -57,6 +57,7 @@ COMMANDS = (
     ("experiment", "experiments:add_experiment_commands", "list experiments"),
     ("folder", "folder:add_folder_commands", "attach a folder to a workspace"),
     ("import", "imports:add_import_commands", "take over what other tools have recorded"),
+    ("export", "exports:add_export_commands", "copy runs into formats that other tools read"),
     ("migrate", "migrate:add_migrate", "change the imports of Azure ML SDK v1 scripts and notebooks"),
     ("token", "tokens:add_token_commands", "give out tokens of a server, and take them back"),
     ("completion", "completion:add_completion", "print what makes a shell complete these commands"),

@@ -542,3 +542,19 @@ def test_run_delete(cli: Cli, runs: list[Run], monkeypatch: pytest.MonkeyPatch) 
     assert len(cli.json("run", "list", "--include-children")) == 2
     cli("run", "delete", runs[2].id, exit_code=1)
     assert "there is no run" in cli.stderr
+
+
+@pytest.mark.parametrize("format", ["bundle", "tensorboard", "mlflow"])
+def test_export_says_what_it_wrote_and_again_what_it_left(
+    cli: Cli, runs: list[Run], experiment: Experiment, tmp_path: Path, format: str
+) -> None:
+    out = tmp_path / "out"
+    text = cli("export", format, str(out), "-e", experiment.name)
+    assert text.startswith(f"4 runs written, 0 unchanged, in {out}")
+    assert len(list(out.rglob("runstream.json"))) == 4
+    (report,) = cli.json("export", format, str(out), runs[0].id, "-o", "json")
+    assert (report["run_id"], report["outcome"]) == (runs[0].id, "unchanged")
+    reports = cli.json("export", format, str(tmp_path / "other"), runs[2].id, "--children", "-o", "json")
+    assert len(reports) == 2
+    cli("export", format, str(out), runs[0].id, "-e", experiment.name, exit_code=1)
+    assert "name one of the two" in cli.stderr
