@@ -36,7 +36,8 @@ PREFIX = struct.Struct("<2sBBI")
 """Magic, version, flags, bytes of the header."""
 FLAG_ZSTD = 1
 """The sections are zstd frames."""
-_MIN_COMPRESSED = 512  # below, zstd costs more time than it saves bytes
+MIN_COMPRESSED = 512
+"""Bytes of the sections below which zstd costs more time than it saves bytes."""
 WIDTHS: dict[int, np.dtype[Any]] = {
     1: np.dtype("<u1"),
     2: np.dtype("<u2"),
@@ -126,9 +127,9 @@ def encode_points(points: Points) -> bytes:
     sections.append((order.tobytes() if len(kinds) > 1 else b"") + _planes(relative, 0, n))
 
     flags = 0
-    if sum(map(len, sections)) >= _MIN_COMPRESSED:
+    if sum(map(len, sections)) >= MIN_COMPRESSED:
         flags = FLAG_ZSTD
-        compress = _compressor().compress
+        compress = compressor().compress
         sections = [compress(section) for section in sections]
     for block, section in zip(blocks, sections[:-1], strict=True):
         block[1] = len(section)
@@ -214,7 +215,8 @@ def _by_kind(points: Points) -> Points:
     )
 
 
-def _compressor() -> zstandard.ZstdCompressor:
+def compressor() -> zstandard.ZstdCompressor:
+    """This thread's."""
     try:
         return _local.compressor  # type: ignore[no-any-return]
     except AttributeError:

@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -60,6 +61,9 @@ def absolute(path: str) -> str:
         raise SettingsError(
             f"the path {path} is relative, and the working directory was deleted; make it absolute"
         ) from None
+
+
+_path = lru_cache(64)(Path)  # each run asks for them again
 
 
 def _doc(text: str, default: Any) -> Any:
@@ -187,6 +191,10 @@ class Settings:
         "",
     )
 
+    def __hash__(self) -> int:
+        # Of a few of them: a process asks thousands of times a second, and rarely knows two.
+        return hash((self.home, self.spool, self.url, self.database))
+
     def __post_init__(self) -> None:
         for name in PATHS:
             object.__setattr__(self, name, absolute(getattr(self, name)))
@@ -237,12 +245,12 @@ class Settings:
     @property
     def home_path(self) -> Path:
         """Root of the embedded mode's files."""
-        return Path(self.home) if self.home else default_home()
+        return _path(self.home) if self.home else default_home()
 
     @property
     def spool_path(self) -> Path:
         """Directory of the spool."""
-        return Path(self.spool) if self.spool else self.home_path / "spool"
+        return _path(self.spool or f"{self.home_path}/spool")
 
     @property
     def store_url(self) -> str:

@@ -12,6 +12,7 @@ stores points of a run holds one of its sources, or has added one, which holds t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,9 @@ STAGED = 2048
 PIECE = 128
 """Values of a piece."""
 
-_BATCH = 500  # runs of one transaction
+_BATCH = (
+    2500  # runs of one transaction: of a sweep, enough that their values make pieces without being staged
+)
 _BATCH_SERIES = 50_000  # rows of live_summaries of one transaction, as far as that is more than one run
 _LOCK = 0x72616E6B  # advisory lock: one packs at a time
 
@@ -92,19 +95,19 @@ with staged as (
     insert into staged_ranks (run_key, packing, series_id, last, min, max, mean)
     select m.run_key, $2::bigint, m.series_id, nullif(m.last, 'NaN'), nullif(m.min, 'NaN'), nullif(m.max, 'NaN'),
         nullif(m.sum / nullif(m.finite, 0), 'NaN')
-    from summaries m join series s on s.id = m.series_id and s.cls = 0
-    where m.run_key = any($1::bigint[]) and coalesce(m.last, m.min) is not null
+    from live_summaries m join series s on s.id = m.series_id and s.cls = 0
+    where m.run_key = any($1::bigint[]) and coalesce(m.last, m.min) is not null and m.series_id <> all($3::bigint[])
     returning series_id
 )
 select distinct series_id from staged"""
+MANY = """
+select m.series_id from live_summaries m join series s on s.id = m.series_id and s.cls = 0
+where m.run_key = any($1::bigint[]) and coalesce(m.last, m.min) is not null
+group by m.series_id having count(*) >= $2"""
 FULL = """
 select id from unnest($1::bigint[]) u(id)
 where exists (select from staged_ranks where series_id = u.id offset $2 - 1)"""
-CUT = """
-with gone as (
-    delete from staged_ranks where series_id = any($1::bigint[]) returning *
-), valid as (
-    select g.* from gone g join runs r on r.key = g.run_key and r.packing = g.packing
+_IN_PIECES = """
 ), placed as (
     select v.series_id, s.stat, s.value, v.run_key, v.packing,
         (row_number() over (partition by v.series_id, s.stat order by s.value, v.run_key) - 1) / $2::bigint as piece
@@ -116,18 +119,33 @@ insert into ranks (series_id, stat, low, high, run_keys, packings, values)
 select series_id, stat, min(value), max(value), array_agg(run_key order by value, run_key),
     array_agg(packing order by value, run_key), array_agg(value order by value, run_key)
 from placed group by series_id, stat, piece"""
+CUT = f"""
+with gone as (
+    delete from staged_ranks where series_id = any($1::bigint[]) returning *
+), valid as (
+    select g.* from gone g join runs r on r.key = g.run_key and r.packing = g.packing
+{_IN_PIECES}"""
+CUT_AT_ONCE = f"""
+with valid as (
+    select run_key, $4::bigint as packing, series_id, nullif(last, 'NaN') as last, nullif(min, 'NaN') as min,
+        nullif(max, 'NaN') as max, nullif(sum / nullif(finite, 0), 'NaN') as mean
+    from live_summaries where run_key = any($3::bigint[]) and series_id = any($1::bigint[])
+{_IN_PIECES}"""
 
 LOCK_RUNS = "select from runs where key = any($1::bigint[]) order by key for no key update"
 
 
-async def pack_runs(pool: asyncpg.Pool[Any], most: int | None = None) -> int:
+async def pack_runs(
+    pool: asyncpg.Pool[Any], most: int | None = None, *, stop: asyncio.Event | None = None
+) -> int:
     """Pack the runs that are at rest; returns how many were.
 
     Args:
         most: end when so many or a few more were: others have work to do, too. None: all.
+        stop: set: no further ones are begun.
     """
     total = 0
-    while most is None or total < most:
+    while (most is None or total < most) and not (stop is not None and stop.is_set()):
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK, _LOCK)
             unpacked = [row["key"] for row in await connection.fetch(UNPACKED, QUIET, _BATCH)]
@@ -156,14 +174,18 @@ async def _free(connection: asyncpg.Connection[Any], keys: Sequence[int]) -> lis
 
 
 async def _pack(connection: asyncpg.Connection[Any], keys: Sequence[int]) -> None:
-    await connection.execute(PACK, keys, PART)
     packing = await connection.fetchval(MARK, keys)
     await connection.execute(KEEP_TEXTS, keys)
     await connection.execute(FORGET, keys)
-    series = [row["series_id"] for row in await connection.fetch(STAGE, keys, packing)]
+    # While the summaries are rows. Of a series that many of these runs have, staging would be a detour.
+    many = [row["series_id"] for row in await connection.fetch(MANY, keys, STAGED)]
+    if many:
+        await connection.execute(CUT_AT_ONCE, many, PIECE, keys, packing)
+    series = [row["series_id"] for row in await connection.fetch(STAGE, keys, packing, many)]
     full = [row["id"] for row in await connection.fetch(FULL, series, STAGED)]
     if full:
         await connection.execute(CUT, full, PIECE)
+    await connection.execute(PACK, keys, PART)
 
 
 async def lock_and_unpack(connection: asyncpg.Connection[Any], run_keys: Sequence[int]) -> None:

@@ -164,7 +164,7 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: Co
         )
     state.add_merged(await merge_small_files(pool, store, worker, stop=stop))
     if time.monotonic() >= due.pack:
-        packed = await pack_runs(pool, PACK_MOST)
+        packed = await pack_runs(pool, PACK_MOST, stop=stop)
         due.pack = time.monotonic() + (PACK_EVERY if packed < PACK_MOST else 0.0)
     if time.monotonic() >= due.runs:
         await _snapshot_runs(pool, store, worker, due)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from runstream_schemas.priority import be_nice
 
 T = TypeVar("T")
 
@@ -18,7 +16,7 @@ class Worker:
     """The one thread that decodes, sorts and encodes, so that the event loop's heartbeats and requests never wait for it."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, "compaction", initializer=_be_nice)
+        self._executor = ThreadPoolExecutor(1, "compaction", initializer=be_nice)
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Call `work(*args)` in the thread."""
@@ -31,9 +29,3 @@ class Worker:
     def close(self) -> None:
         """Let the thread end, once it did what was asked for."""
         self._executor.shutdown(wait=False)
-
-
-def _be_nice() -> None:
-    if sys.platform == "linux":  # there, priority is a property of the thread
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

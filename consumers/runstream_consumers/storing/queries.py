@@ -204,15 +204,17 @@ update runs r set
     experiment_id = u.experiment_id, number = u.number, parent_run_id = u.parent_run_id, root_run_id = u.root_run_id,
     name = u.name, display_name = u.display_name, description = u.description, type = u.type, target = u.target,
     status = u.status, seen_up = uptime(),
+    last_seen = greatest(r.last_seen, timestamptz 'epoch' + u.seen_us * interval '1 microsecond'),
     created_at = coalesce(timestamptz 'epoch' + u.created_us * interval '1 microsecond', r.created_at),
     start_time = timestamptz 'epoch' + u.started_us * interval '1 microsecond',
     end_time = timestamptz 'epoch' + u.ended_us * interval '1 microsecond',
     error = u.error, warnings = u.warnings, details = u.details,
     settled_at = case when u.ended_us is null then null else r.settled_at end
 from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::jsonb[], $16::jsonb[], $17::jsonb[])
+            $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::jsonb[], $16::jsonb[], $17::jsonb[],
+            $18::bigint[])
      u(key, experiment_id, number, parent_run_id, root_run_id, name, display_name, description, type, target,
-       status, created_us, started_us, ended_us, error, warnings, details)
+       status, created_us, started_us, ended_us, error, warnings, details, seen_us)
 where r.key = u.key
 """
 

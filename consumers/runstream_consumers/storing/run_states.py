@@ -131,8 +131,9 @@ async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunCha
             [t.source for t in tags],
             [t.seq for t in tags],
         )
-    if changes.seen:
-        rows = await connection.fetch(queries.SEEN, list(changes.seen), list(changes.seen.values()))
+    # Of runs with other steps too, it is stored with their states.
+    if seen := {key: when for key, when in changes.seen.items() if key not in touched}:
+        rows = await connection.fetch(queries.SEEN, list(seen), list(seen.values()))
         touched.update(row["key"] for row in rows)  # the heartbeat contradicts what their status says
     if tagged - touched:
         await connection.execute(run_life.RENEW_TEXTS, sorted(tagged - touched))
@@ -159,7 +160,7 @@ async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunCha
                 default=None,
             )
             states[row["key"]] = fold(steps[row["key"]], last_seen)
-    return await _store_states(connection, states, {row["key"]: row for row in locked})
+    return await _store_states(connection, states, {row["key"]: row for row in locked}, changes.seen)
 
 
 async def _add_transitions(connection: asyncpg.Connection[Any], steps: Sequence[tuple[int, Step]]) -> None:
@@ -177,7 +178,10 @@ async def _add_transitions(connection: asyncpg.Connection[Any], steps: Sequence[
 
 
 async def _store_states(
-    connection: asyncpg.Connection[Any], states: Mapping[int, RunState], rows: Mapping[int, Any]
+    connection: asyncpg.Connection[Any],
+    states: Mapping[int, RunState],
+    rows: Mapping[int, Any],
+    seen: Mapping[int, int],
 ) -> list[int]:
     experiments = await _place_in_experiments(connection, states, rows)
     parents = sorted({state.parent_run_id for state in states.values() if state.parent_run_id})
@@ -213,6 +217,7 @@ async def _store_states(
                 None if state.error is None else to_json(state.error),
                 to_json(state.warnings),
                 to_json(state.details),
+                seen.get(key),
             )
         )
         ends.extend(

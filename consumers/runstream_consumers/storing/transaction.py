@@ -11,7 +11,7 @@ import asyncpg
 import numpy as np
 
 from runstream_schemas.errors import RunstreamError
-from runstream_schemas.events import MetricsEvent
+from runstream_schemas.events import METRICS, MetricsEvent
 from runstream_schemas.order import position
 
 from ..sources.source import Fetched, Partition
@@ -167,12 +167,36 @@ async def store_points(connection: asyncpg.Connection[Any], plan: Plan) -> int:
     if chunks:
         await connection.copy_records_to_table("chunks", records=chunks, columns=queries.CHUNK_COLUMNS)
     if (rows := merge(batches)) is not None:
-        await _store_summaries(connection, rows)
+        await _store_summaries(connection, rows, _without_summaries(plan))
     return points
 
 
-async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows) -> None:
+def _without_summaries(plan: Plan) -> list[int]:
+    """Runs whose first source of points is new: nobody has a summary of them."""
+    return [
+        change.run_key
+        for change in plan.changes
+        if change.topic == METRICS and change.stored is None and not change.ordinal
+    ]
+
+
+async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows, new_runs: Sequence[int]) -> None:
     plain = np.flatnonzero(rows.plain)
+    fields = rows.fields
+    # Of a sweep's short runs all are new: they need no look at what is there. NaN is stored as null, which a copy has not.
+    is_new = (
+        np.isin(fields["run_key"], new_runs)
+        & rows.plain
+        & ~np.isnan(fields["min"])
+        & ~np.isnan(fields["max"])
+    )
+    if len(new := np.flatnonzero(is_new)) >= STAGED_FROM:
+        await connection.copy_to_table(
+            "live_summaries", source=io.BytesIO(rows.copy_data(new)), columns=COLUMNS, format="binary"
+        )
+        plain = np.setdiff1d(plain, new, assume_unique=True)
+    else:
+        new = new[:0]
     if len(plain) < STAGED_FROM:
         plain = plain[:0]
     else:
@@ -182,7 +206,7 @@ async def _store_summaries(connection: asyncpg.Connection[Any], rows: Rows) -> N
         )
         await connection.execute(queries.MERGE_STAGED)
         await connection.execute(queries.UNSTAGE_SUMMARIES)
-    others = np.delete(np.arange(len(rows)), plain)
+    others = np.delete(np.arange(len(rows)), np.concatenate((plain, new)))
     if len(others):
         columns = rows.arrays(others)
         if rows.texts:

@@ -98,7 +98,8 @@ class CollectedSource:
             first = self.waiting.popleft()
             self._done.discard(id(first))
             last = first.positions or last
-        if last is not None:
+        # What is taken away now needs no note: read again after a crash, it would change nothing.
+        if last is not None and not (self.finished and not self.waiting):
             self.reader.note_stored(last)
 
     def report(self, steps: Sequence[tuple[str, Mapping[str, object]]], latest_step: int) -> Collected:

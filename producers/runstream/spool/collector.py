@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from runstream_schemas.priority import be_nice
 from runstream_schemas.settings import Settings
 
 from . import segment as seg
@@ -31,6 +32,7 @@ stored whole, settles and moves to Parquet while the rest of a backlog is still 
 MOST_AT_ONCE = 1000
 """Items of a batch: of a backlog of a hundred thousand short runs, all would fit into its bytes, and none into memory."""
 _SOURCES_A_SECOND = 1500  # batches a second when many runs log: their number sets the interval
+_OVER = seg.CLOSED | seg.ENDED | seg.ENDING_LOST
 _TOKENS_EVERY = 60  # seconds between two looks for lock files that nobody needs
 
 
@@ -58,7 +60,7 @@ class Collector:
         self.seen = Seen()
         self._lists_delivered = lists_delivered
         self._lock = SpoolLock(self.spool)
-        self._tidier = ThreadPoolExecutor(1, thread_name_prefix="spool-tidier")
+        self._tidier = ThreadPoolExecutor(1, thread_name_prefix="spool-tidier", initializer=be_nice)
         self._discovery = Discovery(self.spool, self.sources, self._tidier)
         self._events = SourceEvents(self.sources, settings.home_path / "dead-letters")
         self._leftovers = Leftovers(self.spool, self._tidier)
@@ -176,6 +178,9 @@ class Collector:
             if ended and not source.reader.has_more():
                 # A small run is read whole: it leaves its place to the next at once.
                 self._draining.remove(source)
+                # Of one that did not end its run, it is for the look at processes to say what became of it.
+                if source.reader.state & _OVER == seg.CLOSED | seg.ENDED:
+                    collected += self._look_at(source, clock)
             if size >= max_bytes or len(collected) >= MOST_AT_ONCE:
                 self._turn = start + number + 1
                 break

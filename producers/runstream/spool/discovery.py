@@ -78,8 +78,11 @@ class Discovery:
     def look(self, clock: float) -> None:
         """Add the sources that have appeared since the last look."""
         names = dict.fromkeys([*self._listed(clock), *self._unbegun])
-        known = (self._sources, self._unreadable, self.waiting)
-        new = [name for name in names if not any(name in some for some in known)]
+        # A backlog of a hundred thousand is looked through each time: three look-ups a name, and nothing else.
+        sources, waiting, unreadable = self._sources, self.waiting, self._unreadable
+        new = [
+            name for name in names if name not in waiting and name not in sources and name not in unreadable
+        ]
         if len(self._sources) + len(new) > MOST_OPEN:
             new = self._put_in_line(new)
         room = MOST_OPEN - len(self._sources) - len(new)

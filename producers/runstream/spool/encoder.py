@@ -33,6 +33,7 @@ from runstream_schemas.limits import (
 )
 from runstream_schemas.points import Points, build_points, order_dtype
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.short_events import MOST_POINTS, short_event
 
 from . import segment as seg
 from .fitting import fitted
@@ -46,6 +47,7 @@ MOST_UNCOVERED = 1024
 """Slots of tags and statuses in a row that no event of the metrics covers: what is not covered is read again by the next
 reader, and its segments are kept."""
 _ENDS_ROOM = 1 << 20  # what the collector adds to an ending
+_FLOATS, _INTS = {seg.KIND_BASE + Kind.FLOAT}, {seg.KIND_BASE + Kind.INT}
 _SERIES_BYTES = 128  # of a series in an event, besides its names
 
 
@@ -127,19 +129,23 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions) -> Encoded:
     control = sum(1 + -(-len(f.body) // seg.SLOT) for f in part.frames if f.kind in seg.CONTROL_FRAMES)
     metrics = None
     if control < part.end - part.first or part.end - positions.metrics > MOST_UNCOVERED:
-        points = slice_points(part, carrying, reader.names)
-        if len(points.order) > MAX_EVENT_POINTS:
-            raise LimitExceeded(f"{len(points.order)} points; an event takes the most of {MAX_EVENT_POINTS}")
-        metrics = metrics_event(
-            header.run_id,
-            header.source,
-            positions.metrics,
-            part.end - positions.metrics,
-            points,
-            reader.dropped + part.unknown,
-        )
+        metrics = None if carrying else _short_event(reader, part, positions)
+        if metrics is None:
+            points = slice_points(part, carrying, reader.names)
+            if len(points.order) > MAX_EVENT_POINTS:
+                raise LimitExceeded(
+                    f"{len(points.order)} points; an event takes the most of {MAX_EVENT_POINTS}"
+                )
+            metrics = metrics_event(
+                header.run_id,
+                header.source,
+                positions.metrics,
+                part.end - positions.metrics,
+                points,
+                reader.dropped + part.unknown,
+            )
         # Names lie in the event and in its payload, last texts too; only where that could be too much is it looked at.
-        most = 2 * len(metrics.payload) + part.slots.nbytes + _SERIES_BYTES * len(points.series)
+        most = 2 * len(metrics.payload) + part.slots.nbytes + _SERIES_BYTES * len(metrics.series)
         if most > MAX_EVENT_BYTES:
             encode_event(metrics)
     tags_event = None
@@ -165,6 +171,30 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions) -> Encoded:
         positions.status = status_event.first + status_event.count
         positions.latest_step = max(positions.latest_step, status_ops[-1].time_us)
     return Encoded(metrics, tags_event, status_event, replace(positions))
+
+
+def _short_event(reader: SourceReader, part: Slice, positions: Positions) -> MetricsEvent | None:
+    """The event of few numbers; None: they are many, of several kinds, or something is odd about them."""
+    if part.is_point is None or part.end - part.first > 4 * MOST_POINTS:
+        return None
+    at = np.flatnonzero(part.is_point)
+    slots = part.slots[at]
+    rows = slots.tolist()
+    kinds = {row[3] & 0xFF for row in rows}
+    if kinds != _FLOATS and kinds != _INTS:
+        return None
+    return short_event(
+        reader.header.run_id,
+        reader.header.source,
+        positions.metrics,
+        part.end - positions.metrics,
+        rows,
+        slots[:, 1].view(np.float64).tolist(),
+        (at + part.first).tolist(),
+        reader.names,
+        Kind.FLOAT if kinds == _FLOATS else Kind.INT,
+        reader.dropped,
+    )
 
 
 def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) -> Points:

@@ -43,7 +43,7 @@ class Freeing:
 
         The memory goes with the last reference to `segment`, which costs as much.
         """
-        self._waiting.append((segment.path, segment.definitions, reuse))
+        self._waiting.append((segment.path, list(segment.definitions), reuse))
         for _ in range(len(self._waiting)):
             path, definitions, reuse = self._waiting.popleft()
             try:

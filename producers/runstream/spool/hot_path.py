@@ -9,9 +9,10 @@ from __future__ import annotations
 import struct
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import chain
 from typing import Any, Protocol
 
 from . import segment as seg
@@ -34,6 +35,7 @@ class Writer(Protocol):
     @property
     def _lock(self) -> AbstractContextManager[Any]: ...
     def _make_room(self, again: Callable[[], None], name: str | None = None) -> bool: ...
+    def _define_all(self, values: Mapping[str, Any]) -> None: ...
     def _scalar(self, name: str, value: Any, step: Any) -> None: ...
     def describe(self, name: str, text: Any) -> None: ...
 
@@ -96,7 +98,8 @@ def make_log(
         if step is not None and type(step) is not int:
             step = convert_step("log_metrics", step)
         when = now()
-        for name, value in values.items():
+        items = iter(values.items())
+        for name, value in items:
             if type(value) is float:
                 at = -1
                 try:
@@ -108,7 +111,31 @@ def make_log(
                 except (KeyError, StopIteration, struct.error):
                     if at >= 0:
                         seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            if name in series:
+                log(name, value, "", step)
+            else:
+                writer._define_all(values)
+                log_new(chain(((name, value),), items), when, step)
+
+    def log_new(items: Iterable[tuple[str, Any]], when: float, step: int | None) -> None:
+        """Where there are new series: series are listed in the order of their first times, so each has one of its own. To
+        define one takes longer than the microsecond between them."""
+        for name, value in items:
+            at = -1
+            try:
+                as_float, as_int, next_step = series[name]
+                pack, word = (pack_float, as_float) if type(value) is float else (pack_int, as_int)
+                if type(value) in (float, int):
+                    take, mapped = current
+                    at = take()
+                    pack(mapped, at, next_step() if step is None else step, when, value, word)
+                    when += 1e-6
+                    continue
+            except (KeyError, StopIteration, struct.error):
+                if at >= 0:
+                    seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
             log(name, value, "", step)
+            when = now()
 
     if _needs_lock():
         return _locked(log, writer), _locked(log_metrics, writer), set_current

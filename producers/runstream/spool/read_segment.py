@@ -1,9 +1,10 @@
-"""A segment as its reader has it in memory."""
+"""A segment as its reader has it in memory: mapped while its writer writes, and read once it has closed it."""
 
 from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from runstream_schemas.errors import SpoolError
 
 from . import segment as seg
+from .positions import Positions
 
 _WORD = struct.Struct("<Q")
 
@@ -24,14 +26,17 @@ class ReadSegment:
 
     Attributes:
         words: the publishing words of its slots.
+        mapped: its bytes: the mapping, or a copy of what was closed.
         definitions: bodies of the frames read in it that define series.
+        copied: `mapped` is a copy: what is noted has to be written.
     """
 
     header: seg.Header
     path: Path
     mapped: Any
     words: NDArray[np.uint64]
-    definitions: list[bytes] = field(default_factory=list)
+    definitions: dict[bytes, None] = field(default_factory=dict)
+    copied: bool = False
 
     @classmethod
     def open(cls, path: Path) -> ReadSegment:
@@ -49,13 +54,20 @@ class ReadSegment:
                 raise SpoolError(
                     f"{path}: cut at {size} bytes, its header promises {header.slots} slots; the file is damaged"
                 )
-            mapped = seg.map_file(descriptor, size)
+            # Mapping a file, and the first look at each page, cost more than reading a small one. What is read after its
+            # header said that it is closed is whole, and stays as it is.
+            state = _WORD.unpack(os.pread(descriptor, _WORD.size, seg.STATE_AT))[0]
+            copied = bool(state & seg.CLOSED) and size == seg.SMALLEST
+            mapped: Any = bytearray(os.pread(descriptor, size, 0)) if copied else None
+            if mapped is None or len(mapped) < size:
+                copied = False
+                mapped = seg.map_file(descriptor, size)
         finally:
             os.close(descriptor)
         words = np.frombuffer(
             seg.as_bytes(mapped), dtype=np.uint64, count=4 * header.slots, offset=seg.HEADER_BYTES
         ).reshape(-1, 4)[:, 3]
-        return cls(header, path, mapped, words)
+        return cls(header, path, mapped, words, copied=copied)
 
     @property
     def end(self) -> int:
@@ -69,6 +81,23 @@ class ReadSegment:
     def set_word(self, at: int, value: int) -> None:
         """Write a word of the header."""
         _WORD.pack_into(self.mapped, at, value)
+        self._write(at, at + _WORD.size)
+
+    def note(self, positions: Positions) -> None:
+        """Write positions into the header."""
+        positions.write(self.mapped)
+        self._write(min(positions.AT), max(positions.AT) + _WORD.size)
+
+    def _write(self, start: int, end: int) -> None:
+        """Bytes of the header, where this is a copy. Of a file that is gone there is nothing to note."""
+        if not self.copied:
+            return
+        with suppress(FileNotFoundError):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.pwrite(descriptor, self.mapped[start:end], start)
+            finally:
+                os.close(descriptor)
 
     def slots(self, start: int, end: int) -> NDArray[np.int64]:
         """The words of the slots [start, end), of the mapping itself: to be encoded before the segment is given back."""
@@ -90,8 +119,7 @@ class ReadSegment:
     def body(self, slot: int, size: int) -> bytes:
         """What a frame holds that begins in `slot`; less than `size` bytes if the segment ends before."""
         offset = seg.HEADER_BYTES + seg.SLOT * (slot + 1)
-        body: bytes = self.mapped[offset : offset + size]
-        return body
+        return bytes(self.mapped[offset : offset + size])
 
 
 def closed_segment(directory: Path) -> seg.Header | None:
@@ -101,10 +129,15 @@ def closed_segment(directory: Path) -> seg.Header | None:
         SpoolError: it is damaged.
         OSError: it cannot be read.
     """
-    names = [name for name in os.listdir(directory) if name.endswith(".seg")]
-    if len(names) != 1:
+    path = f"{directory}/{seg.segment_name(0)}"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # it has others, or none yet
         return None
-    with open(directory / names[0], "rb", buffering=0) as file:
-        data = file.read(seg.HEADER_BYTES)
-    header = seg.read_header(data, str(directory / names[0]))
+    try:
+        data = os.pread(descriptor, seg.HEADER_BYTES, 0)
+    finally:
+        os.close(descriptor)
+    header = seg.read_header(data, path)
+    # A closed segment is a source's last: the first one is the only one then.
     return header if _WORD.unpack_from(data, seg.STATE_AT)[0] & seg.CLOSED else None

@@ -71,9 +71,11 @@ class SourceReader:
         ] = {}  # by seq: seconds it was waited for, and the last look
         self._behind_gap = False
         self._gave_up = False  # on a slot, which its writer may still fill
-        self.names: dict[int, SeriesKey] = load_names(directory)
-        if not self._map_segments():
-            raise FileNotFoundError(f"{directory} holds no segment")
+        self.names: dict[int, SeriesKey] = {}
+        if not self._is_one_that_is_closed():
+            self.names = load_names(directory)
+            if not self._map_segments():
+                raise FileNotFoundError(f"{directory} holds no segment")
         self.header = self._segments[0].header
         self.stored = Positions.read(segment.mapped for segment in self._segments)
         self.reported = max(segment.word(seg.REPORTED_AT) for segment in self._segments)
@@ -144,9 +146,22 @@ class SourceReader:
         """Map segments the writer has begun since; whether there were any."""
         segments = self._map_segments()
         for segment in segments:
-            self.stored.write(segment.mapped)
+            segment.note(self.stored)
             segment.set_word(seg.REPORTED_AT, self.reported)
         return bool(segments)
+
+    def _is_one_that_is_closed(self) -> bool:
+        """Whether the first segment is the only one, as it was closed: then it is there, and nothing else is to be found."""
+        name = seg.segment_name(0)
+        try:
+            segment = ReadSegment.open(self.directory / name)
+        except (FileNotFoundError, SpoolError):
+            return False
+        if not segment.copied:
+            return False
+        self._seen.add(name)
+        self._segments.append(segment)
+        return True
 
     def _map_segments(self) -> list[ReadSegment]:
         """Segments that were not known, in order; they are known then."""
@@ -307,8 +322,7 @@ class SourceReader:
             if kind == seg.SERIES:
                 number, cls, name, column = msgpack.unpackb(body)
                 self.names[number] = SeriesKey(cls, name, column)
-                if body not in segment.definitions:
-                    segment.definitions.append(body)
+                segment.definitions[body] = None
             else:
                 frames.append(Frame(first, kind, when, body))
         return frames
@@ -325,7 +339,7 @@ class SourceReader:
             self._freeing.free_segment(segment, reuse)
             del segment
         for segment in self._segments:
-            positions.write(segment.mapped)
+            segment.note(positions)
 
     def note_reported(self, next_: int, latest_step: int) -> None:
         """Slots below `next_` were used to report for the source (see `encoder.agent_source`).

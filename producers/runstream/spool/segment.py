@@ -301,7 +301,9 @@ def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.A
     temporary = spare or path + ".new"
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if not spare:
+        if spare:
+            _erase(descriptor, size)
+        else:
             _reserve(descriptor, size)
         array = map_file(descriptor, size)
     except BaseException:
@@ -309,11 +311,17 @@ def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.A
         os.unlink(temporary)
         raise
     os.close(descriptor)
-    if spare:
-        ctypes.memset(array, 0, size)
     ctypes.memmove(array, header.pack(), HEADER_BYTES)
     os.rename(temporary, path)
     return array
+
+
+def _erase(descriptor: int, size: int) -> None:
+    """Zeros over what a segment held. Its end is mostly zeros already, and a page that is not touched costs nothing."""
+    held = len(os.pread(descriptor, size, 0).rstrip(b"\0"))
+    written = 0
+    while written < held:
+        written += os.pwrite(descriptor, bytes(held - written), written)
 
 
 def _reserve(descriptor: int, size: int) -> None:

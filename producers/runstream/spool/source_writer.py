@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from operator import length_hint
@@ -25,6 +25,7 @@ from runstream_schemas.settings import Settings
 from ..exceptions import AzureMLException, UserErrorException
 from . import process_lock, room
 from . import segment as seg
+from .frames import slots_of, write_frames
 from .room import NO_ROOM, QuotaReached, Vanished, bytes_spooled, drop_reason, note_spooled
 
 if TYPE_CHECKING:
@@ -217,6 +218,18 @@ class SourceWriter:
             if kind in seg.CONTROL_FRAMES:
                 first = self._end - (len(mapped) - at) // seg.SLOT
                 self._mark_control(kind, first, first + n)
+            if self._state:
+                _COUNTER.pack_into(mapped, seg.STATE_AT, self._state)
+            return True
+
+    def _series_frames(self, bodies: Sequence[bytes]) -> bool:
+        """Write several definitions of series at once; False when nothing can be written."""
+        with self._lock:
+            at = self._take(sum(map(slots_of, bodies)))
+            if at is None:
+                return False
+            mapped = self._mapping()
+            write_frames(mapped, at, seg.SERIES, bodies, time.time())
             if self._state:
                 _COUNTER.pack_into(mapped, seg.STATE_AT, self._state)
             return True

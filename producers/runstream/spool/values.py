@@ -28,6 +28,15 @@ def check_name(what: str, name: object) -> str:
         raise LimitExceeded(str(error)) from None
 
 
+def is_name(name: str) -> bool:
+    """Whether `check_name` takes it."""
+    try:
+        limits.check_name("name", name)
+    except errors.LimitExceeded:
+        return False
+    return True
+
+
 def check_text(what: str, value: object) -> str:
     """As `runstream_schemas.limits.check_text`, with an error that is a `UserErrorException` too; for any object.
 

@@ -11,7 +11,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from .values import (
     convert_row,
     convert_step,
     convert_table,
+    is_name,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ ARRAY_POINTS = 16384
 # Series, points, kind, how steps and times are given; first step, stride, first time, nothing.
 ARRAY_HEAD = struct.Struct("<IIBBBxxxxxqqdd")
 GIVEN, AFFINE = 1, 0
+
+_DEFINED_AT_ONCE = 64
+"""Series defined by one record: they lie in one segment."""
 
 _MOST_DESCRIBED = 1000  # each costs a row of the run's life
 
@@ -377,9 +381,12 @@ class RunWriter(SourceWriter):
         number = self._ids.get((cls, name))
         if number is None:
             number = len(self._ids)
-            if not self._frame(seg.SERIES, msgpack.packb([number, int(cls), name, ""])):
+            if not self._frame(seg.SERIES, _definition(number, cls, name)):
                 return None
             self._ids[cls, name] = number
+        return self._know(name, cls, number)
+
+    def _know(self, name: str, cls: int, number: int) -> Words:
         base = number << 32
         next_step = count().__next__
         if cls != SeriesClass.METRIC:
@@ -388,6 +395,25 @@ class RunWriter(SourceWriter):
         if cls == SeriesClass.METRIC:
             self._series[name] = words
         return words
+
+    def _define_all(self, values: Mapping[str, Any]) -> None:
+        """Define what `log_metrics` is about to log for the first time, in one record for all of it. What this leaves out,
+        `log` defines, or refuses."""
+        names = [name for name, value in values.items() if type(value) in (float, int) and type(name) is str]
+        for first in range(0, len(names), _DEFINED_AT_ONCE):
+            self._in_turn(partial(self._define_some, names[first : first + _DEFINED_AT_ONCE]), _nothing)
+
+    def _define_some(self, names: Sequence[str]) -> None:
+        new = [name for name in names if name not in self._series and is_name(name)]
+        if len(new) < 2 or (self._map is None and not self._roll(0)):
+            return
+        metric = int(SeriesClass.METRIC)
+        new = [name for name in new if (metric, name) not in self._ids]
+        numbered = list(enumerate(new, len(self._ids)))
+        if new and self._series_frames([_definition(number, metric, name) for number, name in numbered]):
+            for number, name in numbered:
+                self._ids[metric, name] = number
+                self._know(name, metric, number)
 
     def _scalar(self, name: str, value: Any, step: Any) -> None:
         """`log` for everything but a float or int under a known name with an int step."""
@@ -435,3 +461,13 @@ class RunWriter(SourceWriter):
 
 
 _TEXT_HEAD = struct.Struct("<Iq")
+
+
+@lru_cache(1024)
+def _definition(number: int, cls: int, name: str) -> bytes:
+    """Body of the frame that defines a series; runs of a sweep have the same ones."""
+    return bytes(msgpack.packb([number, int(cls), name, ""]))
+
+
+def _nothing() -> None:
+    """What a signal handler's call defines, it defines one by one."""

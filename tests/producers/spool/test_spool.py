@@ -580,7 +580,6 @@ def test_a_source_there_is_no_room_for_is_read_later(
     settings = settings_for(directory)
     writer = spool.RunWriter(settings, "run")
     writer.log("x", 1)
-    writer.close()
 
     def no_room(*_: Any) -> Any:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
@@ -595,6 +594,7 @@ def test_a_source_there_is_no_room_for_is_read_later(
         if events:
             break
         time.sleep(0.05)
+    writer.close()
     assert logged(events) == {("run", "x", ""): [1]}
 
 
