@@ -54,8 +54,9 @@ if TYPE_CHECKING:
     from .core.experiment import Experiment
     from .core.keyvault import Keyvault
     from .core.model import Model
-    from .core.run import Run, ScriptRun, get_run
+    from .core.run import Run, get_run
     from .core.runconfig import RunConfiguration
+    from .core.script_run import ScriptRun
     from .core.script_run_config import ScriptRunConfig
     from .core.workspace import Workspace
     from .data._datastore import Datastore
@@ -76,7 +77,7 @@ else:
             "Model": "runstream.core.model",
             "Run": "runstream.core.run",
             "RunConfiguration": "runstream.core.runconfig",
-            "ScriptRun": "runstream.core.run",
+            "ScriptRun": "runstream.core.script_run",
             "ScriptRunConfig": "runstream.core.script_run_config",
             "Workspace": "runstream.core.workspace",
             # Scripts write `import runstream` and then `runstream.core.VERSION`.

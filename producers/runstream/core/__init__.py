@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     from .experiment import Experiment
     from .keyvault import Keyvault
     from .model import Model
-    from .run import Run, ScriptRun, get_run
+    from .run import Run, get_run
     from .runconfig import RunConfiguration
+    from .script_run import ScriptRun
     from .script_run_config import ScriptRunConfig
     from .workspace import Workspace
 else:
@@ -72,7 +73,7 @@ else:
             "PrivateEndPointConfig": _CLOUD,
             "Run": "runstream.core.run",
             "RunConfiguration": "runstream.core.runconfig",
-            "ScriptRun": "runstream.core.run",
+            "ScriptRun": "runstream.core.script_run",
             "ScriptRunConfig": "runstream.core.script_run_config",
             "SynapseWorkspaceLinkedServiceConfiguration": _CLOUD,
             "Webservice": _CLOUD,

@@ -142,7 +142,7 @@ def _load(run_id: str) -> _SubmittedRun:
             _log.warning(
                 "%s=%s cannot be read (%s); the run's tags are not known here", RUN_FILE, file, error
             )
-    experiment = Experiment(workspace, name, _skip_name_validation=True, _create_in_cloud=False)
+    experiment = Experiment._of(workspace, name)
     run = _SubmittedRun._of(experiment, record)
     atexit.register(_settle_all, run)
     return run

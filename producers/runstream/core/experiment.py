@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -18,6 +18,7 @@ from ..client.records import Filter, Moment, Statuses, as_texts, check_filter, m
 from ..exceptions import UserErrorException
 from ..home.workspace_config import CONFIG_FILES, search
 from ..spool.values import check_name
+from ._submitters import submitter_of
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -29,11 +30,10 @@ __all__ = ["Experiment", "ViewType"]
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
 _new: set[tuple[str, str]] = set()  # (workspace, name) of experiments the service may not know yet
 _new_lock = threading.RLock()
-Submitter = Callable[..., "Run"]
-_submitters: dict[type, Submitter] = {}  # by kind of configuration, see `register_submitter`
 
 
-def _valid(name: object) -> bool:
+def is_experiment_name(name: object) -> bool:
+    """Whether an experiment can be given this name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
@@ -74,7 +74,7 @@ class Experiment:
     ) -> None:
         if kwargs:
             raise TypeError(f"Experiment() got an unexpected keyword argument {next(iter(kwargs))!r}")
-        if not _skip_name_validation and not _valid(name):
+        if not _skip_name_validation and not is_experiment_name(name):
             raise UserErrorException(
                 f"Experiment name {brief(name, 300)} is not valid: 1 to 255 letters, digits, underscores or dashes, "
                 "the first a letter or a digit"
@@ -84,6 +84,11 @@ class Experiment:
         if _create_in_cloud and self._record is None:
             with _new_lock:
                 _new.add((workspace.name, name))
+
+    @classmethod
+    def _of(cls, workspace: Workspace, name: str) -> Experiment:
+        """One that something belongs to already: whatever its name is, and no service is asked."""
+        return cls(workspace, name, _skip_name_validation=True, _create_in_cloud=False)
 
     @property
     def name(self) -> str:
@@ -209,8 +214,7 @@ class Experiment:
         identity = text_argument("experiment_id", experiment_id)
         for experiment in Experiment.list(workspace, view_type=ViewType.All):
             if experiment.id == identity:
-                path = f"/api/v1/experiments/{quoted(experiment.name)}"
-                workspace._client.request("DELETE", path, [("workspace", workspace.name)])
+                workspace._client.request("DELETE", experiment._address(), [("workspace", workspace.name)])
                 return
         raise UserErrorException(
             f"workspace {workspace.name} has no experiment with the id {experiment_id!r:.80}; Experiment.list() has the ids"
@@ -355,12 +359,10 @@ class Experiment:
             unknown = [name for space, name in _new if space == workspace.name]
         for name in unknown:
             Experiment(workspace, name, _skip_name_validation=True)._known()
-        records = workspace._client.get_json("/api/v1/experiments", [("workspace", workspace.name)])[
-            "experiments"
-        ]
+        listed = workspace._client.get_json("/api/v1/experiments", [("workspace", workspace.name)])
         return [
             Experiment(workspace, record["name"], _skip_name_validation=True, _experiment_dto=record)
-            for record in records
+            for record in listed["experiments"]
             if (experiment_name is None or record["name"] == experiment_name)
             and (view == "All" or bool(record.get("archived_utc")) == (view == "ArchivedOnly"))
             and matches(tags, record.get("tags") or {})
@@ -376,20 +378,23 @@ class Experiment:
 
     def _known(self) -> dict[str, Any]:
         if self._record is None:
-            path = f"/api/v1/experiments/{quoted(self._name)}"
-            self._record = self._workspace._client.request(
-                "PUT", path, [("workspace", self._workspace.name)]
-            ).json()
-            with _new_lock:
-                _new.discard((self._workspace.name, self._name))
+            workspace = self._workspace
+            answer = workspace._client.request("PUT", self._address(), [("workspace", workspace.name)])
+            self._note(answer.json())
+        assert self._record is not None, "noted above"
         return self._record
 
     def _change(self, change: Mapping[str, Any]) -> None:
-        self._record = self._workspace._send_json(
-            "PATCH", f"/api/v1/experiments/{quoted(self._name)}", change
-        )
+        self._note(self._workspace._send_json("PATCH", self._address(), change))
+
+    def _note(self, record: dict[str, Any]) -> None:
+        """Take over what the service says, which knows the experiment now."""
+        self._record = record
         with _new_lock:
             _new.discard((self._workspace.name, self._name))
+
+    def _address(self) -> str:
+        return f"/api/v1/experiments/{quoted(self._name)}"
 
     def __str__(self) -> str:
         return f"Experiment(Name: {self._name},\nWorkspace: {self._workspace.name})"
@@ -402,18 +407,3 @@ class Experiment:
         cells = {"Name": self._name, "Workspace": self._workspace.name}
         page = page_or_none(self._workspace._client.address, self.get_portal_url)
         return one_row(cells, {"Report Page": ("Link to the experiment", page)})
-
-
-def register_submitter(kind: type, submitter: Submitter) -> None:
-    """Have `Experiment.submit` and `Run.submit_child` take another kind of configuration.
-
-    Args:
-        kind: class of the configuration.
-        submitter: called with the experiment, the configuration, tags, a run id or None and, for a child, `parent=`.
-    """
-    _submitters[kind] = submitter
-
-
-def submitter_of(config: object) -> Submitter | None:
-    """What submits configurations of this kind; None: it is none of those registered."""
-    return next((_submitters[kind] for kind in type(config).__mro__ if kind in _submitters), None)

@@ -268,7 +268,7 @@ class Model:
             place = inside(target, name)
             place.parent.mkdir(parents=True, exist_ok=True)
             part = place.with_name(f".{place.name[:100]}.{uuid.uuid4().hex}")
-            path = f"{self._address()}/files/{quoted(name)}?{_workspace_text(self._workspace)}"
+            path = f"{self._address()}/files/{quoted(name)}?workspace={quoted(self._workspace.name)}"
             try:
                 with part.open("wb") as stream:
                     self._workspace._client.download(path, stream)
@@ -394,9 +394,3 @@ class Model:
             f"Model(workspace={self._workspace!r}, name={self.name}, id={self.id}, version={self.version}, "
             f"tags={self.tags}, properties={self.properties})"
         )
-
-
-def _workspace_text(workspace: Workspace) -> str:
-    from urllib.parse import urlencode
-
-    return urlencode([("workspace", workspace.name)])

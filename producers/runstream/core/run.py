@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -32,21 +31,22 @@ from ._run.code_snapshot import RunSnapshots
 from ._run.display_names import make_display_name
 from ._run.handle import text_or_none
 from ._run.lifecycle import Lifecycle
+from ._run.plotting import Plotting
 from ._run.starting import (
     absolute,
     checked_run_id,
     creation,
+    make_folders,
     origin,
     output_folders,
     submit_options,
     wake_service,
 )
-from .experiment import Experiment, submitter_of
+from ._submitters import submitter_of
+from .experiment import Experiment
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from .compute import ComputeTarget
     from .model import Model
     from .script_run_config import ScriptRunConfig
@@ -58,13 +58,15 @@ _log = logging.getLogger("runstream")
 if TYPE_CHECKING:
     from ._run.offline_run import _OfflineRun
     from ._submitted_run import _SubmittedRun
+    from .script_run import ScriptRun
 else:
-    # Both are runs themselves.
+    # The last two are runs themselves.
     __getattr__, __dir__ = attributes(
         __name__,
         {
             "_OfflineRun": "runstream.core._run.offline_run",
             "_SubmittedRun": "runstream.core._submitted_run",
+            "ScriptRun": "runstream.core.script_run",
         },
     )
 
@@ -73,7 +75,7 @@ _RunType = TypeVar("_RunType", bound="Run")
 _factories: dict[str, RunFactory] = {}  # by type of the run, see `Run.add_type_provider`
 
 
-class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
+class Run(Children["Run"], ArtifactMetrics, Plotting, RunSnapshots, Lifecycle):
     """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
 
     Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
@@ -150,11 +152,7 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
         )
         run = cls._of(experiment, record)
         run._outputs = folders
-        for folder in folders:
-            try:
-                Path(folder).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                _log.warning("run %s: the output folder %s cannot be made (%s)", run_id, folder, error)
+        make_folders(run_id, folders)
         settings = experiment.workspace._settings
         live = open_live(settings, run_id, owner=True)
         run._attach(live)
@@ -220,6 +218,8 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
 
     def submit_child(self, config: Any, tags: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
         """Submit a script as a run below this one; as `Experiment.submit`."""
+        from .script_run import ScriptRun
+
         if (submitter := submitter_of(config)) is not None:
             return submitter(self._experiment, config, tags, submit_options(kwargs), parent=self)
         return ScriptRun._submit(self._experiment, config, tags, submit_options(kwargs), parent=self)
@@ -315,12 +315,7 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
             ServiceException: there is none (status_code 404), or the service is away.
         """
         record = fetch_record(workspace._client, run_id)
-        run: Run = rehydrated(
-            Experiment(
-                workspace, record.experiment or "", _skip_name_validation=True, _create_in_cloud=False
-            ),
-            record,
-        )
+        run: Run = rehydrated(Experiment._of(workspace, record.experiment or ""), record)
         return run
 
     @staticmethod
@@ -380,37 +375,6 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
 
     # --- for people ---
 
-    def plot(
-        self,
-        *names: str,
-        x: str = "step",
-        ax: Axes | None = None,
-        subplots: bool = False,
-        log: bool = False,
-        **kwargs: Any,
-    ) -> Axes | builtins.list[Axes]:
-        """Draw metrics with matplotlib (extra `plot`). Long ones are thinned out by the service: no spike is lost.
-
-        Args:
-            names: metrics; none: every numeric one, at most 30.
-            x: `step`, `time` (UTC), or `relative` (seconds since the metric's first point).
-            ax: where to draw; default a new figure.
-            subplots: one chart a metric, below one another.
-            log: a logarithmic y axis.
-            kwargs: passed on to `Axes.plot`.
-
-        Returns:
-            The axes; a list of them with `subplots`. Their figure is `axes.figure`.
-
-        Raises:
-            ImportError: there is no matplotlib; says how to get it.
-            UserErrorException: no such metric, nothing to draw, or arguments that make no sense.
-            ServiceException: the service is away.
-        """
-        from ._run.plotting import plot
-
-        return plot(self, names, x=x, ax=ax, subplots=subplots, log=log, **kwargs)
-
     def __str__(self) -> str:
         return (
             f"Run(Experiment: {self._experiment.name},\nId: {self._id},\nType: {self._record.type},\n"
@@ -437,62 +401,15 @@ class Run(Children["Run"], ArtifactMetrics, RunSnapshots, Lifecycle):
         return _reopen, (type(self), self._experiment.workspace, self._experiment.name, self._record)
 
 
-class ScriptRun(Run):
-    """A run of a script, executed by a process of its own.
-
-    `Experiment.submit` and `Run.submit_child` start one; lists and `Run.get` give one for every run of this type.
-
-    Args:
-        experiment: the run's experiment.
-        run_id: its id.
-        directory: accepted: the run's directory is found by its id.
-        _run_config: accepted: `get_environment` and `get_details` have it.
-
-    Raises:
-        ServiceException: the experiment has no such run (status_code 404), or the service is away.
-
-    Source: `azureml.core.ScriptRun`.
-    """
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        run_id: str,
-        directory: Any = None,
-        _run_config: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        del directory, _run_config
-        super().__init__(experiment, run_id, **kwargs)
-
-    @classmethod
-    def _submit(
-        cls,
-        experiment: Experiment,
-        config: Any,
-        tags: Mapping[str, Any] | None,
-        run_id: str | None,
-        parent: Run | None = None,
-    ) -> ScriptRun:
-        """Submit a script; see `Experiment.submit`."""
-        from ._submission import submit
-
-        record, live = submit(
-            experiment.workspace, experiment.name, config, tags, parent=parent, run_id=run_id
-        )
-        run = cls._of(experiment, record)
-        run._parent = parent
-        run._attach(live)
-        run._started_here = True
-        return run
-
-
 def rehydrated(experiment: Experiment, record: RunRecord) -> Any:
     """The run of a record, as an object of the class its type stands for."""
     if record.type is not None and record.type in _factories:
         return _factories[record.type](experiment, record)
-    kind = ScriptRun if record.type == SCRIPT_RUN else Run
-    return kind._of(experiment, record)
+    if record.type == SCRIPT_RUN:
+        from .script_run import ScriptRun
+
+        return ScriptRun._of(experiment, record)
+    return Run._of(experiment, record)
 
 
 def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_up: bool = True) -> Run:
@@ -507,6 +424,4 @@ def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_u
 
 
 def _reopen(kind: type[_RunType], workspace: Workspace, experiment: str, record: RunRecord) -> _RunType:
-    return kind._of(
-        Experiment(workspace, experiment, _skip_name_validation=True, _create_in_cloud=False), record
-    )
+    return kind._of(Experiment._of(workspace, experiment), record)

@@ -22,7 +22,40 @@ MOST = 30
 AXES = ("step", "time", "relative")
 
 
-def plot(
+class Plotting(RunHandle):
+    """Its metrics as a figure."""
+
+    def plot(
+        self,
+        *names: str,
+        x: str = "step",
+        ax: Axes | None = None,
+        subplots: bool = False,
+        log: bool = False,
+        **kwargs: Any,
+    ) -> Axes | list[Axes]:
+        """Draw metrics with matplotlib (extra `plot`). Long ones are thinned out by the service: no spike is lost.
+
+        Args:
+            names: metrics; none: every numeric one, at most 30.
+            x: `step`, `time` (UTC), or `relative` (seconds since the metric's first point).
+            ax: where to draw; default a new figure.
+            subplots: one chart a metric, below one another.
+            log: a logarithmic y axis.
+            kwargs: passed on to `Axes.plot`.
+
+        Returns:
+            The axes; a list of them with `subplots`. Their figure is `axes.figure`.
+
+        Raises:
+            ImportError: there is no matplotlib; says how to get it.
+            UserErrorException: no such metric, nothing to draw, or arguments that make no sense.
+            ServiceException: the service is away.
+        """
+        return draw(self, names, x=x, ax=ax, subplots=subplots, log=log, **kwargs)
+
+
+def draw(
     run: RunHandle, names: Sequence[str], *, x: str, ax: Axes | None, subplots: bool, log: bool, **kwargs: Any
 ) -> Axes | list[Axes]:
     """Draw metrics of a run; see `Run.plot`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runstream_schemas.errors import brief
@@ -13,6 +14,8 @@ from runstream_schemas.settings import Settings
 
 from ...client.records import RunRecord
 from ...exceptions import UserErrorException
+
+_log = logging.getLogger("runstream")
 
 _WAKE_SECONDS = 5.0
 _PYTHON = sys.version.split()[0]
@@ -97,6 +100,15 @@ def output_folders(outputs: Any, default: list[str]) -> list[str]:
     if any(not path or "\0" in path for path in paths):
         raise UserErrorException(f"outputs={brief(outputs)}: expected a directory, or a list of directories")
     return paths
+
+
+def make_folders(run_id: str, folders: Iterable[str]) -> None:
+    """Make a run's output folders; one that cannot be made costs a warning."""
+    for folder in folders:
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            _log.warning("run %s: the output folder %s cannot be made (%s)", run_id, folder, error)
 
 
 def _path(folder: Any) -> str:
