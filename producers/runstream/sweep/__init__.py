@@ -14,8 +14,8 @@ All state is in the stored runs. The same call with the sweep's `run_id` resumes
 
 from __future__ import annotations
 
-from .driver import run
 from .space import Choice, Integer, LogNormal, LogUniform, Normal, Quantized, Uniform
+from .start import run
 from .stopping import AverageMedian, Bandit, Halving, Intervals, Median, Truncation
 from .trial import Sweep, Trial, load
 

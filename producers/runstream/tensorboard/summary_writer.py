@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..exceptions import RunEnvironmentException, UserErrorException
+from ..exceptions import RunEnvironmentException
 from ..spool.values import check_text
 from . import encoding
 from .destinations import FileDestination, RunDestination, step_of
+from .distributions import Distributions
 from .event_writer import EventFileWriter
 from .extras import Extras
+from .given import number_of, parameter_of
 from .names import experiment_name
 from .pictures import as_array, png, to_pixels, with_boxes
-from .statistics import PR_COLUMNS, bucketed, pr_curve
 
 if TYPE_CHECKING:
     from ..core.experiment import Experiment
     from ..core.run import Run
 
-_MOST_THRESHOLDS = 127
 
-
-class SummaryWriter(Extras):
+class SummaryWriter(Distributions, Extras):
     """Takes the calls of `torch.utils.tensorboard.SummaryWriter`, and needs neither torch nor TensorBoard.
 
     `add_scalar` is `Run.log` with nothing to speak of before it: no thread, no queue, and a `kill -9` loses nothing.
@@ -122,7 +121,7 @@ class SummaryWriter(Extras):
         Raises:
             UserErrorException: no number, or a step that is no integer.
         """
-        value, step = _number(tag, scalar_value), step_of(tag, global_step)
+        value, step = number_of(tag, scalar_value), step_of(tag, global_step)
         self._to_run.scalar(tag, value, step, walltime)
         if self._to_files is None:
             return
@@ -142,7 +141,7 @@ class SummaryWriter(Extras):
         """Record several numbers, as metrics `main_tag/<key>`; in event files in a directory each, as torch does."""
         step = step_of(main_tag, global_step)
         for key, given in tag_scalar_dict.items():
-            value = _number(f"{main_tag}/{key}", given)
+            value = number_of(f"{main_tag}/{key}", given)
             self._to_run.scalar(f"{main_tag}/{key}", value, step, walltime)
             if self._to_files is not None:
                 folder = f"{main_tag.replace('/', '_')}_{key}"
@@ -161,135 +160,6 @@ class SummaryWriter(Extras):
             self._to_files.values(
                 [encoding.tensor_value(tag, "", encoding.numbers_tensor(array))], step, walltime
             )
-
-    def add_histogram(
-        self,
-        tag: str,
-        values: Any,
-        global_step: Any = None,
-        bins: Any = "tensorflow",
-        walltime: float | None = None,
-        max_bins: int | None = None,
-    ) -> None:
-        """Record how values are distributed.
-
-        Args:
-            values: an array or tensor.
-            bins: as `numpy.histogram` takes them; `tensorflow`: 64 of equal width.
-            max_bins: neighbours are taken together until there are no more bins than that.
-        """
-        self._histogram(tag, bucketed(as_array(values), bins, max_bins), global_step, walltime)
-
-    def add_histogram_raw(
-        self,
-        tag: str,
-        min: float,
-        max: float,
-        num: int,
-        sum: float,
-        sum_squares: float,
-        bucket_limits: Sequence[float],
-        bucket_counts: Sequence[float],
-        global_step: Any = None,
-        walltime: float | None = None,
-    ) -> None:
-        """Record a histogram.
-
-        Args:
-            bucket_limits: right edge of each bucket.
-            bucket_counts: values in each.
-        """
-        if len(bucket_limits) != len(bucket_counts):
-            raise ValueError(
-                f"add_histogram_raw({tag!r}): {len(bucket_limits)} limits and {len(bucket_counts)} counts"
-            )
-        buckets = {
-            "min": min,
-            "max": max,
-            "num": num,
-            "sum": sum,
-            "sum_squares": sum_squares,
-            "bucket_limits": bucket_limits,
-            "bucket_counts": bucket_counts,
-        }
-        self._histogram(tag, buckets, global_step, walltime)
-
-    def _histogram(
-        self, tag: str, buckets: Mapping[str, Any], global_step: Any, walltime: float | None
-    ) -> None:
-        step = step_of(tag, global_step)
-        self._to_run.histogram(tag, buckets, step, walltime)
-        if self._to_files is not None:
-            self._to_files.values([encoding.histogram_value(tag, buckets)], step, walltime)
-
-    def add_pr_curve(
-        self,
-        tag: str,
-        labels: Any,
-        predictions: Any,
-        global_step: Any = None,
-        num_thresholds: int = 127,
-        weights: Any = None,
-        walltime: float | None = None,
-    ) -> None:
-        """Record a precision-recall curve, as rows of a table.
-
-        Args:
-            labels: whether each is true.
-            predictions: probabilities.
-            num_thresholds: 127 at most.
-            weights: the weight of each.
-
-        Raises:
-            UserErrorException: labels and predictions of different numbers, or predictions that are no probabilities.
-        """
-        thresholds = min(num_thresholds, _MOST_THRESHOLDS)
-        curve = pr_curve(
-            as_array(labels),
-            as_array(predictions),
-            thresholds,
-            None if weights is None else as_array(weights),
-        )
-        self._curve(tag, curve, thresholds, global_step, walltime)
-
-    def add_pr_curve_raw(
-        self,
-        tag: str,
-        true_positive_counts: Any,
-        false_positive_counts: Any,
-        true_negative_counts: Any,
-        false_negative_counts: Any,
-        precision: Any,
-        recall: Any,
-        global_step: Any = None,
-        num_thresholds: int = 127,
-        weights: Any = None,
-        walltime: float | None = None,
-    ) -> None:
-        """Record a precision-recall curve that is computed already: a number for each threshold."""
-        rows = [
-            as_array(row).reshape(-1)
-            for row in (
-                true_positive_counts,
-                false_positive_counts,
-                true_negative_counts,
-                false_negative_counts,
-                precision,
-                recall,
-            )
-        ]
-        if len({len(row) for row in rows}) != 1:
-            lengths = dict(zip(PR_COLUMNS, map(len, rows), strict=True))
-            raise UserErrorException(
-                f"add_pr_curve_raw({tag!r}): columns of different lengths: {lengths}; pass as many of each"
-            )
-        self._curve(tag, np.stack(rows), min(num_thresholds, _MOST_THRESHOLDS), global_step, walltime)
-
-    def _curve(self, tag: str, curve: Any, thresholds: int, global_step: Any, walltime: float | None) -> None:
-        step = step_of(tag, global_step)
-        self._to_run.curve(tag, curve, step, walltime)
-        if self._to_files is not None:
-            self._to_files.values([encoding.pr_curve_value(tag, curve, thresholds)], step, walltime)
 
     # --- texts, images, parameters ---
 
@@ -370,10 +240,10 @@ class SummaryWriter(Extras):
             hparam_domain_discrete: in event files, the values a parameter may have.
             run_name: in event files, the directory these are in; default: the time.
         """
-        values = {name: _plain(value) for name, value in hparam_dict.items()}
+        values = {name: parameter_of(value) for name, value in hparam_dict.items()}
         self._to_run.parameters(values)
         step = step_of("add_hparams", global_step)
-        numbers = {tag: _number(tag, value) for tag, value in metric_dict.items()}
+        numbers = {tag: number_of(tag, value) for tag, value in metric_dict.items()}
         for tag, value in numbers.items():
             self._to_run.scalar(tag, value, step, None)
         if self._to_files is not None:
@@ -426,39 +296,6 @@ def _quick_scalar(log: Callable[..., None], whole: Callable[..., None]) -> Calla
             whole(tag, scalar_value, global_step, walltime)
 
     return add_scalar
-
-
-def _number(tag: str, value: Any) -> float | int:
-    """A number of Python's own: of one, of an array or tensor of one, or of a text that is one.
-
-    Raises:
-        UserErrorException: it is none.
-    """
-    if type(value) is float or type(value) is int:
-        return value
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise UserErrorException(f"{tag!r:.60}: {value!r:.60} is no number; use add_text") from None
-    array = as_array(value)
-    if array.size != 1 or array.dtype.kind not in "fiub":
-        raise UserErrorException(
-            f"{tag!r:.60}: an array of shape {array.shape} is no single number; use add_histogram or add_tensor"
-        )
-    number: float | int = array.reshape(-1)[0].item()
-    return int(number) if isinstance(number, bool) else number
-
-
-def _plain(value: Any) -> Any:
-    """A parameter: a number, a truth value, a text or None."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if hasattr(value, "item") or hasattr(value, "detach"):
-        array = as_array(value)
-        if array.size == 1:
-            return array.reshape(-1)[0].item()
-    return str(value)
 
 
 def _default_log_dir(comment: str) -> str:
