@@ -7,7 +7,6 @@ in one go.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 
 from .errors import CorruptEvent
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
+from .payload_reading import decompressor
 from .points import I8
 from .series import Kind
 
 _FEWEST = 8  # payloads for which it is worth looking for a common layout
 _MOST_LAYOUTS = 64  # looked for in one call: each is compared with all payloads left
 _WIDTHS = (0, *WIDTHS)
-_local = threading.local()  # zstd contexts are costly to make and not thread-safe
 
 
 @dataclass(slots=True)
@@ -286,15 +285,7 @@ def inflate(frame: bytes, expected: int) -> bytes:
     """
     if zstandard.frame_content_size(frame) != expected:
         raise CorruptEvent("damaged")
-    section = _decompressor().decompress(frame)
+    section = decompressor().decompress(frame)
     if len(section) != expected:
         raise CorruptEvent("damaged")
     return section
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    try:
-        return _local.decompressor  # type: ignore[no-any-return]
-    except AttributeError:
-        _local.decompressor = zstandard.ZstdDecompressor()
-        return _local.decompressor  # type: ignore[no-any-return]

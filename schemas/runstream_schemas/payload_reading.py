@@ -315,7 +315,7 @@ def _inflate(index: Index, data: bytes | memoryview, expected: int, *, exact: bo
             index._inflated += size
             if size < 0 or index._inflated > MAX_INFLATED_BYTES:
                 raise CorruptEvent(f"compressed section claims {size} bytes, after {index._inflated - size}")
-            raw = _decompressor().decompress(data, max_output_size=max(size, 1))
+            raw = decompressor().decompress(data, max_output_size=max(size, 1))
         except zstandard.ZstdError as error:
             raise CorruptEvent(f"compressed section is damaged ({error})") from None
     if (len(raw) != expected) if exact else (len(raw) < expected):
@@ -351,7 +351,8 @@ def _widen(raw: bytes, at: int, head: tuple[int, int], counts: I8, n: int, total
     return column, at
 
 
-def _decompressor() -> zstandard.ZstdDecompressor:
+def decompressor() -> zstandard.ZstdDecompressor:
+    """This thread's own."""
     try:
         return _local.decompressor  # type: ignore[no-any-return]
     except AttributeError:

@@ -26,9 +26,14 @@ def example(served_home: Path, workspace: Workspace, tmp_path: Path) -> Callable
 
     def run(name: str, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, str(EXAMPLES / name), *arguments], cwd=tmp_path, capture_output=True, text=True,
-            env=environment(served_home, RUNSTREAM_WORKSPACE=workspace.name), timeout=100, check=False,
-        )  # fmt: skip
+            [sys.executable, str(EXAMPLES / name), *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environment(served_home, RUNSTREAM_WORKSPACE=workspace.name),
+            timeout=100,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -179,9 +179,15 @@ def main() -> None:
     todo = ((i + 1, kinds[i % len(kinds)], first + i) for i in range(count))
     directory = options.keep / time.strftime("%Y%m%d-%H%M%S")
     batch = Batch(
-        count, options.seconds, options.at_once, directory, todo,
-        dict.fromkeys(kinds, 0), dict.fromkeys(kinds, 0), [],
-    )  # fmt: skip
+        count,
+        options.seconds,
+        options.at_once,
+        directory,
+        todo,
+        dict.fromkeys(kinds, 0),
+        dict.fromkeys(kinds, 0),
+        [],
+    )
     print(f"{count} trials, seeds {first} to {first + count - 1}; {options.at_once} at a time", flush=True)
     # Started in the background by a shell it would not hear Ctrl-C; told to end, it ends its trials too.
     for number in (signal.SIGINT, signal.SIGTERM):

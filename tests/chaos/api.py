@@ -30,9 +30,14 @@ class Refused(Exception):
 
 
 def ask(
-    home: Path, path: str, parameters: Mapping[str, Any] | None = None, *, method: str = "GET", body: Any = None,
+    home: Path,
+    path: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    method: str = "GET",
+    body: Any = None,
     accept: str = "application/json",
-) -> bytes:  # fmt: skip
+) -> bytes:
     """One request.
 
     Raises:
@@ -51,9 +56,15 @@ def ask(
 
 
 def open_answer(
-    home: Path, path: str, parameters: Mapping[str, Any] | None = None, *, method: str = "GET", body: Any = None,
-    accept: str = "application/json", timeout: float = TIMEOUT,
-) -> tuple[HTTPConnection, HTTPResponse]:  # fmt: skip
+    home: Path,
+    path: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    method: str = "GET",
+    body: Any = None,
+    accept: str = "application/json",
+    timeout: float = TIMEOUT,
+) -> tuple[HTTPConnection, HTTPResponse]:
     """As `ask`, with the body unread: OSError and HTTPException as they come."""
     try:
         address = urlsplit(json.loads((home / "service.json").read_text())["url"])

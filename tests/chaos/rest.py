@@ -102,20 +102,34 @@ def _expected(trial: Trial) -> list[Expected]:
         gaps, drops, outside = trial.kind == "topics", trial.kind == "disk", trial.outside.get(run_id)
         runs.append(
             Expected(
-                run_id, program, progress.returned, progress.begun, (status,), gaps=gaps, drops=drops,
-                outside=outside, optional=traceless or run_id in trial.deleting,
+                run_id,
+                program,
+                progress.returned,
+                progress.begun,
+                (status,),
+                gaps=gaps,
+                drops=drops,
+                outside=outside,
+                optional=traceless or run_id in trial.deleting,
             )
-        )  # fmt: skip
+        )
         sure = program.children(progress.returned)
         for n in range(program.children(progress.begun)):
             done = n < sure
             statuses = ("Completed",) if done and not drops else ("Completed", "Failed")
             runs.append(
                 Expected(
-                    f"{run_id}.{n}", PROGRAMS["child"], CHILD_CALLS if done else 0, CHILD_CALLS, statuses, gaps=gaps,
-                    drops=drops, optional=not done or drops or run_id in trial.deleting, parent=run_id,
+                    f"{run_id}.{n}",
+                    PROGRAMS["child"],
+                    CHILD_CALLS if done else 0,
+                    CHILD_CALLS,
+                    statuses,
+                    gaps=gaps,
+                    drops=drops,
+                    optional=not done or drops or run_id in trial.deleting,
+                    parent=run_id,
                 )
-            )  # fmt: skip
+            )
     return runs
 
 

@@ -68,8 +68,13 @@ class Database:
         payload = encode_points(build_points(rows))
         await self.pool.execute(
             "insert into chunks (run_key, source_key, first, count, points, payload) values ($1, $2, $3, $4, $5, $6)",
-            run_key, key, rows[0][2], rows[-1][2] - rows[0][2] + 1, len(rows), payload,
-        )  # fmt: skip
+            run_key,
+            key,
+            rows[0][2],
+            rows[-1][2] - rows[0][2] + 1,
+            len(rows),
+            payload,
+        )
 
     async def compact(self) -> None:
         """Move the hot points of ended runs to Parquet, as the compactor does."""

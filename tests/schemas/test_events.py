@@ -52,9 +52,14 @@ PARAM_NAMES = st.text(
 tag_ops = st.builds(
     TagOp, SLOTS, SLOTS, st.sampled_from(["set", "remove", "property", "field"]), TEXTS, st.none() | TEXTS
 ) | st.builds(
-    TagOp, SLOTS, SLOTS, st.sampled_from(["param", "overwrite"]), PARAM_NAMES, st.sampled_from(["1", "NaN", '"x"', "[1]"]),
+    TagOp,
+    SLOTS,
+    SLOTS,
+    st.sampled_from(["param", "overwrite"]),
+    PARAM_NAMES,
+    st.sampled_from(["1", "NaN", '"x"', "[1]"]),
     st.none() | TEXTS,
-)  # fmt: skip
+)
 status_data = st.dictionaries(
     TEXTS, st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXTS, max_size=3
 )

@@ -83,10 +83,15 @@ def wide_batch(n: int = 3 * BLOCK_POINTS, series: int = 7) -> Points:
     rng = np.random.default_rng(1)
     grouped = np.argsort(order, kind="stable")
     return Points(
-        [(SeriesKey(0, f"s{i}"), kinds[i]) for i in range(series)], order.astype(np.uint8), np.arange(100, 100 + n),
-        (np.arange(n) // series)[grouped], (1_700_000_000_000_000 + np.cumsum(rng.integers(0, 50, n)))[grouped],
-        rng.integers(0, 2**63, n).astype(np.uint64), [], counts,
-    )  # fmt: skip
+        [(SeriesKey(0, f"s{i}"), kinds[i]) for i in range(series)],
+        order.astype(np.uint8),
+        np.arange(100, 100 + n),
+        (np.arange(n) // series)[grouped],
+        (1_700_000_000_000_000 + np.cumsum(rng.integers(0, 50, n)))[grouped],
+        rng.integers(0, 2**63, n).astype(np.uint64),
+        [],
+        counts,
+    )
 
 
 def test_a_series_of_a_large_chunk_is_read_from_its_blocks_alone() -> None:
@@ -130,10 +135,15 @@ def test_damaged_payloads_raise_corrupt_event_or_decode_to_something_well_formed
 
 def test_series_that_are_not_sorted_by_kind_are_sorted() -> None:
     points = Points(
-        [(SeriesKey(0, "i"), Kind.INT), (SeriesKey(0, "f"), Kind.FLOAT)], np.array([0, 1, 0], np.uint8), np.arange(3),
-        np.array([0, 1, 0]), np.array([5, 6, 7]), np.array([1, 2, np.float64(0.5).view(np.uint64)], np.uint64),
-        [], np.array([2, 1]),
-    )  # fmt: skip
+        [(SeriesKey(0, "i"), Kind.INT), (SeriesKey(0, "f"), Kind.FLOAT)],
+        np.array([0, 1, 0], np.uint8),
+        np.arange(3),
+        np.array([0, 1, 0]),
+        np.array([5, 6, 7]),
+        np.array([1, 2, np.float64(0.5).view(np.uint64)], np.uint64),
+        [],
+        np.array([2, 1]),
+    )
     rows = unpack(decode_points(encode_points(points)))
     assert [(row[0].name, row[5]) for row in rows] == [("i", 1), ("f", 0.5), ("i", 2)]
 

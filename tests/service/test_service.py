@@ -388,8 +388,13 @@ def test_as_a_normal_user() -> None:
         environment = {**os.environ, "PYTHONPATH": path, "RUNSTREAM_HOME": f"{place}/home", "HOME": place}
         done = subprocess.run(
             [sys.executable, *user, sys.executable, "-c", code],
-            capture_output=True, text=True, env=environment, timeout=90, check=False, cwd=place,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=90,
+            check=False,
+            cwd=place,
+        )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-2]) == {"x": 2.5}
         assert Path(place, "home", "postgres", "data").stat().st_uid == nobody.pw_uid

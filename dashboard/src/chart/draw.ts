@@ -22,20 +22,13 @@ export interface Transform {
   part?: Range;
 }
 
-export interface Pen {
-  colour: string;
-  dash: number[];
-  alpha: number;
-  width: number;
-}
-
 /** Over so many lines are drawn thin: wide ones take three times as long, and hide one another. */
 export const MANY_LINES = 30;
 /** Over so many runs bands would only hide one another. */
 export const MOST_BANDS = 8;
 const DOTS_BELOW = 60;
 
-export function toX(t: Transform, x: number): number {
+function toX(t: Transform, x: number): number {
   return t.left + ((x - t.x.min) / (t.x.max - t.x.min)) * t.width;
 }
 
@@ -51,7 +44,7 @@ function drawable(t: Transform, value: number): boolean {
 }
 
 /** Indices of the entries in sight, with one more on each side. */
-export function inSight(line: Line, x: Range): [number, number] {
+function inSight(line: Line, x: Range): [number, number] {
   return [Math.max(0, lowerBound(line.x, x.min) - 1), Math.min(line.x.length, lowerBound(line.x, x.max) + 2)];
 }
 

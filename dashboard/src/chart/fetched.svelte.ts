@@ -19,7 +19,7 @@ export interface Asked {
   load?: (name: string, query: ChartQuery) => Promise<Frame>;
 }
 
-export interface Fetched {
+interface Fetched {
   /** A metric each; null before the first answer. What is drawn stays until the next one is there. */
   readonly frames: Frame[] | null;
   readonly error: string;

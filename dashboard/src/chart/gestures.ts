@@ -1,7 +1,7 @@
 /** Pan and zoom of a chart's x by Shift+drag, Ctrl+wheel and two fingers; a plain wheel scrolls the page. */
 import type { Range } from "./draw";
 
-export interface Gestured {
+interface Gestured {
   /** The range of x shown now. */
   range: () => Range;
   /** x at a place in the window. */

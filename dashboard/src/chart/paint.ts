@@ -3,7 +3,7 @@ import uPlot from "uplot";
 import { bandPath, drawMarks, MANY_LINES, MOST_BANDS, tracePath, type Range, type Transform } from "./draw";
 import type { Trace } from "./traces";
 
-export interface Picture {
+interface Picture {
   traces: readonly Trace[];
   x: Range;
   y: Range;

@@ -6,7 +6,7 @@ import type { Range } from "./draw";
 import type { Axis } from "./frame";
 import { xText } from "./texts";
 
-export interface Plotted {
+interface Plotted {
   axis: Axis;
   log: boolean;
   width: number;

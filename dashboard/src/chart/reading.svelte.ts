@@ -10,7 +10,7 @@ import type { TipText } from "./Tip.svelte";
 import type { Trace } from "./traces";
 import type { View } from "./view.svelte";
 
-export interface Readable {
+interface Readable {
   readonly view: View;
   readonly plot: uPlot | null;
   readonly traces: readonly Trace[];
@@ -18,7 +18,7 @@ export interface Readable {
   readonly y: Range;
 }
 
-export interface Reading {
+interface Reading {
   readonly tip: TipText | null;
   /** Whether the tip stays where it is. */
   readonly locked: boolean;

@@ -20,7 +20,7 @@ function bucketText(axis: Axis, bucket: number): string {
 }
 
 /** What the note under a chart says of its lines. */
-export interface Facts {
+interface Facts {
   any: boolean;
   /** Some buckets hold several values. */
   banded: boolean;

@@ -15,7 +15,7 @@ export interface Zoomable {
   ony: (y: Range | null) => void;
 }
 
-export interface Zoom {
+interface Zoom {
   /** To what is in uPlot's rectangle. */
   select: (u: uPlot) => void;
   /** To a range of x; `pan`: one of the same length. */

@@ -3,7 +3,7 @@ import { bestPlaces, goalOfStat } from "../lib/goal";
 import { toNumber, type Run, Kind } from "../lib/types";
 import { parametersOf } from "../run/facts";
 
-export interface Row {
+interface Row {
   /** Where it comes from: tag, property, run, metric. */
   kind: string;
   name: string;

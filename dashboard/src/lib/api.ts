@@ -21,7 +21,7 @@ export class ApiError extends Error {
 }
 
 /** Brings a request to the server: the browser's own `fetch`, unless the page cannot reach the server by itself. */
-export type Transport = (path: string, init: RequestInit) => Promise<Response>;
+type Transport = (path: string, init: RequestInit) => Promise<Response>;
 
 let transport: Transport | null = null;
 

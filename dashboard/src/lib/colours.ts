@@ -1,5 +1,5 @@
 /** Colours of runs: ten that stay apart in simulated colour blindness, then the same with dashes. */
-export const LIGHT = [
+const LIGHT = [
   "#1c346b",
   "#bb8d1c",
   "#16949f",
@@ -11,7 +11,7 @@ export const LIGHT = [
   "#a60ab4",
   "#696969",
 ];
-export const DARK = [
+const DARK = [
   "#5f66ed",
   "#c68627",
   "#80ebf6",

@@ -16,7 +16,7 @@ export async function editRuns(ids: readonly string[], changes: RunEdit): Promis
 }
 
 /** Ask runs and their active descendants to stop; answers the new status of each that was active. */
-export async function cancelRuns(ids: readonly string[]): Promise<Record<string, string>> {
+async function cancelRuns(ids: readonly string[]): Promise<Record<string, string>> {
   return (await sendJson("post", "/api/v1/runs/cancel", {}, { runs: ids })).statuses;
 }
 

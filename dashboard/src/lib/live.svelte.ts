@@ -38,7 +38,7 @@ let source: EventSource | null = null;
 let lastId = "";
 let pause = 1000;
 let timer: ReturnType<typeof setTimeout> | undefined;
-let wanted: AbortController | null = null; // the lock was asked for, or is held
+let lock: AbortController | null = null; // the lock was asked for, or is held
 let release: (() => void) | null = null;
 
 if (channel) {
@@ -69,7 +69,7 @@ function tell(change: Change | null): void {
 /** Be told of changes; returns what ends that. */
 export function onChange(listener: Listener): () => void {
   listeners.add(listener);
-  if (!wanted) start();
+  if (!lock) start();
   return () => {
     listeners.delete(listener);
     // Another page of this tab may listen at once.
@@ -78,14 +78,14 @@ export function onChange(listener: Listener): () => void {
 }
 
 function start(): void {
-  wanted = new AbortController();
+  lock = new AbortController();
   if (!shared) {
     void open();
     return;
   }
   channel!.postMessage("who");
   navigator.locks
-    .request(NAME, { signal: wanted.signal }, () => {
+    .request(NAME, { signal: lock.signal }, () => {
       void open();
       return new Promise<void>((resolve) => (release = resolve));
     })
@@ -97,8 +97,8 @@ function stop(): void {
   source = null;
   clearTimeout(timer);
   timer = undefined;
-  wanted?.abort();
-  wanted = null;
+  lock?.abort();
+  lock = null;
   release?.();
   release = null;
 }
@@ -136,7 +136,7 @@ async function open(): Promise<void> {
     lost();
     return;
   }
-  if (!wanted) return;
+  if (!lock) return;
   source = new EventSource(address);
   source.onopen = () => {
     pause = 1000;
@@ -162,7 +162,7 @@ function lost(): void {
   connection.live = false;
   connection.lostAt ??= Date.now();
   tell(null);
-  if (!wanted) return;
+  if (!lock) return;
   timer = setTimeout(() => void open(), pause * (0.75 + Math.random() / 2));
   pause = Math.min(pause * 2, 30_000);
 }

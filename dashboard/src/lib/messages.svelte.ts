@@ -1,5 +1,5 @@
 /** Short messages on what was done, each for some seconds, with a way back where there is one. */
-export interface Message {
+interface Message {
   id: number;
   text: string;
   bad: boolean;

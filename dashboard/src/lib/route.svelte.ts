@@ -66,7 +66,7 @@ export function stepView(back: boolean): boolean {
   return true;
 }
 
-export type Changes = Record<string, string | null>;
+type Changes = Record<string, string | null>;
 
 /**
  * Change parameters; null removes one (a bare address means defaults). `how`: true, a step that "back" undoes; "drag", one of

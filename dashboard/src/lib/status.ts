@@ -1,8 +1,8 @@
 import type { Status } from "./types";
 
-export type Tone = "ok" | "warn" | "bad" | "live" | "idle";
+type Tone = "ok" | "warn" | "bad" | "live" | "idle";
 
-export interface StatusLook {
+interface StatusLook {
   icon: string;
   word: string;
   tone: Tone;

@@ -1,5 +1,5 @@
 /** Light or dark: the system's wish, unless the user chose. */
-export type Theme = "system" | "light" | "dark";
+type Theme = "system" | "light" | "dark";
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 

@@ -24,7 +24,7 @@ export type {
 export type Status = RunRecord["status"];
 
 /** NaN and infinities come as the strings NaN, Infinity and -Infinity. */
-export type ApiNumber = SummaryRecord["last"];
+type ApiNumber = SummaryRecord["last"];
 
 export type Stat = "last" | "min" | "max" | "mean" | "first" | "count";
 

@@ -2,7 +2,7 @@
 import { naturalOrder } from "../lib/names";
 import type { Run } from "../lib/types";
 
-export type Fact = [name: string, value: string];
+type Fact = [name: string, value: string];
 
 /** The id of the source snapshot; empty: there is none. */
 export function snapshotOf(run: Pick<Run, "properties">): string {
@@ -41,7 +41,7 @@ function unnamedArguments(run: Pick<Run, "details">): Fact[] {
   return facts;
 }
 
-export interface Git {
+interface Git {
   commit: string;
   branch: string;
   repository: string;

@@ -22,7 +22,7 @@ export function span(histograms: readonly HistogramRecord[]): [number, number] |
 }
 
 /** Values a unit of width in each bin: bins of different widths stand beside each other. */
-export function densities(histogram: HistogramRecord): number[] {
+function densities(histogram: HistogramRecord): number[] {
   return histogram.counts.map((count, i) => {
     const width = histogram.edges[i + 1]! - histogram.edges[i]!;
     return width > 0 ? count / width / Math.max(histogram.count, 1) : 0;

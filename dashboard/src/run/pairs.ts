@@ -2,7 +2,7 @@
 import type { Pair } from "../chart/PairChart.svelte";
 import type { TablePage } from "../lib/types";
 
-export interface TableLine {
+interface TableLine {
   x: string;
   y: string;
   points: Pair[];

@@ -1,6 +1,6 @@
 /** Curves of a classifier from its table of counts at each threshold: [true +, false +, true −, false −]. */
 
-export interface Point {
+interface Point {
   x: number;
   y: number;
 }

@@ -38,8 +38,8 @@ export function fileTree(files: readonly File[]): Folder {
   const root: Folder = { name: "", path: "", folders: [], files: [] };
   const known = new Map<string, Folder>([["", root]]);
   const folderOf = (path: string): Folder => {
-    const found = known.get(path);
-    if (found) return found;
+    const folder = known.get(path);
+    if (folder) return folder;
     const at = path.lastIndexOf("/");
     const made: Folder = { name: path.slice(at + 1), path, folders: [], files: [] };
     known.set(path, made);

@@ -2,7 +2,7 @@
 import { address, type RunsQuery } from "../lib/endpoints";
 import type { Column } from "./columns";
 
-export type Format = "csv" | "parquet";
+type Format = "csv" | "parquet";
 
 /** Have the browser keep what was made here. */
 export function keepFile(content: BlobPart, type: string, name: string): void {
@@ -14,7 +14,7 @@ export function keepFile(content: BlobPart, type: string, name: string): void {
 }
 
 /** What the server calls a column of the table. */
-export function exportColumn(column: Column): string {
+function exportColumn(column: Column): string {
   if (column.metric) return `metric:${column.metric}:${column.sub}`;
   if (column.id === "id") return "run_id";
   return column.id === "started" ? "start_time" : column.id;

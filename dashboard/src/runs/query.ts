@@ -2,7 +2,7 @@
 
 import { STATUSES } from "../lib/status";
 
-export interface Part {
+interface Part {
   start: number;
   end: number;
   text: string;
@@ -11,10 +11,10 @@ export interface Part {
 }
 
 const STATUS_WORDS = new Set([...STATUSES.map((status) => status.toLowerCase()), "done", "cancelled"]);
-export const STATS = ["last", "min", "max", "mean", "first", "count"] as const;
+const STATS = ["last", "min", "max", "mean", "first", "count"] as const;
 
 /** Fields before a colon, and what stands behind it. */
-export const FIELDS: readonly (readonly [name: string, hint: string])[] = [
+const FIELDS: readonly (readonly [name: string, hint: string])[] = [
   ["status", "running, failed …"],
   ["tag", "key, key=value or key<0.1"],
   ["since", "started within 7d, or since 2026-01-31"],
@@ -145,7 +145,7 @@ export function toggleTerm(text: string, term: string, replace = ""): string {
 }
 
 /** What can be typed where the cursor is. */
-export interface Place {
+interface Place {
   /** The part that a suggestion takes the place of. */
   start: number;
   end: number;

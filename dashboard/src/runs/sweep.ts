@@ -160,7 +160,7 @@ export function marks(axis: SweepAxis, most: number): number[] {
 }
 
 /** How many runs of a group have a value, and what their values amount to. */
-export interface Aggregate {
+interface Aggregate {
   n: number;
   mean: number;
   sd: number;

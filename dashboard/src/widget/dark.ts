@@ -1,6 +1,6 @@
 /** Whether a notebook's page is dark: by what JupyterLab and VS Code say of themselves, else by the colour behind us. */
 
-export function isDark(element: Element): boolean {
+function isDark(element: Element): boolean {
   const { dataset, classList } = document.body;
   if (dataset.jpThemeLight) return dataset.jpThemeLight === "false";
   if (dataset.vscodeThemeKind) return !dataset.vscodeThemeKind.includes("light");

@@ -1,7 +1,7 @@
 /** What the notebook's page and its kernel say to one another: traits that are pushed, and questions that are answered. */
 import type { Run, SeriesSummary } from "../lib/types";
 
-export interface Children {
+interface Children {
   runs: Run[];
   more: boolean;
 }
@@ -38,13 +38,13 @@ export interface Model {
   send(content: unknown): void;
 }
 
-export interface Answer {
+interface Answer {
   status: number;
   range: string;
   body: Uint8Array<ArrayBuffer>;
 }
 
-export type Question =
+type Question =
   | { what: "get"; path: string; params: [string, string][]; range: string }
   | { what: "page" }
   | { what: "cancel" };

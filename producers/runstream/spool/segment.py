@@ -113,9 +113,18 @@ class Header:
         """The header's bytes, with checksum."""
         run = self.run_id.encode()
         fixed = _FIXED.pack(
-            _MAGIC, self.index, self.source, self.first, self.slots, self.pid, _OWNER if self.owner else 0,
-            self.created, 0, self.token.encode(), len(run),
-        )  # fmt: skip
+            _MAGIC,
+            self.index,
+            self.source,
+            self.first,
+            self.slots,
+            self.pid,
+            _OWNER if self.owner else 0,
+            self.created,
+            0,
+            self.token.encode(),
+            len(run),
+        )
         body = (fixed + run).ljust(_CRC_AT, b"\0")
         return (body + _CRC.pack(zlib.crc32(body))).ljust(HEADER_BYTES, b"\0")
 

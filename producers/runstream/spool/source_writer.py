@@ -354,8 +354,16 @@ class SourceWriter:
             seg.make_source(self._spool, directory)
         slots = (size - seg.HEADER_BYTES) // seg.SLOT
         header = seg.Header(
-            source, self._index + 1, self._end, slots, self.run_id, self._owner, os.getpid(), time.time(), token
-        )  # fmt: skip
+            source,
+            self._index + 1,
+            self._end,
+            slots,
+            self.run_id,
+            self._owner,
+            os.getpid(),
+            time.time(),
+            token,
+        )
         return seg.create_segment(directory, header, size), slots
 
     def _vanished(self) -> Vanished:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import asyncpg
 
@@ -42,9 +41,8 @@ class StillActive(QueryError):
     """Some of the runs have not ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What deleting some runs would delete: the runs, their descendants, how many are active, and what they hold."""
+class WouldDelete(TypedDict):
+    """How much would be deleted: the runs, their descendants, how many are active, and what they hold."""
 
     runs: int
     descendants: int
@@ -54,15 +52,22 @@ class Contents:
     bytes: int
 
 
-async def contents(connection: Connection, run_ids: Iterable[str]) -> Contents:
-    """What `delete_runs` would delete."""
+async def would_delete(connection: Connection, run_ids: Iterable[str]) -> WouldDelete:
+    """How much `delete_runs` would delete."""
     asked = set(run_ids)
     family = await connection.fetch(FAMILY, list(asked))
     held = await connection.fetchrow(CONTENTS, [row["key"] for row in family])
     assert held is not None
     own = sum(row["run_id"] in asked for row in family)
     active = sum(row["status"] not in TERMINAL for row in family)
-    return Contents(own, len(family) - own, active, held["points"], held["files"], held["bytes"])
+    return {
+        "runs": own,
+        "descendants": len(family) - own,
+        "active": active,
+        "points": held["points"],
+        "files": held["files"],
+        "bytes": held["bytes"],
+    }
 
 
 async def delete_runs(pool: asyncpg.Pool[Any], run_ids: Iterable[str], *, force: bool = False) -> list[str]:

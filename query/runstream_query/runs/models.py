@@ -175,10 +175,18 @@ async def _insert(
     version = await connection.fetchval(NEXT_VERSION, model.workspace, model.name)
     try:
         key = await connection.fetchval(
-            ADD_MODEL, model.workspace, model.name, version, model.token, model.run_id, experiment,
-            model.description, json.dumps(dict(model.tags)), json.dumps(dict(model.properties)),
+            ADD_MODEL,
+            model.workspace,
+            model.name,
+            version,
+            model.token,
+            model.run_id,
+            experiment,
+            model.description,
+            json.dumps(dict(model.tags)),
+            json.dumps(dict(model.properties)),
             json.dumps(dict(model.details)),
-        )  # fmt: skip
+        )
     except asyncpg.UniqueViolationError:  # the same request, sent again while the first was under way
         raise InTheWay(f"model {model.name}: this registration was made just now; ask again") from None
     await connection.executemany(
@@ -273,9 +281,16 @@ async def change(
                     f"property {key!r} of model {name} is {have[key]!r}; properties do not change"
                 )
         await connection.execute(
-            CHANGE, workspace, name, version, json.dumps(dict(set_tags)), list(remove_tags),
-            json.dumps(dict(add_properties)), describe, description,
-        )  # fmt: skip
+            CHANGE,
+            workspace,
+            name,
+            version,
+            json.dumps(dict(set_tags)),
+            list(remove_tags),
+            json.dumps(dict(add_properties)),
+            describe,
+            description,
+        )
     return (await find(pool, workspace, name, version))[0]
 
 

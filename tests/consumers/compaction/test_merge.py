@@ -118,9 +118,16 @@ async def test_points_of_sources_that_took_turns_lie_by_source(pipeline: Pipelin
     for part in range(8):  # even parts by one source, odd by another, whose clock is an hour behind
         source, place = part % 2, part // 2
         rows = [
-            (key, Kind.FLOAT, 3 * place + i, i, START + 20 * (3 * place + i) - 3600 * source, 12.0 * source + 3 * place + i)
+            (
+                key,
+                Kind.FLOAT,
+                3 * place + i,
+                i,
+                START + 20 * (3 * place + i) - 3600 * source,
+                12.0 * source + 3 * place + i,
+            )
             for i in range(3)
-        ]  # fmt: skip
+        ]
         await pipeline.add_chunk("run", rows, source=source)
         await pipeline.compact()
     await _merge(pipeline, worker)

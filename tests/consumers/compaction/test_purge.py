@@ -14,7 +14,7 @@ from runstream_consumers.compaction.purge import purge_runs, purge_snapshots
 from runstream_consumers.compaction.worker import Worker
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer
-from runstream_query.runs.deletion import StillActive, contents, delete_runs
+from runstream_query.runs.deletion import StillActive, delete_runs
 from runstream_query.sql.sql import run_sql
 from runstream_schemas.deletion import run_folder
 from runstream_schemas.events import MetricsEvent, StatusEvent, StatusOp, TagOp, TagsEvent, summarize
@@ -68,8 +68,8 @@ async def test_a_deleted_run_goes_with_its_descendants_and_the_others_stay(pipel
     await filled(pipeline)
     kept, gone = await upload(pipeline, "a", "model"), await upload(pipeline, "b", "out/model")
     async with pipeline.pool.acquire() as connection:
-        held = await contents(connection, ["b"])
-        assert (held.runs, held.descendants, held.active, held.files) == (1, 1, 0, 1)
+        held = await would_delete(connection, ["b"])
+        assert (held["runs"], held["descendants"], held["active"], held["files"]) == (1, 1, 0, 1)
     assert sorted(await delete_runs(pipeline.pool, ["b", "nobody"])) == ["b", "c"]
     assert await delete_runs(pipeline.pool, ["b"]) == []
     rest = without(pipeline, "b", "c")

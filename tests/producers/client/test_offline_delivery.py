@@ -34,8 +34,13 @@ def test_a_run_is_delivered_with_its_times(served_home: Path, workspace: Workspa
     began = datetime.now(UTC)
     done = subprocess.run(
         [sys.executable, "-c", TRAINING.replace("RUN", run_id)],
-        env=laptop, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
+        env=laptop,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
     ended = datetime.now(UTC)
     assert done.returncode == 0, done.stderr
     delivered = datetime.now(UTC)

@@ -179,9 +179,18 @@ def test_memory_does_not_grow_with_a_file(served_home: Path, tmp_path: Path) -> 
     assert info is not None
     before = peak(info.pid)
     done = subprocess.run(
-        [sys.executable, "-P", str(tmp_path / "script.py"), f"large-{time.time_ns()}", str(tmp_path / "large")],
-        env=environment(served_home), capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-P",
+            str(tmp_path / "script.py"),
+            f"large-{time.time_ns()}",
+            str(tmp_path / "large"),
+        ],
+        env=environment(served_home),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 64
     assert peak(info.pid) - before < 100 * MIB

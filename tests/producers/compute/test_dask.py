@@ -42,10 +42,18 @@ def scheduler(served_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     (folder / "cluster.py").write_text(CLUSTER)
     variables = environment(served_home, DASK_TEMPORARY_DIRECTORY=str(folder))
     del variables["PYTHONWARNINGS"]
-    with (folder / "log").open("w") as log, subprocess.Popen(
-        [sys.executable, str(folder / "cluster.py")],
-        env=variables, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-    ) as cluster:  # fmt: skip
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(
+            [sys.executable, str(folder / "cluster.py")],
+            env=variables,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as cluster,
+    ):
         assert cluster.stdout is not None
         address = cluster.stdout.readline().strip()
         assert address, (folder / "log").read_text()

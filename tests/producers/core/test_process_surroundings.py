@@ -116,14 +116,19 @@ def test_a_relative_home_is_one_home_for_a_program_that_changes_its_directory_an
     tmp_path: Path,
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
-    done = script("rs", tmp_path, """
+    done = script(
+        "rs",
+        tmp_path,
+        """
 os.chdir("elsewhere")
 import subprocess
 from runstream_schemas.settings import Settings
 print(Settings.load().home, os.environ["RUNSTREAM_HOME"])
 print(Settings.load().spool_path)
 subprocess.run([sys.executable, "-c", "from runstream_schemas.settings import Settings; print(Settings.load().home)"])
-""", "import os, sys, runstream\n")  # fmt: skip
+""",
+        "import os, sys, runstream\n",
+    )
     home = str(tmp_path / "rs")
     assert sorted(done.stdout.split()) == sorted([home, home, f"{home}/spool", home])
 

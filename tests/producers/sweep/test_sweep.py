@@ -94,9 +94,15 @@ def test_a_trial_is_stopped_by_the_median(experiment: Experiment) -> None:
             run.log("accuracy", level + step / 100)
 
     found = sweep.run(
-        experiment, objective, {"level": [0.5, 0.6, 0.7, 0.1, 0.8]}, metric="accuracy", goal="maximize", method="grid",
-        concurrency=1, stop=sweep.Median(warmup=5, trials=3),
-    )  # fmt: skip
+        experiment,
+        objective,
+        {"level": [0.5, 0.6, 0.7, 0.1, 0.8]},
+        metric="accuracy",
+        goal="maximize",
+        method="grid",
+        concurrency=1,
+        stop=sweep.Median(warmup=5, trials=3),
+    )
     assert [trial.status for trial in found.trials] == ["Completed"] * 3 + ["Canceled", "Completed"]
     assert found.trials[3].stopped == "at step 5 its best, 0.15, is worse than the median of 3 others, 0.65"
     stopped = Run.get(experiment.workspace, found.trials[3].run_id)
@@ -308,9 +314,14 @@ def test_scripts_are_stopped_by_the_median(experiment: Experiment, tmp_path: Pat
     )
     config = ScriptRunConfig(str(project), "train.py", ["--fixed", "f"])
     found = sweep.run(
-        experiment, config, {"x": [1, 2, 9]}, metric="loss", method="grid", concurrency=2,
+        experiment,
+        config,
+        {"x": [1, 2, 9]},
+        metric="loss",
+        method="grid",
+        concurrency=2,
         stop=sweep.Median(warmup=1, trials=2),
-    )  # fmt: skip
+    )
     assert [(trial.status, trial.value) for trial in found.trials] == [
         ("Completed", 1),
         ("Completed", 2),

@@ -446,9 +446,14 @@ async def test_tokens_by_the_command_line(database: Any) -> None:
 
         async def run(*words: str) -> str:
             command = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "runstream", "token", *words,
-                env={**os.environ, **where}, stdout=asyncio.subprocess.PIPE,
-            )  # fmt: skip
+                sys.executable,
+                "-m",
+                "runstream",
+                "token",
+                *words,
+                env={**os.environ, **where},
+                stdout=asyncio.subprocess.PIPE,
+            )
             out, _ = await command.communicate()
             assert command.returncode == 0
             return out.decode()

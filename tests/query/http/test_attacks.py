@@ -77,10 +77,21 @@ async def test_hosts_paths_and_headers_that_no_client_sends(http: httpx.AsyncCli
     bearer = b"Authorization: Bearer " + OWNER.encode() + b"\r\nConnection: close\r\n\r\n"
     port = str(http.base_url.port).encode()
     for host in (
-        b"evil.example", b"evil.example:" + port, b"127.0.0.1.evil.example", b"localhost.evil.example", b"",
-        b"127.0.0.1@evil.example", b"evil.example:80:" + port, b"[::ffff:10.0.0.1]", b"0.0.0.0", b"10.0.0.1:" + port,
-        b"[::1].evil.example", b"127.0.0.1\tevil.example", b"localhost,evil.example", b"LOCALHOST.",
-    ):  # fmt: skip
+        b"evil.example",
+        b"evil.example:" + port,
+        b"127.0.0.1.evil.example",
+        b"localhost.evil.example",
+        b"",
+        b"127.0.0.1@evil.example",
+        b"evil.example:80:" + port,
+        b"[::ffff:10.0.0.1]",
+        b"0.0.0.0",
+        b"10.0.0.1:" + port,
+        b"[::1].evil.example",
+        b"127.0.0.1\tevil.example",
+        b"localhost,evil.example",
+        b"LOCALHOST.",
+    ):
         status, rest = await raw(http, b"GET /api/v1/runs HTTP/1.1\r\nHost: " + host + b"\r\n" + bearer)
         assert (host, status in (400, 403), b"runs" in rest) == (host, True, False)
     absolute = b"GET http://evil.example/api/v1/runs HTTP/1.1\r\nHost: evil.example\r\n" + bearer
@@ -90,11 +101,20 @@ async def test_hosts_paths_and_headers_that_no_client_sends(http: httpx.AsyncCli
     assert (await raw(http, b"GET /api/v1/runs HTTP/1.0\r\n" + bearer))[0] in (400, 403)
     here = b" HTTP/1.1\r\nHost: 127.0.0.1\r\n" + bearer
     for path in (
-        b"/assets/../../../../../../etc/passwd", b"/assets/%2e%2e/%2e%2e/%2e%2e/etc/passwd", b"/assets/..%5c..%5cetc",
-        b"/assets//etc/passwd", b"/assets/%00", b"/favicon.svg/../../etc/passwd", b"//etc/passwd", b"/..//etc/passwd",
-        b"/api/v1/runs/r/files/%2e%2e/%2e%2e/token", b"/api/v1/runs/%2e%2e/files/token", b"/api/v1/runs/r/files//etc/passwd",
-        b"/api/v1/snapshots/%2e%2e%2f%2e%2e/zip", b"/api/v1/models/..%2f../1/files/token",
-    ):  # fmt: skip
+        b"/assets/../../../../../../etc/passwd",
+        b"/assets/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        b"/assets/..%5c..%5cetc",
+        b"/assets//etc/passwd",
+        b"/assets/%00",
+        b"/favicon.svg/../../etc/passwd",
+        b"//etc/passwd",
+        b"/..//etc/passwd",
+        b"/api/v1/runs/r/files/%2e%2e/%2e%2e/token",
+        b"/api/v1/runs/%2e%2e/files/token",
+        b"/api/v1/runs/r/files//etc/passwd",
+        b"/api/v1/snapshots/%2e%2e%2f%2e%2e/zip",
+        b"/api/v1/models/..%2f../1/files/token",
+    ):
         status, rest = await raw(http, b"GET " + path + here)
         assert (path, status, b"root:" in rest) == (path, status if status in (400, 401, 404) else 404, False)
     for request in (
@@ -112,10 +132,16 @@ async def test_hosts_paths_and_headers_that_no_client_sends(http: httpx.AsyncCli
 async def test_bodies_that_blow_up(http: httpx.AsyncClient) -> None:
     json_type = {"Content-Type": "application/json"}
     for method, path in (
-        ("POST", "/api/v1/sql"), ("POST", "/login"), ("PATCH", "/api/v1/runs/r"), ("POST", "/api/v1/runs/cancel"),
-        ("PUT", "/api/v1/snapshots/" + "0" * 64), ("POST", "/api/v1/models"), ("POST", "/api/v1/views"),
-        ("POST", "/api/v1/tokens"), ("PUT", "/api/v1/workspaces/w"),
-    ):  # fmt: skip
+        ("POST", "/api/v1/sql"),
+        ("POST", "/login"),
+        ("PATCH", "/api/v1/runs/r"),
+        ("POST", "/api/v1/runs/cancel"),
+        ("PUT", "/api/v1/snapshots/" + "0" * 64),
+        ("POST", "/api/v1/models"),
+        ("POST", "/api/v1/views"),
+        ("POST", "/api/v1/tokens"),
+        ("PUT", "/api/v1/workspaces/w"),
+    ):
         answer = await http.request(
             method, path, content=DEEP, headers={**json_type, "Sec-Fetch-Site": "same-origin"}
         )

@@ -121,9 +121,15 @@ async def test_a_table(http: httpx.AsyncClient) -> None:
 
 async def test_what_makes_no_sense_is_refused(http: httpx.AsyncClient) -> None:
     for path in (
-        "runs?format=xls", "runs?column=colour", "runs?column=metric:loss", "runs?column=run_id&column=run_id", "points?",
-        "table?run=r", "runs?order=colour", "runs?column=metric:loss:median",
-    ):  # fmt: skip
+        "runs?format=xls",
+        "runs?column=colour",
+        "runs?column=metric:loss",
+        "runs?column=run_id&column=run_id",
+        "points?",
+        "table?run=r",
+        "runs?order=colour",
+        "runs?column=metric:loss:median",
+    ):
         answer = await http.get(f"/api/v1/export/{path}")
         assert answer.status_code == 400, path
         assert answer.headers["content-type"] == "application/problem+json"

@@ -31,9 +31,14 @@ async def test_every_page_is_one_document(database: Any, bundle: Path) -> None:
     async with serving(database, token=TOKEN) as client:
         client.headers.pop("authorization")
         for path in (
-            "/", "/runs/a%2Fb?wsid=x", "/experiments", "/experiments/id/7", "/compare?runs=a,b",
-            "/compute", "/compute/local",
-        ):  # fmt: skip
+            "/",
+            "/runs/a%2Fb?wsid=x",
+            "/experiments",
+            "/experiments/id/7",
+            "/compare?runs=a,b",
+            "/compute",
+            "/compute/local",
+        ):
             answer = await client.get(path)
             assert answer.status_code == 200, path
             assert answer.text.startswith("<!doctype html>")

@@ -86,10 +86,20 @@ def test_a_list_of_files_is_read_one_by_one() -> None:
     two = f' {{ "files" :\n[ {json.dumps(file)} ,{json.dumps({**file, "path": "b"})} ] }}'
     assert [one.path for one in parse_files(two.encode()).files] == ["a", "b"]
     for body in (
-        b"", b"[]", b"{}", b'{"files": {}}', b'{"files": [1]}', b'{"files": [{}', b'{"files": [{}]}', b'{"files": [,]}',
-        b'{"files": [' + b"[" * 200_000, b'{"files": [{"path": "a", "size": 1e999, "sha256": "0"}]}', b"\xff",
-        json.dumps({"files": [file]}).encode()[:-2], json.dumps({"files": [file, file]}).encode(),
-    ):  # fmt: skip
+        b"",
+        b"[]",
+        b"{}",
+        b'{"files": {}}',
+        b'{"files": [1]}',
+        b'{"files": [{}',
+        b'{"files": [{}]}',
+        b'{"files": [,]}',
+        b'{"files": [' + b"[" * 200_000,
+        b'{"files": [{"path": "a", "size": 1e999, "sha256": "0"}]}',
+        b"\xff",
+        json.dumps({"files": [file]}).encode()[:-2],
+        json.dumps({"files": [file, file]}).encode(),
+    ):
         with pytest.raises(QueryError):
             parse_files(body)
     with pytest.raises(QueryError, match="at most 100000 files"):

@@ -261,9 +261,14 @@ async def test_a_chunk_that_cannot_be_read_is_left_out_and_said_once(
     for _ in range(2):
         read = {one.run_id: len(one.steps) for one in (await database.query.vectors(["bad", "good"])).series}
         assert read == {"bad": 5000, "good": 9}
-        found = (await run_sql(
-            database.pool, database.store, database.settings, "SELECT run_id, count(value) AS n FROM metrics GROUP BY 1"
-        )).to_pylist()  # fmt: skip
+        found = (
+            await run_sql(
+                database.pool,
+                database.store,
+                database.settings,
+                "SELECT run_id, count(value) AS n FROM metrics GROUP BY 1",
+            )
+        ).to_pylist()
         assert {row["run_id"]: row["n"] for row in found} == read
     assert caplog.text.count("cannot be read and is left out") == 1
 

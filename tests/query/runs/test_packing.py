@@ -151,8 +151,13 @@ async def add_known(database: Any, chance: Random, n: int) -> Known:
     name, status, start = chance.choice(WORDS), chance.choice(["Completed", "Failed"]), chance.randrange(10)
     run_id = f"run {n}"
     key = await database.add_run(
-        run_id, "one", display_name=name, status=status, start_time=utc(start), settled_at=utc(5) if settled else None
-    )  # fmt: skip
+        run_id,
+        "one",
+        display_name=name,
+        status=status,
+        start_time=utc(start),
+        settled_at=utc(5) if settled else None,
+    )
     run = Known(key, run_id, name, start, status, settled)
     for metric in "mn":
         if chance.random() < 0.8:
@@ -268,8 +273,14 @@ async def rows_read(connection: Any, text: str, arguments: list[Any]) -> int:
         node = waiting.pop()
         waiting += node.get("Plans", [])
         if "Scan" in node["Node Type"] and node.get("Relation Name") in (
-            "live_summaries", "packed_summaries", "chunks", "ranks", "staged_ranks", "runs", "run_texts",
-        ):  # fmt: skip
+            "live_summaries",
+            "packed_summaries",
+            "chunks",
+            "ranks",
+            "staged_ranks",
+            "runs",
+            "run_texts",
+        ):
             removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
             rows += (node["Actual Rows"] + removed) * node["Actual Loops"]
     return int(rows)
@@ -359,9 +370,21 @@ async def test_settled_runs_are_packed_before_they_are_compacted_and_stay_so(dat
         key = await database.add_run(f"r{n}", settled_at=utc(5))
         await database.add_chunk(key, n.to_bytes(16, "big"), [(KEY, Kind.FLOAT, 0, 0, 0, 9.0 - n)])
         await database.add_summary(
-            key, "m", count=1, finite=1, min=9.0 - n, max=9.0 - n, first=9.0 - n, last=9.0 - n, sum=9.0 - n,
-            first_time=0, last_step=0, last_time=0, first_position=0, last_position=0,
-        )  # fmt: skip
+            key,
+            "m",
+            count=1,
+            finite=1,
+            min=9.0 - n,
+            max=9.0 - n,
+            first=9.0 - n,
+            last=9.0 - n,
+            sum=9.0 - n,
+            first_time=0,
+            last_step=0,
+            last_time=0,
+            first_position=0,
+            last_position=0,
+        )
     assert await pack_runs(database.pool) == 5
     assert await pages(database, "metric:m:min") == ["r4", "r3", "r2", "r1", "r0"]
     await database.compact()

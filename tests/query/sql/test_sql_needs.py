@@ -76,10 +76,16 @@ async def filled(database: Any) -> Any:
         run = await database.add_run(f"run {number}", f"e{number % 3}", type="t", status=status)
         for name in ("loss", "it's", "n"):
             await database.add_summary(
-                run, name, min=None if name == "n" else 0.5, last=float("nan") if number == 4 else number / 4,
-                sum=3.0, finite=0 if name == "n" else 2, count=number, last_step=None if number == 1 else 7,
+                run,
+                name,
+                min=None if name == "n" else 0.5,
+                last=float("nan") if number == 4 else number / 4,
+                sum=3.0,
+                finite=0 if name == "n" else 2,
+                count=number,
+                last_step=None if number == 1 else 7,
                 last_text="a text" if name == "n" and number > 5 else None,
-            )  # fmt: skip
+            )
         rows = []
         for slot in range(4000 if number == 6 else 12):
             name = ("loss", "it's", "n")[slot % 3]

@@ -173,8 +173,13 @@ def test_doctor_names_what_is_away(shell: Shell) -> None:
 def test_reader_that_has_enough_is_no_error(shell: Shell) -> None:
     done = subprocess.run(
         f"{sys.executable} -m runstream up --help | head -1",
-        shell=True, capture_output=True, text=True, env=shell.environment(), timeout=30, check=False,
-    )  # fmt: skip
+        shell=True,
+        capture_output=True,
+        text=True,
+        env=shell.environment(),
+        timeout=30,
+        check=False,
+    )
     assert "Traceback" not in done.stderr
 
 

@@ -321,9 +321,14 @@ def project(tmp_path: Path, served_home: Path, workspace: Workspace) -> Commands
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "runstream", "run", *words], cwd=tmp_path, capture_output=True, text=True,
-            env=environment(served_home, RUNSTREAM_WORKSPACE=workspace.name), timeout=90, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "runstream", "run", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environment(served_home, RUNSTREAM_WORKSPACE=workspace.name),
+            timeout=90,
+            check=False,
+        )
 
     return run
 
@@ -501,10 +506,19 @@ def complete(line: str, env: dict[str, str], cwd: Path) -> list[str]:
     """What bash would offer after a line."""
     read, write = os.pipe()
     done = subprocess.run(
-        [sys.executable, "-c", f"import os; os.dup2({write}, 8); from runstream_service.cli.main import main; main()"],
-        env=env | {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"},
-        pass_fds=(write,), cwd=cwd, capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            f"import os; os.dup2({write}, 8); from runstream_service.cli.main import main; main()",
+        ],
+        env=env
+        | {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"},
+        pass_fds=(write,),
+        cwd=cwd,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     os.close(write)
     with os.fdopen(read) as answer:
         offered = answer.read().split("\n")

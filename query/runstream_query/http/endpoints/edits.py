@@ -160,37 +160,18 @@ class DeletedMany(TypedDict):
     missing: list[str]
 
 
-class WouldDelete(TypedDict):
-    """How much would be deleted: the runs, their descendants, how many are active, and what they hold."""
-
-    runs: int
-    descendants: int
-    active: int
-    points: int
-    files: int
-    bytes: int
-
-
 @endpoint(
     "POST /api/v1/runs/delete",
     Role.ADMIN,
     Reach.HANDLER,
     "Delete many runs with their descendants, or tell what that would delete",
 )
-async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany | WouldDelete:
+async def delete_many(request: Request, body: ManyToDelete) -> DeletedMany | deletion.WouldDelete:
     run_ids, pool = check_run_ids(body.runs), server_of(request).pool
     known = await access.runs_there(request, run_ids)
     if body.dry_run:
         async with pool.acquire() as connection:
-            held = await deletion.contents(connection, known)
-        return {
-            "runs": held.runs,
-            "descendants": held.descendants,
-            "active": held.active,
-            "points": held.points,
-            "files": held.files,
-            "bytes": held.bytes,
-        }
+            return await deletion.would_delete(connection, known)
     deleted = await deletion.delete_runs(pool, known, force=bool(body.force))
     return {"deleted": deleted, "missing": _without(run_ids, deleted)}
 
