@@ -14,7 +14,7 @@ from runstream_consumers.compaction.purge import purge_runs, purge_snapshots
 from runstream_consumers.compaction.worker import Worker
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer
-from runstream_query.runs.deletion import StillActive, delete_runs
+from runstream_query.runs.deletion import StillActive, delete_runs, would_delete
 from runstream_query.sql.sql import run_sql
 from runstream_schemas.deletion import run_folder
 from runstream_schemas.events import MetricsEvent, StatusEvent, StatusOp, TagOp, TagsEvent, summarize
