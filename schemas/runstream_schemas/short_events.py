@@ -125,8 +125,18 @@ def short_event(
     first_values, last_values, low, high, total = np.frombuffer(floats).reshape(5, -1)
     first_times, last_steps, last_times = np.frombuffer(integers, np.int64).reshape(3, -1)
     summary = Summaries(
-        counts, counts.copy(), first_values, last_values, low, high, total, first_times, last_steps, last_times, {}
-    )  # fmt: skip
+        counts,
+        counts.copy(),
+        first_values,
+        last_values,
+        low,
+        high,
+        total,
+        first_times,
+        last_steps,
+        last_times,
+        {},
+    )
     return MetricsEvent(run_id, source, first, count, n, series, summary, payload, dropped)
 
 

@@ -28,9 +28,12 @@ def bits(value: float) -> int:
 def both(points: list[tuple[int, int, float, int]], kind: Kind, first: int = 7) -> tuple[Any, MetricsEvent]:
     """Of points (series, step, seconds, 64 bits) behind one another: the short event or None, and numpy's."""
     slots = np.array(
-        [(step, bits(when), value, number << 32 | seg.KIND_BASE + kind) for number, step, when, value in points],
+        [
+            (step, bits(when), value, number << 32 | seg.KIND_BASE + kind)
+            for number, step, when, value in points
+        ],
         dtype=np.int64,
-    )  # fmt: skip
+    )
     part = Slice(first, first + len(slots), slots, np.ones(len(slots), dtype=bool), [])
     seqs = list(range(first, part.end))
     seconds = [when for _, _, when, _ in points]
