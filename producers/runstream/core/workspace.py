@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runstream_schemas.errors import brief
 from runstream_schemas.settings import Settings
@@ -16,24 +16,13 @@ from ..client.addresses import quoted
 from ..client.arguments import path_argument, write_text_file
 from ..client.http import client_for
 from ..client.records import as_texts
-from ..client.session import Session
 from ..cloud import CloudCall, refusal
 from ..exceptions import UserErrorException, WorkspaceException
 from ..home.layout import with_local_spool
 from ..home.workspace_config import CONFIG_FILES, read_workspace, search, settings_with
 from ..printable import say
 from ..spool.values import check_name
-
-if TYPE_CHECKING:
-    from ..data._datastore import Datastore
-    from ..data.file_dataset import FileDataset
-    from ..data.tabular_dataset import TabularDataset
-    from .compute import ComputeTarget
-    from .environment import Environment
-    from .experiment import Experiment
-    from .keyvault import Keyvault
-    from .model import Model
-    from .run import Run
+from ._workspace_contents import WorkspaceContents
 
 __all__ = ["Workspace"]
 
@@ -41,7 +30,7 @@ _PATH = "/api/v1/workspaces"
 _NO_ACCOUNT = "there is no cloud account behind a workspace, so there is nothing to set up; take the call out"
 
 
-class Workspace(Session):
+class Workspace(WorkspaceContents):
     """A workspace: a name that groups experiments. It exists as soon as something is in it.
 
     Args:
@@ -236,17 +225,6 @@ class Workspace(Session):
         return workspace
 
     @property
-    def experiments(self) -> dict[str, Experiment]:
-        """The experiments by name, archived ones left out.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        from .experiment import Experiment
-
-        return {experiment.name: experiment for experiment in Experiment.list(self)}
-
-    @property
     def tags(self) -> dict[str, str | None]:
         """The workspace's tags, as first fetched.
 
@@ -256,85 +234,6 @@ class Workspace(Session):
         if self._tags is None:
             self._tags = dict((self._facts() or {}).get("tags", {}))
         return dict(self._tags)
-
-    @property
-    def environments(self) -> dict[str, Environment]:
-        """The newest version of every registered environment, by name.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        from .environment import Environment
-
-        return Environment.list(self)
-
-    @property
-    def models(self) -> dict[str, Model]:
-        """The newest version of every registered model, by name.
-
-        Raises:
-            ServiceException: the service is away.
-        """
-        from .model import Model
-
-        return {model.name: model for model in Model.list(self, latest=True)}
-
-    @property
-    def compute_targets(self) -> dict[str, ComputeTarget]:
-        """Where scripts can be submitted to, by name; `local` is always there."""
-        from .compute import ComputeTarget
-
-        return {target.name: target for target in ComputeTarget.list(self)}
-
-    @property
-    def datastores(self) -> dict[str, Datastore]:
-        """The datastores by name."""
-        from ..data._datastore import datastores
-
-        return datastores(self)
-
-    @property
-    def datasets(self) -> dict[str, TabularDataset | FileDataset]:
-        """The newest version of every registered dataset, by name."""
-        from .dataset import Dataset
-
-        return Dataset.get_all(self)
-
-    @property
-    def webservices(self) -> dict[str, Any]:
-        """Models served in Azure: there are none."""
-        return {}
-
-    images = private_endpoints = linked_services = webservices
-
-    def get_default_compute_target(self, type: str) -> ComputeTarget:
-        """The target `local`, whatever the type asked for."""
-        from .compute import ComputeTarget
-
-        del type
-        return ComputeTarget(self, "local")
-
-    def get_default_datastore(self) -> Datastore:
-        """The datastore scripts use when they name none."""
-        from ..data._datastore import Datastore
-
-        return Datastore(self)
-
-    def set_default_datastore(self, name: str) -> None:
-        """Make a datastore the default one.
-
-        Raises:
-            UserErrorException: there is none of that name.
-        """
-        from ..data._datastore import Datastore
-
-        Datastore(self, name).set_as_default()
-
-    def get_default_keyvault(self) -> Keyvault:
-        """The workspace's secrets, in a file of this machine only its owner may read."""
-        from .keyvault import Keyvault
-
-        return Keyvault(self)
 
     def update(
         self,
@@ -397,16 +296,6 @@ class Workspace(Session):
     delete_private_endpoint_connection = CloudCall(_NO_ACCOUNT)
     update_dependencies = CloudCall(_NO_ACCOUNT)
     diagnose_workspace = CloudCall("`runstream doctor` says what is wrong with this installation")
-
-    def get_run(self, run_id: str) -> Run:
-        """A run of this workspace, whatever its experiment.
-
-        Raises:
-            ServiceException: there is none of that id (status_code 404), or the service is away.
-        """
-        from .run import Run
-
-        return Run.get(self, run_id)
 
     def get_details(self) -> dict[str, Any]:
         """What is known of the workspace, under the reproduced API's keys.
