@@ -40,7 +40,6 @@ from .fitting import fitted
 from .positions import Positions
 from .reader import SourceReader
 from .slices import Frame, Slice
-from .writer import ARRAY_HEAD, GIVEN
 
 KINDS = len(Kind)
 MOST_UNCOVERED = 1024
@@ -333,18 +332,18 @@ def _with_frames(
 
 
 def _array_columns(frame: Frame, seq: int, names: dict[int, SeriesKey], place: Any) -> list[tuple[Any, ...]]:
-    number, n, kind, how_steps, how_times, step, stride, when, _ = ARRAY_HEAD.unpack_from(frame.body)
+    number, n, kind, how_steps, how_times, step, stride, when, _ = seg.ARRAY_HEAD.unpack_from(frame.body)
     if number not in names:
         return []
-    at = ARRAY_HEAD.size
+    at = seg.ARRAY_HEAD.size
     values = np.frombuffer(frame.body, dtype=np.int64, count=n, offset=at)
     at += 8 * n
-    if how_steps == GIVEN:
+    if how_steps == seg.GIVEN:
         steps = np.frombuffer(frame.body, dtype=np.int64, count=n, offset=at)
         at += 8 * n
     else:
         steps = np.arange(step, step + stride * n, stride, dtype=np.int64)
-    if how_times == GIVEN:
+    if how_times == seg.GIVEN:
         times = _micros_column(np.frombuffer(frame.body, dtype=np.int64, count=n, offset=at))
     else:
         times = np.full(n, _micros(when), dtype=np.int64)

@@ -55,6 +55,10 @@ WORD = struct.Struct("<Q")
 FRAME_HEAD = struct.Struct("<IIdQ")  # bytes, checksum, time, kind; the word that publishes follows
 _TIME_KIND = struct.Struct("<dQ")
 
+# Body of an array's frame: series, points, kind, how steps and times are given; first step, stride, first time, nothing.
+ARRAY_HEAD = struct.Struct("<IIBBBxxxxxqqdd")
+GIVEN, AFFINE = 1, 0
+
 _MAGIC = b"RSSEG\x02\r\n"
 _FIXED = struct.Struct(
     "<8sI16sQQIIdI48sH"

@@ -45,10 +45,6 @@ logger = logging.getLogger("runstream")
 ARRAY_POINTS = 16384
 """Points in one frame of `log_array`: a few frames fill a segment, and a batch."""
 
-# Series, points, kind, how steps and times are given; first step, stride, first time, nothing.
-ARRAY_HEAD = struct.Struct("<IIBBBxxxxxqqdd")
-GIVEN, AFFINE = 1, 0
-
 _DEFINED_AT_ONCE = 64
 """Series defined by one record: they lie in one segment."""
 
@@ -153,7 +149,7 @@ class RunWriter(ControlWriter):
             m = min(ARRAY_POINTS, n - first)
             cut = slice(8 * first, 8 * (first + m))
             given = b"".join(column[cut] for column in (values, steps, times) if column is not None)
-            how = (AFFINE if steps is None else GIVEN, AFFINE if times is None else GIVEN)
+            how = (seg.AFFINE if steps is None else seg.GIVEN, seg.AFFINE if times is None else seg.GIVEN)
             self._in_turn(partial(self._array_frame, name, kind, m, how, now, given))
 
     def _array_frame(
@@ -162,10 +158,10 @@ class RunWriter(ControlWriter):
         words = self._define(name)
         if words is not None:
             start = 0
-            if how[0] == AFFINE:
+            if how[0] == seg.AFFINE:
                 start = words[2]()
                 deque(islice(words[2].__self__, n - 1), maxlen=0)  # type: ignore[attr-defined]
-            head = ARRAY_HEAD.pack(words[0] >> 32, n, kind, *how, start, 1, now, 0.0)
+            head = seg.ARRAY_HEAD.pack(words[0] >> 32, n, kind, *how, start, 1, now, 0.0)
             if self._frame(seg.ARRAY, head + columns):
                 return
         self._count_drop(n)
