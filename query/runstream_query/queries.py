@@ -241,18 +241,6 @@ insert into experiments (workspace, name) values ($1, $2) on conflict (workspace
 
 RUN_KEYS: Final = "select key, run_id from runs where run_id = any($1::text[])"
 
-RUNS_OF_NAME: Final = """
-with named as materialized (
-    select id from series where md5(name) = md5($1) and name = $1 and ($2::int2 is null or cls = $2)
-)
-select r.key, r.run_id
-from (
-    select run_key from live_summaries where series_id in (select id from named)
-    union
-    select run_key from packed_summaries where series_ids && array(select id from named)
-) m join runs r on r.key = m.run_key
-"""
-
 LIVE_FILES: Final = """
 select f.id, f.path, fr.run_key, fr.first_row_group, fr.last_row_group, fr.first_position, fr.end_position
 from file_runs fr join files f on f.id = fr.file_id

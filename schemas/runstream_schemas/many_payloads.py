@@ -23,9 +23,6 @@ from .payload_reading import read_index
 from .points import I8, U8
 from .series import APART, Kind, SeriesKey
 
-SMALL_BYTES = 64 << 10
-"""Payloads up to this size are worth reading together."""
-
 SMALL_POINTS = 64 << 10
 """Payloads of more points are read one by one: a few bytes may claim to hold a million."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from functools import cache
 from types import UnionType
@@ -100,11 +100,6 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
 def described() -> list[Endpoint]:
     """The endpoints that others may build on."""
     return [route for route in ENDPOINTS if route.summary != OURS]
-
-
-def described_paths() -> Iterable[tuple[str, str]]:
-    """Method and path of each of them."""
-    return ((route.method, route.path_format) for route in described())
 
 
 # --- the document ----------------------------------------------------------------------------------------------------

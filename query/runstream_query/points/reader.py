@@ -69,22 +69,6 @@ class Query:
         parts = await read_points(view, self.files, names=only, cls=cls)
         return await asyncio.to_thread(assemble, run_ids, parts)
 
-    async def vectors_of_name(self, name: str, *, cls: int = SeriesClass.METRIC) -> Vectors:
-        """One metric over every run that has it, in order of the runs' creation.
-
-        Raises:
-            StoreError: a Parquet file is missing or damaged.
-        """
-
-        async def find(connection: Connection) -> dict[int, str]:
-            rows = await connection.fetch(queries.RUNS_OF_NAME, name, cls)
-            return {row["key"]: row["run_id"] for row in sorted(rows, key=lambda row: int(row["key"]))}
-
-        only = frozenset([name])
-        view = await view_tiers(self.pool, find, names=only, layouts=layouts_of((cls,)))
-        parts = await read_points(view, self.files, names=only, cls=(cls,))
-        return await asyncio.to_thread(assemble, view.runs.values(), parts)
-
     async def series(self, run_id: str, name: str, *, cls: int = SeriesClass.METRIC) -> Series | None:
         """One series of one run; None: the run is unknown, or has no such series.
 

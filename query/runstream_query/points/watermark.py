@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 import asyncpg
 
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.database import connect
 from runstream_schemas.errors import QueryError
 from runstream_schemas.settings import Settings
@@ -162,7 +163,7 @@ async def wait_stored(
         except ValueError:
             raise QueryError(f"wait={key!r:.80}: expected the 32 hexadecimal digits of a source") from None
     deadline = time.monotonic() + timeout
-    pause = POLL_FIRST
+    notified, polled = Backoff(POLL_FIRST, POLL_NOTIFIED), Backoff(POLL_FIRST, POLL_MOST, 1.5)
     while True:
         keys = list(awaited)
         rows = await pool.fetch(queries.STORED, [source for source, _ in keys], [topic for _, topic in keys])
@@ -176,8 +177,6 @@ async def wait_stored(
             return not awaited
         if notifications is not None and notifications.listening:
             # A notification between the look and the wait is not lost for long: the first waits are short.
-            await notifications.wait(min(pause, left))
-            pause = min(pause * 2, POLL_NOTIFIED)
+            await notifications.wait(min(next(notified), left))
         else:
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.5, POLL_MOST)
+            await asyncio.sleep(min(next(polled), left))

@@ -113,7 +113,7 @@ async def test_many_runs_and_one_name_over_many_runs(database: Any) -> None:
     assert [(s.run_id, s.name, s.to_numpy()[0], len(s)) for s in vectors] == [
         (f"r{n}", key.name, float(n), 50) for n in (5, 1, 0) for key in KEYS[:2]
     ]
-    named = await database.query.vectors_of_name("loss")
+    named = await database.query.vectors([f"r{n}" for n in range(6)], names=("loss",))
     assert [(s.run_id, s.name) for s in named] == [(f"r{n}", "loss") for n in range(6)]
     assert (await database.query.vectors([])).series == []
 
