@@ -40,7 +40,7 @@ the command line of a process are seen by more people than a file. One of the tw
 is refused. The file is read when a process starts, and the processes it starts are given its name.
 
 Relative paths are made absolute when they are read, and in the environment too: a program that changes its directory, and
-the processes it starts, go on with the same home.
+the processes it starts, stay with the same home.
 
 | variable | option | default | meaning |
 |---|---|---|---|

@@ -241,7 +241,7 @@ class Trial:
             home.mend()
 
     def mend(self) -> None:
-        """Let what was stopped, filled or shut go on; what was killed is started by its keeper, or by `up`."""
+        """Let what was stopped, filled or shut resume; what was killed is started by its keeper, or by `up`."""
         for pid in self.victims():
             limit_memory(pid)
             send_signal(pid, signal.SIGCONT)

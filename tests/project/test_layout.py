@@ -29,6 +29,12 @@ def test_every_test_of_the_query_layer_lies_in_a_folder() -> None:
     assert [path.name for path in (ROOT / "tests" / "query").glob("test_*.py")] == []
 
 
+def test_statements_that_several_modules_use_are_in_queries() -> None:
+    """Others stand beside their reader; there is no third place."""
+    files = [file.name for part in PACKAGES for file in (ROOT / part).rglob("*quer*.py")]
+    assert set(files) == {"queries.py", "query.py"}
+
+
 def contracts() -> list[dict[str, Any]]:
     document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed: list[dict[str, Any]] = document["tool"]["importlinter"]["contracts"]

@@ -71,10 +71,18 @@ def test_a_local_name_says_what_it_holds() -> None:
     assert not vague
 
 
+def pages() -> Iterator[tuple[Path, str]]:
+    """What is written for people: docs, and the pages of the dashboard."""
+    for pattern in ("*.md", "docs/**/*.md", "dashboard/src/**/*.ts", "dashboard/src/**/*.svelte"):
+        for file in sorted(ROOT.glob(pattern)):
+            if file.name != "CHANGELOG.md":
+                yield file.relative_to(ROOT), file.read_text(encoding="utf-8")
+
+
 def test_the_terms_are_those_of_the_field() -> None:
     used = [
         f"{file}:{number}: {match[0]!r}: say {term}"
-        for file, text in sources()
+        for file, text in (*sources(), *pages())
         for number, line in enumerate(text.splitlines(), 1)
         for turn, term in TURNS.items()
         for match in re.finditer(rf"\b{turn}\b", line, re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Parts that run side by side: one that crashes comes back, one that cannot go on ends them all."""
+"""Parts that run side by side: one that crashes comes back, one that cannot continue ends them all."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class ClaimLost(Exception):
 
 
 def trainer(world: World, source: str) -> Steps:
-    """Writes slots; a killed one goes on as what it is, a source that wrote less."""
+    """Writes slots; a killed one stays what it is, a source that wrote less."""
     spool = world.spools[source]
     while spool.written < spool.total:
         spool.written = min(spool.total, spool.written + world.random.randint(1, 4))

@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import msgspec
@@ -22,7 +22,6 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.source_snapshot import SourceFile, is_digest, path_problem, snapshot_id
 from runstream_schemas.store import Store
 
-from . import snapshot_queries as queries
 from .artifacts import receive
 
 MAX_FILES = 100_000
@@ -30,6 +29,35 @@ MAX_FILES = 100_000
 MAX_LIST_BYTES = 64 << 20
 _HEAD = re.compile(r'\s*\{\s*"files"\s*:\s*\[\s*')
 _NEXT = re.compile(r"\s*([,\]])\s*")
+
+ADD_BLOB: Final = """
+insert into blobs (sha256, size) values ($1, $2) on conflict (sha256) do nothing returning sha256
+"""
+
+BLOB_SIZES: Final = "select sha256, size from blobs where sha256 = any($1::text[])"
+
+ADD_SNAPSHOT: Final = """
+insert into source_snapshots (id, files, size) values ($1, $2, $3) on conflict (id) do nothing returning id
+"""
+
+ADD_SNAPSHOT_FILES: Final = """
+insert into source_files (snapshot_id, path, sha256, executable)
+select $1, w.path, w.sha256, w.executable from unnest($2::text[], $3::text[], $4::bool[]) as w (path, sha256, executable)
+"""
+
+# Snapshots without a run are deleted after a day; this one is about to get one.
+KEEP_SNAPSHOT: Final = """
+update source_snapshots set used_up = uptime() where id = $1 and used_up < uptime() - 43200
+"""
+
+SNAPSHOT: Final = "select * from source_snapshots where id = $1"
+
+SNAPSHOT_FILES: Final = """
+select f.path, f.sha256, f.executable, b.size
+from source_files f join blobs b on b.sha256 = f.sha256
+where f.snapshot_id = $1 and ($2::text is null or f.path = $2)
+order by f.path
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +151,11 @@ async def add(pool: asyncpg.Pool[Any], snapshot: str, files: list[SourceFile]) -
             "; send them again"
         )
     async with pool.acquire() as connection, connection.transaction():
-        if await connection.fetchrow(queries.SNAPSHOT, snapshot) is not None:
-            await connection.execute(queries.KEEP_SNAPSHOT, snapshot)
+        if await connection.fetchrow(SNAPSHOT, snapshot) is not None:
+            await connection.execute(KEEP_SNAPSHOT, snapshot)
             return False, []
         digests = {file.sha256 for file in files}
-        sizes = {
-            row["sha256"]: row["size"] for row in await connection.fetch(queries.BLOB_SIZES, list(digests))
-        }
+        sizes = {row["sha256"]: row["size"] for row in await connection.fetch(BLOB_SIZES, list(digests))}
         missing = sorted(digests - sizes.keys())
         if missing:
             return False, missing
@@ -140,10 +166,10 @@ async def add(pool: asyncpg.Pool[Any], snapshot: str, files: list[SourceFile]) -
                     "; send the list again"
                 )
         total = sum(file.size for file in files)
-        if await connection.fetchval(queries.ADD_SNAPSHOT, snapshot, len(files), total) is None:
+        if await connection.fetchval(ADD_SNAPSHOT, snapshot, len(files), total) is None:
             return False, []  # somebody else was a moment earlier
         await connection.execute(
-            queries.ADD_SNAPSHOT_FILES,
+            ADD_SNAPSHOT_FILES,
             snapshot,
             [file.path for file in files],
             [file.sha256 for file in files],
@@ -172,21 +198,21 @@ async def add_blob(pool: asyncpg.Pool[Any], store: Store, sha256: str, content: 
         await asyncio.to_thread(file.commit)
     finally:
         await asyncio.shield(asyncio.to_thread(file.abort))  # does nothing after the commit
-    return await pool.fetchval(queries.ADD_BLOB, sha256, size) is not None
+    return await pool.fetchval(ADD_BLOB, sha256, size) is not None
 
 
 async def find(pool: asyncpg.Pool[Any], snapshot: str) -> StoredSnapshot | None:
     """A snapshot by its id, with its files by path; or None."""
-    row = await pool.fetchrow(queries.SNAPSHOT, snapshot)
+    row = await pool.fetchrow(SNAPSHOT, snapshot)
     if row is None:
         return None
-    files = [_file(record) for record in await pool.fetch(queries.SNAPSHOT_FILES, snapshot, None)]
+    files = [_file(record) for record in await pool.fetch(SNAPSHOT_FILES, snapshot, None)]
     return StoredSnapshot(row["id"], row["size"], row["created_at"], files)
 
 
 async def find_file(pool: asyncpg.Pool[Any], snapshot: str, path: str) -> SourceFile | None:
     """One file of a snapshot, or None."""
-    row = await pool.fetchrow(queries.SNAPSHOT_FILES, snapshot, path)
+    row = await pool.fetchrow(SNAPSHOT_FILES, snapshot, path)
     return None if row is None else _file(row)
 
 

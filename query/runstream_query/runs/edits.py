@@ -20,7 +20,7 @@ from runstream_schemas.limits import check_name, check_text
 from runstream_schemas.status import TERMINAL, RunState, Step, fold
 
 from ..json_values import from_json
-from . import edit_queries as queries
+from . import queries
 from .runs import Connection
 
 MAX_NOTICE_BYTES = 7000

@@ -13,7 +13,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
 from ..json_values import utc
-from . import edit_queries as queries
+from . import queries
 from .registry import InTheWay
 from .runs import Connection
 

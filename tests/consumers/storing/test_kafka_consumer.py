@@ -216,7 +216,7 @@ async def test_members_come_and_go(
 async def test_a_zombie_is_fenced(
     settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
 ) -> None:
-    """A consumer paused between fetching and storing; others take its partitions over; then it goes on."""
+    """A consumer paused between fetching and storing; others take its partitions over; then it resumes."""
     sources = runs(20)
     zombie = consumers.start()
     resumed, paused = asyncio.Event(), asyncio.Event()

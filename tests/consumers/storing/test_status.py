@@ -329,7 +329,7 @@ async def test_a_tail_that_will_never_come_is_a_gap_and_the_run_settles(arrive: 
     await arrive.writer.look_after_runs()
     assert await _gaps(arrive) == []
     assert await arrive.pool.fetchval("select sum(points) from chunks") == 100
-    # The run goes on, and ends once more.
+    # The run continues, and ends once more.
     again = status("run", source.id, 2, "complete", {"ends": {source.id.hex(): 120}})
     await arrive(status("run", source.id, 1, "start"), again)
     assert (await arrive.run())["settled_at"] is None

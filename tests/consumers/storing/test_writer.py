@@ -148,7 +148,7 @@ def postgres_schedules(postgres_server: Any) -> str:
 
 
 async def test_late_points_unpack_their_run(pool: asyncpg.Pool, writer: Writer) -> None:
-    """Its summary goes on from where it was; runs the commit does not touch stay packed."""
+    """Its summary continues from where it was; runs the commit does not touch stay packed."""
     late, other, log = source("late", 2), source("other", 2), Log()
     await writer.store([log.fetched(late.event(0, 1), other.event(0, 1))])
     await pool.execute("update runs set settled_at = now(), status = 'Completed'")

@@ -444,7 +444,7 @@ def test_a_full_disk_is_answered_507_and_nothing_is_half_written(
             with pytest.raises(ServiceException) as full:
                 files.append(run._client, run.id, "grows", 1, bytes(MIB))
             assert full.value.status_code == 507
-            # A training goes on: what is collected is only warned about.
+            # A training continues: what is collected is only warned about.
             (tmp_path / "outputs").mkdir()
             (tmp_path / "outputs" / "large").write_bytes(bytes(8 * MIB))
             run._outputs, run._where = ["outputs"], tmp_path

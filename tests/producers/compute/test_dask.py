@@ -171,7 +171,7 @@ def test_a_lost_worker_fails_its_run(
     assert error["message"].startswith("Dask worker tcp://127.0.0.1:")
     assert error["message"].endswith("was lost while it executed the run")
     until(lambda: gone(script) and gone(wrapper))
-    # The scheduler gives the task to another worker: it does not begin the run again, and goes on with others.
+    # The scheduler gives the task to another worker: it does not begin the run again, and continues with others.
     after = experiment.submit(source("run.log('a', 1)"))
     assert after.wait_for_completion()["status"] == "Completed"
     assert run.get_status() == "Failed"
@@ -248,7 +248,7 @@ def test_a_scheduler_that_is_away_keeps_runs_queued(
         ScriptRunConfig(str(tmp_path / "project"), "train.py", compute_target="away")
     )
     local = experiment.submit(ScriptRunConfig(str(tmp_path / "project"), "train.py"))
-    assert local.wait_for_completion()["status"] == "Completed"  # other targets go on
+    assert local.wait_for_completion()["status"] == "Completed"  # other targets continue
     assert run.get_status() == "Queued"
     run.cancel()
     until(lambda: not [entry for entry in entries(workspace._settings).values() if entry.target == "away"])

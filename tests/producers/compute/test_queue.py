@@ -35,7 +35,7 @@ def narrow(workspace: Workspace) -> Iterator[str]:
 
 @pytest.fixture
 def held(tmp_path: Path, narrow: str) -> Callable[[], ScriptRunConfig]:
-    """A script that notes its run id and goes on until `tmp_path/go` is there."""
+    """A script that notes its run id and waits until `tmp_path/go` is there."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "train.py").write_text(
         "import os, time\n"

@@ -1,5 +1,5 @@
-"""Texts that are no UTF-8, exceptions that cannot be shown, and streams that only look like one: the training goes on as it
-would have, and its run ends as it ended."""
+"""Texts that are no UTF-8, exceptions that cannot be shown, and streams that only look like one: the training continues
+as it would have, and its run ends as it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs and logs of a run are with the service while it goes on, and their last state at its end."""
+"""Outputs and logs of a run are with the service while it runs, and their last state at its end."""
 
 from __future__ import annotations
 

@@ -305,7 +305,7 @@ def test_two_followers_of_one_directory(workspace: Workspace, tmp_path: Path) ->
         if step % 10 == 0:
             writer.flush()
             time.sleep(0.02)
-        if step == 100:  # the other one goes on from where it stopped
+        if step == 100:  # the other one resumes from where it stopped
             time.sleep(1.0)
             followers[0].kill()
             followers[0].wait()

@@ -682,7 +682,7 @@ writer.log('x', 2)
 def test_a_process_that_was_stopped_for_long_loses_no_point(
     directory: Path, monkeypatch: pytest.MonkeyPatch, body: str, first: list[Any], rest: list[Any]
 ) -> None:
-    """However long: a process that is stopped writes nothing, and goes on where it was."""
+    """However long: a process that is stopped writes nothing, and resumes where it was."""
     monkeypatch.setattr(spool_reader, "HOLE_GRACE", 0.05)
     end = "print(flush=True)\nsys.stdin.readline()\n"
     process = run_script(directory, f"writer.log('x', 0)\n{body}{end}", stdin=subprocess.PIPE)

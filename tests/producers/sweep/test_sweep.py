@@ -116,7 +116,7 @@ def test_a_trial_is_stopped_by_the_median(experiment: Experiment) -> None:
     ("curve", "others", "stopped"),
     [
         ([(1, 5.0)], [[(1, 1.0)], [(1, 2.0)]], True),
-        ([(1, 1.5)], [[(1, 1.0)], [(1, 2.0)]], True),  # one of three goes on
+        ([(1, 1.5)], [[(1, 1.0)], [(1, 2.0)]], True),  # one of three continues
         ([(1, 0.5)], [[(1, 1.0)], [(1, 2.0)]], False),
         ([(1, 5.0)], [[(1, 1.0)]], False),  # too few to tell
         ([(1, 5.0), (2, 5.0)], [[(2, 1.0)], [(2, 2.0)]], False),  # judged at 1, next at 3

@@ -65,7 +65,7 @@ def scalar_event(tag: str, value: float, step: int, wall_time: float) -> Event:
 
 
 def restart_event(step: int, wall_time: float) -> Event:
-    """What a writer says that goes on at a step."""
+    """What a writer says that resumes at a step."""
     event = Event(wall_time=wall_time, step=step)
     event.session_log.status = event.session_log.START
     return event

@@ -92,7 +92,7 @@ def test_who_hangs_up_is_nobody() -> None:
 
 @pytest.mark.parametrize("server", ["127.0.0.1", "::1"])
 def test_a_stranger_is_known(server: str) -> None:
-    """Carried out by another user where one may become one, else on what Linux would list."""
+    """Run by another user where one may become one, else on what Linux would list."""
     if os.geteuid() != 0:
         assert not owner_may_enter(os.geteuid() + 1)
         return

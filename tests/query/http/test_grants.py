@@ -296,7 +296,7 @@ async def a_file_is_sent(world: World) -> None:
 
 
 async def an_upload_is_spoiled_or_taken(world: World) -> None:
-    """One begins, another goes on with it or takes it: each has its own."""
+    """One begins, another continues it or takes it: each has its own."""
     first, second = world.dice.sample(world.tokens, 2)
     content = world.text(first.workspace).encode()
     digest = hashlib.sha256(content).hexdigest()
