@@ -300,7 +300,7 @@ def test_a_late_answer_does_not_replace_the_suggestions_for_what_was_typed_since
         box.press("s")
     box.press_sequentially("co")
     page.get_by_role("option", name="score<").wait_for()
-    late[0].fulfill(json={"names": [{"name": "scorn", "runs": 1, "text": False}]})
+    late[0].fulfill(json={"names": [{"name": "scorn", "runs": 1, "text": False, "points": 1}]})
     page.wait_for_timeout(300)
     assert page.get_by_role("option", name="score<").is_visible()
     assert not page.get_by_role("option", name="scorn<").is_visible()

@@ -6,6 +6,7 @@ export type {
   Experiment,
   HistogramRecord,
   MediumRecord,
+  MetricName,
   RunEditBody as RunEdit,
   RunFile,
   RunPage,

@@ -33,7 +33,6 @@ const FIXED: Record<string, Omit<Column, "id" | "metric" | "sub">> = {
 };
 
 export const FIXED_COLUMNS = Object.keys(FIXED);
-export const DEFAULT_COLUMNS = ["status", "experiment", "started", "duration"];
 
 /** The column of an id; null: there is none of that name. */
 export function columnOf(id: string): Column | null {

@@ -3,11 +3,13 @@ import { getJson, messageOf } from "../lib/api";
 import type { RunsQuery } from "../lib/endpoints";
 import { say } from "../lib/messages.svelte";
 import type { Run, RunPage } from "../lib/types";
-import { goalOf, treeRows, type Branch } from "./tree";
+import { tellingColumns } from "./shown";
+import { goalOf, treeRows, type Branch, type Goal } from "./tree";
 
 const PAGE = 100;
 const MOST_CHILDREN = 1000;
 const MOST_IDS = 20_000;
+const FEW_METRICS = 4; // of a list that has fewer, more may be on their way
 
 export class RunList {
   runs = $state.raw<Run[]>([]);
@@ -15,10 +17,15 @@ export class RunList {
   error = $state("");
   loading = $state(false);
   loaded = $state(false);
+  /** Whether there are more than were fetched. */
+  more = $state(false);
   branches = $state.raw<ReadonlyMap<string, Branch>>(new Map());
   childCounts = $state.raw<ReadonlyMap<string, number>>(new Map());
   /** Metrics that most of the first runs have, where the query asked for those (`summary_common`). */
   common = $state.raw<readonly string[] | null>(null);
+  /** Columns that tell the runs apart, where the query asked for such metrics; they change with the runs, not with their values. */
+  telling = $state.raw<readonly string[] | null>(null);
+  #goal: Goal | null = null;
   readonly rows = $derived(treeRows(this.runs, this.branches, this.childCounts));
   /** How far its table was scrolled. */
   top = 0;
@@ -43,8 +50,8 @@ export class RunList {
     return this.total + this.rows.length - this.runs.length;
   }
 
-  /** Start anew with these parameters; what is shown stays until the answer is there. */
-  async load(wanted: RunsQuery): Promise<void> {
+  /** Start anew with these parameters and so many runs; what is shown stays until the answer is there. */
+  async load(wanted: RunsQuery, size = PAGE): Promise<void> {
     const query: RunsQuery = { ...wanted, params: "1" };
     this.#query = query;
     this.#lacking = null;
@@ -54,19 +61,21 @@ export class RunList {
     this.loading = true;
     try {
       const signal = this.#abort.signal;
-      const page = await getJson("/api/v1/runs", { ...query, limit: PAGE }, signal);
+      const page = await getJson("/api/v1/runs", { ...query, limit: size }, signal);
       if (generation !== this.#generation) return;
       this.runs = page.runs;
       if (page.metrics) {
         // From here on by their names, so that all pages have the same.
         this.common = page.metrics;
         this.#query = { ...query, summary_common: null, summary: page.metrics };
-        this.#lacking = page.metrics.length < Number(query.summary_common) ? query : null;
+        this.#lacking = page.metrics.length < FEW_METRICS ? query : null;
       }
-      this.#next = page.next;
+      this.#follows(page.next);
+      this.#tell();
       this.loaded = true;
       this.error = "";
       this.loading = false;
+      void this.#findGoal(generation);
       if (query.parent !== "none") this.branches = new Map();
       await Promise.all([
         this.#count(generation, signal),
@@ -84,6 +93,34 @@ export class RunList {
     const query = { ...this.#query, summary: [], params: null, limit: 1, count: "1" as const };
     const page = await getJson("/api/v1/runs", query, signal);
     if (generation === this.#generation) this.counts = page.count ?? null;
+  }
+
+  #tell(): void {
+    if (!this.common) return;
+    const telling = { common: this.common, runs: this.runs, goal: this.#goal };
+    const columns = tellingColumns(telling, this.#query.order ?? "");
+    // The same ones, also in another order: they stay where they are.
+    if (!this.telling || columns.join() !== this.telling.join()) this.telling = columns;
+  }
+
+  /** What the sweep is after that these runs are of: their parent says so. */
+  async #findGoal(generation: number): Promise<void> {
+    if (!this.common) return;
+    const parent = this.runs.find((run) => run.parent_run_id)?.parent_run_id;
+    let sweep = this.runs.find((run) => goalOf(run));
+    try {
+      if (!sweep && parent) sweep = await getJson("/api/v1/runs/{run_id}", { run_id: parent });
+    } catch {
+      return; // it was deleted, or cannot be read: the columns do without
+    }
+    if (generation !== this.#generation) return;
+    this.#goal = sweep ? goalOf(sweep) : null;
+    this.#tell();
+  }
+
+  #follows(next: string | null): void {
+    this.#next = next;
+    this.more = next !== null;
   }
 
   /** Which of these have children, where the list shows them as a tree. */
@@ -110,7 +147,7 @@ export class RunList {
           after: this.#next,
         });
         if (generation !== this.#generation) return;
-        this.#next = page.next;
+        this.#follows(page.next);
         const known = new Set(this.runs.map((run) => run.run_id));
         this.runs = [...this.runs, ...page.runs.filter((run) => !known.has(run.run_id))];
         await this.#countChildren(page.runs, generation);
@@ -162,13 +199,14 @@ export class RunList {
       if (lacking && first.metrics && first.metrics.length > (this.common?.length ?? 0)) {
         this.common = first.metrics;
         this.#query = { ...this.#query, summary: first.metrics };
-        if (first.metrics.length >= Number(lacking.summary_common)) this.#lacking = null;
+        if (first.metrics.length >= FEW_METRICS) this.#lacking = null;
       }
       const fresh = new Map([...again.runs, ...first.runs].map((run) => [run.run_id, run]));
       const known = new Set(this.runs.map((run) => run.run_id));
       const added = first.runs.filter((run) => !known.has(run.run_id));
       const renew = (run: Run) => fresh.get(run.run_id) ?? run;
       this.runs = [...added, ...this.runs.map(renew)];
+      if (added.length || lacking) this.#tell();
       this.branches = new Map(
         [...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(renew) }]),
       );

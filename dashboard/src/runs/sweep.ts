@@ -19,16 +19,20 @@ export interface SweepAxis {
 
 const MOST_CATEGORIES = 30;
 
-/** What runs have besides: when and in which order they ran, and how long. Not parameters, but something to plot over. */
-export function factAxes(runs: readonly Run[]): SweepAxis[] {
+/**
+ * What runs have besides: when and in which order they ran, and how long. Not parameters, but something to plot over. `numberFirst`:
+ * the order comes first, and is there for a single run too.
+ */
+export function factAxes(runs: readonly Run[], numberFirst = false): SweepAxis[] {
   const axis = (
     id: string,
     title: string,
     values: (number | null)[],
     format?: (value: number) => string,
+    least = 2,
   ): SweepAxis[] => {
     const numbers = values.filter((value) => value !== null);
-    if (new Set(numbers).size < 2) return [];
+    if (new Set(numbers).size < least) return [];
     const [min, max] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
     return [{ id, title, values, categories: null, min, max, log: false, ...(format && { format }) }];
   };
@@ -36,17 +40,20 @@ export function factAxes(runs: readonly Run[]): SweepAxis[] {
   const times = started.filter((time) => time !== null);
   const within =
     times.reduce((a, b) => Math.max(a, b), 0) - times.reduce((a, b) => Math.min(a, b), Infinity) < 86_400_000;
+  const numbers = axis(
+    "number",
+    "run number",
+    runs.map((run) => run.number),
+    (value) => (Number.isInteger(value) ? String(value) : ""),
+    numberFirst ? 1 : 2,
+  );
   return [
+    ...(numberFirst ? numbers : []),
     // Within a day the time tells runs apart, over days the date does.
     ...axis("started", "started", started, (value) =>
       formatTime(new Date(value).toISOString()).slice(...(within ? [11] : [0, -3])),
     ),
-    ...axis(
-      "number",
-      "run number",
-      runs.map((run) => run.number),
-      (value) => (Number.isInteger(value) ? String(value) : ""),
-    ),
+    ...(numberFirst ? [] : numbers),
     ...axis(
       "duration",
       "duration",

@@ -22,6 +22,7 @@ from runstream_schemas.errors import QueryError
 
 from ..points.reader import Query
 from . import metric_axis
+from .coarse import CoarseSeries, CoarseSeriesCache
 from .extremes import Extremes
 from .held_vectors import HeldVectors, Key, Vector
 from .overview import Overview, Overviews, clip
@@ -88,6 +89,7 @@ class Charts:
     def __init__(self, query: Query) -> None:
         self._vectors = HeldVectors(query)
         self._overviews = Overviews(query)
+        self._coarse = CoarseSeriesCache(query)
         self._expected: set[asyncio.Task[None]] = set()
 
     def expect(self, run_id: str, names: Sequence[str]) -> None:
@@ -146,12 +148,15 @@ class Charts:
         needed = [*names, *([other] if other and other not in names else [])]
         plain = axis == "step" and not smoothing
         overviews = await self._overviews.get(run_ids, names, self._vectors.holds) if plain else {}
-        vectors = await self._read_vectors(run_ids, needed, overviews)
+        whole = plain and start is None and stop is None
+        coarse = await self._coarse.get(run_ids, names, overviews, width) if whole else {}
+        made: dict[Key, Overview | CoarseSeries] = {**overviews, **coarse}
+        vectors = await self._read_vectors(run_ids, needed, made)
 
-        def source(run_id: str, name: str) -> _Points | Overview | None:
-            overview, vector = overviews.get((run_id, name)), vectors.get((run_id, name))
-            if overview is not None or vector is None:
-                return overview
+        def source(run_id: str, name: str) -> _Points | Overview | CoarseSeries | None:
+            known, vector = made.get((run_id, name)), vectors.get((run_id, name))
+            if known is not None or vector is None:
+                return known
             if not other:
                 return _Points(vector, axis, *vector.along(axis), smoothing)
             if (x := vectors.get((run_id, other))) is None:
@@ -230,7 +235,7 @@ class _Points:
 def _draw(
     name: str,
     axis: str,
-    sources: Mapping[str, _Points | Overview],
+    sources: Mapping[str, _Points | Overview | CoarseSeries],
     width: int,
     start: float | None,
     stop: float | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 SERIES_COUNTS: Final = """
-select r.run_id, s.name, m.count, m.last_position
+select r.run_id, s.name, m.count, m.last_position, r.settled_at is not null as settled
 from runs r cross join lateral (select * from summaries m where m.run_key = r.key offset 0) m
 join series s on s.id = m.series_id
 where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[])
@@ -18,12 +18,15 @@ where r.run_id = any($1::text[])
 """
 
 METRIC_NAMES: Final = """
-select s.name, count(*) as runs, bool_and(m.kind = 3) as text
+select s.name, count(*) as runs, bool_and(m.kind = 3) as text, max(m.count) as points
 from series s join (
-    select run_key, series_id, kind from live_summaries
+    select run_key, series_id, kind, count from live_summaries
     union all
-    select run_key, series_id, coalesce(kind, kinds[1])
-    from (select run_key, unnest(series_ids) as series_id, unnest(kinds) as kind, kinds from packed_summaries) p
+    select run_key, series_id, coalesce(kind, kinds[1]), coalesce(count, counts[1])
+    from (
+        select run_key, unnest(series_ids) as series_id, unnest(kinds) as kind, kinds, unnest(counts) as count, counts
+        from packed_summaries
+    ) p
 ) m on m.series_id = s.id
 where s.cls = 0 and ($1::text is null or strpos(lower(s.name), lower($1)) > 0)
     and ($2::text is null or m.run_key in (

@@ -252,7 +252,7 @@ async def test_lists_for_the_pages(database: Any, bundle: Path) -> None:
     await database.add_summary(key, "loss", count=3)
     async with serving(database) as client:
         assert (await client.get("/api/v1/metric-names?q=LO&experiment=e&run=r")).json()["names"] == [
-            {"name": "loss", "runs": 1, "text": False}
+            {"name": "loss", "runs": 1, "text": False, "points": 3}
         ]
         [run] = (await client.get("/api/v1/runs?q=r&summary=loss&summary=none")).json()["runs"]
         assert list(run["summaries"]) == ["loss"]

@@ -111,11 +111,12 @@ class MetricNamesQuery(msgspec.Struct, kw_only=True):
 
 
 class MetricName(TypedDict):
-    """A metric, and how many runs have it; `text`: its values are texts."""
+    """A metric, and how many runs have it; `text`: its values are texts; `points`: most points a run has of it."""
 
     name: str
     runs: int
     text: bool
+    points: int
 
 
 class MetricNames(TypedDict):
@@ -134,7 +135,11 @@ async def metric_names(request: Request, asked: MetricNamesQuery) -> MetricNames
         min(max(asked.limit or 1, 1), MOST_NAMES),
         asked.workspace,
     )
-    return {"names": [{"name": row["name"], "runs": row["runs"], "text": row["text"]} for row in rows]}
+    return {
+        "names": [
+            MetricName(name=r["name"], runs=r["runs"], text=r["text"], points=r["points"]) for r in rows
+        ]
+    }
 
 
 class SeriesRecord(SummaryRecord):

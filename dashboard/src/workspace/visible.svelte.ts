@@ -1,0 +1,87 @@
+/** The runs a workspace's charts are of: which of them are shown, and how each is drawn. */
+import { strokeOf, type Stroke } from "../lib/colours";
+import { runName } from "../lib/format";
+import { param, setParams } from "../lib/route.svelte";
+import { theme } from "../lib/theme.svelte";
+import type { Run } from "../lib/types";
+import type { ChartRun } from "../chart/traces";
+import { ALL, alone, readChoice, shows, toggled, writeChoice, type Choice } from "./choice";
+import { SLOTS, slotsOf } from "./slots";
+
+function sameLine(a: ChartRun, b: ChartRun): boolean {
+  return a.id === b.id && a.name === b.name && a.stroke === b.stroke && a.hidden === b.hidden;
+}
+
+export class VisibleRuns {
+  readonly #runs: () => readonly Run[];
+  #slots: ReadonlyMap<string, number> = new Map();
+
+  constructor(runs: () => readonly Run[]) {
+    this.#runs = runs;
+  }
+
+  readonly runs = $derived.by(() => this.#runs());
+  readonly ids = $derived(this.runs.map((run) => run.run_id));
+  readonly #hide = $derived(param("hide"));
+  readonly #only = $derived(param("only"));
+  readonly #choice = $derived(readChoice(this.#hide, this.#only));
+  readonly #drawn = $derived(Array.from({ length: SLOTS }, (_, slot) => strokeOf(slot, theme.dark)));
+  readonly #strokes = $derived.by(() => {
+    this.#slots = slotsOf(this.runs, this.#slots);
+    const drawn = this.#drawn;
+    return new Map([...this.#slots].map(([id, slot]) => [id, drawn[slot]!]));
+  });
+  #lines: ChartRun[] = [];
+  /** The same as before where nothing of it changed: a list that is looked at again makes no chart draw. */
+  readonly lines = $derived.by<ChartRun[]>(() => {
+    const before = this.#lines;
+    const lines = this.runs.map((run, i): ChartRun => {
+      const id = run.run_id;
+      const line = {
+        id,
+        name: runName(run),
+        stroke: this.#strokes.get(id)!,
+        hidden: !shows(this.#choice, id),
+      };
+      const held = before[i];
+      return held && sameLine(held, line) ? held : line;
+    });
+    const same = lines.length === before.length && lines.every((line, i) => line === before[i]);
+    return same ? before : (this.#lines = lines);
+  });
+  /** How many are shown. */
+  readonly count = $derived(this.ids.reduce((sum, id) => sum + Number(shows(this.#choice, id)), 0));
+
+  /** How a run is drawn; undefined: the charts are not of it. */
+  stroke(id: string): Stroke | undefined {
+    return this.#strokes.get(id);
+  }
+
+  shown(id: string): boolean {
+    return shows(this.#choice, id);
+  }
+
+  /** Show a run, or no longer. */
+  toggle(id: string): void {
+    this.#keep(toggled(this.#choice, id));
+  }
+
+  /** Show just this run, and all again the second time. */
+  alone(id: string): void {
+    this.#keep(alone(this.#choice, id, this.ids));
+  }
+
+  /** Show exactly these. */
+  show(ids: Iterable<string>): void {
+    this.#keep({ only: true, ids: new Set(ids) });
+  }
+
+  /** Show all, or none where all are shown. */
+  all(): void {
+    this.#keep(this.count === this.ids.length ? { only: true, ids: new Set() } : ALL);
+  }
+
+  #keep(choice: Choice): void {
+    setParams(writeChoice(choice));
+  }
+}
