@@ -56,7 +56,7 @@ def workspace(open_page: Open, address: str) -> Callable[..., Any]:
 
     def open_(query: str = "", charts: int = 2, **kwargs: Any) -> Any:
         page = open_page(address + query, **kwargs)
-        if kwargs.get("width", 1280) >= 720:
+        if "pane=right" not in query:
             page.get_by_role("link", name="trial-0").wait_for()
         if charts:
             drawn(page, charts)
@@ -237,7 +237,7 @@ def test_sections_remember_their_order_and_size(workspace: Callable[..., Any]) -
     page.reload()
     drawn(page, 2)
     assert order()[:2] == ["train", "val"]
-    charts = page.get_by_role("group", name=re.compile("^Chart of (train|val)/loss"))
+    charts = page.get_by_role("group", name=re.compile("^Chart of (train|val).loss"))
     train, val = (charts.nth(n).bounding_box()["height"] for n in (0, 1))
     assert train > val
 
@@ -245,11 +245,11 @@ def test_sections_remember_their_order_and_size(workspace: Callable[..., Any]) -
 def test_the_experiments_dashboard_is_a_section(
     workspace: Callable[..., Any], trials: list[str], picture: Picture
 ) -> None:
-    page = workspace("?pane=right&m=val/loss")
+    page = workspace("?pane=right&m=val/loss", 1)
     over = page.get_by_role("region", name="Over the runs", exact=True)
     over.scroll_into_view_if_needed()
     chart = over.get_by_role(
-        "group", name=re.compile("^val/loss over run number, 6 runs; best lowest .* of trial-0")
+        "group", name=re.compile("^val.loss over run number, 6 runs; best lowest .* of trial-0")
     )
     chart.wait_for()
     chart.focus()
@@ -258,11 +258,11 @@ def test_the_experiments_dashboard_is_a_section(
     said = over.get_by_role("region", name="val/loss over the runs").locator("footer").inner_text()
     assert re.search(r"trial-1.*last 0\.\d+.*min 0\.\d+.*max 1\.\d+.*mean 0\.\d+", said.replace("\n", " "))
     over.get_by_label("x over the runs").select_option("param:lr")
-    over.get_by_role("group", name=re.compile("^val/loss over lr, 6 runs")).wait_for()
+    over.get_by_role("group", name=re.compile("^val.loss over lr, 6 runs")).wait_for()
     over.get_by_role("button", name="mean").click()
     assert "stats=last%2Cmin%2Cmax" in page.url
     picture(page, "workspace-over-runs-wide-light")
-    chart = over.get_by_role("group", name=re.compile("^val/loss over lr"))
+    chart = over.get_by_role("group", name=re.compile("^val.loss over lr"))
     chart.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -291,7 +291,7 @@ def test_a_run_that_logs_is_drawn_by_itself(workspace: Callable[..., Any], site:
         "print(run.id)\n"
     )
     eye(page, "just came").wait_for()
-    chart = page.get_by_role("group", name=re.compile("^Chart of train/loss"))
+    chart = page.get_by_role("group", name=re.compile("^Chart of train.loss"))
     chart.focus()
     until(page, "document.querySelector('.chart .over') === null")
     page.get_by_role("link", name="just came").wait_for()

@@ -47,12 +47,16 @@ export function fetched(asked: Asked, width: () => number): Fetched {
     ).join("\n"),
   );
   const metrics = $derived(asked.chart.metrics.join("\n"));
+  // One by one: a view is made anew whenever anything in the address changes.
+  const axis = $derived(asked.view.axis);
+  const from = $derived(asked.view.from);
+  const to = $derived(asked.view.to);
+  const smoothing = $derived(asked.view.smoothing);
 
   $effect(() => {
     void asked.tick;
     void attempt;
     if (!width()) return;
-    const { axis, from, to, smoothing } = asked.view;
     const query: ChartQuery = {
       runs: runs.split("\n").filter(Boolean),
       axis,
