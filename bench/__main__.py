@@ -27,6 +27,7 @@ MODULES = (
     "query",
     "runs_list",
     "dashboard",
+    "workspace",
     "latency",
     "many_runs",
     "runs_many",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -267,6 +268,26 @@ def test_the_experiments_dashboard_is_a_section(
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/runs/{trials[5]}")  # the one with the least lr
+
+
+def test_a_chart_is_taken_along_as_picture_and_as_numbers(workspace: Callable[..., Any]) -> None:
+    page = workspace("?pane=right&m=val/loss", 1)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    settings = page.get_by_role("button", name="Settings of val/loss")
+    settings.click()
+    page.get_by_role("button", name="Copy val/loss as CSV").click()
+    page.get_by_text("Copied val/loss as CSV").wait_for()
+    rows = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert rows[0] == "run,run_id,metric,step,value,low,high"
+    assert sum(row.startswith("trial-0,") for row in rows) > 50
+    for kind, begins in (("PNG", b"\x89PNG"), ("SVG", b"<svg ")):
+        settings.click()
+        with page.expect_download() as kept:
+            page.get_by_role("button", name=f"Save val/loss as {kind}").click()
+        assert kept.value.suggested_filename == f"val-loss.{kind.lower()}"
+        content = Path(kept.value.path()).read_bytes()
+        assert content.startswith(begins)
+        assert len(content) > 3000
 
 
 def test_single_values_are_bars_and_no_number_is_broken(
