@@ -69,7 +69,7 @@ def test_children_stand_below_their_parent_and_the_best_is_marked(
 
 def test_columns_fit_the_runs_found_and_tags_are_sorted_by(open_page: Open, sweep: str) -> None:
     page = open_page("/?q=experiment:grouped%20tag:depth")
-    page.get_by_role("columnheader", name="score max").wait_for()  # what their sweep is after, by its good end
+    page.get_by_role("columnheader", name="score max").wait_for()  # what their sweep is after
     assert page.get_by_role("columnheader", name="loss").count() == 0  # other runs have it
     page.goto("/?q=experiment:grouped%20tag:depth%3E0&cols=status,tag:depth")
     header = page.get_by_role("columnheader", name="depth tag")
