@@ -28,7 +28,7 @@ export const MANY_LINES = 30;
 export const MOST_BANDS = 8;
 const DOTS_BELOW = 60;
 
-function toX(t: Transform, x: number): number {
+export function toX(t: Transform, x: number): number {
   return t.left + ((x - t.x.min) / (t.x.max - t.x.min)) * t.width;
 }
 

@@ -6,7 +6,7 @@ export function naturalOrder(a: string, b: string): number {
   return collator.compare(a, b) || (a < b ? -1 : a > b ? 1 : 0);
 }
 
-interface Section {
+export interface Section {
   name: string;
   size: number;
   /** In natural order; put in order when first looked at: of thousands of names most stay out of sight. */
