@@ -8,7 +8,7 @@ DEV := .ci/setup all,dev
 export PYTHON
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
-.PHONY: help setup demo dashboard test lint format types bench bench-quick chaos attack audit docs kafka constraints clean
+.PHONY: help setup demo dashboard test lint format types bench bench-quick compat chaos attack audit docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -55,6 +55,10 @@ bench:  ## Measure, beside the figures of docs/performance.md (ARGS=--help)
 bench-quick:  ## Compare ratios to plain reference work with the committed ones (half a minute; part of CI)
 	@$(DEV)
 	$(PY) -m bench.quick $(ARGS)
+
+compat:  ## MLflow's own tests of its server, against this one (MLFLOW_CHECKOUT=, MLFLOW_PYTHON= of an environment with that MLflow)
+	@$(DEV)
+	MLFLOW_CHECKOUT="$(MLFLOW_CHECKOUT)" MLFLOW_PYTHON="$(MLFLOW_PYTHON)" $(PY) -m tests.compat.mlflow_own $(ARGS)
 
 chaos:  ## Kill and stop everything at random, then count what is there: TRIALS=10 of each kind, new seeds (ARGS=--help)
 	@$(DEV)

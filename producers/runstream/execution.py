@@ -55,6 +55,7 @@ _RECORDED = (
     "VIRTUAL_ENV", "WORLD_SIZE", "XLA_",
 )  # fmt: skip
 # Beginnings of the environment variables that tell how a training ran; the others are this machine's and its user's.
+_SERVICE_SECONDS = 10.0  # a service that is coming up is waited for: MLflow has to be told its address
 _CANCEL_SECONDS = 0.1  # between two looks whether the run was canceled
 
 
@@ -158,6 +159,7 @@ class _Execution(Wrapper):
         variables.update(run_variables(self.job, self.directory, self._endpoint(0.0)))
         if self.settings.provide_azureml:
             add_to_path(variables)
+        self._lead_mlflow(variables, _SERVICE_SECONDS)
         return variables
 
     def _not_started(self, error: OSError) -> int:

@@ -29,6 +29,7 @@ from runstream_schemas.status import ENDINGS
 
 from .client.addresses import quoted
 from .client.http import client_for
+from .client.mlflow_variables import TRACKING_URI, add_mlflow
 from .client.outbox import store_file
 from .compute.job import (
     BUILD_LOG,
@@ -187,7 +188,21 @@ class Wrapper:
         variables.update(job.variables)
         if self.settings.provide_azureml:
             add_to_path(variables)
+        self._lead_mlflow(variables, 5.0)
         return {key: str(value) for key, value in variables.items()}
+
+    def _lead_mlflow(self, variables: dict[str, str], timeout: float) -> None:
+        """Have scripts that use MLflow record at this service, as children of the run."""
+        if not self.settings.provide_mlflow or TRACKING_URI in variables:
+            return
+        with contextlib.suppress(ServiceException):  # away: MLflow's client would not find it either
+            add_mlflow(
+                variables,
+                self.client.address(timeout),
+                self.job.workspace,
+                experiment=self.job.experiment,
+                parent_run_id=self.job.run_id,
+            )
 
     def _endpoint(self, timeout: float) -> str:
         try:

@@ -91,6 +91,10 @@ class Settings:
         "Commands, submitted scripts and trials that import azureml get runstream where azureml-core is not installed",
         True,
     )
+    provide_mlflow: bool = _doc(
+        "Commands and submitted scripts that use MLflow record at this service, unless MLFLOW_TRACKING_URI is set",
+        True,
+    )
     workspace: str = _doc("Workspace used when no config file names one", "default")
 
     kafka: str = _doc("Bootstrap servers, host:port[,host:port]; empty: embedded mode, no broker", "")
@@ -345,8 +349,8 @@ def _parse(name: str, raw: str, kind: type) -> Any:
 
 PROJECT_KEYS = frozenset(
     {
-        "workspace", "url", "autostart", "idle_timeout", "local_runs", "provide_azureml", "snapshot_limit",
-        "flush_interval", "heartbeat_interval", "log_level",
+        "workspace", "url", "autostart", "idle_timeout", "local_runs", "provide_azureml",
+        "provide_mlflow", "snapshot_limit", "flush_interval", "heartbeat_interval", "log_level",
     }
 )  # fmt: skip
 """Settings a project's config file may hold. A file that came with somebody's code may not say where data and secrets go:

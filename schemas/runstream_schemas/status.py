@@ -11,6 +11,7 @@ Rules (docs/reference: statuses):
   ending, and any ending, start or heartbeat after it overwrites it: the process lived after all.
 - `start` after an ending opens the run again.
 - Any step after an ending other than these leaves the status as it is.
+- An ending may say when it was (`ended_us`); else it was when it was written.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from .limits import TIME_MAX_US, TIME_MIN_US
 from .run_record import RunFacts, Status
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -146,12 +148,12 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
             if not state.terminal or (presumed_us is not None and not presumes):
                 if presumed_us is not None and _presumes(state.error):
                     state.error = None
-                state.status, state.ended_us = status, step.time_us
+                state.status, state.ended_us = status, _ended_us(step)
                 presumed_us = step.time_us if presumes else None
             elif presumes or state.status == status:
                 continue
             elif kind == "fail":
-                state.status, state.ended_us = status, step.time_us
+                state.status, state.ended_us = status, _ended_us(step)
             else:
                 _warn(state, step, f"{kind} ignored: the run was already {state.status}")
                 continue
@@ -195,6 +197,14 @@ def _describe(state: RunState, data: dict[str, Any]) -> None:
         texts = state.details.get("metric_descriptions")
         # The first text of a name stays.
         state.details["metric_descriptions"] = {name: text, **(texts if isinstance(texts, dict) else {})}
+
+
+def _ended_us(step: Step) -> int:
+    """When a run ended: when that was written, unless whoever wrote it knows better."""
+    told = step.data.get("ended_us")
+    if isinstance(told, int) and TIME_MIN_US <= told <= TIME_MAX_US:
+        return told
+    return step.time_us
 
 
 def _presumes(body: dict[str, Any] | None) -> bool:

@@ -141,6 +141,7 @@ class _Service:
         from runstream_consumers.compaction.role import run_compactor
         from runstream_consumers.compaction.state import CompactorState
         from runstream_consumers.storing.consumer import ConsumerState, run_consumer
+        from runstream_consumers.storing.direct import DirectRecorder
         from runstream_query.http.app import owner_enters, run_server
         from runstream_query.http.counters import ServerCounters
 
@@ -171,6 +172,7 @@ class _Service:
                 on_ready=ready,
                 counters=counters,
                 shown=(stored, compacted),
+                recorder=DirectRecorder,
             ),
             "consumer": lambda: run_consumer(settings, stop, source="spool", state=stored),
             # alone: the home is locked

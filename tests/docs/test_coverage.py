@@ -199,7 +199,11 @@ def test_every_column_of_a_file_is_described(kind: str) -> None:
 
 def routes() -> list[str]:
     return sorted(
-        {one.path_format for one in ENDPOINTS if one.handler.__module__ not in MODULES_OF_THE_PAGES}
+        {
+            one.path_format
+            for one in ENDPOINTS
+            if one.handler.__module__ not in MODULES_OF_THE_PAGES and one.dialect is None
+        }
     )
 
 

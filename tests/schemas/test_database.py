@@ -183,6 +183,31 @@ def test_files_that_were_there_before_stay_and_those_of_system_metrics_can_come(
     asyncio.run(go())
 
 
+def test_a_name_whose_models_were_all_deleted_is_none_to_clients_of_mlflow(server: PostgresServer) -> None:
+    """Migration 0020: names of models become things of their own; their last versions stay."""
+
+    async def go() -> None:
+        async with database(server, "named") as settings:
+            connection = await connect(settings)
+            await migrate(connection, migrations()[:19])
+            await connection.execute(
+                "insert into model_names (workspace, name, last_version) values ('w', 'kept', 2), ('w', 'gone', 5)"
+            )
+            await connection.execute(
+                "insert into models (workspace, name, version, token) values ('w', 'kept', 2, gen_random_uuid())"
+            )
+            await migrate(connection)
+            rows = await connection.fetch(
+                "select name, last_version, registered, tags from model_names order by name"
+            )
+            assert [tuple(row) for row in rows] == [("gone", 5, False, "{}"), ("kept", 2, True, "{}")]
+            stage, source = await connection.fetchrow("select stage, source from models")
+            assert (stage, source) == ("None", None)
+            await connection.close()
+
+    asyncio.run(go())
+
+
 def test_four_migrate_at_once(server: PostgresServer) -> None:
     async def go() -> None:
         async with database(server, "racing") as settings:

@@ -15,8 +15,9 @@ from runstream_schemas.settings import Settings
 from ..client.addresses import quoted
 from ..client.arguments import path_argument, write_text_file
 from ..client.http import client_for
+from ..client.mlflow_variables import TRACKING_URI, add_mlflow
 from ..client.records import as_texts
-from ..cloud import CloudCall, refusal
+from ..cloud import CloudCall
 from ..exceptions import UserErrorException, WorkspaceException
 from ..home.layout import with_local_spool
 from ..home.workspace_config import CONFIG_FILES, read_workspace, search, settings_with
@@ -275,15 +276,22 @@ class Workspace(WorkspaceContents):
         self._client.request("DELETE", f"{_PATH}/{quoted(self.name)}")
 
     def get_mlflow_tracking_uri(self, _with_auth: bool = False) -> str:
-        """Refused: there is no MLflow server behind runstream.
+        """The address for `mlflow.set_tracking_uri`: the service answers MLflow's clients, of this workspace's runs.
+
+        MLflow reads the token and the workspace from environment variables, which are set in this process unless they are
+        (`MLFLOW_TRACKING_TOKEN`, `MLFLOW_WORKSPACE`).
 
         Raises:
-            UserErrorException: always.
+            ServiceException: the service is away.
         """
-        raise refusal(
-            "Workspace.get_mlflow_tracking_uri",
-            "log with Run.log and its like, or start an MLflow server of your own",
-        )
+        del _with_auth
+        address = self._client.address()
+        variables = {TRACKING_URI: address.url}
+        add_mlflow(variables, address, self.name)
+        for name, value in variables.items():
+            if name != TRACKING_URI:
+                os.environ.setdefault(name, value)
+        return address.url
 
     setup = CloudCall("Workspace.create makes a workspace")
     sync_keys = CloudCall(_NO_ACCOUNT)

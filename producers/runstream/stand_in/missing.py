@@ -22,7 +22,7 @@ MODULES: dict[str, str] = {
     "azureml.explain": "the libraries behind it (shap, interpret); log_image and log_table keep their results",
     "azureml.fsspec": "fsspec with the storage's own protocol",
     "azureml.interpret": "the libraries behind it (shap, interpret); log_image and log_table keep their results",
-    "azureml.mlflow": "log with runstream's own calls; there is no MLflow tracking server",
+    "azureml.mlflow": "mlflow.set_tracking_uri(workspace.get_mlflow_tracking_uri()) is enough; take the import out",
     "azureml.opendatasets": _DATA,
     "azureml.pipeline": PIPELINES,
     "azureml.studio": PIPELINES,

@@ -7,12 +7,15 @@ import contextlib
 import socket
 from collections.abc import Callable, Generator, Sequence
 from ipaddress import ip_address
+from typing import Any
 
+import asyncpg
 import uvicorn
 
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.metrics import Collected
+from runstream_schemas.recording import Recorder
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import open_store
 
@@ -75,6 +78,7 @@ async def run_server(
     on_ready: Callable[[str], None] | None = None,
     counters: ServerCounters | None = None,
     shown: Sequence[Collected] = (),
+    recorder: Callable[[asyncpg.Pool[Any]], Recorder] | None = None,
 ) -> None:
     """Serve the API until `stop` is set, in the running event loop.
 
@@ -86,6 +90,7 @@ async def run_server(
         on_ready: called with the server's address once it answers.
         counters: count on in these.
         shown: what else /metrics shows.
+        recorder: makes what stores the writes of clients that have no spool; None: they are refused.
 
     Raises:
         ServiceError: the port is taken, the address is not of this machine, or anyone could reach it without a token.
@@ -98,7 +103,12 @@ async def run_server(
         pool = await create_pool(settings)
         try:
             server = Server(
-                SharedPool(pool), store, settings, counters=counters or ServerCounters(), shown=list(shown)
+                SharedPool(pool),
+                store,
+                settings,
+                counters=counters or ServerCounters(),
+                shown=list(shown),
+                recorder=None if recorder is None else recorder(pool),
             )
             await _serve(server, listener, stop, token, embedded, on_ready)
         finally:

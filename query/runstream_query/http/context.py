@@ -9,6 +9,7 @@ import asyncpg
 from starlette.requests import Request
 
 from runstream_schemas.metrics import Collected
+from runstream_schemas.recording import Recorder
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store
 
@@ -30,6 +31,7 @@ class Server:
 
     Attributes:
         shown: what /metrics shows.
+        recorder: stores runs, points and parameters that clients ask this server to write; None: it takes none.
     """
 
     pool: asyncpg.Pool[Any] | SharedPool
@@ -38,6 +40,7 @@ class Server:
     notifications: Notifications | None = None
     counters: ServerCounters = field(default_factory=ServerCounters)
     shown: list[Collected] = field(default_factory=list)
+    recorder: Recorder | None = None
     tokens: Tokens = field(init=False)
     query: Query = field(init=False)
     charts: Charts = field(init=False)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 from types import NoneType
 from typing import Any, TypeAlias, TypedDict, Unpack, get_args, get_type_hints
@@ -69,6 +70,18 @@ class Reach(Enum):
     """It shows what is of others too, and is refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the clients of another tool ask and are answered.
+
+    Attributes:
+        failure: makes the answer to what went wrong, of its status and what is said of it.
+    """
+
+    name: str
+    failure: Callable[[int, str], Response]
+
+
 class Said(TypedDict, total=False):
     """What a handler's signature does not say of an endpoint.
 
@@ -78,6 +91,7 @@ class Said(TypedDict, total=False):
         parse: makes the declared type of the text of the body, in a thread, where that is better not parsed in one go.
         also: media types the answer has on request.
         statuses: the HTTP statuses of success; the first is the usual one.
+        dialect: whose clients ask; None: ours.
     """
 
     answer: Any
@@ -85,6 +99,7 @@ class Said(TypedDict, total=False):
     parse: Callable[[bytes], Any]
     also: tuple[str, ...]
     statuses: tuple[int, ...]
+    dialect: Dialect | None
 
 
 class Endpoint(Route):
@@ -101,6 +116,7 @@ class Endpoint(Route):
         answer: the type of the JSON answer, or a media type; None: there is nothing in it.
         also: media types the answer has on request.
         statuses: the HTTP statuses of success; the first is the usual one.
+        dialect: whose clients ask; None: ours. The interface of another tool is described by that tool.
     """
 
     def __init__(
@@ -122,7 +138,7 @@ class Endpoint(Route):
         self.answer = said.get("answer") if hints["return"] in (Response, NoneType) else hints["return"]
         self.statuses = said.get("statuses") or ((204,) if self.answer is None else (200,))
         self.also, self._most = said.get("also", ()), said.get("most", MAX_BODY_BYTES)
-        self._parse = said.get("parse")
+        self._parse, self.dialect = said.get("parse"), said.get("dialect")
         taken = [
             name for name in inspect.signature(handler).parameters if name not in ("request", "asked", "body")
         ]

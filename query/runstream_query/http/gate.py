@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
 import time
@@ -30,13 +31,14 @@ from ..not_there import NotThere
 from ..runs.deletion import StillActive
 from ..runs.registry import InTheWay
 from .access import GRANT, leave_out_absent, refusal
+from .bodies import sent_as_json
 from .browser_access import Sessions, from_another_page, same_origin
 from .connection_owner import owner_may_enter
 from .connections import CONNECTION, Connection
 from .counters import ServerCounters
 from .endpoint import Door, Endpoint
 from .hosts import Hosts, is_local
-from .responses import problem
+from .responses import ProblemAnswer, problem
 from .routing import METHODS, Asked, BadTarget, find_route
 from .shares import ASKER, Stalled, UnderWay, in_time, taken_in_time
 from .tokens import FAILURES_SECONDS, OWNER, Grant, Rate, Tokens, TooManyFailures
@@ -119,9 +121,9 @@ class Gate:
             try:
                 asked = Asked(scope, self._while_granted(scope, coming), noting_send)
             except BadTarget as error:
-                answer = problem(400, "Bad Request", str(error), {"Connection": "close"})
+                answer: Response = problem(400, "Bad Request", str(error), {"Connection": "close"})
             else:
-                answer = await self._answer(asked)
+                answer = in_dialect(asked, await self._answer(asked))
             await answer(scope, coming, noting_send)
         except ClientDisconnect:
             status = 499
@@ -129,20 +131,19 @@ class Gate:
             ended = problem(
                 401, "Unauthorized", str(error), {"WWW-Authenticate": "Bearer", "Connection": "close"}
             )
-            await ended(scope, receive, noting_send)
+            await in_dialect(asked, ended)(scope, receive, noting_send)
         except Stalled as error:
             if answering:
                 status = 499
                 self._cut(scope)
             else:
                 late = problem(408, "Request Timeout", str(error), {"Connection": "close"})
-                await late(scope, receive, noting_send)
+                await in_dialect(asked, late)(scope, receive, noting_send)
         except Exception as error:
             if answering:  # too late for another status: the broken connection tells the client
                 raise
-            await error_answer(f"{scope['method']:.20} {scope['path']:.200}", error)(
-                scope, receive, noting_send
-            )
+            failed = error_answer(f"{scope['method']:.20} {scope['path']:.200}", error)
+            await in_dialect(asked, failed)(scope, receive, noting_send)
         finally:
             self._counters.in_flight -= 1
             # The route's pattern, not the path: names of runs must not make a series of their own each.
@@ -254,8 +255,8 @@ class Gate:
         if not self.guarded:
             return OWNER
         if "authorization" in request.headers:
-            scheme, _, given = request.headers["authorization"].partition(" ")
-            return await self.tokens.of(given.strip(), address) if scheme.lower() == "bearer" else None
+            secret = _secret(request)
+            return None if secret is None else await self.tokens.of(secret, address)
         ticket = request.query_params.get("ticket")
         if (
             ticket
@@ -264,7 +265,7 @@ class Gate:
             and request.route.needs is not Door.PAGE
         ):
             return await self.sessions.granted(self.tokens, ticket, request.path)
-        if request.method not in ("GET", "HEAD") and not same_origin(request):
+        if request.method not in ("GET", "HEAD") and not same_origin(request) and not _no_page(request):
             return None  # as a page may send it from a browser that does not say where the page is from
         return OWNER if owner_may_enter(await self._other_end(request)) else None
 
@@ -286,6 +287,38 @@ class Gate:
         if user is None or owner_may_enter(user):
             return ""
         return f"this service is of user {os.geteuid()}, and the connection of user {user}: "
+
+
+def _secret(request: Asked) -> str | None:
+    """The token a request brings; None: it brings something else. Clients of other tools may send it as a password."""
+    scheme, _, given = request.headers["authorization"].partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    if scheme.lower() != "basic" or request.route is None or request.route.dialect is None:
+        return None
+    try:
+        return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return None
+
+
+def _no_page(request: Asked) -> bool:
+    """Whether no page can have sent a request: clients of other tools, whose users have no token on their own machine,
+    write in ways for which a browser asks the server for leave first, and gets none."""
+    if request.route is None or request.route.dialect is None:
+        return False
+    simple = request.method == "POST" and not sent_as_json(request)
+    return not simple and "origin" not in request.headers and "sec-fetch-site" not in request.headers
+
+
+def in_dialect(asked: Asked | None, answer: Response) -> Response:
+    """An answer as whoever asked understands it: clients of other tools read failures as their own servers give them."""
+    dialect = None if asked is None or asked.route is None else asked.route.dialect
+    if dialect is None or not isinstance(answer, ProblemAnswer):
+        return answer
+    said = dialect.failure(answer.status_code, answer.detail)
+    said.headers.update(answer.beside)
+    return said
 
 
 def _wrong_tokens() -> Response:

@@ -36,6 +36,7 @@ from .endpoints import (
     tokens,
     views,
 )
+from .mlflow import MLFLOW_ENDPOINTS
 from .parameters import Parameter
 from .responses import Problem
 from .tokens import Role
@@ -92,6 +93,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *browser_access.ENDPOINTS,
     openapi,
     docs,
+    *MLFLOW_ENDPOINTS,
     *pages.ENDPOINTS,
 )
 """Every endpoint of a server."""
@@ -99,7 +101,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
 
 def described() -> list[Endpoint]:
     """The endpoints that others may build on."""
-    return [route for route in ENDPOINTS if route.summary != OURS]
+    return [route for route in ENDPOINTS if route.summary != OURS and route.dialect is None]
 
 
 # --- the document ----------------------------------------------------------------------------------------------------
@@ -117,7 +119,8 @@ def pages_document() -> Schema:
         [
             route
             for route in ENDPOINTS
-            if route.summary != OURS or route.method != "GET" or route.answer is not None
+            if route.dialect is None
+            and (route.summary != OURS or route.method != "GET" or route.answer is not None)
         ]
     )
 

@@ -52,12 +52,25 @@ class Problem(TypedDict):
 _COMPRESSED_FROM = 4096  # bytes; below, a packet more or less does not matter
 
 
+class ProblemAnswer(Response):
+    """The answer to what went wrong.
+
+    Attributes:
+        detail: what is said of it.
+        beside: headers it has besides.
+    """
+
+    def __init__(self, content: str, status: int, headers: Mapping[str, str] | None, detail: str) -> None:
+        super().__init__(content, status, dict(headers or {}), "application/problem+json")
+        self.detail, self.beside = detail, dict(headers or {})
+
+
 def problem(
     status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
-) -> Response:
+) -> ProblemAnswer:
     """An error (RFC 9457); `more`: what a program needs to know of it."""
     body: Problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Response(json.dumps({**body, **more}), status, dict(headers or {}), "application/problem+json")
+    return ProblemAnswer(json.dumps({**body, **more}), status, headers, detail)
 
 
 def answer(

@@ -131,6 +131,21 @@ async def cancel_runs(
         return {row["run_id"]: states[row["key"]].status for row in live}
 
 
+async def add_steps(
+    connection: Connection,
+    steps: Mapping[int, Sequence[tuple[str, dict[str, Any], str]]],
+    run_ids: Sequence[str],
+) -> None:
+    """Add steps (kind, data, topic) to the lives of runs, within a transaction, and tell pages and readers.
+
+    Args:
+        steps: by the keys of the runs.
+        run_ids: the ids of these.
+    """
+    await _add_steps(connection, steps)
+    await notify(connection, "status", run_ids)
+
+
 async def notify(connection: Connection, topic: str, run_ids: Sequence[str]) -> None:
     """Tell pages and waiting readers, once the transaction is committed; too many runs to name: any may have changed."""
     notice = json.dumps({"topic": topic, "runs": list(run_ids)})

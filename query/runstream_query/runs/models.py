@@ -27,7 +27,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 NEXT_VERSION: Final = """
 insert into model_names (workspace, name, last_version) values ($1, $2, 1)
-on conflict (workspace, name) do update set last_version = model_names.last_version + 1
+on conflict (workspace, name) do update set
+    last_version = model_names.last_version + 1, registered = true, changed_at = now()
 returning last_version
 """
 """Locks the name until the end of the transaction: of two that register at once, the second waits for its number."""

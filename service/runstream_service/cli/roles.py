@@ -104,6 +104,7 @@ def compactor(options: argparse.Namespace) -> int:
 
 def server(options: argparse.Namespace) -> int:
     """`runstream server`."""
+    from runstream_consumers.storing.direct import DirectRecorder
     from runstream_query.http.app import run_server
     from runstream_query.http.counters import ServerCounters
 
@@ -119,6 +120,7 @@ def server(options: argparse.Namespace) -> int:
                 token=settings.token,
                 counters=counters,
                 on_ready=lambda url: logger.info("ready at %s", url),
+                recorder=DirectRecorder,
             )
 
     return _run(options, settings_of(options), role)

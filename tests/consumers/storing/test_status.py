@@ -62,6 +62,10 @@ def test_times_of_start_and_end() -> None:
     assert (state.created_us, state.started_us, state.ended_us) == (T0, T0 + 1_000_000, T0 + 2_000_000)
     assert fold(life("create", "start", "complete", "fail")).ended_us == T0 + 3_000_000
     assert fold(life("create", "start", "complete", "start")).ended_us is None
+    told = {"ended_us": T0 + 1}  # by who knew the end before writing it
+    assert fold(life("create", "start", ("complete", told))).ended_us == T0 + 1
+    for wrong in ("soon", 1 << 62, None):
+        assert fold(life("create", "start", ("fail", {"ended_us": wrong}))).ended_us == T0 + 2_000_000
 
 
 def test_an_ignored_ending_is_a_warning() -> None:

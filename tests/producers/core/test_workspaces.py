@@ -56,7 +56,7 @@ def test_one_with_runs_is_not_deleted(experiment: Experiment) -> None:
 
 def test_what_only_azure_has(workspace: Workspace) -> None:
     assert workspace.webservices == workspace.images == workspace.linked_services == {}
-    for call in (workspace.list_keys, workspace.sync_keys, workspace.get_mlflow_tracking_uri):
+    for call in (workspace.list_keys, workspace.sync_keys):
         with pytest.raises(UserErrorException, match="runstream does without"):
             call()
 

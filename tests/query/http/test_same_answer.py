@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runstream_consumers.storing.direct import DirectRecorder
 from runstream_query.http.app import create_app
 from runstream_query.http.context import Server
 from runstream_query.http.endpoint import Door, Endpoint, Reach
@@ -61,13 +62,27 @@ def bodies(name: str) -> dict[str, list[Any]]:
     }
 
 
+MLFLOW_NAMES = ("run_id", "run_ids", "name", "experiment_name", "model_id", "source_run_id")
+MLFLOW = {
+    "alias": "a", "artifact_file_path": "a", "experiment_id": "424242", "key": "k", "metric_key": "loss",
+    "path": "outputs/a", "stage": "Staging", "version": "1", "description": "d", "source": "s3://bucket/model",
+    "value": "1", "timestamp": 1, "new_name": "another", "status": "FAILED",
+}  # fmt: skip
+"""What is sent to every call of MLflow's clients."""
+
+
 def targets(route: Endpoint, name: str, session: int) -> list[str]:
     """Paths and queries of an endpoint that name a thing wherever it takes one."""
     values = {
-        "run_id": name, "name": name, "version": "1", "path": "outputs/a", "sha256": DIGESTS[name], "view_id": name,
-        "id": str(session) if "sessions" in route.path else DIGESTS[name],
+        "run_id": name, "name": name, "path": "outputs/a", "sha256": DIGESTS[name], "view_id": name,
+        "id": str(session) if "sessions" in route.path else DIGESTS[name], "api": "api", "model_id": name, "tag_key": "t",
+        "workspace_name": name,
+        "version": "2.0" if "{version}" in route.path and "{rest" in route.path else "1", "rest": f"nothing/{name}",
     }  # fmt: skip
-    path = re.sub(r"\{(\w+)(:path)?\}", lambda found: values[found[1]], route.path)
+    path = re.sub(r"\{(\w+)(:\w+)?\}", lambda found: values[found[1]], route.path)
+    if route.dialect is not None:
+        named = MLFLOW | dict.fromkeys(MLFLOW_NAMES, name)
+        return [path] if route.method != "GET" else [path, f"{path}?{httpx.QueryParams(named)}"]
     taken = {one.name for one in route.parameters}
     needed = {"name": "loss"} if "name" in taken and "{run_id}" in route.path else {}
     queries: list[list[tuple[str, str]]] = [list(needed.items())]
@@ -92,7 +107,8 @@ async def http(database: Any) -> AsyncIterator[httpx.AsyncClient]:
         await database.add_chunk(
             key, bytes([number + 1]) * 16, [(SeriesKey(0, "loss"), Kind.FLOAT, 0, 0, 0, 1.0)]
         )
-    app = create_app(Server(database.pool, database.store, database.settings), token=OWNER, local_only=True)
+    server = Server(database.pool, database.store, database.settings, recorder=DirectRecorder(database.pool))
+    app = create_app(server, token=OWNER, local_only=True)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1/") as client:
         yield client
 
@@ -119,6 +135,9 @@ async def token_of_another(http: httpx.AsyncClient) -> dict[str, str]:
     ):
         answer = await http.request(method, f"/api/v1/{path}", headers=made[0], **sent)  # type: ignore[arg-type]
         assert answer.status_code < 300, answer.text
+    registered = {"name": f"{THEIRS}-too"}
+    answer = await http.post("/api/2.0/mlflow/registered-models/create", headers=made[0], json=registered)
+    assert answer.status_code == 200, answer.text
     await http.post(
         "/login",
         json={"token": made[0]["Authorization"].split()[1]},
@@ -127,12 +146,16 @@ async def token_of_another(http: httpx.AsyncClient) -> dict[str, str]:
     return made[1]
 
 
+MADE = r"id|created_utc|ticket|experiment_id|run_id|run_uuid|run_name|model_id|artifact_\w+|\w*time\w*"
+"""Fields of what a request makes that are its own."""
+
+
 def shown(answer: httpx.Response, name: str, session: int) -> Shown:
     """An answer without the name that was asked for, and what a thing made just now has of its own."""
     headers = {key: value for key, value in answer.headers.items() if key not in ("date", "content-length")}
     text = answer.content.decode(errors="replace").replace(name, "NAME").replace(DIGESTS[name], "DIGEST")
     text = text.replace(f"'{session}'", "SESSION")
-    return answer.status_code, headers, re.sub(r'"(id|created_utc|ticket)": ?("[^"]*"|\d+)', "", text)
+    return answer.status_code, headers, re.sub(rf'"({MADE})": ?("[^"]*"|\d+)', "", text)
 
 
 @pytest.mark.timeout(300)
@@ -147,6 +170,12 @@ async def test_not_there_and_not_yours_are_answered_alike(http: httpx.AsyncClien
         found: dict[str, list[Shown]] = {}
         for name, number in ((THEIRS, session), (NOBODYS, session + 1)):
             sent: list[dict[str, Any]] = [{"json": body} for body in bodies(name).get(line, ())]
+            lists_or_makes = route.path.endswith(("/create", "/search", "/workspaces"))
+            if not sent and route.dialect is not None and route.method != "GET" and lists_or_makes:
+                sent = [{"json": {"run_name": "r"}}]  # what is made by one name is listed for the other
+            if not sent and route.dialect is not None and route.method != "GET" and route.body is None:
+                lists = {"experiment_ids": ["0"], "metrics": [{"key": "m", "value": 1, "timestamp": 1}]}
+                sent = [{"json": MLFLOW | lists | {key: name for key in MLFLOW_NAMES if key != "run_ids"}}]
             if not sent:
                 sent = [{} if route.method in ("GET", "DELETE") else {"content": CONTENTS[name]}]
             found[name] = [

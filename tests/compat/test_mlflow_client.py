@@ -1,0 +1,566 @@
+"""MLflow's own client, unchanged, at a real server: what it makes are runs of runstream, and the other way round."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from .conftest import Service
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of what MLflow imports
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag, ViewType
+    from mlflow.exceptions import MlflowException
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+NOW = 1_764_000_000_000
+GREATEST = 1.7976931348623157e308
+
+
+@pytest.fixture
+def client(service: Service, workspace: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    """A client in a workspace of its own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", service.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", service.token)
+    monkeypatch.setenv("MLFLOW_WORKSPACE", workspace)
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    mlflow.set_tracking_uri(service.url)
+    yield MlflowClient(service.url)
+    mlflow.end_run()
+    mlflow.set_tracking_uri(None)
+    mlflow.tracking.fluent._active_experiment_id = None
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # which it sets itself
+
+
+def shown(service: Service, run_id: str, query: str = "") -> dict[str, Any]:
+    """A run as runstream shows it."""
+    answer = service.api("GET", f"/api/v1/runs/{run_id}{query}")
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+# --- both sides have the same runs -----------------------------------------------------------------------------------
+
+
+def test_runs_made_by_mlflow_are_runs_of_runstream(
+    client: MlflowClient, service: Service, workspace: str
+) -> None:
+    mlflow.set_experiment("first")
+    with mlflow.start_run(run_name="outer", description="why", tags={"team": "a"}) as outer:
+        mlflow.log_params({"lr": 0.1, "optimizer": "adam"})
+        mlflow.log_metric("loss", 0.5, step=1)
+        mlflow.log_metric("loss", 0.25, step=2)
+        with mlflow.start_run(run_name="inner", nested=True) as inner:
+            mlflow.log_metric("loss", 0.125)
+    run = shown(service, outer.info.run_id, "?summaries=1&params=1")
+    assert (run["workspace"], run["experiment"], run["status"]) == (workspace, "first", "Completed")
+    assert (run["display_name"], run["description"]) == ("outer", "why")
+    assert run["tags"]["team"] == "a"
+    assert run["params"]["lr"] == {"kind": "text", "text": "0.1"}
+    loss = run["summaries"]["loss"]
+    assert (loss["count"], loss["last"], loss["min"], loss["last_step"]) == (2, 0.25, 0.25, 2)
+    child = shown(service, inner.info.run_id)
+    assert (child["parent_run_id"], child["status"]) == (outer.info.run_id, "Completed")
+    low = service.api("GET", f"/api/v1/runs?workspace={workspace}&q=param:lr<0.2").json()
+    assert [one["run_id"] for one in low["runs"]] == [outer.info.run_id]
+
+
+def test_runs_of_runstream_are_runs_of_mlflow(
+    client: MlflowClient, service: Service, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runstream.core import Experiment, Workspace
+
+    monkeypatch.setenv("RUNSTREAM_HOME", str(service.home))
+    experiment = Experiment(Workspace(workspace_name=workspace), "native")
+    run = experiment.start_logging(display_name="by hand", snapshot_directory=None)
+    run.log("loss", 0.5)
+    run.log_params({"lr": 0.1, "deep": True})
+    child = run.child_run(name="below")
+    child.complete()
+    run.complete()
+    assert run.get_metrics() == {"loss": 0.5}
+    found = client.get_run(run.id)
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "by hand")
+    assert found.data.metrics == {"loss": 0.5}
+    assert found.data.params == {"lr": "0.1", "deep": "True"}
+    below = client.search_runs([found.info.experiment_id], f"tags.mlflow.parentRunId = '{run.id}'")
+    assert [one.info.run_id for one in below] == [child.id]
+    client.log_param(run.id, "lr", 0.1)  # it has that value
+
+
+def test_two_sides_write_points_of_one_run(
+    client: MlflowClient, service: Service, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runstream.core import Experiment, Workspace
+
+    monkeypatch.setenv("RUNSTREAM_HOME", str(service.home))
+    own = Workspace(workspace_name=workspace)
+    run = Experiment(own, "native").start_logging(snapshot_directory=None)
+    run.log("a", 1.0)
+    run.flush()
+    client.log_metric(run.id, "b", 2.0, timestamp=NOW, step=1)
+    client.log_metric(run.id, "a", 3.0, step=5)
+    assert run.get_metrics() == {"a": [1.0, 3.0], "b": 2.0}
+    assert client.get_run(run.id).data.metrics == {"a": 3.0, "b": 2.0}
+    client.set_terminated(run.id)
+    run.complete()
+    by_mlflow = client.create_run("0").info.run_id
+    client.log_metric(by_mlflow, "c", 4.0)
+    assert own.get_run(by_mlflow).get_metrics() == {"c": 4.0}
+
+
+def test_the_sdk_and_exec_lead_mlflow_here(
+    client: MlflowClient, service: Service, workspace: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from runstream.core import Workspace
+
+    monkeypatch.setenv("RUNSTREAM_HOME", str(service.home))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_WORKSPACE", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import mlflow\nwith mlflow.start_run(run_name='in it'):\n    mlflow.log_metric('loss', 0.5)\n"
+    )
+    words = [
+        sys.executable,
+        "-m",
+        "runstream",
+        "exec",
+        "--experiment",
+        "e",
+        "-w",
+        workspace,
+        "--",
+        sys.executable,
+        str(script),
+    ]
+    subprocess.run(words, check=True, cwd=tmp_path, capture_output=True, timeout=100)
+    runs = service.api("GET", f"/api/v1/runs?workspace={workspace}").json()["runs"]
+    outer = next(run for run in runs if run["display_name"] != "in it")
+    inner = next(run for run in runs if run["display_name"] == "in it")
+    assert (inner["parent_run_id"], inner["experiment"], inner["status"]) == (
+        outer["run_id"],
+        "e",
+        "Completed",
+    )
+    assert outer["status"] == "Completed"
+    address = Workspace(workspace_name=workspace).get_mlflow_tracking_uri()
+    assert (address, os.environ["MLFLOW_WORKSPACE"]) == (service.url, workspace)
+    assert MlflowClient(address).get_run(inner["run_id"]).data.metrics == {"loss": 0.5}
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_equal_point_is_one_point_however_often_it_comes(client: MlflowClient) -> None:
+    run_id = client.create_run("0").info.run_id
+    batch = [Metric("loss", value, NOW + n, n) for n, value in enumerate((3.0, math.nan, math.inf, -1.5))]
+    for _ in range(3):  # as a client does that got no answer
+        client.log_batch(run_id, metrics=batch)
+        client.log_metric(run_id, "loss", 3.0, timestamp=NOW, step=0)
+    client.log_batch(run_id, metrics=[batch[1], Metric("loss", 2.0, NOW, 0), *batch])
+    history = client.get_metric_history(run_id, "loss")
+    assert [(one.step, one.timestamp - NOW) for one in history] == [(0, 0), (0, 0), (1, 1), (2, 2), (3, 3)]
+    assert [history[n].value for n in (0, 1, 3, 4)] == [2.0, 3.0, GREATEST, -1.5]
+    assert math.isnan(history[2].value)
+
+
+def test_the_latest_point_is_the_highest_by_step_time_and_value(client: MlflowClient) -> None:
+    run_id = client.create_run("0").info.run_id
+    for step, time_ms, value in ((5, NOW, 1.0), (3, NOW + 9, 2.0), (5, NOW, 0.5), (-7, NOW, 9.0)):
+        client.log_metric(run_id, "loss", value, timestamp=time_ms, step=step)
+    assert client.get_run(run_id).data.metrics == {"loss": 1.0}
+    for text, there in (("metrics.loss = 1.0", True), ("metrics.loss >= 2", False)):
+        assert bool(client.search_runs(["0"], text)) == there
+    client.log_metric(run_id, "loss", 4.0, timestamp=NOW, step=(1 << 63) - 1)
+    assert client.get_run(run_id).data.metrics == {"loss": 4.0}
+
+
+def test_what_was_answered_is_there_after_the_service_was_killed(
+    client: MlflowClient, service: Service
+) -> None:
+    run_id = client.create_run("0").info.run_id
+    client.log_batch(
+        run_id,
+        [Metric("loss", float(n), NOW + n, n) for n in range(500)],
+        [Param("lr", "1")],
+        [RunTag("a", "b")],
+    )
+    client.log_metric(run_id, "last", 1.0, timestamp=NOW)
+    service.kill()
+    service.start()
+    again = client.get_run(run_id)
+    assert (again.data.metrics, again.data.params) == ({"loss": 499.0, "last": 1.0}, {"lr": "1"})
+    assert again.data.tags["a"] == "b"
+    assert [one.value for one in client.get_metric_history(run_id, "loss")] == [float(n) for n in range(500)]
+
+
+# --- parameters, tags, statuses ----------------------------------------------------------------------------------------
+
+
+def test_a_parameter_is_written_once(client: MlflowClient) -> None:
+    run_id = client.create_run("0").info.run_id
+    client.log_param(run_id, "lr", "0.1")
+    client.log_param(run_id, "lr", "0.1")
+    with pytest.raises(MlflowException, match="Changing param values is not allowed") as refused:
+        client.log_param(run_id, "lr", "0.2")
+    assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+    with pytest.raises(MlflowException, match="Changing param values"):
+        client.log_batch(run_id, [Metric("m", 1.0, NOW, 0)], [Param("lr", "3"), Param("new", "1")])
+    assert client.get_run(run_id).data.params == {"lr": "0.1"}
+    assert client.get_run(run_id).data.metrics == {}  # a batch is stored whole or not at all
+
+
+def test_a_run_goes_from_any_status_to_any_other(client: MlflowClient, service: Service) -> None:
+    run_id = client.create_run("0", start_time=NOW).info.run_id
+    for status, ours in (
+        ("FINISHED", "Completed"),
+        ("FAILED", "Failed"),
+        ("FINISHED", "Completed"),
+        ("KILLED", "Canceled"),
+        ("SCHEDULED", "Queued"),
+        ("RUNNING", "Running"),
+        ("FINISHED", "Completed"),
+    ):
+        client.set_terminated(run_id, status, end_time=NOW + 5) if ours in (
+            "Completed",
+            "Failed",
+            "Canceled",
+        ) else (client.update_run(run_id, status))
+        info = client.get_run(run_id).info
+        assert (info.status, shown(service, run_id)["status"]) == (status, ours)
+    assert (info.start_time, info.end_time) == (NOW, NOW + 5)
+
+
+def test_deleted_runs_and_experiments_can_be_restored(client: MlflowClient, service: Service) -> None:
+    experiment_id = client.create_experiment("gone", tags={"a": "b"})
+    run_id = client.create_run(experiment_id).info.run_id
+    client.delete_run(run_id)
+    assert shown(service, run_id)["archived_utc"] is not None
+    with pytest.raises(MlflowException, match="must be in the 'active' state"):
+        client.log_metric(run_id, "m", 1.0)
+    assert [
+        one.info.run_id for one in client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY)
+    ] == [run_id]
+    client.restore_run(run_id)
+    client.delete_experiment(experiment_id)
+    assert client.get_run(run_id).info.lifecycle_stage == "deleted"
+    with pytest.raises(MlflowException, match="already exists"):
+        client.create_experiment("gone")
+    client.restore_experiment(experiment_id)
+    client.rename_experiment(experiment_id, "back")
+    assert [one.name for one in client.search_experiments()] == ["back", "Default"]
+    assert (
+        client.search_experiments(filter_string="tags.a = 'b' AND name LIKE 'ba%'")[0].experiment_id
+        == experiment_id
+    )
+
+
+# --- search ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("metrics.loss < 1.5", ["a", "b"]),
+        ("metrics.`val loss` = 3 AND params.lr = '0.1'", ["b"]),
+        ('params."lr" != "0.1"', ["c"]),
+        ("params.missing IS NULL and tags.team IS NOT NULL", ["a"]),
+        ("tags.team ILIKE 'RED%'", ["a"]),
+        ("attributes.status = 'FINISHED'", ["a", "b"]),
+        ("status != 'FINISHED'", ["c"]),
+        ("run_name IN ('a')", None),
+        ("attributes.run_name LIKE '_'", ["a", "b", "c"]),
+        ("metrics.loss > 0.5 OR metrics.loss < 0.1", None),
+        ("metrics.loss > 'x'", None),
+        ("metrics.loss >", None),
+        ("nothing.loss > 1", None),
+    ],
+)
+def test_filters(client: MlflowClient, text: str, names: list[str] | None) -> None:
+    for at, (name, lr, loss) in enumerate((("a", "0.1", 0.5), ("b", "0.1", 1.0), ("c", "0.2", 2.0))):
+        run_id = client.create_run(
+            "0", run_name=name, start_time=NOW - at, tags={"team": "red 1"} if not at else {}
+        ).info.run_id
+        client.log_batch(
+            run_id, [Metric("loss", loss, NOW, 0), Metric("val loss", 3.0 * at, NOW, 0)], [Param("lr", lr)]
+        )
+        if name != "c":
+            client.set_terminated(run_id)
+    if names is None:
+        with pytest.raises(MlflowException) as refused:
+            client.search_runs(["0"], text)
+        assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+    else:
+        assert [run.info.run_name for run in client.search_runs(["0"], text)] == names
+
+
+def test_orders_and_pages(client: MlflowClient) -> None:
+    values = [1.0, math.nan, None, 3.0, 2.0]
+    ids = []
+    for at, value in enumerate(values):
+        run_id = client.create_run("0", start_time=NOW + at, run_name=str(at)).info.run_id
+        ids.append(run_id)
+        if value is not None:
+            client.log_metric(run_id, "m", value)
+    for order, wanted in (
+        (["metrics.m"], [0, 4, 3, 1, 2]),
+        (["metrics.m DESC"], [3, 4, 0, 1, 2]),
+        ([], [4, 3, 2, 1, 0]),
+    ):
+        pages, token = [], None
+        while True:
+            page = client.search_runs(["0"], order_by=order, max_results=2, page_token=token)
+            pages += [run.info.run_id for run in page]
+            if not (token := page.token):
+                break
+        assert pages == [ids[at] for at in wanted], order
+
+
+# --- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_those_of_the_run(client: MlflowClient, service: Service, tmp_path: Path) -> None:
+    run_id = client.create_run("0").info.run_id
+    client.log_text(run_id, "first", "notes/a b.txt")
+    client.log_text(run_id, "second", "notes/a b.txt")  # a later state takes the place of the one before
+    client.log_dict(run_id, {"a": 1}, "top.json")
+    assert [(one.path, one.is_dir, one.file_size) for one in client.list_artifacts(run_id)] == [
+        ("notes", True, None), ("top.json", False, 12),
+    ]  # fmt: skip
+    assert [one.path for one in client.list_artifacts(run_id, "notes")] == ["notes/a b.txt"]
+    assert Path(client.download_artifacts(run_id, "notes/a b.txt", str(tmp_path))).read_text() == "second"
+    assert service.api("GET", f"/api/v1/runs/{run_id}/files/notes/a%20b.txt").text == "second"
+    service.api("PUT", f"/api/v1/runs/{run_id}/files/outputs/own").raise_for_status()
+    with pytest.raises(Exception, match="was stored by the run itself"):
+        client.log_text(run_id, "other", "outputs/own")
+
+
+@pytest.mark.parametrize(
+    "path", ["../a", "a/../../b", "%2e%2e/a", "/etc/passwd", "a%00b", "file:///etc/passwd"]
+)
+def test_paths_lead_nowhere_but_down(client: MlflowClient, service: Service, path: str) -> None:
+    run_id = client.create_run("0").info.run_id
+    below = path.replace("%", "%25")
+    for target in (
+        f"/get-artifact?run_id={run_id}&path={below}",
+        f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/{below}",
+    ):
+        answer = service.api("GET", target)
+        assert answer.status_code in (400, 404), target
+        assert answer.json()["error_code"] in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+
+
+# --- who may ------------------------------------------------------------------------------------------------------------
+
+
+def made(service: Service, **more: Any) -> str:
+    name = f"t-{time.time_ns()}"
+    answer = service.api("POST", "/api/v1/tokens", {"name": name, **more})
+    answer.raise_for_status()
+    return str(answer.json()["token"])
+
+
+def call(service: Service, method: str, path: str, **more: Any) -> httpx.Response:
+    return httpx.request(method, f"{service.url}/api/2.0/mlflow/{path}", timeout=30, **more)
+
+
+@pytest.mark.attack
+def test_a_token_is_a_bearer_or_a_password(client: MlflowClient, service: Service, workspace: str) -> None:
+    reader = made(service, role="read", workspace=workspace)
+    run_id = client.create_run("0").info.run_id
+    get = f"runs/get?run_id={run_id}"
+    ways: tuple[Any, ...] = (
+        {"auth": ("anybody", reader)},
+        {"headers": {"Authorization": f"Bearer {reader}"}},
+    )
+    for way in ways:
+        assert call(service, "GET", get, **way).json()["run"]["info"]["run_id"] == run_id
+        refused = call(
+            service, "POST", "runs/set-tag", json={"run_id": run_id, "key": "a", "value": "b"}, **way
+        )
+        assert (refused.status_code, refused.json()["error_code"]) == (403, "PERMISSION_DENIED")
+    for wrong in (("anybody", "rst_wrong"), ("anybody", "")):
+        refused = call(service, "GET", get, auth=wrong)
+        assert (refused.status_code, refused.json()["error_code"]) == (401, "UNAUTHENTICATED")
+        assert "www-authenticate" in refused.headers
+    # A password is for clients of MLflow: a browser would send one to every page by itself.
+    assert httpx.get(f"{service.url}/api/v1/runs", auth=("anybody", service.token)).status_code == 401
+
+
+@pytest.mark.attack
+def test_another_workspace_has_nothing_of_this_one(
+    client: MlflowClient, service: Service, workspace: str
+) -> None:
+    experiment_id = client.create_experiment("mine")
+    run_id = client.create_run(experiment_id).info.run_id
+    client.log_text(run_id, "secret", "a.txt")
+    stranger = {"Authorization": f"Bearer {made(service, role='admin', workspace='elsewhere-' + workspace)}"}
+    owner = {"Authorization": f"Bearer {service.token}", "X-MLFLOW-WORKSPACE": f"other-{workspace}"}
+    body = {"run_id": run_id, "key": "k", "value": "v"}
+    point = {"run_id": run_id, "key": "k", "value": 1, "timestamp": NOW}
+    for headers in (stranger, owner):
+        nobody = call(service, "GET", "runs/get?run_id=nobody", headers=headers).json()
+        theirs = call(service, "GET", f"runs/get?run_id={run_id}", headers=headers)
+        assert theirs.status_code == 404
+        assert theirs.json()["message"].replace(run_id, "nobody") == nobody["message"]
+        for path, document in (
+            ("runs/set-tag", body),
+            ("runs/log-parameter", body),
+            ("runs/log-metric", point),
+            ("runs/delete", body),
+            ("runs/restore", body),
+            ("runs/update", {"run_id": run_id, "status": "FAILED"}),
+            ("runs/log-batch", body),
+            ("runs/log-inputs", body),
+            ("runs/outputs", body),
+        ):
+            answer = call(service, "POST", path, json=document, headers=headers)
+            assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST"), path
+        for path in (
+            f"experiments/get?experiment_id={experiment_id}",
+            f"metrics/get-history?run_id={run_id}&metric_key=k",
+        ):
+            assert call(service, "GET", path, headers=headers).status_code == 404
+        assert call(service, "GET", f"artifacts/list?run_id={run_id}", headers=headers).status_code == 404
+        search = {"experiment_ids": [experiment_id, "0"]}
+        assert call(service, "POST", "runs/search", json=search, headers=headers).json() == {"runs": []}
+        bulk = call(service, "GET", f"metrics/get-history-bulk?run_id={run_id}&metric_key=k", headers=headers)
+        assert bulk.json() == {"metrics": []}
+        place = f"{service.url}/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{run_id}/artifacts/a.txt"
+        assert httpx.get(place, headers=headers).status_code == 404
+        assert (
+            httpx.delete(place, headers=headers).status_code == 200
+        )  # of a path of its own, where nothing is
+    refused = call(service, "GET", "runs/get?run_id=x", headers={**stranger, "X-MLFLOW-WORKSPACE": workspace})
+    assert (refused.status_code, refused.json()["error_code"]) == (403, "PERMISSION_DENIED")
+    assert client.get_run(run_id).data.tags.get("k") is None
+    assert client.list_artifacts(run_id)[0].path == "a.txt"
+
+
+def test_what_is_not_supported_is_said_in_mlflows_words(service: Service) -> None:
+    headers = {"Authorization": f"Bearer {service.token}"}
+    for path, code, status in (
+        ("traces/search", "NOT_IMPLEMENTED", 501),
+        ("nothing/at-all", "ENDPOINT_NOT_FOUND", 404),
+    ):
+        answer = call(service, "POST", path, headers=headers, json={})
+        assert (answer.status_code, answer.json()["error_code"]) == (status, code)
+    wrong = call(
+        service, "POST", "runs/get", headers={**headers, "Content-Type": "text/plain"}, content=b"{}"
+    )
+    assert wrong.json()["error_code"] == "ENDPOINT_NOT_FOUND"
+    wrong = call(
+        service, "POST", "runs/create", headers={**headers, "Content-Type": "text/plain"}, content=b"{}"
+    )
+    assert (wrong.status_code, wrong.json()["error_code"]) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.attack
+def test_the_owner_of_the_machine_needs_no_token_and_no_page_may_use_that(
+    service: Service, workspace: str
+) -> None:
+    headers = {"X-MLFLOW-WORKSPACE": workspace}
+    assert call(service, "POST", "runs/create", headers=headers, json={}).status_code == 200
+    for name, value in (("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")):
+        answer = call(service, "POST", "runs/create", headers={**headers, name: value}, json={})
+        assert (answer.status_code, answer.json()["error_code"]) == (403, "PERMISSION_DENIED")
+    plain = call(
+        service, "POST", "runs/create", headers={**headers, "Content-Type": "text/plain"}, content=b"{}"
+    )
+    assert plain.status_code == 401
+
+
+# --- models -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_logged_registered_and_loaded(
+    client: MlflowClient, service: Service, workspace: str
+) -> None:
+    from mlflow.pyfunc import PythonModel, load_model, log_model
+
+    with mlflow.start_run() as run, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what MLflow thinks of type hints
+
+        class Twice(PythonModel):  # type: ignore[misc]
+            def predict(self, context: Any, model_input: list[int], params: Any = None) -> list[int]:
+                return [2 * value for value in model_input]
+
+        logged = log_model(
+            name="twice", python_model=Twice(), registered_model_name="Twice", pip_requirements=[]
+        )
+        mlflow.log_metric("score", 0.5, model_id=logged.model_id)
+    client.set_registered_model_alias("Twice", "best", "1")
+    client.set_model_version_tag("Twice", "1", "checked", "yes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert load_model("models:/Twice@best").predict([1, 2]) == [2, 4]
+    model = client.get_logged_model(logged.model_id)
+    assert (model.source_run_id, [(one.key, one.value) for one in model.metrics]) == (
+        run.info.run_id,
+        [("score", 0.5)],
+    )
+    assert [one.model_id for one in client.get_run(run.info.run_id).outputs.model_outputs] == [
+        logged.model_id
+    ]
+    assert (
+        client.search_model_versions("name = 'Twice' AND tags.checked = 'yes'")[0].run_id == run.info.run_id
+    )
+    # runstream has it with its files, and the run it is from
+    (record,) = service.api("GET", f"/api/v1/models?workspace={workspace}").json()["models"]
+    assert (record["name"], record["version"], record["run_id"]) == ("Twice", 1, run.info.run_id)
+    assert "MLmodel" in [file["path"] for file in record["files"]]
+
+
+def test_stages_versions_and_names_of_models(client: MlflowClient) -> None:
+    client.create_registered_model("first", {"a": "b"}, "why")
+    for _ in range(3):
+        client.create_model_version("first", "s3://bucket/model", run_id="unknown")
+    client.transition_model_version_stage("first", "1", "Staging")
+    client.transition_model_version_stage("first", "2", "staging", archive_existing_versions=True)
+    stages = {one.version: one.current_stage for one in client.search_model_versions("name = 'first'")}
+    assert stages == {"1": "Archived", "2": "Staging", "3": "None"}
+    client.rename_registered_model("first", "second")
+    client.set_registered_model_alias("second", "mine", "2")
+    client.delete_model_version("second", "3")
+    assert client.create_model_version("second", "s3://bucket/model").version == "4"
+    renamed = client.get_registered_model("second")
+    assert (renamed.tags, renamed.description, renamed.aliases) == ({"a": "b"}, "why", {"mine": "2"})
+    for source in (
+        "/etc/passwd",
+        "file:///etc",
+        "mlflow-artifacts:/",
+        "s3://bucket/../x",
+        "s3://bucket/%2e%2e/x",
+    ):
+        with pytest.raises(MlflowException, match="Invalid model version source"):
+            client.create_model_version("second", source)
+    client.delete_registered_model("second")
+    with pytest.raises(MlflowException, match="not found"):
+        client.get_registered_model("second")
+    assert client.search_registered_models() == []
+
+
+def test_data_sets_are_found_by_what_they_are(client: MlflowClient) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    run_id = client.create_run("0").info.run_id
+    data_set = Dataset(name="digits", digest="d1", source_type="local", source="{}")
+    for _ in range(2):
+        client.log_inputs(run_id, [DatasetInput(data_set, [InputTag("mlflow.data.context", "train")])])
+    assert [one.dataset.name for one in client.get_run(run_id).inputs.dataset_inputs] == ["digits"]
+    assert len(client.search_runs(["0"], "datasets.name = 'digits' AND datasets.context = 'train'")) == 1
+    assert not client.search_runs(["0"], "datasets.digest IN ('d2', 'd3')")
