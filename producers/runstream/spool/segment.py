@@ -314,11 +314,13 @@ def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.A
     temporary = spare or path + ".new"
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if spare:
-            _erase(descriptor, size)
-        else:
+        if not spare:
             _reserve(descriptor, size)
+        elif size == SMALLEST:
+            _erase(descriptor, size)
         array = map_file(descriptor, size)
+        if spare and size > SMALLEST:
+            ctypes.memset(array, 0, size)
     except BaseException:
         os.close(descriptor)
         os.unlink(temporary)
@@ -330,7 +332,8 @@ def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.A
 
 
 def _erase(descriptor: int, size: int) -> None:
-    """Zeros over what a segment held. Its end is mostly zeros already, and a page that is not touched costs nothing."""
+    """Zeros over what a short run's segment held: most of it is zeros already, and a page that is not touched costs nothing.
+    A large one was full, and is quicker written where it is mapped."""
     held = len(os.pread(descriptor, size, 0).rstrip(b"\0"))
     written = 0
     while written < held:
