@@ -487,13 +487,14 @@ def test_the_owner_of_the_machine_needs_no_token_and_no_page_may_use_that(
 # --- models -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what MLflow thinks of type hints
 def test_a_model_is_logged_registered_and_loaded(
     client: MlflowClient, service: Service, workspace: str
 ) -> None:
     from mlflow.pyfunc import PythonModel, load_model, log_model
 
     with mlflow.start_run() as run, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what MLflow thinks of type hints
+        warnings.simplefilter("ignore")
 
         class Twice(PythonModel):  # type: ignore[misc]
             def predict(self, context: Any, model_input: list[int], params: Any = None) -> list[int]:
