@@ -534,6 +534,8 @@ def test_stages_versions_and_names_of_models(client: MlflowClient) -> None:
     client.transition_model_version_stage("first", "2", "staging", archive_existing_versions=True)
     stages = {one.version: one.current_stage for one in client.search_model_versions("name = 'first'")}
     assert stages == {"1": "Archived", "2": "Staging", "3": "None"}
+    for text in ("", "name = 'first'", "name ILIKE 'FIR%' AND tags.a = 'b'"):
+        assert [one.name for one in client.search_registered_models(text)] == ["first"]
     client.rename_registered_model("first", "second")
     client.set_registered_model_alias("second", "mine", "2")
     client.delete_model_version("second", "3")

@@ -92,6 +92,8 @@ def _conditions(
     for comparison in comparisons:
         if comparison.kind == "tag":
             value = f"({tags} ->> {statement.bind(comparison.key, 'text')})"
+            if comparison.key == PROMPT:  # clients ask for what is none by `!= 'true'`
+                value = f"coalesce(lower({value}), 'false')"
         else:
             value = columns[comparison.key]
         where.append(compared(statement, value, comparison))
