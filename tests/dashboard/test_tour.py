@@ -38,9 +38,15 @@ def show(open_page: Open) -> Callable[..., Any]:
 
 
 def test_pictures_of_the_pages(show: Callable[..., Any], site: Site, written: str) -> None:
-    page = show("/?q=experiment:sweep&cols=status,val/loss.min,train/loss.last,tag:lr,tag:optimizer,duration")
+    page = show(
+        "/?pane=left&q=experiment:sweep&cols=status,val/loss.min,train/loss.last,tag:lr,tag:optimizer,duration"
+    )
     page.get_by_role("link", name="run-0").wait_for()
     keep(page, "runs")
+    [experiment] = [one for one in site.api("/api/v1/experiments")["experiments"] if one["name"] == "sweep"]
+    page.goto(f"/experiments/id/{experiment['id']}?hide={site.runs[1]}")
+    drawn(page, 2)
+    keep(page, "workspace")
     page.goto(f"/runs/{site.runs[0]}?m=loss")
     drawn(page, 2)
     chart = page.get_by_role("group", name=re.compile("^Chart of train"))
