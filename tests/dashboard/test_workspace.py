@@ -142,6 +142,41 @@ def test_what_is_hidden_needs_no_request_and_no_other_colour(workspace: Callable
     )
 
 
+MANY = """
+import math
+from runstream.core import Experiment, Workspace
+experiment = Experiment(Workspace.from_config(), "many")
+for k in range(40):
+    run = experiment.start_logging(outputs=None, snapshot_directory=None, display_name=f"one-{k}")
+    for step in range(100):
+        run.log("loss", math.sin(step / 9 + k) + k / 20)
+    run.complete()
+"""
+
+
+def test_many_lines_are_drawn_after_a_click_as_a_fresh_page_draws_them(open_page: Open, site: Site) -> None:
+    """Of many lines only the layer of the one that is shown or hidden is drawn again."""
+    site.shell.python(MANY)
+    stored = "/api/v1/runs?experiment=many&status=Completed&limit=100"
+    site.shell.wait_until(lambda: len(site.api(stored)["runs"]) == 40, 60, "the runs")
+    page = open_page("/?q=experiment:many&sort=number")
+    page.get_by_role("link", name="one-0", exact=True).wait_for()
+    drawn(page, 1)
+    picture_of = "document.querySelector('.chart canvas').toDataURL()"
+    whole = page.evaluate(picture_of)
+    for name in ("one-3", "one-7"):
+        eye(page, name).click()
+    until(page, f"{picture_of} !== {whole!r}")
+    page.wait_for_timeout(300)
+    clicked = page.evaluate(picture_of)
+    page.reload()
+    drawn(page, 1)
+    until(page, f"{picture_of} === {clicked!r}")
+    for name in ("one-3", "one-7"):
+        eye(page, name).click()
+    until(page, f"{picture_of} === {whole!r}")
+
+
 def test_keys_give_table_and_charts_the_whole_width(workspace: Callable[..., Any]) -> None:
     page = workspace()
     page.keyboard.press("t")
@@ -330,7 +365,7 @@ def test_a_search_over_all_runs_is_a_workspace_too_and_all_runs_open_as_a_table(
     open_page: Open, trials: list[str]
 ) -> None:
     page = open_page("/")
-    page.get_by_role("link", name="trial-0").wait_for()
+    page.get_by_role("link", name=re.compile("^(trial|one)-")).first.wait_for()
     assert pane(page).count() == 0
     page.get_by_role("combobox", name="Search runs").fill("experiment:workspace")
     drawn(page, 2)

@@ -35,6 +35,8 @@ export function fetched(asked: Asked, width: () => number): Fetched {
   let slow = $state(false);
   let attempt = $state(0);
   let generation = 0;
+  let underWay = "";
+  let again = false;
   let fetchedRange = "null null";
   let rangeChangedAt = -1e9;
 
@@ -66,6 +68,13 @@ export function fetched(asked: Asked, width: () => number): Fetched {
       smoothing,
     };
     const names = metrics.split("\n");
+    // Of a chart that is looked at again while an answer is under way: one answer after the other. Else, where answers take longer
+    // than points take to come, none would ever be drawn.
+    const key = JSON.stringify([query, names]);
+    if (key === underWay) {
+      again = true;
+      return;
+    }
     const own = ++generation;
     // While a range is dragged what is drawn is moved; what belongs there is fetched when the pointer rests.
     const range = `${from} ${to}`;
@@ -73,11 +82,13 @@ export function fetched(asked: Asked, width: () => number): Fetched {
     const dragging = range !== fetchedRange && now - rangeChangedAt < 150;
     if (range !== fetchedRange) rangeChangedAt = now;
     fetchedRange = range;
-    const wait = setTimeout(() => void fetchFrames(own, names, query), dragging ? 80 : 0);
+    const wait = setTimeout(() => void fetchFrames(own, key, names, query), dragging ? 80 : 0);
     return () => clearTimeout(wait);
   });
 
-  async function fetchFrames(own: number, names: string[], query: ChartQuery): Promise<void> {
+  async function fetchFrames(own: number, key: string, names: string[], query: ChartQuery): Promise<void> {
+    underWay = key;
+    again = false;
     const late = setTimeout(() => (slow = true), 150);
     try {
       const load = asked.load ?? loadChart;
@@ -93,7 +104,11 @@ export function fetched(asked: Asked, width: () => number): Fetched {
       if (own === generation) error = messageOf(failure);
     } finally {
       clearTimeout(late);
-      if (own === generation) slow = false;
+      if (own === generation) {
+        slow = false;
+        underWay = "";
+        if (again) void fetchFrames(own, key, names, query);
+      }
     }
   }
 

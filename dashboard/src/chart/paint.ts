@@ -5,6 +5,8 @@ import type { Trace } from "./traces";
 
 interface Picture {
   traces: readonly Trace[];
+  /** Those and the hidden ones, in their order. */
+  all: readonly Trace[];
   x: Range;
   y: Range;
   log: boolean;
@@ -13,6 +15,9 @@ interface Picture {
   focused: string | null;
 }
 
+// Layers of many lines, and the least lines of one: a line that is shown or hidden has only its own layer drawn again.
+const LAYERS = 10;
+const CHUNK = 10;
 const SEAM = 12; // pixels beside what comes in that lines and marks of there reach
 
 /** How many whole pixels to the left a picture of `from` has to go to show `to`; null: it has another scale, or nothing stays. */
@@ -23,10 +28,18 @@ export function shiftOf(from: Range, to: Range, width: number): number | null {
   return Math.abs(shift) < width ? shift : null;
 }
 
+/** A part of the lines, drawn by themselves. */
+interface Chunk {
+  canvas: HTMLCanvasElement;
+  drawn: unknown[];
+}
+
 export class Painter {
   #layer = document.createElement("canvas");
   #key: unknown[] = [];
   #x: Range = { min: 0, max: 0 };
+  #chunks: Chunk[] = [];
+  #chunksKey: unknown[] = [];
 
   paint(u: uPlot, picture: Picture): void {
     const { left, top, width: w, height: h } = u.bbox;
@@ -42,7 +55,11 @@ export class Painter {
       this.#layer.width = w;
       this.#layer.height = h;
       const context = this.#layer.getContext("2d")!;
-      for (const trace of traces) drawTrace(context, trace, t, traces.length, false);
+      if (picture.all.length > MANY_LINES) this.#paintChunks(context, picture, t);
+      else {
+        this.#chunks = [];
+        for (const trace of traces) drawTrace(context, trace, t, traces.length, false);
+      }
     }
     const context = u.ctx;
     const chosen = traces.length > 1 ? traces.filter((trace) => trace.who.id === picture.focused) : [];
@@ -58,6 +75,29 @@ export class Painter {
       for (const trace of chosen) drawTrace(context, trace, t, traces.length, true);
     }
     context.restore();
+  }
+
+  /** Draw the layers of which something changed, and lay all of them over one another. */
+  #paintChunks(context: CanvasRenderingContext2D, { traces, all, dark }: Picture, t: Transform): void {
+    const count = traces.length;
+    const size = Math.max(CHUNK, Math.ceil(all.length / LAYERS));
+    const look = [size, t.x.min, t.x.max, t.y.min, t.y.max, t.log, t.width, t.height, dark, lookOf(count)];
+    if (!equal(look, this.#chunksKey)) this.#chunks = [];
+    this.#chunksKey = look;
+    for (let at = 0, number = 0; at < all.length; at += size, number += 1) {
+      const shown = all.slice(at, at + size).filter((trace) => !trace.who.hidden);
+      const drawn = shown.flatMap((trace) => [trace.line, trace.stroke]);
+      const held = this.#chunks[number];
+      if (!held || !equal(drawn, held.drawn)) {
+        const canvas = held?.canvas ?? document.createElement("canvas");
+        canvas.width = t.width;
+        canvas.height = t.height;
+        const own = canvas.getContext("2d")!;
+        for (const trace of shown) drawTrace(own, trace, t, count, false);
+        this.#chunks[number] = { canvas, drawn };
+      }
+      if (shown.length) context.drawImage(this.#chunks[number]!.canvas, 0, 0);
+    }
   }
 
   /** Move the picture by whole pixels, and draw what comes in beside it. */
@@ -79,6 +119,15 @@ export class Painter {
     for (const trace of traces) drawTrace(context, trace, { ...t, x, part }, traces.length, false);
     context.restore();
   }
+}
+
+function equal(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((part, i) => part === b[i]);
+}
+
+/** How lines are drawn when there are so many. */
+function lookOf(count: number): number {
+  return count <= MOST_BANDS ? 0 : count <= MANY_LINES ? 1 : 2;
 }
 
 function drawTrace(
