@@ -10,7 +10,8 @@ from pathlib import Path
 
 from .event_directories import event_files, find, on_network, size_of
 from .event_intake import EventIntake
-from .tensorboard import TOGETHER, RunReport, TensorBoardImport, report_of, take_over
+from .runs import RunReport
+from .tensorboard import TOGETHER, TensorBoardImport, report_of, take_over
 
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS, _LOOK_SHARE = 1.0, 0.1  # for new directories: so often, and at most in this share of the time

@@ -7,50 +7,30 @@ together with the next one. See `positions`.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from runstream_schemas.limits import MAX_NAME_BYTES, TIME_MAX_US, TIME_MIN_US
+from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
 from runstream_schemas.series import SeriesClass
 
 from ..client.http import ServiceClient
-from ..exceptions import ServiceException
 from ..spool.live_runs import LiveRun
-from ..spool.room import spool_room
 from ..spool.writer import ARRAY_POINTS
 from ..tensorboard.events import Event
 from ..tensorboard.records import RecordFile
 from ..tensorboard.scalars import Column, ScalarReader
 from .event_directories import EventDirectory, event_files, size_of
 from .event_values import ValueTaker
+from .intake import Intake, refused
 from .positions import Position, PositionFile
 from .purges import Survey, survey
 
-_ROOM_BYTES = 64 << 20  # more than a batch takes in the spool
-_ROOM_SECONDS = 300.0
 _VISIBLE_SECONDS = 5.0  # after which all of a write to a file of a network filesystem is seen
 
 
-@dataclass(slots=True)
-class Progress:
-    """What was taken over of a directory by this process.
-
-    Attributes:
-        points: values that went to the spool, by the plugin that shows them.
-        left_out: reason to number of values.
-        notes: what a reader of the report should know.
-    """
-
-    points: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-
-class EventIntake:
+class EventIntake(Intake):
     """Takes over one directory.
 
     Attributes:
@@ -67,12 +47,10 @@ class EventIntake:
         live: LiveRun,
         client: ServiceClient,
     ) -> None:
-        self.directory, self.position, self.done = directory, position, Progress()
-        self._file, self._live = file, live
+        super().__init__(file, position, live)
+        self.directory = directory
         self._values = ValueTaker(live, client, self._reserve)
         self._reader = ScalarReader(position.plugins)
-        self._skip: Counter[str] = Counter()
-        self._counts: Counter[str] = Counter()  # of the batch that is pending
         self._stuck: dict[str, tuple[int, float]] = {}  # file to where it cannot be read, and since when
 
     @property
@@ -88,8 +66,7 @@ class EventIntake:
         """
         if self.position.pending:
             name, start, end = self.position.pending
-            counts = self.position.counts
-            self._skip = Counter({key: max(0, n - counts.get(key, 0)) for key, n in stored.items()})
+            self._expect(stored)
             file = RecordFile(self.path / name, start)
             while records := file.read(end):
                 self._put(records)
@@ -133,25 +110,12 @@ class EventIntake:
         return True
 
     def close(self, ending: str | None) -> None:
-        """Write down that all is done, and give the run's writer and the lock back.
-
-        Args:
-            ending: `complete`, or None: the run stays Running.
-        """
-        if self.position.open and ending:
-            when = max(self.position.latest_time, self.position.status_time + 1e-5)
-            self._live.writer.status(self._values.ending or ending, when=when)
-            self.position.status_time, self.position.open = when, False
-        self._live.writer.close()
-        self._commit()
+        """As of any intake; what the values say of the run's end goes before `ending`."""
+        super().close(ending and (self._values.ending or ending))
 
     def waits_for(self, name: str) -> bool:
         """Whether a file could not be read further, and may be by now."""
         return name in self._stuck
-
-    def release(self) -> None:
-        """Let another process read the directory."""
-        self._file.release()
 
     # --- one batch ---
 
@@ -165,21 +129,6 @@ class EventIntake:
         self._wait_for_room()
         self._put(records)
         return behind
-
-    def _commit_to(self, pending: tuple[str, int, int] | tuple[()], void_from: dict[str, int]) -> None:
-        """Write down the last batch as done, and this one as begun."""
-        position = self.position
-        if position.pending:
-            name, _, end = position.pending
-            position.files[name] = end
-        for key, n in self._counts.items():
-            position.counts[key] = position.counts.get(key, 0) + n
-        self._counts.clear()
-        position.pending, position.void_from = pending, void_from
-        self._file.write(position)
-
-    def _commit(self) -> None:
-        self._commit_to((), {})
 
     def _put(self, records: list[bytes]) -> None:
         columns, events, bad = self._reader.read(records)
@@ -207,7 +156,7 @@ class EventIntake:
             return
         self.position.latest_time = max(self.position.latest_time, float(times.max()))
         self.position.latest_step = max(self.position.latest_step, int(steps.max()))
-        if (why := _refused(tag)) is not None:
+        if (why := refused(tag)) is not None:
             self._leave_out(f"scalars: {why}", len(steps))
             return
         first = self._reserve(SeriesClass.METRIC, tag, len(steps))
@@ -237,22 +186,7 @@ class EventIntake:
                 self.done.points[taken.plugin] += taken.points
                 self.position.latest_step = max(self.position.latest_step, event.step)
 
-    def _reserve(self, cls: SeriesClass, name: str, n: int) -> int:
-        """Count `n` points of a series, and tell how many of them are stored already."""
-        key = f"{int(cls)}/{name}"
-        self._counts[key] += n
-        skipped = min(self._skip[key], n)
-        self._skip[key] -= skipped
-        return skipped
-
     # --- around it ---
-
-    def _open(self, first_time: float) -> None:
-        """Start the run again, if it had ended."""
-        if not self.position.open:
-            when = max(first_time, self.position.status_time + 1e-5)
-            self._live.writer.status("start", when=when)
-            self.position.status_time, self.position.open = when, True
 
     def _has_stayed(self, name: str, at: int) -> bool:
         where, since = self._stuck.get(name, (-1, 0.0))
@@ -281,38 +215,3 @@ class EventIntake:
             self.done.notes.append(
                 f"{file.path.name}: {damage.size} bytes from byte {damage.start} on are passed over: {damage.reason}"
             )
-
-    def _leave_out(self, why: str, n: int) -> None:
-        if n:
-            self.done.left_out[why] += n
-            self.position.left_out[why] = self.position.left_out.get(why, 0) + n
-
-    def _wait_for_room(self) -> None:
-        """A spool that is full would drop points: wait until they are stored."""
-        settings = self._live.settings
-        deadline = time.monotonic() + _ROOM_SECONDS
-        while (room := spool_room(settings)) < min(_ROOM_BYTES, settings.spool_quota // 2):
-            if time.monotonic() > deadline:
-                raise ServiceException(
-                    f"the spool {settings.spool_path} has room for {room} bytes only, and nobody takes what lies there; "
-                    "see `runstream doctor`, then start the import again: it resumes where it stopped",
-                    503,
-                )
-            time.sleep(0.05)
-
-    def _refuse_drops(self) -> None:
-        if self._live.writer.dropped:
-            raise ServiceException(
-                f"the spool {self._live.settings.spool_path} cannot be written; make room, then start the import again: "
-                "it resumes where it stopped",
-                507,
-            )
-
-
-def _refused(tag: str) -> str | None:
-    """Why a tag cannot name a series."""
-    if not tag:
-        return "the tag is empty"
-    if len(tag.encode()) > MAX_NAME_BYTES:
-        return f"a tag is longer than {MAX_NAME_BYTES} bytes"
-    return None

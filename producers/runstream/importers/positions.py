@@ -49,6 +49,7 @@ class Position:
         status_time: seconds since the epoch, of the last status that was written.
         open: the run was started and not ended.
         left_out: reason to number of values.
+        state: what a tool's reader keeps from batch to batch: as it was before the pending one.
     """
 
     directory: str = ""
@@ -64,6 +65,7 @@ class Position:
     status_time: float = 0.0
     open: bool = False
     left_out: dict[str, int] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
 
     def read_to(self) -> dict[str, int]:

@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 
-from ..client.addresses import quoted
 from ..client.http import ServiceClient
 from ..client.outbox import deliver
 from ..client.progress import progress
 from ..client.reading import settle
-from ..client.records import RunRecord, list_records
-from ..client.waits import as_text
+from ..client.records import RunRecord
 from ..core._run.starting import creation, wake_service
 from ..core.workspace import Workspace
-from ..exceptions import ServiceException, UserErrorException
+from ..exceptions import UserErrorException
 from ..spool.live_runs import open_live
-from ..spool.node import NodeSpool
 from ..tensorboard.events import decode_event
 from ..tensorboard.names import experiment_name
 from ..tensorboard.records import RecordFile
@@ -43,38 +36,13 @@ from .event_directories import (
 )
 from .event_intake import EventIntake
 from .positions import Position, PositionFile, claim, home_id, imports_folder, key_of
+from .runs import HOME_PROPERTY, RunReport, deleted_before, homes, stored_points
 
-HOME_PROPERTY = "runstream.import.home"
-"""Property of an imported run: id of the home that took it over."""
 DIRECTORY_PROPERTY = "tensorboard.directory"
 """Property of an imported run: where its event files lay."""
 
 TOGETHER = 100
 """Directories whose runs are made, and asked for, at once."""
-_STORED_SECONDS = 600.0
-
-
-@dataclass(slots=True)
-class RunReport:
-    """What became of one directory.
-
-    Attributes:
-        directory: its path.
-        run_id: the id of its run; empty when there is none.
-        name: the name of its run.
-        outcome: `new`, `continued`, `unchanged` or `skipped`.
-        points: values taken over, by the plugin that shows them.
-        left_out: reason to number of values that were not taken over.
-        notes: what else is to be known.
-    """
-
-    directory: str
-    run_id: str
-    name: str
-    outcome: str
-    points: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 class TensorBoardImport:
@@ -194,13 +162,13 @@ class TensorBoardImport:
                     reports.append(made)
                 else:
                     ready.append((made, "new"))
-            there = self._homes([intake.position.run_id for intake, _ in ready])
+            there = homes(self._client, self._workspace, [intake.position.run_id for intake, _ in ready])
             for intake, outcome in list(ready):
                 if intake.position.run_id in there:
                     self._resume(intake)
                     continue
                 ready.remove((intake, outcome))
-                reports.append(_skipped(intake.directory, _deleted(intake.position.run_id)))
+                reports.append(_skipped(intake.directory, deleted_before(intake.position.run_id)))
                 intake.release()
             stack.pop_all()  # from here on each intake gives its own lock back
         yield from reports
@@ -221,18 +189,18 @@ class TensorBoardImport:
         """Make the runs that are not there, and note in each whose it is; one that another home made is left alone."""
         if not fresh:
             return
-        there = self._homes(list(fresh))
+        there = homes(self._client, self._workspace, list(fresh))
         for run_id, (directory, _) in fresh.items():
             if run_id not in there:
                 self._create(run_id, directory)
         settle(self._client)
-        owners = self._homes(list(fresh))
+        owners = homes(self._client, self._workspace, list(fresh))
         for run_id, (directory, file) in fresh.items():
             owner = owners.get(run_id)
             if owner != self._home:
                 file.release()
                 why = f"another home ({owner}) takes it over, into run {run_id}"
-                yield _skipped(directory, why if run_id in owners else _deleted(run_id))
+                yield _skipped(directory, why if run_id in owners else deleted_before(run_id))
                 continue
             position = Position(directory=str(directory.path), run_id=run_id, open=True)
             position.status_time = _first_time(directory)
@@ -257,48 +225,9 @@ class TensorBoardImport:
         writer.add_property(HOME_PROPERTY, self._home)
         writer.add_property(DIRECTORY_PROPERTY, str(directory.path))
 
-    def _homes(self, run_ids: list[str]) -> dict[str, str | None]:
-        """Of those runs that are there: which home took each over."""
-        if not run_ids:
-            return {}
-        params = [("run", run_id) for run_id in run_ids]
-        workspace = ("workspace", self._workspace)
-        return {
-            record.run_id: record.properties.get(HOME_PROPERTY)
-            for record in list_records(self._client, [workspace, ("archived", "all"), *params])
-        }
-
     def _resume(self, intake: EventIntake) -> None:
         if intake.position.pending:
-            intake.resume(self._stored(intake.position.run_id))
-
-    def _stored(self, run_id: str) -> Counter[str]:
-        """Points of each series of a run, when all that was recorded on this machine is stored."""
-        node = NodeSpool(self._settings.spool_path)
-        deadline = time.monotonic() + _STORED_SECONDS
-        for written in {
-            each.source: each for each in [*node.delivered(run_id), *node.written(run_id)]
-        }.values():
-            wait = as_text(written.positions())
-            while (
-                wait
-                and not self._client.get_json("/api/v1/stored", [("wait", wait), ("timeout", "20")])["stored"]
-            ):
-                if time.monotonic() > deadline:
-                    raise ServiceException(
-                        f"run {run_id}: what was taken over before is not stored yet; see `runstream doctor`, "
-                        "then try again",
-                        503,
-                    )
-        counts: Counter[str] = Counter()
-        answer = self._client.get_json(f"/api/v1/runs/{quoted(run_id)}/series")
-        for series in answer["series"]:
-            key = f"{series['cls']}/{series['name']}"
-            if series["cls"] == SeriesClass.TABLE:
-                counts[key] = max(counts[key], series["count"])
-            else:
-                counts[key] += series["count"]
-        return counts
+            intake.resume(stored_points(self._settings, self._client, intake.position.run_id))
 
 
 def take_over(
@@ -331,10 +260,6 @@ def _first_time(directory: EventDirectory) -> float:
 
 def _bytes(directory: EventDirectory) -> int:
     return sum(size_of(directory.path / name, False) for name in event_files(directory.path))
-
-
-def _deleted(run_id: str) -> str:
-    return f"its run {run_id} was deleted; name another experiment to take it over again"
 
 
 def _skipped(directory: EventDirectory, why: str) -> RunReport:

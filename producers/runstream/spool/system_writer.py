@@ -40,16 +40,19 @@ class SystemWriter(SourceWriter):
         super()._forget_source()
         self._numbers.clear()
 
-    def sample(self, values: Mapping[str, float], when: float | None = None) -> None:
+    def sample(self, values: Mapping[str, float], when: float | None = None, step: int | None = None) -> None:
         """Write one value of each of several metrics, all at one step and time.
 
         Args:
             values: by name.
             when: seconds since the epoch; default: now.
+            step: default: one more than the last.
         """
-        self._in_turn(partial(self._points, dict(values), time.time() if when is None else when))
+        self._in_turn(partial(self._points, dict(values), time.time() if when is None else when, step))
 
-    def _points(self, values: Mapping[str, float], when: float) -> None:
+    def _points(self, values: Mapping[str, float], when: float, step: int | None) -> None:
+        if step is not None:
+            self._step = step
         for name, value in values.items():
             number = self._number(name)
             at = None if number is None else self._take(1)

@@ -16,7 +16,7 @@ from .output import emit
 from .settings import WHERE, add_settings
 
 if TYPE_CHECKING:
-    from runstream.importers.tensorboard import RunReport
+    from runstream.importers.runs import RunReport
 
 
 def add_import_commands(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,20 @@ def add_import_commands(parser: argparse.ArgumentParser) -> None:
     add_experiment(tensorboard, "default: the directory's name")
     add_output(tensorboard)
     add_settings(tensorboard, (*WHERE, "spool", "kafka", "autostart"))
+    wandb = group.add(
+        "wandb",
+        "take over runs of W&B's offline mode (.wandb files)",
+        import_wandb,
+        "Ids, steps and times are kept. Again: only what is new. Interrupted: it resumes where it stopped.\n"
+        "Prints what could not be taken over, and why.",
+    )
+    wandb.add_argument("directory", metavar="DIR", help="a directory, with .wandb files at any depth")
+    wandb.add_argument(
+        "--follow", action="store_true", help="continue with what is written to them, until Ctrl-C"
+    )
+    add_experiment(wandb, "default: the project's name")
+    add_output(wandb)
+    add_settings(wandb, (*WHERE, "spool", "kafka", "autostart"))
 
 
 def import_tensorboard(options: argparse.Namespace) -> int:
@@ -44,17 +58,38 @@ def import_tensorboard(options: argparse.Namespace) -> int:
     from runstream.importers.tensorboard import TensorBoardImport
 
     importing = TensorBoardImport(workspace_of(options), Path(options.logdir), options.experiment)
-    if options.follow:
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        reports = follow(importing, stop, _say)
-    else:
-        reports = list(importing.once())
+    reports = follow(importing, _stopped(), _say) if options.follow else list(importing.once())
+    return _show(reports, options, f"the experiment {importing.experiment}", "event files", "directories")
+
+
+def import_wandb(options: argparse.Namespace) -> int:
+    """`runstream import wandb DIR [--follow]`."""
+    from runstream.importers.wandb import WandbImport
+    from runstream.importers.wandb_follower import follow
+
+    importing = WandbImport(workspace_of(options), Path(options.directory), options.experiment)
+    reports = follow(importing, _stopped(), _say) if options.follow else list(importing.once())
+    where = (
+        f"the experiment {options.experiment}" if options.experiment else "experiments called as the projects"
+    )
+    return _show(reports, options, where, ".wandb files", "runs")
+
+
+def _stopped() -> threading.Event:
+    """Set by Ctrl-C and SIGTERM from now on."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _show(reports: list[RunReport], options: argparse.Namespace, where: str, files: str, units: str) -> int:
     if options.output != "table" or options.query:
         emit([asdict(report) for report in reports], options.output, options.query)
+    elif not reports:
+        print(f"no {files} here")
     else:
-        _print(reports, importing.experiment)
+        _print(reports, where, units)
     return 0
 
 
@@ -63,7 +98,7 @@ def _say(report: RunReport) -> None:
     print(f"{report.directory}: {where}", file=sys.stderr, flush=True)
 
 
-def _print(reports: list[RunReport], experiment: str) -> None:
+def _print(reports: list[RunReport], where: str, units: str) -> None:
     rows = [
         {
             "name": report.name,
@@ -74,15 +109,12 @@ def _print(reports: list[RunReport], experiment: str) -> None:
         }
         for report in reports
     ]
-    if not rows:
-        print("no event files here")
-        return
     emit(rows, "table", None)
     left_out: Counter[str] = Counter()
     for report in reports:
         left_out.update(report.left_out)
     points = sum(sum(report.points.values()) for report in reports)
-    print(f"\n{points} values of {len(reports)} directories are in the experiment {experiment}")
+    print(f"\n{points} values of {len(reports)} {units} are in {where}")
     if left_out:
         print("not taken over:")
         for why, count in left_out.most_common():

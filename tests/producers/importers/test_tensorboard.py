@@ -23,7 +23,8 @@ from tensorboard.util import tensor_util
 from runstream.client.reading import fetch_metrics, settle
 from runstream.core import Experiment, Run, Workspace
 from runstream.importers import event_follower, event_intake
-from runstream.importers.tensorboard import RunReport, TensorBoardImport
+from runstream.importers.runs import RunReport
+from runstream.importers.tensorboard import TensorBoardImport
 from runstream.tensorboard import records
 from runstream_schemas.settings import Settings
 from tests.producers.conftest import environment
