@@ -321,11 +321,11 @@ class WandbIntake(Intake):
 
     def _summary(self, message: bytes) -> None:
         """Note what changed of the summary: each step says most of it anew, so it is decoded once a batch."""
-        changes, tail = wandb_records.raw_items(message), wandb_records.raw_items(message, 2)
+        changes, removed = wandb_records.summary_changes(message)
         self._changed.update(changes)
-        if tail:
+        if removed:
             summary = self._whole_summary()
-            for path, _ in tail:
+            for path in removed:
                 remove_at(summary, path)
 
     def _whole_summary(self) -> dict[str, Any]:

@@ -21,6 +21,9 @@ NOT_TAKEN = {
 }
 """Kinds that are not taken over, as a report calls them."""
 
+RawItem = tuple[tuple[str, ...], bytes]
+"""Keys, from the outside in, and a JSON text."""
+
 _NOT_A_KIND = frozenset({1, 16, 19, 200})  # number, control, uuid, about the stream
 
 
@@ -149,10 +152,34 @@ def decode_items(message: bytes, number: int = 1) -> Iterator[Item]:
         yield Item(path, value_of(text))
 
 
-def raw_items(message: bytes, number: int = 1) -> list[tuple[tuple[str, ...], bytes]]:
-    """As `decode_items`, with the JSON text of each value: a run has millions, of few paths, and they come in one form: the
-    path, then the text. What is of that form, and of a path that was met before, is not read field by field."""
-    items: list[tuple[tuple[str, ...], bytes]] = []
+def raw_items(message: bytes, number: int = 1) -> list[RawItem]:
+    """As `decode_items`, with the JSON text of each value."""
+    items, at = _leading_items(message, number)
+    for field_number, value in fields(message[at:]):
+        if field_number == number:
+            items.append(_item(as_bytes(value)))
+    return items
+
+
+def summary_changes(message: bytes) -> tuple[list[RawItem], list[tuple[str, ...]]]:
+    """What a summary message sets, and the paths it removes."""
+    items, at = _leading_items(message, 1)
+    removed = []
+    for number, value in fields(message[at:]):
+        if number == 1:
+            items.append(_item(as_bytes(value)))
+        elif number == 2:
+            removed.append(_item(as_bytes(value))[0])
+    return items, removed
+
+
+def _leading_items(message: bytes, number: int) -> tuple[list[RawItem], int]:
+    """The items a message begins with, and where its other fields begin.
+
+    A run has millions of them, of few paths, and they come in one form: the path, then the text. What is of that form, and
+    of a path that was met before, is not read field by field.
+    """
+    items: list[RawItem] = []
     tag, at, end = number << 3 | 2, 0, len(message)
     while at < end and message[at] == tag:
         size, at = varint(message, at + 1)
@@ -162,17 +189,14 @@ def raw_items(message: bytes, number: int = 1) -> list[tuple[tuple[str, ...], by
             raise WireError("an item that is longer than its message")
         cut = item.find(_JSON_TAG)
         path = _paths.get(item[:cut]) if cut > 0 else None
-        if path is not None and len(item) == cut + 3 + item[cut + 2] and item[cut + 2] < 0x80:
+        if path is not None and len(item) > cut + 2 and len(item) == cut + 3 + item[cut + 2] < cut + 0x83:
             items.append((path, item[cut + 3 :]))
             continue
         path, text = _item(item)
         if cut > 0 and item[cut + 3 :] == text and len(_paths) < _MOST_PATHS:
             _paths[item[:cut]] = path
         items.append((path, text))
-    for field_number, value in fields(message[at:]):
-        if field_number == number:
-            items.append(_item(as_bytes(value)))
-    return items
+    return items, at
 
 
 _JSON_TAG = b"\x82\x01"  # of the field that holds the JSON text, the 16th
@@ -188,9 +212,9 @@ def value_of(text: bytes) -> Any:
     """
     if text[:1] in _NUMBER:
         try:
-            return int(text)
+            return float(text) if b"." in text else int(text)
         except ValueError:
-            pass
+            pass  # an exponent, an infinity
         try:
             return float(text)
         except ValueError:

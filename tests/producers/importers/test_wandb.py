@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,10 +19,11 @@ import pytest
 
 from runstream.client.reading import fetch_metrics, settle
 from runstream.core import Experiment, Run, Workspace
-from runstream.importers import wandb_follower, wandb_intake
+from runstream.importers import wandb_follower, wandb_intake, wandb_records
 from runstream.importers.runs import RunReport
 from runstream.importers.wandb import WandbImport
 from runstream.importers.wandb_files import BLOCK_BYTES, HEADER, WandbFile
+from runstream.tensorboard.wire import WireError
 from tests.producers.conftest import environment
 
 Point = tuple[int, Any]
@@ -271,6 +273,35 @@ run.finish(exit_code=3)
             records += more
         assert records == WandbFile(torn).read(size=1 << 30), cut
         assert not file.damage
+
+
+def test_messages_that_are_none_are_said_to_be_none(recorded: Path) -> None:
+    """Whatever lies in a record that passes its checksum, reading it raises `WireError` or nothing."""
+    (path,) = recorded.glob("offline-run-*/*.wandb")
+    dice = random.Random(5)
+    readers = [
+        wandb_records.decode_run,
+        wandb_records.summary_changes,
+        wandb_records.decode_stats,
+        wandb_records.decode_artifact,
+        wandb_records.decode_environment,
+        wandb_records.decode_alert,
+        wandb_records.decode_step,
+        wandb_records.decode_output,
+        wandb_records.decode_exit,
+        lambda message: list(wandb_records.decode_items(message)),
+    ]
+    refused = 0
+    for record in WandbFile(path).read()[::7]:
+        for _ in range(20):
+            damaged = bytearray(record[: dice.randrange(1, len(record) + 1)])
+            damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
+            for read in readers:
+                try:
+                    read(wandb_records.decode_record(bytes(damaged))[1])
+                except WireError:
+                    refused += 1
+    assert refused
 
 
 def test_what_is_no_file_of_wandb(workspace: Workspace, tmp_path: Path) -> None:
