@@ -21,6 +21,7 @@ MODULES = (
     "start",
     "sdk",
     "media",
+    "system_metrics",
     "submit",
     "tensorboard",
     "compaction",

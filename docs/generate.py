@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runstream.agent import AgentState
+from runstream.monitoring.sampler import SamplerState
 from runstream_consumers.compaction.state import CompactorState
 from runstream_consumers.storing.consumer import ConsumerState
 from runstream_query.http.counters import ServerCounters
@@ -90,6 +91,7 @@ Beside these there are the usual ones of a process (`process_resident_memory_byt
 """
 STATES = {
     "agent": AgentState,
+    "sampler, in the agent and the embedded service": SamplerState,
     "consumer": ConsumerState,
     "compactor": CompactorState,
     "server": ServerCounters,

@@ -44,6 +44,7 @@ from .compute.process_tree import end_tree
 from .compute.queue import ensure_runner
 from .compute.script_outcome import error_of
 from .compute.script_process import run_variables, start
+from .consoles.folding import folded
 from .core._run.log_shipping import LogShipping
 from .core._run.output_collection import OutputCollection
 from .core._run.starting import wake_service
@@ -84,7 +85,9 @@ class Wrapper:
             watched[self.code / "logs"] = "logs"
         outputs = ["outputs"] if self.job.collect else []
         self.collection = OutputCollection(self.client, self.job.run_id, outputs, self.code)
-        self.shipping = LogShipping(self.client, self.job.run_id, watched, self._look)
+        self.shipping = LogShipping(
+            self.client, self.job.run_id, watched, self._look, consoles=[directory / DRIVER_LOG]
+        )
 
     def run(self) -> None:
         """Do it all."""
@@ -251,7 +254,7 @@ class Wrapper:
     def _collect_logs(self) -> None:
         self.shipping.finish()
         if (self.directory / DRIVER_LOG).exists():
-            with (self.directory / DRIVER_LOG).open("rb") as stream:
+            with folded(self.directory / DRIVER_LOG, self.settings.console_limit) as stream:
                 store_file(self.client, self.job.run_id, STD_LOG, stream, captured=True)
 
     def _look(self) -> None:

@@ -175,6 +175,12 @@ class Settings:
         "Seconds a point waits at most when few runs log; grows to 1.5 s with thousands of runs", 0.1
     )
     heartbeat_interval: float = _doc("Seconds between a live run's heartbeats", 30.0)
+    console: bool = _doc("Keep what runs print, as a file of each", True)
+    console_limit: int = _doc("Most bytes kept of what one run prints", 100 << 20)
+    system_metrics: bool = _doc(
+        "Sample what the processes of live runs use of this machine: CPU, memory, disk, network, GPUs", True
+    )
+    system_interval: float = _doc("Seconds between two samples; runs shorter than that have none", 10.0)
     consumer_memory: int = _doc("Bytes of events a consumer holds at most", 64 << 20)
     agent_idle_timeout: float = _doc(
         "Seconds without a live run after which an agent started by itself ends", 60.0

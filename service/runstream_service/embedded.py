@@ -138,6 +138,8 @@ class _Service:
         started_by_itself: bool,
         on_ready: Callable[[ServiceInfo], None] | None,
     ) -> None:
+        from runstream.consoles.sending import run_consoles
+        from runstream.monitoring.sampler import SamplerState, run_sampler
         from runstream_consumers.compaction.role import run_compactor
         from runstream_consumers.compaction.state import CompactorState
         from runstream_consumers.storing.consumer import ConsumerState, run_consumer
@@ -163,6 +165,7 @@ class _Service:
 
         settings = self.settings
         counters, stored, compacted = ServerCounters(), ConsumerState(), CompactorState()
+        sampled = SamplerState()
         parts: dict[str, Part] = {
             "server": lambda: run_server(
                 settings,
@@ -171,14 +174,16 @@ class _Service:
                 embedded=True,
                 on_ready=ready,
                 counters=counters,
-                shown=(stored, compacted),
+                shown=(stored, compacted, sampled),
                 recorder=DirectRecorder,
             ),
             "consumer": lambda: run_consumer(settings, stop, source="spool", state=stored),
             # alone: the home is locked
             "compactor": lambda: run_compactor(settings, stop, alone=True, state=compacted),
         }
+        parts["sampler"] = lambda: run_sampler(settings, stop, state=sampled)
         parts["outbox"] = lambda: run_outbox(replace(settings, database=""), stop)
+        parts["consoles"] = lambda: run_consoles(replace(settings, database=""), stop)
         parts["queue"] = lambda: _run_queue(replace(settings, database=""), stop)
         if postgres is not None:
             parts["postgres"] = lambda: watch_postgres(postgres, stop)
@@ -187,7 +192,7 @@ class _Service:
         # What lives for good is not looked at again by every collection.
         gc.freeze()
         try:
-            with exposed(settings, counters, stored, compacted):
+            with exposed(settings, counters, stored, compacted, sampled):
                 await run_parts(parts, stop)
         finally:
             gc.unfreeze()

@@ -42,7 +42,7 @@ async def run_parts(parts: dict[str, Part], stop: asyncio.Event) -> None:
     Raises:
         RunstreamError: why continuing is pointless (see `ServiceError`, `DatabaseError`).
     """
-    tasks = [asyncio.create_task(_keep_running(name, part, stop), name=name) for name, part in parts.items()]
+    tasks = [asyncio.create_task(kept_running(name, part, stop), name=name) for name, part in parts.items()]
     waiting = asyncio.create_task(stop.wait())
     try:
         done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -57,7 +57,8 @@ async def run_parts(parts: dict[str, Part], stop: asyncio.Event) -> None:
         await asyncio.gather(*tasks, waiting, return_exceptions=True)
 
 
-async def _keep_running(name: str, part: Part, stop: asyncio.Event) -> None:
+async def kept_running(name: str, part: Part, stop: asyncio.Event) -> None:
+    """Run a part until `stop` is set; it is started again when it crashes."""
     pauses = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     while not stop.is_set():
         began = time.monotonic()

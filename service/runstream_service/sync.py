@@ -71,6 +71,32 @@ async def sync_outbox(settings: Settings, outbox: Path) -> None:
         )
 
 
+async def sync_consoles(settings: Settings, folder: Path) -> None:
+    """Send the consoles that lie in a folder, to the server that is set or the home's service.
+
+    Args:
+        settings: the settings of the receiving side.
+        folder: the directory.
+
+    Raises:
+        ServiceError: the service is away; what is left stays there.
+    """
+    from runstream.consoles.sending import Sender, waiting
+    from runstream.exceptions import AzureMLException, ServiceException
+
+    if not waiting(folder):
+        return
+    if not settings.url:
+        ensure_service(replace(settings, autostart=True), wait=START_SECONDS)
+    try:
+        sent = await asyncio.to_thread(Sender(settings, folder).look, all_of_it=True)
+    except (ServiceException, AzureMLException) as error:
+        raise ServiceError(
+            f"consoles are left in {folder} ({error}); set RUNSTREAM_URL, or see `runstream doctor`"
+        ) from None
+    print(f"{folder}: {sent} bytes of consoles stored")
+
+
 async def _store_spool(settings: Settings, stop: asyncio.Event) -> int:
     from runstream_consumers.sources.dead_letters import DirectoryDeadLetters
     from runstream_consumers.sources.spool_source import SpoolSource

@@ -98,7 +98,9 @@ print(os.getcwd(), sys.argv[1:])
     assert (recorded["OMP_NUM_THREADS"], recorded["HF_TOKEN"], "PATH" in recorded) == ("2", "***", False)
     assert run.get_snapshot_id()
     run.download_file(DRIVER_LOG, tmp_path / "log")
-    assert sorted((tmp_path / "log").read_bytes()) == sorted(done.stdout + done.stderr)
+    log = (tmp_path / "log").read_bytes()  # as a terminal shows it: what came behind "bar" overwrites it
+    assert b"\x1b[31mred\xff" in log
+    assert log.endswith(printed)
     run.download_file("outputs/model", tmp_path / "model")
     assert (tmp_path / "model").read_text() == "ridge"
 

@@ -40,6 +40,7 @@ export const SeriesClass = {
   predictions: 6,
   histogram: 7,
   media: 8,
+  system: 9,
 } as const;
 
 /** Whether series of a class are JSON documents that Curves.svelte draws. */

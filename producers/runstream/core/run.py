@@ -14,6 +14,7 @@ from ..client.records import (
     RunRecord,
     as_texts,
 )
+from ..consoles import capture
 from ..exceptions import ServiceException
 from ..lazy import attributes
 from ..spool.live_runs import open_live
@@ -148,6 +149,7 @@ class Run(Children["Run"], ArtifactMetrics, Plotting, RunLookup, RunSnapshots, L
         run._attach(live)
         run._started_here = True
         live.start(creation(record))
+        capture.start(settings, run_id, parent._id if parent else None)
         for key, value in record.tags.items():
             live.writer.tag(key, value)
         wake_service(settings)

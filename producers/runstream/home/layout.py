@@ -6,6 +6,7 @@
         store/          Parquet files and artifacts
         postgres/       the embedded database and its socket
         log/            logs of the services
+        consoles/       what runs printed, until it is sent; see `consoles.capture`
         imports/        how far other tools' files were taken over; see `importers.positions`
         token           what a client must send to the server
         service.lock    held (flock) by the process that serves this home

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import sys
 import threading
 from pathlib import Path
 
@@ -82,3 +84,35 @@ def process_alive(spool: Path | str, token: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def holder(spool: Path | str, token: str) -> int | None:
+    """The process that made `token`, as it is numbered here.
+
+    Returns:
+        None: it is gone; 0: it lives in a container whose processes cannot be seen from here.
+    """
+    import fcntl
+
+    if token.removesuffix(_UNLOCKED) in _own_tokens:  # to close the file once more would free its lock
+        return os.getpid()
+    try:
+        descriptor = os.open(os.path.join(spool, "procs", token), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        asked = _LOCK.pack(*_places(fcntl.F_WRLCK, 0))
+        answer = _LOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    finally:
+        os.close(descriptor)
+    kind, pid = (answer[3], answer[2]) if _DARWIN else (answer[0], answer[4])
+    return None if kind == fcntl.F_UNLCK else max(int(pid), 0)
+
+
+_DARWIN = sys.platform == "darwin"
+_LOCK = struct.Struct("qqihh" if _DARWIN else "hhqqi4x")  # struct flock
+
+
+def _places(kind: int, pid: int) -> tuple[int, ...]:
+    """Type, whence, start, length and process in the order the system has them: of the whole file."""
+    return (0, 0, pid, kind, os.SEEK_SET) if _DARWIN else (kind, os.SEEK_SET, 0, 0, pid)

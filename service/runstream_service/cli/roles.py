@@ -42,9 +42,11 @@ def agent(options: argparse.Namespace) -> int:
 
     from runstream.agent import AgentState, run_agent
     from runstream.client.outbox import run_outbox
+    from runstream.consoles.sending import run_consoles
+    from runstream.monitoring.sampler import SamplerState, run_sampler
 
     from ..exposition import exposed
-    from ..supervision import detach
+    from ..supervision import detach, kept_running
 
     settings = settings_of(options)
     if not settings.kafka:
@@ -59,14 +61,20 @@ def agent(options: argparse.Namespace) -> int:
         detach()
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
-        state = AgentState()
-        files = asyncio.create_task(run_outbox(settings, stop))
+        state, sampled = AgentState(), SamplerState()
+        beside = [
+            asyncio.create_task(run_outbox(settings, stop)),
+            asyncio.create_task(kept_running("consoles", lambda: run_consoles(settings, stop), stop)),
+            asyncio.create_task(
+                kept_running("sampler", lambda: run_sampler(settings, stop, state=sampled), stop)
+            ),
+        ]
         try:
-            with exposed(settings, state):
+            with exposed(settings, state, sampled):
                 await run_agent(settings, stop, idle_timeout=idle_timeout, state=state)
         finally:
             stop.set()
-            await files
+            await asyncio.gather(*beside)
 
     return _run(options, settings, role)
 
@@ -199,11 +207,11 @@ def add_compact(parser: argparse.ArgumentParser) -> None:
 def sync(options: argparse.Namespace) -> int:
     """`runstream sync DIR`."""
     from ..supervision import log_to_stderr, run_blocking
-    from ..sync import sync_directory, sync_outbox
+    from ..sync import sync_consoles, sync_directory, sync_outbox
 
     settings = settings_of(options)
     directory = Path(options.directory).expanduser().absolute()
-    outbox = directory / "outbox"
+    outbox, consoles = directory / "outbox", directory / "consoles"
     if (directory / "spool").is_dir():
         directory = directory / "spool"
     if not directory.is_dir():
@@ -213,6 +221,7 @@ def sync(options: argparse.Namespace) -> int:
     async def whole() -> None:
         await sync_directory(settings, directory)
         await sync_outbox(settings, outbox)
+        await sync_consoles(settings, consoles)
 
     run_blocking(whole())
     return 0

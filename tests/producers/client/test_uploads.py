@@ -262,8 +262,9 @@ def test_files_kept_while_the_service_is_away_are_delivered(
         run = workspace.get_run("away-1")
         images = [name for name in run.get_file_names() if name.startswith("image_")]
         assert len(images) == 1
-        expected = ["large", "outputs/model.pkl", "outputs/other.bin", "taken", *images]
-        assert sorted(run.get_file_names()) == sorted(expected)
+        console = "user_logs/std_log.txt"  # the warnings that all this was kept
+        expected = ["large", "outputs/model.pkl", "outputs/other.bin", "taken", console, *images]
+        until(lambda: sorted(run.get_file_names()) == sorted(expected))
         run.download_file("outputs/model.pkl", "got")
         assert Path("got").read_bytes() == b"model"
         run.download_file("taken", "got")

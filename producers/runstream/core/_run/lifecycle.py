@@ -17,6 +17,7 @@ from runstream_schemas.status import ENDINGS
 from ...client.reading import settle
 from ...client.records import SCRIPT_RUN, TERMINAL
 from ...compute.job import request_cancel, run_directory
+from ...consoles import capture
 from ...exceptions import (
     ActivityFailedException,
     AzureMLException,
@@ -50,6 +51,7 @@ class Lifecycle(RunLogs):
         live = open_live(self._settings, self._id, owner=True)
         self._attach(live)
         live.start()
+        capture.start(self._settings, self._id, self._record.parent_run_id)
         self._record.status = "Running"
 
     def complete(self, _set_status: bool = True) -> None:
@@ -107,6 +109,7 @@ class Lifecycle(RunLogs):
         if self._record.status == status == "Failed":
             return
         self._await_snapshot()
+        capture.stop(self._id)
         self._live().end(kind)
         self._record.status = status
 
@@ -185,10 +188,13 @@ class Lifecycle(RunLogs):
         self._where = working_directory()
         logs = self._where / "logs"
         self._capture = OutputCapture(logs)
+        capture.pause(self._id, True)  # what the block prints is kept there
         self._capture.start()
         self._collection = OutputCollection(self._client, self._id, self._outputs, self._where, [logs])
         begins = {self._capture.file: self._capture.begin}  # earlier runs have printed there too
-        self._shipping = LogShipping(self._client, self._id, {logs: "logs"}, self._collection.look, begins)
+        self._shipping = LogShipping(
+            self._client, self._id, {logs: "logs"}, self._collection.look, begins, [self._capture.file]
+        )
         self._shipping.start()
         return self
 
@@ -209,6 +215,7 @@ class Lifecycle(RunLogs):
             self._capture.write(_traceback(error))
         if self._capture is not None:
             self._capture.stop()
+        capture.pause(self._id, False)
         self._store_logs()
         if clean:
             self.complete()

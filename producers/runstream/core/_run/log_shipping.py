@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...client import files
 from ...client.http import ServiceClient
 from ...client.outbox import is_away, note_away, patience, store_file
+from ...consoles.folding import Bounded, folded
 from ...exceptions import AuthenticationException, AzureMLException, ServiceException
 
 LOOK_SECONDS = 0.5
@@ -26,6 +28,22 @@ _AWAY_SECONDS = 10.0  # between two tries while the service is away
 _log = logging.getLogger("runstream")
 
 
+@dataclass(slots=True)
+class _Text:
+    """A console on its way.
+
+    Attributes:
+        read: bytes of the file that were read.
+        waiting: what is to be sent.
+        sent: bytes the service has; -1: nobody has asked it.
+    """
+
+    text: Bounded
+    read: int
+    waiting: bytes = b""
+    sent: int = -1
+
+
 class LogShipping:
     """Follows all files below some directories, in a thread, and sends what was added to them.
 
@@ -35,6 +53,7 @@ class LogShipping:
         folders: directory to the name of its files among the run's.
         look: called at each look.
         begins: files of which the run has no more than what follows after so many bytes.
+        consoles: files that were printed: progress bars in them are folded, and they are bounded.
     """
 
     def __init__(
@@ -44,8 +63,10 @@ class LogShipping:
         folders: dict[Path, str],
         look: Callable[[], None] = lambda: None,
         begins: Mapping[Path, int] | None = None,
+        consoles: Collection[Path] = (),
     ) -> None:
-        self._begins = dict(begins or {})
+        self._begins, self._consoles = dict(begins or {}), frozenset(consoles)
+        self._texts: dict[Path, _Text] = {}
         self._client, self._run_id, self._folders, self._look = client, run_id, folders, look
         self._sent: dict[Path, int] = {}
         self._next: dict[Path, float] = {}
@@ -78,7 +99,10 @@ class LogShipping:
         """
         for name, path in self._files():
             if all_of_it or time.monotonic() >= self._next.get(path, 0.0):
-                self._send_file(path, name, wait)
+                if path in self._consoles:
+                    self._send_console(path, name, wait, all_of_it=all_of_it)
+                else:
+                    self._send_file(path, name, wait)
 
     def finish(self) -> None:
         """Send all that is left; what cannot be sent because the service is away is kept in the outbox.
@@ -93,7 +117,11 @@ class LogShipping:
                 raise
             for name, path in self._files():
                 begin = self._begins.get(path, 0)
-                if self._sent.get(path, -1) < path.stat().st_size - begin:
+                if path in self._consoles:
+                    if path not in self._texts or self._texts[path].waiting:
+                        with folded(path, self._client.settings.console_limit, begin) as stream:
+                            store_file(self._client, self._run_id, name, stream, captured=True)
+                elif self._sent.get(path, -1) < path.stat().st_size - begin:
                     with path.open("rb") as stream:
                         stream.seek(begin)
                         store_file(self._client, self._run_id, name, stream, captured=True)
@@ -104,6 +132,39 @@ class LogShipping:
                 hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
                 if not hidden and path not in self._refused:
                     yield file, path
+
+    def _send_console(self, path: Path, name: str, wait: float, *, all_of_it: bool) -> None:
+        begin = self._begins.get(path, 0)
+        console = self._texts.setdefault(path, _Text(Bounded(self._client.settings.console_limit), begin))
+        with path.open("rb") as stream:
+            stream.seek(console.read)
+            while True:
+                full = len(console.waiting) >= PIECE  # the service is away: no more is read for now
+                piece = b"" if full else stream.read(PIECE)
+                console.read += len(piece)
+                console.waiting += console.text.feed(piece, time.monotonic())
+                if all_of_it and not piece and not full:
+                    console.waiting += console.text.flush()
+                if (console.waiting or console.sent < 0) and not self._append(path, name, console, wait):
+                    return
+                if not piece and not full:
+                    break
+        self._next[path] = time.monotonic() + console.sent / _BYTES_A_SECOND
+
+    def _append(self, path: Path, name: str, console: _Text, wait: float) -> bool:
+        """Send what waits of a console; False: it is refused for good."""
+        at = max(console.sent, 0)
+        try:
+            reached = files.append(self._client, self._run_id, name, at, console.waiting, wait)
+        except ServiceException as error:
+            if not 400 <= error.status_code < 500 or error.status_code == 429:
+                raise
+            _log.warning("run %s: %s is not collected: %s", self._run_id, name, error.message)
+            self._refused.add(path)
+            return False
+        console.waiting = console.waiting[max(reached - at, 0) :]
+        console.sent = reached
+        return True
 
     def _send_file(self, path: Path, name: str, wait: float) -> None:
         sent, begin = self._sent.get(path, 0), self._begins.get(path, 0)
