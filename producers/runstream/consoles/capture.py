@@ -210,6 +210,7 @@ def _drain() -> None:
 
 def _tap() -> None:
     """Wrap what the streams are now."""
+    _tapped[:] = [entry for entry in _tapped if not getattr(entry[0], "closed", False)]
     for stream in (sys.stdout, sys.stderr):
         if stream is None or any(tapped is stream for tapped, *_ in _tapped):
             continue
