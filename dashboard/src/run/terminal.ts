@@ -29,8 +29,18 @@ interface Row {
   styles: (Style | null)[];
 }
 
-// eslint-disable-next-line no-control-regex -- they are what is looked for
-const TOKEN = /\x1b\[([0-9;?]*)([A-Za-z])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\r\n\b]|[^\x1b\r\n\b]+/g;
+const ESC = String.fromCharCode(27);
+const BELL = String.fromCharCode(7);
+const TOKEN = new RegExp(
+  [
+    `${ESC}\\[([0-9;?]*)([A-Za-z])`,
+    `${ESC}\\][^${BELL}${ESC}]*(?:${BELL}|${ESC}\\\\)`,
+    `${ESC}.`,
+    "[\\r\\n\\b]",
+    `[^${ESC}\\r\\n\\b]+`,
+  ].join("|"),
+  "g",
+);
 const FURTHEST = 4000;
 
 /** The rows a terminal shows, each in pieces of one style. */
@@ -66,7 +76,7 @@ export function rowsOf(text: string): Piece[][] {
         rows.length = row + 1;
       }
       if (kind === "E" || kind === "F") column = 0;
-    } else if (!token.startsWith("\x1b")) {
+    } else if (!token.startsWith(ESC)) {
       const { cells, styles } = at(row);
       while (cells.length < column) {
         cells.push(" ");
