@@ -1,5 +1,5 @@
 /** How the cards of a section fill the width there is. */
-export interface Fit {
+interface Fit {
   /** Columns of the CSS grid; a card spans several where the last row holds fewer cards than the others. */
   tracks: number;
   /** Cards of a full row. */
@@ -8,7 +8,7 @@ export interface Fit {
   span: (place: number) => number;
 }
 
-export const GAP = 8;
+const GAP = 8;
 
 /**
  * As many columns as fit, but no more than make the rows alike: five cards where four fit are rows of three and two, and the two fill

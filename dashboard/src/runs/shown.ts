@@ -15,7 +15,7 @@ const LOOKED_AT = 12; // metrics of which these are taken
 export const STARTING: readonly string[] = ["status", "started", "duration"];
 
 /** What a list says of its runs, for choosing columns by itself. */
-export interface Telling {
+interface Telling {
   /** Metrics the runs in sight have in common. */
   common: readonly string[];
   runs: readonly Run[];
