@@ -43,7 +43,9 @@ class Keeping:
             size = files.append(self._client, self._run_id, CONSOLE, place, piece)
             if size < at or size == place:
                 raise ServiceException(
-                    f"{CONSOLE} of run {self._run_id} ends at byte {size}, not at {place}", 409
+                    f"{CONSOLE} of run {self._run_id} ends at byte {size}, not at {place}; "
+                    "another process writes it: import again when that has ended",
+                    409,
                 )
             place = size
 

@@ -140,7 +140,7 @@ async def update(scope: Scope, sent: Sent) -> Document:
     check_name(name)
     row = await find(scope, experiment_id)
     if row["archived_at"] is not None:
-        raise MlflowError("INVALID_STATE", "Cannot rename a non-active experiment.")
+        raise MlflowError("INVALID_STATE", "Cannot rename a non-active experiment; restore it first.")
     try:
         await scope.pool.execute(_RENAME, row["id"], name)
     except asyncpg.UniqueViolationError:

@@ -113,6 +113,8 @@ REMEDY = re.compile(
     r"|\b(give|name|send|read|pip install) |[.:]\s(Cancel|Write|Name) |does without: "
     # Texts of azureml-core, which programs look for.
     r"|available files include|should be inside|Resource Conflict: .* already exists\.$"
+    # One of MLflow's.
+    r"|Content-Type must be one of "
 )
 """What a refusal says after what was wrong: what to do, or what would have been right."""
 

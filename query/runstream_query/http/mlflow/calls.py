@@ -118,7 +118,7 @@ async def sent_of(request: Request) -> Sent:
         if isinstance(document, str):  # clients of old encode it twice
             document = loads(document.encode())
     except ValueError as error:
-        raise MlflowError("BAD_REQUEST", f"the body is no JSON: {error}") from None
+        raise MlflowError("BAD_REQUEST", f"the body is no JSON; send an object ({error})") from None
     if document is None:
         return Sent({})
     if not isinstance(document, dict):
