@@ -12,8 +12,9 @@ from typing import Any
 
 import asyncpg
 
-from runstream_consumers.compaction.orphans import clean_files
+from runstream_consumers.compaction.orphans import KINDS, clean_files
 from runstream_schemas.database import connect, create_pool
+from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import Store, open_store
@@ -151,7 +152,7 @@ async def _check_stored(
         if any(expected.gaps for expected in runs):
             return
         live = {row["path"] for row in await pool.fetch("select path from files where state = 'live'")}
-        there = {path for kind in ("metrics", "tables") for path in _files(store, kind)}
+        there = {path for kind in KINDS for path in _files(store, kind)}
         assert there == {path for path in live if not path.startswith("runs")}, (
             f"files without a row: {sorted(there - live)}; rows without a file: {sorted(live - there)}"
         )
@@ -165,10 +166,14 @@ async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[
         name,
     )
     assert run is not None, f"{name}: no row"
+    sampled = 0  # by the node, of the run's processes: no program foretells it
     for row in await pool.fetch(
-        'select x.name, x."column", s.* from summaries s join series x on x.id = s.series_id where run_key = $1',
+        'select x.cls, x.name, x."column", s.* from summaries s join series x on x.id = s.series_id where run_key = $1',
         run["key"],
     ):
+        if row["cls"] == SeriesClass.SYSTEM:
+            sampled += row["count"]
+            continue
         series = f"{row['name']}.{row['column']}" if row["column"] else row["name"]
         values = vectors.pop(series)
         assert row["count"] == len(values), (
@@ -188,7 +193,9 @@ async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[
         " + (select coalesce(sum(points), 0) from chunks where run_key = $1)",
         run["key"],
     )
-    assert rows == points, f"{name}: {points} points are read, {rows} are in files and in the hot tier"
+    assert rows == points + sampled, (
+        f"{name}: {points} points are read and {sampled} sampled, {rows} are in files and in the hot tier"
+    )
     waiting = await pool.fetchval(
         "select count(*) from sources where run_key = $1 and ahead <> '{}'", run["key"]
     )

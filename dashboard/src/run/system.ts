@@ -1,7 +1,7 @@
 /** System metrics in the order they are looked at. */
 import { naturalOrder } from "../lib/names";
 
-export interface Section {
+interface Section {
   name: string;
   names: string[];
 }
