@@ -34,8 +34,9 @@ export function fetched(asked: Asked, width: () => number): Fetched {
   let error = $state("");
   let slow = $state(false);
   let attempt = $state(0);
-  let generation = 0;
-  let underWay = "";
+  let made = 0;
+  let generation = 0; // whose answer is drawn
+  let underWay = { own: 0, key: "" };
   let again = false;
   let fetchedRange = "null null";
   let rangeChangedAt = -1e9;
@@ -69,13 +70,15 @@ export function fetched(asked: Asked, width: () => number): Fetched {
     };
     const names = metrics.split("\n");
     // Of a chart that is looked at again while an answer is under way: one answer after the other. Else, where answers take longer
-    // than points take to come, none would ever be drawn.
+    // than points take to come, none would ever be drawn. (A notebook's kernel answers when its cell has ended, but pushes points
+    // meanwhile: there a later look may be answered first.)
     const key = JSON.stringify([query, names]);
-    if (key === underWay) {
+    if (!asked.load && key === underWay.key) {
+      generation = underWay.own; // another view was asked for meanwhile, and left again
       again = true;
       return;
     }
-    const own = ++generation;
+    const own = (generation = ++made);
     // While a range is dragged what is drawn is moved; what belongs there is fetched when the pointer rests.
     const range = `${from} ${to}`;
     const now = performance.now();
@@ -87,7 +90,7 @@ export function fetched(asked: Asked, width: () => number): Fetched {
   });
 
   async function fetchFrames(own: number, key: string, names: string[], query: ChartQuery): Promise<void> {
-    underWay = key;
+    underWay = { own, key };
     again = false;
     const late = setTimeout(() => (slow = true), 150);
     try {
@@ -104,9 +107,9 @@ export function fetched(asked: Asked, width: () => number): Fetched {
       if (own === generation) error = messageOf(failure);
     } finally {
       clearTimeout(late);
+      if (own === underWay.own) underWay = { own: 0, key: "" };
       if (own === generation) {
         slow = false;
-        underWay = "";
         if (again) void fetchFrames(own, key, names, query);
       }
     }
