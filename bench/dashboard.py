@@ -79,7 +79,7 @@ PAN = """async () => {
 PROBE = """
 import sys, time
 from runstream.core import Experiment, Workspace
-run = Experiment(Workspace.get("default"), "probe").start_logging(snapshot_directory=None, outputs=False)
+run = Experiment(Workspace.get("default"), sys.argv[2]).start_logging(snapshot_directory=None, outputs=False)
 print(run.id, flush=True)
 sys.stdin.readline()
 end = time.time() + float(sys.argv[1])
@@ -280,7 +280,7 @@ def _live(made: Cluster, browser: Any, seconds: float) -> list[Result]:
         str(rate),
     )
     probe = subprocess.Popen(
-        [sys.executable, "-c", PROBE, str(seconds)],
+        [sys.executable, "-c", PROBE, str(seconds), "probe"],
         env=made.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

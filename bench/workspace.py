@@ -15,7 +15,7 @@ import numpy as np
 from tests.browser import fetch as fetch_browser
 
 from .cluster import Cluster, cluster, finish, go, start_writers
-from .dashboard import FLAGS, _open, _until
+from .dashboard import FLAGS, PROBE, _open, _until
 from .dashboard_data import add_run
 from .result import Measured, Result
 
@@ -104,18 +104,6 @@ SENT = """
     }
     return answer;
   };"""
-PROBE = """
-import sys, time
-from runstream.core import Experiment, Workspace
-run = Experiment(Workspace.get("default"), "live").start_logging(snapshot_directory=None, outputs=False)
-print(run.id, flush=True)
-sys.stdin.readline()
-end = time.time() + float(sys.argv[1])
-while time.time() < end:
-    run.log("sent", time.time())
-    time.sleep(0.23)
-run.complete()
-"""
 
 
 def run(quick: bool) -> Measured:
@@ -239,7 +227,7 @@ def _live(made: Cluster, browser: Any, seconds: float) -> list[Result]:
         made, 1, "--runs", str(runs), "--series", "1", "--steps", steps, "--rate", str(rate)
     )
     probe = subprocess.Popen(
-        [sys.executable, "-c", PROBE, str(seconds)],
+        [sys.executable, "-c", PROBE, str(seconds), "live"],
         env=made.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

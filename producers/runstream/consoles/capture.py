@@ -202,8 +202,6 @@ def _drain() -> None:
                     console.close()
                 else:
                     console.write(data)
-        except IndexError:  # another thread's
-            pass
         finally:
             _lock.release()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from runstream_schemas.histograms import Histogram
+from runstream_schemas.media import FOLDER
 from runstream_schemas.series import Kind, SeriesClass
 
 from ..client.logged_media import LoggedMedium, logged_media
@@ -35,9 +37,9 @@ def write_event_files(run: RunContents, folder: Path) -> None:
             writer.add(record)
     finally:
         writer.close()
-    run.left_out.update({"tables": len(run.names(SeriesClass.TABLE))})
-    run.left_out.update({"files": sum(not file["path"].startswith("media/") for file in run.files)})
-    run.left_out += type(run.left_out)()  # without what counts 0
+    run.left_out["tables"] = len(run.names(SeriesClass.TABLE))
+    run.left_out["files"] = sum(not file["path"].startswith(f"{FOLDER}/") for file in run.files)
+    run.left_out += Counter()  # without what counts 0
 
 
 def _records(run: RunContents) -> Iterator[bytes]:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from .event_directories import event_files, find, on_network, size_of
 from .event_intake import EventIntake
+from .polling import poll
 from .runs import RunReport
 from .tensorboard import TOGETHER, TensorBoardImport, report_of, take_over
 
-_POLL_SECONDS = 0.2
-_LOOK_SECONDS, _LOOK_SHARE = 1.0, 0.1  # for new directories: so often, and at most in this share of the time
 _RETRY_SECONDS = 5.0
 _QUIET_SECONDS = 600.0  # after which a run is ended; it is resumed when its files grow
 
@@ -54,18 +53,7 @@ class _Follower:
 
     def run(self) -> None:
         """Follow until the end."""
-        next_look = 0.0
-        while not self._stop.is_set():
-            now = time.monotonic()
-            if now >= next_look:
-                self._look()
-                took = time.monotonic() - now
-                next_look = time.monotonic() + max(_LOOK_SECONDS, took / _LOOK_SHARE)
-            for path, (intake, _) in self._intakes.items():
-                self._take(path, intake)
-                if self._stop.is_set():
-                    return
-            self._stop.wait(max(0.0, _POLL_SECONDS - (time.monotonic() - now)))
+        poll(self._stop, self._look, self._take_all)
 
     def close(self) -> None:
         """End the runs, and give the directories back."""
@@ -115,6 +103,12 @@ class _Follower:
                 known.setdefault(name, -1)
         except OSError:
             return
+
+    def _take_all(self) -> None:
+        for path, (intake, _) in self._intakes.items():
+            self._take(path, intake)
+            if self._stop.is_set():
+                return
 
     def _take(self, path: Path, intake: EventIntake) -> None:
         sizes, network, now = self._sizes[path], self._network[path], time.monotonic()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from .event_directories import on_network, size_of
+from .polling import poll
 from .runs import RunReport
 from .wandb import WandbImport, ending_of, report_of, take_over
 from .wandb_intake import WandbIntake
-
-_POLL_SECONDS = 0.2
-_LOOK_SECONDS, _LOOK_SHARE = 1.0, 0.1  # for new files: so often, and at most in this share of the time
 
 
 def follow(
@@ -30,17 +29,8 @@ def follow(
         What became of each run.
     """
     follower = _Follower(importing, on_open)
-    try:
-        next_look = 0.0
-        while not stop.is_set():
-            began = time.monotonic()
-            if began >= next_look:
-                follower.look()
-                next_look = time.monotonic() + max(_LOOK_SECONDS, (time.monotonic() - began) / _LOOK_SHARE)
-            follower.take(stop)
-            stop.wait(max(0.0, _POLL_SECONDS - (time.monotonic() - began)))
-    finally:
-        follower.close()
+    with closing(follower):
+        poll(stop, follower.look, partial(follower.take, stop))
     return follower.reports()
 
 
