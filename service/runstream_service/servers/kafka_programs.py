@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from runstream_schemas.errors import ServiceError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+PAUSES = (1.0, 4.0)
+"""Seconds before a fetch that failed is tried again."""
 LOG4J = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 
 
@@ -44,16 +49,25 @@ def kafka_classpath() -> str:
     with _resolving:
         # Two calls, Kafka's jars first: resolved together, the second's bill of materials takes kafka-clients back to 3.9.
         for endpoint in (KAFKA, LOG4J):
-            try:
-                environment = jgo.build(endpoint)
-            except Exception as error:  # whatever a resolver, a repository or a proxy may raise
-                raise ServiceError(
-                    f"the jars of {endpoint} are not in jgo's cache and could not be fetched ({error}); "
-                    "start it once with a network"
-                ) from error
+            environment = _environment(jgo.build, endpoint)
             for folder in ("jars", "modules"):
                 for jar in sorted((Path(environment.path) / folder).glob("*.jar")):
                     jars.setdefault(
                         jar.name.rsplit("-", 1)[0] if jar.name.startswith("log4j") else jar.name, jar
                     )
     return os.pathsep.join(str(jar) for jar in jars.values())
+
+
+def _environment(build: Callable[[str], Any], endpoint: str) -> Any:
+    """What jgo makes of an endpoint. What it has fetched stays: a network that is away for a moment is waited for."""
+    for pause in (*PAUSES, None):
+        try:
+            return build(endpoint)
+        except Exception as error:  # whatever a resolver, a repository or a proxy may raise
+            if pause is None:
+                raise ServiceError(
+                    f"the jars of {endpoint} are not in jgo's cache and could not be fetched ({error}); "
+                    "start it once with a network"
+                ) from error
+            time.sleep(pause)
+    raise AssertionError("the last attempt has raised")

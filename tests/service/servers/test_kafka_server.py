@@ -22,6 +22,7 @@ from runstream_schemas.errors import ServiceError
 from runstream_schemas.settings import Settings
 from runstream_schemas.topics import describe_topics, ensure_topics, kafka_client_options
 from runstream_service.servers import kafka as kafka_server
+from runstream_service.servers import kafka_programs
 from runstream_service.servers.kafka import KafkaServer, Security
 
 
@@ -149,9 +150,25 @@ def test_jars_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(endpoint: str) -> None:
         raise OSError("no route")
 
+    monkeypatch.setattr(kafka_programs, "PAUSES", (0.0, 0.0))
     monkeypatch.setattr(jgo, "build", away)
     with pytest.raises(ServiceError, match=r"kafka_2\.13.*no route.*with a network"):
         kafka_server.kafka_classpath()
+
+
+def test_a_network_that_is_away_for_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jgo
+
+    build, failures = jgo.build, iter(range(2))
+
+    def away_twice(endpoint: str) -> object:
+        for number in failures:
+            raise OSError(f"name resolution, {number}")
+        return build(endpoint)
+
+    monkeypatch.setattr(kafka_programs, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(jgo, "build", away_twice)
+    assert "kafka_2.13" in kafka_server.kafka_classpath()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
