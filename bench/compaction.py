@@ -23,14 +23,14 @@ from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.compaction.row_groups import RowGroups
 from runstream_consumers.compaction.sorted_points import SourcePoints, sort_points
 from runstream_consumers.compaction.worker import Worker
-from runstream_schemas.arrow import METRICS
 from runstream_schemas.database import create_pool, migrate
-from runstream_schemas.payload import encode_points
-from runstream_schemas.payload_reading import decode_points
-from runstream_schemas.points import Points
+from runstream_schemas.parquet.arrow import METRICS
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import open_store
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.payload_reading import decode_points
+from runstream_schemas.wire.points import Points
 from runstream_service.servers.postgres import PostgresServer
 
 from .result import Result, table

@@ -25,9 +25,9 @@ async def add_run(pool: Any, run_id: str, names: list[str], points: int, seed: i
         pool: connections to the database.
         points: how many each metric has.
     """
-    from runstream_schemas.payload import encode_points
-    from runstream_schemas.points import Points
     from runstream_schemas.series import Kind, SeriesKey
+    from runstream_schemas.wire.payload import encode_points
+    from runstream_schemas.wire.points import Points
 
     rng = np.random.default_rng(seed)
     experiment = await pool.fetchval(

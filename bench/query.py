@@ -93,9 +93,9 @@ async def _time(read: Callable[[], Awaitable[Any]], points: int, rounds: int) ->
 
 async def _fill(pool: Any, points: int) -> None:
     """Ten noisy series interleaved, in events as the agent sends them."""
-    from runstream_schemas.payload import encode_points
-    from runstream_schemas.points import Points
     from runstream_schemas.series import Kind, SeriesKey
+    from runstream_schemas.wire.payload import encode_points
+    from runstream_schemas.wire.points import Points
 
     rng = np.random.default_rng(0)
     run = await pool.fetchval("insert into runs (run_id, status) values ('r', 'Completed') returning key")

@@ -121,11 +121,11 @@ def ratios() -> Iterator[list[Ratio]]:
     from runstream.core import Experiment, Workspace
     from runstream.spool.collector import Collector
     from runstream_schemas.buckets import downsample
-    from runstream_schemas.payload import encode_points
-    from runstream_schemas.payload_reading import decode_points
-    from runstream_schemas.points import Points
     from runstream_schemas.series import Kind, SeriesKey
     from runstream_schemas.settings import Settings
+    from runstream_schemas.wire.payload import encode_points
+    from runstream_schemas.wire.payload_reading import decode_points
+    from runstream_schemas.wire.points import Points
 
     experiment = Experiment(Workspace.get("default"), "bench")
     rng = np.random.default_rng(0)
@@ -232,7 +232,7 @@ def _parquet(rng: Any) -> Ratio:
     import pyarrow.parquet as pq
 
     from runstream_consumers.compaction.sorted_points import SourcePoints, sort_points
-    from runstream_schemas.payload_reading import decode_points
+    from runstream_schemas.wire.payload_reading import decode_points
 
     from .compaction import DATA, encode_only, make_chunks
 

@@ -189,7 +189,7 @@ def rows_of(ids: list[str], data: list[list[tuple[int, int, bytes]]]) -> Any:
     """The chunks' points as a table: run_id, name, step, time, value."""
     import pyarrow as pa
 
-    from runstream_schemas.payload_reading import decode_points
+    from runstream_schemas.wire.payload_reading import decode_points
 
     parts = [decode_points(payload) for ((_, _, payload),) in data]
     names = pa.array([key.name for key, _ in parts[0].series])

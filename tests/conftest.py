@@ -23,8 +23,8 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from runstream_schemas.database import migrate
+from runstream_schemas.kafka.topics import TopicNames, ensure_topics, kafka_client_options
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 from runstream_service.servers.kafka import KafkaServer
 from runstream_service.servers.postgres import PostgresServer
 from tests.processes import end_processes_of

@@ -21,10 +21,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from runstream_schemas.errors import ServiceError
-from runstream_schemas.events import METRICS, STATUS, TAGS, Event, StatusEvent, encode_event, topic_of
+from runstream_schemas.kafka.topics import TopicNames, ensure_topics, kafka_client_options
 from runstream_schemas.metrics import counter, gauge
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
+from runstream_schemas.wire.events import METRICS, STATUS, TAGS, Event, StatusEvent, encode_event, topic_of
 
 from .spool.collected import Collected
 from .spool.collector import Collector, Seen

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.locks import take
+from runstream_schemas.runs.status import ENDINGS
 from runstream_schemas.settings import Settings
-from runstream_schemas.status import ENDINGS
 
 from .client.addresses import quoted
 from .client.http import client_for

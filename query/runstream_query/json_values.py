@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from runstream_schemas.run_record import Number
+from runstream_schemas.runs.record import Number
 
 
 def utc(time: datetime) -> str:

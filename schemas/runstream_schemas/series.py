@@ -16,8 +16,8 @@ class SeriesClass(IntEnum):
     ACCURACY_TABLE = 4
     RESIDUALS = 5
     PREDICTIONS = 6
-    HISTOGRAM = 7  # text values: `runstream_schemas.histograms`
-    MEDIA = 8  # text values: `runstream_schemas.media`
+    HISTOGRAM = 7  # text values: `runstream_schemas.values.histograms`
+    MEDIA = 8  # text values: `runstream_schemas.values.media`
     SYSTEM = 9  # what a machine was doing for a run; the column is the name of the machine
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .limits import TIME_MAX_US, TIME_MIN_US
-from .points import I8
+from .wire.points import I8
 
 if TYPE_CHECKING:
     import asyncpg

@@ -270,7 +270,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
 
-    from runstream_schemas.topics import kafka_client_options
+    from runstream_schemas.kafka.topics import kafka_client_options
 
     async def look() -> int:
         admin = AIOKafkaAdminClient(**kafka_client_options(settings), request_timeout_ms=5000)

@@ -36,8 +36,8 @@ from runstream.home.layout import (
 )
 from runstream.version import __version__
 from runstream_schemas.errors import ServiceError
+from runstream_schemas.runs.status import TERMINAL_SQL
 from runstream_schemas.settings import Settings
-from runstream_schemas.status import TERMINAL_SQL
 
 from .exposition import exposed
 from .supervision import Part, prepare_database, run_parts, stop_at_signals, stopped_within, watch_postgres

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from runstream_schemas.kafka.topics import TopicNames, ensure_topics, kafka_client_options
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import TopicNames, ensure_topics, kafka_client_options
 
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 

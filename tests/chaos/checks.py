@@ -14,9 +14,9 @@ import asyncpg
 
 from runstream_consumers.compaction.orphans import KINDS, clean_files
 from runstream_schemas.database import connect, create_pool
+from runstream_schemas.runs.status import TERMINAL
 from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
-from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import Store, open_store
 
 from .edits import OUTSIDE, OutsideTag

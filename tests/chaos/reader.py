@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runstream_schemas.errors import RunstreamError
-from runstream_schemas.status import TERMINAL
+from runstream_schemas.runs.status import TERMINAL
 
 from .api import Away, Refused
 from .live import Page

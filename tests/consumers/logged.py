@@ -10,10 +10,10 @@ from typing import Any
 
 import asyncpg
 
-from runstream_schemas.events import MetricsEvent, metrics_event
-from runstream_schemas.payload_reading import decode_points
-from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.events import MetricsEvent, metrics_event
+from runstream_schemas.wire.payload_reading import decode_points
+from runstream_schemas.wire.points import build_points
 
 T0 = 1_790_000_000_000_000
 

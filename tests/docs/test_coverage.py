@@ -23,8 +23,11 @@ from runstream_query.http.endpoint import Endpoint
 from runstream_query.http.openapi import ENDPOINTS, described
 from runstream_query.points.point_views import POINT_VIEWS
 from runstream_query.sql import sql_statement, sql_tables
-from runstream_schemas import arrow, errors, events, limits, status
+from runstream_schemas import errors, limits
+from runstream_schemas.parquet import arrow
+from runstream_schemas.runs import status
 from runstream_schemas.settings import PREFIX, Settings
+from runstream_schemas.wire import events
 from runstream_service.cli.main import build_parser
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstream_schemas.errors import CorruptEvent, EventError
-from runstream_schemas.event_reading import decode_event
-from runstream_schemas.events import (
+from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.event_reading import decode_event
+from runstream_schemas.wire.events import (
     StatusEvent,
     StatusOp,
     TagOp,
@@ -24,10 +25,9 @@ from runstream_schemas.events import (
     encode_event,
     metrics_event,
 )
-from runstream_schemas.payload import encode_points
-from runstream_schemas.payload_reading import decode_points, read_index
-from runstream_schemas.points import build_points
-from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.payload_reading import decode_points, read_index
+from runstream_schemas.wire.points import build_points
 
 from . import TIMES
 

@@ -27,13 +27,13 @@ from runstream_consumers.compaction.sorted_points import SourcePoints, sort_poin
 from runstream_query.files.artifacts import check_path
 from runstream_query.files.zip_stream import Member, zip_pieces
 from runstream_query.points.parquet import METRICS, ParquetFiles
-from runstream_schemas.arrow import SCHEMAS
 from runstream_schemas.errors import QueryError, StoreError
-from runstream_schemas.points import build_points
+from runstream_schemas.parquet.arrow import SCHEMAS
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.source_snapshot import path_problem
 from runstream_schemas.store import open_store
+from runstream_schemas.wire.points import build_points
 from tests.fuzz import TIMES
 from tests.producers.reading import drain, logged, settings_for
 from tests.seeds import new_random

@@ -19,11 +19,17 @@ from runstream_consumers.sources.source import DeadLetter, Fetched, Origin, Part
 from runstream_consumers.storing.writer import Writer
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import EventError, RefusedEvent
-from runstream_schemas.event_reading import decode_event
-from runstream_schemas.events import SUMMARY_FLOATS, SUMMARY_INTS, MetricsEvent, encode_event, metrics_event
-from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
+from runstream_schemas.wire.event_reading import decode_event
+from runstream_schemas.wire.events import (
+    SUMMARY_FLOATS,
+    SUMMARY_INTS,
+    MetricsEvent,
+    encode_event,
+    metrics_event,
+)
+from runstream_schemas.wire.points import build_points
 from tests.seeds import SEED
 
 from . import TIMES

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from runstream.spool.collector import Collector
-from runstream_schemas.events import Event, MetricsEvent, StatusEvent, TagsEvent
-from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.settings import Settings
+from runstream_schemas.wire.events import Event, MetricsEvent, StatusEvent, TagsEvent
+from runstream_schemas.wire.payload_reading import decode_points
 
 
 def settings_for(spool: Path, **more: Any) -> Settings:

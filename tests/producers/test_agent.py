@@ -21,10 +21,10 @@ from runstream import agent as agent_module
 from runstream.agent import run_agent
 from runstream.spool import writer as spool
 from runstream_schemas.errors import SpoolError
-from runstream_schemas.event_reading import decode_event
-from runstream_schemas.events import Event, MetricsEvent, StatusEvent, cut_event
+from runstream_schemas.kafka.topics import TopicNames, kafka_client_options
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import TopicNames, kafka_client_options
+from runstream_schemas.wire.event_reading import decode_event
+from runstream_schemas.wire.events import Event, MetricsEvent, StatusEvent, cut_event
 from runstream_service.servers.kafka import KafkaServer
 
 from .reading import logged, steps_of_life, tags_of

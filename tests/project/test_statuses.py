@@ -1,4 +1,4 @@
-"""One list of statuses, `runstream_schemas.status.STATUSES`, wherever one is named."""
+"""One list of statuses, `runstream_schemas.runs.status.STATUSES`, wherever one is named."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from runstream.client import records
 from runstream_query.runs.search import search
-from runstream_schemas import status
-from runstream_schemas.status import STATUSES, Step, fold
+from runstream_schemas.runs import status
+from runstream_schemas.runs.status import STATUSES, Step, fold
 from runstream_service.cli.main import build_parser
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_every_step_leads_to_one_of_them(kind: str) -> None:
     assert fold([Step(1, "a", 0, kind)]).status in STATUSES
 
 
-THE_LIST = {"run_record.py", "status.py"}
+THE_LIST = {"record.py", "status.py"}
 RELEASED = "migrations"
 """A released migration stays as it is."""
 MANY = 7

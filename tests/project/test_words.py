@@ -24,7 +24,7 @@ TAKEN = {
     "EventSource": "sources/source.py",
     "RunChanges": "storing/run_states.py",
     "Sweep": "sweep/trial.py",
-    "Summaries": "runstream_schemas/events.py",
+    "Summaries": "runstream_schemas/wire/events.py",
     "Lifecycle": "core/_run/lifecycle.py",
     "Chart": "charts/charts.py",
     "Summary": "runs/runs.py",

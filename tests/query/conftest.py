@@ -15,11 +15,11 @@ import pytest
 from runstream_consumers.compaction.role import compact_once
 from runstream_query.points.reader import Query
 from runstream_schemas.database import create_pool
-from runstream_schemas.payload import encode_points
-from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import LocalStore
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.points import build_points
 
 Row = tuple[SeriesKey, Kind, int, int, int, Any]  # key, kind, seq, step, time, value
 

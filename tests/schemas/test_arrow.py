@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_schemas.arrow import plain, strings
+from runstream_schemas.parquet.arrow import plain, strings
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 
@@ -39,7 +39,7 @@ def test_texts_are_those_of_pyarrow(texts: list[str]) -> None:
 def test_pandas_is_not_imported() -> None:
     program = """
 import sys, numpy as np
-from runstream_schemas.arrow import constant, repeated, time_column, value_columns
+from runstream_schemas.parquet.arrow import constant, repeated, time_column, value_columns
 from runstream_schemas.series import Kind
 constant("run", 3), repeated(["a", "b"], np.array([1, 2])), time_column(np.arange(3))
 value_columns(np.array([0, 1, 1], dtype=np.uint64), np.array([Kind.FLOAT, Kind.TEXT, Kind.BOOL], dtype=np.uint8), ["x", "y"])

@@ -13,7 +13,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from runstream_schemas import params
 from runstream_schemas.database import (
     Migration,
     connect,
@@ -26,7 +25,8 @@ from runstream_schemas.database import (
     wait_for_database,
 )
 from runstream_schemas.errors import DatabaseError
-from runstream_schemas.run_record import ParamRecord
+from runstream_schemas.runs import params
+from runstream_schemas.runs.record import ParamRecord
 from runstream_schemas.settings import Settings
 from runstream_service.servers.postgres import PostgresServer
 

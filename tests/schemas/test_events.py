@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstream_schemas.errors import CorruptEvent, EventError, LimitExceeded, RefusedEvent, UnsupportedVersion
-from runstream_schemas.event_reading import decode_event
-from runstream_schemas.events import (
+from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
+from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.event_reading import decode_event
+from runstream_schemas.wire.events import (
     SUMMARY_FLOATS,
     SUMMARY_INTS,
     MetricsEvent,
@@ -31,11 +33,9 @@ from runstream_schemas.events import (
     summarize,
     topic_of,
 )
-from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
-from runstream_schemas.payload import encode_points
-from runstream_schemas.payload_reading import decode_points
-from runstream_schemas.points import build_points
-from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.payload_reading import decode_points
+from runstream_schemas.wire.points import build_points
 
 from .test_payload import logged_rows, same, unpack
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
-from runstream_schemas.many_payloads import Pieces, decode_many
-from runstream_schemas.payload import encode_points
-from runstream_schemas.payload_reading import decode_points
-from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.many_payloads import Pieces, decode_many
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.payload_reading import decode_points
+from runstream_schemas.wire.points import build_points
 
 Pattern = list[tuple[SeriesKey, Kind]]
 

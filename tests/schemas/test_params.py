@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_schemas import params
 from runstream_schemas.limits import MAX_PARAM_BYTES
-from runstream_schemas.params import KINDS, Origin, ParamWrite, as_stored, fold
+from runstream_schemas.runs import params
+from runstream_schemas.runs.params import KINDS, Origin, ParamWrite, as_stored, fold
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 INTS = st.integers(-(2**63), 2**63 - 1)

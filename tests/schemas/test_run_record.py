@@ -10,8 +10,8 @@ import pytest
 from msgspec import to_builtins
 
 from runstream_query.http.openapi import document
-from runstream_schemas.run_record import RunFacts, RunRecord
-from runstream_schemas.status import STATUSES, RunState, Step, fold
+from runstream_schemas.runs.record import RunFacts, RunRecord
+from runstream_schemas.runs.status import STATUSES, RunState, Step, fold
 
 PACKAGES = ("schemas", "producers", "consumers", "query", "service")
 NAMES = {item.name for item in fields(RunRecord)}

@@ -12,9 +12,9 @@ import pytest
 from runstream.spool import segment as seg
 from runstream.spool.encoder import slice_points
 from runstream.spool.slices import Slice
-from runstream_schemas.events import MetricsEvent, encode_event, metrics_event
 from runstream_schemas.series import Kind, SeriesKey
-from runstream_schemas.short_events import short_event
+from runstream_schemas.wire.events import MetricsEvent, encode_event, metrics_event
+from runstream_schemas.wire.short_events import short_event
 from tests.seeds import new_random
 
 RUN, SOURCE = "run", b"s" * 16

@@ -12,8 +12,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from runstream_schemas.errors import ServiceError, SettingsError
+from runstream_schemas.kafka.topics import (
+    Cluster,
+    TopicNames,
+    describe_topics,
+    ensure_topics,
+    kafka_client_options,
+)
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import Cluster, TopicNames, describe_topics, ensure_topics, kafka_client_options
 
 
 async def configuration(settings: Settings, topic: str) -> dict[str, str]:
@@ -95,7 +101,9 @@ async def test_a_topic_made_by_hand_for_small_messages_is_warned_of(
     try:
         await ensure_topics(settings)
         [warning] = [
-            record.getMessage() for record in caplog.records if record.name == "runstream_schemas.topics"
+            record.getMessage()
+            for record in caplog.records
+            if record.name == "runstream_schemas.kafka.topics"
         ]
         assert warning.startswith(f"topic {names.metrics} takes messages of 1000000 bytes at most")
         assert warning.endswith("set its max.message.bytes to 8388608")

@@ -23,15 +23,15 @@ from typing import Any
 
 import asyncpg
 
-from runstream_schemas.arrow import SCHEMAS
 from runstream_schemas.errors import CorruptEvent
-from runstream_schemas.events import StatusOp
 from runstream_schemas.order import Place
-from runstream_schemas.payload_reading import decode_points
+from runstream_schemas.parquet.arrow import SCHEMAS
+from runstream_schemas.runs.status import TERMINAL
 from runstream_schemas.settings import Settings
-from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import NewFile, Store
-from runstream_schemas.typed_values import RARE_CLASSES
+from runstream_schemas.values.typed_values import RARE_CLASSES
+from runstream_schemas.wire.events import StatusOp
+from runstream_schemas.wire.payload_reading import decode_points
 
 from ..storing.run_states import RunChanges, store_run_changes
 from . import manifest, selection, verification

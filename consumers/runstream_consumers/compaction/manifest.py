@@ -19,8 +19,8 @@ from typing import Any
 
 import asyncpg
 
-from runstream_schemas.arrow import partition
 from runstream_schemas.order import Place
+from runstream_schemas.parquet.arrow import partition
 
 from .row_groups import RunRows
 

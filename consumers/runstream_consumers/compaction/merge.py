@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runstream_schemas.arrow import SCHEMAS
 from runstream_schemas.errors import CorruptEvent, StoreError
-from runstream_schemas.footer_seal import check_footer
 from runstream_schemas.order import Piece, Place, joined, merged_place, unpack_place
-from runstream_schemas.points import I8
+from runstream_schemas.parquet.arrow import SCHEMAS
+from runstream_schemas.parquet.footer_seal import check_footer
 from runstream_schemas.series import SeriesKey
 from runstream_schemas.store import Store
-from runstream_schemas.typed_values import second_key, series_key
+from runstream_schemas.values.typed_values import second_key, series_key
+from runstream_schemas.wire.points import I8
 
 from . import manifest
 from .manifest import ClaimedFile, ClaimLost, WrittenFile

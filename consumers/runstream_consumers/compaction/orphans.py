@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 
 from runstream_schemas.store import STAGING, Entry, Store
-from runstream_schemas.typed_values import RARE_CLASSES
+from runstream_schemas.values.typed_values import RARE_CLASSES
 
 from . import manifest
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 
-from runstream_schemas.deletion import delete_rows, run_folder
+from runstream_schemas.runs.deletion import delete_rows, run_folder
 from runstream_schemas.store import Store
 
 from . import manifest

@@ -16,8 +16,8 @@ import asyncpg
 
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import RunstreamError
+from runstream_schemas.runs.status import TERMINAL
 from runstream_schemas.settings import Settings
-from runstream_schemas.status import TERMINAL
 from runstream_schemas.store import Store, open_store
 
 from ..uptime import Uptime

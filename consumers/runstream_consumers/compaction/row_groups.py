@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from runstream_schemas.arrow import numbers, parquet_writer, plain
-from runstream_schemas.footer_seal import SealingSink
-from runstream_schemas.overviews import LEAST_POINTS, GroupOverview, pack_overviews
-from runstream_schemas.points import I8
+from runstream_schemas.parquet.arrow import numbers, parquet_writer, plain
+from runstream_schemas.parquet.footer_seal import SealingSink
+from runstream_schemas.parquet.overviews import LEAST_POINTS, GroupOverview, pack_overviews
+from runstream_schemas.wire.points import I8
 
 MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
 """A row group is closed at the first border after MIN_ROWS; a longer series is cut at MAX_ROWS."""

@@ -13,7 +13,7 @@ import asyncpg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runstream_schemas.arrow import RUNS
+from runstream_schemas.parquet.arrow import RUNS
 from runstream_schemas.store import Store
 
 from .worker import Worker

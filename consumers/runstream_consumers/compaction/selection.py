@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
+from runstream_schemas.runs.status import TERMINAL
 from runstream_schemas.settings import Settings
-from runstream_schemas.status import TERMINAL
 
 FILE_POINTS = 4 << 20
 """Points a compaction puts into one file at most; a longer run gets several."""

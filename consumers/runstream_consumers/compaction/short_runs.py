@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from runstream_schemas.arrow import repeated
-from runstream_schemas.many_payloads import decode_many
 from runstream_schemas.order import Place, position
-from runstream_schemas.points import I8
+from runstream_schemas.parquet.arrow import repeated
 from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.many_payloads import decode_many
+from runstream_schemas.wire.points import I8
 
 from .sorted_points import SortedPoints
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from runstream_schemas.arrow import (
+from runstream_schemas.order import UNKNOWN_PLACE, Piece, Place, place_of, position
+from runstream_schemas.parquet.arrow import (
     METRICS,
     ROW_BITS,
     SCHEMAS,
@@ -20,10 +21,9 @@ from runstream_schemas.arrow import (
     time_column,
     value_columns,
 )
-from runstream_schemas.order import UNKNOWN_PLACE, Piece, Place, place_of, position
-from runstream_schemas.points import I8, U8, Points, first_places
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
-from runstream_schemas.typed_values import TYPED, kind_of_class
+from runstream_schemas.values.typed_values import TYPED, kind_of_class
+from runstream_schemas.wire.points import I8, U8, Points, first_places
 
 _LONG_PIECE = 256  # points on average from which stretches are copied whole
 
@@ -61,7 +61,7 @@ class SortedPoints:
     Attributes:
         series: keys in the order they lie in the columns (as first seen).
         counts: points of each series.
-        steps: steps; rows of tables (`runstream_schemas.arrow.ROW_BITS`).
+        steps: steps; rows of tables (`runstream_schemas.parquet.arrow.ROW_BITS`).
         times: microseconds since the epoch.
         bits: values as 64 raw bits; TEXT: index into `texts`.
         kinds: `Kind` of each value, or the one that all have.

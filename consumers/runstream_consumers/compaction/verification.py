@@ -15,9 +15,9 @@ from typing import Any
 import asyncpg
 import numpy as np
 
-from runstream_schemas.events import MAX_SUMMARY_TEXT
 from runstream_schemas.order import BEFORE_ALL
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.events import MAX_SUMMARY_TEXT
 
 from ..storing.run_states import storable
 from .sorted_points import SortedPoints

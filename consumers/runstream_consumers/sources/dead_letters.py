@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgpack
 
 from runstream_schemas.backoff import Backoff
+from runstream_schemas.kafka.topics import MAX_MESSAGE_BYTES, TopicNames, kafka_client_options
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import MAX_MESSAGE_BYTES, TopicNames, kafka_client_options
 
 from .source import DeadLetter
 

@@ -20,9 +20,9 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 
 from runstream_schemas.backoff import Backoff
 from runstream_schemas.errors import EventError, RefusedEvent, ServiceError
-from runstream_schemas.event_reading import decode_event
+from runstream_schemas.kafka.topics import Cluster, TopicNames, describe_topics, kafka_client_options
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import Cluster, TopicNames, describe_topics, kafka_client_options
+from runstream_schemas.wire.event_reading import decode_event
 
 from .source import DeadLetter, Fetched, Horizon, LoadOffsets, Missing, Origin, Partition
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from runstream_schemas.events import Event
+from runstream_schemas.wire.events import Event
 
 
 @dataclass(frozen=True, slots=True)

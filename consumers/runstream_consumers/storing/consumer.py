@@ -18,9 +18,9 @@ import asyncpg
 
 from runstream_schemas.database import connect, create_pool, migrate, wait_for_database
 from runstream_schemas.errors import DatabaseError, ServiceError, SettingsError, SpoolError
+from runstream_schemas.kafka.topics import ensure_topics
 from runstream_schemas.metrics import counter, gauge
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import ensure_topics
 
 from ..sources.dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
 from ..sources.source import EventSource, Fetched, LoadOffsets, Partition

@@ -14,12 +14,12 @@ from typing import Any, Final
 import asyncpg
 import numpy as np
 
-from runstream_schemas.events import METRICS, MetricsEvent, StatusOp, summarize
-from runstream_schemas.params import Origin, ParamWrite
-from runstream_schemas.payload import encode_points
-from runstream_schemas.points import Points, order_dtype
-from runstream_schemas.recording import NewPoints, NewRun, Place
+from runstream_schemas.runs.params import Origin, ParamWrite
+from runstream_schemas.runs.recording import NewPoints, NewRun, Place
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.events import METRICS, MetricsEvent, StatusOp, summarize
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.points import Points, order_dtype
 
 from . import queries
 from .notices import notice
@@ -53,7 +53,7 @@ _KNOWN: Final = "select from runs where run_id = $1"
 
 
 class DirectRecorder:
-    """See `runstream_schemas.recording.Recorder`.
+    """See `runstream_schemas.runs.recording.Recorder`.
 
     Args:
         pool: connections to a migrated database.

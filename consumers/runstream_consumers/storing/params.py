@@ -1,7 +1,7 @@
 """Storing parameters, inside the writer's transaction and under the lock of their runs.
 
 Most are written once: those are inserted. Only of what is there already are all writes read, and what holds is found anew
-(`runstream_schemas.params.fold`).
+(`runstream_schemas.runs.params.fold`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from runstream_schemas.params import KINDS, ParamWrite, as_stored, fold, from_stored
+from runstream_schemas.runs.params import KINDS, ParamWrite, as_stored, fold, from_stored
 
 Name = tuple[int, str]
 """Key of a run, and the name of one of its parameters."""

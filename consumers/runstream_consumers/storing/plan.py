@@ -13,9 +13,9 @@ from uuid import UUID
 
 import asyncpg
 
-from runstream_schemas.events import Event, MetricsEvent, StatusEvent, cut_event, topic_of
+from runstream_schemas.runs.status import ENDINGS
 from runstream_schemas.series import SeriesKey
-from runstream_schemas.status import ENDINGS
+from runstream_schemas.wire.events import Event, MetricsEvent, StatusEvent, cut_event, topic_of
 
 from ..sources.source import Fetched
 from . import queries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runstream_schemas.status import TERMINAL_SQL
+from runstream_schemas.runs.status import TERMINAL_SQL
 
 LOAD_OFFSETS = """
 select o.cluster, o.topic, o.partition, o.next

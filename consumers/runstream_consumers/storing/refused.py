@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from runstream_schemas.events import Event, encode_event, topic_of
+from runstream_schemas.wire.events import Event, encode_event, topic_of
 
 from ..sources.source import DeadLetter, Fetched
 

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import asyncpg
 
-from runstream_schemas import run_life
-from runstream_schemas.events import StatusOp, TagOp
-from runstream_schemas.params import Origin, ParamWrite, decode, encode, given, of_sweep
-from runstream_schemas.status import RunState, Step, fold
+from runstream_schemas.runs import life as run_life
+from runstream_schemas.runs.params import Origin, ParamWrite, decode, encode, given, of_sweep
+from runstream_schemas.runs.status import RunState, Step, fold
+from runstream_schemas.wire.events import StatusOp, TagOp
 
 from . import queries
 from .params import Name, store_params

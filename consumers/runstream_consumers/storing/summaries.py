@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_schemas.errors import CorruptEvent
-from runstream_schemas.events import MetricsEvent
-from runstream_schemas.payload_reading import decode_points
-from runstream_schemas.points import first_places, last_places
 from runstream_schemas.series import Kind
+from runstream_schemas.wire.events import MetricsEvent
+from runstream_schemas.wire.payload_reading import decode_points
+from runstream_schemas.wire.points import first_places, last_places
 
 I8 = NDArray[np.int64]
 _SUMMARY = ("count", "finite", "first", "last", "min", "max", "sum", "first_time", "last_step", "last_time")

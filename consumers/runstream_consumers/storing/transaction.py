@@ -11,8 +11,8 @@ import asyncpg
 import numpy as np
 
 from runstream_schemas.errors import RunstreamError
-from runstream_schemas.events import METRICS, MetricsEvent
 from runstream_schemas.order import position
+from runstream_schemas.wire.events import METRICS, MetricsEvent
 
 from ..sources.source import Fetched, Partition
 from . import queries

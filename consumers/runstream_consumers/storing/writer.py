@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from runstream_schemas.events import METRICS, Event, MetricsEvent, StatusEvent, StatusOp
 from runstream_schemas.settings import Settings
+from runstream_schemas.wire.events import METRICS, Event, MetricsEvent, StatusEvent, StatusOp
 
 from ..sources.source import DeadLetter, Fetched, Horizon, Partition
 from ..uptime import Uptime

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from runstream_schemas.errors import CorruptEvent
-from runstream_schemas.media import Medium, decode_medium
+from runstream_schemas.values.media import Medium, decode_medium
 
 from . import files
 from .http import ServiceClient

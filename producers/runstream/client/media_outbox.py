@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from runstream_schemas.media import content_type_of, media_path
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
+from runstream_schemas.values.media import content_type_of, media_path
 
 from ..exceptions import AuthenticationException, AzureMLException, ServiceException
 from . import files

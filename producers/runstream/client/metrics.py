@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from runstream_schemas.errors import CorruptEvent
-from runstream_schemas.histograms import Histogram, decode_histogram
 from runstream_schemas.series import Kind, SeriesClass
+from runstream_schemas.values.histograms import Histogram, decode_histogram
 
 _log = logging.getLogger("runstream")
 

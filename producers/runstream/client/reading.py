@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runstream_schemas.params import value_of
+from runstream_schemas.runs.params import value_of
 
 from ..exceptions import ServiceException
 from ..spool.live_runs import confirm, find_live, give_up, unconfirmed

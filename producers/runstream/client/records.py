@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_schemas.errors import brief
-from runstream_schemas.run_record import RunRecord as RunRecord
-from runstream_schemas.status import ACTIVE as ACTIVE
-from runstream_schemas.status import STATUSES as STATUSES
-from runstream_schemas.status import TERMINAL as TERMINAL
+from runstream_schemas.runs.record import RunRecord as RunRecord
+from runstream_schemas.runs.status import ACTIVE as ACTIVE
+from runstream_schemas.runs.status import STATUSES as STATUSES
+from runstream_schemas.runs.status import TERMINAL as TERMINAL
 
 from ..exceptions import UserErrorException
 from ..spool.values import NotADictionary, check_name, check_text, text_of

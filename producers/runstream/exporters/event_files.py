@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from runstream_schemas.histograms import Histogram
-from runstream_schemas.media import FOLDER
 from runstream_schemas.series import Kind, SeriesClass
+from runstream_schemas.values.histograms import Histogram
+from runstream_schemas.values.media import FOLDER
 
 from ..client.logged_media import LoggedMedium, logged_media
 from ..client.metrics import Series, logged_histograms

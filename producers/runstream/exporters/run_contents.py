@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runstream_schemas.params import value_of
+from runstream_schemas.runs.params import value_of
 from runstream_schemas.series import SeriesClass
 
 from ..client import files

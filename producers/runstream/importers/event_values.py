@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runstream_schemas.errors import LimitExceeded
-from runstream_schemas.histograms import encode_histogram
 from runstream_schemas.limits import MAX_NAME_BYTES
-from runstream_schemas.media import MAX_CAPTION
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.values.histograms import encode_histogram
+from runstream_schemas.values.media import MAX_CAPTION
 
 from ..client.file_batch import upload_all
 from ..client.http import ServiceClient

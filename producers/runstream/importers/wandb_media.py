@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from runstream_schemas.histograms import MAX_BINS, Histogram, encode_histogram
 from runstream_schemas.limits import MAX_NAME_BYTES
-from runstream_schemas.media import MAX_CAPTION, Medium, encode_medium
+from runstream_schemas.values.histograms import MAX_BINS, Histogram, encode_histogram
+from runstream_schemas.values.media import MAX_CAPTION, Medium, encode_medium
 
 from .. import media
 from ..client import media_outbox

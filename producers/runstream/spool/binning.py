@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.errors import brief
-from runstream_schemas.histograms import MAX_BINS, Histogram, encode_histogram, even_edges
+from runstream_schemas.values.histograms import MAX_BINS, Histogram, encode_histogram, even_edges
 
 from ..exceptions import UserErrorException
 from .values import check_int

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from runstream_schemas.events import Event, MetricsEvent, StatusEvent, StatusOp
 from runstream_schemas.limits import TIME_MAX_US
+from runstream_schemas.wire.events import Event, MetricsEvent, StatusEvent, StatusOp
 
 from . import segment as seg
 from .encoder import agent_source

@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runstream_schemas.errors import LimitExceeded
-from runstream_schemas.events import (
+from runstream_schemas.limits import (
+    MAX_EVENT_BYTES,
+    MAX_EVENT_POINTS,
+    MAX_RECORD_BYTES,
+    TIME_MAX_US,
+    TIME_MIN_US,
+)
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.events import (
     MetricsEvent,
     StatusEvent,
     StatusOp,
@@ -24,16 +32,8 @@ from runstream_schemas.events import (
     encode_event,
     metrics_event,
 )
-from runstream_schemas.limits import (
-    MAX_EVENT_BYTES,
-    MAX_EVENT_POINTS,
-    MAX_RECORD_BYTES,
-    TIME_MAX_US,
-    TIME_MIN_US,
-)
-from runstream_schemas.points import Points, build_points, order_dtype
-from runstream_schemas.series import Kind, SeriesClass, SeriesKey
-from runstream_schemas.short_events import MOST_POINTS, short_event
+from runstream_schemas.wire.points import Points, build_points, order_dtype
+from runstream_schemas.wire.short_events import MOST_POINTS, short_event
 
 from . import segment as seg
 from .fitting import fitted

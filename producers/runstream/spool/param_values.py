@@ -17,9 +17,9 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
-from runstream_schemas import params
 from runstream_schemas.errors import brief
 from runstream_schemas.limits import MAX_PARAM_BYTES, MAX_PARAMS
+from runstream_schemas.runs import params
 
 from ..exceptions import AzureMLException, LimitExceeded, UserErrorException
 from .values import NotADictionary, check_name, convert, text_of

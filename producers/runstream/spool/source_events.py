@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgpack
 
-from runstream_schemas.events import Event, MetricsEvent, summarize
-from runstream_schemas.payload import encode_points
-from runstream_schemas.points import build_points
+from runstream_schemas.wire.events import Event, MetricsEvent, summarize
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.points import build_points
 
 from .collected import Collected, CollectedSource
 from .encoder import Encoded, encode_slice

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_schemas.histograms import encode_histogram
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.values.histograms import encode_histogram
 
 from ..exceptions import AzureMLException, ServiceException
 from ..spool.values import convert_step

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runstream_schemas.media import Medium, encode_medium
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.values.media import Medium, encode_medium
 
 from ..client import media_outbox
 from ..spool.live_runs import LiveRun

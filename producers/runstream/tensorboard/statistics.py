@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_schemas.histograms import MAX_BINS, Histogram
+from runstream_schemas.values.histograms import MAX_BINS, Histogram
 
 from ..exceptions import UserErrorException
 

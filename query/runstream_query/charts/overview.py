@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from runstream_schemas.buckets import Buckets, Reduced, bucket_size
 from runstream_schemas.errors import StoreError
-from runstream_schemas.overviews import LEAST_POINTS, GroupOverview
+from runstream_schemas.parquet.overviews import LEAST_POINTS, GroupOverview
 from runstream_schemas.series import SeriesClass, SeriesKey
 
 from ..points.parquet import METRICS, ParquetFiles

@@ -17,11 +17,11 @@ from typing import Any
 
 import asyncpg
 
-from runstream_schemas.deletion import run_folder
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
-from runstream_schemas.media import media_path
+from runstream_schemas.runs.deletion import run_folder
 from runstream_schemas.store import NewFile, Store, write_failed
+from runstream_schemas.values.media import media_path
 
 from .. import queries
 from ..not_there import no_run

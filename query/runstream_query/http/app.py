@@ -15,7 +15,7 @@ import uvicorn
 from runstream_schemas.database import create_pool
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.metrics import Collected
-from runstream_schemas.recording import Recorder
+from runstream_schemas.runs.recording import Recorder
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import open_store
 

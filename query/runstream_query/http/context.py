@@ -9,7 +9,7 @@ import asyncpg
 from starlette.requests import Request
 
 from runstream_schemas.metrics import Collected
-from runstream_schemas.recording import Recorder
+from runstream_schemas.runs.recording import Recorder
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store
 

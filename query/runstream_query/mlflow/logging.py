@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from runstream_schemas.limits import MAX_PARAM_BYTES, TIME_MAX_US
-from runstream_schemas.params import KINDS, from_stored, same
-from runstream_schemas.recording import NewPoints, Place
+from runstream_schemas.runs.params import KINDS, from_stored, same
+from runstream_schemas.runs.recording import NewPoints, Place
 
 from . import runs
 from .errors import MlflowError, invalid

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from runstream_schemas.params import KINDS, from_stored
+from runstream_schemas.runs.params import KINDS, from_stored
+from runstream_schemas.runs.status import ENDINGS
+from runstream_schemas.runs.status import STATUSES as ALL_STATUSES
 from runstream_schemas.series import Kind
-from runstream_schemas.status import ENDINGS
-from runstream_schemas.status import STATUSES as ALL_STATUSES
 
 from ..json_values import json_number
 from .experiments import id_of

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
-from runstream_schemas.recording import NewRun
-from runstream_schemas.status import TERMINAL
+from runstream_schemas.runs.recording import NewRun
+from runstream_schemas.runs.status import TERMINAL
 
 from ..runs.edits import UNCHANGED, RunEdit, add_steps, edit_runs
 from ..runs.runs import Connection

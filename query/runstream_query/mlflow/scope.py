@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from runstream_schemas.recording import Recorder
+from runstream_schemas.runs.recording import Recorder
 from runstream_schemas.store import Store
 
 from ..points.reader import Query

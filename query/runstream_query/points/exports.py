@@ -16,10 +16,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.params import KINDS, value_of
-from runstream_schemas.run_record import ParamKind, ParamRecord
+from runstream_schemas.runs.params import KINDS, value_of
+from runstream_schemas.runs.record import ParamKind, ParamRecord
 from runstream_schemas.series import SeriesClass
-from runstream_schemas.typed_values import TYPED
+from runstream_schemas.values.typed_values import TYPED
 
 from ..queries import PARAM_KINDS
 from ..runs.run_filter import RunFilter

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from runstream_schemas.arrow import ROW_BITS
 from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.order import position
-from runstream_schemas.payload_reading import (
+from runstream_schemas.parquet.arrow import ROW_BITS
+from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.payload_reading import (
     PREFIX_BYTES,
     BlockPoints,
     Index,
@@ -22,8 +23,7 @@ from runstream_schemas.payload_reading import (
     index_size,
     read_index,
 )
-from runstream_schemas.points import first_places
-from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.points import first_places
 
 from .. import queries
 from ..runs.runs import Connection

@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from runstream_schemas.arrow import numbers, plain, restore_kinds
 from runstream_schemas.errors import StoreError
-from runstream_schemas.footer_seal import check_footer
-from runstream_schemas.overviews import GroupOverview, read_overviews
+from runstream_schemas.parquet.arrow import numbers, plain, restore_kinds
+from runstream_schemas.parquet.footer_seal import check_footer
+from runstream_schemas.parquet.overviews import GroupOverview, read_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import Store
 from runstream_schemas.times import shown_time, shown_times
-from runstream_schemas.typed_values import TYPED, kind_of_class, second_key, series_key
+from runstream_schemas.values.typed_values import TYPED, kind_of_class, second_key, series_key
 
 from .vectors import PointColumns
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from runstream_schemas.arrow import SCHEMAS
+from runstream_schemas.parquet.arrow import SCHEMAS
 
 METRICS = pa.schema(
     [

@@ -8,9 +8,9 @@ from typing import Any, Final, TypedDict
 
 import asyncpg
 
-from runstream_schemas.deletion import delete_rows
 from runstream_schemas.errors import QueryError
-from runstream_schemas.status import TERMINAL
+from runstream_schemas.runs.deletion import delete_rows
+from runstream_schemas.runs.status import TERMINAL
 
 from .edits import notify
 from .runs import Connection

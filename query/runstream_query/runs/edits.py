@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runstream_schemas import run_life
 from runstream_schemas.limits import check_name, check_text
-from runstream_schemas.status import TERMINAL, RunState, Step, fold
+from runstream_schemas.runs import life as run_life
+from runstream_schemas.runs.status import TERMINAL, RunState, Step, fold
 
 from ..json_values import from_json
 from . import queries

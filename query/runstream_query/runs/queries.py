@@ -1,4 +1,4 @@
-"""The SQL of what people change, by what it does. What changes a run's life is in `runstream_schemas.run_life`."""
+"""The SQL of what people change, by what it does. What changes a run's life is in `runstream_schemas.runs.life`."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.params import number_of
-from runstream_schemas.status import STATUSES
+from runstream_schemas.runs.params import number_of
+from runstream_schemas.runs.status import STATUSES
 
 from .. import queries
 from .run_filter import AnyValue, LabelFilter, RunFilter

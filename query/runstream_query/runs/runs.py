@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.params import KINDS, ORIGINS, ParamOrigin
-from runstream_schemas.run_record import ParamRecord, RunRecord, StoredRun, SummaryRecord
+from runstream_schemas.runs.params import KINDS, ORIGINS, ParamOrigin
+from runstream_schemas.runs.record import ParamRecord, RunRecord, StoredRun, SummaryRecord
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.times import shown_time
 

@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.status import STATUSES
+from runstream_schemas.runs.status import STATUSES
 
 from ..queries import LABELS
 from .run_filter import ANY, LabelFilter, MetricFilter, RunFilter

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from runstream_schemas.alike_payloads import stretches
+from runstream_schemas.wire.alike_payloads import stretches
 
 _HEAD = 19  # signature, flags, length of the extension, which there is none
 _FEWEST = 16  # rows in a stretch, below which rows are gone through one by one

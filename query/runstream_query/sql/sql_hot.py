@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from runstream_schemas.arrow import constant, plain, strings, time_column, value_columns
-from runstream_schemas.many_payloads import Pieces, decode_many
-from runstream_schemas.points import I8
+from runstream_schemas.parquet.arrow import constant, plain, strings, time_column, value_columns
 from runstream_schemas.series import APART, Kind, SeriesClass
-from runstream_schemas.typed_values import TYPED, kind_of_class
+from runstream_schemas.values.typed_values import TYPED, kind_of_class
+from runstream_schemas.wire.many_payloads import Pieces, decode_many
+from runstream_schemas.wire.points import I8
 
 from ..points.hot import Chunk, fetch_these
 from ..points.point_views import KINDS, POINT_VIEWS

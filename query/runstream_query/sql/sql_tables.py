@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from runstream_schemas.arrow import plain
-from runstream_schemas.points import I8
+from runstream_schemas.parquet.arrow import plain
+from runstream_schemas.wire.points import I8
 
 from ..json_values import from_json
 from ..runs.runs import Connection

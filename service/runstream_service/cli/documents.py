@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from runstream_schemas.params import value_of
-from runstream_schemas.run_record import ParamRecord
+from runstream_schemas.runs.params import value_of
+from runstream_schemas.runs.record import ParamRecord
 
 from .output import table
 

@@ -13,7 +13,7 @@ from runstream.client.addresses import quoted
 from runstream.client.http import ServiceClient, client_for
 from runstream.exceptions import UserErrorException
 from runstream.printable import printable
-from runstream_schemas.status import STATUSES
+from runstream_schemas.runs.status import STATUSES
 
 from . import submit
 from .documents import listed_run, minimal, run_document, updated_run, upright

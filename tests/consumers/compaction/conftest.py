@@ -15,12 +15,12 @@ import pytest
 
 from runstream_consumers.compaction.hot_to_parquet import Report
 from runstream_consumers.compaction.role import compact_once
-from runstream_schemas.payload import encode_points
-from runstream_schemas.payload_reading import decode_points
-from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.payload_reading import decode_points
+from runstream_schemas.wire.points import build_points
 
 START = 1_790_000_000_000_000
 

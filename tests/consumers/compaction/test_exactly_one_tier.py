@@ -12,7 +12,7 @@ import polars
 import pyarrow.parquet as pq
 
 from runstream_consumers.compaction.role import compact_once
-from runstream_schemas.arrow import restore_kinds
+from runstream_schemas.parquet.arrow import restore_kinds
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .conftest import START, Pipeline, floats, rounds

@@ -15,9 +15,9 @@ from runstream_consumers.compaction import hot_to_parquet, manifest, row_groups,
 from runstream_consumers.compaction.hot_to_parquet import Compactor
 from runstream_consumers.compaction.manifest import ClaimedFile
 from runstream_consumers.compaction.role import compact_once
-from runstream_schemas.payload import encode_points
-from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.points import build_points
 
 from .conftest import START, Pipeline, Row, rounds
 

@@ -17,8 +17,8 @@ from runstream_consumers.compaction.orphans import MARKER, clean_files, clean_ro
 from runstream_consumers.compaction.row_groups import MAX_ROWS, MIN_ROWS, RowGroups
 from runstream_consumers.compaction.sorted_points import SortedPoints
 from runstream_consumers.compaction.worker import Worker
-from runstream_schemas.arrow import METRICS
 from runstream_schemas.errors import StoreError
+from runstream_schemas.parquet.arrow import METRICS
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 from .conftest import START, Pipeline, floats, rounds

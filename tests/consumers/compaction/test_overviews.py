@@ -15,10 +15,10 @@ from tests.seeds import new_random
 
 from runstream_consumers.compaction.row_groups import RowGroups
 from runstream_consumers.compaction.sorted_points import SortedPoints
-from runstream_schemas.arrow import METRICS
 from runstream_schemas.errors import StoreError
-from runstream_schemas.footer_seal import check_footer
-from runstream_schemas.overviews import FINENESS, LEAST_POINTS, GroupOverview, read_overviews
+from runstream_schemas.parquet.arrow import METRICS
+from runstream_schemas.parquet.footer_seal import check_footer
+from runstream_schemas.parquet.overviews import FINENESS, LEAST_POINTS, GroupOverview, read_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 LONG = LEAST_POINTS + 5000

@@ -16,10 +16,10 @@ from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer
 from runstream_query.runs.deletion import StillActive, delete_runs, would_delete
 from runstream_query.sql.sql import run_sql
-from runstream_schemas.deletion import run_folder
-from runstream_schemas.events import MetricsEvent, StatusEvent, StatusOp, TagOp, TagsEvent, summarize
-from runstream_schemas.payload import encode_points
-from runstream_schemas.points import build_points
+from runstream_schemas.runs.deletion import run_folder
+from runstream_schemas.wire.events import MetricsEvent, StatusEvent, StatusOp, TagOp, TagsEvent, summarize
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.points import build_points
 
 from .conftest import START, Pipeline, floats
 from .test_crash import STRIDE, _let_die, mortal

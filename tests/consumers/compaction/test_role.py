@@ -14,9 +14,9 @@ from runstream_consumers.compaction.runs_file import PATH
 from runstream_consumers.compaction.selection import is_due
 from runstream_consumers.storing.run_states import RunChanges, store_run_changes
 from runstream_schemas.errors import StoreError
-from runstream_schemas.events import StatusOp
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import LocalStore
+from runstream_schemas.wire.events import StatusOp
 from runstream_service.sync import compact_now
 
 from .conftest import Pipeline, floats, rounds

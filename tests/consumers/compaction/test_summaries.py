@@ -11,9 +11,9 @@ import pytest
 
 from runstream_consumers.compaction.hot_to_parquet import Compactor
 from runstream_consumers.compaction.worker import Worker
-from runstream_schemas.events import summarize
-from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.events import summarize
+from runstream_schemas.wire.points import build_points
 
 from .conftest import START, Pipeline, Row, floats
 

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 
 from runstream_consumers.compaction.merge import merge_small_files
 from runstream_consumers.compaction.worker import Worker
-from runstream_schemas.histograms import Histogram, decode_histogram, encode_histogram
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
-from runstream_schemas.typed_values import TYPED
+from runstream_schemas.values.histograms import Histogram, decode_histogram, encode_histogram
+from runstream_schemas.values.typed_values import TYPED
 
 from .conftest import START, Pipeline, Row, rounds
 

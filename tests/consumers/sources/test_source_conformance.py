@@ -19,9 +19,9 @@ from runstream_consumers.sources.spool_source import SpoolSource
 from runstream_consumers.storing.consumer import ConsumerState, consume
 from runstream_consumers.storing.transaction import FenceLost
 from runstream_consumers.storing.writer import Writer
-from runstream_schemas.events import MetricsEvent, encode_event
+from runstream_schemas.kafka.topics import kafka_client_options
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import kafka_client_options
+from runstream_schemas.wire.events import MetricsEvent, encode_event
 
 RUNS = [f"run-{i}" for i in range(5)]
 

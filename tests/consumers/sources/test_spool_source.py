@@ -14,7 +14,7 @@ from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.sources.spool_source import SpoolSource
 from runstream_consumers.storing.transaction import FenceLost
 from runstream_consumers.storing.writer import Writer
-from runstream_schemas.events import MetricsEvent
+from runstream_schemas.wire.events import MetricsEvent
 
 
 def _slots(fetched: Sequence[Fetched]) -> list[int]:

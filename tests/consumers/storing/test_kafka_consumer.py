@@ -26,9 +26,9 @@ from runstream_consumers.sources import kafka_source
 from runstream_consumers.sources.kafka_source import KafkaSource
 from runstream_consumers.storing.consumer import ConsumerState, consume, run_consumer
 from runstream_consumers.storing.writer import Writer
-from runstream_schemas.events import Event, StatusEvent, StatusOp, encode_event, topic_of
+from runstream_schemas.kafka.topics import ensure_topics, kafka_client_options
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import ensure_topics, kafka_client_options
+from runstream_schemas.wire.events import Event, StatusEvent, StatusOp, encode_event, topic_of
 
 pytestmark = pytest.mark.kafka
 

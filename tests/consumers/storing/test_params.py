@@ -13,8 +13,8 @@ from tests.consumers.logged import T0
 
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer
-from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent
 from runstream_schemas.settings import Settings
+from runstream_schemas.wire.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent
 
 ONE, TWO = bytes([1] * 16), bytes([2] * 16)
 

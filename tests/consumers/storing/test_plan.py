@@ -7,7 +7,7 @@ from tests.consumers.logged import T0, LoggingSource
 
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.plan import Planner
-from runstream_schemas.events import Event, StatusEvent, StatusOp
+from runstream_schemas.wire.events import Event, StatusEvent, StatusOp
 
 
 async def test_of_runs_that_ended_nothing_is_kept(pool: asyncpg.Pool) -> None:

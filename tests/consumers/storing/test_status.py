@@ -19,9 +19,9 @@ from tests.consumers.logged import T0, LoggingSource
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer
 from runstream_consumers.uptime import LONGEST_STEP, Uptime
-from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent
+from runstream_schemas.runs.status import RunState, Step, fold
 from runstream_schemas.settings import Settings
-from runstream_schemas.status import RunState, Step, fold
+from runstream_schemas.wire.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent
 
 A, B = "a" * 32, "b" * 32
 

@@ -24,9 +24,9 @@ from runstream_consumers.storing.retrying import persist
 from runstream_consumers.storing.run_states import MOST_LEVELS
 from runstream_consumers.storing.transaction import FenceLost
 from runstream_consumers.storing.writer import Writer
-from runstream_schemas.event_reading import decode_event
-from runstream_schemas.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent, encode_event
 from runstream_schemas.settings import Settings
+from runstream_schemas.wire.event_reading import decode_event
+from runstream_schemas.wire.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent, encode_event
 
 
 class Log:

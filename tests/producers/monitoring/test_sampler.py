@@ -19,10 +19,10 @@ from runstream.monitoring.sampler import Sampler
 from runstream.spool import process_lock
 from runstream.spool.collector import Collector
 from runstream.spool.writer import RunWriter
-from runstream_schemas.events import MetricsEvent, StatusEvent
-from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
+from runstream_schemas.wire.events import MetricsEvent, StatusEvent
+from runstream_schemas.wire.payload_reading import decode_points
 
 from .nvml import Device, install
 

@@ -12,7 +12,7 @@ import pytest
 from runstream.exceptions import UserErrorException
 from runstream.spool.binning import histogram_text
 from runstream_schemas.errors import CorruptEvent
-from runstream_schemas.histograms import Histogram, decode_histogram, encode_histogram, thinned
+from runstream_schemas.values.histograms import Histogram, decode_histogram, encode_histogram, thinned
 
 
 def binned(values: Any, bins: int = 64) -> Histogram:

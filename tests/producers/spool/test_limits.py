@@ -25,8 +25,6 @@ from runstream.spool.fitting import cut, fitted, pack_step
 from runstream.spool.live_runs import failure_of
 from runstream.spool.writer import RunWriter
 from runstream_schemas.errors import LimitExceeded
-from runstream_schemas.event_reading import decode_event
-from runstream_schemas.events import Event, MetricsEvent, encode_event
 from runstream_schemas.limits import (
     MAX_EVENT_BYTES,
     MAX_NAME_BYTES,
@@ -35,8 +33,10 @@ from runstream_schemas.limits import (
     TIME_MAX_US,
     TIME_MIN_US,
 )
-from runstream_schemas.payload_reading import decode_points
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.wire.event_reading import decode_event
+from runstream_schemas.wire.events import Event, MetricsEvent, encode_event
+from runstream_schemas.wire.payload_reading import decode_points
 
 
 @pytest.fixture

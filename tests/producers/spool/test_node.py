@@ -13,7 +13,7 @@ from tests.producers.reading import settings_for
 from runstream.spool.collector import Collector
 from runstream.spool.node import KEPT, NodeSpool, Written, note_delivered
 from runstream.spool.writer import RunWriter
-from runstream_schemas.events import MetricsEvent, StatusEvent, TagsEvent
+from runstream_schemas.wire.events import MetricsEvent, StatusEvent, TagsEvent
 
 Write = Callable[[RunWriter], object]
 

@@ -30,8 +30,8 @@ from runstream.spool import reader as spool_reader
 from runstream.spool import writer as spool
 from runstream.spool.collector import Collector
 from runstream_schemas.errors import LimitExceeded
-from runstream_schemas.events import MetricsEvent, StatusEvent, TagsEvent
-from runstream_schemas.payload_reading import decode_points
+from runstream_schemas.wire.events import MetricsEvent, StatusEvent, TagsEvent
+from runstream_schemas.wire.payload_reading import decode_points
 
 
 @pytest.fixture

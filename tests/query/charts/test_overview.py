@@ -13,7 +13,7 @@ from runstream_query.charts import overview
 from runstream_query.charts.charts import Charts, pack_charts
 from runstream_query.charts.overview import Overviews
 from runstream_query.points.parquet import ParquetFiles
-from runstream_schemas import overviews
+from runstream_schemas.parquet import overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tests.query.http.test_api import serving
 
 from runstream_consumers.storing.run_states import RunChanges, store_run_changes
-from runstream_schemas.events import TagOp
+from runstream_schemas.wire.events import TagOp
 
 
 async def test_runs_are_edited_one_by_one_and_many_at_once(database: Any) -> None:

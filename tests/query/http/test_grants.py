@@ -22,9 +22,9 @@ from tests.seeds import new_random
 
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.storing.run_states import RunChanges, store_run_changes
-from runstream_schemas.deletion import run_folder
-from runstream_schemas.events import StatusOp
+from runstream_schemas.runs.deletion import run_folder
 from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.events import StatusOp
 
 from .kinds import KINDS, server_of
 from .test_openapi import TIMES

@@ -19,8 +19,8 @@ from runstream_query.http.app import create_app
 from runstream_query.http.context import Server
 from runstream_query.not_there import no_run
 from runstream_query.runs.models import place
-from runstream_schemas.events import StatusOp
 from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.events import StatusOp
 
 pytestmark = pytest.mark.attack
 

@@ -23,7 +23,6 @@ from runstream_consumers.storing.writer import Writer
 from runstream_query.charts.held_vectors import HeldVectors
 from runstream_query.points.reader import Query
 from runstream_query.runs.runs import get_summaries, list_runs
-from runstream_schemas.events import MetricsEvent, metrics_event
 from runstream_schemas.order import (
     UNKNOWN_PLACE,
     Piece,
@@ -34,8 +33,9 @@ from runstream_schemas.order import (
     position,
     unpack_place,
 )
-from runstream_schemas.points import build_points
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.events import MetricsEvent, metrics_event
+from runstream_schemas.wire.points import build_points
 
 T0 = 1_790_000_000_000_000
 KINDS = {float: Kind.FLOAT, int: Kind.INT, bool: Kind.BOOL, str: Kind.TEXT, type(None): Kind.NULL}

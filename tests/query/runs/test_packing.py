@@ -28,7 +28,7 @@ from runstream_query.runs.run_statements import page_sql, reach_sql
 from runstream_query.runs.runs import count_runs, list_runs
 from runstream_query.runs.search import search
 from runstream_schemas.database import migrate, migrations
-from runstream_schemas.deletion import delete_rows
+from runstream_schemas.runs.deletion import delete_rows
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 KEY = SeriesKey(SeriesClass.METRIC, "m")

@@ -17,7 +17,7 @@ from runstream_query.runs.run_order import Order
 from runstream_query.runs.runs import count_runs, descendants, get_run, list_runs
 from runstream_query.runs.search import search
 from runstream_schemas.errors import QueryError
-from runstream_schemas.params import as_stored
+from runstream_schemas.runs.params import as_stored
 
 
 async def names(

@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from tests.certificates import certificate_of_localhost
 
 from runstream_schemas.errors import ServiceError
+from runstream_schemas.kafka.topics import describe_topics, ensure_topics, kafka_client_options
 from runstream_schemas.settings import Settings
-from runstream_schemas.topics import describe_topics, ensure_topics, kafka_client_options
 from runstream_service.servers import kafka as kafka_server
 from runstream_service.servers import kafka_programs
 from runstream_service.servers.kafka import KafkaServer, Security

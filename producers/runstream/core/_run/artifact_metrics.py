@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from runstream_schemas.errors import brief
-from runstream_schemas.media import Medium, encode_medium
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.values.media import Medium, encode_medium
 
 from ...client import media_outbox
 from ...client.upload_sources import open_regular, path_of

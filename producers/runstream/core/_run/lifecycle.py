@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstream_schemas.backoff import Backoff
-from runstream_schemas.status import ENDINGS
+from runstream_schemas.runs.status import ENDINGS
 
 from ...client.reading import settle
 from ...client.records import SCRIPT_RUN, TERMINAL

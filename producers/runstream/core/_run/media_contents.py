@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from runstream_schemas.errors import brief
-from runstream_schemas.media import MAX_CAPTION
+from runstream_schemas.values.media import MAX_CAPTION
 
 from ... import media
 from ...client.upload_sources import open_regular, opened, path_of
@@ -41,10 +41,10 @@ class Content:
     """A medium that is ready to be kept.
 
     Attributes:
-        type: one of `runstream_schemas.media.MEDIA_TYPES`.
+        type: one of `runstream_schemas.values.media.MEDIA_TYPES`.
         content_type: the content type of its bytes.
         source: the bytes, or a file or stream that has them.
-        caption, file_name: as those of `runstream_schemas.media.Medium`.
+        caption, file_name: as those of `runstream_schemas.values.media.Medium`.
     """
 
     type: str

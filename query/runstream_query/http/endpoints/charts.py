@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.run_record import SummaryRecord
+from runstream_schemas.runs.record import SummaryRecord
 from runstream_schemas.series import SeriesClass
 
 from ... import queries

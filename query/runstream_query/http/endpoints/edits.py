@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.run_record import RunRecord
+from runstream_schemas.runs.record import RunRecord
 
 from ...not_there import no_run
 from ...runs import deletion

@@ -9,9 +9,9 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_schemas.histograms import thinned
-from runstream_schemas.run_record import Number
+from runstream_schemas.runs.record import Number
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.values.histograms import thinned
 
 from ...json_values import json_value
 from ...points.vectors import Series

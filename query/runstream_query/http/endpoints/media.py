@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.histograms import thinned
-from runstream_schemas.media import SUFFIXES
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.values.histograms import thinned
+from runstream_schemas.values.media import SUFFIXES
 
 from ...files import artifacts
 from ...points.vectors import Series

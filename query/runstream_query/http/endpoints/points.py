@@ -10,7 +10,7 @@ import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runstream_schemas.run_record import Number
+from runstream_schemas.runs.record import Number
 from runstream_schemas.series import FIRST_CLASSES
 
 from ...charts import one_series

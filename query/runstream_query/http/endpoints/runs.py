@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runstream_schemas.errors import QueryError
-from runstream_schemas.run_record import RunRecord
+from runstream_schemas.runs.record import RunRecord
 
 from ...not_there import no_run
 from ...runs.run_order import Order

@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .errors import CorruptEvent
+from ..errors import CorruptEvent
 
 MAX_BINS = 1024
 """Most bins of a histogram."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .series import Kind, SeriesKey
+from ..series import Kind, SeriesKey
 
 I8 = NDArray[np.int64]
 U8 = NDArray[np.uint64]

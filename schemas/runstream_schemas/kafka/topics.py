@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from .errors import ServiceError, SettingsError
-from .settings import Settings
+from ..errors import ServiceError, SettingsError
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
@@ -283,7 +283,7 @@ async def read_topics(client: AIOKafkaClient, names: Iterable[str]) -> Cluster:
     """
     from aiokafka.errors import IncompatibleBrokerVersion, LeaderNotAvailableError
 
-    from .kafka_metadata import MetadataRequest
+    from .metadata import MetadataRequest
 
     try:
         response = await client.send(client.get_random_node(), MetadataRequest(list(names)))

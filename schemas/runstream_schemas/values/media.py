@@ -13,8 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import CorruptEvent
-from .source_snapshot import is_digest
+from ..errors import CorruptEvent
+from ..source_snapshot import is_digest
 
 MEDIA_TYPES: Final = ("image", "audio", "video", "html", "text", "object3d", "plotly", "vega", "file")
 """What a logged medium can be."""

@@ -11,7 +11,7 @@ import struct
 import zlib
 from typing import Any
 
-from .errors import StoreError
+from ..errors import StoreError
 
 MAGIC = b"RSF1"
 _SEAL = struct.Struct("<4sI")

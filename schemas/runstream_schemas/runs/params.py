@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, TypeAlias
 
-from .limits import INT_MAX, INT_MIN, MAX_NAME_BYTES, MAX_PARAM_BYTES
-from .run_record import ParamKind, ParamRecord
-from .strict_json import DECODER
+from ..limits import INT_MAX, INT_MIN, MAX_NAME_BYTES, MAX_PARAM_BYTES
+from ..strict_json import DECODER
+from .record import ParamKind, ParamRecord
 
 KINDS: tuple[ParamKind, ...] = ("float", "int", "bool", "text", "null", "json")
 """The database stores a kind by its place here."""

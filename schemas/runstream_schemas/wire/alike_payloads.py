@@ -15,11 +15,11 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from .errors import CorruptEvent
+from ..errors import CorruptEvent
+from ..series import Kind
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
 from .payload_reading import decompressor
 from .points import I8
-from .series import Kind
 
 _FEWEST = 8  # payloads for which it is worth looking for a common layout
 _MOST_LAYOUTS = 64  # looked for in one call: each is compared with all payloads left

@@ -20,8 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from .limits import TIME_MAX_US, TIME_MIN_US
-from .run_record import RunFacts, Status
+from ..limits import TIME_MAX_US, TIME_MIN_US
+from .record import RunFacts, Status
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 """Every status of a run."""

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from .arrow import SCHEMAS
-from .errors import CorruptEvent
+from ..errors import CorruptEvent
+from ..parquet.arrow import SCHEMAS
+from ..series import SeriesClass, SeriesKey
 from .histograms import Histogram, decode_histogram, encode_histogram
 from .media import Medium, decode_medium, encode_medium
-from .series import SeriesClass, SeriesKey
 
 
 @dataclass(frozen=True, slots=True)

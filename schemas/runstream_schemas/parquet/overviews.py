@@ -22,8 +22,8 @@ import msgpack
 import numpy as np
 import zstandard
 
-from .buckets import F8, I8, Buckets, bucket_size
-from .errors import StoreError
+from ..buckets import F8, I8, Buckets, bucket_size
+from ..errors import StoreError
 from .footer_seal import seal_start
 
 LEAST_POINTS: Final = 1 << 16

@@ -19,12 +19,12 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import LimitExceeded
-from .limits import MAX_EVENT_BYTES
+from ..errors import LimitExceeded
+from ..limits import MAX_EVENT_BYTES
+from ..series import Kind, SeriesKey
 from .payload import encode_points
 from .payload_reading import decode_points
 from .points import Points, order_dtype
-from .series import Kind, SeriesKey
 
 VERSION = 1
 METRICS, TAGS, STATUS = "metrics", "tags", "status"
@@ -67,7 +67,7 @@ class MetricsEvent:
     Attributes:
         source: 16 bytes, the id of the spool writer.
         points: how many points `payload` holds (not the same as `count`: a tag takes a slot but is no point).
-        payload: `runstream_schemas.payload.encode_points`; consumers store it as it is.
+        payload: `runstream_schemas.wire.payload.encode_points`; consumers store it as it is.
         dropped: points the source could not keep so far (disk full, quota).
     """
 
@@ -86,7 +86,7 @@ class MetricsEvent:
 class TagOp:
     """One change of a tag, property, field or parameter of the run. `value` None: the key without a value.
 
-    A parameter's value is a JSON text (`runstream_schemas.params`); `author` is who overwrote it.
+    A parameter's value is a JSON text (`runstream_schemas.runs.params`); `author` is who overwrote it.
     """
 
     seq: int

@@ -12,8 +12,18 @@ from typing import Any, get_args
 
 import numpy as np
 
-from . import params
-from .errors import CorruptEvent, EventError, RefusedEvent, UnsupportedVersion
+from ..errors import CorruptEvent, EventError, RefusedEvent, UnsupportedVersion
+from ..limits import (
+    INT_MAX,
+    MAX_EVENT_BYTES,
+    MAX_EVENT_POINTS,
+    MAX_NAME_BYTES,
+    MAX_RUN_ID_BYTES,
+    TIME_MAX_US,
+    TIME_MIN_US,
+)
+from ..runs import params
+from ..series import Kind, SeriesKey
 from .events import (
     METRICS,
     STATUS,
@@ -30,17 +40,7 @@ from .events import (
     TagOpName,
     TagsEvent,
 )
-from .limits import (
-    INT_MAX,
-    MAX_EVENT_BYTES,
-    MAX_EVENT_POINTS,
-    MAX_NAME_BYTES,
-    MAX_RUN_ID_BYTES,
-    TIME_MAX_US,
-    TIME_MIN_US,
-)
 from .payload_reading import index_size
-from .series import Kind, SeriesKey
 from .unpacking import unpack
 
 _ENVELOPE_BYTES = 64

@@ -23,9 +23,9 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from .limits import MAX_EVENT_POINTS
+from ..limits import MAX_EVENT_POINTS
+from ..series import Kind
 from .points import I8, Points, count_below, order_dtype
-from .series import Kind
 
 BLOCK_POINTS = 4096
 """Points from which a block is closed at the next border between series."""

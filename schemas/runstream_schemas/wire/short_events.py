@@ -12,10 +12,10 @@ from operator import sub
 import msgpack
 import numpy as np
 
+from ..limits import TIME_MAX_US, TIME_MIN_US
+from ..series import Kind, SeriesKey
 from .events import MetricsEvent, Summaries
-from .limits import TIME_MAX_US, TIME_MIN_US
 from .payload import FLAG_ZSTD, MIN_COMPRESSED, PREFIX, VERSION, compressor
-from .series import Kind, SeriesKey
 
 MOST_POINTS = 256
 """Of a short event."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgpack
 
-from .errors import CorruptEvent
-from .limits import MAX_EVENT_OBJECTS
+from ..errors import CorruptEvent
+from ..limits import MAX_EVENT_OBJECTS
 
 _CONTAINER = 4  # of the same unit as MAX_EVENT_OBJECTS, besides what it holds
 

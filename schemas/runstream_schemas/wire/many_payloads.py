@@ -15,13 +15,13 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import CorruptEvent
+from ..limits import TIME_MAX_US, TIME_MIN_US
+from ..series import APART, Kind, SeriesKey
 from .alike_payloads import Alike, Sections, Shape, find_alike, inflate, stretches
-from .errors import CorruptEvent
-from .limits import TIME_MAX_US, TIME_MIN_US
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
 from .payload_reading import read_index
 from .points import I8, U8
-from .series import APART, Kind, SeriesKey
 
 SMALL_POINTS = 64 << 10
 """Payloads of more points are read one by one: a few bytes may claim to hold a million."""

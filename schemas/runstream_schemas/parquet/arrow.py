@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from .series import Kind
+from ..series import Kind
 
 TIME = pa.timestamp("us", tz="UTC")
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -291,7 +291,7 @@ def value_columns(
     """The columns value, int_value and text.
 
     Args:
-        bits: 64 raw bits a value, as in `runstream_schemas.points.Points`; TEXT: index into `texts`.
+        bits: 64 raw bits a value, as in `runstream_schemas.wire.points.Points`; TEXT: index into `texts`.
         kinds: `Kind` of each value, or the one that all have.
         texts: the texts that TEXT values point at.
     """

@@ -39,7 +39,7 @@ ParamKind: TypeAlias = Literal["float", "int", "bool", "text", "null", "json"]
 
 
 class ParamRecord(TypedDict):
-    """A parameter: its kind, and its value as a text (see `runstream_schemas.params`)."""
+    """A parameter: its kind, and its value as a text (see `runstream_schemas.runs.params`)."""
 
     kind: ParamKind
     text: str

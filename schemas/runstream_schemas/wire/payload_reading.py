@@ -12,11 +12,11 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from .errors import CorruptEvent
-from .limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS, TIME_MAX_US, TIME_MIN_US
+from ..errors import CorruptEvent
+from ..limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS, TIME_MAX_US, TIME_MIN_US
+from ..series import Kind, SeriesKey
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
 from .points import I8, U8, Points, count_below, order_dtype
-from .series import Kind, SeriesKey
 from .unpacking import unpack
 
 PREFIX_BYTES = 4096

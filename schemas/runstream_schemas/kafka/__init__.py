@@ -1,0 +1,1 @@
+"""The topics of Kafka, and what is asked of a broker about them."""

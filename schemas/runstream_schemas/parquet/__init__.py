@@ -1,0 +1,1 @@
+"""The files of the store: their Arrow schemas, their seal, and the overviews in them."""
