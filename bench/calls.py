@@ -17,7 +17,7 @@ from .result import Result, repeat
 def run(quick: bool) -> list[Result]:
     """Costs by the public methods of a `Run`, with default settings but for the place of the home."""
     from runstream.core import Experiment, Workspace
-    from runstream.spool.collector import Collector
+    from runstream.spool.collecting.collector import Collector
     from runstream_schemas.settings import Settings
 
     home = Path(tempfile.mkdtemp(prefix="rsb"))

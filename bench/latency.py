@@ -60,7 +60,7 @@ async def probe(dsn: str, environment: dict[str, str], seconds: float) -> list[f
     os.environ.update({key: value for key, value in environment.items() if key.startswith("RUNSTREAM_")})
     import asyncpg
 
-    from runstream.spool import writer as spool
+    from runstream.spool.writing import writer as spool
     from runstream_schemas.settings import Settings
 
     connection = await asyncpg.connect(dsn)

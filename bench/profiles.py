@@ -154,7 +154,7 @@ def parse(name: str, collapsed: str) -> Profile:
 
 
 def short(frame: str) -> str:
-    """`encode (runstream/spool/encoder.py)` as `runstream.spool.encoder.encode`, without paths of this machine."""
+    """`collect (runstream/agent.py)` as `runstream.agent.collect`, without paths of this machine."""
     found = re.fullmatch(r"(.+) \((.+?)(?::\d+)?\)", frame)
     if not found:
         return re.sub(r"\S*/", "", frame)

@@ -119,7 +119,7 @@ def ratios() -> Iterator[list[Ratio]]:
     import numpy as np
 
     from runstream.core import Experiment, Workspace
-    from runstream.spool.collector import Collector
+    from runstream.spool.collecting.collector import Collector
     from runstream_schemas.buckets import downsample
     from runstream_schemas.series import Kind, SeriesKey
     from runstream_schemas.settings import Settings

@@ -26,8 +26,8 @@ from runstream_schemas.metrics import counter, gauge
 from runstream_schemas.settings import Settings
 from runstream_schemas.wire.events import METRICS, STATUS, TAGS, Event, StatusEvent, encode_event, topic_of
 
-from .spool.collected import Collected
-from .spool.collector import Collector, Seen
+from .spool.collecting.collected import Collected
+from .spool.collecting.collector import Collector, Seen
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

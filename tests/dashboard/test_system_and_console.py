@@ -10,7 +10,7 @@ from .test_browser import Open, Picture
 WRITING = """
 import sys, time
 from runstream.core import Experiment, Workspace
-from runstream.spool.system_writer import SystemWriter
+from runstream.spool.writing.system_writer import SystemWriter
 
 run = Experiment(Workspace.from_config(), "machines").start_logging(outputs=None, snapshot_directory=None)
 run.log("loss", 1.0)

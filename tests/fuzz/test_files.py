@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from runstream.client.files import inside
 from runstream.exceptions import UserErrorException
 from runstream.spool import segment
-from runstream.spool import writer as spool
-from runstream.spool.collector import Collector
+from runstream.spool.collecting.collector import Collector
+from runstream.spool.writing import writer as spool
 from runstream_consumers.compaction.row_groups import RowGroups
 from runstream_consumers.compaction.sorted_points import SourcePoints, sort_points
 from runstream_query.files.artifacts import check_path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runstream.spool.collector import Collector
+from runstream.spool.collecting.collector import Collector
 from runstream_schemas.settings import Settings
 from runstream_schemas.wire.events import Event, MetricsEvent, StatusEvent, TagsEvent
 from runstream_schemas.wire.payload_reading import decode_points

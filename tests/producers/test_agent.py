@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from runstream import agent as agent_module
 from runstream.agent import run_agent
-from runstream.spool import writer as spool
+from runstream.spool.writing import writer as spool
 from runstream_schemas.errors import SpoolError
 from runstream_schemas.kafka.topics import TopicNames, kafka_client_options
 from runstream_schemas.settings import Settings
@@ -264,7 +264,7 @@ async def test_an_agent_killed_at_random_moments_loses_and_skips_nothing(
 async def test_one_agent_a_spool(
     settings: Settings, broker: KafkaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runstream.spool.collector import Collector
+    from runstream.spool.collecting.collector import Collector
 
     first = Collector(settings)
     await first.lock()

@@ -244,13 +244,13 @@ def test_processes_are_told_apart(line: str, name: str) -> None:
 
 def test_stacks_become_shares_without_paths() -> None:
     stacks = (
-        "<module> (runstream/__main__.py:3);collect (/a/b/runstream/spool/collector.py:10);dumps (/usr/lib/json/x.py:2) 30\n"
-        "<module> (runstream/__main__.py:3);collect (/a/b/runstream/spool/collector.py:10) 10\nnot a stack\n"
+        "<module> (runstream/__main__.py:3);collect (/a/runstream/spool/collecting/collector.py:10);dumps (/lib/x.py:2) 30\n"
+        "<module> (runstream/__main__.py:3);collect (/a/runstream/spool/collecting/collector.py:10) 10\nnot a stack\n"
     )
     profile = profiles.parse("agent", stacks)
     assert profile.samples == 40
-    assert profile.own["runstream.spool.collector.collect"] == 10
-    assert profile.total["runstream.spool.collector.collect"] == 40
+    assert profile.own["runstream.spool.collecting.collector.collect"] == 10
+    assert profile.total["runstream.spool.collecting.collector.collect"] == 40
     text = profiles.table(profile, 1.0)
     assert "busy for 20% of the time" in text
     assert "| `x.dumps` | 75.0 % | 75.0 % |" in text

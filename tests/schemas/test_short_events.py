@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from runstream.spool import segment as seg
-from runstream.spool.encoder import slice_points
-from runstream.spool.slices import Slice
+from runstream.spool.reading.encoder import slice_points
+from runstream.spool.reading.slices import Slice
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.wire.events import MetricsEvent, encode_event, metrics_event
 from runstream_schemas.wire.short_events import short_event

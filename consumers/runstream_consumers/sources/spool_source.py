@@ -13,8 +13,8 @@ import secrets
 import time
 from collections import deque
 
-from runstream.spool.collected import Collected
-from runstream.spool.collector import Collector
+from runstream.spool.collecting.collected import Collected
+from runstream.spool.collecting.collector import Collector
 from runstream_schemas.settings import Settings
 
 from .source import Fetched, LoadOffsets, Partition

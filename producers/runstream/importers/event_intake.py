@@ -17,7 +17,7 @@ from runstream_schemas.series import SeriesClass
 
 from ..client.http import ServiceClient
 from ..spool.live_runs import LiveRun
-from ..spool.writer import ARRAY_POINTS
+from ..spool.writing.writer import ARRAY_POINTS
 from ..tensorboard.events import Event
 from ..tensorboard.records import RecordFile
 from ..tensorboard.scalars import Column, ScalarReader

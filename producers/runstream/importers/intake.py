@@ -15,7 +15,7 @@ from runstream_schemas.series import SeriesClass
 
 from ..exceptions import ServiceException
 from ..spool.live_runs import LiveRun
-from ..spool.room import spool_room
+from ..spool.writing.room import spool_room
 from .positions import Position, PositionFile
 
 _ROOM_BYTES = 64 << 20  # more than a batch takes in the spool

@@ -23,8 +23,8 @@ from ..client.http import ServiceClient
 from ..exceptions import AzureMLException, ServiceException
 from ..spool.live_runs import LiveRun
 from ..spool.param_values import convert_params
-from ..spool.system_writer import SystemWriter
-from ..spool.writer import ARRAY_POINTS
+from ..spool.writing.system_writer import SystemWriter
+from ..spool.writing.writer import ARRAY_POINTS
 from ..tensorboard.wire import WireError
 from . import wandb_media, wandb_records
 from .intake import Intake, refused

@@ -15,7 +15,7 @@ from ..client.folder_contents import contents
 from ..client.http import ServiceClient
 from ..exceptions import AzureMLException, LimitExceeded, ServiceException, UserErrorException
 from ..spool.live_runs import LiveRun
-from ..spool.writer import RunWriter
+from ..spool.writing.writer import RunWriter
 from .wandb_records import Artifact, File, RunInfo
 
 CONSOLE = "user_logs/std_log.txt"

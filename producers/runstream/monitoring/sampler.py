@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from runstream_schemas.metrics import counter, gauge
 from runstream_schemas.settings import Settings
 
-from ..spool.system_writer import SystemWriter
+from ..spool.writing.system_writer import SystemWriter
 from .live_processes import LiveProcesses
 
 if TYPE_CHECKING:

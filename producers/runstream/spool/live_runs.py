@@ -20,7 +20,7 @@ from runstream_schemas.settings import Settings
 
 from . import program_end
 from .fitting import cut
-from .writer import RunWriter
+from .writing.writer import RunWriter
 
 _log = logging.getLogger("runstream")
 _lock = threading.RLock()

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.consumers.logged import LoggingSource
 
-from runstream.spool.writer import RunWriter
+from runstream.spool.writing.writer import RunWriter
 from runstream_consumers.sources.kafka_source import KafkaSource
 from runstream_consumers.sources.source import EventSource, Fetched, Partition
 from runstream_consumers.sources.spool_source import SpoolSource

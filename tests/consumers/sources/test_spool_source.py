@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from tests.producers.reading import settings_for
 
-from runstream.spool import writer as spool
+from runstream.spool.writing import writer as spool
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.sources.spool_source import SpoolSource
 from runstream_consumers.storing.transaction import FenceLost

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from runstream.agent import run_agent
-from runstream.spool import writer as spool
+from runstream.spool.writing import writer as spool
 from runstream_consumers.storing.consumer import ConsumerState, run_consumer
 from runstream_schemas.settings import Settings
 from runstream_service.servers.kafka import KafkaServer

@@ -17,8 +17,8 @@ import pytest
 from runstream.monitoring.live_processes import LiveProcesses
 from runstream.monitoring.sampler import Sampler
 from runstream.spool import process_lock
-from runstream.spool.collector import Collector
-from runstream.spool.writer import RunWriter
+from runstream.spool.collecting.collector import Collector
+from runstream.spool.writing.writer import RunWriter
 from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 from runstream_schemas.wire.events import MetricsEvent, StatusEvent

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from runstream.spool import segment as seg
-from runstream.spool.leftovers import Leftovers
+from runstream.spool.collecting.leftovers import Leftovers
 
 
 def directory(spool: Path, name: str) -> None:

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from tests.producers.reading import drain, logged, settings_for, steps_of_life, tags_of
 
 from runstream.exceptions import UserErrorException
-from runstream.spool import segment, source_writer
-from runstream.spool import writer as spool
-from runstream.spool.collector import Collector
+from runstream.spool import segment
+from runstream.spool.collecting.collector import Collector
 from runstream.spool.fitting import cut, fitted, pack_step
 from runstream.spool.live_runs import failure_of
-from runstream.spool.writer import RunWriter
+from runstream.spool.writing import source_writer
+from runstream.spool.writing import writer as spool
+from runstream.spool.writing.writer import RunWriter
 from runstream_schemas.errors import LimitExceeded
 from runstream_schemas.limits import (
     MAX_EVENT_BYTES,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tests.producers.reading import settings_for
 
-from runstream.spool.collector import Collector
+from runstream.spool.collecting.collector import Collector
 from runstream.spool.node import KEPT, NodeSpool, Written, note_delivered
-from runstream.spool.writer import RunWriter
+from runstream.spool.writing.writer import RunWriter
 from runstream_schemas.wire.events import MetricsEvent, StatusEvent, TagsEvent
 
 Write = Callable[[RunWriter], object]

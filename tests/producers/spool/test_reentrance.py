@@ -17,8 +17,8 @@ import pytest
 from tests.seeds import new_random
 
 from runstream.spool import process_lock, segment
-from runstream.spool.collector import Collector
-from runstream.spool.writer import RunWriter
+from runstream.spool.collecting.collector import Collector
+from runstream.spool.writing.writer import RunWriter
 
 from ..reading import drain, logged, settings_for, steps_of_life, tags_of
 

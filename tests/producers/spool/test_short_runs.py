@@ -13,10 +13,11 @@ import pytest
 from tests.producers.reading import drain, logged, settings_for
 
 from runstream.exceptions import UserErrorException
-from runstream.spool import frames, segment
-from runstream.spool.collector import Collector
-from runstream.spool.read_segment import ReadSegment
-from runstream.spool.writer import RunWriter
+from runstream.spool import segment
+from runstream.spool.collecting.collector import Collector
+from runstream.spool.reading.read_segment import ReadSegment
+from runstream.spool.writing import frames
+from runstream.spool.writing.writer import RunWriter
 
 ROOT = Path(__file__).parents[3]
 NAMES = [f"m{number}" for number in range(150)]
@@ -80,7 +81,7 @@ import os, sys
 from pathlib import Path
 from tests.producers.reading import settings_for
 from runstream.spool import frames
-from runstream.spool.writer import RunWriter
+from runstream.spool.writing.writer import RunWriter
 writer = RunWriter(settings_for(Path(sys.argv[1])), "run")
 writer.log("before", 1.0)
 class Head:

@@ -24,11 +24,13 @@ import pytest
 from tests.producers.reading import drain, logged, settings_for, steps_of_life, tags_of
 
 from runstream.exceptions import AzureMLException, UserErrorException
-from runstream.spool import collector as collector_module
-from runstream.spool import discovery, process_lock, segment, source_writer
-from runstream.spool import reader as spool_reader
-from runstream.spool import writer as spool
-from runstream.spool.collector import Collector
+from runstream.spool import process_lock, segment
+from runstream.spool.collecting import collector as collector_module
+from runstream.spool.collecting import discovery
+from runstream.spool.collecting.collector import Collector
+from runstream.spool.reading import reader as spool_reader
+from runstream.spool.writing import source_writer
+from runstream.spool.writing import writer as spool
 from runstream_schemas.errors import LimitExceeded
 from runstream_schemas.wire.events import MetricsEvent, StatusEvent, TagsEvent
 from runstream_schemas.wire.payload_reading import decode_points
@@ -485,7 +487,7 @@ def test_no_batch_holds_more_items_than_it_may(
     monkeypatch.setattr(collector_module, "MOST_AT_ONCE", 5)
     script = f"""
 import os
-from runstream.spool.writer import RunWriter
+from runstream.spool.writing.writer import RunWriter
 from tests.producers.reading import settings_for
 from pathlib import Path
 for number in range(23):
@@ -653,7 +655,7 @@ def test_a_slot_taken_and_never_written_holds_nothing_up_for_ever(
 
 
 STOPPED_AT_A_SLOT = """
-from runstream.spool.hot_path import INTEGER
+from runstream.spool.writing.hot_path import INTEGER
 at = next(iter(writer._slots))  # as a thread does, before another one logs
 writer.log('x', 2)
 print(flush=True)
@@ -1027,7 +1029,7 @@ def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
         "import sys, logging\n"
         "from runstream.spool import writer as spool\n"
         "from runstream_schemas.settings import Settings\n"
-        "from runstream.spool.collector import Collector\n"
+        "from runstream.spool.collecting.collector import Collector\n"
         "sys.path.insert(0, sys.argv[2])\n"
         "from tests.producers.reading import drain, logged, settings_for\n"
         "from pathlib import Path\n"

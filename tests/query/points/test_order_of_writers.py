@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.producers.reading import drain, settings_for
 
-from runstream.spool import writer as spool
-from runstream.spool.collector import Collector
+from runstream.spool.collecting.collector import Collector
+from runstream.spool.writing import writer as spool
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer

@@ -12,12 +12,12 @@ import msgpack
 from runstream_schemas.errors import brief
 from runstream_schemas.settings import Settings
 
-from ..exceptions import LimitExceeded
-from . import segment as seg
-from .fitting import pack_step
-from .param_values import WrittenParams
+from ...exceptions import LimitExceeded
+from .. import segment as seg
+from ..fitting import pack_step
+from ..param_values import WrittenParams
+from ..values import check_name, check_text
 from .source_writer import SourceWriter
-from .values import check_name, check_text
 
 logger = logging.getLogger("runstream")
 

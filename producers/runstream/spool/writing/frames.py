@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from . import segment as seg
+from .. import segment as seg
 
 _FRAME = struct.Struct("<IIdQQ")
 _TIME_KIND = struct.Struct("<dQ")

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from runstream_schemas.limits import TIME_MAX_US
 from runstream_schemas.wire.events import Event, MetricsEvent, StatusEvent, StatusOp
 
-from . import segment as seg
-from .encoder import agent_source
-from .positions import Positions
-from .reader import SourceReader
+from .. import segment as seg
+from ..reading.encoder import agent_source
+from ..reading.positions import Positions
+from ..reading.reader import SourceReader
 
 
 @dataclass(slots=True)

@@ -35,8 +35,8 @@ from runstream_schemas.wire.events import (
 from runstream_schemas.wire.points import Points, build_points, order_dtype
 from runstream_schemas.wire.short_events import MOST_POINTS, short_event
 
-from . import segment as seg
-from .fitting import fitted
+from .. import segment as seg
+from ..fitting import fitted
 from .positions import Positions
 from .reader import SourceReader
 from .slices import Frame, Slice

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from runstream_schemas.errors import SpoolError
 from runstream_schemas.series import SeriesKey
 
-from . import segment as seg
+from .. import segment as seg
 from .freeing import Freeing
 from .positions import Positions
 from .read_segment import ReadSegment

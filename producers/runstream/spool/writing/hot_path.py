@@ -15,9 +15,9 @@ from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
-from . import segment as seg
+from .. import segment as seg
+from ..values import convert_step
 from .source_writer import EXHAUSTED
-from .values import convert_step
 
 _FLOAT = struct.Struct("<qddQ")
 INTEGER = struct.Struct("<qdqQ")

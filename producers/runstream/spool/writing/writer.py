@@ -22,11 +22,9 @@ from runstream_schemas.limits import MAX_EVENT_BYTES, MAX_RECORD_BYTES
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
 
-from . import segment as seg
-from .control_writer import ControlWriter
-from .fitting import MOST_NAMES, check_row, may_be_too_large, names_bytes
-from .hot_path import INTEGER, Log, LogMetrics, Words, make_log
-from .values import (
+from .. import segment as seg
+from ..fitting import MOST_NAMES, check_row, may_be_too_large, names_bytes
+from ..values import (
     check_name,
     check_text,
     convert,
@@ -36,6 +34,8 @@ from .values import (
     convert_table,
     is_name,
 )
+from .control_writer import ControlWriter
+from .hot_path import INTEGER, Log, LogMetrics, Words, make_log
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

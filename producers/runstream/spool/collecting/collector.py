@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from runstream_schemas.priority import be_nice
 from runstream_schemas.settings import Settings
 
-from . import segment as seg
+from .. import segment as seg
+from ..node import Written, note_delivered
 from .collected import Collected, CollectedSource
 from .deaths import finish, note_death
 from .discovery import Discovery
 from .leftovers import Leftovers
-from .node import Written, note_delivered
 from .source_events import SourceEvents
 from .sources import Sources
 from .spool_lock import SpoolLock, spool_id

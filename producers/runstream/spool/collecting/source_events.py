@@ -12,8 +12,8 @@ from runstream_schemas.wire.events import Event, MetricsEvent, summarize
 from runstream_schemas.wire.payload import encode_points
 from runstream_schemas.wire.points import build_points
 
+from ..reading.encoder import Encoded, encode_slice
 from .collected import Collected, CollectedSource
-from .encoder import Encoded, encode_slice
 from .sources import Sources
 
 logger = logging.getLogger("runstream.collector")

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.settings import Settings
 
-from ..exceptions import AzureMLException, UserErrorException
-from . import process_lock, room
-from . import segment as seg
+from ...exceptions import AzureMLException, UserErrorException
+from .. import process_lock
+from .. import segment as seg
+from . import room
 from .frames import slots_of, write_frames
 from .room import NO_ROOM, QuotaReached, Vanished, bytes_spooled, drop_reason, note_spooled
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from . import segment as seg
+from .. import segment as seg
 
 _WORD = struct.Struct("<Q")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runstream_schemas.errors import SpoolError
 
-from . import segment as seg
+from .. import segment as seg
 from .positions import Positions
 
 _WORD = struct.Struct("<Q")

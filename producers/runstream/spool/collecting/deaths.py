@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import process_lock
-from . import segment as seg
+from .. import process_lock
+from .. import segment as seg
 from .collected import Collected, CollectedSource
 from .source_events import SourceEvents
 from .sources import Sources, ends_of

@@ -7,7 +7,7 @@ from collections import deque
 from concurrent.futures import Executor
 from pathlib import Path
 
-from . import segment as seg
+from .. import segment as seg
 from .read_segment import ReadSegment
 from .series_names import save_names
 

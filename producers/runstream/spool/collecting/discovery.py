@@ -20,10 +20,10 @@ from pathlib import Path
 
 from runstream_schemas.errors import SpoolError
 
-from . import process_lock
+from .. import process_lock
+from ..reading.read_segment import closed_segment
+from ..reading.reader import SourceReader
 from .collected import CollectedSource
-from .read_segment import closed_segment
-from .reader import SourceReader
 from .sources import Sources
 
 logger = logging.getLogger("runstream.collector")

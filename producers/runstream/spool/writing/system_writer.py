@@ -14,7 +14,7 @@ from runstream_schemas.limits import check_name
 from runstream_schemas.series import Kind, SeriesClass
 from runstream_schemas.settings import Settings
 
-from . import segment as seg
+from .. import segment as seg
 from .source_writer import SourceWriter
 
 _POINT = struct.Struct("<qddQ")

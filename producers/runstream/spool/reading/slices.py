@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from . import segment as seg
+from .. import segment as seg
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from . import process_lock
-from . import segment as seg
+from .. import process_lock
+from .. import segment as seg
 
 _MOST_SPARES = 1024
 """Directories of closed sources that are kept for new ones: 32 MiB."""
