@@ -91,7 +91,7 @@ class Wrapper:
 
     def run(self) -> None:
         """Do it all."""
-        from .core._environment_build import BuildCanceled, interpreter_of, needs_build
+        from .core._submission.environment_build import BuildCanceled, interpreter_of, needs_build
         from .core.environment import Environment
 
         writer = self.live.writer
@@ -176,7 +176,7 @@ class Wrapper:
             (self.directory / name).write_text(json.dumps({**facts, "timeUtc": now}) + "\n", encoding="utf-8")
 
     def _variables(self, environment: Environment, python: str) -> dict[str, str]:
-        from .core._environment_build import needs_build
+        from .core._submission.environment_build import needs_build
 
         job = self.job
         variables = dict(os.environ)

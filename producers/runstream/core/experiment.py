@@ -18,7 +18,7 @@ from ..client.records import Filter, Moment, Statuses, as_texts, check_filter, m
 from ..exceptions import UserErrorException
 from ..home.workspace_config import CONFIG_FILES, search
 from ..spool.values import check_name
-from ._submitters import submitter_of
+from ._submission.submitters import submitter_of
 from .workspace import Workspace
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from ..cloud import CloudCall
 from ..exceptions import ModelNotFoundException, UserErrorException, WebserviceException
 from ..spool.values import check_text
 from ._cloud_services import InferenceConfig
-from ._model_lookup import ModelFilter, find_models
-from ._model_registration import PATH, register_files
+from ._models.lookup import ModelFilter, find_models
+from ._models.registration import PATH, register_files
 from .workspace import Workspace
 
 if TYPE_CHECKING:

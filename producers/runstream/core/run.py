@@ -36,7 +36,7 @@ from ._run.starting import (
     wake_service,
 )
 from ._run_lookup import RunLookup, rehydrated
-from ._submitters import submitter_of
+from ._submission.submitters import submitter_of
 from .experiment import Experiment
 from .workspace import Workspace
 
@@ -242,7 +242,7 @@ class Run(Children["Run"], ArtifactMetrics, Plotting, RunLookup, RunSnapshots, L
             WebserviceException: the name is not of that form.
             ServiceException: the service is away.
         """
-        from ._model_registration import register_from_run
+        from ._models.registration import register_from_run
         from .model import Model
 
         record = register_from_run(

@@ -49,7 +49,7 @@ class ScriptRun(Run):
         parent: Run | None = None,
     ) -> ScriptRun:
         """Submit a script; see `Experiment.submit`."""
-        from ._submission import submit
+        from ._submission.submit import submit
 
         record, live = submit(
             experiment.workspace, experiment.name, config, tags, parent=parent, run_id=run_id

@@ -11,7 +11,7 @@ from ..client.reading import fetch_metrics
 from ..client.records import TERMINAL, RunRecord, list_records
 from ..compute.job import STARTED, run_directory
 from ..compute.queue import entries
-from ..core._submission import submit
+from ..core._submission.submit import submit
 from ..core.run import Run
 from ..core.script_run_config import ScriptRunConfig
 from ..exceptions import ServiceException

@@ -17,7 +17,7 @@ from runstream.core import Experiment, Run, Workspace
 from runstream.core._run.offline_run import _OfflineRun
 from runstream.core.run import Run as RunClass
 from runstream.exceptions import ServiceException
-from runstream.spool.collector import Collector
+from runstream.spool.collecting.collector import Collector
 from runstream_schemas.settings import Settings
 
 GOOD: dict[str, Any] = {

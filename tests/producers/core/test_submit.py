@@ -21,8 +21,8 @@ from runstream.client.source_folder import IgnoreRules, copy_source
 from runstream.compute.job import run_directory
 from runstream.compute.script_outcome import error_of
 from runstream.core import Experiment, Run, ScriptRun, ScriptRunConfig, Workspace
-from runstream.core._environment_build import BuildCanceled, _run
 from runstream.core._requirements_file import content_of, read_requirements
+from runstream.core._submission.environment_build import BuildCanceled, _run
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.core.environment import Environment
 from runstream.core.runconfig import RunConfiguration

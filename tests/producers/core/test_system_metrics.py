@@ -13,7 +13,7 @@ import runstream
 from runstream.core import Experiment, Run
 from runstream.exceptions import UserErrorException
 from runstream.spool.live_runs import _leave
-from runstream.spool.system_writer import SystemWriter
+from runstream.spool.writing.system_writer import SystemWriter
 
 CPU, MEMORY = "system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from runstream.core import Experiment, Run, Workspace
-from runstream.core._environment_build import CLIENT_REQUIREMENTS
 from runstream.core._run.output_capture import OutputCapture
+from runstream.core._submission.environment_build import CLIENT_REQUIREMENTS
 from runstream.exceptions import AzureMLException, ServiceException, UserErrorException
 
 

@@ -274,7 +274,9 @@ def test_a_script_that_never_got_into_the_queue_is_submitted_again(
     config, name = ScriptRunConfig(str(tmp_path / "project"), "train.py"), f"s-{experiment.workspace.name}"
     options: dict[str, Any] = {"metric": "y", "method": "grid", "concurrency": 1, "run_id": name}
     with monkeypatch.context() as patch:
-        patch.setattr("runstream.core._submission.enqueue", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(
+            "runstream.core._submission.submit.enqueue", lambda *_: signal.raise_signal(signal.SIGINT)
+        )
         with pytest.raises(KeyboardInterrupt):
             sweep.run(experiment, config, {"x": [3]}, **options)
     found = sweep.run(experiment, config, {"x": [3]}, **options)

@@ -14,7 +14,7 @@ from tests.producers.compute.test_queue import until
 
 from runstream.compute.job import STARTED, run_directory
 from runstream.core import Experiment, Run, ScriptRunConfig
-from runstream.core._submitters import submitter_of
+from runstream.core._submission.submitters import submitter_of
 from runstream.exceptions import AzureMLException, ServiceException, UserErrorException
 from runstream.sweep import AverageMedian, Bandit, Intervals, Truncation
 from runstream.train.hyperdrive import (

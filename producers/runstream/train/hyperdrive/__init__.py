@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from ...core._submitters import register_submitter
+from ...core._submission.submitters import register_submitter
 from ...core.run import Run
 from ._search import search
 from .parameter_expressions import (

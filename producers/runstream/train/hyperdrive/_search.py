@@ -11,7 +11,7 @@ from typing import Any
 
 from ...client.reading import fetch_record
 from ...client.records import RunRecord
-from ...core._submission import checked, submit, submit_again
+from ...core._submission.submit import checked, submit, submit_again
 from ...core.experiment import Experiment
 from ...core.run import Run
 from ...core.script_run_config import ScriptRunConfig
