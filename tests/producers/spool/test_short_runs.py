@@ -80,7 +80,7 @@ def test_of_a_process_that_is_killed_among_definitions_all_before_them_is_there(
 import os, sys
 from pathlib import Path
 from tests.producers.reading import settings_for
-from runstream.spool import frames
+from runstream.spool.writing import frames
 from runstream.spool.writing.writer import RunWriter
 writer = RunWriter(settings_for(Path(sys.argv[1])), "run")
 writer.log("before", 1.0)

@@ -349,7 +349,7 @@ def test_a_forked_child_writes_a_source_of_its_own(directory: Path) -> None:
 
 def run_script(directory: Path, body: str, *more: str, **options: Any) -> subprocess.Popen[str]:
     code = (
-        "import os, signal, sys, time\nfrom runstream.spool import writer as spool\n"
+        "import os, signal, sys, time\nfrom runstream.spool.writing import writer as spool\n"
         "from runstream_schemas.settings import Settings\n"
         f"writer = spool.RunWriter(Settings.load({{}}, spool={str(directory)!r}), 'run', owner=True)\n" + body
     )
@@ -1027,7 +1027,7 @@ def test_a_full_disk_never_stops_the_training(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
         "import sys, logging\n"
-        "from runstream.spool import writer as spool\n"
+        "from runstream.spool.writing import writer as spool\n"
         "from runstream_schemas.settings import Settings\n"
         "from runstream.spool.collecting.collector import Collector\n"
         "sys.path.insert(0, sys.argv[2])\n"
