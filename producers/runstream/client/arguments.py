@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,24 @@ from runstream_schemas.errors import brief
 
 from ..exceptions import UserErrorException
 from ..spool.values import check_text
+
+_EXPERIMENT_NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
+
+
+def experiment_name_argument(name: object, remedy: str = "") -> None:
+    """Refuse what no experiment can be called.
+
+    Args:
+        remedy: what to do instead, where that is known.
+
+    Raises:
+        UserErrorException: the name is not of the form.
+    """
+    if not isinstance(name, str) or _EXPERIMENT_NAME.fullmatch(name) is None:
+        raise UserErrorException(
+            f"Experiment name {brief(name, 300)} is not valid: 1 to 255 letters, digits, underscores or dashes, "
+            f"the first a letter or a digit{remedy}"
+        )
 
 
 def text_argument(what: str, value: object) -> str:

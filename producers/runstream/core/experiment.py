@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from runstream_schemas.errors import brief
 
 from ..client.addresses import quoted
-from ..client.arguments import text_argument, texts_argument
+from ..client.arguments import experiment_name_argument, text_argument, texts_argument
 from ..client.records import Filter, Moment, Statuses, as_texts, check_filter, matches
 from ..exceptions import UserErrorException
 from ..home.workspace_config import CONFIG_FILES, search
@@ -27,14 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Experiment", "ViewType"]
 
-_NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
 _new: set[tuple[str, str]] = set()  # (workspace, name) of experiments the service may not know yet
 _new_lock = threading.RLock()
-
-
-def is_experiment_name(name: object) -> bool:
-    """Whether an experiment can be given this name."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 class ViewType(Enum):
@@ -74,11 +67,8 @@ class Experiment:
     ) -> None:
         if kwargs:
             raise TypeError(f"Experiment() got an unexpected keyword argument {next(iter(kwargs))!r}")
-        if not _skip_name_validation and not is_experiment_name(name):
-            raise UserErrorException(
-                f"Experiment name {brief(name, 300)} is not valid: 1 to 255 letters, digits, underscores or dashes, "
-                "the first a letter or a digit"
-            )
+        if not _skip_name_validation:
+            experiment_name_argument(name)
         self._workspace, self._name = workspace, check_name("experiment name", name)
         self._record = dict(_experiment_dto) if _experiment_dto else None
         if _create_in_cloud and self._record is None:

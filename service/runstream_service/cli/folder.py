@@ -56,18 +56,14 @@ def attach(
     Raises:
         UserErrorException: a name is not valid, or the config cannot be read.
     """
-    from runstream.core.experiment import is_experiment_name
+    from runstream.client.arguments import experiment_name_argument
     from runstream.core.runconfig import RunConfiguration
     from runstream.exceptions import UserErrorException
     from runstream.spool.values import check_text
 
     folder = folder.absolute()
     experiment = experiment or folder.name
-    if not is_experiment_name(experiment):
-        raise UserErrorException(
-            f"Experiment name {experiment!r} is not valid: 1 to 255 letters, digits, underscores or dashes, the first a "
-            "letter or a digit; choose one with --experiment-name"
-        )
+    experiment_name_argument(experiment, "; choose one with --experiment-name")
     for option, name in (("-w", workspace), ("-g", group), ("--subscription-id", subscription)):
         if not name or "/" in name:
             raise UserErrorException(

@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
@@ -22,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.settings import Settings
 
-from ...exceptions import AzureMLException, UserErrorException
+from ...exceptions import UserErrorException
 from .. import process_lock
 from .. import segment as seg
 from . import room
 from .frames import slots_of, write_frames
 from .room import NO_ROOM, QuotaReached, Vanished, bytes_spooled, drop_reason, note_spooled
+from .turns import Turns
 
 if TYPE_CHECKING:
     import ctypes
@@ -65,10 +64,8 @@ class SourceWriter:
         self._spool = str(settings.spool_path)
         self._quota = settings.spool_quota
         self._owner = owner
-        self._lock = threading.RLock()
+        self._begin_turns()
         self._positions: dict[str, int] = {}
-        self._recording = False  # by the thread that has the lock
-        self._interrupting: deque[Callable[[], Any]] = deque()
         self._held_back: deque[tuple[int, bytes, float | None]] = deque()
         self._releasing = False
         self._control_time = 0.0  # of the latest tag or status; never goes back
@@ -78,6 +75,10 @@ class SourceWriter:
         self._retry_at = 0.0
         self._reason = 0
         _writers.add(self)
+
+    def _begin_turns(self) -> None:
+        turns = Turns()
+        self._lock, self._in_turn = turns.lock, turns.take
 
     def _forget_source(self) -> None:
         """As before the first record: no source, no segment."""
@@ -142,36 +143,6 @@ class SourceWriter:
             self._metrics_end = first
         self._control_end = end
         self._positions[self._source.hex() + (".tags" if kind == seg.TAG else ".status")] = first + 1
-
-    # --- one record at a time ---
-
-    def _in_turn(self, record: Callable[[], Any], later: Callable[[], Any] | None = None) -> None:
-        """Do `record` with the lock held. A signal handler may come at any instruction of it, in the same thread: what that
-        one records is done after it, in a turn of its own.
-
-        Args:
-            later: what to do then instead; it takes its turn itself.
-        """
-        outermost = not self._lock._is_owned()  # type: ignore[attr-defined]  # as threading.Condition asks it
-        with self._lock:
-            if outermost:
-                self._recording = False  # Ctrl-C may have come before the last record's end had said so
-            if self._recording:
-                self._interrupting.append(later or partial(self._in_turn, record))
-                return
-            try:
-                self._recording = True
-                record()
-            finally:
-                self._recording = False
-                while self._interrupting:
-                    self._catch_up(self._interrupting.popleft())
-
-    def _catch_up(self, record: Callable[[], Any]) -> None:
-        try:
-            record()
-        except AzureMLException as error:  # of the handler's call, which has returned long since
-            logger.warning("runstream: what a signal handler recorded was refused: %s", error)
 
     # --- slots ---
 
@@ -398,11 +369,9 @@ class SourceWriter:
             _COUNTER.pack_into(self._map, seg.DROP_REASON_AT, self._reason)
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()
+        self._begin_turns()
         self._owner = False
         self._positions.clear()
-        self._recording = False
-        self._interrupting.clear()
         self._held_back.clear()
         self._releasing = False
         self._map = None
