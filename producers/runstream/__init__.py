@@ -87,6 +87,7 @@ else:
             "sweep": "runstream.sweep",
             "tensorboard": "runstream.tensorboard",
             "train": "runstream.train",
+            "wandb": "runstream.wandb",
             "widgets": "runstream.widgets",
             "get_run": "runstream.core.run",
             "media": "runstream.media",

@@ -7,7 +7,6 @@ told to take over one run.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..core.workspace import Workspace
 from ..exceptions import UserErrorException
 from ..spool.live_runs import open_live
 from ..tensorboard.wire import WireError
+from ..wandb.mapping import experiment_of
 from . import wandb_records
 from .positions import Position, PositionFile, home_id, imports_folder, key_of
 from .runs import HOME_PROPERTY, RunReport, deleted_before, homes, record_of, stored_points
@@ -35,7 +35,6 @@ KEY_PROPERTY = "wandb.key"
 """Property of an imported run: what was taken over into it, and where to."""
 _FIRST_BYTES = 1 << 20  # of a file, in which the record of its run lies
 _STILL_SECONDS = 300.0  # a file without an end that has not grown for so long: its process was killed
-_NOT_IN_AN_EXPERIMENT = re.compile(r"[^\w-]+", re.ASCII)
 
 
 class WandbImport:
@@ -131,7 +130,7 @@ class WandbImport:
             An intake, and whether its run is `new` or `continued`; or why there is none.
         """
         info = run.info
-        experiment = self._experiment or _experiment_name(info.project)
+        experiment = self._experiment or experiment_of(info.project)
         scope = {"entity": info.entity, "project": info.project, "run": info.run_id, "experiment": experiment}
         key = key_of({"tool": "wandb", "url": self._settings.url, "workspace": self._workspace, **scope})
         file = PositionFile(self._folder, key)
@@ -275,10 +274,6 @@ def _ids(run_id: str, key: str) -> list[str]:
         return [checked_run_id(run_id), checked_run_id(f"{run_id}-{key[:8]}")]
     except UserErrorException:
         return [f"wandb-{key[:24]}"]
-
-
-def _experiment_name(project: str) -> str:
-    return _NOT_IN_AN_EXPERIMENT.sub("-", project).strip("-_")[:255] or "uncategorized"
 
 
 def _skipped(path: Path, name: str, why: str) -> RunReport:

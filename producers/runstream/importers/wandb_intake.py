@@ -26,17 +26,16 @@ from ..spool.param_values import convert_params
 from ..spool.writing.system_writer import SystemWriter
 from ..spool.writing.writer import ARRAY_POINTS
 from ..tensorboard.wire import WireError
+from ..wandb.mapping import ALERTS, INTERNAL, SUMMARY_FILE, put_at, remove_at, scalars_of
 from . import wandb_media, wandb_records
 from .intake import Intake, refused
 from .positions import Position, PositionFile
 from .wandb_files import HEADER, WandbFile
 from .wandb_keeping import Keeping, write_info
 from .wandb_media import NotTaken
-from .wandb_points import INTERNAL, Point, alike, as_array, bounded, put_at, remove_at, scalars_of
+from .wandb_points import Point, alike, as_array, bounded
 from .wandb_records import RunInfo, WandbRun
 
-ALERTS = "wandb.alerts"
-"""Series of texts: the alerts of a run."""
 _VISIBLE_SECONDS = 5.0  # after which all of a write to a file of a network filesystem is seen
 
 
@@ -349,7 +348,7 @@ class WandbIntake(Intake):
                 self._value(name, value, *self._now())
         if summary:
             text = json.dumps(summary, indent=1, ensure_ascii=False)
-            self._keeping.text("wandb/summary.json", text)
+            self._keeping.text(SUMMARY_FILE, text)
 
     def _now(self) -> tuple[int, float]:
         return max(0, self.position.latest_step), self.position.latest_time or self.run.info.started

@@ -16,6 +16,7 @@ from ..client.http import ServiceClient
 from ..exceptions import AzureMLException, LimitExceeded, ServiceException, UserErrorException
 from ..spool.live_runs import LiveRun
 from ..spool.writing.writer import RunWriter
+from ..wandb.mapping import ARTIFACT_PROPERTY, artifact_folder
 from .wandb_records import Artifact, File, RunInfo
 
 CONSOLE = "user_logs/std_log.txt"
@@ -28,7 +29,7 @@ class Keeping:
     """Stores files of one run. What is stored already costs a request and changes nothing."""
 
     def __init__(self, live: LiveRun, client: ServiceClient) -> None:
-        self._client, self._run_id = client, live.run_id
+        self._client, self._live, self._run_id = client, live, live.run_id
 
     def console(self, at: int, text: bytes) -> None:
         """Add console output at its place.
@@ -92,7 +93,7 @@ class Keeping:
         if artifact.type == _TABLES:
             return 0, []
         kept, refusals = 0, []
-        folder = f"artifacts/{artifact.name}/{artifact.digest[:12] or 'unfinished'}"
+        folder = artifact_folder(artifact.name, artifact.digest)
         if artifact.manifest_file and not artifact.files:
             refusals.append("artifacts whose list of files lies elsewhere")
         for file in artifact.files:
@@ -106,8 +107,9 @@ class Keeping:
         document["references"] = {file.path: file.reference for file in artifact.files if file.reference}
         try:
             self.text(f"{folder}.json", json.dumps(document, indent=1, ensure_ascii=False))
-        except AzureMLException as error:
-            refusals.append(f"artifacts: {error.message}"[:300])
+            self._live.writer.add_property(f"{ARTIFACT_PROPERTY}{artifact.name}", "logged")
+        except (AzureMLException, LimitExceeded) as error:
+            refusals.append(f"artifacts: {error}"[:300])
         return kept, refusals
 
     def _artifact_file(self, folder: str, file: File) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..client.files import inside
 from ..core._run.media_contents import MAX_DOCUMENT, Content, contents_of
 from ..exceptions import UserErrorException
 from ..spool.live_runs import LiveRun
+from ..wandb.mapping import STEP_COLUMN, cell, histogram_text
 
 _KINDS: Mapping[str, Any] = {
     "image-file": media.Image, "audio-file": media.Audio, "video-file": media.Video, "html-file": media.Html,
@@ -31,8 +31,6 @@ _LISTS = {
     "videos": ("video-file", "videos"), "html": ("html-file", "html"), "object3D": ("object3D-file", "objects"),
     "plotly": ("plotly-file", "plotly"), "bokeh": ("bokeh-file", "bokeh"), "molecule": ("molecule-file", "molecule"),
 }  # fmt: skip
-STEP_COLUMN = "_step"
-"""Column of a table: the step it was logged at; several of one name are one table."""
 _MAX_TABLE = 512 << 20
 
 
@@ -151,14 +149,9 @@ def histogram_of(value: Mapping[str, Any]) -> str:
             edges = [low + width * place for place in range(len(counts) + 1)]
         else:
             edges = [float(edge) for edge in value["bins"]]
-        rising = all(left < right for left, right in pairwise(edges))
-        if len(edges) != len(counts) + 1 or min(counts) < 0 or not rising or not np.isfinite(edges).all():
-            raise ValueError
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise NotTaken("histograms: counts and edges that do not fit") from None
-    if len(counts) > MAX_BINS:
-        raise NotTaken(f"histograms: more than {MAX_BINS} bins")
-    return encode_histogram(Histogram(counts, edges, sum(counts)))
+        return histogram_text(counts, edges)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise NotTaken(f"histograms: {error or 'no numbers'}") from None
 
 
 def table_of(files: Path, value: Mapping[str, Any], step: int) -> dict[str, list[Any]]:
@@ -182,15 +175,6 @@ def table_of(files: Path, value: Mapping[str, Any], step: int) -> dict[str, list
         return {}
     columns = {name: [cell(row[place]) for row in rows] for place, name in enumerate(names)}
     return columns if STEP_COLUMN in columns else {STEP_COLUMN: [step] * len(rows), **columns}
-
-
-def cell(value: Any) -> Any:
-    """A value of JSON as a scalar."""
-    if isinstance(value, (list, dict)):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, int) and not isinstance(value, bool) and not -(1 << 63) <= value < 1 << 63:
-        return float(value)
-    return value
 
 
 def _document(path: Path, most: int) -> Any:

@@ -1,4 +1,4 @@
-"""Values as the history and the summary of W&B have them: trees of keys, and points that are to become arrays."""
+"""Points of the history of W&B that are to become arrays."""
 
 from __future__ import annotations
 
@@ -8,47 +8,10 @@ import numpy as np
 
 from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
 
-INTERNAL = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
-"""Keys that are W&B's own."""
-
 _MOST_EXACT = 1 << 53
 
 Point = tuple[int, float, Any]
 """Step, time in seconds since the epoch, value."""
-
-
-def put_at(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set the value at a path, over whatever is in its way."""
-    for key in path[:-1]:
-        inner = tree.get(key)
-        if not isinstance(inner, dict):
-            inner = tree[key] = {}
-        tree = inner
-    tree[path[-1]] = value
-
-
-def remove_at(tree: dict[str, Any], path: tuple[str, ...]) -> None:
-    """Remove the value at a path, if there is one."""
-    for key in path[:-1]:
-        inner = tree.get(key)
-        if not isinstance(inner, dict):
-            return
-        tree = inner
-    tree.pop(path[-1], None)
-
-
-def scalars_of(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """The scalars of a summary by flat names; media and the like are none."""
-    values: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        if not prefix and key in INTERNAL:
-            continue
-        if isinstance(value, dict):
-            if not isinstance(value.get("_type"), str):
-                values += scalars_of(value, f"{prefix}{key}.")
-        elif value is not None:
-            values.append((prefix + key, value))
-    return values
 
 
 def alike(points: list[Point]) -> list[list[Point]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tensorboard.wire import WireError, as_bytes, as_double, as_int, as_text, fields, varint
+from ..wandb.mapping import alert_text
 
 HISTORY, SUMMARY, OUTPUT, CONFIG, FILES, STATS, ARTIFACT, TENSORBOARD = 2, 3, 4, 5, 6, 7, 8, 9
 ALERT, METRIC, OUTPUT_RAW, RUN, EXIT, USE_ARTIFACT, ENVIRONMENT = 10, 12, 13, 17, 18, 25, 26
@@ -342,7 +343,7 @@ def decode_exit(message: bytes) -> int:
 def decode_alert(message: bytes) -> str:
     """What an alert says: level, title and text."""
     texts = {number: as_text(value) for number, value in fields(message) if number in (1, 2, 3)}
-    return f"{texts.get(3) or 'INFO'}: {texts.get(1, '')}\n{texts.get(2, '')}".rstrip()
+    return alert_text(texts.get(3, ""), texts.get(1, ""), texts.get(2, ""))
 
 
 def decode_environment(message: bytes) -> dict[str, Any]:
