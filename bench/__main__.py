@@ -24,6 +24,7 @@ MODULES = (
     "system_metrics",
     "submit",
     "tensorboard",
+    "wandb",
     "compaction",
     "query",
     "runs_list",

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from runstream_schemas.limits import MAX_NAME_BYTES
-from runstream_schemas.values.histograms import MAX_BINS, Histogram, encode_histogram
 from runstream_schemas.values.media import MAX_CAPTION, Medium, encode_medium
 
 from .. import media
@@ -151,7 +150,7 @@ def histogram_of(value: Mapping[str, Any]) -> str:
             edges = [float(edge) for edge in value["bins"]]
         return histogram_text(counts, edges)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise NotTaken(f"histograms: {error or 'no numbers'}") from None
+        raise NotTaken(f"histograms: {error}") from None
 
 
 def table_of(files: Path, value: Mapping[str, Any], step: int) -> dict[str, list[Any]]:

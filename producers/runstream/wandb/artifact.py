@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ class Artifact:
         self.aliases: list[str] = []
         self.tags: list[str] = []
         self._entries: dict[str, Entry] = {}
-        self._staging: tempfile.TemporaryDirectory[str] | None = None
+        self._staging: Path | None = None
         self._digest = self._version = ""
         self._stored: Stored | None = None
 
@@ -170,8 +171,10 @@ class Artifact:
     @contextmanager
     def new_file(self, name: str, mode: str = "x", encoding: str | None = None) -> Iterator[IO[Any]]:
         """Open a new file of the artifact, to write to."""
-        self._staging = self._staging or tempfile.TemporaryDirectory(prefix="runstream-artifact-")
-        path = files.inside(Path(self._staging.name), name)
+        if self._staging is None:
+            self._staging = Path(tempfile.mkdtemp(prefix="runstream-artifact-"))
+            weakref.finalize(self, shutil.rmtree, self._staging, ignore_errors=True)
+        path = files.inside(self._staging, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(
             path, mode.replace("x", "w"), encoding=encoding or (None if "b" in mode else "utf-8")

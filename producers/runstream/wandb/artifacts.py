@@ -29,11 +29,18 @@ USED_PROPERTY = "wandb.used_artifact."
 _log = logging.getLogger("runstream")
 
 
-def log(run: Run, artifact: Artifact, aliases: Sequence[str] | None = None) -> Artifact:
-    """Store an artifact with a run. The same contents under the same name are stored once a run."""
+Aliases = dict[str, list[str]]
+"""What a run has logged: aliases by folder."""
+
+
+def log(run: Run, artifact: Artifact, aliases: Sequence[str] | None, logged: Aliases) -> Artifact:
+    """Store an artifact with a run. The same contents under the same name are one version, with the aliases of both."""
     digest = artifact.digest
     folder = folder_of(artifact, digest)
-    artifact.aliases = list(dict.fromkeys([*artifact.aliases, *(aliases or ()), "latest"]))
+    artifact.aliases = list(
+        dict.fromkeys([*logged.get(folder, ()), *artifact.aliases, *(aliases or ()), "latest"])
+    )
+    logged[folder] = artifact.aliases
     for entry in artifact.files():
         if entry.local is not None:
             store(run, f"{folder}/{entry.path}", entry.local)
@@ -54,10 +61,10 @@ def _register(run: Run, name: str, folder: str, aliases: Sequence[str]) -> None:
         _log.warning("run %s: model %s is stored, and not registered: %s", run.id, name, error.message)
 
 
-def link(run: Run, artifact: Artifact, target: str, aliases: Sequence[str] | None) -> None:
+def link(run: Run, artifact: Artifact, target: str, aliases: Sequence[str] | None, logged: Aliases) -> None:
     """Register an artifact as a model of the workspace, under the last part of a target's name."""
     if artifact.is_draft():
-        log(run, artifact, aliases)
+        log(run, artifact, aliases, logged)
     assert artifact._stored is not None
     _register(run, target.rsplit("/", 1)[-1].partition(":")[0], artifact._stored.folder, aliases or ())
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any
 
-from runstream_schemas.histograms import MAX_BINS, Histogram, encode_histogram
+from runstream_schemas.values.histograms import MAX_BINS, Histogram, encode_histogram
 
 INTERNAL = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
 """Keys that are W&B's own."""

@@ -79,7 +79,10 @@ class PublicRun:
         """Its name."""
         return self._record.display_name or self._record.name or self.id
 
-    display_name = name
+    @property
+    def display_name(self) -> str:
+        """As `name`."""
+        return self.name
 
     @property
     def project(self) -> str:
@@ -164,7 +167,10 @@ class PublicRun:
             put_at(tree, tuple(series.name.split(".")), series.values[-1])
         return tree
 
-    summary_metrics = summary
+    @property
+    def summary_metrics(self) -> dict[str, Any]:
+        """As `summary`."""
+        return self.summary
 
     @cached_property
     def _series(self) -> list[Series]:

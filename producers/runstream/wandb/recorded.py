@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from runstream_schemas.media import MAX_CAPTION, Medium, encode_medium
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.values.media import MAX_CAPTION, Medium, encode_medium
 
 from .. import media
 from ..client import media_outbox

@@ -71,6 +71,7 @@ class Run(RunIdentity):
         self.summary = SummaryTree(self._tree, self._converted)
         self._definitions = Definitions()
         self._saved: run_files.Saved = {}
+        self._logged: artifacts.Aliases = {}
         self._history = None if core is None else History(core, self._definitions, self._tree, step)
         self.log = self._nothing if self._history is None else self._history.log
         self._watching = Watching(self.log)
@@ -200,7 +201,7 @@ class Run(RunIdentity):
         default = f"run-{self.id}-{Path(str(artifact_or_path)).name}"
         artifact = artifacts.artifact_of(artifact_or_path, name, type, default)
         artifact.tags += list(tags or ())
-        return artifact if self._core is None else artifacts.log(self._core, artifact, aliases)
+        return artifact if self._core is None else artifacts.log(self._core, artifact, aliases, self._logged)
 
     upsert_artifact = log_artifact
     finish_artifact = log_artifact
@@ -257,7 +258,7 @@ class Run(RunIdentity):
     ) -> Artifact:
         """Register an artifact as a model of the workspace, called as the last part of the path."""
         if self._core:
-            artifacts.link(self._core, artifact, target_path, aliases)
+            artifacts.link(self._core, artifact, target_path, aliases, self._logged)
         return artifact
 
     def link_model(

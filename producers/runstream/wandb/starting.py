@@ -94,7 +94,7 @@ def init(
         "save_code": save_code,
     }  # fmt: skip
     chosen = settings_of(settings, arguments)
-    before = active.current()
+    before: Run | None = active.current()
     how = chosen.reinit
     if before is not None and how != "create_new":
         if how in (None, False, "default", "return_previous", ""):
