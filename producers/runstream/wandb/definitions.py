@@ -17,7 +17,7 @@ class Metric:
     """The definition of one metric, or of all whose names begin alike (`val/*`).
 
     Attributes:
-        name: of the metric, or with `*` at its end.
+        name: the metric's, or the beginning of several and `*`.
         step_metric: the metric that is its step.
         step_sync: whether the latest value of the step metric is logged with it.
         hidden: it gets no chart by itself; recorded nowhere.
@@ -92,9 +92,13 @@ class Definitions:
         if isinstance(step_metric, Metric):
             step_metric = step_metric.name
         for what, value, kind in (
-            ("name", name, str), ("step_metric", step_metric, str), ("step_sync", step_sync, bool),
-            ("hidden", hidden, bool), ("summary", summary, str), ("overwrite", overwrite, bool),
-        ):  # fmt: skip
+            ("name", name, str),
+            ("step_metric", step_metric, str),
+            ("step_sync", step_sync, bool),
+            ("hidden", hidden, bool),
+            ("summary", summary, str),
+            ("overwrite", overwrite, bool),
+        ):
             if value is not None and not isinstance(value, kind):
                 raise Error(
                     f"Unhandled define_metric() arg: {what} type: {type(value).__name__}; expected {kind.__name__}"

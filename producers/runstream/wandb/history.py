@@ -137,8 +137,10 @@ class History:
                 if step < self.step:
                     _log.warning(
                         "Tried to log to step %d that is less than the current step %d. Steps must be monotonically "
-                        "increasing, so this data will be ignored.", step, self.step,
-                    )  # fmt: skip
+                        "increasing, so this data will be ignored.",
+                        step,
+                        self.step,
+                    )
                     return
                 if step > self.step:
                     self.flush()

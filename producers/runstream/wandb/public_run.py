@@ -207,9 +207,13 @@ class PublicRun:
                 yield {key: row[key] for key in keys} if keys else row
 
     def history(
-        self, samples: int = 500, keys: Sequence[str] | None = None, x_axis: str = "_step", pandas: bool = True,
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        pandas: bool = True,
         stream: str = "default",
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Rows, at most so many, evenly chosen: a frame of pandas, or a list.
 
         Args:

@@ -124,9 +124,14 @@ class Run(RunIdentity):
             self._history.text(ALERTS, alert_text(name, title, text))
 
     def watch(
-        self, models: Any, criterion: Any = None, log: str | None = "gradients", log_freq: int = 1000,
-        idx: int | None = None, log_graph: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        models: Any,
+        criterion: Any = None,
+        log: str | None = "gradients",
+        log_freq: int = 1000,
+        idx: int | None = None,
+        log_graph: bool = False,
+    ) -> None:
         """Record gradients, parameters or all of torch modules as histograms, every `log_freq` batches."""
         if self._core:
             self._watching.watch(models, log, log_freq, idx)

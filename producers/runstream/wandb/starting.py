@@ -172,9 +172,16 @@ def _start(settings: Settings) -> Run:
     if continued is not None:
         config.__dict__["_items"].update(continued.config)
     run = Run(
-        core, settings, config, folder=folder.absolute(), owns=owns, resumed=resumed, on_finish=on_finish,
-        step=continued.step if continued else 0, summary=continued.summary if continued else None,
-    )  # fmt: skip
+        core,
+        settings,
+        config,
+        folder=folder.absolute(),
+        owns=owns,
+        resumed=resumed,
+        on_finish=on_finish,
+        step=continued.step if continued else 0,
+        summary=continued.summary if continued else None,
+    )
     atexit.register(run.write_rest)
     if is_true(settings.save_code) and owns:
         core._snapshot_later(Path.cwd(), core._live())
@@ -272,9 +279,10 @@ def _continue(workspace: Workspace, record: RunRecord) -> tuple[CoreRun, _Contin
     core.start()
     client = workspace._client
     steps = [
-        series.steps[-1] if series.steps else -1 for series in fetch_metrics(client, [record.run_id]).get(record.run_id, [])
+        series.steps[-1] if series.steps else -1
+        for series in fetch_metrics(client, [record.run_id]).get(record.run_id, [])
         if series.cls == 0
-    ]  # fmt: skip
+    ]
     summary: dict[str, Any] = {}
     try:
         summary = json.loads(client.request("GET", f"/api/v1/runs/{record.run_id}/files/{SUMMARY_FILE}").body)

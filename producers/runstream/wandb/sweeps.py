@@ -53,9 +53,13 @@ def sweep(sweep: Any, entity: str | None = None, project: str | None = None, pri
 
 
 def agent(
-    sweep_id: str, function: Callable[[], Any] | None = None, entity: str | None = None, project: str | None = None,
-    count: int | None = None, forward_signals: bool | None = None,
-) -> None:  # fmt: skip
+    sweep_id: str,
+    function: Callable[[], Any] | None = None,
+    entity: str | None = None,
+    project: str | None = None,
+    count: int | None = None,
+    forward_signals: bool | None = None,
+) -> None:
     """Execute trials of a sweep, one after the other, in a process of its own; returns when they have ended.
 
     Args:
