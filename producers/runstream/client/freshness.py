@@ -79,6 +79,12 @@ def catch_up(client: ServiceClient, path: str, params: Params, patience: float) 
         _wait(client, home, _run_of(path, params), patience)
 
 
+def reads_spool(client: ServiceClient) -> bool:
+    """Whether somebody takes what lies in this machine's spool to the service."""
+    home = _home(client.settings)
+    return home is not None and _delivery(client, home, LONGEST_WAIT) != ""
+
+
 def _wait(client: ServiceClient, home: Home, run_id: str | None, patience: float) -> None:
     node, settled = _node(home.spool), _settled.setdefault(home.spool, {})
     written = node.written(run_id)

@@ -21,6 +21,7 @@ import pytest
 SERVER = os.environ["RUNSTREAM_TEST_URL"]
 TOKEN = os.environ["RUNSTREAM_TEST_TOKEN"]
 LOCAL = "127.0.0.1"
+_OF_CONNECTION = frozenset({"host", "transfer-encoding", "content-length", "connection"})
 
 
 class _Relay(BaseHTTPRequestHandler):
@@ -28,7 +29,8 @@ class _Relay(BaseHTTPRequestHandler):
     workspace = ""
 
     def relay(self) -> None:
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        body = self._body()
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _OF_CONNECTION}
         named = [name for name in headers if name.lower() == "x-mlflow-workspace"]
         if not any(headers[name] != "default" for name in named):  # MLflow's tests name the default one
             headers = {name: value for name, value in headers.items() if name not in named}
@@ -37,7 +39,7 @@ class _Relay(BaseHTTPRequestHandler):
         address = urlsplit(SERVER)
         upstream = http.client.HTTPConnection(address.hostname or LOCAL, address.port, timeout=60)
         try:
-            upstream.request(self.command, self.path, body=self._body(), headers=headers)
+            upstream.request(self.command, self.path, body=body, headers=headers)
             answer = upstream.getresponse()
             content = answer.read()
             self.send_response_only(answer.status)
@@ -56,7 +58,6 @@ class _Relay(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes | None:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            del self.headers["Transfer-Encoding"]
             pieces = []
             while size := int(self.rfile.readline().split(b";")[0], 16):
                 pieces.append(self.rfile.read(size))
@@ -130,6 +131,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         module = getattr(item, "module", None)
         if hasattr(module, "_launch_server"):
             module._launch_server = in_place_of_launch_server
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_plugin_registered(plugin: Any) -> None:
+    """The fixture of MLflow's conftest, which has precedence over this plugin's, before pytest looks for it."""
+    if getattr(plugin, "__name__", "") == "tests.conftest":
+        plugin.db_uri = db_uri
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ INTEGER = struct.Struct("<qdqQ")
 
 Log = Callable[..., None]
 LogMetrics = Callable[..., None]
+LogAt = Callable[[str, float, int, float], None]
 Words = tuple[int, int, Callable[[], int]]
 """Of a series: what publishes a float and an integer, and what numbers its next step."""
 
@@ -42,8 +43,8 @@ class Writer(Protocol):
 
 def make_log(
     writer: Writer, series: Mapping[str, Words]
-) -> tuple[Log, LogMetrics, Callable[[Callable[[], int], Any], None]]:
-    """`log` and `log_metrics` of a writer, and what tells them where slots are taken now, and the mapping these lie in.
+) -> tuple[Log, LogMetrics, LogAt, Callable[[Callable[[], int], Any], None]]:
+    """`log`, `log_metrics` and `log_at` of a writer, and what tells them where slots are taken, and in which mapping.
 
     Closures: what a point needs are cells, not attributes. The slots and the mapping are taken in one read: a roll in
     another thread changes both at once.
@@ -137,9 +138,26 @@ def make_log(
             log(name, value, "", step)
             when = now()
 
+    def log_at(name: str, value: float, step: int, when: float) -> None:
+        at = -1
+        mapped: Any = None
+        try:
+            as_float = series[name][0]
+            take, mapped = current
+            at = take()
+            pack_float(mapped, at, step, when, value, as_float)
+        except (KeyError, StopIteration) as lacking:
+            new = name if isinstance(lacking, KeyError) else None
+            if writer._make_room(partial(log_at, name, value, step, when), new):
+                log_at(name, value, step, when)
+        except BaseException:  # it did not fit into the slot, or Ctrl-C before it was filled
+            if at >= 0 and not seg.WORD.unpack_from(mapped, at + 24)[0]:
+                seg.WORD.pack_into(mapped, at + 24, seg.PAD | 1 << 32)
+            raise
+
     if _needs_lock():
-        return _locked(log, writer), _locked(log_metrics, writer), set_current
-    return log, log_metrics, set_current
+        return _locked(log, writer), _locked(log_metrics, writer), _locked(log_at, writer), set_current
+    return log, log_metrics, log_at, set_current
 
 
 def _locked(log: Log, writer: Writer) -> Log:

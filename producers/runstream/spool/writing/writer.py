@@ -35,7 +35,7 @@ from ..values import (
     is_name,
 )
 from .control_writer import ControlWriter
-from .hot_path import INTEGER, Log, LogMetrics, Words, make_log
+from .hot_path import INTEGER, Log, LogAt, LogMetrics, Words, make_log
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -62,11 +62,13 @@ class RunWriter(ControlWriter):
             series are numbered 0, 1, ... in this process.
         log_metrics: `log_metrics(values, step=None)`: one value of each of several series, at one time. A name or value
             that cannot be logged raises `UserErrorException`; the ones before it are logged.
+        log_at: `log_at(name, value, step, when)`: one float with a time of its own, in seconds since the epoch.
         dropped: points this process could not keep.
     """
 
     log: Log
     log_metrics: LogMetrics
+    log_at: LogAt
 
     def __init__(self, settings: Settings, run_id: str, *, owner: bool = False) -> None:
         self._series: dict[str, Words] = {}
@@ -76,7 +78,7 @@ class RunWriter(ControlWriter):
         self._ids: dict[tuple[int, str], int] = {}
         self._last_steps: dict[tuple[int, str], int] = {}  # of typed values
         self._rows: dict[str, int] = {}
-        self.log, self.log_metrics, self._set_current = make_log(self, self._series)
+        self.log, self.log_metrics, self.log_at, self._set_current = make_log(self, self._series)
         super().__init__(settings, run_id, owner=owner)
 
     def _forget_source(self) -> None:

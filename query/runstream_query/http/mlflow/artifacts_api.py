@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mimetypes
+import re
+import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import quote
@@ -25,6 +27,7 @@ _PLAIN_ENDINGS: Final = (
     ".cfg", ".conf", ".csv", ".ini", ".json", ".jsonnet", ".log", ".md", ".properties", ".py", ".r", ".toml", ".tsv",
     ".txt", ".yaml", ".yml",
 )  # fmt: skip
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+").fullmatch
 MOST_UPLOAD: Final = 10 << 20
 """Bytes of a file that a page sends."""
 PROXY: Final = "/{api:mlflow_api}/2.0/mlflow-artifacts"
@@ -57,11 +60,22 @@ def declared(line: str, needs: Role, handler: Callable[..., Awaitable[Response]]
     return endpoint(line, needs, Reach.HANDLER, summary, answer=BINARY, dialect=MLFLOW)(_answered(handler))
 
 
+def attachment(name: str) -> str:
+    """The header `Content-Disposition` of a file to be kept under a name (RFC 6266), as MLflow's own server writes it."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = "".join(letter for letter in plain if letter.isprintable()) or "download"
+    if not _TOKEN(plain):
+        quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
+        plain = f'"{quoted}"'
+    if name.isascii() and name.isprintable():
+        return f"attachment; filename={plain}"
+    return f"attachment; filename={plain}; filename*=UTF-8''{quote(name, safe='')}"
+
+
 async def send(request: Request, file: artifacts.File) -> Response:
     """A file, as something to be kept and not shown."""
     answer = await send_file(request, file.place, file.path, file.size, file.sha256, media_type(file.path))
-    name = quote(file.path.rpartition("/")[2], safe="")
-    answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
+    answer.headers["Content-Disposition"] = attachment(file.path.rpartition("/")[2])
     return answer
 
 
