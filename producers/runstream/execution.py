@@ -127,6 +127,7 @@ class _Execution(Wrapper):
             run = self._as_run()
             run._snapshot_later(self.code, self.live)
             self.shipping.start()
+            self._follow_tools(process.pid)
             console.pass_on(process, lambda: self._look_after(process, console))
         finally:
             console.close()
@@ -160,7 +161,12 @@ class _Execution(Wrapper):
         if self.settings.provide_azureml:
             add_to_path(variables)
         self._lead_mlflow(variables, _SERVICE_SECONDS)
+        self._lead_wandb(variables)
         return variables
+
+    def _say(self, line: str) -> None:
+        super()._say(line)
+        print(line, file=sys.stderr)
 
     def _not_started(self, error: OSError) -> int:
         message = (

@@ -49,11 +49,13 @@ from .core._run.log_shipping import LogShipping
 from .core._run.output_collection import OutputCollection
 from .core._run.starting import wake_service
 from .exceptions import AuthenticationException, AzureMLException, ServiceException
+from .importers.tool_variables import add_wandb
 from .spool.live_runs import open_live
 from .stand_in.finder import add_to_path
 
 if TYPE_CHECKING:
     from .core.environment import Environment
+    from .importers.tool_follower import ToolFollower
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 2.0  # between two questions whether somebody canceled the run elsewhere
@@ -80,6 +82,8 @@ class Wrapper:
         self.client = client_for(self.settings)
         self.live = open_live(self.settings, self.job.run_id, owner=True)
         self._asked = 0.0
+        self._wandb: Path | None = None
+        self._tools: ToolFollower | None = None
         watched = {directory / "azureml-logs": "azureml-logs"}
         if self.job.collect and code is None:  # a copy: nothing of earlier runs lies in there
             watched[self.code / "logs"] = "logs"
@@ -132,6 +136,7 @@ class Wrapper:
         self._note(PROCESS_INFO, command=process.args, pid=process.pid, host=socket.gethostname())
         self.live.start()
         self.shipping.start()
+        self._follow_tools(process.pid)
         kind, warning = self._watch(process)
         if warning:
             writer.status("warning", {"message": warning})
@@ -192,6 +197,7 @@ class Wrapper:
         if self.settings.provide_azureml:
             add_to_path(variables)
         self._lead_mlflow(variables, 5.0)
+        self._lead_wandb(variables)
         return {key: str(value) for key, value in variables.items()}
 
     def _lead_mlflow(self, variables: dict[str, str], timeout: float) -> None:
@@ -206,6 +212,41 @@ class Wrapper:
                 experiment=self.job.experiment,
                 parent_run_id=self.job.run_id,
             )
+
+    def _lead_wandb(self, variables: dict[str, str]) -> None:
+        """Have W&B write files that are followed."""
+        if self.settings.follow_tools:
+            try:
+                self._wandb = add_wandb(variables, self.directory / "wandb")
+            except OSError as error:
+                _log.warning("what W&B records is not followed: %s", error)
+
+    def _follow_tools(self, pid: int) -> None:
+        """Follow what the script records by tools of its own; their runs are children of this one."""
+        if not self.settings.follow_tools:
+            return
+        from .core.workspace import Workspace  # loaded while the script starts
+        from .importers.runs import Below
+        from .importers.tool_follower import ToolFollower
+
+        workspace = Workspace(workspace_name=self.job.workspace, _settings=self.settings)
+        record = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+        below = Below(self.job.run_id, record.get("root_run_id") or self.job.run_id)
+        experiment = self.job.experiment
+        self._tools = ToolFollower(workspace, experiment, below, pid, self._wandb, self.code)
+        self._tools.start()
+
+    def _finish_tools(self) -> None:
+        """Take over the rest of what tools have recorded, and say in the run what came of it."""
+        if self._tools is None:
+            return
+        for line in self._tools.finish():
+            self._say(line)
+        self._tools = None
+
+    def _say(self, line: str) -> None:
+        """Something about what tools have recorded."""
+        self.live.writer.status("warning", {"message": line[:300]})
 
     def _endpoint(self, timeout: float) -> str:
         try:
@@ -239,6 +280,7 @@ class Wrapper:
     def _end(self, kind: str, error: dict[str, Any] | None = None) -> None:
         writer = self.live.writer
         writer.status("finalizing")
+        self._finish_tools()
         if error is not None:
             writer.status("error", {"error": error})
         self.shipping.stop()

@@ -95,6 +95,10 @@ class Settings:
         "Commands and submitted scripts that use MLflow record at this service, unless MLFLOW_TRACKING_URI is set",
         True,
     )
+    follow_tools: bool = _doc(
+        "What commands and submitted scripts record by W&B (offline, unless WANDB_MODE is set) or in event files is recorded",
+        True,
+    )
     workspace: str = _doc("Workspace used when no config file names one", "default")
 
     kafka: str = _doc("Bootstrap servers, host:port[,host:port]; empty: embedded mode, no broker", "")
@@ -356,7 +360,7 @@ def _parse(name: str, raw: str, kind: type) -> Any:
 PROJECT_KEYS = frozenset(
     {
         "workspace", "url", "autostart", "idle_timeout", "local_runs", "provide_azureml",
-        "provide_mlflow", "snapshot_limit", "flush_interval", "heartbeat_interval", "log_level",
+        "provide_mlflow", "follow_tools", "snapshot_limit", "flush_interval", "heartbeat_interval", "log_level",
     }
 )  # fmt: skip
 """Settings a project's config file may hold. A file that came with somebody's code may not say where data and secrets go:

@@ -45,6 +45,19 @@ class RunReport:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The run that runs which are taken over are children of.
+
+    Attributes:
+        run_id: its id.
+        root_run_id: the id of the run at the root of the tree.
+    """
+
+    run_id: str
+    root_run_id: str
+
+
 def homes(client: ServiceClient, workspace_name: str, run_ids: list[str]) -> dict[str, str | None]:
     """Of those runs that are there: which home took each over."""
     if not run_ids:

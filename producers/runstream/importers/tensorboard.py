@@ -36,7 +36,7 @@ from .event_directories import (
 )
 from .event_intake import EventIntake
 from .positions import Position, PositionFile, claim, home_id, imports_folder, key_of
-from .runs import HOME_PROPERTY, RunReport, deleted_before, homes, stored_points
+from .runs import HOME_PROPERTY, Below, RunReport, deleted_before, homes, stored_points
 
 DIRECTORY_PROPERTY = "tensorboard.directory"
 """Property of an imported run: where its event files lay."""
@@ -52,6 +52,7 @@ class TensorBoardImport:
         workspace: the runs go to.
         logdir: the directory.
         experiment: the runs' experiment; default: the directory's name.
+        below: the run that the runs are children of; default: none.
 
     Attributes:
         logdir: the directory, absolute and without links.
@@ -62,13 +63,16 @@ class TensorBoardImport:
         ServiceException: the service is away.
     """
 
-    def __init__(self, workspace: Workspace, logdir: Path, experiment: str | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, logdir: Path, experiment: str | None = None, *, below: Below | None = None
+    ) -> None:
         if not logdir.is_dir():
             raise UserErrorException(f"{logdir}: there is no such directory; name one with event files")
         self._settings: Settings = workspace._settings
         self._workspace = workspace.name
         self.logdir = logdir.resolve()
         self.experiment = experiment or experiment_name(self.logdir)
+        self._below = below
         self._client: ServiceClient = workspace._client
         self._folder = imports_folder(self._settings.home_path)
         self._home = home_id(self._folder)
@@ -213,7 +217,8 @@ class TensorBoardImport:
             experiment=self.experiment,
             workspace=self._workspace,
             status="Running",
-            root_run_id=run_id,
+            parent_run_id=self._below.run_id if self._below else None,
+            root_run_id=self._below.root_run_id if self._below else run_id,
             name=directory.name,
             display_name=directory.name,
             target="local",

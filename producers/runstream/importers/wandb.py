@@ -26,15 +26,16 @@ from ..tensorboard.wire import WireError
 from ..wandb.mapping import experiment_of
 from . import wandb_records
 from .positions import Position, PositionFile, home_id, imports_folder, key_of
-from .runs import HOME_PROPERTY, RunReport, deleted_before, homes, record_of, stored_points
+from .runs import HOME_PROPERTY, Below, RunReport, deleted_before, homes, record_of, stored_points
 from .wandb_files import WandbFile, find
 from .wandb_intake import WandbIntake
 from .wandb_records import RunInfo, WandbRun
 
 KEY_PROPERTY = "wandb.key"
 """Property of an imported run: what was taken over into it, and where to."""
+STILL_SECONDS = 300.0
+"""A file without an end that has not grown for so long: its process was killed."""
 _FIRST_BYTES = 1 << 20  # of a file, in which the record of its run lies
-_STILL_SECONDS = 300.0  # a file without an end that has not grown for so long: its process was killed
 
 
 class WandbImport:
@@ -44,6 +45,8 @@ class WandbImport:
         workspace: the runs go to.
         directory: with `.wandb` files at any depth.
         experiment: the runs' experiment; default: their project's name.
+        below: the run that the runs are children of; default: none.
+        since: files that have not changed since, seconds since the epoch, are passed over.
 
     Attributes:
         directory: absolute and without links.
@@ -53,20 +56,32 @@ class WandbImport:
         ServiceException: the service is away.
     """
 
-    def __init__(self, workspace: Workspace, directory: Path, experiment: str | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        directory: Path,
+        experiment: str | None = None,
+        *,
+        below: Below | None = None,
+        since: float = 0.0,
+    ) -> None:
         if not directory.is_dir():
             raise UserErrorException(f"{directory}: there is no such directory; name one with .wandb files")
         self._settings: Settings = workspace._settings
         self._workspace = workspace.name
         self.directory = directory.resolve()
-        self._experiment = experiment
+        self._experiment, self._below, self._since = experiment, below, since
         self._client: ServiceClient = workspace._client
         self._folder = imports_folder(self._settings.home_path)
         self._home = home_id(self._folder)
         wake_service(self._settings)
 
-    def once(self) -> Iterator[RunReport]:
-        """Take over what the files hold now, and say what became of each run."""
+    def once(self, still: float = STILL_SECONDS) -> Iterator[RunReport]:
+        """Take over what the files hold now, and say what became of each run.
+
+        Args:
+            still: seconds after which a file without an end, that has not grown, is one of a process that was killed.
+        """
         runs, reports = self.look()
         yield from reports
         total = sum(path.stat().st_size for run in runs for path in run.parts.values())
@@ -86,7 +101,7 @@ class WandbImport:
                 intake, outcome = opened
                 try:
                     taken = take_over(intake, on_bytes=on_bytes)
-                    intake.close(ending_of(intake))
+                    intake.close(ending_of(intake, still))
                 finally:
                     intake.release()
                 yield report_of(intake, outcome if taken or outcome == "new" else "unchanged")
@@ -108,6 +123,8 @@ class WandbImport:
         parts: list[tuple[RunInfo, str, Path]] = []
         for path in find(self.directory):
             try:
+                if self._since and path.stat().st_mtime < self._since:
+                    continue
                 info, identity = _identify(path)
             except (OSError, WireError, ValueError) as error:
                 why = getattr(error, "strerror", None) or error
@@ -188,7 +205,8 @@ class WandbImport:
             experiment=experiment,
             workspace=self._workspace,
             status="Running",
-            root_run_id=run_id,
+            parent_run_id=self._below.run_id if self._below else None,
+            root_run_id=self._below.root_run_id if self._below else run_id,
             name=run.name,
             display_name=run.name,
             target="local",
@@ -222,12 +240,12 @@ def take_over(
         return False
 
 
-def ending_of(intake: WandbIntake) -> str | None:
+def ending_of(intake: WandbIntake, still: float = STILL_SECONDS) -> str | None:
     """How a run that is read to its end has ended; without a record of that: killed, once nothing is written to it."""
     if intake.ended is not None or not intake.position.open:
         return intake.ended
     latest = max(path.stat().st_mtime for path in intake.run.parts.values())
-    if time.time() - latest < _STILL_SECONDS:
+    if time.time() - latest < still:
         intake.done.notes.append(
             f"{intake.run.name}: it has no end yet and stays Running; import it again, or use --follow"
         )
