@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,6 +85,7 @@ class Wrapper:
         self._asked = 0.0
         self._wandb: Path | None = None
         self._tools: ToolFollower | None = None
+        self._tools_thread: threading.Thread | None = None
         watched = {directory / "azureml-logs": "azureml-logs"}
         if self.job.collect and code is None:  # a copy: nothing of earlier runs lies in there
             watched[self.code / "logs"] = "logs"
@@ -223,9 +225,15 @@ class Wrapper:
 
     def _follow_tools(self, pid: int) -> None:
         """Follow what the script records by tools of its own; their runs are children of this one."""
-        if not self.settings.follow_tools:
-            return
-        from .core.workspace import Workspace  # loaded while the script starts
+        if self.settings.follow_tools:
+            # What it needs is loaded in the thread: whoever passes output on does not wait.
+            self._tools_thread = threading.Thread(
+                target=self._begin_tools, args=(pid, time.time()), daemon=True, name="runstream tools"
+            )
+            self._tools_thread.start()
+
+    def _begin_tools(self, pid: int, since: float) -> None:
+        from .core.workspace import Workspace
         from .importers.runs import Below
         from .importers.tool_follower import ToolFollower
 
@@ -233,16 +241,22 @@ class Wrapper:
         record = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
         below = Below(self.job.run_id, record.get("root_run_id") or self.job.run_id)
         experiment = self.job.experiment
-        self._tools = ToolFollower(workspace, experiment, below, pid, self._wandb, self.code)
-        self._tools.start()
+        self._tools = ToolFollower(workspace, experiment, below, pid, self._wandb, self.code, since)
+        self._tools.follow()
 
     def _finish_tools(self) -> None:
         """Take over the rest of what tools have recorded, and say in the run what came of it."""
-        if self._tools is None:
+        if self._tools_thread is None:
             return
-        for line in self._tools.finish():
-            self._say(line)
-        self._tools = None
+        while self._tools is None and self._tools_thread.is_alive():
+            time.sleep(0.01)  # it is being loaded
+        if self._tools is not None:
+            self._tools.stop()
+        self._tools_thread.join(60.0)
+        if self._tools is not None:
+            for line in self._tools.rest():
+                self._say(line)
+        self._tools_thread = None
 
     def _say(self, line: str) -> None:
         """Something about what tools have recorded."""

@@ -96,7 +96,7 @@ class Settings:
         True,
     )
     follow_tools: bool = _doc(
-        "What commands and submitted scripts record by W&B (offline, unless WANDB_MODE is set) or in event files is recorded",
+        "Commands and submitted scripts that use W&B (offline, unless WANDB_MODE is set) or event files are followed",
         True,
     )
     workspace: str = _doc("Workspace used when no config file names one", "default")

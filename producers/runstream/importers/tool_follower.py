@@ -27,9 +27,7 @@ from .wandb import WandbImport
 from .wandb_files import find
 
 _LOOK_SECONDS = 1.0
-_GRACE_SECONDS = (
-    5.0  # a tool that starts later than another one by less than this is seen before that is followed
-)
+_GRACE_SECONDS = 5.0  # a tool that starts by so much later than another one is seen before that is followed
 _MOST_DIRECTORIES = 50  # of event files that are followed while they grow; others are read at the end
 _MOST_FOLDERS = 5_000  # below the working directory, that are looked through for event files at the end
 _PASSED_OVER = frozenset({"node_modules", "site-packages", "__pycache__", "wandb"})
@@ -47,32 +45,36 @@ class ToolFollower:
         pid: the command's process.
         wandb: where W&B writes, or None.
         folder: the command's working directory.
+        since: when the command began, seconds since the epoch.
     """
 
     def __init__(
-        self, workspace: Workspace, experiment: str, below: Below, pid: int, wandb: Path | None, folder: Path
+        self,
+        workspace: Workspace,
+        experiment: str,
+        below: Below,
+        pid: int,
+        wandb: Path | None,
+        folder: Path,
+        since: float,
     ) -> None:
         self._workspace, self._experiment, self._below = workspace, experiment, below
         self._pid, self._wandb, self._folder = pid, wandb, folder
-        self._since = time.time() - 1.0
+        self._since = since - 1.0
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._look_on, daemon=True, name="runstream tools")]
+        self._threads: list[threading.Thread] = []
         self._wandb_began = 0.0
         self._wandb_followed = False
         self._events: dict[Path, float] = {}  # when they were seen first
         self._followed: list[Path] = []
         self._said: dict[str, str] = {}
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._threads[0].start()
-
-    def finish(self) -> list[str]:
-        """Take over the rest, once the command has ended; what is to be said about it, a line each."""
+    def stop(self) -> None:
+        """Have `follow` return."""
         self._stop.set()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(30.0)
+
+    def rest(self) -> list[str]:
+        """Take over the rest, once the command has ended; what is to be said about it, a line each."""
         for take in (self._rest_of_wandb, self._rest_of_events):
             try:
                 take()
@@ -85,12 +87,15 @@ class ToolFollower:
 
     # --- while it executes ---
 
-    def _look_on(self) -> None:
+    def follow(self) -> None:
+        """Follow what is there, until `stop`."""
         while not self._stop.wait(_LOOK_SECONDS):
             try:
                 self._look()
             except Exception as error:  # the command has no part in it
                 _log.info("what the command records by other tools could not be looked at: %s", error)
+        for thread in self._threads:
+            thread.join(30.0)
 
     def _look(self) -> None:
         now = time.monotonic()
