@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..client.records import list_records
 from ..core.workspace import Workspace
 from ..exceptions import AzureMLException, ServiceException
 from . import event_follower, wandb_follower
-from .event_directories import event_files, is_event_file
+from .event_directories import is_event_file
 from .runs import HOME_PROPERTY, Below, RunReport
 from .tensorboard import TensorBoardImport
 from .wandb import WandbImport
@@ -111,10 +112,11 @@ class ToolFollower:
             self._begin(wandb_follower.follow, self._import_of_wandb())
         for path in self._open_event_directories():
             first = self._events.setdefault(path, now)
-            if now - first > _GRACE_SECONDS and not self._winner() and not self._is_followed(path):
-                if len(self._followed) < _MOST_DIRECTORIES:
-                    self._followed.append(path)
-                    self._begin(event_follower.follow, self._import_of_events(path))
+            if now - first < _GRACE_SECONDS or len(self._followed) >= _MOST_DIRECTORIES:
+                continue
+            if not self._is_followed(path) and not self._winner():
+                self._followed.append(path)
+                self._begin(event_follower.follow, self._import_of_events(path))
 
     def _begin(self, follow: Callable[..., Any], importing: Any) -> None:
         def guarded() -> None:
@@ -216,16 +218,12 @@ class ToolFollower:
 
     def _written_event_directories(self) -> Iterator[Path]:
         """Directories below the working directory whose event files were written since the command began."""
-        folders = 0
-        for folder, below, files in os.walk(self._folder):
+        for folder, below, files in islice(os.walk(self._folder), _MOST_FOLDERS):
             below[:] = sorted(name for name in below if name not in _PASSED_OVER and not name.startswith("."))
-            folders += 1
-            if folders > _MOST_FOLDERS:
-                return
             path = Path(folder)
-            if any(is_event_file(name) for name in files) and self._is_own(path):
-                if any((path / name).stat().st_mtime >= self._since for name in event_files(path)):
-                    yield path.resolve()
+            own = [path / name for name in files if is_event_file(name)] if self._is_own(path) else []
+            if any(file.stat().st_mtime >= self._since for file in own):
+                yield path.resolve()
 
     def _is_own(self, path: Path) -> bool:
         """Whether event files are the script's own, and not those that W&B keeps."""

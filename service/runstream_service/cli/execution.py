@@ -28,7 +28,9 @@ def add_exec(parser: argparse.ArgumentParser) -> None:
         help="default: the attached folder's",
     )
     parser.add_argument("--path", default=".", metavar="DIR", help="where to look for an attached folder [.]")
-    add_settings(parser, ("home", "url", "token", "provide_azureml", "provide_mlflow", "follow_tools", "log_level"))
+    add_settings(
+        parser, ("home", "url", "token", "provide_azureml", "provide_mlflow", "follow_tools", "log_level")
+    )
     parser.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments"
     )
