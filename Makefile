@@ -6,6 +6,8 @@ PY := $(BIN)/python
 SOURCES := schemas producers consumers query service tests
 DEV := .ci/setup all,dev
 export PYTHON
+# What is compiled is kept: tests start a thousand Pythons, each of which would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
 .PHONY: help setup demo dashboard test lint format types bench bench-quick compat chaos attack audit docs kafka constraints clean

@@ -85,7 +85,7 @@ async def postgres(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """Address of a fresh, migrated database: `Settings(database=postgres)`."""
     name = f"test_{next(_databases)}"
     admin = await asyncpg.connect(postgres_server.dsn)
-    await admin.execute(f"create database {name} template {TEMPLATE}")
+    await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
     await admin.close()
     yield postgres_server.dsn.replace("/postgres", f"/{name}", 1)
     # The test may have restarted the server.
