@@ -1,5 +1,6 @@
 import { expect, test, vi } from "vitest";
 import { latest } from "../src/lib/latest";
+import { paced } from "../src/lib/paced";
 
 test("an answer that was overtaken is let go, whether it brings something or fails", async () => {
   const taken: string[] = [];
@@ -39,4 +40,25 @@ test("what is typed is asked for when it rests", () => {
   vi.advanceTimersByTime(100);
   expect(asked).toEqual(["ab"]);
   vi.useRealTimers();
+});
+
+test("causes that come while a pause lasts make one turn, at its end", () => {
+  vi.useFakeTimers();
+  let turns = 0;
+  const pace = paced(
+    () => (turns += 1),
+    () => 100,
+  );
+  for (let n = 0; n < 3; n++) pace.ask();
+  vi.advanceTimersByTime(0);
+  expect(turns).toBe(1); // at once
+  for (let n = 0; n < 3; n++) pace.ask();
+  vi.advanceTimersByTime(99);
+  expect(turns).toBe(1);
+  vi.advanceTimersByTime(1);
+  expect(turns).toBe(2);
+  pace.ask();
+  pace.stop();
+  vi.advanceTimersByTime(1000);
+  expect(turns).toBe(2);
 });

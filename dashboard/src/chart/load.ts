@@ -19,6 +19,15 @@ interface Batch {
   names: Map<string, ((answer: Promise<Frame>) => void)[]>;
 }
 
+const LEAST_PAUSE = 120; // milliseconds
+const MOST_PAUSE = 2000;
+let took = 0; // what answers took of late
+
+/** Milliseconds from one look at live charts to the next: the longer, the longer their answers take. */
+export function pauseOfCharts(): number {
+  return Math.min(MOST_PAUSE, Math.max(LEAST_PAUSE, 1.5 * took));
+}
+
 const batches = new Map<string, Batch>();
 
 /** The chart of one metric. */
@@ -58,6 +67,7 @@ async function fetchFrames(names: string[], query: ChartQuery): Promise<Frame[]>
   const unit = unitOf(query.axis);
   const exact = metricOf(query.axis) !== "";
   const whole = (value: number | null) => (value === null ? null : exact ? value : Math.round(value * unit));
+  const asked = performance.now();
   const bytes = await getBytes("/api/v1/charts", {
     run: query.runs,
     name: names,
@@ -67,5 +77,6 @@ async function fetchFrames(names: string[], query: ChartQuery): Promise<Frame[]>
     to: whole(query.to),
     smooth: query.smoothing || null,
   });
+  took += (performance.now() - asked - took) / 4;
   return decodeFrames(bytes);
 }

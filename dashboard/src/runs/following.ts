@@ -1,5 +1,5 @@
 /** How often a list that follows its runs looks at them again. */
-const PAUSE = 400; // milliseconds between two looks
+const PAUSE = 500; // milliseconds between two looks; more where they take longer
 
 /**
  * Whoever is told of changes, and looks again: at most one look is under way and one waiting.
@@ -14,8 +14,10 @@ export function following(look: (front: boolean) => Promise<void>): (front: bool
     const { front } = waiting;
     waiting = null;
     busy = true;
+    const began = performance.now();
     await look(front);
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    const pause = Math.max(PAUSE, 2 * (performance.now() - began));
+    await new Promise((resolve) => setTimeout(resolve, pause));
     busy = false;
     void next();
   }

@@ -10,6 +10,7 @@ const PAGE = 100;
 const MOST_CHILDREN = 1000;
 const MOST_IDS = 20_000;
 const FEW_METRICS = 4; // of a list that has fewer, more may be on their way
+const METRICS_PAUSE = 3000; // milliseconds between two looks for those
 
 export class RunList {
   runs = $state.raw<Run[]>([]);
@@ -33,6 +34,7 @@ export class RunList {
   #query: RunsQuery = {};
   /** The query as it was asked for, while fewer metrics than wanted are known of. */
   #lacking: RunsQuery | null = null;
+  #lookedAt = 0;
   #generation = 0;
   #abort: AbortController | null = null;
 
@@ -180,8 +182,10 @@ export class RunList {
   /** Fetch some runs again where they stand, and those that came in front. */
   async refresh(shown: readonly string[], front: boolean): Promise<void> {
     const generation = this.#generation;
-    const lacking = this.#lacking;
+    const now = performance.now();
+    const lacking = front || now - this.#lookedAt > METRICS_PAUSE ? this.#lacking : null;
     front ||= lacking !== null;
+    if (front) this.#lookedAt = now;
     try {
       const again = shown.length
         ? await getJson("/api/v1/runs", {

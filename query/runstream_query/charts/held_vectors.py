@@ -21,9 +21,8 @@ from runstream_schemas.order import BEFORE_ALL
 from runstream_schemas.series import SeriesClass, SeriesKey
 
 from .. import queries
-from ..points.hot import placed
 from ..points.reader import Query
-from ..points.tiers import decoding
+from ..points.tails import read_tails
 from ..points.vectors import Placed, Series, join
 from ..runs.runs import Connection
 from . import queries as page_queries
@@ -236,8 +235,7 @@ class HeldVectors:
                 for source, next_ in (there or {}).items()
                 if run_id in run_keys and next_ > from_[run_id].get(source, 0)
             ]
-            decoded = [item async for part in decoding(connection, since, names) for item in await part]
-        tails = placed(decoded)
+            tails = await read_tails(connection, since, names)
         vectors: dict[Key, Vector] = {}
         for (run_id, name), vector in held.items():
             there = now.get(run_id)

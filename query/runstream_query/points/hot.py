@@ -207,7 +207,7 @@ async def fetch_chunks(
     """
     whole = 1 << 30 if names is None else WHOLE_BYTES
     rows = await connection.fetch(queries.HOT_CHUNKS, list(run_keys), whole, PREFIX_BYTES)
-    async for part in _fetch(connection, rows, names):
+    async for part in fetch_rest(connection, rows, names):
         yield part
 
 
@@ -218,23 +218,14 @@ async def fetch_these(
     if positions:
         columns = [list(column) for column in zip(*positions, strict=True)]
         rows = await connection.fetch(queries.HOT_THESE, *columns, WHOLE_BYTES, PREFIX_BYTES)
-        async for part in _fetch(connection, rows, names):
+        async for part in fetch_rest(connection, rows, names):
             yield part
 
 
-async def fetch_tails(
-    connection: Connection, since: Sequence[tuple[int, int, int]], names: Collection[str]
-) -> AsyncIterator[list[Chunk]]:
-    """The same for the chunks of sources from a slot on: (run, source, first slot)."""
-    columns = [list(column) for column in zip(*since, strict=True)] or [[], [], []]
-    rows = await connection.fetch(queries.HOT_TAILS, *columns, WHOLE_BYTES, PREFIX_BYTES)
-    async for part in _fetch(connection, rows, names):
-        yield part
-
-
-async def _fetch(
+async def fetch_rest(
     connection: Connection, rows: Sequence[Any], names: Collection[str] | None
 ) -> AsyncIterator[list[Chunk]]:
+    """What is wanted of chunks whose beginnings were fetched: rows as of `queries.HOT_CHUNKS`."""
     waiting: list[Chunk] = []
     complete: list[Chunk] = []
     for row in rows:

@@ -8,7 +8,7 @@ some twice or not at all. Files the snapshot names are read after it ended: a re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -22,7 +22,7 @@ from runstream_schemas.series import SeriesKey
 
 from .. import queries
 from ..runs.runs import Connection
-from .hot import Chunk, fetch_chunks, fetch_tails, placed
+from .hot import Chunk, fetch_chunks, placed
 from .parquet import LAYOUTS, Layout, ParquetFiles
 from .vectors import Placed, PointColumns, in_order, join
 
@@ -203,14 +203,6 @@ def _portions(groups: dict[int, set[str]], most: int) -> list[dict[int, set[str]
     items = sorted(groups.items())
     size = -(-len(items) // max(most, 1))
     return [dict(items[at : at + size]) for at in range(0, len(items), size)]
-
-
-async def decoding(
-    connection: Connection, since: Sequence[tuple[int, int, int]], names: Collection[str]
-) -> AsyncIterator[asyncio.Future[list[Decoded]]]:
-    """What the chunks of sources hold from a slot on, being decoded in threads. Call it in a snapshot."""
-    async for chunks in fetch_tails(connection, since, names):
-        yield asyncio.get_running_loop().run_in_executor(executor, _decode, chunks)
 
 
 def _decode(chunks: Sequence[Chunk]) -> list[Decoded]:
