@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,15 @@ import pyarrow as pa
 from runstream_schemas.parquet.arrow import numbers, parquet_writer, plain
 from runstream_schemas.parquet.footer_seal import SealingSink
 from runstream_schemas.parquet.overviews import LEAST_POINTS, GroupOverview, pack_overviews
+from runstream_schemas.parquet.series_overviews import (
+    IN_A_BUCKET,
+    PackedOverviews,
+    SeriesName,
+    SeriesOverview,
+)
+from runstream_schemas.parquet.series_overviews import LEAST_POINTS as LEAST_SERIES
+from runstream_schemas.series import SeriesClass
+from runstream_schemas.times import shown_times
 from runstream_schemas.wire.points import I8
 
 MIN_ROWS, MAX_ROWS = 128 << 10, 1 << 20
@@ -52,6 +61,7 @@ class RowGroups:
     _held_text: int = 0
     _groups: int = 0
     _overviews: dict[int, GroupOverview] = field(default_factory=dict)
+    _of_series: PackedOverviews = field(default_factory=PackedOverviews)
 
     def __post_init__(self) -> None:
         self.sink = SealingSink(self.sink)
@@ -132,6 +142,9 @@ class RowGroups:
                 known.last, known.rows = self._groups, known.rows + rows
         if overview := _overview(table):
             self._overviews[self._groups] = overview
+        else:
+            for series, of_series in _series_overviews(table):
+                self._of_series.add(series, of_series)
         self._groups += 1
         self.rows += self._held_rows
         self._held, self._held_runs = [], {}
@@ -142,7 +155,7 @@ class RowGroups:
         self._flush()
         self.sink.hold()
         self._writer.close()
-        self.sink.seal(pack_overviews(self._overviews))
+        self.sink.seal(self._of_series.packed() + pack_overviews(self._overviews))
 
 
 def _overview(table: pa.Table) -> GroupOverview | None:
@@ -156,6 +169,33 @@ def _overview(table: pa.Table) -> GroupOverview | None:
     return GroupOverview.of(
         numbers(table.column("step"), np.int64), numbers(table.column("value"), np.float64, np.nan)
     )
+
+
+def _series_overviews(table: pa.Table) -> Iterator[tuple[SeriesName, SeriesOverview]]:
+    """Of each long enough metric of a row group that holds several."""
+    if len(table) < LEAST_SERIES or not {"step", "value"} <= set(table.column_names):
+        return
+    keys = [_dictionary(table.column(name)) for name in ("run_id", "cls", "name")]
+    changes = np.zeros(len(table) - 1, dtype=bool)
+    for key in keys:
+        codes = numbers(key.indices, np.int32)
+        changes |= codes[1:] != codes[:-1]
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    ends = np.append(starts[1:], len(table))
+    long = ends - starts >= LEAST_SERIES
+    for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
+        run_id, cls, name = (key[start].as_py() for key in keys)
+        if cls == SeriesClass.METRIC:
+            part = table.slice(start, end - start)
+            steps, times = (numbers(part.column(column), np.int64) for column in ("step", "time"))
+            values = numbers(part.column("value"), np.float64, np.nan)
+            yield (run_id, name), SeriesOverview.of(steps, shown_times(times), values, least=IN_A_BUCKET)
+
+
+def _dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded.unify_dictionaries().combine_chunks()
+    return encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
 
 
 def _trim_dictionary(table: pa.Table, name: str) -> pa.Table:

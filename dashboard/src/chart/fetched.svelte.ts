@@ -19,6 +19,10 @@ export interface Asked {
   load?: (name: string, query: ChartQuery) => Promise<Frame>;
 }
 
+const MOST_BUCKETS = 2048;
+const MANY_RUNS = 100;
+const KEPT_BUCKETS = 320;
+
 interface Fetched {
   /** A metric each; null before the first answer. What is drawn stays until the next one is there. */
   readonly frames: Frame[] | null;
@@ -41,7 +45,9 @@ export function fetched(asked: Asked, width: () => number): Fetched {
   let fetchedRange = "null null";
   let rangeChangedAt = -1e9;
 
-  const buckets = $derived(Math.max(64, Math.min(2048, 64 * Math.ceil((width() - 64) / 64))));
+  // A bucket a pixel; wide charts of very many runs, whose lines hide one another, get what the server keeps of each.
+  const most = $derived(asked.runs.length > MANY_RUNS ? KEPT_BUCKETS : MOST_BUCKETS);
+  const buckets = $derived(Math.max(64, Math.min(most, 64 * Math.ceil((width() - 64) / 64))));
   // Their texts, so that runs that only changed their look are not fetched again.
   const runs = $derived(
     (asked.groups

@@ -1,5 +1,5 @@
 /** Work that many causes ask for: done at once, and again after a pause at the earliest; causes that come meanwhile count as one. */
-export interface Paced {
+interface Paced {
   ask: () => void;
   stop: () => void;
 }

@@ -26,6 +26,7 @@ from .coarse import CoarseSeries, CoarseSeriesCache
 from .extremes import Extremes
 from .held_vectors import HeldVectors, Key, Vector
 from .overview import Overview, Overviews, clip
+from .stored_series import stored_series
 
 log = logging.getLogger("runstream.server")
 
@@ -87,6 +88,7 @@ class Charts:
     """
 
     def __init__(self, query: Query) -> None:
+        self._pool = query.pool
         self._vectors = HeldVectors(query)
         self._overviews = Overviews(query)
         self._coarse = CoarseSeriesCache(query)
@@ -99,7 +101,8 @@ class Charts:
 
         async def read() -> None:
             try:
-                await self._overviews.get([run_id], names, self._vectors.holds)
+                stored = await stored_series(self._pool, [run_id], names)
+                await self._overviews.get(stored, self._vectors.holds)
             except Exception as error:  # whoever asks for them gets the error
                 log.debug("could not read ahead of %s: %s", run_id, error)
 
@@ -147,9 +150,10 @@ class Charts:
             raise QueryError(f"from={start} lies after to={stop}; swap the two")
         needed = [*names, *([other] if other and other not in names else [])]
         plain = axis == "step" and not smoothing
-        overviews = await self._overviews.get(run_ids, names, self._vectors.holds) if plain else {}
+        stored = await stored_series(self._pool, run_ids, names) if plain else {}
+        overviews = await self._overviews.get(stored, self._vectors.holds)
         whole = plain and start is None and stop is None
-        coarse = await self._coarse.get(run_ids, names, overviews, width) if whole else {}
+        coarse = await self._coarse.get(stored, names, overviews, width) if whole else {}
         made: dict[Key, Overview | CoarseSeries] = {**overviews, **coarse}
         vectors = await self._read_vectors(run_ids, needed, made)
 

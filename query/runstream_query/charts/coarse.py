@@ -1,35 +1,35 @@
 """Series of many runs as buckets of a fixed fineness, kept: what charts of hundreds of runs are drawn from.
 
-The points of 500 runs do not fit in memory beside one another, and a chart shows some hundred buckets of each. So they are
-read some millions at a time, made into buckets, and let go. A range so narrow that it needs more is read as vectors, and so
-are runs that still log: what they have new continues a vector.
+A chart shows some hundred buckets of each of 500 runs. Files keep them (`runstream_schemas.parquet.series_overviews`). Of
+series that have none in a file the points are read some millions at a time, made into buckets, and let go: they do not fit
+in memory beside one another. A range so narrow that it needs more is read as vectors, and so are runs that still log: what
+they have new continues a vector.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from cachetools import LRUCache
 
-from runstream_schemas.buckets import Buckets, Reduced, bucket_size
+from runstream_schemas.buckets import Reduced, bucket_size
+from runstream_schemas.parquet.series_overviews import SeriesOverview
 from runstream_schemas.series import SeriesClass
 
+from .. import queries
+from ..points.parquet import METRICS
 from ..points.reader import Query
+from ..points.tiers import executor
 from ..points.vectors import Series
-from . import queries as page_queries
 from .overview import clip
-
-Key = tuple[str, str]
-"""Run id and name of a metric."""
+from .stored_series import Key, StoredSeries
 
 MANY_POINTS: Final = 2_000_000
 """Points of a request from which its series are looked at as buckets."""
-FINE: Final = 512
-"""Most buckets of a series."""
 KEPT: Final = 4_000_000
 """Most buckets of all series together, of 41 bytes each."""
 AT_ONCE: Final = 3_000_000
@@ -38,31 +38,40 @@ AT_ONCE: Final = 3_000_000
 
 @dataclass(frozen=True, slots=True)
 class CoarseSeries:
-    """A series of one run; `size`: steps a bucket spans, a power of two. `origin`: the first time, microseconds."""
+    """A series of one run, as it is drawn from its overview."""
 
-    size: int
-    buckets: Buckets
-    first: int
-    last: int
-    total: int
-    origin: int
+    overview: SeriesOverview
 
     @classmethod
     def of(cls, series: Series) -> CoarseSeries:
         """Of the points in any order; ties stay in theirs."""
-        steps, values = series.steps, series.floats()
-        if bool(np.any(steps[1:] < steps[:-1])):
-            order = np.argsort(steps, kind="stable")
-            steps, values = steps[order], values[order]
-        first, last = int(steps[0]), int(steps[-1])
-        size = bucket_size(first, last, FINE)
-        return cls(size, Buckets.of(steps, values, size), first, last, len(steps), int(series.times.min()))
+        return cls(SeriesOverview.of(series.steps, series.times, series.floats()))
+
+    @property
+    def first(self) -> int:
+        """The least step."""
+        return self.overview.first
+
+    @property
+    def last(self) -> int:
+        """The greatest step."""
+        return self.overview.last
+
+    @property
+    def total(self) -> int:
+        """Points."""
+        return self.overview.total
+
+    @property
+    def origin(self) -> int:
+        """The first time, microseconds since the epoch."""
+        return self.overview.origin
 
     def reduce(self, begin: float, end: float, size: float) -> tuple[Reduced, int]:
-        """The buckets in sight, one more on each side, and how many points lie in them; `size`: `self.size` or more."""
-        x = self.buckets.x
+        """The buckets in sight, one more on each side, and how many points lie in them; `size`: its own or more."""
+        x = self.overview.buckets.x
         low, high = clip((begin // size - 1) * size), clip((end // size + 2) * size)
-        within = self.buckets.cut(int(np.searchsorted(x, low)), int(np.searchsorted(x, high)))
+        within = self.overview.buckets.cut(int(np.searchsorted(x, low)), int(np.searchsorted(x, high)))
         return within.coarser(size).reduced(), int(within.n.sum())
 
 
@@ -75,26 +84,29 @@ class CoarseSeriesCache:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._held: LRUCache[Key, CoarseSeries] = LRUCache(KEPT, getsizeof=lambda held: len(held.buckets.x))
+        self._held: LRUCache[Key, CoarseSeries] = LRUCache(
+            KEPT, getsizeof=lambda held: len(held.overview.buckets.x)
+        )
         self._reading = asyncio.Lock()
 
     async def get(
-        self, run_ids: Sequence[str], names: Sequence[str], known: Collection[Key], width: int
+        self, stored: Mapping[Key, StoredSeries], names: Sequence[str], known: Collection[Key], width: int
     ) -> dict[Key, CoarseSeries]:
         """Series of those metrics whose charts need no finer buckets; none where the request is of few points.
 
         Args:
+            stored: all that are wanted.
+            names: the metrics of the charts.
             known: what is drawn from something else.
             width: most buckets of a chart.
 
         Raises:
             StoreError: a Parquet file is missing or damaged.
         """
-        rows = await self._query.pool.fetch(page_queries.SERIES_COUNTS, list(run_ids), list(names))
         counts = {
-            (row["run_id"], row["name"]): row["count"]
-            for row in rows
-            if row["count"] and row["settled"] and (row["run_id"], row["name"]) not in known
+            key: held.count
+            for key, held in stored.items()
+            if held.count and held.settled and key not in known
         }
         if sum(counts.values()) < MANY_POINTS:
             return {}
@@ -106,14 +118,50 @@ class CoarseSeriesCache:
                     if (series := self._current(key, counts)) is not None:
                         held[key] = series
                 missing = [key for key in missing if key not in held]
-                for part in _portions(missing, counts):
-                    read = await self._read(part)
-                    self._held.update(read)
-                    held |= read
+                held |= self._keep(await self._kept_in_files(missing, counts))
+                for part in _portions([key for key in missing if key not in held], counts):
+                    held |= self._keep(await self._read(part))
+        fitting: dict[Key, CoarseSeries] = {}
+        for name in names:
+            of_name = {key: held[key] for key in held if key[1] == name}
+            finer = _too_coarse(of_name, width)
+            for part in _portions(finer, counts):
+                async with self._reading:
+                    of_name |= self._keep(await self._read(part))
+            fitting |= _fit(of_name, width)
+        return fitting
+
+    def _keep(self, series: dict[Key, CoarseSeries]) -> dict[Key, CoarseSeries]:
+        self._held.update(series)
+        return series
+
+    async def _kept_in_files(self, keys: Sequence[Key], counts: dict[Key, int]) -> dict[Key, CoarseSeries]:
+        """Those that lie as a whole in one file that keeps their overviews: a hundredth of the bytes of their points."""
+        if not keys:
+            return {}
+        names: dict[str, list[str]] = {}
+        for run_id, name in keys:
+            names.setdefault(run_id, []).append(name)
+        pool, files = self._query.pool, self._query.files
+        runs = {
+            row["key"]: row["run_id"] for row in await pool.fetch(queries.RUN_KEYS, list(names))
+        }  # a file that is replaced meanwhile lies in the trash, with the same points
+        by_path: dict[str, list[Key]] = {}
+        for row in await pool.fetch(queries.LIVE_FILES, list(runs), METRICS.kind):
+            run_id = runs[row["run_key"]]
+            by_path.setdefault(row["path"], []).extend((run_id, name) for name in names[run_id])
+        loop = asyncio.get_running_loop()
+        read = await asyncio.gather(
+            *(
+                loop.run_in_executor(executor, files.series_overviews, path, of_file)
+                for path, of_file in by_path.items()
+            )
+        )
         return {
-            key: series
-            for name in names
-            for key, series in _fit({key: held[key] for key in held if key[1] == name}, width).items()
+            key: CoarseSeries(overview)
+            for of_file in read
+            for key, overview in of_file.items()
+            if overview.total == counts[key]
         }
 
     def _current(self, key: Key, counts: dict[Key, int]) -> CoarseSeries | None:
@@ -138,7 +186,17 @@ def _fit(series: dict[Key, CoarseSeries], width: int) -> dict[Key, CoarseSeries]
     first = min(each.first for each in series.values())
     last = max(each.last for each in series.values())
     size = bucket_size(first, last, width)
-    return series if all(each.size <= size for each in series.values()) else {}
+    return series if all(each.overview.size <= size for each in series.values()) else {}
+
+
+def _too_coarse(series: dict[Key, CoarseSeries], width: int) -> list[Key]:
+    """Those of a chart that are coarser than it is wide, and need not be."""
+    if not series:
+        return []
+    first = min(each.first for each in series.values())
+    last = max(each.last for each in series.values())
+    size = bucket_size(first, last, width)
+    return [key for key, each in series.items() if each.overview.size > size and each.overview.can_be_finer]
 
 
 def _portions(keys: Sequence[Key], counts: dict[Key, int]) -> Iterator[list[Key]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -31,12 +31,10 @@ from ..points.tiers import FilePart, executor, view_tiers
 from ..points.vectors import Series
 from ..runs.runs import Connection
 from . import queries as page_queries
+from .stored_series import Key, StoredSeries
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-Key = tuple[str, str]
-"""Run id and name of a metric."""
-
 LONG: Final = 500_000
 """Points from which a series has an overview."""
 FINE: Final = 1 << 16
@@ -180,23 +178,19 @@ class Overviews:
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def get(
-        self, run_ids: Sequence[str], names: Collection[str], known: Callable[[str, str], bool]
+        self, stored: Mapping[Key, StoredSeries], known: Callable[[str, str], bool]
     ) -> dict[Key, Overview]:
         """Overviews of those metrics that are long and lie in Parquet as they are now.
 
         Args:
+            stored: all that are wanted.
             known: whether a metric of a run is held otherwise, and needs none.
 
         Raises:
             StoreError: a Parquet file is missing or damaged.
         """
         pool = self._query.pool
-        rows = await pool.fetch(page_queries.LONG_SERIES, list(run_ids), list(names), LONG)
-        counts = {
-            (row["run_id"], row["name"]): row["count"]
-            for row in rows
-            if not known(row["run_id"], row["name"])
-        }
+        counts = {key: held.count for key, held in stored.items() if held.count >= LONG and not known(*key)}
         if not counts:
             return {}
 

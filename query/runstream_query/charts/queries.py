@@ -39,13 +39,6 @@ order by runs desc, s.name
 limit $4
 """
 
-LONG_SERIES: Final = """
-select r.run_id, s.name, m.count
-from runs r cross join lateral (select * from summaries m where m.run_key = r.key offset 0) m
-join series s on s.id = m.series_id
-where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[]) and m.count >= $3
-"""
-
 WITHOUT_CHUNKS: Final = """
 select key, run_id from runs r
 where run_id = any($1::text[]) and not exists (select from chunks c where c.run_key = r.key)

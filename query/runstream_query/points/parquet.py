@@ -24,6 +24,7 @@ from runstream_schemas.errors import StoreError
 from runstream_schemas.parquet.arrow import numbers, plain, restore_kinds
 from runstream_schemas.parquet.footer_seal import check_footer
 from runstream_schemas.parquet.overviews import GroupOverview, read_overviews
+from runstream_schemas.parquet.series_overviews import SeriesName, SeriesOverview, read_series_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.store import Store
 from runstream_schemas.times import shown_time, shown_times
@@ -184,6 +185,15 @@ class ParquetFiles:
         """
         with self._source(path) as source:
             return read_overviews(source, path, groups)
+
+    def series_overviews(self, path: str, series: Collection[SeriesName]) -> dict[SeriesName, SeriesOverview]:
+        """The overviews a file of metrics keeps of series that share their row groups.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        with self._source(path) as source:
+            return read_series_overviews(source, path, series)
 
     @contextmanager
     def _opened(self, path: str, layout: Layout) -> Iterator[tuple[pq.ParquetFile, _Footer]]:

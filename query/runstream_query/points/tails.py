@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from runstream_schemas.many_payloads import decode_many
 from runstream_schemas.order import position
 from runstream_schemas.series import Kind, SeriesKey
+from runstream_schemas.wire.many_payloads import decode_many
+from runstream_schemas.wire.payload_reading import PREFIX_BYTES
 
 from .. import queries
 from ..runs.runs import Connection
-from .hot import PREFIX_BYTES, WHOLE_BYTES, fetch_rest, placed
+from .hot import WHOLE_BYTES, Chunk, fetch_rest, placed
 from .vectors import Placed, PointColumns
 
 TOGETHER_BYTES: Final = 8 << 10
@@ -39,7 +40,7 @@ async def read_tails(
     left += [row for row in rows if row["size"] > TOGETHER_BYTES]
     decoded = []
     async for chunks in fetch_rest(connection, left, names):
-        decoded += await asyncio.to_thread(lambda part=chunks: [(chunk, chunk.decode()) for chunk in part])
+        decoded += await asyncio.to_thread(_decode, chunks)
     for run_key, series in placed(decoded).items():
         for key, parts in series.items():
             tails.setdefault(run_key, {}).setdefault(key, []).extend(parts)
@@ -48,6 +49,10 @@ async def read_tails(
             for parts in series.values():
                 parts.sort(key=lambda part: part[0])
     return tails
+
+
+def _decode(chunks: Sequence[Chunk]) -> list[tuple[Chunk, dict[SeriesKey, PointColumns]]]:
+    return [(chunk, chunk.decode()) for chunk in chunks]
 
 
 def _decode_together(rows: Sequence[Any], names: Collection[str]) -> tuple[Tails, list[Any]]:

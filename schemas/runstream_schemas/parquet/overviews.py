@@ -131,6 +131,17 @@ def read_overviews(source: Any, path: str, groups: Container[int]) -> dict[int, 
     }
 
 
+def overviews_start(source: Any) -> int:
+    """Where a file's overviews begin, or would, if it had any."""
+    end = seal_start(source)
+    if end >= _TRAILER.size:
+        source.seek(end - _TRAILER.size)
+        size, _, magic = _TRAILER.unpack(source.read(_TRAILER.size))
+        if magic in (_MAGIC, _FORMER):
+            return max(end - _TRAILER.size - int(size), 0)
+    return end
+
+
 def _inflated(packed: bytes, most: int) -> bytes:
     if zstandard.frame_content_size(packed) > most:
         raise ValueError("overviews are too large")

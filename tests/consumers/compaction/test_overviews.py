@@ -16,9 +16,11 @@ from tests.seeds import new_random
 from runstream_consumers.compaction.row_groups import RowGroups
 from runstream_consumers.compaction.sorted_points import SortedPoints
 from runstream_schemas.errors import StoreError
+from runstream_schemas.parquet import series_overviews
 from runstream_schemas.parquet.arrow import METRICS
 from runstream_schemas.parquet.footer_seal import check_footer
 from runstream_schemas.parquet.overviews import FINENESS, LEAST_POINTS, GroupOverview, read_overviews
+from runstream_schemas.parquet.series_overviews import SeriesOverview, read_series_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 LONG = LEAST_POINTS + 5000
@@ -135,3 +137,80 @@ def test_files_of_an_earlier_version_are_read() -> None:
         assert expected is not None
         assert same(found[number], expected)
     assert len(read_overviews(pa.BufferReader(data), "file", range(2))) == 2
+
+
+SHARED = {"a": 70_000, "b": 10_000, "c": 4000}
+"""Two of them long enough to have one where they share a row group."""
+
+
+def of_series(data: bytes, *names: str) -> dict[str, SeriesOverview]:
+    wanted = [("run", name) for name in names] + [("other", names[0])]
+    return {
+        name: overview
+        for (_, name), overview in read_series_overviews(pa.BufferReader(data), "file", wanted).items()
+    }
+
+
+def alike(a: SeriesOverview, b: SeriesOverview) -> bool:
+    columns = ("x", "last", "low", "high", "marks", "n")
+    return (a.size, a.first, a.last, a.total, a.origin) == (
+        b.size,
+        b.first,
+        b.last,
+        b.total,
+        b.origin,
+    ) and all(
+        np.array_equal(getattr(a.buckets, name), getattr(b.buckets, name), equal_nan=name != "marks")
+        for name in columns
+    )
+
+
+def test_series_that_share_a_row_group_have_theirs_beside_those_of_long_ones() -> None:
+    lengths = {"0": LONG + (1 << 20), **SHARED}  # the first fills row groups by itself
+    n = sum(lengths.values())
+    steps = np.concatenate(
+        [np.arange(length)[::-1] if name == "b" else np.arange(length) for name, length in lengths.items()]
+    )
+    data = parquet(lengths, steps)
+    assert read_overviews(pa.BufferReader(data), "file", range(99))
+    kept = of_series(data, *lengths)
+    assert {"a", "b"} <= kept.keys() <= lengths.keys() - {"c"}
+    values = np.tile(series_values(max(lengths.values())), len(lengths))[:n]
+    at = lengths["0"] + lengths["a"]
+    part = slice(at, at + lengths["b"])
+    least = series_overviews.IN_A_BUCKET
+    assert alike(kept["b"], SeriesOverview.of(steps[part], np.arange(n)[part], values[part], least=least))
+    assert kept["b"].total == lengths["b"]
+    assert kept["b"].total / len(kept["b"].buckets.x) > least / 2
+    assert list(of_series(data, "b")) == ["b"]
+    assert of_series(data, "nobody") == {}
+
+
+def test_damaged_ones_of_series_are_refused() -> None:
+    data = parquet(SHARED, np.concatenate([np.arange(n) for n in SHARED.values()]))
+    good = of_series(data, "a", "b")
+    end = len(data) - int.from_bytes(data[-8:-4], "little") - 8 - 8
+    frames, index = (
+        int.from_bytes(data[end - 20 : end - 12], "little"),
+        int.from_bytes(data[end - 12 : end - 8], "little"),
+    )
+    size = frames + index + 20
+    chance, refused = new_random(5), 0
+    for _ in range(200):
+        damaged = bytearray(data)
+        place = chance.choice((chance.randrange(size), size - 1 - chance.randrange(20 + index)))
+        damaged[end - size + place] ^= 1 << chance.randrange(8)
+        try:
+            kept = of_series(bytes(damaged), "a", "b")
+        except StoreError:
+            refused += 1
+        else:  # only the mark was hit: the points are read instead
+            assert not kept or all(alike(kept[name], good[name]) for name in good)
+    assert refused > 120
+
+
+def test_files_without_any_of_series() -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"x": [1]}), sink)
+    for data in (sink.getvalue(), b"", b"PAR1", parquet({"loss": LONG}, np.arange(LONG))):
+        assert of_series(data, "loss") == {}

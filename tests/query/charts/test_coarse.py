@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from tests.seeds import SEED
 
+from runstream_consumers.compaction import row_groups
 from runstream_query.charts import coarse
 from runstream_query.charts.charts import Charts, pack_charts
 from runstream_query.charts.held_vectors import HeldVectors
+from runstream_schemas.parquet import series_overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
 NAMES = ["loss", "back", "int"]
@@ -22,7 +24,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that are of many points, as small as a test wants them."""
     monkeypatch.setattr(coarse, "MANY_POINTS", 100)
     monkeypatch.setattr(coarse, "AT_ONCE", 500)
-    monkeypatch.setattr(coarse, "FINE", 32)
+    monkeypatch.setattr(series_overviews, "FINENESS", 32)
+    monkeypatch.setattr(row_groups, "LEAST_SERIES", 100)
+    monkeypatch.setattr(row_groups, "IN_A_BUCKET", 8)
 
 
 def rows(name: str, steps: Any, values: Any, first: int, kind: Kind = Kind.FLOAT) -> list[Any]:
@@ -51,9 +55,12 @@ async def add(database: Any, number: int, *, settled: bool = True) -> str:
     return run_id
 
 
+@pytest.mark.parametrize("in_files", [True, False], ids=["kept in files", "files of before"])
 async def test_what_is_kept_draws_what_the_whole_vectors_draw(
-    database: Any, monkeypatch: pytest.MonkeyPatch
+    database: Any, monkeypatch: pytest.MonkeyPatch, in_files: bool
 ) -> None:
+    if not in_files:
+        monkeypatch.setattr(row_groups, "LEAST_SERIES", 1 << 60)
     runs = [await add(database, number) for number in range(1, 6)] + ["nobody"]
     await database.compact()
     charts, chance = Charts(database.query), np.random.default_rng(SEED)
@@ -66,6 +73,23 @@ async def test_what_is_kept_draws_what_the_whole_vectors_draw(
             patch.setattr(coarse, "MANY_POINTS", 1 << 60)
             expected = await Charts(database.query).read(runs, NAMES, width=width, **ends)
         assert pack_charts(drawn) == pack_charts(expected), (ends, width)
+
+
+async def test_of_a_chart_whose_buckets_lie_in_files_no_point_is_read(
+    database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [await add(database, number) for number in range(1, 6)]
+    await database.compact()
+    expected = await Charts(database.query).read(runs, NAMES, width=8)
+
+    async def read(*_: Any, **__: Any) -> Any:
+        raise AssertionError("points were read")
+
+    monkeypatch.setattr(database.query, "vectors", read)
+    drawn = await Charts(database.query).read(runs, NAMES, width=8)
+    assert pack_charts(drawn) == pack_charts(expected)
+    with pytest.raises(AssertionError, match="points were read"):  # finer than what is kept
+        await Charts(database.query).read(runs, NAMES, width=32)
 
 
 async def test_points_are_read_once_and_let_go(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:

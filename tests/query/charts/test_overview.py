@@ -12,6 +12,7 @@ from runstream_consumers.compaction import row_groups
 from runstream_query.charts import overview
 from runstream_query.charts.charts import Charts, pack_charts
 from runstream_query.charts.overview import Overviews
+from runstream_query.charts.stored_series import stored_series
 from runstream_query.points.parquet import ParquetFiles
 from runstream_schemas.parquet import overviews
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
@@ -73,7 +74,8 @@ async def test_an_overview_draws_what_the_whole_vector_draws(
     await database.compact()
 
     runs, names = ["a", "b", "nobody"], ["even", "gaps", "short", "back"]
-    found = await Overviews(database.query).get(runs, names, lambda run_id, name: False)
+    stored = await stored_series(database.pool, runs, names)
+    found = await Overviews(database.query).get(stored, lambda run_id, name: False)
     assert {key: one.total for key, one in found.items()} == {
         ("a", "even"): 1700,
         ("a", "gaps"): 900,
