@@ -10,7 +10,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
-.PHONY: help setup demo dashboard test lint format types bench bench-quick compat chaos attack audit docs kafka constraints clean
+.PHONY: help setup demo dashboard test test-integrations lint format types bench bench-quick compat chaos attack audit docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -61,6 +61,13 @@ bench-quick:  ## Compare ratios to plain reference work with the committed ones 
 compat:  ## MLflow's own tests of its server, against this one (MLFLOW_CHECKOUT=, MLFLOW_PYTHON= of an environment with that MLflow)
 	@$(DEV)
 	MLFLOW_CHECKOUT="$(MLFLOW_CHECKOUT)" MLFLOW_PYTHON="$(MLFLOW_PYTHON)" $(PY) -m tests.compat.mlflow_own $(ARGS)
+
+test-integrations:  ## A real training with each framework that takes gigabytes to install, in an environment of its own
+	@$(DEV)
+	@[ -x .venv-integrations/bin/python ] || $(PY) -m venv .venv-integrations
+	.venv-integrations/bin/python -m pip install -q -c constraints.txt -e ".[server,accelerate,catboost,fastai,keras,lightning,ray,transformers]" \
+	  jax torch pytest pytest-asyncio pytest-timeout hypothesis
+	.venv-integrations/bin/python -m pytest -o filterwarnings=default tests/producers/integrations/heavy.py $(ARGS)
 
 chaos:  ## Kill and stop everything at random, then count what is there: TRIALS=10 of each kind, new seeds (ARGS=--help)
 	@$(DEV)
