@@ -53,7 +53,7 @@ class RunstreamCallback(Callback):
             _tracking.owns = True
         else:
             _tracking = self._tracking(config, name, hydra)
-        own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
         assert isinstance(plain, dict)
         _tracking.params({str(key): value for key, value in plain.items()})

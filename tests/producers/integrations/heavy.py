@@ -228,7 +228,7 @@ def test_fastai(run: Run) -> None:
 
     loaders = DataLoaders(loader(), loader())
     learner = Learner(loaders, torch.nn.Linear(4, 2), loss_func=torch.nn.CrossEntropyLoss(), metrics=accuracy)
-    with learner.no_bar(), learner.no_logging():
+    with learner.no_logging():
         learner.fit(2, cbs=RunstreamCallback(run))
     metrics = run.get_metrics()
     assert (len(metrics["train_loss"]), len(metrics["accuracy"]), len(metrics["valid_loss"])) == (8, 2, 2)  # type: ignore[arg-type]
