@@ -115,9 +115,17 @@ def trainer(folder: Path, **more: Any) -> Any:
 
     rows = [{"inputs": x, "labels": int(y)} for x, y in zip(X, Y, strict=True)]
     arguments = TrainingArguments(
-        output_dir=str(folder), num_train_epochs=2, per_device_train_batch_size=16, logging_steps=1, eval_strategy="epoch",
-        save_strategy="epoch", report_to=[], disable_tqdm=True, use_cpu=True, **more,
-    )  # fmt: skip
+        output_dir=str(folder),
+        num_train_epochs=2,
+        per_device_train_batch_size=16,
+        logging_steps=1,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        **more,
+    )
     return Trainer(model=Small(), args=arguments, train_dataset=rows, eval_dataset=rows)
 
 
