@@ -243,6 +243,7 @@ def test_fastai(run: Run) -> None:
     assert run.get_params()["n_epoch"] == 2
 
 
+@pytest.mark.timeout(400)  # Ray starts servers of its own
 def test_ray_tune(run: Run, tmp_path: Path) -> None:
     import ray
     from ray import tune
