@@ -37,11 +37,12 @@ def default_home() -> Path:
 PATHS = (
     "home", "spool", "store", "kafka_ca_file", "kafka_cert_file", "kafka_key_file", "database_ca_file", "tls_cert_file",
     "tls_key_file", "token_file", "kafka_password_file", "database_file", "store_key_file", "store_secret_file",
+    "alert_receivers_file",
 )  # fmt: skip
 """Settings that are paths. They are made absolute when they are read: a program may change its directory afterwards."""
 
 
-SECRETS = ("token", "kafka_password", "database", "store_key", "store_secret")
+SECRETS = ("token", "kafka_password", "database", "store_key", "store_secret", "alert_receivers")
 """Settings that are secrets, or hold one. Each can be given by the name of a file (`<name>_file`): the environment and the
 command line of a process are seen by more people, and by the processes it starts."""
 MAX_SECRET_BYTES = 64 << 10
@@ -166,6 +167,12 @@ class Settings:
         "Requests a second one token, or one address, may send to the HTTP server on average; 0: any number",
         0.0,
     )
+
+    alert_receivers: str = _doc(
+        "Who alerts are sent to: name=address[ name=address], as apprise has addresses (mailto://, slack://, json:// ...)",
+        "",
+    )
+    alert_receivers_file: str = _doc("File that holds the receivers, with their passwords", "")
 
     upload_quota: int = _doc(
         "Most bytes of unfinished uploads of one token that the HTTP server holds", 256 << 30

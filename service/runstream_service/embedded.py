@@ -144,6 +144,7 @@ class _Service:
         from runstream_consumers.compaction.state import CompactorState
         from runstream_consumers.storing.consumer import ConsumerState, run_consumer
         from runstream_consumers.storing.direct import DirectRecorder
+        from runstream_query.alerts.role import run_alerts
         from runstream_query.http.app import owner_enters, run_server
         from runstream_query.http.counters import ServerCounters
 
@@ -181,6 +182,7 @@ class _Service:
             # alone: the home is locked
             "compactor": lambda: run_compactor(settings, stop, alone=True, state=compacted),
         }
+        parts["alerts"] = lambda: run_alerts(settings, stop)
         parts["sampler"] = lambda: run_sampler(settings, stop, state=sampled)
         parts["outbox"] = lambda: run_outbox(replace(settings, database=""), stop)
         parts["consoles"] = lambda: run_consoles(replace(settings, database=""), stop)

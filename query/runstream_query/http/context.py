@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from runstream_schemas.runs.recording import Recorder
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store
 
+from ..alerts.receivers import Receiver, parse_receivers
 from ..charts.charts import Charts
 from ..points.reader import Query
 from ..points.watermark import Notifications
@@ -32,6 +34,7 @@ class Server:
     Attributes:
         shown: what /metrics shows.
         recorder: stores runs, points and parameters that clients ask this server to write; None: it takes none.
+        receivers: whom alerts may be sent to, by name.
     """
 
     pool: asyncpg.Pool[Any] | SharedPool
@@ -41,6 +44,7 @@ class Server:
     counters: ServerCounters = field(default_factory=ServerCounters)
     shown: list[Collected] = field(default_factory=list)
     recorder: Recorder | None = None
+    receivers: Mapping[str, Receiver] = field(init=False)
     tokens: Tokens = field(init=False)
     query: Query = field(init=False)
     charts: Charts = field(init=False)
@@ -49,6 +53,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.shown.append(self.counters)
+        self.receivers = parse_receivers(self.settings.alert_receivers)
         self.tokens = Tokens(self.pool)
         self.query = Query(self.pool, self.store, self.settings)
         self.charts = Charts(self.query)

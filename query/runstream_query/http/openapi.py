@@ -17,6 +17,7 @@ from starlette.responses import Response
 from . import browser_access, pages
 from .endpoint import OURS, Door, Endpoint, Reach, endpoint
 from .endpoints import (
+    alerts,
     charts,
     counts,
     edits,
@@ -89,6 +90,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *live.ENDPOINTS,
     *media.ENDPOINTS,
     *system_metrics.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *tokens.ENDPOINTS,
     *browser_access.ENDPOINTS,
     openapi,

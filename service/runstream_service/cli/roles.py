@@ -112,24 +112,33 @@ def compactor(options: argparse.Namespace) -> int:
 
 def server(options: argparse.Namespace) -> int:
     """`runstream server`."""
+    import asyncio
+
     from runstream_consumers.storing.direct import DirectRecorder
+    from runstream_query.alerts.role import run_alerts
     from runstream_query.http.app import run_server
     from runstream_query.http.counters import ServerCounters
 
     from ..exposition import exposed
+    from ..supervision import kept_running
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
         counters = ServerCounters()
         with exposed(settings, counters):
             await _prepare_database(settings)
-            await run_server(
-                settings,
-                stop,
-                token=settings.token,
-                counters=counters,
-                on_ready=lambda url: logger.info("ready at %s", url),
-                recorder=DirectRecorder,
-            )
+            alerts = asyncio.create_task(kept_running("alerts", lambda: run_alerts(settings, stop), stop))
+            try:
+                await run_server(
+                    settings,
+                    stop,
+                    token=settings.token,
+                    counters=counters,
+                    on_ready=lambda url: logger.info("ready at %s", url),
+                    recorder=DirectRecorder,
+                )
+            finally:
+                stop.set()
+                await alerts
 
     return _run(options, settings_of(options), role)
 
