@@ -9,16 +9,15 @@ from typing import Any, Final, Literal, TypedDict
 
 import asyncpg
 
-from runstream_schemas.runs.alerts import AlertLevel
 from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
+from runstream_schemas.runs.alerts import AlertLevel, RuleKind
 
 from ..json_values import utc
 from ..not_there import NotThere
 from ..runs.runs import Connection
 from .receivers import SETTING, Receiver
 
-RuleKind = Literal["metric", "nan", "silent", "failed", "ended", "alert"]
 Comparison = Literal["<", "<=", ">", ">="]
 
 MOST_RULES = 200

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from runstream_schemas.runs.alerts import text_of
 from runstream_schemas.backoff import Backoff
+from runstream_schemas.runs.alerts import text_of
 
 from .postman import Post
 from .receivers import Receiver

@@ -1,4 +1,4 @@
-"""Alerts that a run gives: what the step `alert` of its life holds, bounded for whoever shows or sends it."""
+"""Alerts: what the step `alert` of a run's life holds, bounded for whoever shows or sends it, and the kinds of rules."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ AlertLevel: TypeAlias = Literal["INFO", "WARN", "ERROR"]
 """How much an alert matters; least first."""
 
 ALERT_LEVELS: Final[tuple[AlertLevel, ...]] = get_args(AlertLevel)
+RuleKind: TypeAlias = Literal["metric", "nan", "silent", "failed", "ended", "alert"]
+"""What a rule of the server tells of."""
+
+RULE_KINDS: Final[tuple[RuleKind, ...]] = get_args(RuleKind)
 ALERT_STEP: Final = "alert"
 """Kind of the step, whose data are `title`, `text` and `level`."""
 MAX_TITLE, MAX_TEXT = 250, 5000

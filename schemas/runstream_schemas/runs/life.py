@@ -33,6 +33,8 @@ select * from unnest($1::bigint[], $2::text[], $3::uuid[], $4::bigint[], $5::big
 on conflict do nothing
 """
 
+# What a run's state is computed from: without its alerts, which say nothing of it and may be long.
 TRANSITIONS: Final = """
-select run_key, topic, source, seq, time_us, kind, data from transitions where run_key = any($1::bigint[])
+select run_key, topic, source, seq, time_us, kind, data from transitions
+where run_key = any($1::bigint[]) and kind <> 'alert'
 """

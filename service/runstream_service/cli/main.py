@@ -55,6 +55,11 @@ COMMANDS = (
     ),
     ("run", "runs:add_run_commands", "list, show, tag, submit and cancel runs"),
     ("experiment", "experiments:add_experiment_commands", "list experiments"),
+    (
+        "alerts",
+        "alerts:add_alert_commands",
+        "tell of runs by mail, Slack or webhook: rules and what they raised",
+    ),
     ("folder", "folder:add_folder_commands", "attach a folder to a workspace"),
     ("import", "imports:add_import_commands", "take over what other tools have recorded"),
     ("export", "exports:add_export_commands", "copy runs into formats that other tools read"),

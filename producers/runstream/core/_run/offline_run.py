@@ -12,6 +12,7 @@ from runstream_schemas.errors import brief
 from ...printable import say
 from ...spool.param_values import convert_params
 from ...spool.values import NotADictionary
+from .alerting import checked_alert
 
 
 def _text(value: object) -> str:
@@ -110,6 +111,11 @@ class _OfflineRun:
         """Print arguments."""
         for name, value in convert_params("log_args", args).items():
             say(f"Attempted to log parameter {name}: {value}")
+
+    def alert(self, title: str, text: str = "", level: Any = "INFO") -> None:
+        """Print an alert."""
+        alert = checked_alert(title, text, level)
+        say(f"Attempted to give an alert of level {alert.level}: {alert.title}\n{alert.text}")
 
     def tag(self, name: str, value: Any = None) -> None:
         """Print a tag."""

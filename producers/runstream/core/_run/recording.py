@@ -16,6 +16,7 @@ from ...exceptions import ServiceException
 from ...spool.binning import BINS, histogram_text
 from ...spool.param_values import convert_params
 from ...spool.values import NotADictionary, check_name, convert_step, text_of
+from .alerting import checked_alert
 from .handle import RunHandle
 from .starting import author
 
@@ -166,6 +167,21 @@ class Recording(RunHandle):
     def _log_params(self, call: str, params: Any, overwrite: bool) -> None:
         texts = convert_params(call, params)
         self._live().writer.log_params(texts, overwrite=overwrite, author=author() if overwrite else "")
+
+    def alert(self, title: str, text: str = "", level: Any = "INFO") -> None:
+        """Tell whoever has to know. It is shown on the run's page; rules of the server send it on (docs/how-to/alerts.md).
+
+        Kept as any record is: it returns before anything is sent, and what was returned from survives a `kill -9`.
+
+        Args:
+            title: one line; of more than 250 characters, the beginning.
+            text: more of it, as plain text; of more than 5,000 characters, the beginning.
+            level: `INFO`, `WARN` or `ERROR`, also as a `wandb.AlertLevel`.
+
+        Raises:
+            UserErrorException: a title or text that is no string, an empty title, another level. Nothing is recorded.
+        """
+        self._live().writer.alert(*checked_alert(title, text, level))
 
     def tag(self, key: str, value: Any = None) -> None:
         """Set one tag.

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 
 from runstream_schemas.errors import brief
+from runstream_schemas.runs.alerts import ALERT_STEP, AlertLevel, text_of, title_of
 from runstream_schemas.settings import Settings
 
 from ...exceptions import LimitExceeded
@@ -22,6 +23,7 @@ from .source_writer import SourceWriter
 logger = logging.getLogger("runstream")
 
 _MOST_DESCRIBED = 1000  # each costs a row of the run's life
+_MOST_ALERTS = 1000  # of one process: the same
 
 
 class ControlWriter(SourceWriter):
@@ -29,6 +31,7 @@ class ControlWriter(SourceWriter):
 
     def __init__(self, settings: Settings, run_id: str, *, owner: bool) -> None:
         self._described: set[str] = set()
+        self._alerts = 0
         self._params = WrittenParams(run_id)
         super().__init__(settings, run_id, owner=owner)
 
@@ -106,4 +109,18 @@ class ControlWriter(SourceWriter):
         else:
             logger.warning(
                 "the description of %r is %s, no text; a step is given as step=", name, brief(text)
+            )
+
+    def alert(self, title: str, text: str, level: AlertLevel) -> None:
+        """Note an alert as a step of the run's life; title and text are bounded (`runs.alerts`). Of those that one process
+        gives beyond `_MOST_ALERTS`, the first is said in the log and none is kept."""
+        self._alerts += 1
+        if self._alerts <= _MOST_ALERTS:
+            self.status(ALERT_STEP, {"title": title_of(title), "text": text_of(text), "level": level})
+        elif self._alerts == _MOST_ALERTS + 1:
+            logger.warning(
+                "%d alerts of this process are kept; further ones of run %s are not: give one for what somebody has to "
+                "look at, and log() the rest",
+                _MOST_ALERTS,
+                self.run_id,
             )

@@ -7,14 +7,14 @@ from typing import TypedDict
 import msgspec
 from starlette.requests import Request
 
-from runstream_schemas.runs.alerts import AlertLevel
 from runstream_schemas.errors import QueryError
+from runstream_schemas.runs.alerts import AlertLevel, RuleKind
 
 from ...alerts import log, rules
 from ...alerts.log import AlertLog, RunAlert
 from ...alerts.raising import raise_test
 from ...alerts.receivers import MOST_RECEIVERS, ReceiverRecord, records
-from ...alerts.rules import USUAL_WAIT, Comparison, NewRule, RuleKind, RuleRecord
+from ...alerts.rules import USUAL_WAIT, Comparison, NewRule, RuleRecord
 from ...not_there import NotThere, no_run
 from ...runs.runs import get_run
 from ..access import grant_of
