@@ -3,6 +3,11 @@ import type { RunRecord, SummaryRecord } from "../../generated/openapi";
 
 export type {
   Access,
+  AlertRecord,
+  ReceiverRecord as AlertReceiver,
+  RuleBody as NewAlertRule,
+  RuleRecord as AlertRule,
+  RunAlert,
   Experiment,
   HistogramRecord,
   MediumRecord,
