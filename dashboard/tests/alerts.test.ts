@@ -41,15 +41,36 @@ test("what a form holds is the rule it was opened with", () => {
   for (const rule of [RULE, silent]) {
     const { kind, receivers, experiment, metric, comparison, threshold, seconds, level } = rule;
     const { wait_seconds, enabled } = rule;
-    const body = { kind, receivers, experiment, metric, comparison, threshold, seconds, level, wait_seconds, enabled };
+    const body = {
+      kind,
+      receivers,
+      experiment,
+      metric,
+      comparison,
+      threshold,
+      seconds,
+      level,
+      wait_seconds,
+      enabled,
+    };
     expect(ruleOf(typedOf(rule))).toEqual(body);
   }
 });
 
 test("a new rule takes only the fields of its kind, and numbers are numbers", () => {
   const typed = { ...typedOf(null), metric: " loss ", threshold: "0.5" };
-  expect(ruleOf(typed)).toMatchObject({ kind: "failed", metric: null, threshold: null, seconds: null, level: null });
-  expect(ruleOf({ ...typed, kind: "metric" })).toMatchObject({ metric: "loss", comparison: ">", threshold: 0.5 });
+  expect(ruleOf(typed)).toMatchObject({
+    kind: "failed",
+    metric: null,
+    threshold: null,
+    seconds: null,
+    level: null,
+  });
+  expect(ruleOf({ ...typed, kind: "metric" })).toMatchObject({
+    metric: "loss",
+    comparison: ">",
+    threshold: 0.5,
+  });
   expect(() => ruleOf({ ...typed, kind: "metric", threshold: "" })).toThrow("Value: type a number.");
   expect(() => ruleOf({ ...typed, waitMinutes: "soon" })).toThrow("Wait: type a number.");
 });

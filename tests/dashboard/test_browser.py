@@ -276,6 +276,7 @@ def test_nothing_sticks_out_at_any_width(
         "experiments": "/experiments",
         "targets": "/compute",
         "compute": "/compute/local",
+        "no-alerts": "/alerts",
     }
     page = open_page("/", width=width, height=740, dark=dark)
     for name, path in pages.items():

@@ -24,7 +24,19 @@ from .job import Job, read_job
 GROUP = "runstream.compute_targets"
 """Entry point group of kinds of compute targets."""
 
-_OF_A_MACHINE = frozenset(PREFIX + name for name in ("HOME", "SPOOL", "STORE", "DATABASE", "HOST", "PORT"))
+_OF_A_MACHINE = frozenset(
+    PREFIX + name
+    for name in (
+        "HOME",
+        "SPOOL",
+        "STORE",
+        "DATABASE",
+        "HOST",
+        "PORT",
+        "ALERT_RECEIVERS",
+        "ALERT_RECEIVERS_FILE",
+    )
+)
 
 
 class TargetAway(Exception):

@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from runstream_schemas.errors import LimitExceeded
 
+from ..core._run.alerting import checked_alert
 from ..core.run import Run
 from ..exceptions import AzureMLException
 from ..spool.values import is_name
@@ -177,6 +178,10 @@ class History:
     def text(self, name: str, text: str) -> None:
         """Record a text at the last step that is written, outside of any row."""
         self._quietly(name, lambda: self._writer.text(name, text, max(0, self.written)))
+
+    def alert(self, title: str, text: str, level: str) -> None:
+        """Give an alert, which rules of the server may send on."""
+        self._quietly("alert", lambda: self._writer.alert(*checked_alert(title, text, level)))
 
     def rest_of_summary(self, name: str, value: Any) -> None:
         """Record what only the summary has, at the last step that is written."""

@@ -110,7 +110,7 @@ class Run(RunIdentity):
     def alert(
         self, title: str, text: str, level: str | AlertLevel | None = None, wait_duration: Any = None
     ) -> None:
-        """Record an alert, among the texts `wandb.alerts`.
+        """Give an alert, as `Run.alert` of runstream does; it is kept among the texts `wandb.alerts`, too.
 
         Raises:
             ValueError: a level that is none of INFO, WARN and ERROR.
@@ -122,6 +122,7 @@ class Run(RunIdentity):
             raise TypeError("wait_duration must be an int, float, or datetime.timedelta")
         if self._history:
             self._history.text(ALERTS, alert_text(name, title, text))
+            self._history.alert(str(title), str(text), name)
 
     def watch(
         self,

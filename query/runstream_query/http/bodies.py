@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -151,4 +151,6 @@ def _in_words(kind: Any) -> str:
         return f"a list of {_in_words(get_args(first)[0]).removeprefix('an object ')}"
     if first in _WORDS:
         return _WORDS[first] + (" or null" if first is str and NoneType in parts else "")
+    if get_origin(first) is Literal:
+        return f"one of {', '.join(map(str, get_args(first)))}" + (" or null" if NoneType in parts else "")
     return f"an object {{{', '.join(first.__struct_fields__)}}}"

@@ -26,6 +26,8 @@ from runstream_schemas.errors import ServiceError
 
 from .receiving import Mail, Web, listening, until
 
+pytestmark = pytest.mark.attack
+
 SECONDS, PAUSE = 20.0, 0.01
 
 

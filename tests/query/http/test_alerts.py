@@ -10,6 +10,9 @@ import httpx
 import pytest
 from tests.query.http.test_api import serving
 
+pytestmark = pytest.mark.attack
+
+OWNER = "the-token-of-this-server"
 ADDRESS = "json://user:secret@127.0.0.1:9/path"
 FAILED = {"kind": "failed", "receivers": ["web"]}
 
@@ -17,7 +20,7 @@ FAILED = {"kind": "failed", "receivers": ["web"]}
 @pytest.fixture
 async def http(database: Any) -> AsyncIterator[httpx.AsyncClient]:
     database.settings = replace(database.settings, alert_receivers=f"web={ADDRESS}")
-    async with serving(database) as client:
+    async with serving(database, token=OWNER) as client:
         yield client
 
 
@@ -44,7 +47,8 @@ async def test_rules_are_made_changed_listed_and_removed(http: httpx.AsyncClient
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({"kind": "loud"}, "kind"),
+        ({"kind": "loud"}, "kind: expected one of metric, nan, silent, failed, ended, alert"),
+        ({"kind": "failed", "level": 7}, "level: expected one of INFO, WARN, ERROR or null"),
         ({"kind": "failed", "to": "x"}, "to"),
         ({"kind": "failed", "receivers": ["bob"]}, "receiver 'bob': this server knows web"),
         ({"kind": "failed", "receivers": ["web"] * 200}, "receivers: 200 of them"),

@@ -134,7 +134,11 @@ def test_a_handler_takes_names_of_its_path_only() -> None:
 
 def test_reading_changes_nothing_and_deleting_needs_its_role() -> None:
     """What a slip in a declaration would open."""
-    own = {"/api/v1/views/{view_id}": Role.WRITE, "/api/v1/sessions/{id}": Role.READ}
+    own = {
+        "/api/v1/views/{view_id}": Role.WRITE,
+        "/api/v1/alert-rules/{name}": Role.WRITE,
+        "/api/v1/sessions/{id}": Role.READ,
+    }
     posts_that_read = {"/api/v1/sql", "/api/v1/tickets"}
     of_mlflow = {"POST": set[str](), "PUT": set[str](), "PATCH": set[str](), "DELETE": set[str]()}
     for one in ENDPOINTS:
