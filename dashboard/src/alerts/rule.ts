@@ -1,7 +1,7 @@
 /** Alert rules as pages show and make them. */
 import type { AlertRule, NewAlertRule } from "../lib/types";
 
-export type RuleKind = AlertRule["kind"];
+type RuleKind = AlertRule["kind"];
 
 /** What a rule of each kind tells of, in the order of the form. */
 export const KINDS: readonly (readonly [kind: RuleKind, words: string])[] = [
@@ -43,7 +43,7 @@ export function spanOf(seconds: number): string {
 }
 
 /** What is typed into the form. */
-export interface Typed {
+interface Typed {
   kind: RuleKind;
   experiment: string;
   metric: string;

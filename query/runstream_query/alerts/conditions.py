@@ -97,7 +97,7 @@ class Occurrence:
 
     Attributes:
         alert: what is to be told.
-        source: of the step, with its `seq`.
+        source: the id of the step's writer, with its `seq`.
     """
 
     rule_id: int

@@ -40,7 +40,7 @@ _MOVE: Final = "update alert_cursor set next_key = $1 where next_key <> $1"
 
 
 @dataclass(slots=True)
-class Changes:
+class Notified:
     """What a stretch of notifications says.
 
     Attributes:
@@ -52,11 +52,11 @@ class Changes:
     rules: bool = False
 
 
-def changes_of(payloads: Iterable[str] | None) -> Changes:
+def changes_of(payloads: Iterable[str] | None) -> Notified:
     """What notifications say together; None: some were missed."""
     if payloads is None:
-        return Changes(None, rules=True)
-    changes = Changes()
+        return Notified(None, rules=True)
+    changes = Notified()
     for payload in payloads:
         notice = json.loads(payload)
         topic, runs = notice.get("topic"), notice.get("runs")
@@ -117,7 +117,7 @@ class Evaluator:
         if self.idle:
             self._open.clear()
 
-    async def look(self, changes: Changes) -> None:
+    async def look(self, changes: Notified) -> None:
         """Hold the rules against what changed."""
         if changes.runs is None:
             await self._look_at(sorted(self._open))

@@ -87,7 +87,7 @@ async def read_log(
 
     Args:
         before: only alerts of lower numbers.
-        limit: of them, at most `MOST_SHOWN`.
+        limit: how many, at most `MOST_SHOWN`.
     """
     limit = max(1, min(limit, MOST_SHOWN))
     rows = await connection.fetch(_LIST, workspace, rule, before, limit + 1)

@@ -75,9 +75,9 @@ class NewRule:
     """A rule as it is asked for.
 
     Attributes:
-        experiment: of which experiment's runs; None: of all in the workspace.
-        metric: of kind metric, nan and silent: the metric looked at; None: any (nan), or points of any (silent).
-        seconds: of kind silent: for how long there was no new point.
+        experiment: the one whose runs it tells of; None: all in the workspace.
+        metric: what is looked at (kinds metric, nan and silent); None: any metric (nan), or points of any (silent).
+        seconds: how long there was no new point (kind silent).
         level: what is raised has it; of kind alert: the least level that is passed on. None: the usual one of the kind.
         wait_seconds: between two sends of what the rule raises under one title; what comes meanwhile is only noted.
     """

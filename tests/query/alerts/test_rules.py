@@ -13,7 +13,7 @@ import pytest
 
 from runstream_consumers.compaction.packing import pack_runs
 from runstream_query.alerts import log
-from runstream_query.alerts.evaluator import Changes, Evaluator, changes_of
+from runstream_query.alerts.evaluator import Evaluator, Notified, changes_of
 from runstream_query.alerts.receivers import Receiver
 from runstream_query.alerts.rules import NewRule, list_rules, put_rule, remove_rule
 from runstream_query.not_there import NotThere
@@ -49,7 +49,7 @@ class World:
 
     async def told(self, *run_ids: str, workspace: str | None = None) -> list[tuple[str, str]]:
         """Titles and texts in the log, oldest first, after a look at these runs (none named: at any)."""
-        await self.evaluator.look(Changes(set(run_ids) if run_ids else None))
+        await self.evaluator.look(Notified(set(run_ids) if run_ids else None))
         alerts = (await log.read_log(self.connection, workspace, None, None, 1000))["alerts"]
         return [(alert["title"], alert["text"]) for alert in reversed(alerts)]
 
@@ -316,10 +316,10 @@ def test_notifications_are_put_together() -> None:
     def notice(topic: str, runs: list[str] | None) -> str:
         return json.dumps({"topic": topic, "runs": runs})
 
-    assert changes_of([notice("metrics", ["a"]), notice("status", ["b", "a"])]) == Changes({"a", "b"})
-    assert changes_of([notice("metrics", None), notice("status", ["b"])]) == Changes(None)
-    assert changes_of([notice("alerts", []), "{}"]) == Changes(set(), rules=True)
-    assert changes_of(None) == Changes(None, rules=True)
+    assert changes_of([notice("metrics", ["a"]), notice("status", ["b", "a"])]) == Notified({"a", "b"})
+    assert changes_of([notice("metrics", None), notice("status", ["b"])]) == Notified(None)
+    assert changes_of([notice("alerts", []), "{}"]) == Notified(set(), rules=True)
+    assert changes_of(None) == Notified(None, rules=True)
 
 
 # --- keeping rules ---------------------------------------------------------------------------------------------------
