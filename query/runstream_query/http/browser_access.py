@@ -77,7 +77,7 @@ def safe_next(where: str) -> str:
     """Where a sign-in leads: a path of the pages of this server, else the first page."""
     is_path = _NEXT.fullmatch(where) is not None and "\\" not in where
     path = where.partition("?")[0].partition("#")[0]
-    known = path == "/" or path.startswith(("/runs/", "/experiments", "/compare", "/compute"))
+    known = path == "/" or path.startswith(("/runs/", "/experiments", "/compare", "/compute", "/alerts"))
     return where if is_path and known else "/"
 
 

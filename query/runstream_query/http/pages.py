@@ -129,6 +129,7 @@ ENDPOINTS = (
             "/experiments",
             "/experiments/id/{id}",
             "/runs/{run_id:path}",
+            "/alerts",
             "/compare",
             "/compute",
             "/compute/{target:path}",

@@ -36,6 +36,7 @@ async def test_every_page_is_one_document(database: Any, bundle: Path) -> None:
             "/experiments",
             "/experiments/id/7",
             "/compare?runs=a,b",
+            "/alerts",
             "/compute",
             "/compute/local",
         ):
