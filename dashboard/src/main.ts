@@ -2,9 +2,12 @@ import "./app.css";
 import { mount } from "svelte";
 import App from "./App.svelte";
 import { followDownloads } from "./lib/api";
-import { followLinks } from "./lib/route.svelte";
+import { addressOf } from "./lib/mlflow_links";
+import { followLinks, redirect } from "./lib/route.svelte";
 import { startTheme } from "./lib/theme.svelte";
 
+const meant = location.pathname === "/" ? addressOf(location.hash) : null;
+if (meant !== null) redirect(meant);
 startTheme();
 followLinks();
 followDownloads();

@@ -567,3 +567,32 @@ def test_data_sets_are_found_by_what_they_are(client: MlflowClient) -> None:
     assert [one.dataset.name for one in client.get_run(run_id).inputs.dataset_inputs] == ["digits"]
     assert len(client.search_runs(["0"], "datasets.name = 'digits' AND datasets.context = 'train'")) == 1
     assert not client.search_runs(["0"], "datasets.digest IN ('d2', 'd3')")
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("a.txt", "attachment; filename=a.txt"),
+        ("step+1 of 2.png", 'attachment; filename="step+1 of 2.png"'),
+        ('a"b.txt', 'attachment; filename="a\\"b.txt"'),
+        ("größe.txt", "attachment; filename=groe.txt; filename*=UTF-8''gr%C3%B6%C3%9Fe.txt"),
+        ("表", "attachment; filename=download; filename*=UTF-8''%E8%A1%A8"),
+    ],
+)
+def test_a_file_is_kept_under_its_name(
+    client: MlflowClient, service: Service, workspace: str, name: str, header: str
+) -> None:
+    run_id = client.create_run("0").info.run_id
+    client.log_text(run_id, "text", name)
+    answer = httpx.get(
+        f"{service.url}/get-artifact",
+        params={"run_id": run_id, "path": name},
+        headers={"Authorization": f"Bearer {service.token}", "X-MLFLOW-WORKSPACE": workspace},
+    )
+    assert (answer.status_code, answer.headers["Content-Disposition"]) == (200, header)
+
+
+def test_an_experiment_of_a_negative_id_is_not_there(client: MlflowClient) -> None:
+    with pytest.raises(MlflowException, match="No Experiment with id=-1337 exists"):
+        client.get_experiment("-1337")
+    assert client.search_runs(["-1337"]) == []

@@ -37,6 +37,12 @@ export function go(address: string): void {
   window.scrollTo(0, 0);
 }
 
+/** Show another address in place of the one somebody came by. */
+export function redirect(address: string): void {
+  history.replaceState(null, "", address);
+  read();
+}
+
 // Steps back and forth within a page: changes that follow one another quickly (a slider) are one.
 const TOGETHER = 500;
 let undone: string[] = [];

@@ -125,7 +125,8 @@ def start_in_background(home: Home, settings: Settings, *words: str) -> None:
     log = log_file(home, "agent" if words[0] == "agent" else "service")
     argv = ["/bin/sh", "-c", _IN_BACKGROUND, "runstream", str(log), *command(*words)]
     # posix_spawn does not copy the page tables of a training process of 100 GB, as a fork would.
-    child = os.posix_spawn(argv[0], argv, environment(settings))
+    # Signals that are blocked here, while a command is being started, are not blocked there.
+    child = os.posix_spawn(argv[0], argv, environment(settings), setsigmask=())
     with contextlib.suppress(ChildProcessError):
         os.waitpid(child, 0)
 

@@ -10,7 +10,7 @@ import asyncpg
 from .errors import MlflowError, exists, invalid, missing
 from .experiment_search import experiments_sql
 from .grammar import read_token, write_token
-from .names import MOST_KEY, MOST_NAME, check_key, check_length
+from .names import MOST_KEY, MOST_NAME, check_key, check_length, is_number
 from .places import artifact_root, check_location
 from .scope import Document, Scope, key_values, millis
 from .sent import Sent
@@ -65,7 +65,7 @@ async def find(scope: Scope, experiment_id: str, *, archived: bool | None = None
     Raises:
         MlflowError: there is none of that id.
     """
-    if not (experiment_id.isascii() and experiment_id.isdigit() and len(experiment_id) < 19):
+    if not is_number(experiment_id):
         raise invalid(f"Invalid experiment ID '{experiment_id}'. Experiment ID must be a valid integer.")
     if int(experiment_id) == 0:
         row = await default(scope)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from .errors import invalid
 from .grammar import LISTS, TEXTUAL, Comparison, Grammar
+from .names import is_number
 from .sent import Sent
 from .statements import Statement, compared, direction
 
@@ -76,7 +77,7 @@ def models_sql(
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not is_number(text):
         raise invalid(f"Invalid experiment ID '{text}'. Experiment ID must be a valid integer.")
     return int(text)
 

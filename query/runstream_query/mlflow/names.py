@@ -18,6 +18,12 @@ MOST_NAME: Final = 500
 _KEY: Final = re.compile(r"[/\w.\- :]*")
 
 
+def is_number(experiment_id: str) -> bool:
+    """Whether it may be the id of an experiment; a negative one is the id of none."""
+    digits = experiment_id.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) < 19
+
+
 def wrong_value(path: str, value: Any, why: str = "") -> str:
     """What is said of a value that cannot be taken."""
     shown = json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -10,6 +10,7 @@ from .errors import invalid
 from .experiments import view_of
 from .grammar import LISTS, NULLS, TEXTUAL, Comparison, Grammar, read_token, write_token
 from .inputs import CONTEXT
+from .names import is_number
 from .run_documents import NOTE, PARENT, RUN_NAME, STATUSES, USER, documents
 from .scope import Document, Scope
 from .sent import Sent
@@ -145,7 +146,7 @@ def runs_sql(
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not is_number(text):
         raise invalid(f"Invalid experiment ID '{text}'. Experiment ID must be a valid integer.")
     return int(text)
 
