@@ -28,6 +28,7 @@ from .recorded import Listed, Path, Rows, Typed, Value, recorded
 
 _log = logging.getLogger("runstream")
 _PLAIN = frozenset({float, int, bool})
+_are_numbers = _PLAIN.issuperset
 _SOON = 1.0  # seconds; a row that waited longer is recorded with its own time, not with that of the write
 _INT64 = range(-(1 << 63), 1 << 63)
 
@@ -78,12 +79,17 @@ class History:
 
     def log(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
         """As `Run.log`."""
-        if type(data) is dict and data.keys() <= self._plain and _PLAIN.issuperset(map(type, data.values())):
+        if type(data) is dict and self._plain.issuperset(data) and _are_numbers(map(type, data.values())):
             with self._lock:
                 if not self._row:
                     if step is None and commit is not False and not self._numbers:
-                        self._write_numbers(data)
-                        self.step += 1
+                        self.written = at = self.step
+                        self.step = at + 1
+                        try:
+                            self._log_metrics(data, at)
+                        except LimitExceeded:
+                            self._one_by_one(data, at)
+                        self._tree.update(data)
                         return
                     if type(step) is int and step >= self.step:
                         if step > self.step:
