@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 
+from ..storing.packed_rows import PART, PIECE
 from ..storing.queries import UNPACK
 
 PACK_EVERY = 5.0
@@ -29,14 +30,8 @@ PACK_MOST = 10_000
 QUIET = 600.0
 """Seconds without a sign of life until a run that did not end is packed, too."""
 
-PART = 32
-"""Series of one row of `packed_summaries`."""
-
 STAGED = 2048
 """Runs from which a series' values are put into pieces."""
-
-PIECE = 128
-"""Values of a piece."""
 
 _BATCH = (
     2500  # runs of one transaction: of a sweep, enough that their values make pieces without being staged

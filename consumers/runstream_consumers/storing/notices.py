@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
-from .plan import Plan
+from .plan import Accepted
 
 MAX_NOTICE_BYTES = 7000  # Postgres refuses a notification of 8,000
 
 
-def notices_of(plan: Plan) -> list[str]:
-    """Of what the plan's transaction stores."""
+def notices_of(stored: Iterable[Accepted]) -> list[str]:
+    """Of what a transaction stores."""
     runs: dict[str, dict[str, None]] = {}
-    for accepted in plan.accepted:
+    for accepted in stored:
         runs.setdefault(accepted.change.topic, {})[accepted.event.run_id] = None
     return [notice(topic, list(ids)) for topic, ids in runs.items()]
 

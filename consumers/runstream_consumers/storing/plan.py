@@ -85,6 +85,11 @@ class SourceChange:
         return before is not None and (before.slots != self.slots or before.dropped != self.dropped)
 
     @property
+    def is_written(self) -> bool:
+        """Whether something of it is stored that was not: else all of it is a resend."""
+        return self.stored is None or self.is_moved
+
+    @property
     def changes_holes(self) -> bool:
         """Whether other slots are missing below its end afterwards."""
         return self.slots.holes != ([] if self.stored is None else self.stored.slots.holes)

@@ -100,17 +100,7 @@ class RunChanges:
 
 async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunChanges) -> list[int]:
     """Write `changes`; returns the keys of the runs whose place in a family may have changed (see `queries.ADOPT`)."""
-    if changes.properties:
-        properties = [changes.properties[at] for at in sorted(changes.properties)]
-        await connection.execute(
-            queries.ADD_PROPERTIES,
-            [p.run_key for p in properties],
-            [p.key for p in properties],
-            [p.value for p in properties],
-            [p.time_us for p in properties],
-            [p.source for p in properties],
-            [p.seq for p in properties],
-        )
+    await _store_properties(connection, changes.properties)
     touched = {key for key, _ in changes.steps}
     tagged = {key for key, _ in changes.tags}
     with_params = {key for key, _ in changes.params}
@@ -119,18 +109,7 @@ async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunCha
     keys = touched | tagged | with_params | changes.seen.keys()
     locked = await connection.fetch(run_life.LOCK_RUNS, sorted(keys))
     await store_params(connection, changes.params)
-    if changes.tags:
-        tags = [changes.tags[at] for at in sorted(changes.tags)]
-        await connection.execute(
-            run_life.SET_TAGS,
-            [t.run_key for t in tags],
-            [t.key for t in tags],
-            [t.value for t in tags],
-            [t.removed for t in tags],
-            [t.time_us for t in tags],
-            [t.source for t in tags],
-            [t.seq for t in tags],
-        )
+    await _store_tags(connection, changes.tags)
     # Of runs with other steps too, it is stored with their states.
     if seen := {key: when for key, when in changes.seen.items() if key not in touched}:
         rows = await connection.fetch(queries.SEEN, list(seen), list(seen.values()))
@@ -163,6 +142,44 @@ async def store_run_changes(connection: asyncpg.Connection[Any], changes: RunCha
     return await _store_states(connection, states, {row["key"]: row for row in locked}, changes.seen)
 
 
+async def store_labels(connection: asyncpg.Connection[Any], changes: RunChanges) -> None:
+    """Write the properties, parameters and tags of runs, under their lock."""
+    await _store_properties(connection, changes.properties)
+    await store_params(connection, changes.params)
+    await _store_tags(connection, changes.tags)
+
+
+async def _store_properties(
+    connection: asyncpg.Connection[Any], properties: Mapping[tuple[int, str], TagChange]
+) -> None:
+    if properties:
+        listed = [properties[at] for at in sorted(properties)]
+        await connection.execute(
+            queries.ADD_PROPERTIES,
+            [p.run_key for p in listed],
+            [p.key for p in listed],
+            [p.value for p in listed],
+            [p.time_us for p in listed],
+            [p.source for p in listed],
+            [p.seq for p in listed],
+        )
+
+
+async def _store_tags(connection: asyncpg.Connection[Any], tags: Mapping[tuple[int, str], TagChange]) -> None:
+    if tags:
+        listed = [tags[at] for at in sorted(tags)]
+        await connection.execute(
+            run_life.SET_TAGS,
+            [t.run_key for t in listed],
+            [t.key for t in listed],
+            [t.value for t in listed],
+            [t.removed for t in listed],
+            [t.time_us for t in listed],
+            [t.source for t in listed],
+            [t.seq for t in listed],
+        )
+
+
 async def _add_transitions(connection: asyncpg.Connection[Any], steps: Sequence[tuple[int, Step]]) -> None:
     if steps:
         await connection.execute(
@@ -183,11 +200,9 @@ async def _store_states(
     rows: Mapping[int, Any],
     seen: Mapping[int, int],
 ) -> list[int]:
-    experiments = await _place_in_experiments(connection, states, rows)
-    parents = sorted({state.parent_run_id for state in states.values() if state.parent_run_id})
-    roots = {}
-    if parents:
-        roots = {row["run_id"]: row["root"] for row in await connection.fetch(queries.ROOTS, parents)}
+    new = {key: state for key, state in states.items() if rows[key]["experiment_id"] is None}
+    experiments = await place_in_experiments(connection, new)
+    roots = await roots_of(connection, states.values())
     columns: list[tuple[Any, ...]] = []
     ends: list[tuple[int, str, UUID, int]] = []
     created = []
@@ -232,13 +247,22 @@ async def _store_states(
     return created
 
 
-async def _place_in_experiments(
-    connection: asyncpg.Connection[Any], states: Mapping[int, RunState], rows: Mapping[int, Any]
+async def roots_of(connection: asyncpg.Connection[Any], states: Iterable[RunState]) -> dict[str | None, str]:
+    """Run ids of the roots of those parents of runs that are there."""
+    parents = sorted({state.parent_run_id for state in states if state.parent_run_id})
+    if not parents:
+        return {}
+    return {row["run_id"]: row["root"] for row in await connection.fetch(queries.ROOTS, parents)}
+
+
+async def place_in_experiments(
+    connection: asyncpg.Connection[Any], states: Mapping[int, RunState]
 ) -> dict[int, tuple[int, int]]:
-    """Experiment and number of the runs that have none yet; numbers follow the time of creation within one commit."""
+    """Experiment and number of those runs that are created, and had none; numbers follow the time of creation within
+    a commit."""
     waiting: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for key, state in states.items():
-        if state.created_us is not None and rows[key]["experiment_id"] is None:
+        if state.created_us is not None:
             name = (
                 storable(state.workspace or DEFAULT_WORKSPACE),
                 storable(state.experiment or DEFAULT_EXPERIMENT),
@@ -269,13 +293,13 @@ def storable(text: str) -> str:
 def to_json(value: Any) -> str:
     """JSON that Postgres and every reader take: no U+0000, no NaN or infinity (they become strings), nothing below
     `MOST_LEVELS` (it becomes `"..."`)."""
-    if _nested_too_deeply(value):
-        return json.dumps(_jsonable(value))
     try:
         text = json.dumps(value, allow_nan=False)
-    except (ValueError, TypeError):
-        text = json.dumps(_jsonable(value))
-    return json.dumps(_jsonable(value)) if "\\u0000" in text else text
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(_jsonable(value))
+    # A look at every level takes as long as the rest: what has few brackets has few levels.
+    deep = text.count("{") + text.count("[") >= MOST_LEVELS and _nested_too_deeply(value)
+    return json.dumps(_jsonable(value)) if deep or "\\u0000" in text else text
 
 
 def _nested_too_deeply(value: Any) -> bool:

@@ -30,6 +30,7 @@ from .retrying import TRANSIENT, persist
 from .run_states import RunChanges, storable, store_run_changes
 from .transaction import FenceLost, move_offsets, store_points, store_sources
 from .undelivered import Undelivered, give_up
+from .whole_runs import StoredWhole, store_whole_runs
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class Writer:
             wrong = {id(event) for event, _ in refused}
             good = [event for event in fetched.events if id(event) not in wrong]
             kept.append(replace(fetched, events=good, origins=[], dead=[*fetched.dead, *letters]))
-        await self._persist("a batch cannot be stored", lambda: self._commit(kept))
+        await self._persist("a batch cannot be stored", lambda: self._commit(kept, step_by_step=True))
 
     async def _why_not(self, events: Sequence[Event]) -> str | None:
         """Why these events cannot be stored together; None when they can. Nothing is stored."""
@@ -175,23 +176,35 @@ class Writer:
 
     # --- the transaction --------------------------------------------------------------------------------------------
 
-    async def _commit(self, batch: Sequence[Fetched], *, trial: bool = False) -> None:
+    async def _commit(
+        self, batch: Sequence[Fetched], *, trial: bool = False, step_by_step: bool = False
+    ) -> None:
+        """
+        Args:
+            trial: store nothing.
+            step_by_step: whole runs, too, as others are stored.
+        """
         plan = await self._planner.plan(batch)
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 if not trial:
                     await move_offsets(connection, batch)
+                whole = StoredWhole() if step_by_step else await store_whole_runs(connection, plan)
                 await self._planner.find_runs(connection, plan)
                 await store_sources(connection, plan)
-                if written := {change.run_key for change in plan.changes if change.topic == METRICS}:
-                    await connection.execute(queries.UNPACK, list(written))
+                written = [change for change in plan.changes if change.topic == METRICS and change.is_written]
+                if written:
+                    await connection.execute(queries.UNPACK, list({change.run_key for change in written}))
                 points = await store_points(connection, plan)
                 changes = _changes_of_runs(plan)
                 await self._warn_of_dead(connection, batch, changes)
                 created = await store_run_changes(connection, changes)
                 if ended := _ended(plan):
                     await give_up(connection, ended)
-                for text in notices_of(plan):
+                texts = notices_of([*plan.accepted, *whole.accepted])
+                if whole.runs:
+                    texts.append(notice("settled", [run.run_id for run in whole.runs]))
+                for text in texts:
                     await connection.execute(queries.NOTIFY, text)
                 if trial:
                     raise _Rollback
@@ -199,10 +212,10 @@ class Writer:
             return
         self._planner.remember(plan)
         self.counters.commits += 1
-        self.counters.events += len(plan.accepted)
-        self.counters.points += points
+        self.counters.events += len(plan.accepted) + len(whole.accepted)
+        self.counters.points += points + whole.points
         self.counters.duplicates += plan.duplicates
-        await self._conclude(plan, created)
+        await self._conclude(plan, [*created, *(run.key for run in whole.runs)])
 
     async def _warn_of_dead(
         self, connection: asyncpg.Connection[Any], batch: Sequence[Fetched], changes: RunChanges
