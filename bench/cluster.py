@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -127,6 +128,15 @@ class Cluster:
                 found.append(int(entry.name))
         return found
 
+    def cpu_of_postgres(self) -> float:
+        """CPU seconds that the embedded Postgres has used so far, with its processes that have ended."""
+        first = int((self.home / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+        ticks = sum(_ticks(first, 4))
+        for pid in Path(f"/proc/{first}/task/{first}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                ticks += sum(_ticks(int(pid), 2))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def cpu_and_memory(self, but: Collection[int] = ()) -> tuple[float, int]:
         """CPU seconds used so far, and resident bytes, of `processes()` but some."""
         ticks, pages = 0, 0
@@ -134,12 +144,18 @@ class Cluster:
             if pid in but:
                 continue
             try:
-                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+                used = sum(_ticks(pid, 2))
                 pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             except OSError:
                 continue
-            ticks += int(fields[11]) + int(fields[12])
+            ticks += used
         return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _ticks(pid: int, n: int) -> list[int]:
+    """Of a process: in user and system mode, and the same of those it has waited for, as far as `n` goes."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return [int(field) for field in fields[11 : 11 + n]]
 
 
 @contextmanager

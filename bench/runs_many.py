@@ -1,14 +1,15 @@
 """A sweep: many short runs of 10 metrics by 3 steps, started, logged and completed by one process, as fast as it can.
 
 `python -m bench.runs_many [--runs 2000 10000 100000] [--kafka] [--place DIR]` prints one column a number of runs. Measured,
-in this order: how fast runs are created and stored while nothing is compacted; SQL and lists over all of them in the hot
-tier; then how fast the service compacts them, and the same SQL and lists again; the service's memory at its peak and
-afterwards; what Postgres and the store hold a run at rest.
+in this order: how fast runs are created and stored while nothing is compacted, and the CPU it takes; SQL and lists over all
+of them in the hot tier; then how fast the service compacts them, and the same SQL and lists again; the service's memory at
+its peak and afterwards; what Postgres and the store hold a run at rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import threading
@@ -130,6 +131,7 @@ def measure(runs: int, *, kafka: bool, place: str | None) -> tuple[list[Result],
 
 def _create(made: Cluster, runs: int, add: Callable[..., None], title: str) -> list[float]:
     """Runs created a second, by tenths; with memory and a statement of SQL meanwhile."""
+    service, postgres = made.cpu_and_memory()[0], made.cpu_of_postgres()
     began = time.perf_counter()
     creating = subprocess.Popen(
         [sys.executable, "-m", "bench.runs_many", "--create", str(runs)],
@@ -149,13 +151,18 @@ def _create(made: Cluster, runs: int, add: Callable[..., None], title: str) -> l
             file=sys.stderr,
             flush=True,
         )
-    if creating.wait():
+    _, status, used = os.wait4(creating.pid, 0)
+    creating.returncode = os.waitstatus_to_exitcode(status)
+    if creating.returncode:
         raise RuntimeError("the process that creates runs failed")
     created = time.perf_counter() - began
     while made.query(SETTLED)[0] < runs:
         time.sleep(0.1)
     stored_all = time.perf_counter() - began
     memory.stopped.set()
+    add("CPU of the process that creates", "us a run", (used.ru_utime + used.ru_stime) / runs * 1e6)
+    add("CPU of the service", "us a run", (made.cpu_and_memory()[0] - service) / runs * 1e6)
+    add("CPU of Postgres", "us a run", (made.cpu_of_postgres() - postgres) / runs * 1e6)
     add("creating", "runs/s", runs / created)
     add("the slowest tenth", "runs/s", min(rates))
     add("creating, until all are stored", "runs/s", runs / stored_all)
