@@ -310,7 +310,7 @@ def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.A
         OSError: no space, no permission, no directory.
     """
     path = os.path.join(directory, segment_name(header.index))
-    spare = _take_spare(directory, size)
+    spare = _take_spare(directory, size) if header.index else _first_spare(path, size)
     temporary = spare or path + ".new"
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -348,6 +348,12 @@ def _reserve(descriptor: int, size: int) -> None:
     written = 0
     while written < size:
         written += os.write(descriptor, zeros[: size - written])
+
+
+def _first_spare(path: str, size: int) -> str | None:
+    """What lies in the directory that `make_source` has taken: nobody else looks there before there is a segment."""
+    spare = path.removesuffix(".seg") + ".free"
+    return spare if size == SMALLEST and os.path.exists(spare) else None
 
 
 def _take_spare(directory: Path | str, size: int) -> str | None:

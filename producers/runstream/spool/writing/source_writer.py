@@ -294,15 +294,16 @@ class SourceWriter:
         while least < seg.HEADER_BYTES + seg.SLOT * (needed + 1):
             least *= 2
         size = max(least, min(seg.LARGEST, seg.SMALLEST << (self._index + 1)))
-        source = self._next_source = self._source or self._next_source or os.urandom(16)
+        known = self._source or self._next_source  # a new id has no directory
+        source = self._next_source = known or os.urandom(16)
         while True:
             try:
-                mapped, slots = self._create_segment(source, size)
+                mapped, slots = self._create_segment(source, size, is_new=not known)
                 break
             except OSError as error:
                 if size == least or not (isinstance(error, QuotaReached) or error.errno in NO_ROOM):
                     raise
-                size //= 2  # there may be room for less
+                size, known = size // 2, source  # there may be room for less
         note_spooled(self._spool, size)
         self._source = source
         self._index += 1
@@ -316,13 +317,13 @@ class SourceWriter:
         self._slots = iter(range(seg.HEADER_BYTES, seg.HEADER_BYTES + slots * seg.SLOT, seg.SLOT))
         self._set_current(self._slots.__next__, mapped)
 
-    def _create_segment(self, source: bytes, size: int) -> tuple[Any, int]:
+    def _create_segment(self, source: bytes, size: int, *, is_new: bool) -> tuple[Any, int]:
         """The mapping of a new segment, and its slots."""
         if bytes_spooled(self._spool) + size > self._quota:
             raise QuotaReached(f"the spool holds its quota of {self._quota} bytes")
         directory = os.path.join(self._spool, source.hex())
         token = process_lock.own_token(self._spool)
-        if not self._source and not os.path.exists(directory):
+        if is_new or (not self._source and not os.path.exists(directory)):
             seg.make_source(self._spool, directory)
         slots = (size - seg.HEADER_BYTES) // seg.SLOT
         header = seg.Header(
