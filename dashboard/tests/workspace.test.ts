@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { fit } from "../src/chart/fit";
 import type { Run } from "../src/lib/types";
+import { choicesOf, grouped } from "../src/workspace/grouping";
 import { tellingLabels, tellingMetrics } from "../src/runs/telling";
 import { chartedRuns } from "../src/workspace/charted";
 import { ALL, alone, readChoice, shows, toggled, writeChoice } from "../src/workspace/choice";
@@ -137,4 +138,22 @@ describe("columns that tell runs apart", () => {
     expect(tellingLabels(runs, 4)).toEqual(["param:lr", "tag:note", "param:seed"]);
     expect(tellingLabels(runs.slice(0, 1), 4)).toEqual([]);
   });
+});
+
+test("runs are grouped by what puts some of them together", () => {
+  const run = (n: number, lr: string, team: string): Run =>
+    ({
+      run_id: `r${n}`,
+      status: "Completed",
+      tags: { team, own: `only ${n}` },
+      details: {},
+      params: { lr: { text: lr }, seed: { text: String(n) } },
+    }) as unknown as Run;
+  const runs = [run(0, "0.1", "a"), run(1, "0.01", "a"), run(2, "0.1", "a"), run(3, "0.01", "a")];
+  expect(choicesOf(runs)).toEqual(["param:lr"]); // all have a team, and each a seed of its own
+  expect(grouped(runs, "param:lr")).toEqual([
+    ["0.01", ["r1", "r3"]],
+    ["0.1", ["r0", "r2"]],
+  ]);
+  expect(grouped(runs, "tag:nobody")).toEqual([["–", ["r0", "r1", "r2", "r3"]]]);
 });

@@ -177,6 +177,30 @@ def test_many_lines_are_drawn_after_a_click_as_a_fresh_page_draws_them(open_page
     until(page, f"{picture_of} === {whole!r}")
 
 
+def test_runs_are_drawn_in_groups_by_what_differs(
+    workspace: Callable[..., Any], trials: list[str], picture: Picture
+) -> None:
+    page = workspace("?m=val")
+    by = pane(page).get_by_label("group by")
+    by.focus()
+    by.get_by_role("option", name="optimizer").wait_for(state="attached", timeout=5000)
+    assert by.locator("option").all_inner_texts() == ["nothing", "optimizer"]  # each has a lr of its own
+    by.select_option("param:optimizer")
+    groups = pane(page).get_by_role("list", name="Groups").get_by_role("button")
+    assert [text.strip() for text in groups.all_inner_texts()] == ["optimizer adam (3)", "optimizer sgd (3)"]
+    drawn(page, 2)
+    strokes = page.locator("[role=row] .eye path").evaluate_all(
+        "paths => paths.map(path => path.getAttribute('stroke'))"
+    )
+    assert len(set(strokes[-6:])) == 2
+    picture(page, "workspace-groups-light")
+    groups.first.click()
+    assert [eye(page, f"trial-{k}").get_attribute("aria-pressed") for k in range(6)] == ["true", "false"] * 3
+    groups.first.click()
+    assert "only=" not in page.url
+    assert "by=param%3Aoptimizer" in page.url
+
+
 def test_keys_give_table_and_charts_the_whole_width(workspace: Callable[..., Any]) -> None:
     page = workspace()
     page.keyboard.press("t")

@@ -4,8 +4,9 @@ import { runName } from "../lib/format";
 import { param, setParams } from "../lib/route.svelte";
 import { theme } from "../lib/theme.svelte";
 import type { Run } from "../lib/types";
-import type { ChartRun } from "../chart/traces";
+import type { ChartGroup, ChartRun } from "../chart/traces";
 import { ALL, alone, readChoice, shows, toggled, writeChoice, type Choice } from "./choice";
+import { grouped, titleOf } from "./grouping";
 import { SLOTS, slotsOf } from "./slots";
 
 function sameLine(a: ChartRun, b: ChartRun): boolean {
@@ -26,10 +27,34 @@ export class VisibleRuns {
   readonly #only = $derived(param("only"));
   readonly #choice = $derived(readChoice(this.#hide, this.#only));
   readonly #drawn = $derived(Array.from({ length: SLOTS }, (_, slot) => strokeOf(slot, theme.dark)));
+  /** What the charts show the runs in groups by; empty: each run by itself. */
+  readonly by = $derived(param("by") ?? "");
+  readonly #members = $derived(this.by ? grouped(this.runs, this.by) : []);
   readonly #strokes = $derived.by(() => {
-    this.#slots = slotsOf(this.runs, this.#slots);
     const drawn = this.#drawn;
+    if (this.by)
+      return new Map(
+        this.#members.flatMap(([, members], i) => members.map((id) => [id, drawn[i % SLOTS]!] as const)),
+      );
+    this.#slots = slotsOf(this.runs, this.#slots);
     return new Map([...this.#slots].map(([id, slot]) => [id, drawn[slot]!]));
+  });
+  #groups: readonly ChartGroup[] = [];
+  #groupsText = "";
+  /** A group is hidden when all its members are; its mean is over all of them. The same as before where nothing changed. */
+  readonly groups = $derived.by<readonly ChartGroup[] | undefined>(() => {
+    if (!this.by) return undefined;
+    const groups = this.#members.map(([value, members], i): ChartGroup => ({
+      id: `${this.by}=${value}`,
+      name: `${titleOf(this.by)} ${value} (${members.length})`,
+      stroke: this.#drawn[i % SLOTS]!,
+      hidden: !members.some((id) => shows(this.#choice, id)),
+      members,
+    }));
+    const text = JSON.stringify(groups);
+    if (text === this.#groupsText) return this.#groups;
+    this.#groupsText = text;
+    return (this.#groups = groups);
   });
   #lines: ChartRun[] = [];
   /** The same as before where nothing of it changed: a list that is looked at again makes no chart draw. */
@@ -61,9 +86,18 @@ export class VisibleRuns {
     return shows(this.#choice, id);
   }
 
-  /** Show a run, or no longer. */
+  /** Show a run, or all of a group, or no longer. */
   toggle(id: string): void {
-    this.#keep(toggled(this.#choice, id));
+    const group = this.groups?.find((one) => one.id === id);
+    if (!group) return this.#keep(toggled(this.#choice, id));
+    const members = new Set(group.members);
+    const shown = this.ids.filter((one) => (members.has(one) ? group.hidden : this.shown(one)));
+    this.#keep(shown.length === this.ids.length ? ALL : { only: true, ids: new Set(shown) });
+  }
+
+  /** Draw the runs in groups; empty: by themselves. */
+  group(by: string): void {
+    setParams({ by: by || null }, true);
   }
 
   /** Show just this run, and all again the second time. */
