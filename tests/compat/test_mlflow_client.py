@@ -590,6 +590,7 @@ def test_a_file_is_kept_under_its_name(
         headers={"Authorization": f"Bearer {service.token}", "X-MLFLOW-WORKSPACE": workspace},
     )
     assert (answer.status_code, answer.headers["Content-Disposition"]) == (200, header)
+    assert (answer.headers["Content-Type"] == "text/plain") == name.endswith(".txt")
 
 
 def test_an_experiment_of_a_negative_id_is_not_there(client: MlflowClient) -> None:

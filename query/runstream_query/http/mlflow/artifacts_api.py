@@ -22,7 +22,7 @@ from ..endpoints.sending import send_file
 from ..tokens import Role
 from .calls import MLFLOW, call, refused, scope_of, sent_of
 
-_PLAIN: Final = frozenset({"MLmodel", "MLproject"})
+_PLAIN: Final = frozenset({"mlmodel", "mlproject"})
 _PLAIN_ENDINGS: Final = (
     ".cfg", ".conf", ".csv", ".ini", ".json", ".jsonnet", ".log", ".md", ".properties", ".py", ".r", ".toml", ".tsv",
     ".txt", ".yaml", ".yml",
@@ -36,7 +36,7 @@ PROXY: Final = "/{api:mlflow_api}/2.0/mlflow-artifacts"
 def media_type(path: str) -> str:
     """What a file is, by its name."""
     name = path.rpartition("/")[2]
-    if name in _PLAIN or name.lower().endswith(_PLAIN_ENDINGS):
+    if name.lower() in _PLAIN or name.lower().endswith(_PLAIN_ENDINGS):
         return "text/plain"
     return mimetypes.guess_type(name)[0] or BINARY
 
@@ -74,7 +74,11 @@ def attachment(name: str) -> str:
 
 async def send(request: Request, file: artifacts.File) -> Response:
     """A file, as something to be kept and not shown."""
-    answer = await send_file(request, file.place, file.path, file.size, file.sha256, media_type(file.path))
+    kind = media_type(file.path)
+    answer = await send_file(request, file.place, file.path, file.size, file.sha256, kind)
+    answer.headers["Content-Type"] = (
+        kind  # nothing is known of its letters, which Starlette would say to be UTF-8
+    )
     answer.headers["Content-Disposition"] = attachment(file.path.rpartition("/")[2])
     return answer
 
