@@ -108,7 +108,7 @@ class Cluster:
 
     def processes(self) -> list[int]:
         """Our own processes of this home: not Postgres, not Kafka."""
-        found = []
+        pids = []
         for entry in Path("/proc").iterdir():
             try:
                 if (
@@ -125,8 +125,8 @@ class Cluster:
                 and b"kafka.Kafka" not in line
                 and b"bin/postgres" not in line
             ):
-                found.append(int(entry.name))
-        return found
+                pids.append(int(entry.name))
+        return pids
 
     def cpu_of_postgres(self) -> float:
         """CPU seconds that the embedded Postgres has used so far, with its processes that have ended."""

@@ -165,9 +165,9 @@ def _lists(made: Cluster, runs: int, rounds: int) -> list[Result]:
         for _ in range(3 + 3 * rounds):
             began = time.perf_counter()
             with urllib.request.urlopen(request, timeout=30) as answer:
-                found = len(json.load(answer)["runs"])
+                rows = len(json.load(answer)["runs"])
             times.append((time.perf_counter() - began) * 1e3)
-            assert found, url
+            assert rows, url
         results.append(Result(f"{what} of {of}", times[3:], "ms", must))
     return results
 

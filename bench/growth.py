@@ -191,27 +191,27 @@ def points_level(growth: Growth, made: Cluster, level: int) -> None:
 
     noise = np.random.default_rng(0).normal(size=4_000_000)
     offsets = np.random.default_rng(level).integers(0, len(noise) - BLOCK, size=max(10, level // BLOCK))
-    one = _start(f"points_{level}")
+    run = _start(f"points_{level}")
     block = min(BLOCK, level // 10)
     start = time.perf_counter()
     for number in range(level // 10 // block):
         for series in range(10):
             first = int(offsets[(number * 10 + series) % len(offsets)])
-            one.log_array(f"m{series}", noise[first : first + block])
-    one.flush()
+            run.log_array(f"m{series}", noise[first : first + block])
+    run.flush()
     stored = time.perf_counter() - start
-    one.complete()
+    run.complete()
     start = time.perf_counter()
     made.command("compact", timeout=300)
     compacted = time.perf_counter() - start
     client = client_for(Settings.load())
 
     def chart() -> None:
-        client.get_json("/api/v1/series", [("run", one.id), ("name", "m3"), ("width", "1000")])
+        client.get_json("/api/v1/series", [("run", run.id), ("name", "m3"), ("width", "1000")])
 
     growth.add("log_array(), until stored", "us a point", level, [stored / level * 1e6])
     growth.add("to Parquet", "us a point", level, [compacted / level * 1e6])
-    whole = _ms(lambda: runstream.query.metrics(one.id, "m3"))
+    whole = _ms(lambda: runstream.query.metrics(run.id, "m3"))
     growth.add("one series whole", "us a point", level, [value / (level // 10) * 1e3 for value in whole])
     growth.add("chart of one series", "ms", level, _ms(chart))
     growth.add("newest 50 with summaries", "ms", level, _ms(lambda: runstream.query.runs(limit=50)))

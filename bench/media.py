@@ -56,7 +56,7 @@ def run(quick: bool) -> list[Result]:
     return [
         Result(f"{named}, logged", [count / logged], "images/s", 2000, higher_is_better=True),
         Result(f"{named}, until all are stored", [count / stored], "images/s", higher_is_better=True),
-        Result("log_histogram of 10 000 float64", [1e6 * one for one in histograms], "µs"),
+        Result("log_histogram of 10 000 float64", [1e6 * seconds for seconds in histograms], "µs"),
     ]
 
 

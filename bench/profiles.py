@@ -155,10 +155,10 @@ def parse(name: str, collapsed: str) -> Profile:
 
 def short(frame: str) -> str:
     """`collect (runstream/agent.py)` as `runstream.agent.collect`, without paths of this machine."""
-    found = re.fullmatch(r"(.+) \((.+?)(?::\d+)?\)", frame)
-    if not found:
+    match = re.fullmatch(r"(.+) \((.+?)(?::\d+)?\)", frame)
+    if not match:
         return re.sub(r"\S*/", "", frame)
-    function, path = found.groups()
+    function, path = match.groups()
     parts = Path(path).with_suffix("").parts
     for place, part in enumerate(parts):
         if part.startswith(OURS):

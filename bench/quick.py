@@ -140,9 +140,9 @@ def ratios() -> Iterator[list[Ratio]]:
     runs = {name: fresh() for name in ("log", "log_metrics", "log_array")}
 
     def log() -> None:
-        one = runs["log"].log
+        log_scalar = runs["log"].log
         for number in numbers:
-            one("loss", number)
+            log_scalar("loss", number)
 
     def append() -> None:
         """What the least a Python logger does: the time, and a tuple to a list."""

@@ -74,8 +74,8 @@ def measure_all(sizes: list[int], *, kafka: bool, place: str | None = None) -> M
     results: list[Result] = []
     notes: list[str] = []
     for runs in sizes:
-        found, said = measure(runs, kafka=kafka, place=place)
-        results += found
+        measured, said = measure(runs, kafka=kafka, place=place)
+        results += measured
         notes += said
     return Measured([], [comparison(results), *notes])
 
@@ -177,16 +177,16 @@ def create(runs: int) -> None:
     experiment = Experiment(Workspace.get("default"), "sweep")
     began = time.perf_counter()
     for number in range(runs):
-        one = experiment.start_logging(
+        run = experiment.start_logging(
             snapshot_directory=None, outputs=False, display_name="needle" if number % 1000 == 7 else None
         )
         if number % 4 == 0:
-            one.tag("group", f"g{number % 50}")
+            run.tag("group", f"g{number % 50}")
         for step in range(STEPS):
-            one.log_metrics(
+            run.log_metrics(
                 {f"m{i}": (number * 7919 % 10_007) / 10_007 + i * step for i in range(METRICS)}, step
             )
-        one.complete()
+        run.complete()
         if (number + 1) % (runs // 10) == 0:
             print(runs // 10 / (time.perf_counter() - began), flush=True)
             began = time.perf_counter()
@@ -198,17 +198,17 @@ def _questions(made: Cluster) -> list[tuple[str, list[float]]]:
     from runstream.client.http import client_for
     from runstream_schemas.settings import Settings
 
-    found = []
+    timed = []
     with environment_of(made):
         client = client_for(Settings.load())
         (run_id,) = made.rows("select run_id from runs order by key desc limit 1")[0]
         for name, text in STATEMENTS.items():
-            found.append((name, _ms(lambda text=text: runstream.query.sql(text.format(run=run_id)), 3)))
+            timed.append((name, _ms(lambda text=text: runstream.query.sql(text.format(run=run_id)), 3)))
         for name, options in LISTS.items():
-            found.append(
+            timed.append(
                 (name, _ms(lambda options=options: client.get_json(f"/api/v1/runs?limit=50{options}"), 5))
             )
-    return found
+    return timed
 
 
 def _ms(ask: Callable[[], object], times: int) -> list[float]:

@@ -94,7 +94,7 @@ def run(quick: bool) -> list[Result]:
         lists = [_list(made) for _ in range(repeats)]
     runs = f"{sweep:,}".replace(",", " ")
     return [
-        Result("start_logging, service up", [1000 * one for one in starts], "ms", 50),
+        Result("start_logging, service up", [1000 * seconds for seconds in starts], "ms", 50),
         Result(f"get_metrics(recursive=True) of {CHILDREN} children", recursive, "s", 0.5),
         Result("create_children(count=1000)", created, "s", 2),
         Result(

@@ -130,9 +130,9 @@ def soak(made: Cluster, minutes: float, rate: float, chance: random.Random) -> s
             helper.join()
     made.up()
     made.wait_stored(stored + logged)
-    found = made.query(STORED)[0]
-    if found != stored + logged:
-        raise RuntimeError(f"{found} points are stored, {stored + logged} were logged")
+    present = made.query(STORED)[0]
+    if present != stored + logged:
+        raise RuntimeError(f"{present} points are stored, {stored + logged} were logged")
     happened = ", ".join(f"{name} {count}" for name, count in kills.items() if count)
     text = (
         f"{logged / 1e6:,.0f} M points in {minutes:.0f} minutes, {rate / 1e6:.2f} M a second{half}. Killed with -9: "
@@ -194,26 +194,26 @@ def sample(made: Cluster, stop: threading.Event, samples: list[Sample]) -> None:
         except Exception:  # Postgres was just killed
             continue
         spool = sum(path.stat().st_size for path in (made.home / "spool").rglob("*.seg") if path.exists())
-        one = Sample((time.monotonic() - began) / 60, database, hot, files, lag / 1e6, spool)
+        taken = Sample((time.monotonic() - began) / 60, database, hot, files, lag / 1e6, spool)
         for name, pids in by_role(made.home).items():
             for pid in pids:
                 with contextlib.suppress(OSError):
                     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
                     handles = len(os.listdir(f"/proc/{pid}/fd"))
-                    one.memory[name] = one.memory.get(name, 0) + pages * os.sysconf("SC_PAGE_SIZE")
-                    one.handles[name] = one.handles.get(name, 0) + handles
-                    one.processes[name] = one.processes.get(name, 0) + 1
-        samples.append(one)
+                    taken.memory[name] = taken.memory.get(name, 0) + pages * os.sysconf("SC_PAGE_SIZE")
+                    taken.handles[name] = taken.handles.get(name, 0) + handles
+                    taken.processes[name] = taken.processes.get(name, 0) + 1
+        samples.append(taken)
 
 
 def by_role(home: Path) -> dict[str, list[int]]:
     """The processes of a home, by what they are."""
-    found: dict[str, list[int]] = {}
+    pids: dict[str, list[int]] = {}
     for pid in processes_of(f"RUNSTREAM_HOME={home}") - {os.getpid()}:
         with contextlib.suppress(OSError):
             line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            found.setdefault(role(line), []).append(pid)
-    return found
+            pids.setdefault(role(line), []).append(pid)
+    return pids
 
 
 def table(samples: list[Sample], minutes: float, columns: int = 6) -> str:

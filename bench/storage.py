@@ -101,15 +101,15 @@ async def _measure(place: Path, dsn: str, runs: int, rounds: int) -> tuple[list[
 
     query = Query(pool, open_store(settings), settings)
     own: dict[str, Callable[[str], Awaitable[Any]]] = {
-        READS[0]: lambda one: query.vectors([one], names=("series_3",)),
-        READS[1]: lambda one: query.vectors([one]),
-        READS[2]: lambda one: query.vectors(ids, names=("series_3",)),
+        READS[0]: lambda run_id: query.vectors([run_id], names=("series_3",)),
+        READS[1]: lambda run_id: query.vectors([run_id]),
+        READS[2]: lambda run_id: query.vectors(ids, names=("series_3",)),
     }
     for name, ask in own.items():
         times = []
-        for one in [chosen[0], *chosen]:
+        for run_id in [chosen[0], *chosen]:
             start = time.perf_counter()
-            points = sum(len(series.to_numpy()) for series in await ask(one))
+            points = sum(len(series.to_numpy()) for series in await ask(run_id))
             times.append((time.perf_counter() - start) * 1e3)
             _check(name, points, runs)
         results.append(Result(name, times[1:], "ms", of=RUNSTREAM))
@@ -119,9 +119,9 @@ async def _measure(place: Path, dsn: str, runs: int, rounds: int) -> tuple[list[
         return len(pq.read_table(plain, columns=["step", "value"], filters=filters))
 
     parquet = {
-        READS[0]: lambda one: of_parquet([("run_id", "=", one), ("name", "=", "series_3")]),
-        READS[1]: lambda one: of_parquet([("run_id", "=", one)]),
-        READS[2]: lambda one: of_parquet([("name", "=", "series_3")]),
+        READS[0]: lambda run_id: of_parquet([("run_id", "=", run_id), ("name", "=", "series_3")]),
+        READS[1]: lambda run_id: of_parquet([("run_id", "=", run_id)]),
+        READS[2]: lambda run_id: of_parquet([("name", "=", "series_3")]),
     }
     results += _timed(PARQUET, parquet, chosen, runs)
 
@@ -136,9 +136,9 @@ async def _measure(place: Path, dsn: str, runs: int, rounds: int) -> tuple[list[
         return len(answer.fetchnumpy()["value"])
 
     own_format = {
-        READS[0]: lambda one: of_duckdb("run_id = ? and name = ?", one, "series_3"),
-        READS[1]: lambda one: of_duckdb("run_id = ?", one),
-        READS[2]: lambda one: of_duckdb("name = ?", "series_3"),
+        READS[0]: lambda run_id: of_duckdb("run_id = ? and name = ?", run_id, "series_3"),
+        READS[1]: lambda run_id: of_duckdb("run_id = ?", run_id),
+        READS[2]: lambda run_id: of_duckdb("name = ?", "series_3"),
     }
     results += _timed(DUCKDB, own_format, chosen, runs)
     database.close()
@@ -219,9 +219,9 @@ def _timed(of: str, reads: dict[str, Callable[[str], int]], chosen: list[str], r
     results = []
     for name, read in reads.items():
         times = []
-        for one in [chosen[0], *chosen]:
+        for run_id in [chosen[0], *chosen]:
             start = time.perf_counter()
-            points = read(one)
+            points = read(run_id)
             times.append((time.perf_counter() - start) * 1e3)
             _check(name, points, runs)
         results.append(Result(name, times[1:], "ms", of=of))

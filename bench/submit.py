@@ -62,7 +62,7 @@ def run(quick: bool) -> list[Result]:
         _, built_first_lines, _ = _submitted(made, repeats, "built")
         done, stored = _script(made, SWEEP, str(trials))
     return [
-        Result("submit returns", [one * 1000 for one in returned], "ms"),
+        Result("submit returns", [seconds * 1000 for seconds in returned], "ms"),
         Result("submit to the script's first line", first_lines, "s", 2),
         Result("the same, in a built environment", built_first_lines, "s", 2),
         Result("submit to Completed, an empty script", ends, "s"),
@@ -78,8 +78,8 @@ def _submitted(made: Cluster, repeats: int, environment: str) -> list[list[float
         folder = Path(directory)
         (folder / "source").mkdir()
         (folder / "source" / "train.py").write_text(SCRIPT.replace("{FOLDER}", str(folder)))
-        found: list[list[float]] = _script(made, SUBMIT, str(folder / "source"), str(repeats), environment)
-    return found
+        seconds: list[list[float]] = _script(made, SUBMIT, str(folder / "source"), str(repeats), environment)
+    return seconds
 
 
 def _script(made: Cluster, code: str, *words: str) -> list[list[float]]:

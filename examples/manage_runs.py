@@ -53,10 +53,10 @@ def tags_and_queries(experiment: Experiment) -> None:
     run.tag("quality", "fantastic run")
     run.tag("worth another look")
     run.complete()
-    found: list[Run] = list(
+    runs: list[Run] = list(
         experiment.get_runs(properties={"author": "runstream-user"}, tags={"quality": "fantastic run"})
     )
-    print(len(found), "fantastic, newest:", found[0].id)
+    print(len(runs), "fantastic, newest:", runs[0].id)
     print(len(list(experiment.get_runs(tags="worth another look"))), "worth another look")
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     with scheduler() as address:
         target = ComputeTarget.attach(workspace, "cluster", DaskCompute.attach_configuration(address))
         config = ScriptRunConfig(str(Path(__file__).parent / "sweep_dask"), "train.py")
-        found = sweep.run(
+        swept = sweep.run(
             Experiment(workspace, "ridge-on-dask"),
             config,
             {"alpha": [0.01, 0.1, 1.0, 10.0]},
@@ -44,9 +44,9 @@ def main() -> None:
             compute_target=target,
             show_output=True,
         )
-    assert found.best is not None
-    print(f"best of {len(found.trials)}: {found.best.parameters}, mse {found.best.value:.1f}")
-    print(found.run.get_portal_url())
+    assert swept.best is not None
+    print(f"best of {len(swept.trials)}: {swept.best.parameters}, mse {swept.best.value:.1f}")
+    print(swept.run.get_portal_url())
 
 
 if __name__ == "__main__":  # the cluster's worker processes import this module

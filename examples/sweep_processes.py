@@ -27,7 +27,7 @@ def main() -> None:
     """Search, and say what was found."""
     experiment = Experiment(Workspace.from_config(), "regression-sweep")
     space = {"lr": sweep.LogUniform(1e-4, 1.0), "momentum": sweep.Uniform(0.0, 0.9)}
-    found = sweep.run(
+    swept = sweep.run(
         experiment,
         objective,
         space,
@@ -39,9 +39,9 @@ def main() -> None:
         stop=sweep.Median(warmup=5, trials=3),
         show_output=True,
     )
-    assert found.best is not None
-    print(f"best of {len(found.trials)}: {found.best.parameters}, mse {found.best.value:.2f}")
-    print(found.run.get_portal_url())
+    assert swept.best is not None
+    print(f"best of {len(swept.trials)}: {swept.best.parameters}, mse {swept.best.value:.2f}")
+    print(swept.run.get_portal_url())
 
 
 main()

@@ -62,9 +62,9 @@ def fetch() -> str | None:
         OSError: it cannot be had at present.
         subprocess.SubprocessError: the same.
     """
-    found = find()
-    if found:
-        return found
+    browser = find()
+    if browser:
+        return browser
     if sys.platform == "linux" and platform.machine() == "x86_64":
         return _from_npm()
     subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True, timeout=600)
@@ -135,12 +135,12 @@ def _builder() -> ModuleType:
 def main() -> int:
     """0: there is a browser."""
     try:
-        found, why = fetch(), "Playwright has none for this system"
+        browser, why = fetch(), "Playwright has none for this system"
     except Exception as error:  # no network, no Node, no room, a damaged archive: all the same here
-        found, why = None, str(error)
-    if found is None:
+        browser, why = None, str(error)
+    if browser is None:
         print(f"note: no browser ({why}): the tests of the pages are left out", file=sys.stderr)
-    return 0 if found else 1
+    return 0 if browser else 1
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import psutil
 
 def processes_of(home: Path) -> list[psutil.Process]:
     """Whoever has a home in its environment: its service, its agent, what these have started."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get("RUNSTREAM_HOME") == str(home):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def end_processes_of(home: Path) -> None:

@@ -68,9 +68,9 @@ def list_runs(home: Path) -> int:
     """All runs with their summaries."""
     import runstream.query
 
-    found = runstream.query.runs("bench").to_pylist()
+    runs = runstream.query.runs("bench").to_pylist()
     return sum(
-        all(run[name]["last"] == 0.5 for name in measure.NAMES[: measure.LAST_METRICS]) for run in found
+        all(run[name]["last"] == 0.5 for name in measure.NAMES[: measure.LAST_METRICS]) for run in runs
     )
 
 

@@ -70,7 +70,7 @@ def disk(home: Path) -> int:
 
 def _records(data: bytes) -> list[bytes]:
     """Whole records of a log of blocks, each piece with checksum, length and kind (1 whole, 2 first, 3 middle, 4 last)."""
-    found, part, place = [], b"", HEADER
+    records, part, place = [], b"", HEADER
     while place + HEADER <= len(data):
         if BLOCK - place % BLOCK < HEADER:
             place += BLOCK - place % BLOCK
@@ -82,8 +82,8 @@ def _records(data: bytes) -> list[bytes]:
         place += HEADER + length
         part = piece if kind in (1, 2) else part + piece
         if kind in (1, 4):
-            found.append(part)
-    return found
+            records.append(part)
+    return records
 
 
 if __name__ == "__main__":

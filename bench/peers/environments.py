@@ -25,8 +25,8 @@ def environment(peer: str, place: Path = PLACE, pins: Path = PINS) -> Path:
     Raises:
         NoEnvironmentError: it could not be installed for any Python of this machine.
     """
-    wanted = pins / f"{peer}.txt"
-    state = hashlib.sha256(wanted.read_bytes()).hexdigest()
+    pinned = pins / f"{peer}.txt"
+    state = hashlib.sha256(pinned.read_bytes()).hexdigest()
     home = place / peer
     stamp, python = home / "installed", home / "bin" / "python"
     if stamp.exists() and stamp.read_text() == state and _works(python):
@@ -36,7 +36,7 @@ def environment(peer: str, place: Path = PLACE, pins: Path = PINS) -> Path:
         print(f"  installing {peer} for {interpreter}", file=sys.stderr, flush=True)
         shutil.rmtree(home, ignore_errors=True)
         try:
-            for command in install_commands(interpreter, home, wanted):
+            for command in install_commands(interpreter, home, pinned):
                 subprocess.run(
                     command,
                     check=True,
@@ -57,16 +57,16 @@ def environment(peer: str, place: Path = PLACE, pins: Path = PINS) -> Path:
 
 def interpreters() -> list[str]:
     """Pythons to try: this one, then others of this machine, the newest first."""
-    found = [sys.executable]
+    usable = [sys.executable]
     for version in ("3.13", "3.12", "3.11", "3.10"):
         if path := shutil.which(f"python{version}"):
-            found.append(path)
+            usable.append(path)
         places = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
-        found.extend(str(path) for path in places)
-    return found
+        usable.extend(str(path) for path in places)
+    return usable
 
 
-def install_commands(interpreter: str, home: Path, wanted: Path) -> list[list[str]]:
+def install_commands(interpreter: str, home: Path, pins: Path) -> list[list[str]]:
     """With uv where it is on the PATH, else venv and pip."""
     python = str(home / "bin" / "python")
     if uv := shutil.which("uv"):
@@ -83,11 +83,11 @@ def install_commands(interpreter: str, home: Path, wanted: Path) -> list[list[st
                 "--python",
                 python,
                 "-r",
-                str(wanted),
+                str(pins),
             ],
         ]
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    return [[interpreter, "-m", "venv", str(home)], [*pip, "-r", str(wanted)]]
+    return [[interpreter, "-m", "venv", str(home)], [*pip, "-r", str(pins)]]
 
 
 def last_line(text: str | None) -> str:

@@ -161,19 +161,19 @@ def survivors(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
     A service that outlives its caller has eight seconds to store what it has.
     """
     logged = int((home / "logged").read_text())
-    found, deadline = -1, time.monotonic() + 8
-    while found < logged and time.monotonic() < deadline:
+    shown, deadline = -1, time.monotonic() + 8
+    while shown < logged and time.monotonic() < deadline:
         try:
             now = adapter.read(home, "killed")
         except Exception as error:  # of whatever kind: then nothing can be read
             print(f"reading: {error!r}", file=sys.stderr)
             now = 0
-        if now in (found, logged):
-            found = now
+        if now in (shown, logged):
+            shown = now
             break
-        found = now
+        shown = now
         time.sleep(1.0)
-    return {"logged": logged, "found": max(found, 0)}
+    return {"logged": logged, "found": max(shown, 0)}
 
 
 def read(adapter: Any, home: Path, seconds: float) -> dict[str, Any]:
@@ -305,19 +305,19 @@ def memory(home: Path) -> tuple[int, int]:
 def processes_of(variable: str) -> set[int]:
     """Processes with that in their environment, and all below them: Postgres' own processes write over theirs."""
     parents: dict[int, int] = {}
-    found: set[int] = set()
+    processes: set[int] = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
             if variable.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                found.add(int(entry.name))
+                processes.add(int(entry.name))
         except OSError:
             continue
-    while more := {process for process, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
+    while more := {process for process, parent in parents.items() if parent in processes} - processes:
+        processes |= more
+    return processes
 
 
 def proportional(process: Path) -> int:

@@ -120,6 +120,6 @@ def test_torch_like_loop(example: Callable[..., str], workspace: Workspace, way:
 
 
 def test_every_example_is_run() -> None:
-    found = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")}
-    sweeps = {name for name in found if "sweep" in name}  # tests/producers/sweep/test_sweep.py
-    assert found - sweeps == COVERED
+    scripts = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")}
+    sweeps = {name for name in scripts if "sweep" in name}  # tests/producers/sweep/test_sweep.py
+    assert scripts - sweeps == COVERED

@@ -59,10 +59,10 @@ class Home:
         """Points a plain glob over the Parquet files shows."""
         try:
             glob = self.root / "store" / "metrics" / "**" / "*.parquet"
-            ((found,),) = duckdb.connect().execute(f"select count(*) from '{glob}'").fetchall()
+            ((rows,),) = duckdb.connect().execute(f"select count(*) from '{glob}'").fetchall()
         except duckdb.IOException:
             return 0
-        return int(found)
+        return int(rows)
 
 
 @pytest.fixture

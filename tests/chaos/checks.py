@@ -73,8 +73,10 @@ def check_run(run: Any, expected: Expected) -> dict[str, list[Any]]:
     assert not problem, f"{name}: {problem}"
     if expected.complete:
         for series, count in program.counts(expected.least).items():
-            found = len(vectors.get(series, []))
-            assert found >= count, f"{name}: {count} values of {series} were acknowledged, {found} are there"
+            stored = len(vectors.get(series, []))
+            assert stored >= count, (
+                f"{name}: {count} values of {series} were acknowledged, {stored} are there"
+            )
         tags, least, most = run.get_tags(), program.tags(expected.least), program.tags(expected.most)
         for key in ("latest", "odd"):
             assert tags.get(key) in (least.get(key), most.get(key)), (
@@ -284,8 +286,8 @@ def check_files(store: Path, counts: dict[str, int], patience: float = 60.0) -> 
             rows = duckdb.connect().execute(query).fetchall()
         except duckdb.IOException:  # a file was replaced meanwhile
             rows = []
-        found = {run_id: (total, distinct) for run_id, total, distinct in rows}
-        if found == expected:
+        shown = {run_id: (total, distinct) for run_id, total, distinct in rows}
+        if shown == expected:
             return
-        assert time.monotonic() < deadline, f"files show (rows, values) {found}, logged were {expected}"
+        assert time.monotonic() < deadline, f"files show (rows, values) {shown}, logged were {expected}"
         time.sleep(0.5)

@@ -79,7 +79,7 @@ class Page:
                     continue
                 except (Away, ValueError):
                     continue
-                count = sum(one["count"] for one in series if one["name"] == "int")
+                count = sum(entry["count"] for entry in series if entry["name"] == "int")
                 self.shown[run_id] = (count, status)
                 self.behind.discard(run_id)
 

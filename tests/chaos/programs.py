@@ -133,11 +133,11 @@ class Program:
                 return f"{name}: {len(values)} values are there, {most[name]} at most were logged"
             if not gaps and list(values) != [series.value(k) for k in range(len(values))]:
                 return f"{name}: {self._odd(series, values)}"
-            found = [series.index(value) for value in values] if gaps else []
-            if found and (found[0] < 0 or any(a >= b for a, b in itertools.pairwise(found))):
+            places = [series.index(value) for value in values] if gaps else []
+            if places and (places[0] < 0 or any(a >= b for a, b in itertools.pairwise(places))):
                 return f"{name}: doubled, out of order or foreign: {self._odd(series, values)}"
-            if found and found[-1] >= most[name]:
-                return f"{name}: value {found[-1]} is there, {most[name]} at most were logged"
+            if places and places[-1] >= most[name]:
+                return f"{name}: value {places[-1]} is there, {most[name]} at most were logged"
         counts = {name: len(values) for name, values in vectors.items()}
         return self.torn(counts) if whole and not gaps else ""
 

@@ -40,9 +40,9 @@ class Proxy:
 
     def cut(self) -> None:
         """Break every connection."""
-        for one in list(self._open):
+        for end in list(self._open):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
         """Listen no more, and break every connection."""
@@ -63,8 +63,8 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            for one in (client, server):
-                self._open.add(one)
+            for end in (client, server):
+                self._open.add(end)
             for source, target in ((client, server), (server, client)):
                 answers = source is server
                 threading.Thread(target=self._carry, args=(source, target, answers), daemon=True).start()
@@ -89,11 +89,11 @@ class Proxy:
                 lost = lost or (answers and self.deaf)
                 if not lost:
                     target.sendall(piece)
-        for one in (source, target):
+        for end in (source, target):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-            self._open.discard(one)
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+            self._open.discard(end)
 
     def _wait(self, answers: bool) -> None:
         """As long as the harm is done."""

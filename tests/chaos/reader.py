@@ -79,14 +79,14 @@ class Readers:
         if (progress := progress_of(notes)) is None:
             return
         before, deleted = self.seen.get(run_id, 0), self._deleted(run_id)
-        found = WAYS[way](Look(self.home, run_id, PROGRAMS[progress.program], notes, self.gaps, chance))
-        if deleted and found:
-            raise Wrong(f"{found} values of a deleted run")
-        if found < before and not self._deleting(run_id):
-            raise Wrong(f"{found} values, {before} were seen before this was asked")
-        if found:
+        values = WAYS[way](Look(self.home, run_id, PROGRAMS[progress.program], notes, self.gaps, chance))
+        if deleted and values:
+            raise Wrong(f"{values} values of a deleted run")
+        if values < before and not self._deleting(run_id):
+            raise Wrong(f"{values} values, {before} were seen before this was asked")
+        if values:
             with self._lock:
-                self.seen[run_id] = max(found, self.seen.get(run_id, 0))
+                self.seen[run_id] = max(values, self.seen.get(run_id, 0))
 
     def _status(self, run_id: str) -> None:
         from runstream.core import Workspace

@@ -74,12 +74,12 @@ def _check(trial: Trial) -> dict[str, int]:
             seen[expected.run_id] = _Seen(run.get_status(), check_run(run, expected))
             runs.append(expected)
     gone = sorted({*trial.deleting} - seen.keys())
-    counts = {run_id: len(one.vectors.get("int", [])) for run_id, one in seen.items()}
-    check_stored(trial.settings, runs, {run_id: one.vectors for run_id, one in seen.items()})
+    counts = {run_id: len(rested.vectors.get("int", [])) for run_id, rested in seen.items()}
+    check_stored(trial.settings, runs, {run_id: rested.vectors for run_id, rested in seen.items()})
     check_deleted(trial.settings, gone, [f"{run_id}." for run_id in gone])
     if trial.kind != "topics":
         check_files(trial.home / "store", counts)
-    last = {run_id: (counts[run_id], one.status) for run_id, one in seen.items() if "." not in run_id}
+    last = {run_id: (counts[run_id], rested.status) for run_id, rested in seen.items() if "." not in run_id}
     new = trial.home / "last.json.new"
     new.write_text(json.dumps(last))
     new.replace(trial.home / "last.json")

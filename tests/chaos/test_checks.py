@@ -130,11 +130,11 @@ def test_a_deaf_proxy_asks_and_does_not_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            one, _ = server.accept()
-            with one:
-                while piece := one.recv(100):
+            connection, _ = server.accept()
+            with connection:
+                while piece := connection.recv(100):
                     asked.append(piece)
-                    one.sendall(b"done")
+                    connection.sendall(b"done")
 
         threading.Thread(target=serve, daemon=True).start()
         proxy = Proxy(server.getsockname())

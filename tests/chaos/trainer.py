@@ -24,11 +24,11 @@ def main() -> None:
 
     def child() -> None:
         nonlocal children
-        one = run.child_run(name="child", run_id=f"{run_id}.{children}")
+        child_run = run.child_run(name="child", run_id=f"{run_id}.{children}")
         children += 1
         for k in range(CHILD_CALLS):
-            one.log("int", k)
-        one.complete()
+            child_run.log("int", k)
+        child_run.complete()
 
     while not stop.exists():
         for step in program.steps:

@@ -198,7 +198,7 @@ class Trial:
 
     def victims(self) -> dict[int, str]:
         """The services' processes by pid, with a name."""
-        found = {}
+        processes = {}
         for entry in Path("/proc").iterdir():
             try:
                 if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -213,12 +213,14 @@ class Trial:
             if not mine or "tests.chaos" in line or "unshare" in line:
                 continue
             if "kafka.Kafka" in line:
-                found[int(entry.name)] = "kafka"
+                processes[int(entry.name)] = "kafka"
             elif "bin/postgres" in line:
-                found[int(entry.name)] = "postgres"
+                processes[int(entry.name)] = "postgres"
             elif "-m runstream" in line:
-                found[int(entry.name)] = line.split("-m runstream")[1].strip().split(" --")[0] or "service"
-        return found
+                processes[int(entry.name)] = (
+                    line.split("-m runstream")[1].strip().split(" --")[0] or "service"
+                )
+        return processes
 
     # --- the attack ---
 

@@ -51,8 +51,8 @@ class Look:
         """`int` and some other numeric series."""
         others = [
             name
-            for name, one in self.program.series.items()
-            if one.kind != "text" and "." not in name and name != "int"
+            for name, series in self.program.series.items()
+            if series.kind != "text" and "." not in name and name != "int"
         ]
         return ["int", *self.chance.sample(others, min(len(others), 2))]
 
@@ -114,14 +114,14 @@ def charts(look: Look) -> int:
     parameters = {"run": look.run_id, "name": names, "width": look.chance.choice([50, 800, 5000])}
     answer = json.loads(ask(look.home, "/api/v1/charts", parameters))
     most = look.program.counts(look.most())
-    found = 0
+    points = 0
     for chart in answer["charts"]:
         series = look.program.series[chart["name"]]
         for line in chart["lines"]:
             lows, highs = ([series.index(value) for value in line[end]] for end in ("low", "high"))
             total = line["total"]
             if chart["name"] == "int":
-                found = total
+                points = total
             if highs and max(highs) >= most[chart["name"]]:
                 raise Wrong(
                     f"chart of {chart['name']}: value {max(highs)}, {most[chart['name']]} at most were logged"
@@ -135,7 +135,7 @@ def charts(look: Look) -> int:
                 )
             if look.gaps and any(low < past for low, past in zip(lows[1:], after, strict=False)):
                 raise Wrong(f"chart of {chart['name']}: lows {lows[:9]} and highs {highs[:9]} overlap")
-    return found
+    return points
 
 
 def export(look: Look) -> int:

@@ -75,7 +75,7 @@ def test_runs_made_by_mlflow_are_runs_of_runstream(
     child = shown(service, inner.info.run_id)
     assert (child["parent_run_id"], child["status"]) == (outer.info.run_id, "Completed")
     low = service.api("GET", f"/api/v1/runs?workspace={workspace}&q=param:lr<0.2").json()
-    assert [one["run_id"] for one in low["runs"]] == [outer.info.run_id]
+    assert [run["run_id"] for run in low["runs"]] == [outer.info.run_id]
 
 
 def test_runs_of_runstream_are_runs_of_mlflow(
@@ -92,12 +92,12 @@ def test_runs_of_runstream_are_runs_of_mlflow(
     child.complete()
     run.complete()
     assert run.get_metrics() == {"loss": 0.5}
-    found = client.get_run(run.id)
-    assert (found.info.status, found.info.run_name) == ("FINISHED", "by hand")
-    assert found.data.metrics == {"loss": 0.5}
-    assert found.data.params == {"lr": "0.1", "deep": "True"}
-    below = client.search_runs([found.info.experiment_id], f"tags.mlflow.parentRunId = '{run.id}'")
-    assert [one.info.run_id for one in below] == [child.id]
+    stored = client.get_run(run.id)
+    assert (stored.info.status, stored.info.run_name) == ("FINISHED", "by hand")
+    assert stored.data.metrics == {"loss": 0.5}
+    assert stored.data.params == {"lr": "0.1", "deep": "True"}
+    below = client.search_runs([stored.info.experiment_id], f"tags.mlflow.parentRunId = '{run.id}'")
+    assert [run.info.run_id for run in below] == [child.id]
     client.log_param(run.id, "lr", 0.1)  # it has that value
 
 
@@ -173,7 +173,13 @@ def test_an_equal_point_is_one_point_however_often_it_comes(client: MlflowClient
         client.log_metric(run_id, "loss", 3.0, timestamp=NOW, step=0)
     client.log_batch(run_id, metrics=[batch[1], Metric("loss", 2.0, NOW, 0), *batch])
     history = client.get_metric_history(run_id, "loss")
-    assert [(one.step, one.timestamp - NOW) for one in history] == [(0, 0), (0, 0), (1, 1), (2, 2), (3, 3)]
+    assert [(metric.step, metric.timestamp - NOW) for metric in history] == [
+        (0, 0),
+        (0, 0),
+        (1, 1),
+        (2, 2),
+        (3, 3),
+    ]
     assert [history[n].value for n in (0, 1, 3, 4)] == [2.0, 3.0, GREATEST, -1.5]
     assert math.isnan(history[2].value)
 
@@ -205,7 +211,9 @@ def test_what_was_answered_is_there_after_the_service_was_killed(
     again = client.get_run(run_id)
     assert (again.data.metrics, again.data.params) == ({"loss": 499.0, "last": 1.0}, {"lr": "1"})
     assert again.data.tags["a"] == "b"
-    assert [one.value for one in client.get_metric_history(run_id, "loss")] == [float(n) for n in range(500)]
+    assert [metric.value for metric in client.get_metric_history(run_id, "loss")] == [
+        float(n) for n in range(500)
+    ]
 
 
 # --- parameters, tags, statuses ----------------------------------------------------------------------------------------
@@ -253,7 +261,7 @@ def test_deleted_runs_and_experiments_can_be_restored(client: MlflowClient, serv
     with pytest.raises(MlflowException, match="must be in the 'active' state"):
         client.log_metric(run_id, "m", 1.0)
     assert [
-        one.info.run_id for one in client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY)
+        run.info.run_id for run in client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY)
     ] == [run_id]
     client.restore_run(run_id)
     client.delete_experiment(experiment_id)
@@ -262,7 +270,7 @@ def test_deleted_runs_and_experiments_can_be_restored(client: MlflowClient, serv
         client.create_experiment("gone")
     client.restore_experiment(experiment_id)
     client.rename_experiment(experiment_id, "back")
-    assert [one.name for one in client.search_experiments()] == ["back", "Default"]
+    assert [experiment.name for experiment in client.search_experiments()] == ["back", "Default"]
     assert (
         client.search_experiments(filter_string="tags.a = 'b' AND name LIKE 'ba%'")[0].experiment_id
         == experiment_id
@@ -316,7 +324,7 @@ def test_orders_and_pages(client: MlflowClient) -> None:
         ids.append(run_id)
         if value is not None:
             client.log_metric(run_id, "m", value)
-    for order, wanted in (
+    for order, places in (
         (["metrics.m"], [0, 4, 3, 1, 2]),
         (["metrics.m DESC"], [3, 4, 0, 1, 2]),
         ([], [4, 3, 2, 1, 0]),
@@ -327,7 +335,7 @@ def test_orders_and_pages(client: MlflowClient) -> None:
             pages += [run.info.run_id for run in page]
             if not (token := page.token):
                 break
-        assert pages == [ids[at] for at in wanted], order
+        assert pages == [ids[at] for at in places], order
 
 
 # --- files -------------------------------------------------------------------------------------------------------------
@@ -338,10 +346,10 @@ def test_files_are_those_of_the_run(client: MlflowClient, service: Service, tmp_
     client.log_text(run_id, "first", "notes/a b.txt")
     client.log_text(run_id, "second", "notes/a b.txt")  # a later state takes the place of the one before
     client.log_dict(run_id, {"a": 1}, "top.json")
-    assert [(one.path, one.is_dir, one.file_size) for one in client.list_artifacts(run_id)] == [
+    assert [(artifact.path, artifact.is_dir, artifact.file_size) for artifact in client.list_artifacts(run_id)] == [
         ("notes", True, None), ("top.json", False, 12),
     ]  # fmt: skip
-    assert [one.path for one in client.list_artifacts(run_id, "notes")] == ["notes/a b.txt"]
+    assert [artifact.path for artifact in client.list_artifacts(run_id, "notes")] == ["notes/a b.txt"]
     assert Path(client.download_artifacts(run_id, "notes/a b.txt", str(tmp_path))).read_text() == "second"
     assert service.api("GET", f"/api/v1/runs/{run_id}/files/notes/a%20b.txt").text == "second"
     service.api("PUT", f"/api/v1/runs/{run_id}/files/outputs/own").raise_for_status()
@@ -510,11 +518,11 @@ def test_a_model_is_logged_registered_and_loaded(
         warnings.simplefilter("ignore")
         assert load_model("models:/Twice@best").predict([1, 2]) == [2, 4]
     model = client.get_logged_model(logged.model_id)
-    assert (model.source_run_id, [(one.key, one.value) for one in model.metrics]) == (
+    assert (model.source_run_id, [(metric.key, metric.value) for metric in model.metrics]) == (
         run.info.run_id,
         [("score", 0.5)],
     )
-    assert [one.model_id for one in client.get_run(run.info.run_id).outputs.model_outputs] == [
+    assert [output.model_id for output in client.get_run(run.info.run_id).outputs.model_outputs] == [
         logged.model_id
     ]
     assert (
@@ -532,10 +540,12 @@ def test_stages_versions_and_names_of_models(client: MlflowClient) -> None:
         client.create_model_version("first", "s3://bucket/model", run_id="unknown")
     client.transition_model_version_stage("first", "1", "Staging")
     client.transition_model_version_stage("first", "2", "staging", archive_existing_versions=True)
-    stages = {one.version: one.current_stage for one in client.search_model_versions("name = 'first'")}
+    stages = {
+        version.version: version.current_stage for version in client.search_model_versions("name = 'first'")
+    }
     assert stages == {"1": "Archived", "2": "Staging", "3": "None"}
     for text in ("", "name = 'first'", "name ILIKE 'FIR%' AND tags.a = 'b'"):
-        assert [one.name for one in client.search_registered_models(text)] == ["first"]
+        assert [model.name for model in client.search_registered_models(text)] == ["first"]
     client.rename_registered_model("first", "second")
     client.set_registered_model_alias("second", "mine", "2")
     client.delete_model_version("second", "3")
@@ -564,7 +574,7 @@ def test_data_sets_are_found_by_what_they_are(client: MlflowClient) -> None:
     data_set = Dataset(name="digits", digest="d1", source_type="local", source="{}")
     for _ in range(2):
         client.log_inputs(run_id, [DatasetInput(data_set, [InputTag("mlflow.data.context", "train")])])
-    assert [one.dataset.name for one in client.get_run(run_id).inputs.dataset_inputs] == ["digits"]
+    assert [entry.dataset.name for entry in client.get_run(run_id).inputs.dataset_inputs] == ["digits"]
     assert len(client.search_runs(["0"], "datasets.name = 'digits' AND datasets.context = 'train'")) == 1
     assert not client.search_runs(["0"], "datasets.digest IN ('d2', 'd3')")
 

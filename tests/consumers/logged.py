@@ -50,7 +50,7 @@ async def stored_points(database: asyncpg.Connection, run_id: str) -> dict[bytes
         join runs r on r.key = c.run_key where r.run_id = $1""",
         run_id,
     )
-    found: dict[bytes, list[Logged]] = defaultdict(list)
+    by_source: dict[bytes, list[Logged]] = defaultdict(list)
     for row in rows:
         points = decode_points(row["payload"])
         assert len(points.seqs) == row["points"]
@@ -59,11 +59,11 @@ async def stored_points(database: asyncpg.Connection, run_id: str) -> dict[bytes
         at = 0
         for index, (key, _) in enumerate(points.series):
             for value in points.python_values(index):
-                found[row["source"].bytes].append(
+                by_source[row["source"].bytes].append(
                     (seqs[at], key.name, int(points.steps[at]), int(points.times[at]), value)
                 )
                 at += 1
-    return {source: sorted(points, key=lambda p: p[0]) for source, points in found.items()}
+    return {source: sorted(points, key=lambda p: p[0]) for source, points in by_source.items()}
 
 
 async def assert_stored(database: asyncpg.Connection, sources: Sequence[LoggingSource]) -> None:

@@ -100,10 +100,10 @@ def leave_out(why: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Where the browser is; `make test` brings one."""
-    found = find()
-    if not found:
+    browser = find()
+    if not browser:
         leave_out("no browser: `python -m tests.browser` fetches one")
-    return found
+    return browser
 
 
 @pytest.fixture(scope="module")  # tests of a file count the rows of a list

@@ -290,7 +290,7 @@ def test_axe_finds_nothing_serious(open_page: Open, site: Site) -> None:
     build = builder()
     build.install(build.EVERYTHING)
     axe = (REPOSITORY / "dashboard" / "node_modules" / "axe-core" / "axe.min.js").read_text()
-    found = {}
+    violations = {}
     for dark in (False, True):
         page = open_page("/", dark=dark)
         for path in (
@@ -317,5 +317,5 @@ def test_axe_finds_nothing_serious(open_page: Open, site: Site) -> None:
             for violation in answer["violations"]:
                 if violation["impact"] in ("serious", "critical"):
                     key = f"{path[:16]} {dark} {violation['id']}"
-                    found[key] = [node["html"][:200] for node in violation["nodes"][:3]]
-    assert not found
+                    violations[key] = [node["html"][:200] for node in violation["nodes"][:3]]
+    assert not violations

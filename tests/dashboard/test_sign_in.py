@@ -147,12 +147,14 @@ def test_a_page_of_another_port_gets_nothing(
                 )  # sent, and answered with nothing that can be read
             assert set(got.values()) <= {"refused", "closed"}, got
         assert _Elsewhere.seen
-        assert not any("runstream" in one.lower() or (secret or "rss_") in one for one in _Elsewhere.seen)
+        assert not any(
+            "runstream" in request.lower() or (secret or "rss_") in request for request in _Elsewhere.seen
+        )
         files = page.request.get(
             f"{url}/api/v1/runs/{run}/files",
             headers={"Authorization": f"Bearer {(shell.root / 'token').read_text().strip()}"},
         ).json()["files"]
-        assert [one["path"] for one in files] == ["outputs/a.txt"]
+        assert [file["path"] for file in files] == ["outputs/a.txt"]
     finally:
         other.shutdown()
         other.server_close()

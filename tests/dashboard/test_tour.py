@@ -43,7 +43,9 @@ def test_pictures_of_the_pages(show: Callable[..., Any], site: Site, written: st
     )
     page.get_by_role("link", name="run-0").wait_for()
     keep(page, "runs")
-    [experiment] = [one for one in site.api("/api/v1/experiments")["experiments"] if one["name"] == "sweep"]
+    [experiment] = [
+        listed for listed in site.api("/api/v1/experiments")["experiments"] if listed["name"] == "sweep"
+    ]
     page.goto(f"/experiments/id/{experiment['id']}?hide={site.runs[1]}")
     drawn(page, 2)
     keep(page, "workspace")

@@ -46,7 +46,7 @@ def trials(site: Site) -> list[str]:
 def address(site: Site, trials: list[str]) -> str:
     """The page a link to the experiment opens."""
     [experiment] = [
-        one for one in site.api("/api/v1/experiments")["experiments"] if one["name"] == "workspace"
+        listed for listed in site.api("/api/v1/experiments")["experiments"] if listed["name"] == "workspace"
     ]
     return f"/experiments/id/{experiment['id']}"
 

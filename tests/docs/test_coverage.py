@@ -159,10 +159,10 @@ def test_every_public_member_is_named(kind: type) -> None:
 def test_every_module_scripts_import_is_named() -> None:
     text = section(page("python.md"), "## Modules")
     modules = [
-        f"{package}.{one.name}"
+        f"{package}.{module.name}"
         for package in ("core", "data")
-        for one in iter_modules(importlib.import_module(f"runstream.{package}").__path__)
-        if not one.name.startswith("_")
+        for module in iter_modules(importlib.import_module(f"runstream.{package}").__path__)
+        if not module.name.startswith("_")
     ]
     internal = {"data.abstract_dataset", "data.dataset_registry"}
     assert {name for name in modules if f"`{name}`" not in text} - internal == set()
@@ -203,9 +203,9 @@ def test_every_column_of_a_file_is_described(kind: str) -> None:
 def routes() -> list[str]:
     return sorted(
         {
-            one.path_format
-            for one in ENDPOINTS
-            if one.handler.__module__ not in MODULES_OF_THE_PAGES and one.dialect is None
+            endpoint.path_format
+            for endpoint in ENDPOINTS
+            if endpoint.handler.__module__ not in MODULES_OF_THE_PAGES and endpoint.dialect is None
         }
     )
 
@@ -215,15 +215,17 @@ def test_every_route_is_described(route: str) -> None:
     assert re.search(rf"`(?:GET|PUT|POST|PATCH|DELETE) {re.escape(route)}`", page("api.md")), route
 
 
-@pytest.mark.parametrize("one", described(), ids=lambda one: f"{one.method} {one.path_format}")
-def test_every_parameter_of_an_endpoint_is_described(one: Endpoint) -> None:
+@pytest.mark.parametrize(
+    "endpoint", described(), ids=lambda endpoint: f"{endpoint.method} {endpoint.path_format}"
+)
+def test_every_parameter_of_an_endpoint_is_described(endpoint: Endpoint) -> None:
     chapters = re.split(r"\n(?=## )", page("api.md"))
     # An export takes the filters of the list.
-    paths = [one.path_format, *(["/api/v1/runs"] if one.path == "/api/v1/export/runs" else [])]
+    paths = [endpoint.path_format, *(["/api/v1/runs"] if endpoint.path == "/api/v1/export/runs" else [])]
     text = "".join(
         part for part in chapters for path in paths if re.search(rf"`[A-Z]+ {re.escape(path)}[`?]", part)
     )
-    assert {item.name for item in one.parameters if not re.search(rf"\b{item.name}\b", text)} == set()
+    assert {item.name for item in endpoint.parameters if not re.search(rf"\b{item.name}\b", text)} == set()
 
 
 def test_every_error_is_in_the_tree() -> None:

@@ -31,15 +31,15 @@ def anchors(page: Path) -> set[str]:
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    found = []
+    numbered = []
     for page in PAGES:
         for number, block in enumerate(
             re.findall(
                 rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
             )
         ):
-            found.append((f"{name(page)}-{number}", block))
-    return found
+            numbered.append((f"{name(page)}-{number}", block))
+    return numbered
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

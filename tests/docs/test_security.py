@@ -66,7 +66,7 @@ def functions(file: Path) -> dict[str, bool]:
         for node in tree.body
     )
     return {
-        node.name: marked or any("mark.attack" in ast.unparse(one) for one in node.decorator_list)
+        node.name: marked or any("mark.attack" in ast.unparse(decorator) for decorator in node.decorator_list)
         for node in tree.body
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     }
@@ -75,9 +75,9 @@ def functions(file: Path) -> dict[str, bool]:
 def test_every_sentence_has_its_tests() -> None:
     pieces = [*CLAIMS, *TABLE["no_claim"]]
     wrong = [
-        (claim[:80], found)
+        (claim[:80], quoted)
         for claim in claims()
-        if len(found := [one for one in pieces if one in claim]) != 1
+        if len(quoted := [piece for piece in pieces if piece in claim]) != 1
     ]
     assert wrong == []
     assert [piece for piece in pieces if sum(piece in claim for claim in claims()) != 1] == []
@@ -155,7 +155,7 @@ def test_yaml_is_loaded_safely() -> None:
         for call in re.findall(r"yaml\.(\w*load\w*)\(", file.read_text(encoding="utf-8"))
     ]
     assert len(calls) > 0
-    assert [one for one in calls if one[1] != "safe_load"] == []
+    assert [call for call in calls if call[1] != "safe_load"] == []
 
 
 def test_pickles_are_between_a_driver_and_its_workers() -> None:
@@ -175,7 +175,7 @@ def test_exceptions_of_the_linter_have_their_reason() -> None:
         for line in file.read_text(encoding="utf-8").splitlines()
         if re.search(r"# noqa: S\d", line)
     ]
-    assert [one for one in lines if not re.search(r"# noqa: S\d+ - \w", one[1])] == []
+    assert [line for line in lines if not re.search(r"# noqa: S\d+ - \w", line[1])] == []
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
     assert "S" in settings["select"]
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -25,13 +25,13 @@ def numbered() -> dict[int, Path]:
         for kind in ("py", "ts", "svelte")
         for path in (ROOT / folder).rglob(f"*.{kind}")
     ]
-    found: dict[int, Path] = {}
+    steps: dict[int, Path] = {}
     for path in sources:
         first = path.read_text(encoding="utf-8").partition("\n")[0]
         if said := re.search(r"The way of a point, step (\d+) of 10: ", first):
-            assert int(said[1]) not in found, f"{path} and {found[int(said[1])]} are both step {said[1]}"
-            found[int(said[1])] = path
-    return found
+            assert int(said[1]) not in steps, f"{path} and {steps[int(said[1])]} are both step {said[1]}"
+            steps[int(said[1])] = path
+    return steps
 
 
 def test_ten_files_say_their_place_and_the_page_lists_them() -> None:

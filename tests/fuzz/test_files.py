@@ -61,13 +61,16 @@ COLUMNS = ("steps", "times", "values")
 
 
 def _read(files: ParquetFiles, path: str) -> dict[str, list[Any]]:
-    found = files.read(path, METRICS, {0: ["run"]})
+    vectors = files.read(path, METRICS, {0: ["run"]})
     return {
         key.name: [
-            *(b"".join(np.asarray(getattr(one, column)).tobytes() for one in segments) for column in COLUMNS),
-            *(text for one in segments for text in one.texts),
+            *(
+                b"".join(np.asarray(getattr(part, column)).tobytes() for part in segments)
+                for column in COLUMNS
+            ),
+            *(text for part in segments for text in part.texts),
         ]
-        for key, segments in found.get("run", {}).items()
+        for key, segments in vectors.get("run", {}).items()
     }
 
 
@@ -208,9 +211,9 @@ def _damaged_spool(
     segments = sorted(copy.glob("*/*.seg"))
     assert len(segments) > 1
     damage(segments)
-    found = logged(drain(Collector(settings_for(copy))))
+    values = logged(drain(Collector(settings_for(copy))))
     shutil.rmtree(copy, ignore_errors=True)
-    return found
+    return values
 
 
 def test_pages_lost_to_a_power_cut_leave_holes_and_no_wrong_value(
@@ -226,8 +229,8 @@ def test_pages_lost_to_a_power_cut_leave_holes_and_no_wrong_value(
             file.write(b"\0" * min(4096, path.stat().st_size - at))
 
     for number in range(25 * TIMES):
-        found = _damaged_spool(written, tmp_path, number, lose)
-        for series, values in found.items():
+        series_values = _damaged_spool(written, tmp_path, number, lose)
+        for series, values in series_values.items():
             whole = iter(written[1][series])
             assert all(value in whole for value in values)  # in order, each once
 

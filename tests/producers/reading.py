@@ -38,7 +38,7 @@ def drain(collector: Collector, rounds: int = 200) -> list[Event]:
 
 def logged(events: list[Event]) -> dict[tuple[str, str, str], list[Any]]:
     """(run, series, column) to values in order of logging, sources one after the other."""
-    found: dict[tuple[str, str, str], list[tuple[bytes, int, int, Any]]] = {}
+    recorded: dict[tuple[str, str, str], list[tuple[bytes, int, int, Any]]] = {}
     for event in events:
         if not isinstance(event, MetricsEvent):
             continue
@@ -47,8 +47,8 @@ def logged(events: list[Event]) -> dict[tuple[str, str, str], list[Any]]:
         for at, position in enumerate(points.permutation().tolist()):
             key, _ = points.series[int(points.order[position])]
             entry = (event.source, int(points.seqs[position]), position, values[at])
-            found.setdefault((event.run_id, key.name, key.column), []).append(entry)
-    return {name: [e[3] for e in sorted(entries, key=lambda e: e[:3])] for name, entries in found.items()}
+            recorded.setdefault((event.run_id, key.name, key.column), []).append(entry)
+    return {name: [e[3] for e in sorted(entries, key=lambda e: e[:3])] for name, entries in recorded.items()}
 
 
 def steps_of_life(events: list[Event]) -> list[tuple[str, str, dict[str, Any]]]:

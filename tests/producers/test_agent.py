@@ -122,7 +122,9 @@ async def test_the_end_of_a_run_is_sent_when_what_it_counts_is_acknowledged(
     async def watched(self: AIOKafkaProducer, topic: str, value: bytes, key: bytes) -> asyncio.Future[Any]:
         event = decode_event(value)
         if isinstance(event, StatusEvent):
-            if any("ends" in op.data for op in event.ops) and not all(one.done() for one in waiting[key]):
+            if any("ends" in op.data for op in event.ops) and not all(
+                sending.done() for sending in waiting[key]
+            ):
                 early.append(key)
             return await send(self, topic, value, key=key)
         future = await send(self, topic, value, key=key)

@@ -274,8 +274,8 @@ def test_trials_of_a_sweep(experiment: Experiment) -> None:
         subprocess.run([sys.executable, "-c", "import azureml.core"], check=True)
         return x
 
-    found = sweep.run(experiment, objective, {"x": [1]}, metric="loss", method="grid", concurrency=1)
-    assert [trial.status for trial in found.trials] == ["Completed"]
+    swept = sweep.run(experiment, objective, {"x": [1]}, metric="loss", method="grid", concurrency=1)
+    assert [trial.status for trial in swept.trials] == ["Completed"]
 
 
 def test_hugging_faces_callback(python: Python) -> None:

@@ -28,17 +28,17 @@ def runs(experiment: Experiment) -> list[Run]:
 
 
 def test_sql_sees_what_was_just_logged(runs: list[Run]) -> None:
-    found = runstream.sql(
+    table = runstream.sql(
         "select name, count(*) as n, min(value) as best from metrics "
         f"where run_id = '{runs[0].id}' group by name order by name"
     )
-    assert found.to_pylist() == [
+    assert table.to_pylist() == [
         {"name": "epoch", "n": 1, "best": 0.0},
         {"name": "loss", "n": 5, "best": 0.2},
         {"name": "note", "n": 1, "best": None},
     ]
-    assert "epoch" in repr(found)
-    assert len(found) == 3
+    assert "epoch" in repr(table)
+    assert len(table) == 3
 
 
 def test_a_wrong_statement_is_refused_with_its_place(workspace: Workspace) -> None:
@@ -49,13 +49,13 @@ def test_a_wrong_statement_is_refused_with_its_place(workspace: Workspace) -> No
 
 
 def test_vectors_of_many_runs(runs: list[Run]) -> None:
-    found = runstream.query.metrics(runs, "loss")
-    assert len(found) == 15
-    frame = found.to_pandas()
+    table = runstream.query.metrics(runs, "loss")
+    assert len(table) == 15
+    frame = table.to_pandas()
     assert frame.groupby("run_id", observed=True)["value"].max().round(3).to_dict() == {
         run.id: round(1 / (number + 1), 3) for number, run in enumerate(runs)
     }
-    assert found.to_polars()["step"].to_list() == [0, 1, 2, 3, 4] * 3
+    assert table.to_polars()["step"].to_list() == [0, 1, 2, 3, 4] * 3
     whole = runstream.query.metrics(runs[2].id)
     assert [row["text"] for row in whole.to_pylist() if row["name"] == "note"] == ["text"]
     assert [row["integer"] for row in whole.to_pylist() if row["name"] == "epoch"] == [2]
@@ -63,10 +63,10 @@ def test_vectors_of_many_runs(runs: list[Run]) -> None:
 
 
 def test_lists_of_runs(runs: list[Run], workspace: Workspace) -> None:
-    found = runstream.query.runs("test", workspace=workspace, order="metric:loss:min")
-    assert [row["run_id"] for row in found.to_pylist()] == [run.id for run in reversed(runs)]
-    assert found.to_pylist()[0]["loss"]["min"] == pytest.approx(1 / 7)
-    assert dict(found.to_pylist()[0]["tags"]) == {"n": "2"}
+    table = runstream.query.runs("test", workspace=workspace, order="metric:loss:min")
+    assert [row["run_id"] for row in table.to_pylist()] == [run.id for run in reversed(runs)]
+    assert table.to_pylist()[0]["loss"]["min"] == pytest.approx(1 / 7)
+    assert dict(table.to_pylist()[0]["tags"]) == {"n": "2"}
     assert len(runstream.query.runs("test", workspace=workspace, tags={"n": 1})) == 1
     assert len(runstream.query.runs("test", workspace=workspace, limit=2)) == 2
     with pytest.raises(ServiceException):

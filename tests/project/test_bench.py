@@ -175,8 +175,8 @@ def test_why_an_installation_failed_holds_no_path() -> None:
 def test_a_ratio_that_fell_by_half_fails(share: float, failed: bool) -> None:
     baseline = json.loads(quick.BASELINE.read_text())
     slowed = next(iter(baseline))
-    lines, found = quick.compare({**baseline, slowed: baseline[slowed] * share}, baseline)
-    assert found == ([slowed] if failed else [])
+    lines, slower = quick.compare({**baseline, slowed: baseline[slowed] * share}, baseline)
+    assert slower == ([slowed] if failed else [])
     assert len(lines) == len(baseline) + 1
 
 
@@ -203,20 +203,20 @@ def test_levels_that_would_take_too_long_are_left_out() -> None:
     def measure(level: int) -> None:
         now[0] += level / 100
 
-    found = growth.Growth("runs")
-    growth.climb(found, (100, 1_000, 10_000, 100_000), 60.0, measure, clock=lambda: now[0])
-    assert found.left_out == [10_000, 100_000]
+    curve = growth.Growth("runs")
+    growth.climb(curve, (100, 1_000, 10_000, 100_000), 60.0, measure, clock=lambda: now[0])
+    assert curve.left_out == [10_000, 100_000]
 
 
 def test_growth_is_reported_with_its_change_and_a_plot() -> None:
-    found = growth.Growth("points")
+    curve = growth.Growth("points")
     for level, cost in ((10, 5.0), (100, 2.0), (1_000, 4.0), (10_000, 3.0)):
-        found.add("log()", "us a point", level, [cost])
-    measured = growth.report([found])
-    assert found.last_change("log()") == 1.5
+        curve.add("log()", "us a point", level, [cost])
+    measured = growth.report([curve])
+    assert curve.last_change("log()") == 1.5
     assert "log(): 1.5 times" in measured.notes[1]
     drawing = measured.plots["growth_points.svg"]
-    assert drawing == growth.plot(found)
+    assert drawing == growth.plot(curve)
     assert "log() (us a point)" in drawing
 
 

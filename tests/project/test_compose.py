@@ -36,7 +36,7 @@ SECRETS = {"RUNSTREAM_TOKEN": "a-token-of-this-cluster", "POSTGRES_PASSWORD": "a
 def interpolate(value: Any) -> Any:
     """What compose makes of ${NAME:-default} when no variable is set, and of ${NAME:?what to do} when all of those are."""
     if isinstance(value, str):
-        value = re.sub(r"\$\{(\w+):\?[^}]+\}", lambda found: SECRETS[found[1]], value)
+        value = re.sub(r"\$\{(\w+):\?[^}]+\}", lambda variable: SECRETS[variable[1]], value)
     if isinstance(value, dict):
         return {key: interpolate(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -50,14 +50,16 @@ def asked_for() -> list[tuple[str, str]]:
     ]
     pattern = re.compile(rf"/api/v1/[a-z-]+(?:/(?:{FILLED}|[\w.-]+))*")
     return sorted(
-        {(found[0], file.name) for file, paths in texts for path in paths if (found := pattern.match(path))}
+        {(match[0], file.name) for file, paths in texts for path in paths if (match := pattern.match(path))}
     )
 
 
 @pytest.mark.parametrize(("path", "file"), asked_for())
 def test_every_path_that_is_asked_for_is_declared(path: str, file: str) -> None:
     path = path.replace(FILLED, "x")
-    assert any(one.path_regex.match(path) for one in ENDPOINTS if one.path.startswith("/api/")), (path, file)
+    assert any(
+        endpoint.path_regex.match(path) for endpoint in ENDPOINTS if endpoint.path.startswith("/api/")
+    ), (path, file)
 
 
 def test_the_search_finds_them() -> None:

@@ -86,7 +86,7 @@ def _check_bill(wheel: zipfile.ZipFile) -> None:
     assert re.fullmatch(r"runstream-[^/]+\.dist-info/sboms/runstream\.cdx\.json", name)
     bill = wheel.read(name).decode()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
-    components = {one["purl"]: one for one in json.loads(bill)["components"]}
+    components = {component["purl"]: component for component in json.loads(bill)["components"]}
     pins = (ROOT / "constraints.txt").read_text()
     for requirement in PYPROJECT["project"]["dependencies"]:
         asked = re.match(r"[\w-]+", requirement)
@@ -170,14 +170,14 @@ def test_no_file_names_an_index_or_a_place_of_the_maker() -> None:
     forbidden = re.compile(
         "|".join(("pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs", "/ro" + "ot/"))
     )
-    found = []
+    places = []
     for path in tracked():
         try:
             text = path.read_text()
         except UnicodeDecodeError:
             continue
-        found += [f"{path.relative_to(ROOT)}: {match.group()}" for match in forbidden.finditer(text)]
-    assert not found
+        places += [f"{path.relative_to(ROOT)}: {match.group()}" for match in forbidden.finditer(text)]
+    assert not places
 
 
 def test_make_help_lists_every_target() -> None:

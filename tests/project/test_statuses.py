@@ -69,8 +69,11 @@ def test_no_package_has_a_list_of_its_own(package: str) -> None:
                 parts = [*node.elts]
             elif isinstance(node, ast.Dict):
                 parts = node.keys if set(map(type, node.keys)) == {ast.Constant} else []
-                assert not is_second_list({str(getattr(one, "value", "")) for one in node.values}), file
-            assert not is_second_list({str(getattr(one, "value", "")) for one in parts}), (file, node.lineno)
+                assert not is_second_list({str(getattr(value, "value", "")) for value in node.values}), file
+            assert not is_second_list({str(getattr(part, "value", "")) for part in parts}), (
+                file,
+                node.lineno,
+            )
 
 
 def test_no_statement_has_a_list_of_its_own() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("schemas", "producers", "consumers", "query", "service")
+BESIDE = ("tests", "bench", "examples")
+"""What is not shipped; held to names as the packages are."""
 VAGUE = frozenset({"found", "one", "wanted"})
 """Of whatever was looked for, gone through or asked for: the name of a thing says which."""
 TURNS = {
@@ -35,8 +37,8 @@ SECOND_MEANINGS = frozenset({"Changes", "Counters", "Segment", "Snapshot", "Sour
 """Words that meant several things: a class says which, as `RunChanges` and `CodeSnapshot` do."""
 
 
-def sources() -> Iterator[tuple[Path, str]]:
-    for part in PARTS:
+def sources(parts: Iterable[str] = PARTS) -> Iterator[tuple[Path, str]]:
+    for part in parts:
         for file in sorted((ROOT / part).rglob("*.py")):
             yield file.relative_to(ROOT), file.read_text(encoding="utf-8")
 
@@ -64,7 +66,7 @@ def local_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 def test_a_local_name_says_what_it_holds() -> None:
     vague = [
         f"{file}:{line}: {name}"
-        for file, text in sources()
+        for file, text in sources((*PARTS, *BESIDE))
         for line, name in local_names(ast.parse(text))
         if name in VAGUE
     ]

@@ -81,17 +81,17 @@ async def describe(connection: asyncpg.Connection[Any]) -> list[tuple[Any, ...]]
 def test_migrated_step_by_step_equals_fresh(server: PostgresServer) -> None:
     async def go() -> None:
         async with database(server, "stepwise") as stepwise, database(server, "fresh") as fresh:
-            one, other = await connect(stepwise), await connect(fresh)
+            stepped, other = await connect(stepwise), await connect(fresh)
             known = migrations()
             for count in range(1, len(known) + 1):
-                assert await migrate(one, known[:count]) == 1
+                assert await migrate(stepped, known[:count]) == 1
             assert await migrate(other) == len(known)
-            described = await describe(one)
+            described = await describe(stepped)
             assert described == await describe(other)
             assert any(name == "chunks.payload" for _, name, _ in described)
             assert await migrate(other) == 0
             assert await schema_version(other) == known[-1].version
-            await one.close()
+            await stepped.close()
             await other.close()
 
     asyncio.run(go())
@@ -140,10 +140,10 @@ def test_parameters_of_runs_that_were_there_before_are_what_a_new_run_gets(serve
             rows = await connection.fetch(
                 "select r.run_id, p.name, p.kind, p.text, p.number, p.origin from params p join runs r on r.key = p.run_key"
             )
-            found: dict[str, dict[str, Any]] = {}
+            by_run: dict[str, dict[str, Any]] = {}
             for run_id, name, kind, text, number, origin in rows:
                 value = params.value_of({"kind": params.KINDS[kind], "text": text})
-                found.setdefault(run_id, {})[name] = (origin, params.KINDS[kind], value, number)
+                by_run.setdefault(run_id, {})[name] = (origin, params.KINDS[kind], value, number)
             for at, (words, sweep) in enumerate(runs):
                 given = params.given({"runDefinition": {"arguments": words}}, {"sweep_parameters": sweep})
                 expected = {}
@@ -151,7 +151,7 @@ def test_parameters_of_runs_that_were_there_before_are_what_a_new_run_gets(serve
                     kind, text, number = params.as_stored(value)
                     record: ParamRecord = {"kind": params.KINDS[kind], "text": text}
                     expected[name] = (origin, params.KINDS[kind], params.value_of(record), number)
-                assert found.get(str(at), {}) == expected, (words, sweep)
+                assert by_run.get(str(at), {}) == expected, (words, sweep)
             await connection.close()
 
     asyncio.run(go())

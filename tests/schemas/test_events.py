@@ -237,11 +237,11 @@ def test_cutting_keeps_exactly_the_points_of_each_range(rows: list[Any], offsets
     event = metrics_event("r", SOURCE, base, 200, build_points(rows))
     parts = {part.first: part for part in cut_event(event, ranges)}
     for first, end in ranges:
-        wanted = [row for row in rows if first <= row[2] < end]
-        part = parts.get(first) if wanted else None
+        kept = [row for row in rows if first <= row[2] < end]
+        part = parts.get(first) if kept else None
         if part is not None:
-            assert (part.first, part.count, part.points) == (first, end - first, len(wanted))
-        assert same(unpack(decode_points(part.payload)) if part else [], wanted)
+            assert (part.first, part.count, part.points) == (first, end - first, len(kept))
+        assert same(unpack(decode_points(part.payload)) if part else [], kept)
 
 
 def test_a_payload_inside_an_event_that_lies_is_corrupt_not_a_crash() -> None:

@@ -43,17 +43,17 @@ def payload_like(pattern: Pattern, times: int, numbers: random.Random) -> bytes:
 
 def of_payloads(pieces: Pieces, n: int) -> list[list[Any] | None]:
     """By payload, its pieces (key, kind, steps, times, bits of the values); None: left to others."""
-    found: list[list[Any] | None] = [None if number in pieces.others else [] for number in range(n)]
+    points: list[list[Any] | None] = [None if number in pieces.others else [] for number in range(n)]
     ends = np.cumsum(pieces.counts).tolist()
     rows = zip(pieces.payload.tolist(), pieces.key.tolist(), pieces.kind.tolist(), ends, strict=True)
     at = 0
     for payload, key, kind, end in rows:
         columns = [column[at:end].tolist() for column in (pieces.steps, pieces.times, pieces.values)]
-        into = found[payload]
+        into = points[payload]
         assert into is not None
         into.append((pieces.keys[key], kind, *columns))
         at = end
-    return found
+    return points
 
 
 def alone(payload: bytes) -> list[Any] | None:
@@ -124,9 +124,9 @@ def test_damage_to_some_changes_nothing_of_the_others(seed: int) -> None:
         for _ in range(numbers.randint(1, 3)):
             changed[numbers.randrange(min(len(changed), 120))] = numbers.randrange(256)
         payloads[number] = bytes(changed[: numbers.choice([len(changed), numbers.randrange(len(changed))])])
-    found = of_payloads(decode_many(payloads), 20)
+    decoded = of_payloads(decode_many(payloads), 20)
     for number in set(range(20)) - set(hurt):
-        assert found[number] == alone(sound[number])
+        assert decoded[number] == alone(sound[number])
 
 
 @pytest.mark.parametrize("columns", [[], ["value"], ["step"], ["time", "value"]])

@@ -56,16 +56,16 @@ def test_a_backslash_before_u0000_is_no_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("this", "other", "same"),
     [("1", "1.0", True), ("1", "true", False), ("0.0", "-0.0", True), ("NaN", "NaN", True), ('"1"', "1", False),
      ("9007199254740993", "9007199254740992.0", False), ("null", '"null"', False), ("Infinity", "1.0", False)],
 )  # fmt: skip
-def test_numbers_are_the_same_by_value(one: str, other: str, same: bool) -> None:
-    assert params.same(one, other) is params.same(other, one) is same
+def test_numbers_are_the_same_by_value(this: str, other: str, same: bool) -> None:
+    assert params.same(this, other) is params.same(other, this) is same
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "parsed"),
     [
         (["--lr", "0.5", "--epochs", "3", "--fast"], {"lr": "0.5", "epochs": "3", "fast": "true"}),
         (["--lr=0.5", "data.csv", "-x", "1e-3"], {"lr": "0.5", "x": "0.001"}),
@@ -79,8 +79,8 @@ def test_numbers_are_the_same_by_value(one: str, other: str, same: bool) -> None
         (["--" + "n" * 1025, "1", "--ok", "x" * 70_000, "--nul\0", "2", "--t", "\0"], {}),
     ],
 )  # fmt: skip
-def test_arguments_of_a_script(words: list[Any], found: dict[str, str]) -> None:
-    assert params.of_arguments(words) == found
+def test_arguments_of_a_script(words: list[Any], parsed: dict[str, str]) -> None:
+    assert params.of_arguments(words) == parsed
 
 
 def test_what_a_sweep_gave_comes_before_arguments() -> None:
@@ -139,7 +139,8 @@ writes = st.builds(
 
 @settings(max_examples=300)
 @given(
-    st.lists(writes, min_size=1, max_size=7, unique_by=lambda one: one.age), st.randoms(use_true_random=False)
+    st.lists(writes, min_size=1, max_size=7, unique_by=lambda write: write.age),
+    st.randoms(use_true_random=False),
 )
 def test_arriving_one_by_one_or_at_once_gives_the_same(events: list[ParamWrite], shuffled: Any) -> None:
     """What is stored of the earlier ones is enough, in whatever order they come."""
@@ -153,7 +154,7 @@ def test_arriving_one_by_one_or_at_once_gives_the_same(events: list[ParamWrite],
     assert one_by_one.held.value == at_once.held.value
     assert one_by_one.held.age == at_once.held.age
     assert one_by_one.replaced == at_once.replaced
-    assert {one.value for one in one_by_one.refused} == {one.value for one in at_once.refused}
+    assert {write.value for write in one_by_one.refused} == {write.value for write in at_once.refused}
 
 
 def test_a_value_overwritten_for_ever_takes_bounded_room() -> None:

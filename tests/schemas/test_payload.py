@@ -98,8 +98,8 @@ def test_a_series_of_a_large_chunk_is_read_from_its_blocks_alone() -> None:
     points = wide_batch()
     payload = encode_points(points)
     index = read_index(payload[: index_size(payload[:8])])
-    wanted = SeriesKey(0, "s5")
-    numbers = index.wanted({wanted})
+    key = SeriesKey(0, "s5")
+    numbers = index.wanted({key})
     assert len(numbers) == 1 < len(index.blocks)
     first, _, offset, size = index.blocks[numbers[0]]
     block = decode_block(index, numbers[0], payload[offset : offset + size])

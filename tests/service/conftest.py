@@ -187,5 +187,5 @@ def shells(tmp_path: Path) -> Iterator[Callable[[str], Shell]]:
         return made[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for shell in made:
+        shell.close()

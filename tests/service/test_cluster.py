@@ -30,7 +30,7 @@ def processes(shell: Shell) -> dict[str, int]:
 
 
 def descendants(pid: int) -> list[int]:
-    found = []
+    processes = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
@@ -39,8 +39,8 @@ def descendants(pid: int) -> list[int]:
             except OSError:
                 continue
             if parent == pid:
-                found += [int(entry), *descendants(int(entry))]
-    return found
+                processes += [int(entry), *descendants(int(entry))]
+    return processes
 
 
 def agents(shell: Shell) -> list[int]:

@@ -36,8 +36,8 @@ for line in sys.stdin:
 
 
 def by_report(shell: Shell, run_id: str) -> int:
-    found, _, points = shell.python(REPORT).stdout.split()
-    assert found == run_id
+    best, _, points = shell.python(REPORT).stdout.split()
+    assert best == run_id
     return int(points)
 
 
@@ -164,7 +164,7 @@ def command_of(pid: int) -> str:
 
 
 def descendants(pid: int) -> list[int]:
-    found = []
+    processes = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{entry}/stat") as stat:
@@ -172,5 +172,5 @@ def descendants(pid: int) -> list[int]:
         except OSError:
             continue
         if parent == pid:
-            found += [int(entry), *descendants(int(entry))]
-    return found
+            processes += [int(entry), *descendants(int(entry))]
+    return processes

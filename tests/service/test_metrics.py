@@ -43,11 +43,11 @@ def scrape(url: str, token: str = "") -> Counter[str]:
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
         text = answer.read().decode()
-    found: Counter[str] = Counter()
+    values: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found[sample.name] += sample.value  # type: ignore[assignment]
-    return found
+            values[sample.name] += sample.value  # type: ignore[assignment]
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,10 @@ class TestRoles:
     def test_an_agent_shows_what_it_sent_and_what_is_left(
         self, cluster: Callable[[str], Counter[str]]
     ) -> None:
-        found = cluster("agent")
-        assert found["runstream_agent_events_acknowledged_total"] >= 2  # points, and the steps of a life
-        assert found["runstream_agent_producers_total"] == 1
-        assert {"runstream_agent_waiting_sources", "runstream_agent_spool_bytes"} <= set(found)
+        values = cluster("agent")
+        assert values["runstream_agent_events_acknowledged_total"] >= 2  # points, and the steps of a life
+        assert values["runstream_agent_producers_total"] == 1
+        assert {"runstream_agent_waiting_sources", "runstream_agent_spool_bytes"} <= set(values)
 
     def test_the_consumers_show_what_they_stored_and_how_far_they_are_behind(
         self, cluster: Callable[[str], Counter[str]]
@@ -90,9 +90,9 @@ class TestRoles:
 
     def test_a_compactor_shows_its_rounds(self, cluster: Callable[[str], Counter[str]]) -> None:
         for role in ("compactor-1", "compactor-2"):
-            found = cluster(role)
-            assert found["runstream_compactor_rounds_total"] >= 1
-            assert "runstream_compactor_points_total" in found
+            values = cluster(role)
+            assert values["runstream_compactor_rounds_total"] >= 1
+            assert "runstream_compactor_points_total" in values
 
     def test_a_server_shows_its_requests(self, cluster: Callable[[str], Counter[str]]) -> None:
         assert cluster("server")["runstream_http_requests_total"] >= 1
@@ -110,10 +110,10 @@ def test_the_embedded_service_shows_all_its_parts_by_both_ways(shell: Shell) -> 
     shell.wait_until(lambda: shell.points(run_id) == POINTS)
     info = running_service(shell.home)
     assert info is not None
-    for found in (scrape(f"http://127.0.0.1:{port}/metrics"), scrape(f"{info.url}/metrics", info.token)):
-        assert found["runstream_consumer_points_total"] == POINTS
-        assert found["runstream_compactor_rounds_total"] >= 1
-        assert found["runstream_http_requests_total"] >= 1
+    for values in (scrape(f"http://127.0.0.1:{port}/metrics"), scrape(f"{info.url}/metrics", info.token)):
+        assert values["runstream_consumer_points_total"] == POINTS
+        assert values["runstream_compactor_rounds_total"] >= 1
+        assert values["runstream_http_requests_total"] >= 1
 
 
 def test_a_port_that_is_taken_stops_no_work(shell: Shell) -> None:

@@ -86,7 +86,7 @@ def test_others_of_the_machine_are_refused(served: tuple[Any, str]) -> None:
     for _ in range(20):
         as_stranger(address.port, f"PUT /api/v1/experiments/of-a-stranger{head}", ":")
     listed = httpx.get(f"{url}/api/v1/experiments", headers={"Sec-Fetch-Site": "none"}, timeout=30)
-    assert [one["name"] for one in listed.json()["experiments"]] == []
+    assert [experiment["name"] for experiment in listed.json()["experiments"]] == []
 
 
 def as_stranger(port: int | None, request: str, then: str) -> bytes:
@@ -118,6 +118,6 @@ def test_with_tickets_where_the_owner_is_not_known(shell: Any) -> None:
             assert browser.post("/login", json={"ticket": given["ticket"]}, headers=own).status_code == 401
         assert not browser.cookies
     listed = shell.json("token", "sessions")
-    assert [one["token"] for one in listed] == ["the server's own token"] * 2
+    assert [session["token"] for session in listed] == ["the server's own token"] * 2
     shell.run("token", "sign-out", str(listed[0]["id"]))
     assert len(shell.json("token", "sessions")) == 1

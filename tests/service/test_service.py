@@ -150,20 +150,20 @@ def test_postgres_that_crashes_comes_back(shell: Shell) -> None:
 
 
 def test_two_homes_do_not_meet(shells: Callable[[str], Shell]) -> None:
-    one, other = shells("one"), shells("other")
-    one.run("up")
+    ours, other = shells("one"), shells("other")
+    ours.run("up")
     other.run("up")
-    run_id = one.train(10)
-    one.wait_until(lambda: one.points(run_id) == 10)
+    run_id = ours.train(10)
+    ours.wait_until(lambda: ours.points(run_id) == 10)
     assert other.json("run", "list") == []
-    assert one.json("status")["url"] != other.json("status")["url"]
+    assert ours.json("status")["url"] != other.json("status")["url"]
     request = urllib.request.Request(
         other.json("status")["url"] + "/api/v1/runs",
-        headers={"Authorization": f"Bearer {read_token(one.home)}"},
+        headers={"Authorization": f"Bearer {read_token(ours.home)}"},
     )
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(request, timeout=10)
-    one.run("down")
+    ours.run("down")
     assert other.json("status")["status"] == "up"
 
 

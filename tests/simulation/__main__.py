@@ -14,9 +14,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--schedules", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0, help="seed of the first; the others follow")
-    wanted = parser.parse_args()
+    options = parser.parse_args()
     began, steps = time.monotonic(), 0
-    for seed in range(wanted.seed, wanted.seed + wanted.schedules):
+    for seed in range(options.seed, options.seed + options.schedules):
         world = World(seed)
         try:
             world.run()
@@ -24,7 +24,7 @@ def main() -> None:
             raise SystemExit(f"seed {seed}, step {world.now}: {violation}") from violation
         steps += world.now
     print(
-        f"{wanted.schedules} schedules, {steps} steps, {time.monotonic() - began:.0f} s: every invariant held"
+        f"{options.schedules} schedules, {steps} steps, {time.monotonic() - began:.0f} s: every invariant held"
     )
 
 

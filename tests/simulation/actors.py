@@ -192,7 +192,7 @@ def _store(world: World, batch: list[Batch], cache: dict[str, Slots]) -> Generat
 def _commit(world: World, batch: list[Batch], cache: dict[str, Slots]) -> Generator[None, None, set[str]]:
     """One attempt; returns the runs it touched."""
     database = world.database
-    events = [event for _, _, _, found in batch for event in found]
+    events = [event for _, _, _, events_read in batch for event in events_read]
     for source in {event.source for event in events}:
         if source not in cache:
             cache[source] = database.sources.get(source, Slots()).copy()
@@ -464,7 +464,7 @@ def reader(world: World) -> Steps:
     while True:
         began = world.now
         expected = set(database.ledger)
-        found = [slot for slots in database.chunks.values() for slot in slots]
+        read_slots = [slot for slots in database.chunks.values() for slot in slots]
         if Broken.SNAPSHOT in world.broken:
             yield
         live = database.live()
@@ -475,12 +475,12 @@ def reader(world: World) -> Steps:
                 if world.now - began < TRASH_GRACE:
                     raise Violation(f"a reader misses {file.path}, which its snapshot named")
                 break  # longer than any query may take
-            found += held[0]
+            read_slots += held[0]
         else:
-            if len(found) != len(set(found)):
+            if len(read_slots) != len(set(read_slots)):
                 raise Violation("a reader saw a point twice")
-            if set(found) != expected:
-                raise Violation(f"a reader misses {sorted(expected - set(found))[:5]} of its snapshot")
+            if set(read_slots) != expected:
+                raise Violation(f"a reader misses {sorted(expected - set(read_slots))[:5]} of its snapshot")
         yield
 
 

@@ -112,8 +112,10 @@ class Database:
 
     def live(self, run: str | None = None) -> list[File]:
         """Live files, in the order in which their points were stored."""
-        found = [file for file in self.files.values() if file.state == "live" and run in (None, file.run)]
-        return sorted(found, key=lambda file: (file.created, file.id))
+        live_files = [
+            file for file in self.files.values() if file.state == "live" and run in (None, file.run)
+        ]
+        return sorted(live_files, key=lambda file: (file.created, file.id))
 
     def check(self) -> None:
         """The invariants that hold at every moment. Called after every commit.

@@ -18,7 +18,7 @@ def test_no_schedule_loses_doubles_or_settles_early() -> None:
     assert seed is None, f"python -m tests.simulation --schedules 1 --seed {seed}"
 
 
-@pytest.mark.parametrize("safeguard", list(Broken), ids=lambda one: one.name.lower())
+@pytest.mark.parametrize("safeguard", list(Broken), ids=lambda safeguard: safeguard.name.lower())
 def test_each_safeguard_is_missed(safeguard: Broken) -> None:
     assert run_schedules(0, 3000, frozenset({safeguard})) is not None
 

@@ -112,7 +112,7 @@ class Pipeline:
 
     async def hot(self) -> Counter[Cell]:
         """Points of the hot tier."""
-        found: Counter[Cell] = Counter()
+        cells: Counter[Cell] = Counter()
         rows = await self.pool.fetch(
             """select run_id, ordinal, payload from chunks c join runs r on r.key = c.run_key
             join sources s on s.key = c.source_key"""
@@ -123,16 +123,16 @@ class Pipeline:
                 start = int(points.starts[i])
                 for j, value in enumerate(points.python_values(i)):
                     step, time = int(points.steps[start + j]), int(points.times[start + j])
-                    found.update(stored(row["run_id"], [(key, kind, 0, step, time, value)], row["ordinal"]))
-        return found
+                    cells.update(stored(row["run_id"], [(key, kind, 0, step, time, value)], row["ordinal"]))
+        return cells
 
     async def cold(self) -> Counter[Cell]:
         """Points of the files the manifest shows."""
-        found: Counter[Cell] = Counter()
+        cells: Counter[Cell] = Counter()
         for kind in ("metrics", "tables"):
             rows = await self.pool.fetch("select path from files where state = 'live' and kind = $1", kind)
-            found.update(read_files(kind, [self.store.locate(row["path"]) for row in rows]))
-        return found
+            cells.update(read_files(kind, [self.store.locate(row["path"]) for row in rows]))
+        return cells
 
     async def both_tiers(self) -> Counter[Cell]:
         """Points as a reader of the manifest sees them; what is in both tiers counts twice."""
@@ -140,11 +140,11 @@ class Pipeline:
 
     def globbed(self) -> Counter[Cell]:
         """Points as somebody sees them who knows nothing but the folders."""
-        found: Counter[Cell] = Counter()
+        cells: Counter[Cell] = Counter()
         for kind in ("metrics", "tables"):
             paths = [str(path) for path in Path(self.store.root).glob(f"{kind}/**/*.parquet")]
-            found.update(read_files(kind, paths))
-        return found
+            cells.update(read_files(kind, paths))
+        return cells
 
     async def files(self, state: str = "live") -> list[str]:
         """Paths of the files in a state."""

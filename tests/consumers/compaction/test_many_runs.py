@@ -169,10 +169,10 @@ async def test_short_runs_are_the_same_whether_they_are_sorted_together_or_one_b
     for kind in ("metrics", "tables"):
         tables = []
         for few in (1, 1_000_000):
-            found = pq.read_table(pipeline.store.locate(f"{kind}/x-{few}.parquet"), partitioning=None)
+            table = pq.read_table(pipeline.store.locate(f"{kind}/x-{few}.parquet"), partitioning=None)
             runs = {}
-            for run_id in found.column("run_id").unique().to_pylist():
-                rows = found.filter(pc.equal(found.column("run_id"), run_id))
+            for run_id in table.column("run_id").unique().to_pylist():
+                rows = table.filter(pc.equal(table.column("run_id"), run_id))
                 runs[run_id] = repr(rows.to_pylist())
             tables.append(runs)
         assert tables[0] == tables[1]

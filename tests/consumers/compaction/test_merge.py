@@ -191,9 +191,9 @@ async def test_the_manifest_knows_the_row_groups_of_every_run(
         ):
             file = pq.ParquetFile(pipeline.store.locate(row["path"]))
             groups = list(range(row["first_row_group"], row["last_row_group"] + 1))
-            found = file.read_row_groups(groups).column("run_id").to_pylist().count(row["run_id"])
+            rows_of_run = file.read_row_groups(groups).column("run_id").to_pylist().count(row["run_id"])
             assert (
-                found
+                rows_of_run
                 == row["rows"]
                 == sum(n for cell, n in pipeline.logged.items() if cell[0] == row["run_id"])
             )

@@ -34,8 +34,8 @@ NAMES = [
 ]
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "parquet.md"
 EXAMPLES = {
-    found[1]: found[2]
-    for found in re.finditer(r"```python\n# (\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    block[1]: block[2]
+    for block in re.finditer(r"```python\n# (\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 }
 
 

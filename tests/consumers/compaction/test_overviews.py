@@ -111,11 +111,11 @@ def test_damaged_ones_are_refused() -> None:
             1 << chance.randrange(8)
         )
         try:
-            found = read_overviews(pa.BufferReader(bytes(damaged)), "file", range(99))
+            overviews = read_overviews(pa.BufferReader(bytes(damaged)), "file", range(99))
         except StoreError:
             refused += 1
         else:  # only the mark was hit: the points are read instead
-            assert not found or same(found[0], good)
+            assert not overviews or same(overviews[0], good)
     assert refused > 200
     damaged = bytearray(data)
     damaged[end - 20] ^= 1
@@ -132,10 +132,10 @@ def test_files_of_an_earlier_version_are_read() -> None:
         mine = table.filter(pc.field("name") == name)
         steps, values = mine.column("step").to_numpy(), mine.column("value").to_numpy()
         expected = GroupOverview.of(steps, values)
-        found = read_overviews(pa.BufferReader(data), "file", {number})
-        assert list(found) == [number]
+        overviews = read_overviews(pa.BufferReader(data), "file", {number})
+        assert list(overviews) == [number]
         assert expected is not None
-        assert same(found[number], expected)
+        assert same(overviews[number], expected)
     assert len(read_overviews(pa.BufferReader(data), "file", range(2))) == 2
 
 

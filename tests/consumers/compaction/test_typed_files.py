@@ -57,7 +57,7 @@ async def test_they_move_and_merge_in_order_of_logging(pipeline: Pipeline) -> No
     assert len(tables) < 9
     steps, logged = [], []
     for table in tables:
-        for run_id, step, one in zip(
+        for run_id, step, encoded in zip(
             table.column("run_id").to_pylist(),
             table.column("step").to_pylist(),
             TYPED["histograms"].texts(table),
@@ -65,7 +65,7 @@ async def test_they_move_and_merge_in_order_of_logging(pipeline: Pipeline) -> No
         ):
             if run_id == "run":
                 steps.append(step)
-                logged.append(decode_histogram(one))
+                logged.append(decode_histogram(encoded))
     assert steps == [part * 10 + i for part in range(8) for i in range(9)]
     assert logged == [decode_histogram(text(step)) for step in steps]
     assert tables[0].column("counts").to_pylist()[0][1] == 1

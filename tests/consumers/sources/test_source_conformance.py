@@ -72,12 +72,14 @@ class TopicLog(LogUnderTest):
     async def write(self, points: int) -> None:
         producer = AIOKafkaProducer(**kafka_client_options(self.settings))
         await producer.start()
-        for one in self.sources:
-            first = len(one.points)
+        for source in self.sources:
+            first = len(source.points)
             for i in range(points):
-                one.log("loss", float(i))
-            value = encode_event(one.event(first, first + points))
-            await producer.send_and_wait(f"{self.settings.topic_prefix}.metrics", value, one.run_id.encode())
+                source.log("loss", float(i))
+            value = encode_event(source.event(first, first + points))
+            await producer.send_and_wait(
+                f"{self.settings.topic_prefix}.metrics", value, source.run_id.encode()
+            )
         await producer.stop()
 
 
@@ -96,8 +98,8 @@ async def topic_log(pool: asyncpg.Pool, kafka: Any) -> LogUnderTest:
 
 @pytest.fixture(params=["spool_log", pytest.param("topic_log", marks=pytest.mark.kafka)])
 def log(request: pytest.FixtureRequest) -> LogUnderTest:
-    found: LogUnderTest = request.getfixturevalue(request.param)
-    return found
+    under_test: LogUnderTest = request.getfixturevalue(request.param)
+    return under_test
 
 
 def points_of(batch: list[Fetched]) -> int:

@@ -18,7 +18,7 @@ from runstream_schemas.wire.events import MetricsEvent
 
 
 def _slots(fetched: Sequence[Fetched]) -> list[int]:
-    events = [event for one in fetched for event in one.events if isinstance(event, MetricsEvent)]
+    events = [event for batch in fetched for event in batch.events if isinstance(event, MetricsEvent)]
     return [slot for event in events for slot in range(event.first, event.first + event.count)]
 
 

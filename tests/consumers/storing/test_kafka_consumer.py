@@ -35,9 +35,9 @@ pytestmark = pytest.mark.kafka
 
 def runs(n: int, points: int = 100) -> list[LoggingSource]:
     sources = [LoggingSource(f"run-{i}") for i in range(n)]
-    for one in sources:
+    for source in sources:
         for i in range(points):
-            one.log("ab"[i % 2], float(i))
+            source.log("ab"[i % 2], float(i))
     return sources
 
 
@@ -137,10 +137,10 @@ async def test_the_whole_role(settings: Settings, pool: asyncpg.Pool, producer: 
     sources = runs(8)
     now = time.time_ns() // 1000  # runs of long ago count as silent
     created = [
-        StatusEvent(one.run_id, one.id, 0, 2, [
+        StatusEvent(source.run_id, source.id, 0, 2, [
             StatusOp(0, now, "create", {"workspace": "w", "experiment": "e"}), StatusOp(1, now + 1, "start")
         ])
-        for one in sources
+        for source in sources
     ]  # fmt: skip
     stop, state = asyncio.Event(), ConsumerState()
     task = asyncio.create_task(run_consumer(settings, stop, source="kafka", state=state))
@@ -148,7 +148,7 @@ async def test_the_whole_role(settings: Settings, pool: asyncpg.Pool, producer: 
         await send(
             producer,
             settings,
-            [*created, *(one.event(i, i + 20) for i in range(0, 100, 20) for one in sources)],
+            [*created, *(source.event(i, i + 20) for i in range(0, 100, 20) for source in sources)],
         )
         await until_stored(pool, 800)
         async with asyncio.timeout(20):
@@ -167,11 +167,13 @@ async def test_duplicates_reorder_and_other_borders(
 ) -> None:
     sources = runs(6)
     consumers.start()
-    for one in sources:
+    for source in sources:
         await send(
-            producer, settings, [one.event(50, 80), one.event(0, 30), one.event(0, 30), one.event(20, 60)]
+            producer,
+            settings,
+            [source.event(50, 80), source.event(0, 30), source.event(0, 30), source.event(20, 60)],
         )
-        await send(producer, settings, [one.event(0, 100)])
+        await send(producer, settings, [source.event(0, 100)])
     await until_stored(pool, 600)
     await assert_stored(pool, sources)
 
@@ -184,7 +186,7 @@ async def test_consumers_share_the_partitions(
     for _ in range(members):
         consumers.start()
     for i in range(0, 200, 10):
-        await send(producer, settings, [one.event(i, i + 10) for one in sources])
+        await send(producer, settings, [source.event(i, i + 10) for source in sources])
         await asyncio.sleep(0.3)  # slow enough for all members to join meanwhile
     await until_stored(pool, 8000)
     await assert_stored(pool, sources)
@@ -206,7 +208,7 @@ async def test_members_come_and_go(
 
     changing = asyncio.create_task(change())
     for i in range(0, 300, 5):
-        await send(producer, settings, [one.event(i, i + 5) for one in sources])
+        await send(producer, settings, [source.event(i, i + 5) for source in sources])
         await asyncio.sleep(0.05)
     await changing
     await until_stored(pool, 6000)
@@ -228,12 +230,12 @@ async def test_a_zombie_is_fenced(
         await store(batch)
 
     consumers.writers[zombie].store = pausing  # type: ignore[method-assign]
-    await send(producer, settings, [one.event(0, 50) for one in sources])
+    await send(producer, settings, [source.event(0, 50) for source in sources])
     await paused.wait()
     # Another group: Kafka gives it every partition while the zombie still has them, as after an expired session.
     consumers.settings = replace(settings, consumer_group="others")
     consumers.start()
-    await send(producer, settings, [one.event(50, 100) for one in sources])
+    await send(producer, settings, [source.event(50, 100) for source in sources])
     await until_stored(pool, 2000)
     resumed.set()
     async with asyncio.timeout(10):
@@ -265,7 +267,7 @@ async def test_stopped_and_killed_processes(
     try:
         sources = runs(20, points=240)
         for i in range(0, 240, 2):
-            await send(producer, settings, [one.event(i, i + 2) for one in sources])
+            await send(producer, settings, [source.event(i, i + 2) for source in sources])
             if i == 40:
                 await until_stored(pool, 400)
                 processes[0].send_signal(signal.SIGSTOP)
@@ -286,16 +288,16 @@ async def test_stopped_and_killed_processes(
 async def test_a_poison_message_becomes_a_dead_letter(
     settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer
 ) -> None:
-    one = runs(1)[0]
+    source = runs(1)[0]
     topic = f"{settings.topic_prefix}.metrics"
-    whole = encode_event(one.event(0, 50))
-    await producer.send_and_wait(topic, whole[:-7], one.run_id.encode())
+    whole = encode_event(source.event(0, 50))
+    await producer.send_and_wait(topic, whole[:-7], source.run_id.encode())
     await producer.send_and_wait(topic, b"", None)
-    await send(producer, settings, [one.event(0, 100)])
+    await send(producer, settings, [source.event(0, 100)])
     stop = asyncio.Event()
     task = asyncio.create_task(run_consumer(settings, stop, source="kafka"))
     await until_stored(pool, 100)
-    await assert_stored(pool, [one])
+    await assert_stored(pool, [source])
     reader = AIOKafkaConsumer(
         f"{settings.topic_prefix}.dead-letter", **kafka_client_options(settings), auto_offset_reset="earliest"
     )
@@ -309,7 +311,7 @@ async def test_a_poison_message_becomes_a_dead_letter(
     await task
     letter = next(r for r in letters if r.value)
     headers = dict(letter.headers)
-    assert (letter.key, letter.value) == (one.run_id.encode(), whole[:-7])
+    assert (letter.key, letter.value) == (source.run_id.encode(), whole[:-7])
     assert headers["topic"] == topic.encode()
     assert headers["reason"].startswith(b"CorruptEvent")
     assert int(headers["offset"]) >= 0
@@ -393,7 +395,7 @@ async def test_a_recreated_topic_is_read_from_its_start(
     sources = runs(8)
     consumers.start()
     for i in range(0, 50, 5):
-        await send(producer, settings, [one.event(i, i + 5) for one in sources])
+        await send(producer, settings, [source.event(i, i + 5) for source in sources])
     await until_stored(pool, 400)
     admin = AIOKafkaAdminClient(**kafka_client_options(settings))
     await admin.start()
@@ -404,7 +406,7 @@ async def test_a_recreated_topic_is_read_from_its_start(
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(Exception):
-                await send(producer, settings, [one.event(50, 100) for one in sources])
+                await send(producer, settings, [source.event(50, 100) for source in sources])
                 break
             await asyncio.sleep(0.2)
     await until_stored(pool, 800)
@@ -415,15 +417,17 @@ async def test_a_recreated_topic_is_read_from_its_start(
 async def test_a_run_whose_end_counts_what_a_deleted_topic_held_settles_with_a_gap(
     settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
 ) -> None:
-    one = runs(1)[0]
+    logging_source = runs(1)[0]
     consumers.start()
-    await send(producer, settings, [one.event(0, 50)])
+    await send(producer, settings, [logging_source.event(0, 50)])
     await until_stored(pool, 50)
     await consumers.stop(0)
-    await send(producer, settings, [one.event(50, 100)])
-    counted = {"ends": {one.id.hex(): 100}}
+    await send(producer, settings, [logging_source.event(50, 100)])
+    counted = {"ends": {logging_source.id.hex(): 100}}
     await send(
-        producer, settings, [StatusEvent(one.run_id, one.id, 0, 1, [StatusOp(0, 1, "complete", counted)])]
+        producer,
+        settings,
+        [StatusEvent(logging_source.run_id, logging_source.id, 0, 1, [StatusOp(0, 1, "complete", counted)])],
     )
     writer = Writer(pool, settings)
     source = KafkaSource(settings, "status", writer.load_offsets)
@@ -453,19 +457,19 @@ async def test_a_run_whose_end_counts_what_a_deleted_topic_held_settles_with_a_g
 async def test_what_retention_deleted_is_recorded(
     settings: Settings, pool: asyncpg.Pool, producer: AIOKafkaProducer, consumers: Consumers
 ) -> None:
-    one = runs(1)[0]
+    source = runs(1)[0]
     consumers.start()
-    await send(producer, settings, [one.event(0, 20)])
+    await send(producer, settings, [source.event(0, 20)])
     await until_stored(pool, 20)
     await consumers.stop(0)
-    await send(producer, settings, [one.event(20, 30), one.event(30, 40)])
+    await send(producer, settings, [source.event(20, 30), source.event(30, 40)])
     topic = f"{settings.topic_prefix}.metrics"
     index = await pool.fetchval("select partition from offsets where next > 0")
     admin = AIOKafkaAdminClient(**kafka_client_options(settings))
     await admin.start()
     await admin.delete_records({TopicPartition(topic, index): RecordsToDelete(3)})
     await admin.close()
-    await send(producer, settings, [one.event(40, 100)])
+    await send(producer, settings, [source.event(40, 100)])
     consumers.start()
     await until_stored(pool, 80)
     gaps = {row["reason"]: (row["first"], row["next"]) for row in await pool.fetch("select * from gaps")}
@@ -483,7 +487,7 @@ async def test_postgres_restarts_in_the_middle(
     consumers.start()
     consumers.start()
     for i in range(0, 200, 4):
-        await send(producer, settings, [one.event(i, i + 4) for one in sources])
+        await send(producer, settings, [source.event(i, i + 4) for source in sources])
         if i == 60:
             await until_stored(pool, 400)
             await asyncio.to_thread(postgres_server.stop)
@@ -500,11 +504,11 @@ async def test_fetched_bytes_are_bounded(
     settings: Settings, producer: AIOKafkaProducer, pool: asyncpg.Pool
 ) -> None:
     sources = [LoggingSource(f"run-{i}") for i in range(16)]
-    for one in sources:
+    for logging_source in sources:
         for i in range(5000):
-            one.log("loss", float(hash((i, one.run_id)) % 1000_003))
+            logging_source.log("loss", float(hash((i, logging_source.run_id)) % 1000_003))
     for i in range(0, 5000, 500):
-        await send(producer, settings, [one.event(i, i + 500) for one in sources])
+        await send(producer, settings, [source.event(i, i + 500) for source in sources])
     small = 300_000
     writer = Writer(pool, settings)
     source = KafkaSource(replace(settings, consumer_memory=3 * small), "metrics", writer.load_offsets)
@@ -528,9 +532,9 @@ async def test_fetched_events_are_bounded(
     """Of short runs a batch's bytes would hold very many."""
     monkeypatch.setattr(kafka_source, "MAX_RECORDS", 7)
     sources = [LoggingSource(f"run-{i}") for i in range(60)]
-    for one in sources:
-        one.log("loss", 1.0)
-    await send(producer, settings, [one.event(0, 1) for one in sources])
+    for logging_source in sources:
+        logging_source.log("loss", 1.0)
+    await send(producer, settings, [source.event(0, 1) for source in sources])
     writer = Writer(pool, settings)
     source = KafkaSource(settings, "metrics", writer.load_offsets)
     await source.start()

@@ -81,14 +81,14 @@ async def test_every_order_of_arrival_and_every_grouping_gives_the_same(pool: as
 
 async def test_two_writers_store_one_run_s_parameters_at_once(pool: asyncpg.Pool) -> None:
     """Both find none yet; the one that comes second waits for the run, and finds the other's."""
-    one, two = Arriving(pool), Arriving(pool)
+    first, second = Arriving(pool), Arriving(pool)
     names = [f"p{i}" for i in range(200)]
     await asyncio.gather(
-        one(written(ONE, 0, 0, *(("param", name, "1") for name in names))),
-        two(written(TWO, 0, 1000, *(("param", name, "2") for name in reversed(names)))),
+        first(written(ONE, 0, 0, *(("param", name, "1") for name in names))),
+        second(written(TWO, 0, 1000, *(("param", name, "2") for name in reversed(names)))),
     )
-    assert {text for _, text, *_ in (await one.held()).values()} == {"1"}
-    assert await one.former() == sorted((name, "2", True) for name in names)
+    assert {text for _, text, *_ in (await first.held()).values()} == {"1"}
+    assert await first.former() == sorted((name, "2", True) for name in names)
 
 
 async def test_what_a_run_was_created_with_are_parameters(arrive: Arriving) -> None:

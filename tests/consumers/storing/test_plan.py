@@ -18,8 +18,8 @@ async def test_of_runs_that_ended_nothing_is_kept(pool: asyncpg.Pool) -> None:
         plan.set_runs({event.run_id: 1 for event in events})
         planner.remember(plan)
 
-    def status(one: LoggingSource, seq: int, kind: str) -> StatusEvent:
-        return StatusEvent(one.run_id, one.id, seq, 1, [StatusOp(seq, T0 + seq, kind)])
+    def status(source: LoggingSource, seq: int, kind: str) -> StatusEvent:
+        return StatusEvent(source.run_id, source.id, seq, 1, [StatusOp(seq, T0 + seq, kind)])
 
     goes_on = LoggingSource("goes on")
     goes_on.log("loss", 1.0)

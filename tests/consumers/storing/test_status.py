@@ -254,13 +254,16 @@ async def test_a_family_finds_its_root_in_any_order(arrive: Arriving, order: tup
 
 @pytest.mark.parametrize("ending_first", [True, False])
 async def test_a_run_is_settled_when_its_last_point_is_stored(arrive: Arriving, ending_first: bool) -> None:
-    one, two = LoggingSource("run"), LoggingSource("run")
-    for source in (one, two):
+    first_source, second_source = LoggingSource("run"), LoggingSource("run")
+    for source in (first_source, second_source):
         for i in range(20):
             source.log("loss", float(i))
-    ends = {"ends": {one.id.hex(): 20, two.id.hex(): 20}}
-    ending = status("run", one.id, 0, "complete", ends)
-    steps: list[list[Event]] = [[one.event(0, 20), two.event(0, 10)], [two.event(10, 20)]]
+    ends = {"ends": {first_source.id.hex(): 20, second_source.id.hex(): 20}}
+    ending = status("run", first_source.id, 0, "complete", ends)
+    steps: list[list[Event]] = [
+        [first_source.event(0, 20), second_source.event(0, 10)],
+        [second_source.event(10, 20)],
+    ]
     steps.insert(0 if ending_first else 2, [ending])
     for events in steps:
         assert (await arrive.run()) is None or (await arrive.run())["settled_at"] is None
@@ -371,17 +374,17 @@ async def test_what_may_still_come_is_waited_for(arrive: Arriving) -> None:
 async def test_what_a_topic_lost_is_given_up(arrive: Arriving, present: dict[tuple[str, int], int]) -> None:
     source = LoggingSource("run")
     source.log("loss", 1.0)
-    found = {Partition("cluster", "topic", "runstream.metrics", 0): 3}
+    ends = {Partition("cluster", "topic", "runstream.metrics", 0): 3}
 
     async def horizon() -> dict[Partition, int]:
-        return dict(found)
+        return dict(ends)
 
     await arrive(status("run", source.id, 0, "complete", {"ends": {source.id.hex(): 1}}))
     await arrive.writer.store([Fetched(Partition("cluster", "topic", "runstream.metrics", 0), 0, 1, [])])
     for _ in range(2):
         await arrive.writer.look_after_runs(horizon)
     assert (await arrive.run())["settled_at"] is None
-    found = {Partition("cluster", topic, "runstream.metrics", n): end for (topic, n), end in present.items()}
+    ends = {Partition("cluster", topic, "runstream.metrics", n): end for (topic, n), end in present.items()}
     await arrive.writer.look_after_runs(horizon)
     assert (await arrive.run())["settled_at"] is not None
     assert await _gaps(arrive) == [("undelivered", "metrics", 0, 1)]
@@ -449,7 +452,7 @@ async def test_the_database_s_clock_is_moved_on_by_one_of_many_and_never_faster_
 
 
 async def test_tags_and_properties(arrive: Arriving) -> None:
-    one, two = sorted([uuid.uuid4().bytes, uuid.uuid4().bytes])
+    lower, higher = sorted([uuid.uuid4().bytes, uuid.uuid4().bytes])
 
     def tags(source: bytes, seq: int, time: int, *ops: tuple[str, str, str | None]) -> TagsEvent:
         return TagsEvent(
@@ -458,7 +461,7 @@ async def test_tags_and_properties(arrive: Arriving) -> None:
 
     events = [
         tags(
-            one,
+            lower,
             0,
             10,
             ("set", "a", "1"),
@@ -466,9 +469,9 @@ async def test_tags_and_properties(arrive: Arriving) -> None:
             ("property", "p", "first"),
             ("set", "nul\0", "\0"),
         ),
-        tags(two, 0, 10, ("set", "a", "2"), ("remove", "b", None), ("property", "p", "second")),
-        tags(one, 4, 30, ("set", "c", "3"), ("remove", "c", None), ("remove", "d", None)),
-        tags(two, 3, 20, ("set", "c", "2"), ("set", "d", "2"), ("set", "e", None)),
+        tags(higher, 0, 10, ("set", "a", "2"), ("remove", "b", None), ("property", "p", "second")),
+        tags(lower, 4, 30, ("set", "c", "3"), ("remove", "c", None), ("remove", "d", None)),
+        tags(higher, 3, 20, ("set", "c", "2"), ("set", "d", "2"), ("set", "e", None)),
     ]
     for order in itertools.permutations(events):
         await arrive.pool.execute("truncate runs, sources, tags, properties, transitions cascade")

@@ -42,10 +42,10 @@ class Log:
 
 
 def source(run_id: str = "run", points: int = 0, names: tuple[str, ...] = ("loss",)) -> LoggingSource:
-    one = LoggingSource(run_id)
+    made = LoggingSource(run_id)
     for i in range(points):
-        one.log(names[i % len(names)], float(i))
-    return one
+        made.log(names[i % len(names)], float(i))
+    return made
 
 
 @pytest.fixture
@@ -54,26 +54,26 @@ def writer(pool: asyncpg.Pool) -> Writer:
 
 
 async def test_points_are_stored_as_logged(pool: asyncpg.Pool, writer: Writer) -> None:
-    one = source(points=100, names=("a", "b", "é" * 300))
+    logging_source = source(points=100, names=("a", "b", "é" * 300))
     log = Log()
-    await writer.store([log.fetched(one.event(0, 60), one.event(60, 100))])
-    await assert_stored(pool, [one])
+    await writer.store([log.fetched(logging_source.event(0, 60), logging_source.event(60, 100))])
+    await assert_stored(pool, [logging_source])
     assert writer.counters.points == 100
 
 
 async def test_a_resend_with_other_borders_changes_nothing(pool: asyncpg.Pool, writer: Writer) -> None:
-    one = source(points=30)
+    logging_source = source(points=30)
     log = Log()
     for first, end in [(0, 10), (0, 10), (5, 15), (10, 20), (0, 30), (25, 30)]:
-        await writer.store([log.fetched(one.event(first, end))])
-    await assert_stored(pool, [one])
+        await writer.store([log.fetched(logging_source.event(first, end))])
+    await assert_stored(pool, [logging_source])
     assert await pool.fetchval("select count(*) from gaps") == 0
 
 
 async def test_a_gap_is_recorded_until_it_is_filled(pool: asyncpg.Pool, writer: Writer) -> None:
-    one = source(points=40)
+    logging_source = source(points=40)
     log = Log()
-    await writer.store([log.fetched(one.event(0, 10), one.event(20, 30))])
+    await writer.store([log.fetched(logging_source.event(0, 10), logging_source.event(20, 30))])
     gap = await pool.fetchrow("select g.*, r.run_id from gaps g join runs r on r.key = g.run_key")
     assert (gap["first"], gap["next"], gap["reason"], gap["topic"], gap["run_id"]) == (
         10,
@@ -82,12 +82,12 @@ async def test_a_gap_is_recorded_until_it_is_filled(pool: asyncpg.Pool, writer: 
         "metrics",
         "run",
     )
-    assert gap["source"] == UUID(bytes=one.id)
-    await writer.store([log.fetched(one.event(15, 40))])
+    assert gap["source"] == UUID(bytes=logging_source.id)
+    await writer.store([log.fetched(logging_source.event(15, 40))])
     assert [tuple(r) for r in await pool.fetch("select first, next from gaps")] == [(10, 15)]
-    await writer.store([log.fetched(one.event(5, 20))])
+    await writer.store([log.fetched(logging_source.event(5, 20))])
     assert await pool.fetchval("select count(*) from gaps") == 0
-    await assert_stored(pool, [one])
+    await assert_stored(pool, [logging_source])
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -98,21 +98,21 @@ def test_any_schedule_stores_what_was_logged(data: st.DataObject, postgres_sched
     random_ = random.Random(seed)
     sources = [source(f"run-{seed}-{i // 2}") for i in range(random_.randint(1, 4))]
     times = random_.sample(range(10**6), 400)
-    for one in sources:
+    for logging_source in sources:
         mine = [times.pop() for _ in range(random_.randint(1, 60))]  # clocks are set back and forth
         for time in mine:
-            one.log(random_.choice("abc"), float(random_.randint(-100, 100)), T0 + time)
+            logging_source.log(random_.choice("abc"), float(random_.randint(-100, 100)), T0 + time)
     pieces: list[Event] = []
-    for one in sources:
+    for logging_source in sources:
         for _ in range(random_.randint(1, 3)):
             cuts = sorted(
                 {
                     0,
-                    len(one.points),
-                    *(random_.randint(0, len(one.points)) for _ in range(random_.randint(0, 6))),
+                    len(logging_source.points),
+                    *(random_.randint(0, len(logging_source.points)) for _ in range(random_.randint(0, 6))),
                 }
             )
-            pieces += [one.event(a, b) for a, b in pairwise(cuts)]
+            pieces += [logging_source.event(a, b) for a, b in pairwise(cuts)]
     random_.shuffle(pieces)
 
     async def run() -> None:
@@ -162,8 +162,8 @@ async def test_late_points_unpack_their_run(pool: asyncpg.Pool, writer: Writer) 
 
 
 async def test_a_tag_of_a_packed_run_is_found_by_a_word(pool: asyncpg.Pool, writer: Writer) -> None:
-    one, log = source("one", 1), Log()
-    await writer.store([log.fetched(one.event(0, 1))])
+    logging_source, log = source("one", 1), Log()
+    await writer.store([log.fetched(logging_source.event(0, 1))])
     await pool.execute("update runs set settled_at = now(), status = 'Completed'")
     assert await pack_runs(pool) == 1
     tag = TagOp(0, 1, "set", "colour", "Red")
@@ -172,14 +172,17 @@ async def test_a_tag_of_a_packed_run_is_found_by_a_word(pool: asyncpg.Pool, writ
 
 
 async def test_the_second_writer_loses_the_fence(pool: asyncpg.Pool, writer: Writer) -> None:
-    one, two = source(points=20), source("other", points=20)
+    first_source, second_source = source(points=20), source("other", points=20)
     log = Log()
-    first = log.fetched(one.event(0, 20))
+    first = log.fetched(first_source.event(0, 20))
     await writer.store([first])
     other_log, late = Log(1), Writer(pool, Settings())
     with pytest.raises(FenceLost) as lost:
         await late.store(
-            [other_log.fetched(two.event(0, 20)), Fetched(log.partition, 0, 1, [two.event(0, 10)])]
+            [
+                other_log.fetched(second_source.event(0, 20)),
+                Fetched(log.partition, 0, 1, [second_source.event(0, 10)]),
+            ]
         )
     assert lost.value.partitions == [log.partition]
     assert await stored_points(pool, "other") == {}
@@ -191,18 +194,18 @@ async def test_the_second_writer_loses_the_fence(pool: asyncpg.Pool, writer: Wri
 
 
 async def test_of_two_writers_at_once_one_stores(pool: asyncpg.Pool) -> None:
-    one = source(points=2000)
+    logging_source = source(points=2000)
     log = Log()
     writers = [Writer(pool, Settings()) for _ in range(4)]
     for i in range(20):
-        batch = log.fetched(one.event(i * 100, i * 100 + 100))
+        batch = log.fetched(logging_source.event(i * 100, i * 100 + 100))
         results = await asyncio.gather(*(w.store([batch]) for w in writers), return_exceptions=True)
         assert sorted(type(r).__name__ for r in results) == ["FenceLost"] * 3 + ["NoneType"]
-    await assert_stored(pool, [one])
+    await assert_stored(pool, [logging_source])
 
 
 async def test_a_connection_lost_in_the_middle_is_survived(pool: asyncpg.Pool, writer: Writer) -> None:
-    one = source(points=10_000)
+    logging_source = source(points=10_000)
     log = Log()
     cuts = 12
 
@@ -222,7 +225,9 @@ async def test_a_connection_lost_in_the_middle_is_survived(pool: asyncpg.Pool, w
     at = 0
     async with asyncio.timeout(60):
         while at < 100 or cuts:
-            batch = Fetched(log.partition, at, at + 1, [one.event(at % 100 * 100, at % 100 * 100 + 100)])
+            batch = Fetched(
+                log.partition, at, at + 1, [logging_source.event(at % 100 * 100, at % 100 * 100 + 100)]
+            )
             try:
                 await writer.store([batch])
                 at += 1
@@ -231,7 +236,7 @@ async def test_a_connection_lost_in_the_middle_is_survived(pool: asyncpg.Pool, w
                 at = (await writer.load_offsets([log.partition]))[log.partition] or 0
     await cutting
     assert writer.counters.retries
-    await assert_stored(pool, [one])
+    await assert_stored(pool, [logging_source])
 
 
 def _address(pool: asyncpg.Pool) -> dict[str, Any]:
@@ -241,11 +246,11 @@ def _address(pool: asyncpg.Pool) -> dict[str, Any]:
 async def test_two_thousand_tiny_events_in_one_commit(pool: asyncpg.Pool, writer: Writer) -> None:
     sources = [source(f"run-{i}", points=10, names=("a", "b", "c", "d", "e")) for i in range(2000)]
     log = Log()
-    await writer.store([log.fetched(*(one.event(0, 5) for one in sources))])
-    await writer.store([log.fetched(*(one.event(5, 10) for one in sources))])
+    await writer.store([log.fetched(*(logging_source.event(0, 5) for logging_source in sources))])
+    await writer.store([log.fetched(*(logging_source.event(5, 10) for logging_source in sources))])
     assert await pool.fetchval("select sum(points) from chunks") == 20_000
-    for one in sources[::400]:
-        await assert_stored(pool, [one])
+    for logging_source in sources[::400]:
+        await assert_stored(pool, [logging_source])
 
 
 @pytest.mark.parametrize("rows", [1, 1000])
@@ -253,28 +258,28 @@ async def test_summaries_keep_nan_and_infinity(pool: asyncpg.Pool, writer: Write
     """`rows`: few go by unnest, many by the staging table."""
     names = [f"m{i}" for i in range(rows)]
     values = [float("nan"), 1e308, float("inf"), 1e308, -1.0, float("nan")]
-    one = LoggingSource("run")
+    logging_source = LoggingSource("run")
     for value in values:
         for name in names:
-            one.log(name, value)
+            logging_source.log(name, value)
     log = Log()
     with np.errstate(all="ignore"):
         for i in range(len(values)):
-            await writer.store([log.fetched(one.event(i * rows, i * rows + rows))])
-    found = await pool.fetch("select distinct count, finite, min, max, sum, first, last from summaries")
-    assert len(found) == 1
-    row = found[0]
+            await writer.store([log.fetched(logging_source.event(i * rows, i * rows + rows))])
+    summaries = await pool.fetch("select distinct count, finite, min, max, sum, first, last from summaries")
+    assert len(summaries) == 1
+    row = summaries[0]
     assert (row["count"], row["finite"], row["min"], row["max"]) == (6, 3, -1.0, float("inf"))
     assert row["sum"] == float("inf")
     assert np.isnan([row["first"], row["last"]]).all()
 
 
 async def test_summaries_of_mixed_kinds(pool: asyncpg.Pool, writer: Writer) -> None:
-    one = LoggingSource("run")
+    logging_source = LoggingSource("run")
     for value in [1, 2.5, "text \0 with a null", None, True]:
-        one.log("m", value)
+        logging_source.log("m", value)
     log = Log()
-    await writer.store([log.fetched(one.event(0, 3))])
+    await writer.store([log.fetched(logging_source.event(0, 3))])
     row = await pool.fetchrow("select * from summaries")
     assert (row["count"], row["first"], row["last"], row["last_text"]) == (
         3,
@@ -282,26 +287,30 @@ async def test_summaries_of_mixed_kinds(pool: asyncpg.Pool, writer: Writer) -> N
         None,
         "text \u2400 with a null",
     )
-    await writer.store([log.fetched(one.event(3, 5))])
+    await writer.store([log.fetched(logging_source.event(3, 5))])
     row = await pool.fetchrow("select * from summaries")
     assert (row["count"], row["first"], row["last"], row["last_text"]) == (5, 1.0, 1.0, None)
     assert (row["min"], row["max"]) == (1.0, 2.5)
 
 
 async def test_a_name_with_a_null_character_is_stored(pool: asyncpg.Pool, writer: Writer) -> None:
-    one = LoggingSource("run")
-    one.log("a\0b", 1.0)
-    await writer.store([Log().fetched(one.event(0, 1))])
+    logging_source = LoggingSource("run")
+    logging_source.log("a\0b", 1.0)
+    await writer.store([Log().fetched(logging_source.event(0, 1))])
     assert await pool.fetchval("select name from series") == "a\u2400b"
-    assert (await stored_points(pool, "run"))[one.id][0][1] == "a\0b"
+    assert (await stored_points(pool, "run"))[logging_source.id][0][1] == "a\0b"
 
 
 async def test_drops_are_counted_once(pool: asyncpg.Pool, writer: Writer) -> None:
-    one, two = source(points=20), source(points=20)
+    first_source, second_source = source(points=20), source(points=20)
     log = Log()
-    await writer.store([log.fetched(one.event(0, 10, dropped=7), two.event(0, 10, dropped=1))])
-    await writer.store([log.fetched(one.event(10, 20, dropped=9), one.event(0, 10, dropped=7))])
-    await writer.store([log.fetched(one.event(20, 20, dropped=12))])
+    await writer.store(
+        [log.fetched(first_source.event(0, 10, dropped=7), second_source.event(0, 10, dropped=1))]
+    )
+    await writer.store(
+        [log.fetched(first_source.event(10, 20, dropped=9), first_source.event(0, 10, dropped=7))]
+    )
+    await writer.store([log.fetched(first_source.event(20, 20, dropped=12))])
     assert await pool.fetchval("select dropped from runs") == 13
 
 
@@ -316,7 +325,7 @@ async def test_an_event_the_database_refuses_becomes_a_dead_letter(pool: asyncpg
     good = [source(f"run-{i}", points=10) for i in range(9)]
     bad = source("r" * 100_000, points=10)  # longer than any index entry
     bad.run_id = "".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=100_000))
-    events = [one.event(0, 10) for one in [*good[:4], bad, *good[4:]]]
+    events = [logging_source.event(0, 10) for logging_source in [*good[:4], bad, *good[4:]]]
     log = Log()
     await writer.store([log.fetched(*events)])
     await assert_stored(pool, good)
@@ -353,8 +362,8 @@ async def test_an_event_that_breaks_a_rule_for_good_becomes_a_dead_letter(
     log = Log()
     await writer.store([log.fetched(good[0].event(0, 10), bad.event(0, 13), good[1].event(0, 10))])
     await writer.store([log.fetched(good[2].event(0, 10))])
-    for one in good:
-        assert await stored_points(pool, one.run_id)
+    for logging_source in good:
+        assert await stored_points(pool, logging_source.run_id)
     (letter,) = letters
     assert letter.span is not None
     assert letter.span[0] == "bad"
@@ -410,12 +419,14 @@ async def test_listeners_hear_of_a_commit_and_never_of_a_lost_one(pool: asyncpg.
     heard: asyncio.Queue[Any] = asyncio.Queue()
     connection = await asyncpg.connect(**_address(pool))
     await connection.add_listener("runstream", lambda *args: heard.put_nowait(json.loads(args[3])))
-    one = source(points=20)
+    logging_source = source(points=20)
     log = Log()
-    await writer.store([log.fetched(one.event(0, 10))])
+    await writer.store([log.fetched(logging_source.event(0, 10))])
     with pytest.raises(FenceLost):
-        await writer.store([Fetched(log.partition, 0, 1, [one.event(10, 20)])])
-    await writer.store([log.fetched(TagsEvent("run", one.id, 0, 1, [TagOp(0, T0, "set", "k", "v")]))])
+        await writer.store([Fetched(log.partition, 0, 1, [logging_source.event(10, 20)])])
+    await writer.store(
+        [log.fetched(TagsEvent("run", logging_source.id, 0, 1, [TagOp(0, T0, "set", "k", "v")]))]
+    )
     async with asyncio.timeout(5):
         assert await heard.get() == {"topic": "metrics", "runs": ["run"]}
         assert await heard.get() == {"topic": "tags", "runs": ["run"]}

@@ -115,10 +115,10 @@ def test_a_download_goes_on_where_it_broke_off(served: tuple[type[Handler], Serv
     ranges: list[str | None] = []
 
     def breaks_off(handler: BaseHTTPRequestHandler, n: int) -> None:
-        wanted = handler.headers.get("Range")
-        ranges.append(wanted)
-        rest = CONTENT[int(wanted[6:-1]) if wanted else 0 :]
-        answer(handler, 206 if wanted else 200, rest[:300_000], length=len(rest))
+        wanted_range = handler.headers.get("Range")
+        ranges.append(wanted_range)
+        rest = CONTENT[int(wanted_range[6:-1]) if wanted_range else 0 :]
+        answer(handler, 206 if wanted_range else 200, rest[:300_000], length=len(rest))
         handler.close_connection = True
 
     kind.behaviour = breaks_off

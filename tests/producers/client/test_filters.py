@@ -50,10 +50,10 @@ def listed(request: pytest.FixtureRequest, parent: Run) -> Lister:
     """The lists that take filters."""
     experiment = parent.experiment
     lists: dict[str, Lister] = {
-        "get_runs": lambda **wanted: experiment.get_runs(include_children=True, **wanted),
-        "Run.list": lambda **wanted: Run.list(experiment, include_children=True, **wanted),
+        "get_runs": lambda **filters: experiment.get_runs(include_children=True, **filters),
+        "Run.list": lambda **filters: Run.list(experiment, include_children=True, **filters),
         "get_children": parent.get_children,
-        "recursive": lambda **wanted: parent.get_children(recursive=True, **wanted),
+        "recursive": lambda **filters: parent.get_children(recursive=True, **filters),
     }
     return lists[request.param]
 
@@ -63,7 +63,7 @@ def rows(runs: Iterator[Run]) -> list[str | None]:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("filters", "expected"),
     [
         ({}, [*ROWS]),
         ({"tags": "worth another look"}, ["valueless"]),
@@ -91,8 +91,8 @@ def rows(runs: Iterator[Run]) -> list[str | None]:
     ],
     ids=str,
 )
-def test_filters(listed: Lister, wanted: dict[str, Any], expected: list[str]) -> None:
-    assert rows(listed(**wanted)) == expected[::-1]
+def test_filters(listed: Lister, filters: dict[str, Any], expected: list[str]) -> None:
+    assert rows(listed(**filters)) == expected[::-1]
 
 
 def test_by_time(listed: Lister) -> None:
@@ -107,7 +107,7 @@ def test_by_time(listed: Lister) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "text"),
+    ("filters", "text"),
     [
         ({"tags": ["a"]}, "Unknown filter type for run tags"),
         ({"tags": 5}, "Unknown filter type for run tags"),
@@ -117,10 +117,10 @@ def test_by_time(listed: Lister) -> None:
     ids=str,
 )
 def test_what_can_match_nothing_is_refused_at_the_call(
-    listed: Lister, wanted: dict[str, Any], text: str
+    listed: Lister, filters: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(ValueError, match=text):
-        listed(**wanted)
+        listed(**filters)
 
 
 def test_only_runs_without_a_parent_unless_children_are_asked_for(parent: Run) -> None:

@@ -48,5 +48,5 @@ def test_killed_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             assert run.get_tags() == {"during": "the outage"}
             assert during.get_details()["error"]["error"]["message"] == "not its fault"
             run.complete()
-            assert [one.status for one in experiment.get_runs()] == ["Completed", "Completed"]
+            assert [run.status for run in experiment.get_runs()] == ["Completed", "Completed"]
             assert before.get_metrics()["loss"] == list(range(1000))

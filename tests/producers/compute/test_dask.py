@@ -126,7 +126,7 @@ def test_runs_on_workers(
     os.kill(runner(experiment.workspace._settings), signal.SIGKILL)  # what is handed over is found again
     go.touch()
     details = [run.wait_for_completion() for run in runs]
-    assert [(one["status"], one["target"]) for one in details] == [("Completed", "cluster")] * 3
+    assert [(detail["status"], detail["target"]) for detail in details] == [("Completed", "cluster")] * 3
     assert [run.get_metrics()["done"] for run in runs] == ["0", "1", "2"]
     assert details[0]["properties"]["_azureml.ComputeTargetType"] == "dask"
     assert "outputs/model" in runs[2].get_file_names()

@@ -77,7 +77,7 @@ def test_one_place_a_killed_runner_and_a_canceled_run(
     ended = [run.wait_for_completion()["status"] for run in runs]
     assert ended == ["Completed", "Canceled", "Completed"]
     assert order(tmp_path) == [runs[0].id, runs[2].id]  # neither the canceled one, nor one twice
-    until(lambda: not [one for one in entries(settings).values() if one.target == "narrow"])
+    until(lambda: not [entry for entry in entries(settings).values() if entry.target == "narrow"])
 
 
 def test_the_queue_outlives_the_service_and_its_runner(
@@ -131,11 +131,11 @@ def test_the_queue_keeps_the_order_of_submission(tmp_path: Path) -> None:
     settings = Settings(home=str(tmp_path))
     for name in ("b", "a", "c"):
         enqueue(settings, Entry(name, "", name, "w", "local"))
-    found = entries(settings)
-    assert [entry.run_id for entry in found.values()] == ["b", "a", "c"]
+    queued = entries(settings)
+    assert [entry.run_id for entry in queued.values()] == ["b", "a", "c"]
     (tmp_path / "compute" / "jobs" / "0-broken").write_text("{")  # half of a disk's last breath
-    assert entries(settings) == found
-    remove(settings, next(iter(found)))
+    assert entries(settings) == queued
+    remove(settings, next(iter(queued)))
     assert [entry.run_id for entry in entries(settings).values()] == ["a", "c"]
 
 
@@ -159,7 +159,7 @@ def test_compute_targets_by_name(
 ) -> None:
     target = ComputeTarget.attach(workspace, "gpu.1", LocalCompute.attach_configuration(concurrency=2))
     assert (target.name, target.type, target.concurrency) == ("gpu.1", "local", 2)
-    assert [one.name for one in ComputeTarget.list(workspace)] == ["local", "narrow", "gpu.1"]
+    assert [target.name for target in ComputeTarget.list(workspace)] == ["local", "narrow", "gpu.1"]
     target.detach()
     with pytest.raises(ComputeTargetException, match=r"has no compute target 'gpu.1'; it has: local, narrow"):
         ComputeTarget(workspace, "gpu.1")
@@ -174,12 +174,12 @@ def test_compute_targets_by_name(
     narrow = ComputeTarget(workspace, "narrow")
     until(
         lambda: (
-            [(one.run_id, one.status) for one in narrow.get_active_runs(status="Running")]
+            [(run.run_id, run.status) for run in narrow.get_active_runs(status="Running")]
             == [(run.id, "Running")]
         )
     )
-    assert [one.run_id for one in Run.list_by_compute(narrow)] == [run.id, queued.id]
-    assert [one.run_id for one in Run.list_by_compute(narrow, tags="a")] == [run.id]
+    assert [run.run_id for run in Run.list_by_compute(narrow)] == [run.id, queued.id]
+    assert [run.run_id for run in Run.list_by_compute(narrow, tags="a")] == [run.id]
     assert list(ComputeTarget(workspace, "local").get_active_runs()) == []
     with pytest.raises(
         UserErrorException, match="'Completed' of an active run: expected one of NotStarted, Queued"

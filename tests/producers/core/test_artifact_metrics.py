@@ -104,8 +104,8 @@ def test_json_metrics(run: Run, kind: str) -> None:
     log("as text", json.dumps(MATRIX))  # the same again is no conflict
     for name in ("as a dictionary", "as text"):
         assert run.get_metrics()[name] == f"aml://artifactId/ExperimentRun/dcid.{run.id}/{name}"
-        found = run.get_metrics(name, populate=True)[name]
-        assert (json.loads(found.data), found.metric_type) == (MATRIX, f"azureml.v2.{kind}")
+        metric = run.get_metrics(name, populate=True)[name]
+        assert (json.loads(metric.data), metric.metric_type) == (MATRIX, f"azureml.v2.{kind}")
     with pytest.raises(AzureMLAggregatedException, match="Resource Conflict"):
         log("as text", {})
     with pytest.raises(UserErrorException, match="Invalid JSON provided"):

@@ -10,7 +10,7 @@ from runstream.exceptions import ServiceException, UserErrorException
 
 
 def names(workspace: Workspace, **options: object) -> list[str]:
-    return [one.name for one in Experiment.list(workspace, **options)]  # type: ignore[arg-type]
+    return [experiment.name for experiment in Experiment.list(workspace, **options)]  # type: ignore[arg-type]
 
 
 def test_tags(experiment: Experiment) -> None:
@@ -22,8 +22,8 @@ def test_tags(experiment: Experiment) -> None:
     expected = {"rank": "1", "ключ с пробелом": 'x "y"', "bare": None}
     assert experiment.tags == expected
     assert Experiment(experiment.workspace, experiment.name).tags == expected
-    for wanted in ("bare", {"rank": 1}, {"bare": None}):
-        assert names(experiment.workspace, tags=wanted) == ["test"]
+    for tags in ("bare", {"rank": 1}, {"bare": None}):
+        assert names(experiment.workspace, tags=tags) == ["test"]
     assert names(experiment.workspace, tags={"rank": "2"}) == []
 
 
@@ -36,7 +36,7 @@ def test_archive_and_reactivate(experiment: Experiment) -> None:
     assert names(workspace) == []
     assert list(workspace.experiments) == []
     assert names(workspace, view_type=ViewType.ArchivedOnly) == names(workspace, view_type="All") == ["test"]
-    assert [one.id for one in experiment.get_runs()] == [run.id]
+    assert [run.id for run in experiment.get_runs()] == [run.id]
     with pytest.raises(UserErrorException, match="keeps its name"):
         experiment.reactivate(new_name="other")
     experiment.reactivate()

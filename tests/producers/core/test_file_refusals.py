@@ -126,5 +126,5 @@ def test_download_into_a_directory_and_over_a_file(module_run: Run, tmp_path: Pa
     module_run.download_files("folder", tmp_path / "x", append_prefix=False)
     module_run.download_files("fold", tmp_path / "y")
     module_run.download_files(output_paths=[str(tmp_path / "1"), str(tmp_path / "2")])
-    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert found == ["1", "2", "file", "new folder/file", "x/file"]
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert files == ["1", "2", "file", "new folder/file", "x/file"]

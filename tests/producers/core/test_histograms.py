@@ -31,8 +31,11 @@ def test_what_is_logged_is_read_at_once_in_order_and_the_same_from_a_file(
     run.log_histogram("ünïcödé / x", [1.0])
     hot = run.get_histograms("weights")
     assert isinstance(hot, list)
-    assert [one.step for one in hot] == [0, 1, 2, 3, 4, 40, 41]
-    assert all(sum(one.counts) == one.count == 1000 and len(one.edges) == 9 for one in hot[:5])
+    assert [histogram.step for histogram in hot] == [0, 1, 2, 3, 4, 40, 41]
+    assert all(
+        sum(histogram.counts) == histogram.count == 1000 and len(histogram.edges) == 9
+        for histogram in hot[:5]
+    )
     assert (hot[5].counts, hot[5].nan, hot[5].count) == ([], 1, 0)
     assert (hot[6].counts, hot[6].edges, hot[6].min) == ([1, 2], [0.0, 1.0, 3.0], None)
     assert set(run.get_histograms()) == {"weights", "ünïcödé / x"}
@@ -50,13 +53,13 @@ def test_what_is_logged_is_read_at_once_in_order_and_the_same_from_a_file(
     cold = run.get_histograms("weights")
     assert cold == hot
     assert runstream.sql(statement).to_pylist() == in_hot
-    assert [row["counts"] for row in in_hot] == [one.counts for one in hot]
+    assert [row["counts"] for row in in_hot] == [histogram.counts for histogram in hot]
     glob = str(served_home / "store" / "histograms" / "**" / "*.parquet")
     others = duckdb.sql(
         f"select step, counts, edges, min, max, sum, count from '{glob}' "
         f"where run_id = '{run.id}' and name = 'weights' order by step"
     ).fetchall()
-    assert [(row[1], row[2]) for row in others] == [(one.counts, one.edges) for one in hot]
+    assert [(row[1], row[2]) for row in others] == [(histogram.counts, histogram.edges) for histogram in hot]
     assert runstream.sql(f"select name from metrics where run_id = '{run.id}'").to_pylist() == []
 
 
@@ -69,7 +72,7 @@ def test_the_service_gives_them_thinned_and_as_files(experiment: Experiment) -> 
     path = f"/api/v1/runs/{run.id}/histograms"
     answer = client.get_json(path, [("name", "weights"), ("most", "10")])
     assert answer["total"] == 40
-    assert [one["step"] for one in answer["histograms"]] == list(range(3, 40, 4))
+    assert [histogram["step"] for histogram in answer["histograms"]] == list(range(3, 40, 4))
     first = answer["histograms"][0]
     assert len(first["edges"]) == len(first["counts"]) + 1 == 9
     assert client.get_json(path, [("name", "empty")])["histograms"][0]["edges"] == []
@@ -109,10 +112,10 @@ def test_a_deleted_run_takes_its_histograms_along(experiment: Experiment, served
         except duckdb.IOException:  # none yet, or replaced this very moment
             return set()
 
-    def wait(wanted: set[str], unwanted: set[str]) -> None:
+    def wait(needed: set[str], unwanted: set[str]) -> None:
         deadline = time.monotonic() + 40
-        while not (wanted <= (found := in_files()) and not unwanted & found):
-            assert time.monotonic() < deadline, found
+        while not (needed <= (present := in_files()) and not unwanted & present):
+            assert time.monotonic() < deadline, present
             time.sleep(0.2)
 
     wait({gone.id, stays.id}, set())

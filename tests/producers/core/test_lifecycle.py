@@ -171,10 +171,10 @@ def test_children(experiment: Experiment) -> None:
     assert [run.id for run in parent.get_children(tags="fold", status="Running")] == [second.id, first.id]
     parent.complete()
     assert first.get_status() == "Running"
-    found = Run(experiment, inner.id)
-    assert found.parent is not None
-    assert found.parent.parent is not None
-    assert found.parent.parent.id == parent.id
+    read = Run(experiment, inner.id)
+    assert read.parent is not None
+    assert read.parent.parent is not None
+    assert read.parent.parent.id == parent.id
     assert parent.parent is None
     for run in parent.get_children(recursive=True):
         run.complete()
@@ -238,7 +238,7 @@ def test_experiments_and_workspaces(workspace: Workspace) -> None:
         pass
     assert set(workspace.experiments) == {"empty", "used"}
     assert workspace.experiments["used"].id != workspace.experiments["empty"].id
-    assert [one.name for one in Experiment.list(workspace, experiment_name="used")] == ["used"]
+    assert [known.name for known in Experiment.list(workspace, experiment_name="used")] == ["used"]
     assert workspace.name in Workspace.list()
     assert Workspace.get(workspace.name).get_run(run.id).id == run.id
     assert f"/runs/{run.id}?wsid=/subscriptions/" in run.get_portal_url()
@@ -276,14 +276,14 @@ def test_a_class_of_your_own_stands_for_runs_of_a_type(experiment: Experiment, w
     child.log_list("loss", [3, 1, 2])
     child.complete()
     parent.complete()
-    for found in (
+    for tuned in (
         next(parent.get_children(type="tuned")),
         next(experiment.get_runs(type="tuned", include_children=True)),
         get_run(experiment, child.id),
         workspace.get_run(child.id),
     ):
-        assert isinstance(found, Tuned)
-        assert found.best() == 1
+        assert isinstance(tuned, Tuned)
+        assert tuned.best() == 1
     assert type(Run(experiment, child.id)) is Run
 
 

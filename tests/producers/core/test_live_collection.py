@@ -118,16 +118,16 @@ def test_folders_that_are_collected(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    wanted = outputs.format(tmp=tmp_path) if isinstance(outputs, str) else outputs
-    run = experiment.start_logging(outputs=wanted, snapshot_directory=None)
+    directory = outputs.format(tmp=tmp_path) if isinstance(outputs, str) else outputs
+    run = experiment.start_logging(outputs=directory, snapshot_directory=None)
     folders = (
         ["outputs"]
-        if wanted is None
+        if directory is None
         else []
-        if wanted is False
-        else [wanted]
-        if isinstance(wanted, str)
-        else wanted
+        if directory is False
+        else [directory]
+        if isinstance(directory, str)
+        else directory
     )
     assert isinstance(folders, list)
     for folder in folders:

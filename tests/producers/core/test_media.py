@@ -158,14 +158,14 @@ def test_what_is_logged_is_read_from_both_tiers_with_its_bytes(
     run.log_metrics({"loss": 1.0})
     hot = run.get_media("samples")
     assert isinstance(hot, list)
-    assert [(one.step, one.place, one.caption) for one in hot] == [
+    assert [(medium.step, medium.place, medium.caption) for medium in hot] == [
         (0, 0, "first"),
         (0, 1, "both"),
         (10, 0, None),
         (11, 0, None),
     ]
     assert hot[3].file_name == "own.png"
-    assert {one.path for one in hot} == {hot[0].path}, "the same bytes are stored once"
+    assert {medium.path for medium in hot} == {hot[0].path}, "the same bytes are stored once"
     assert hot[0].read() == PNG
     assert set(run.get_media()) == {"samples", "ünï / page"}
     assert run.get_media("nothing") == []
@@ -175,7 +175,7 @@ def test_what_is_logged_is_read_from_both_tiers_with_its_bytes(
     assert len([name for name in run.get_file_names() if name.startswith("media/")]) == 2
     statement = f"select * from media where run_id = '{run.id}' order by name, step, place"
     in_hot = runstream.sql(statement).to_pylist()
-    assert [row["path"] for row in in_hot[:4]] == [one.path for one in hot]
+    assert [row["path"] for row in in_hot[:4]] == [medium.path for medium in hot]
     run.complete()
     deadline = time.monotonic() + 30
     glob = str(served_home / "store" / "media" / "**" / "*.parquet")
@@ -202,17 +202,17 @@ def test_the_service_lists_them_and_never_serves_them_as_pages_of_its_own(experi
     path = f"/api/v1/runs/{run.id}/media"
     answer = client.get_json(path, [("name", "pictures"), ("most", "3")])
     assert answer["total"] == 10
-    assert [one["step"] for one in answer["media"]] == [1, 1, 3, 3, 4, 4]
+    assert [medium["step"] for medium in answer["media"]] == [1, 1, 3, 3, 4, 4]
     assert {
-        one["step"]
-        for one in client.get_json(path, [("name", "pictures"), ("from", "2"), ("to", "3")])["media"]
+        medium["step"]
+        for medium in client.get_json(path, [("name", "pictures"), ("from", "2"), ("to", "3")])["media"]
     } == {2, 3}
-    for one in [*answer["media"], *client.get_json(path, [("name", "page")])["media"]]:
-        got = client.request("GET", f"/api/v1/runs/{run.id}/files/{one['path']}")
+    for medium in [*answer["media"], *client.get_json(path, [("name", "page")])["media"]]:
+        got = client.request("GET", f"/api/v1/runs/{run.id}/files/{medium['path']}")
         assert got.headers["x-content-type-options"] == "nosniff"
         assert got.headers["content-security-policy"] == "sandbox"
         assert got.headers["content-disposition"] == "attachment"
-        assert got.headers["content-type"].partition(";")[0] == one["content_type"]
+        assert got.headers["content-type"].partition(";")[0] == medium["content_type"]
     for wrong, status in (([("name", "no")], 404), ([("name", "page"), ("most", "0")], 400), ([], 400)):
         with pytest.raises(ServiceException) as refused:
             client.get_json(path, wrong)
@@ -252,8 +252,8 @@ def test_a_film_of_any_size_takes_no_memory(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16 << 20
-    (one,) = run.get_media("film")
-    assert one.size == 300 << 20  # type: ignore[union-attr]
+    (medium,) = run.get_media("film")
+    assert medium.size == 300 << 20  # type: ignore[union-attr]
     run.complete()
 
 
@@ -282,17 +282,17 @@ def test_pictures_logged_one_after_the_other_have_steps_one_after_the_other(expe
     run.get_metrics()
     values = run._client.get_json(f"/api/v1/runs/{run.id}/values", [("name", "old"), ("cls", "2")])
     assert [point["step"] for point in values["points"]] == [0, 1, 2, 3]
-    assert [one.step for one in run.get_media("new")] == [0, 1, 2, 3]  # type: ignore[union-attr]
+    assert [medium.step for medium in run.get_media("new")] == [0, 1, 2, 3]  # type: ignore[union-attr]
     run.complete()
 
 
 def test_a_deleted_run_takes_its_media_along(experiment: Experiment, served_home: Path) -> None:
     run = experiment.start_logging()
     run.log_media("m", PNG)
-    (one,) = run.get_media("m")
-    assert one.read() == PNG  # type: ignore[union-attr]
+    (medium,) = run.get_media("m")
+    assert medium.read() == PNG  # type: ignore[union-attr]
     run.complete()
-    place = next((served_home / "store" / "artifacts").glob(f"{run.id}/**/{one.sha256}.png"))  # type: ignore[union-attr]
+    place = next((served_home / "store" / "artifacts").glob(f"{run.id}/**/{medium.sha256}.png"))  # type: ignore[union-attr]
     run._client.request("DELETE", f"/api/v1/runs/{run.id}", [("force", "1")])
     deadline = time.monotonic() + 40
     while place.exists():

@@ -100,9 +100,9 @@ def logged(served_home: Any) -> Any:
     ("case", "expected"), [(case[0], case[2]) for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_round_trip(logged: dict[str, Run], case: str, expected: dict[str, Any]) -> None:
-    found = logged[case].get_metrics()
-    assert str(found) == str(expected)  # types and order too: 1 == 1.0 == True
-    assert found == expected
+    metrics = logged[case].get_metrics()
+    assert str(metrics) == str(expected)  # types and order too: 1 == 1.0 == True
+    assert metrics == expected
 
 
 def test_nan(experiment: Experiment) -> None:
@@ -164,10 +164,10 @@ def test_recursive_and_by_type(experiment: Experiment) -> None:
     grandchild = first.child_run()
     for number, run in enumerate([first, second, grandchild, parent]):
         run.log("n", number)
-    found = parent.get_metrics(recursive=True)
-    assert found == {first.id: {"n": 0}, second.id: {"n": 1}, grandchild.id: {"n": 2}, parent.id: {"n": 3}}
-    assert list(found) == [grandchild.id, second.id, first.id, parent.id]
-    assert silent.id not in found
+    metrics = parent.get_metrics(recursive=True)
+    assert metrics == {first.id: {"n": 0}, second.id: {"n": 1}, grandchild.id: {"n": 2}, parent.id: {"n": 3}}
+    assert list(metrics) == [grandchild.id, second.id, first.id, parent.id]
+    assert silent.id not in metrics
     assert parent.get_metrics(recursive=True, run_type="none such") == {parent.id: {"n": 3}}
     assert parent.get_metrics(run_type="none such") == {"n": 3}
     assert first.get_metrics("n", recursive=True) == {grandchild.id: {"n": 2}, first.id: {"n": 0}}
@@ -182,9 +182,9 @@ def test_many_points_of_many_series(experiment: Experiment) -> None:
             run.log(name, step * 0.5)
     run.log_array("long", np.arange(100_000))
     run.complete()
-    found = run.get_metrics()
-    assert all(found[name] == [step * 0.5 for step in range(2000)] for name in "abcde")
-    assert found["long"] == list(range(100_000))
+    metrics = run.get_metrics()
+    assert all(metrics[name] == [step * 0.5 for step in range(2000)] for name in "abcde")
+    assert metrics["long"] == list(range(100_000))
 
 
 def test_a_fetched_run_can_be_logged_to_after_its_end(experiment: Experiment) -> None:

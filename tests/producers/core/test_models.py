@@ -29,7 +29,7 @@ def test_there_and_back(workspace: Workspace, tmp_path: Path) -> None:
         workspace, folder, "ridge", tags={"rank": 1}, properties={"p": "q"}, model_framework="X"
     )
     second = Model.register(workspace, folder / "a.bin", "ridge", description="one file")
-    assert [(one.name, one.version, one.id) for one in (first, second)] == [
+    assert [(model.name, model.version, model.id) for model in (first, second)] == [
         ("ridge", 1, "ridge:1"),
         ("ridge", 2, "ridge:2"),
     ]
@@ -42,10 +42,12 @@ def test_there_and_back(workspace: Workspace, tmp_path: Path) -> None:
     first.download(tmp_path / "got", exist_ok=True)
     assert Model(workspace, "ridge").version == 2
     assert Model(workspace, id="ridge:1").model_framework == "X"
-    assert [one.id for one in Model.list(workspace)] == ["ridge:2", "ridge:1"]
-    assert [one.id for one in Model.list(workspace, latest=True)] == ["ridge:2"]
-    assert [one.id for one in Model.list(workspace, tags={"rank": 1}, properties="p")] == ["ridge:1"]
-    assert [one.id for one in Model.list(workspace, tags=["rank", ["rank", 1]], properties=[])] == ["ridge:1"]
+    assert [model.id for model in Model.list(workspace)] == ["ridge:2", "ridge:1"]
+    assert [model.id for model in Model.list(workspace, latest=True)] == ["ridge:2"]
+    assert [model.id for model in Model.list(workspace, tags={"rank": 1}, properties="p")] == ["ridge:1"]
+    assert [model.id for model in Model.list(workspace, tags=["rank", ["rank", 1]], properties=[])] == [
+        "ridge:1"
+    ]
     assert Model.list(workspace, tags=[["rank", "2"]]) == []
     assert (
         Model(workspace, "ridge", tags=["rank"], properties=["p"]).url
@@ -67,7 +69,7 @@ def test_a_runs_files_become_a_model(experiment: Experiment, tmp_path: Path) -> 
     run = experiment.start_logging(outputs=False)
     run.upload_file("outputs/m.pkl", "m.pkl")
     models = [run.register_model("ridge", "outputs/m.pkl", tags={"a": "b"}) for _ in range(2)]
-    assert [one.version for one in models] == [1, 2]
+    assert [version.version for version in models] == [1, 2]
     assert (models[0].run_id, models[0].experiment_name) == (run.id, "test")
     assert Path(models[1].download(tmp_path / "got")).read_bytes() == b"weights"
     with pytest.raises(ModelPathNotFoundException, match=r"outputs/m\.pkl"):

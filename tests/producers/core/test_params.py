@@ -45,16 +45,16 @@ def test_what_is_logged_is_what_python_http_and_sql_read(
     run.log_params(values)
     run.complete()
     assert shown(run.get_params()) == shown(values)
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     rows = runstream.sql(
         f"select name, kind, value, int_value, bool_value, text from params where run_id = '{run.id}'"
     ).to_pylist()
     for row in rows:
         kind = row["kind"]
         column = {"float": "value", "int": "int_value", "bool": "bool_value", "text": "text"}.get(kind)
-        found[row["name"]] = None if kind == "null" else row[column] if column else json.loads(row["text"])
+        by_name[row["name"]] = None if kind == "null" else row[column] if column else json.loads(row["text"])
         assert kind != "int" or row["value"] == float(row["int_value"])
-    assert shown(found) == shown(values)
+    assert shown(by_name) == shown(values)
 
 
 def test_types_of_numpy_and_nested_names(experiment: Experiment) -> None:
@@ -93,7 +93,9 @@ def test_an_overwritten_value_is_kept_as_history(experiment: Experiment, workspa
     held = document["params"]["lr"]
     assert (held["kind"], held["text"], held["origin"]) == ("float", "0.3", "overwritten")
     assert f"@{os.uname().nodename}, process {os.getpid()}" in held["author"]
-    assert [(one["name"], one["text"], one["origin"], one["refused"]) for one in document["former"]] == [
+    assert [
+        (write["name"], write["text"], write["origin"], write["refused"]) for write in document["former"]
+    ] == [
         ("lr", "0.1", "logged", False),
         ("lr", "0.2", "overwritten", False),
     ]
@@ -140,7 +142,7 @@ def test_two_processes_write_different_values(
     run.complete()
     assert run.get_params() == {"world": 2, "rank": 0, "other": "x"}
     former = experiment.workspace._client.get_json(f"/api/v1/runs/{run.id}/params")["former"]
-    assert [(one["name"], one["text"], one["refused"]) for one in former] == [("rank", "1", True)]
+    assert [(write["name"], write["text"], write["refused"]) for write in former] == [("rank", "1", True)]
 
 
 def test_kill_9_straight_after_the_call_loses_nothing(
@@ -157,9 +159,9 @@ def test_kill_9_straight_after_the_call_loses_nothing(
     assert other.returncode == -signal.SIGKILL
     expected = {f"p{i}": i for i in range(500)} | {"last": "x", "p3": -1}
     deadline = time.monotonic() + 30
-    while (found := run.get_params()) != expected and time.monotonic() < deadline:
+    while (params := run.get_params()) != expected and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert found == expected
+    assert params == expected
     run.complete()
 
 

@@ -103,8 +103,8 @@ def test_the_exit_status_is_kept(ends: Workspace, served_home: Path, tmp_path: P
     code = "child = run.child_run()\nimport argparse\nargparse.ArgumentParser().parse_args(['--wrong'])"
     run_id, returned, _ = script(served_home, tmp_path, code)
     run = fetched(ends, run_id, "Failed")
-    for one in (run, *run.get_children()):
-        assert one.get_details()["error"]["error"]["message"] == "User program failed with SystemExit: 2"
+    for ended in (run, *run.get_children()):
+        assert ended.get_details()["error"]["error"]["message"] == "User program failed with SystemExit: 2"
     assert returned == 2
 
 
@@ -199,11 +199,11 @@ def test_a_run_goes_to_other_processes_by_pickle(
     assert (run.get_status(), parent.get_status()) == ("Running", "Running")
     run.complete()
     parent.complete()
-    for one, name in ((run, "there"), (parent, "below")):
+    for killed, name in ((run, "there"), (parent, "below")):
         deadline = time.monotonic() + 60
-        while len(one.get_metrics().get(name, [])) < 4 and time.monotonic() < deadline:
+        while len(killed.get_metrics().get(name, [])) < 4 and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert sorted(one.get_metrics()[name]) == [0, 1, 2, 3]
+        assert sorted(killed.get_metrics()[name]) == [0, 1, 2, 3]
 
 
 def _log_there(task: tuple[Run, int]) -> None:

@@ -93,8 +93,8 @@ def test_files_of_passwords_and_keys_are_left_out_and_named(
     snapshots.take(project, settings)
     assert len(caplog.records) == 1  # once a folder
     (project / ".amlignore").write_text("!.env\n!.aws/\n*.pub\n")
-    found = {file.path for file in snapshots.take(project, settings).files}
-    assert found == {*before, *harmless, ".amlignore", ".env", ".aws/credentials"} - {"id_rsa.pub"}
+    paths = {file.path for file in snapshots.take(project, settings).files}
+    assert paths == {*before, *harmless, ".amlignore", ".env", ".aws/credentials"} - {"id_rsa.pub"}
 
 
 @pytest.mark.attack
@@ -223,7 +223,7 @@ def test_limits(
     assert "exceeds the limit of 300.0 MB" in json.dumps(run.get_details()["warnings"])
     with pytest.raises(SnapshotException, match=r"exceeds the limit of 300.0 MB"):
         experiment.submit(ScriptRunConfig(str(project), "train.py"))
-    assert [one.id for one in experiment.get_runs()] == [run.id]
+    assert [listed.id for listed in experiment.get_runs()] == [run.id]
     with pytest.raises(SnapshotException, match="exceeds the limit"):
         experiment.start_logging(snapshot_directory=None, outputs=False).take_snapshot(project)
     (project / "large").unlink()

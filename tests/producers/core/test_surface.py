@@ -43,11 +43,11 @@ def calls() -> Iterator[tuple[str, str, bool]]:
 
 @pytest.mark.parametrize("module", TABLE["modules"])
 def test_modules_have_their_names(module: str) -> None:
-    found = import_module(module)
-    assert [name for name in TABLE["modules"][module] if not hasattr(found, name)] == []
+    loaded = import_module(module)
+    assert [name for name in TABLE["modules"][module] if not hasattr(loaded, name)] == []
     private = {name for name in TABLE["modules"][module] if name.startswith("_")}
-    assert set(TABLE["modules"][module]) - private <= {*found.__all__, "__version__"}
-    assert set(found.__all__) <= set(dir(found))
+    assert set(TABLE["modules"][module]) - private <= {*loaded.__all__, "__version__"}
+    assert set(loaded.__all__) <= set(dir(loaded))
 
 
 @pytest.mark.parametrize(("path", "parameters", "static"), list(calls()), ids=lambda value: str(value)[:60])
@@ -58,24 +58,26 @@ def test_a_call_that_was_right_stays_right(path: str, parameters: str, static: b
         have = have[1:]  # self
     elif static and inspect.isclass(owner := named(path.rpartition(".")[0])):
         assert isinstance(inspect.getattr_static(owner, path.rpartition(".")[2]), (staticmethod, classmethod))
-    wanted = ast.parse(f"def f({parameters}): ...").body[0]
-    assert isinstance(wanted, ast.FunctionDef)
-    arguments = wanted.args
+    signature = ast.parse(f"def f({parameters}): ...").body[0]
+    assert isinstance(signature, ast.FunctionDef)
+    arguments = signature.args
     defaults = [inspect.Parameter.empty] * (len(arguments.args) - len(arguments.defaults))
     defaults += [ast.literal_eval(value) for value in arguments.defaults]
-    positional = [one for one in have if one.kind is one.POSITIONAL_OR_KEYWORD]
-    assert [one.name for one in positional[: len(arguments.args)]] == [one.arg for one in arguments.args]
-    for one, default in zip(positional, defaults, strict=False):
+    positional = [parameter for parameter in have if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    assert [parameter.name for parameter in positional[: len(arguments.args)]] == [
+        argument.arg for argument in arguments.args
+    ]
+    for parameter, default in zip(positional, defaults, strict=False):
         if default is not inspect.Parameter.empty:
-            assert plain(one.default) == default, one.name
-    keywords = {one.name: one for one in have if one.kind is one.KEYWORD_ONLY}
+            assert plain(parameter.default) == default, parameter.name
+    keywords = {parameter.name: parameter for parameter in have if parameter.kind is parameter.KEYWORD_ONLY}
     for argument, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         assert value is not None
         assert keywords.pop(argument.arg).default == ast.literal_eval(value)
     ours = [*positional[len(arguments.args) :], *keywords.values()]
-    assert [one.name for one in ours if one.default is inspect.Parameter.empty] == []
+    assert [parameter.name for parameter in ours if parameter.default is inspect.Parameter.empty] == []
     if arguments.kwarg is not None:
-        assert any(one.kind is one.VAR_KEYWORD for one in have)
+        assert any(parameter.kind is parameter.VAR_KEYWORD for parameter in have)
 
 
 def plain(default: Any) -> Any:
@@ -94,9 +96,9 @@ def plain(default: Any) -> Any:
     ],
 )
 def test_attributes_can_be_read(path: str, name: str, settable: bool) -> None:
-    found = inspect.getattr_static(named(path), name)
-    assert isinstance(found, property)
-    assert (found.fset is not None) >= settable
+    member = inspect.getattr_static(named(path), name)
+    assert isinstance(member, property)
+    assert (member.fset is not None) >= settable
 
 
 @pytest.mark.parametrize("path", TABLE["cloud"]["classes"])

@@ -35,7 +35,7 @@ def test_created_listed_changed_deleted(workspace: Workspace) -> None:
     assert (details["description"], details["tags"]) == ("ours", {"team": None, "n": "1"})
     assert made.get_details() == details
     assert details["creationTime"]
-    assert [one.tags for one in Workspace.list()[name]] == [{"team": None, "n": "1"}]
+    assert [space.tags for space in Workspace.list()[name]] == [{"team": None, "n": "1"}]
     made.delete()
     assert name not in Workspace.list()
     with pytest.raises(ServiceException) as gone:
@@ -78,10 +78,10 @@ def test_environments_have_versions_and_labels(workspace: Workspace) -> None:
     Environment.label(workspace, "net", "1", ["stable"])
     assert Environment.get(workspace, "net", label="stable").version == "1"
     assert Environment.get(workspace, "net", label="Latest").version == "2"
-    assert {name: one.version for name, one in workspace.environments.items()} == {"net": "2"}
-    for wanted in ({"version": "9"}, {"label": "none"}):
+    assert {name: environment.version for name, environment in workspace.environments.items()} == {"net": "2"}
+    for version in ({"version": "9"}, {"label": "none"}):
         with pytest.raises(ServiceException, match=r"Environment\.list") as missing:
-            Environment.get(workspace, "net", **wanted)
+            Environment.get(workspace, "net", **version)
         assert missing.value.status_code == 404
     fetched.environment_variables = {}
     with pytest.raises(ServiceException, match="versions do not change") as taken:
@@ -102,12 +102,12 @@ def test_an_environment_like_one_of_conda(
         """echo '{"dependencies": ["python=3.11", "gcc", {"pip": ["numpy"]}]}'\n"""
     )
     conda.chmod(0o755)
-    found = Environment.from_existing_conda_environment("mine", "work")
-    assert found is not None
-    assert found.name == "mine"
-    assert found.python.conda_dependencies is not None
-    assert set(found.python.conda_dependencies.conda_packages) >= {"gcc"}
-    assert list(found.python.conda_dependencies.pip_packages) == ["numpy"]
+    environment = Environment.from_existing_conda_environment("mine", "work")
+    assert environment is not None
+    assert environment.name == "mine"
+    assert environment.python.conda_dependencies is not None
+    assert set(environment.python.conda_dependencies.conda_packages) >= {"gcc"}
+    assert list(environment.python.conda_dependencies.pip_packages) == ["numpy"]
     assert Environment.from_existing_conda_environment("mine", "none such") is None
 
 
@@ -235,8 +235,8 @@ def test_a_cluster_a_script_creates_is_a_queue_here(
         target = ComputeTarget(workspace=workspace, name="cpu-cluster")
         pytest.fail("not created yet")
     except ComputeTargetException:
-        wanted = AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=4)
-        target = ComputeTarget.create(workspace, "cpu-cluster", wanted)
+        configuration = AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=4)
+        target = ComputeTarget.create(workspace, "cpu-cluster", configuration)
         target.wait_for_completion(show_output=True, min_node_count=None, timeout_in_minutes=20)
     assert "no machine STANDARD_D2_V2 is rented" in caplog.text
     assert target.get_status().serialize()["concurrency"] == 4

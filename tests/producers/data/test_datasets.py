@@ -107,17 +107,17 @@ def test_versions_and_tags(workspace: Workspace, folder: Path) -> None:
     second = other.register(workspace, "rows", create_new_version=True)
     assert second.version == 2
     assert isinstance(Dataset.get_by_name(workspace, "rows"), FileDataset)
-    found = Dataset.get_by_name(workspace, "rows", version=1)
-    assert isinstance(found, TabularDataset)
-    assert found.to_pandas_dataframe()["x"].tolist() == [1, 2]
-    assert {name: one.version for name, one in workspace.datasets.items()} == {"rows": 2}
-    found.add_tags({"more": None})
-    found.remove_tags(["n"])
+    dataset = Dataset.get_by_name(workspace, "rows", version=1)
+    assert isinstance(dataset, TabularDataset)
+    assert dataset.to_pandas_dataframe()["x"].tolist() == [1, 2]
+    assert {name: registered.version for name, registered in workspace.datasets.items()} == {"rows": 2}
+    dataset.add_tags({"more": None})
+    dataset.remove_tags(["n"])
     assert Dataset.get_by_id(workspace, str(first.id)).tags == {"more": None}
-    for wanted in ({"name": "rows", "version": 3}, {"name": "none"}):
+    for asked in ({"name": "rows", "version": 3}, {"name": "none"}):
         with pytest.raises(UserErrorException, match="Cannot load Dataset"):
-            Dataset.get_by_name(workspace, **wanted)
-    found.unregister_all_versions()
+            Dataset.get_by_name(workspace, **asked)
+    dataset.unregister_all_versions()
     assert Dataset.get_all(workspace) == {}
 
 

@@ -80,8 +80,8 @@ def test_what_went_to_event_files_comes_back_the_same(full: Run, tmp_path: Path)
         "lr": float, "layers": int, "opt": str, "amp": bool, "none": type(None)
     }  # fmt: skip
     assert copy.get_params()["sizes"] == "[1, 2]"
-    (histogram,), (wanted,) = copy.get_histograms("weights"), full.get_histograms("weights")
-    assert (histogram.counts, histogram.edges, histogram.step) == (wanted.counts, wanted.edges, 4)
+    (histogram,), (logged,) = copy.get_histograms("weights"), full.get_histograms("weights")
+    assert (histogram.counts, histogram.edges, histogram.step) == (logged.counts, logged.edges, 4)
     (image,), (original,) = copy.get_media("seen"), full.get_media("seen")
     assert (image.sha256, image.step) == (original.sha256, 7)
     assert copy.get_status() == "Completed"

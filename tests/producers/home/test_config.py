@@ -92,10 +92,10 @@ def test_a_projects_file_does_not_say_where_data_and_secrets_go(
         "token": "theirs", "kafka": "theirs:9092", "spool": "/tmp/s",
     }  # fmt: skip
     file = write(tmp_path / ".runstream" / "config.json", {"workspace": "ours", **hostile})
-    found = Workspace.from_config(tmp_path)
+    workspace = Workspace.from_config(tmp_path)
     default = Settings.load()
-    assert found.name == "ours"
-    assert {name: getattr(found._settings, name) for name in hostile} == {
+    assert workspace.name == "ours"
+    assert {name: getattr(workspace._settings, name) for name in hostile} == {
         name: getattr(default, name) for name in hostile
     }
     said = capsys.readouterr().err
@@ -172,8 +172,8 @@ def test_none_found_takes_the_local_workspace_with_one_line(
 def test_what_write_config_writes_is_found_again(tmp_path: Path) -> None:
     Workspace("s", "g", "mine").write_config(tmp_path)
     assert json.loads((tmp_path / ".runstream" / "config.json").read_text())["Id"] is None
-    found = Workspace.from_config(tmp_path)
-    assert (found.name, found.subscription_id, found.resource_group) == ("mine", "s", "g")
+    workspace = Workspace.from_config(tmp_path)
+    assert (workspace.name, workspace.subscription_id, workspace.resource_group) == ("mine", "s", "g")
 
 
 def test_arguments_in_any_order() -> None:

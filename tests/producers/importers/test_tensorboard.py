@@ -59,22 +59,24 @@ def points_of(workspace: Workspace, run_id: str) -> dict[str, list[Point]]:
     """Tag to what is stored of it: step, time and value."""
     series = fetch_metrics(workspace._client, [run_id]).get(run_id, [])
     return {
-        one.name: [
+        vector.name: [
             (step, when / 1e6, value)
-            for step, when, value in zip(one.steps, one.times, one.values, strict=True)  # type: ignore[misc]
+            for step, when, value in zip(vector.steps, vector.times, vector.values, strict=True)  # type: ignore[misc]
         ]
-        for one in series
-        if one.cls == 0
+        for vector in series
+        if vector.cls == 0
     }
 
 
-def assert_same(found: dict[str, list[Point]], wanted: dict[str, list[Point]]) -> None:
-    assert found.keys() == wanted.keys()
-    for tag, points in wanted.items():
-        assert [(step, value) for step, _, value in found[tag]] == [
+def assert_same(imported: dict[str, list[Point]], expected: dict[str, list[Point]]) -> None:
+    assert imported.keys() == expected.keys()
+    for tag, points in expected.items():
+        assert [(step, value) for step, _, value in imported[tag]] == [
             (step, value) for step, _, value in points
         ]
-        assert [when for _, when, _ in found[tag]] == pytest.approx([when for _, when, _ in points], abs=1e-6)
+        assert [when for _, when, _ in imported[tag]] == pytest.approx(
+            [when for _, when, _ in points], abs=1e-6
+        )
 
 
 def test_what_tensorboardx_wrote_at_any_depth(workspace: Workspace, tmp_path: Path) -> None:
@@ -122,9 +124,9 @@ def test_steps_that_a_restart_made_void_are_left_out(workspace: Workspace, tmp_p
     again += [restart_event(80, START + 400), scalar_event("loss", 7, 80, START + 401)]
     write_events(logs, again, ".2")
     report = import_once(workspace, logs)["logs"]
-    wanted = oracle_scalars(logs)
-    assert len(wanted["loss"]) == 81
-    assert_same(points_of(workspace, report.run_id), wanted)
+    expected = oracle_scalars(logs)
+    assert len(expected["loss"]) == 81
+    assert_same(points_of(workspace, report.run_id), expected)
     assert report.left_out == {"scalars of steps that a restart has made void": 50}
 
 
@@ -313,14 +315,14 @@ def test_two_followers_of_one_directory(workspace: Workspace, tmp_path: Path) ->
     writer.close()
     run_id = ""
     deadline = time.monotonic() + 30
-    wanted = oracle_scalars(logs / "a")
+    expected = oracle_scalars(logs / "a")
     while time.monotonic() < deadline:
         time.sleep(0.5)
         run_id = run_id or imported_run(workspace)
         if run_id and len(points_of(workspace, run_id).get("loss", [])) >= 200:
             break
     time.sleep(1.0)
-    assert_same(points_of(workspace, run_id), wanted)
+    assert_same(points_of(workspace, run_id), expected)
     followers[1].kill()
     for follower in followers:
         follower.wait()
@@ -399,18 +401,18 @@ def test_everything_that_is_no_scalar(workspace: Workspace, tmp_path: Path) -> N
     run = Run.get(workspace, run_id)
     wanted_texts = [event.tensor_proto.string_val[0].decode() for event in text.Tensors("note/text_summary")]
     assert run.get_metrics()["note/text_summary"] == wanted_texts
-    for event, found in zip(text.Images("image"), run.get_media("image"), strict=True):
-        assert (found.step, found.type, found.read()) == (event.step, "image", event.encoded_image_string)
-        assert found.time == round(event.wall_time * 1e6)
-    assert [one.read() for one in run.get_media("sound")] == [b"RIFF....WAVE"] * 2
-    for event, found in zip(text.Histograms("weights"), run.get_histograms("weights"), strict=True):
-        assert (found.step, found.count) == (event.step, event.histogram_value.num)
+    for event, medium in zip(text.Images("image"), run.get_media("image"), strict=True):
+        assert (medium.step, medium.type, medium.read()) == (event.step, "image", event.encoded_image_string)
+        assert medium.time == round(event.wall_time * 1e6)
+    assert [medium.read() for medium in run.get_media("sound")] == [b"RIFF....WAVE"] * 2
+    for event, histogram in zip(text.Histograms("weights"), run.get_histograms("weights"), strict=True):
+        assert (histogram.step, histogram.count) == (event.step, event.histogram_value.num)
         filled = [n for n in event.histogram_value.bucket if n]
-        assert [n for n in found.counts if n] == filled
+        assert [n for n in histogram.counts if n] == filled
     table = run.get_metrics()["pr"]
     curve = [tensor_util.make_ndarray(event.tensor_proto) for event in text.Tensors("pr")]
-    assert table["precision"] == pytest.approx(np.concatenate([one[4] for one in curve]).tolist())
-    assert table["true_positives"] == np.concatenate([one[0] for one in curve]).tolist()
+    assert table["precision"] == pytest.approx(np.concatenate([row[4] for row in curve]).tolist())
+    assert table["true_positives"] == np.concatenate([row[0] for row in curve]).tolist()
     run.download_file("tensorboard/custom_scalars.json", str(tmp_path / "layout.json"))
     chart = {"title": "losses", "multiline": {"tag": ["a", "b"]}}
     layout = json.loads((tmp_path / "layout.json").read_text())

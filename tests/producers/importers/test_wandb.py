@@ -96,9 +96,9 @@ def import_once(
 
 def points_of(workspace: Workspace, run_id: str) -> dict[str, list[Point]]:
     return {
-        one.name: list(zip(one.steps, one.values, strict=True))
-        for one in fetch_metrics(workspace._client, [run_id]).get(run_id, [])
-        if one.cls == 0
+        series.name: list(zip(series.steps, series.values, strict=True))
+        for series in fetch_metrics(workspace._client, [run_id]).get(run_id, [])
+        if series.cls == 0
     }
 
 
@@ -139,7 +139,7 @@ def test_every_value_of_a_script(workspace: Workspace, recorded: Path, tmp_path:
     assert run.description == "why"
     assert {"a": None, "b": None, "group": "g", "job_type": "train"}.items() <= run.get_tags().items()
     assert run.get_params() == {"lr": 0.1, "opt.name": "adam", "opt.betas": [0.9, 0.99], "late": 3}
-    found = points_of(workspace, "first")
+    points = points_of(workspace, "first")
     numbers = {
         name: series
         for name, series in plain(written_by_wandb(recorded)).items()
@@ -150,23 +150,23 @@ def test_every_value_of_a_script(workspace: Workspace, recorded: Path, tmp_path:
     media = ("image.", "sound.", "page.", "cloud.", "table.", "several.", "hist.")
     for name, series in numbers.items():
         if not name.startswith(media):
-            assert plain(found)[name] == series, name
-    assert found["text"] == [(300, "hello \u2603")]
-    assert found["list"] == [(300, "[1, 2]")]
-    assert found["best"] == [(301, 0.5)]
-    assert found["loss.min"] == [(301, 1 / 200)]
-    assert found["wandb.alerts"] == [(300, "INFO: careful\nit diverges")]
-    assert math.isnan(found["nan"][0][1])
-    assert found["inf"] == [(300, -math.inf)]
-    assert found["big"] == [(300, 2**62 + 1)]
+            assert plain(points)[name] == series, name
+    assert points["text"] == [(300, "hello \u2603")]
+    assert points["list"] == [(300, "[1, 2]")]
+    assert points["best"] == [(301, 0.5)]
+    assert points["loss.min"] == [(301, 1 / 200)]
+    assert points["wandb.alerts"] == [(300, "INFO: careful\nit diverges")]
+    assert math.isnan(points["nan"][0][1])
+    assert points["inf"] == [(300, -math.inf)]
+    assert points["big"] == [(300, 2**62 + 1)]
     assert report.left_out["values that are null"] == 1
 
     (image,) = run.get_media("image")
     assert (image.step, image.type, image.caption) == (301, "image", "black")
     (file,) = (recorded / "latest-run" / "files" / "media" / "images").glob("image_*.png")
     assert image.read() == file.read_bytes()
-    assert [one.caption for one in run.get_media("several")] == ["1", None]
-    assert [one.type for name in ("sound", "page", "cloud") for one in run.get_media(name)] == [
+    assert [medium.caption for medium in run.get_media("several")] == ["1", None]
+    assert [medium.type for name in ("sound", "page", "cloud") for medium in run.get_media(name)] == [
         "audio",
         "html",
         "object3d",
@@ -229,10 +229,10 @@ def test_killed_between_batches(
             import_once(workspace, tmp_path / "runs", "killed")
     monkeypatch.setattr(wandb_intake.WandbIntake, "_refuse_drops", whole)
     report = import_once(workspace, tmp_path / "runs", "killed")["my name"]
-    found, wanted = points_of(workspace, report.run_id), written_by_wandb(recorded)
+    points, expected = points_of(workspace, report.run_id), written_by_wandb(recorded)
     for name in ("loss", "nested.acc", "flag"):
-        assert found[name] == wanted[name]
-    assert len(found["best"]) == len(found["text"]) == 1
+        assert points[name] == expected[name]
+    assert len(points["best"]) == len(points["text"]) == 1
     run = Run.get(workspace, report.run_id)
     assert len(run.get_media("several")) == 2
     assert len(run.get_histograms("hist")) == 1
@@ -250,17 +250,17 @@ run.finish(exit_code=3)
     (path,) = record(tmp_path, script).glob("offline-run-*/*.wandb")
     content = path.read_bytes()
     assert len(content) > 8 * BLOCK_BYTES
-    wanted = written_by_wandb(tmp_path / "wandb")["loss"]
+    expected = written_by_wandb(tmp_path / "wandb")["loss"]
     damaged = bytearray(content)
     damaged[3 * BLOCK_BYTES + 500] ^= 0x40
     damaged[5 * BLOCK_BYTES + 4] ^= 0xFF  # a length
     path.write_bytes(damaged)
     path.chmod(0o400)
     report = import_once(workspace, tmp_path / "wandb")["damaged"]
-    found = points_of(workspace, report.run_id)["loss"]
-    assert set(found) < set(wanted)
-    assert len(found) == len(set(found))
-    assert len(found) > len(wanted) - 600
+    points = points_of(workspace, report.run_id)["loss"]
+    assert set(points) < set(expected)
+    assert len(points) == len(set(points))
+    assert len(points) > len(expected) - 600
     assert sum("are passed over" in note for note in report.notes) == 2
     assert Run.get(workspace, report.run_id).status == "Failed"
     for cut in (len(HEADER) + 3, BLOCK_BYTES - 3, BLOCK_BYTES + 5, len(content) - 1):
@@ -366,9 +366,9 @@ for i in range(100000):
         stop.set()
         thread.join(30)
     settle(workspace._client)
-    wanted = written_by_wandb(tmp_path / "wandb")["loss"]
-    assert len(wanted) > 20
-    assert points_of(workspace, run_id)["loss"] == wanted
+    expected = written_by_wandb(tmp_path / "wandb")["loss"]
+    assert len(expected) > 20
+    assert points_of(workspace, run_id)["loss"] == expected
 
 
 def test_the_command(workspace: Workspace, recorded: Path, served_home: Path) -> None:

@@ -51,10 +51,10 @@ def test_only_gpus_that_work_for_the_processes_are_told_with_all_they_say(
 
 def test_one_that_is_lost_or_does_not_tell_something_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, [Device([1], lost=True), Device([1], celsius=40, no_power=True)])
-    found = named(Gpus(), {1})
-    assert list(found) == [1]
-    assert "power_usage_watts" not in found[1]
-    assert found[1]["temperature_celsius"] == 40.0
+    gpus = named(Gpus(), {1})
+    assert list(gpus) == [1]
+    assert "power_usage_watts" not in gpus[1]
+    assert gpus[1]["temperature_celsius"] == 40.0
 
 
 def test_a_driver_that_does_not_answer_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,8 +99,8 @@ def amdsmi(processes: list[list[dict[str, Any]]], power: dict[str, Any]) -> Modu
     module.amdsmi_get_gpu_vram_usage = lambda device: {"vram_total": 1000, "vram_used": 250}
     module.amdsmi_get_power_info = lambda device: power
     module.amdsmi_get_temp_metric = lambda device, kind, metric: 70
-    found: ModuleType = module
-    return found
+    library: ModuleType = module
+    return library
 
 
 def test_gpus_of_amd_are_told_under_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:

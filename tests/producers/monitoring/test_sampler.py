@@ -104,15 +104,15 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def stored(settings: Settings) -> dict[str, dict[str, list[tuple[str, float]]]]:
     """Node and value of each system metric in the spool, by run and name."""
-    found: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    series: dict[str, dict[str, list[tuple[str, float]]]] = {}
     for event in events(settings):
         if isinstance(event, MetricsEvent):
             points = decode_points(event.payload)
             for i, (key, _) in enumerate(points.series):
                 if key.cls == SeriesClass.SYSTEM:
                     values = [(key.column, float(value)) for value in points.python_values(i)]
-                    found.setdefault(event.run_id, {}).setdefault(key.name, []).extend(values)
-    return found
+                    series.setdefault(event.run_id, {}).setdefault(key.name, []).extend(values)
+    return series
 
 
 def events(settings: Settings) -> list[Any]:
@@ -124,8 +124,8 @@ def events(settings: Settings) -> list[Any]:
 
 def sample(sampler: Sampler, more: int, seconds: float = 60.0) -> None:
     """Look until there are so many samples more, as the service does."""
-    deadline, wanted = time.monotonic() + seconds, sampler.state.samples + more
-    while sampler.state.samples < wanted:
+    deadline, samples = time.monotonic() + seconds, sampler.state.samples + more
+    while sampler.state.samples < samples:
         assert time.monotonic() < deadline
         time.sleep(sampler.look())
 
@@ -286,9 +286,9 @@ def test_who_holds_a_lock_is_told_and_our_own_is_not_lost(settings: Settings, st
 def test_gpus_are_told_of_the_run_whose_process_they_work_for(
     settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = start("one", "owner", "import time; time.sleep(60)"), start("other")
+    busy, other = start("one", "owner", "import time; time.sleep(60)"), start("other")
     devices = [
-        Device([one.child], utilisation=10),  # type: ignore[attr-defined]
+        Device([busy.child], utilisation=10),  # type: ignore[attr-defined]
         Device([other.pid, 1 << 22], utilisation=20),
         Device([os.getppid()], utilisation=30),
     ]

@@ -23,16 +23,16 @@ def binned(values: Any, bins: int = 64) -> Histogram:
 @pytest.mark.parametrize("bins", [1, 7, 64, 1024])
 def test_counts_are_those_of_numpy(dtype: str, bins: int) -> None:
     values = (np.random.default_rng(7).normal(40, 10, 5000)).clip(0, 200).astype(dtype)
-    found = binned(values, bins)
+    histogram = binned(values, bins)
     expected, edges = np.histogram(values.astype("f8"), bins)
     if values.dtype == bool:
         return  # one value: the bins lie around it
-    assert found.edges == pytest.approx(edges.tolist())
-    assert found.count == sum(found.counts) == 5000
-    assert (found.min, found.max) == (float(values.min()), float(values.max()))
-    assert found.sum == pytest.approx(float(values.astype("f8").sum()), rel=1e-4)
+    assert histogram.edges == pytest.approx(edges.tolist())
+    assert histogram.count == sum(histogram.counts) == 5000
+    assert (histogram.min, histogram.max) == (float(values.min()), float(values.max()))
+    assert histogram.sum == pytest.approx(float(values.astype("f8").sum()), rel=1e-4)
     # A value beside an edge may be rounded to its other side.
-    assert np.abs(np.cumsum(found.counts) - np.cumsum(expected)).max() <= (0 if dtype == "f8" else 400)
+    assert np.abs(np.cumsum(histogram.counts) - np.cumsum(expected)).max() <= (0 if dtype == "f8" else 400)
 
 
 def test_a_value_on_an_edge_belongs_to_the_bin_on_its_right_and_the_last_edge_to_the_last_bin() -> None:
@@ -42,15 +42,26 @@ def test_a_value_on_an_edge_belongs_to_the_bin_on_its_right_and_the_last_edge_to
 
 @pytest.mark.parametrize("values", [[], np.zeros(0), np.zeros((3, 0)), [math.nan, math.nan]])
 def test_no_finite_value_makes_a_histogram_without_bins(values: Any) -> None:
-    found = binned(values)
-    assert (found.counts, found.edges, found.count, found.min, found.sum) == ([], [], 0, None, None)
-    assert found.nan == len(np.ravel(values))
+    histogram = binned(values)
+    assert (histogram.counts, histogram.edges, histogram.count, histogram.min, histogram.sum) == (
+        [],
+        [],
+        0,
+        None,
+        None,
+    )
+    assert histogram.nan == len(np.ravel(values))
 
 
 def test_what_is_not_finite_is_counted_apart() -> None:
-    found = binned([1.0, math.nan, math.inf, 2.0, -math.inf, math.inf], 2)
-    assert (found.counts, found.edges, found.count, found.sum) == ([1, 1], [1.0, 1.5, 2.0], 2, 3.0)
-    assert (found.nan, found.positive_infinite, found.negative_infinite) == (1, 2, 1)
+    histogram = binned([1.0, math.nan, math.inf, 2.0, -math.inf, math.inf], 2)
+    assert (histogram.counts, histogram.edges, histogram.count, histogram.sum) == (
+        [1, 1],
+        [1.0, 1.5, 2.0],
+        2,
+        3.0,
+    )
+    assert (histogram.nan, histogram.positive_infinite, histogram.negative_infinite) == (1, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +74,13 @@ def test_what_is_not_finite_is_counted_apart() -> None:
 )  # fmt: skip
 def test_every_value_lies_in_a_bin(values: Any) -> None:
     for bins in (1, 64, 1000):
-        found = binned(values, bins)
-        assert sum(found.counts) == found.count == len(values)
-        assert len(found.counts) == bins
-        assert all(map(math.isfinite, found.edges))
-        assert all(a < b for a, b in zip(found.edges, found.edges[1:], strict=False))
-        assert found.edges[0] <= min(values)
-        assert max(values) <= found.edges[-1]
+        histogram = binned(values, bins)
+        assert sum(histogram.counts) == histogram.count == len(values)
+        assert len(histogram.counts) == bins
+        assert all(map(math.isfinite, histogram.edges))
+        assert all(a < b for a, b in zip(histogram.edges, histogram.edges[1:], strict=False))
+        assert histogram.edges[0] <= min(values)
+        assert max(values) <= histogram.edges[-1]
 
 
 def test_counts_and_edges_of_somebody_else() -> None:
@@ -121,8 +132,8 @@ def test_without_numpy_lists_are_counted_all_the_same(monkeypatch: pytest.Monkey
 
 
 def test_a_histogram_survives_its_text() -> None:
-    for one in (Histogram([3, 0], [0.1, 0.2, 0.5], 3, 0.1, 0.4, 0.9, 1, 2, 3), Histogram([], [], 0)):
-        assert decode_histogram(encode_histogram(one)) == one
+    for histogram in (Histogram([3, 0], [0.1, 0.2, 0.5], 3, 0.1, 0.4, 0.9, 1, 2, 3), Histogram([], [], 0)):
+        assert decode_histogram(encode_histogram(histogram)) == histogram
 
 
 @pytest.mark.parametrize(

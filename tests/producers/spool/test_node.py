@@ -83,15 +83,15 @@ def test_sources_come_and_go(spool: Path) -> None:
     writers = [RunWriter(settings, f"run-{k}", owner=True) for k in range(3)]
     for k, writer in enumerate(writers):
         writer.log("a", 1.0)
-        assert {one.run_id for one in node.written()} == {f"run-{i}" for i in range(k + 1)}
+        assert {source.run_id for source in node.written()} == {f"run-{i}" for i in range(k + 1)}
     writers[1].status("complete")
     writers[1].close()
-    found = node.written()
+    sources = node.written()
     collector = Collector(settings)
     for item in [*collector.collect(1 << 30, now=True), *collector.collect(1 << 30, now=True)]:
         collector.stored(item)
-    assert node.undelivered(found) == []
-    assert sorted(one.run_id for one in node.written()) == ["run-0", "run-2"]
+    assert node.undelivered(sources) == []
+    assert sorted(source.run_id for source in node.written()) == ["run-0", "run-2"]
 
 
 def test_what_the_agent_has_delivered_is_listed_when_it_is_gone(spool: Path) -> None:
@@ -118,8 +118,8 @@ def test_the_list_of_the_delivered_stays_small(spool: Path) -> None:
     for k in range(6000):
         note_delivered(spool, Written(f"{k:032x}", f"run {k % 2}", k, 0, 1))
     assert sum(path.stat().st_size for path in spool.iterdir()) < 200_000
-    assert [one.metrics for one in node.delivered()] == list(range(6000 - KEPT, 6000))
-    assert {one.run_id for one in node.delivered("run 1")} == {"run 1"}
+    assert [source.metrics for source in node.delivered()] == list(range(6000 - KEPT, 6000))
+    assert {source.run_id for source in node.delivered("run 1")} == {"run 1"}
 
 
 def test_damage_is_passed_over(spool: Path) -> None:
@@ -131,7 +131,7 @@ def test_damage_is_passed_over(spool: Path) -> None:
     (spool / ("f" * 32) / "00000000.seg").write_bytes(b"no segment" * 100)
     (spool / "delivered").write_text("cut\nx y z w\n" + "a" * 32 + " one 2 3 run\n")
     node = NodeSpool(spool)
-    assert [one.run_id for one in node.written()] == ["whole"]
+    assert [source.run_id for source in node.written()] == ["whole"]
     assert node.delivered() == []
 
 
@@ -143,9 +143,9 @@ def test_two_threads_may_look_at_once(spool: Path, monkeypatch: pytest.MonkeyPat
         writer.log("a", 1.0)
     node, look, run_of = NodeSpool(spool), NodeSpool._look, NodeSpool._run_of
     assert len(node.written()) == 2
-    found: list[list[Written]] = []
+    looks: list[list[Written]] = []
     stands, goes_on = threading.Event(), threading.Event()
-    first = threading.Thread(target=lambda: found.append(node.written()))
+    first = threading.Thread(target=lambda: looks.append(node.written()))
 
     def looking(self: NodeSpool, *words: str) -> Written | None:
         if threading.current_thread() is first:
@@ -163,5 +163,5 @@ def test_two_threads_may_look_at_once(spool: Path, monkeypatch: pytest.MonkeyPat
     assert stands.wait(30)
     writers[2].log("a", 1.0)
     monkeypatch.setattr(NodeSpool, "_run_of", asking)
-    assert {one.run_id for one in node.written()} == {"run 0", "run 1", "run 2"}
-    assert [{one.run_id for one in looked} for looked in found] == [{"run 0", "run 1"}]
+    assert {source.run_id for source in node.written()} == {"run 0", "run 1", "run 2"}
+    assert [{source.run_id for source in looked} for looked in looks] == [{"run 0", "run 1"}]

@@ -86,10 +86,10 @@ def _interrupted(call: Callable[[], Any], at: int, handler: Callable[[], Any]) -
 
 def _read(directory: Path) -> dict[str, Any]:
     events = drain(Collector(settings_for(directory)))
-    found: dict[str, Any] = {key[1]: values for key, values in logged(events).items()}
-    found["tags"] = sorted(tags_of(events), key=str)
-    found["life"] = sorted(kind for _, kind, _ in steps_of_life(events))
-    return found
+    recorded: dict[str, Any] = {key[1]: values for key, values in logged(events).items()}
+    recorded["tags"] = sorted(tags_of(events), key=str)
+    recorded["life"] = sorted(kind for _, kind, _ in steps_of_life(events))
+    return recorded
 
 
 STRIDE = 61
@@ -110,18 +110,18 @@ def test_at_any_instruction(tmp_path: Path, call: str, handler: str) -> None:
         if at is None:
             outer(writer)
             inner(writer)
-        found = {**_read(directory), "dropped": writer.dropped}
+        recorded = {**_read(directory), "dropped": writer.dropped}
         process_lock.forget_tokens()
         shutil.rmtree(directory)
-        return interrupted, found
+        return interrupted, recorded
 
     expected = record(None)[1]
     at = new_random(zlib.crc32(f"{call}, {handler}".encode())).randrange(STRIDE)
     while True:
-        interrupted, found = record(at)
+        interrupted, recorded = record(at)
         if not interrupted:
             break
-        assert found == expected, f"before instruction {at}"
+        assert recorded == expected, f"before instruction {at}"
         at += STRIDE
 
 
@@ -139,9 +139,9 @@ def test_a_handler_that_logs_while_a_segment_is_made(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(segment, "create_segment", interrupted)
     writer.log("outer", 1)
-    found = _read(tmp_path / "spool")
-    assert sorted(found["outer"]) == [0, 1, 2]  # which of the two comes first is nobody's business
-    assert found["tags"] == [("set", "inner", "v")]
+    recorded = _read(tmp_path / "spool")
+    assert sorted(recorded["outer"]) == [0, 1, 2]  # which of the two comes first is nobody's business
+    assert recorded["tags"] == [("set", "inner", "v")]
     assert writer.dropped == 0
 
 
@@ -158,8 +158,8 @@ def test_a_handler_that_logs_while_the_process_takes_its_lock(
 
     monkeypatch.setattr(process_lock, "process_token", interrupted)
     writer.log("outer", 1)
-    found = _read(tmp_path / "spool")
-    assert (found["outer"], found["inner"]) == ([1], [7])
+    recorded = _read(tmp_path / "spool")
+    assert (recorded["outer"], recorded["inner"]) == ([1], [7])
 
 
 def test_what_a_handler_gives_wrongly_is_no_error_of_the_call_it_came_into(
@@ -195,8 +195,8 @@ def test_a_handler_that_comes_into_what_another_one_left_to_do(
     monkeypatch.setattr(segment, "create_segment", interrupted)
     writer.log("outer", 1)
     assert not handlers
-    found = _read(tmp_path / "spool")
-    assert (found["outer"], found["second"], found["text"]) == ([1], [2], ["x" * 60_000])
+    recorded = _read(tmp_path / "spool")
+    assert (recorded["outer"], recorded["second"], recorded["text"]) == ([1], [2], ["x" * 60_000])
     assert writer.dropped == 0
 
 
@@ -219,6 +219,6 @@ def test_a_handler_that_comes_while_a_reader_asks_how_far_the_run_is(
     writer._retry_at = 0.0
     monkeypatch.setattr(segment, "create_segment", interrupted)
     assert writer.positions()
-    found = _read(tmp_path / "spool")
-    assert (found["inner"], found["tags"]) == ([7], [("set", "held", "back")])
+    recorded = _read(tmp_path / "spool")
+    assert (recorded["inner"], recorded["tags"]) == ([7], [("set", "held", "back")])
     assert writer.dropped == 0

@@ -42,10 +42,10 @@ def directory(tmp_path: Path) -> Path:
 
 
 def values_of(directory: Path, name: str, column: str = "") -> list[Any]:
-    found = logged(drain(Collector(settings_for(directory))))
+    recorded = logged(drain(Collector(settings_for(directory))))
     return [
         value
-        for (_, series, col), values in found.items()
+        for (_, series, col), values in recorded.items()
         if (series, col) == (name, column)
         for value in values
     ]
@@ -125,8 +125,8 @@ def test_names_are_kept_byte_for_byte(directory: Path) -> None:
     writer = spool.RunWriter(settings_for(directory), "run")
     for name in names:
         writer.log(name, 1)
-    found = logged(drain(Collector(settings_for(directory))))
-    assert sorted(name for _, name, _ in found) == sorted(names)
+    recorded = logged(drain(Collector(settings_for(directory))))
+    assert sorted(name for _, name, _ in recorded) == sorted(names)
 
 
 def test_log_list_extends_and_integers_among_floats_become_floats(directory: Path) -> None:
@@ -138,20 +138,20 @@ def test_log_list_extends_and_integers_among_floats_become_floats(directory: Pat
     writer.log_list("d", [])
     with pytest.raises(AzureMLException, match="not supported"):
         writer.log_list("e", [1, {"a": 1}])
-    found = {
+    recorded = {
         name: values for (_, name, _), values in logged(drain(Collector(settings_for(directory)))).items()
     }
-    assert found == {"a": [1, 2, 3], "b": [1.0, 2.5], "c": ["x", None, True]}
+    assert recorded == {"a": [1, 2, 3], "b": [1.0, 2.5], "c": ["x", None, True]}
 
 
 def test_log_metrics_takes_one_step_for_all(directory: Path) -> None:
     writer = spool.RunWriter(settings_for(directory), "run")
     for step in range(3):
         writer.log_metrics({"f": step / 2, "i": step, "t": "x"}, step)
-    found = {
+    recorded = {
         name: values for (_, name, _), values in logged(drain(Collector(settings_for(directory)))).items()
     }
-    assert found == {"f": [0.0, 0.5, 1.0], "i": [0, 1, 2], "t": ["x"] * 3}
+    assert recorded == {"f": [0.0, 0.5, 1.0], "i": [0, 1, 2], "t": ["x"] * 3}
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u2", "?"])
@@ -200,10 +200,10 @@ def test_rows_and_tables_make_typed_columns_numbered_by_row(directory: Path) -> 
         writer.log_table("t", {"x": [1], "y": [1, 2]})
     with pytest.raises(AzureMLException, match="list values"):
         writer.log_row("t", {"x": [1]})
-    found = {
+    recorded = {
         column: values for (_, _, column), values in logged(drain(Collector(settings_for(directory)))).items()
     }
-    assert found == {"x": [1, 2, 3, 4], "y": [0.5, 1.0, 2.0], "z": ["new"]}
+    assert recorded == {"x": [1, 2, 3, 4], "y": [0.5, 1.0, 2.0], "z": ["new"]}
 
 
 # --- volume ---
@@ -216,9 +216,9 @@ def test_ten_thousand_series_in_a_run(directory: Path) -> None:
         for i, name in enumerate(names):
             writer.log(name, float(i), step=step)
     collector = Collector(settings_for(directory))
-    found = logged(drain(collector, 1000))
-    assert len(found) == 10_000
-    assert all(found["run", f"metric/{i}", ""] == [float(i)] * 3 for i in range(0, 10_000, 777))
+    recorded = logged(drain(collector, 1000))
+    assert len(recorded) == 10_000
+    assert all(recorded["run", f"metric/{i}", ""] == [float(i)] * 3 for i in range(0, 10_000, 777))
 
 
 def test_a_thousand_runs_in_a_process_keep_no_descriptor_each(directory: Path) -> None:
@@ -228,8 +228,8 @@ def test_a_thousand_runs_in_a_process_keep_no_descriptor_each(directory: Path) -
         writer.log("x", i)
     if sys.platform == "linux":
         assert len(os.listdir("/proc/self/fd")) - before < 10
-    found = logged(drain(Collector(settings_for(directory)), 2000))
-    assert found == {(f"run-{i}", "x", ""): [i] for i in range(1000)}
+    recorded = logged(drain(Collector(settings_for(directory)), 2000))
+    assert recorded == {(f"run-{i}", "x", ""): [i] for i in range(1000)}
 
 
 def test_segments_grow_and_read_ones_are_used_again(directory: Path) -> None:
@@ -315,10 +315,10 @@ def test_threads_lose_and_double_nothing(directory: Path) -> None:
     reader.join()
     sys.setswitchinterval(switch)
     events.extend(drain(collector))
-    found = logged(events)
+    recorded = logged(events)
     for number in range(threads):
-        assert found["run", f"t{number}", ""] == list(range(n))
-    assert len(found["run", "rows", "i"]) == threads * n // 1000
+        assert recorded["run", f"t{number}", ""] == list(range(n))
+    assert len(recorded["run", "rows", "i"]) == threads * n // 1000
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -334,9 +334,9 @@ def test_a_forked_child_writes_a_source_of_its_own(directory: Path) -> None:
             os._exit(0)
     os.waitpid(child, 0)
     writer.log("x", 3)
-    found = logged(events := drain(Collector(settings_for(directory))))
-    assert sorted(found["run", "x", ""]) == [1, 2, 3]
-    assert found["run", "child", ""] == [1]
+    recorded = logged(events := drain(Collector(settings_for(directory))))
+    assert sorted(recorded["run", "x", ""]) == [1, 2, 3]
+    assert recorded["run", "child", ""] == [1]
     assert not [kind for _, kind, _ in steps_of_life(events) if kind == "fail"], (
         "the child's end is not the run's"
     )
@@ -387,12 +387,12 @@ def test_what_was_logged_before_a_kill_is_there_and_the_run_is_failed(directory:
     process.wait(10)
     acknowledged = max([100, *(int(line) for line in rest[:-1] if line)])
     events = drain(Collector(settings_for(directory)))
-    found = logged(events)
-    assert found["run", "x", ""] == list(range(len(found["run", "x", ""])))
-    assert len(found["run", "x", ""]) >= acknowledged
-    rows = found["run", "r", "i"]
+    recorded = logged(events)
+    assert recorded["run", "x", ""] == list(range(len(recorded["run", "x", ""])))
+    assert len(recorded["run", "x", ""]) >= acknowledged
+    rows = recorded["run", "r", "i"]
     assert rows == list(range(len(rows)))
-    assert len(found["run", "r", "t"]) == len(rows) >= acknowledged
+    assert len(recorded["run", "r", "t"]) == len(rows) >= acknowledged
     (_, _, data) = next(step for step in steps_of_life(events) if step[1] == "fail")
     assert data["error"]["code"] == "ProcessDied"
     assert str(process.pid) in data["error"]["message"]
@@ -696,11 +696,11 @@ def test_a_process_that_was_stopped_for_long_loses_no_point(
         while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
             time.sleep(0.01)
         collector = Collector(settings_for(directory))
-        found = []
+        events = []
         for _ in range(20):  # looks, each later than the grace
-            found += [event for item in collector.collect(1 << 20, now=True) for event in item.events]
+            events += [event for item in collector.collect(1 << 20, now=True) for event in item.events]
             time.sleep(0.06)
-        assert values(found) == first
+        assert values(events) == first
         process.send_signal(signal.SIGCONT)
         process.stdin.write("\n")
         process.stdin.flush()
@@ -758,10 +758,10 @@ def test_a_segment_with_a_damaged_header_is_put_aside_and_the_rest_is_read(direc
     with open(first, "r+b") as file:
         file.seek(20)
         file.write(b"\xff\xff")
-    found = logged(drain(Collector(settings_for(directory))))
+    recorded = logged(drain(Collector(settings_for(directory))))
     assert list(source.glob("*.damaged"))
     assert (
-        found.get(("run", "x", ""), []) == []
+        recorded.get(("run", "x", ""), []) == []
     )  # the name was defined in the lost segment: points without a name
     writer.log("y", 1)
     assert logged(drain(Collector(settings_for(directory))))["run", "y", ""] == [1]
@@ -885,8 +885,8 @@ def test_names_that_find_no_room_are_saved_later_and_hide_no_others(
     for name in ("a", "b", "c", "d"):
         writer.log(name, -1)
     events += drain(Collector(settings))
-    found = logged(events)
-    assert {name: found["run", name, ""] for name in "abcd"} == {
+    recorded = logged(events)
+    assert {name: recorded["run", name, ""] for name in "abcd"} == {
         name: [*range(20_000), -1] for name in "abcd"
     }
     assert {event.dropped for event in events if isinstance(event, MetricsEvent)} == {0}
@@ -1073,8 +1073,8 @@ def test_a_vanished_spool_is_begun_anew(directory: Path, caplog: pytest.LogCaptu
         writer.log("x", i)
     assert "vanished" in caplog.text
     assert writer.dropped > 0
-    found = logged(drain(Collector(settings_for(directory))))["run", "x", ""]
-    assert found == list(range(5000 - len(found), 5000))
+    recorded = logged(drain(Collector(settings_for(directory))))["run", "x", ""]
+    assert recorded == list(range(5000 - len(recorded), 5000))
 
 
 def test_a_clock_that_goes_backwards_changes_no_order(

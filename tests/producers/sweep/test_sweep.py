@@ -33,7 +33,7 @@ def test_a_grid_in_processes(experiment: Experiment) -> None:
         run.log("kind", kind)
         return float(x * x + (kind == "b"))
 
-    found = sweep.run(
+    swept = sweep.run(
         experiment,
         objective,
         {"x": [3, -1, 2], "kind": ["a", "b"]},
@@ -41,28 +41,28 @@ def test_a_grid_in_processes(experiment: Experiment) -> None:
         method="grid",
         concurrency=2,
     )
-    assert [trial.parameters for trial in found.trials] == [
+    assert [trial.parameters for trial in swept.trials] == [
         {"x": x, "kind": kind} for x in (3, -1, 2) for kind in ("a", "b")
     ]
-    assert [trial.status for trial in found.trials] == ["Failed"] * 2 + ["Completed"] * 4
-    assert [trial.value for trial in found.trials] == [None, None, 1.0, 2.0, 4.0, 5.0]
-    assert found.best is not None
-    assert found.best.parameters == {"x": -1, "kind": "a"}
-    parent = found.run
+    assert [trial.status for trial in swept.trials] == ["Failed"] * 2 + ["Completed"] * 4
+    assert [trial.value for trial in swept.trials] == [None, None, 1.0, 2.0, 4.0, 5.0]
+    assert swept.best is not None
+    assert swept.best.parameters == {"x": -1, "kind": "a"}
+    parent = swept.run
     assert (parent.get_status(), parent._refresh().type) == ("Completed", "hyperdrive")
-    assert parent.tags == {"best_run_id": found.best.run_id, "best_value": "1.0"}
+    assert parent.tags == {"best_run_id": swept.best.run_id, "best_value": "1.0"}
     assert json.loads(parent.properties["primary_metric_config"] or "") == {
         "name": "loss",
         "goal": "minimize",
     }
-    best = found.best_run
+    best = swept.best_run
     assert best is not None
     assert best.parent is not None
     assert (best.parent.id, best.id) == (parent.id, f"{parent.id}_2")
     assert best.get_tags() == {"x": "-1", "kind": "a"}
     assert best.get_metrics() == {"kind": "a", "loss": 1.0}
-    until(lambda: sweep.load(parent) == found)  # all of it is in the stored runs
-    failed = Run.get(experiment.workspace, found.trials[0].run_id)
+    until(lambda: sweep.load(parent) == swept)  # all of it is in the stored runs
+    failed = Run.get(experiment.workspace, swept.trials[0].run_id)
     assert failed.get_details()["error"]["error"]["message"] == "User program failed with ValueError: three"
 
 
@@ -82,10 +82,10 @@ def test_so_many_trials_run_at_once_and_no_more(experiment: Experiment, tmp_path
         mine.unlink()
         return float(others)
 
-    found = sweep.run(
+    swept = sweep.run(
         experiment, objective, {"x": [1, 2, 3, 4]}, metric="at_once", method="grid", concurrency=2
     )
-    assert max(trial.value or 0.0 for trial in found.trials) == 2.0
+    assert max(trial.value or 0.0 for trial in swept.trials) == 2.0
 
 
 def test_a_trial_is_stopped_by_the_median(experiment: Experiment) -> None:
@@ -93,7 +93,7 @@ def test_a_trial_is_stopped_by_the_median(experiment: Experiment) -> None:
         for step in range(20):
             run.log("accuracy", level + step / 100)
 
-    found = sweep.run(
+    swept = sweep.run(
         experiment,
         objective,
         {"level": [0.5, 0.6, 0.7, 0.1, 0.8]},
@@ -103,13 +103,13 @@ def test_a_trial_is_stopped_by_the_median(experiment: Experiment) -> None:
         concurrency=1,
         stop=sweep.Median(warmup=5, trials=3),
     )
-    assert [trial.status for trial in found.trials] == ["Completed"] * 3 + ["Canceled", "Completed"]
-    assert found.trials[3].stopped == "at step 5 its best, 0.15, is worse than the median of 3 others, 0.65"
-    stopped = Run.get(experiment.workspace, found.trials[3].run_id)
+    assert [trial.status for trial in swept.trials] == ["Completed"] * 3 + ["Canceled", "Completed"]
+    assert swept.trials[3].stopped == "at step 5 its best, 0.15, is worse than the median of 3 others, 0.65"
+    stopped = Run.get(experiment.workspace, swept.trials[3].run_id)
     assert len(stopped.get_metrics()["accuracy"]) == 6  # not one more
-    assert stopped.get_tags()["stopped"] == found.trials[3].stopped
-    assert found.best is not None
-    assert found.best.number == 4
+    assert stopped.get_tags()["stopped"] == swept.trials[3].stopped
+    assert swept.best is not None
+    assert swept.best.number == 4
 
 
 @pytest.mark.parametrize(
@@ -223,11 +223,11 @@ def test_trials_that_were_killed_as_they_began_are_not_forgotten(experiment: Exp
     begun = again(trials=1).run
     child = begun.child_run(run_id=f"{begun.id}_2")  # number 1 has written nothing, number 2 no parameters
     child.fail("its process is gone", "ProcessDied")
-    found = again(run_id=begun.id)
-    assert [(trial.parameters["x"], trial.value, trial.status) for trial in found.trials] == [
+    swept = again(run_id=begun.id)
+    assert [(trial.parameters["x"], trial.value, trial.status) for trial in swept.trials] == [
         (x, x, "Completed") for x in (5, 6, 7, 8)
     ]
-    assert [trial.run_id.removeprefix(begun.id) for trial in found.trials] == ["_0", "_1_1", "_2_1", "_3_1"]
+    assert [trial.run_id.removeprefix(begun.id) for trial in swept.trials] == ["_0", "_1_1", "_2_1", "_3_1"]
 
 
 SCRIPTS = """
@@ -279,8 +279,8 @@ def test_a_script_that_never_got_into_the_queue_is_submitted_again(
         )
         with pytest.raises(KeyboardInterrupt):
             sweep.run(experiment, config, {"x": [3]}, **options)
-    found = sweep.run(experiment, config, {"x": [3]}, **options)
-    assert [(trial.run_id, trial.value, trial.status) for trial in found.trials] == [
+    swept = sweep.run(experiment, config, {"x": [3]}, **options)
+    assert [(trial.run_id, trial.value, trial.status) for trial in swept.trials] == [
         (f"{name}_0_1", 3, "Completed")
     ]
     assert experiment.workspace.get_run(f"{name}_0").get_status() == "Canceled"
@@ -295,13 +295,13 @@ def test_a_killed_worker_costs_its_trial_one_more_attempt(experiment: Experiment
             os.kill(os.getpid(), signal.SIGKILL)
         return x
 
-    found = sweep.run(experiment, objective, {"x": [0, 1, 2]}, metric="y", method="grid", concurrency=2)
-    assert [(trial.status, trial.value) for trial in found.trials] == [
+    swept = sweep.run(experiment, objective, {"x": [0, 1, 2]}, metric="y", method="grid", concurrency=2)
+    assert [(trial.status, trial.value) for trial in swept.trials] == [
         ("Completed", 0),
         ("Completed", 1),
         ("Completed", 2),
     ]
-    assert found.trials[1].run_id.endswith("_1_1")
+    assert swept.trials[1].run_id.endswith("_1_1")
 
 
 def test_scripts_are_stopped_by_the_median(experiment: Experiment, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_scripts_are_stopped_by_the_median(experiment: Experiment, tmp_path: Pat
         "while x == 9: time.sleep(0.1)\n"
     )
     config = ScriptRunConfig(str(project), "train.py", ["--fixed", "f"])
-    found = sweep.run(
+    swept = sweep.run(
         experiment,
         config,
         {"x": [1, 2, 9]},
@@ -324,15 +324,15 @@ def test_scripts_are_stopped_by_the_median(experiment: Experiment, tmp_path: Pat
         concurrency=2,
         stop=sweep.Median(warmup=1, trials=2),
     )
-    assert [(trial.status, trial.value) for trial in found.trials] == [
+    assert [(trial.status, trial.value) for trial in swept.trials] == [
         ("Completed", 1),
         ("Completed", 2),
         ("Canceled", 9),
     ]
-    assert "worse than the median of 2 others" in found.trials[2].stopped
-    assert [child.type for child in found.run.get_children()] == ["azureml.scriptrun"] * 3
-    assert found.best is not None
-    assert found.best.parameters == {"x": 1}
+    assert "worse than the median of 2 others" in swept.trials[2].stopped
+    assert [child.type for child in swept.run.get_children()] == ["azureml.scriptrun"] * 3
+    assert swept.best is not None
+    assert swept.best.parameters == {"x": 1}
 
 
 def test_a_sweep_canceled_from_the_page(experiment: Experiment, workspace: Workspace, tmp_path: Path) -> None:
@@ -357,10 +357,10 @@ def test_a_sweep_canceled_from_the_page(experiment: Experiment, workspace: Works
 
     canceler = threading.Thread(target=cancel)
     canceler.start()
-    found = sweep.run(experiment, objective, {"x": [1, 2]}, **options)
+    swept = sweep.run(experiment, objective, {"x": [1, 2]}, **options)
     canceler.join()
     assert f"is at work in process {os.getpid()};" in refused[0]
-    assert (found.trials, found.run.get_status()) == ([], "Canceled")
+    assert (swept.trials, swept.run.get_status()) == ([], "Canceled")
     until(lambda: workspace.get_run("to-cancel_0").status == "Canceled")
     assert not (tmp_path / "at-2").exists()
 
@@ -369,9 +369,9 @@ def test_all_trials_failed(experiment: Experiment) -> None:
     def objective(run: Run, x: int) -> None:
         raise ValueError("no")
 
-    found = sweep.run(experiment, objective, {"x": [1, 2]}, metric="y", method="grid", concurrency=1)
-    assert found.best is None
-    assert found.run.get_details()["error"]["error"]["message"].startswith(
+    swept = sweep.run(experiment, objective, {"x": [1, 2]}, metric="y", method="grid", concurrency=1)
+    assert swept.best is None
+    assert swept.run.get_details()["error"]["error"]["message"].startswith(
         "all 2 trials failed; the last one: "
     )
 
@@ -388,8 +388,13 @@ def test_spaces() -> None:
     )
     samples = [RandomSearch(wide, 3).ask(number) or {} for number in range(400)]
     assert samples == [RandomSearch(wide, 3).ask(number) for number in range(400)]
-    assert all(1e-4 <= one["lr"] <= 1e-1 and 1 <= one["n"] <= 100 and 2 <= one["u"] <= 3 for one in samples)
-    assert 0.2 < sum(one["lr"] < 1e-3 for one in samples) / 400 < 0.5  # a third of the orders of magnitude
+    assert all(
+        1e-4 <= sample["lr"] <= 1e-1 and 1 <= sample["n"] <= 100 and 2 <= sample["u"] <= 3
+        for sample in samples
+    )
+    assert (
+        0.2 < sum(sample["lr"] < 1e-3 for sample in samples) / 400 < 0.5
+    )  # a third of the orders of magnitude
 
 
 @pytest.mark.parametrize(

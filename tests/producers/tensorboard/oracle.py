@@ -31,17 +31,17 @@ def oracle_scalars(directory: Path) -> dict[str, list[Point]]:
     from tensorboard.util import tensor_util
 
     accumulator = accumulated(directory)
-    found = {
+    scalars = {
         tag: [(event.step, event.wall_time, event.value) for event in accumulator.Scalars(tag)]
         for tag in accumulator.Tags()["scalars"]
     }
     for tag in accumulator.Tags()["tensors"]:
         if accumulator.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
-            found[tag] = [
+            scalars[tag] = [
                 (event.step, event.wall_time, float(tensor_util.make_ndarray(event.tensor_proto)))
                 for event in accumulator.Tensors(tag)
             ]
-    return found
+    return scalars
 
 
 def write_events(directory: Path, events: list[Event], suffix: str = "") -> Path:

@@ -15,10 +15,10 @@ CONTENTS = [b"first", b"", b"second " * 30, bytes(range(256)), b"last"]
 
 
 def read_all(file: RecordFile) -> list[bytes]:
-    found: list[bytes] = []
+    contents: list[bytes] = []
     while more := file.read():
-        found += more
-    return found
+        contents += more
+    return contents
 
 
 def test_the_checksum_is_that_of_the_format() -> None:
@@ -30,8 +30,8 @@ def test_the_checksum_is_that_of_the_format() -> None:
 def test_records_that_tensorboard_writes(tmp_path: Path) -> None:
     events = [scalar_event("loss", step / 3, step, 1e9 + step) for step in range(50)]
     file = RecordFile(write_events(tmp_path, events))
-    found = read_all(file)
-    assert found[1:] == [event.SerializeToString() for event in events]
+    contents = read_all(file)
+    assert contents[1:] == [event.SerializeToString() for event in events]
     assert (file.position, file.damage) == (file.path.stat().st_size, [])
 
 
@@ -43,7 +43,7 @@ def test_a_file_cut_at_any_byte_gives_its_whole_records_and_the_rest_when_it_gro
         file = RecordFile(path)
         first = read_all(file)
         assert first == CONTENTS[: len(first)]
-        assert file.position == sum(len(frame(one)) for one in first)
+        assert file.position == sum(len(frame(content)) for content in first)
         path.write_bytes(whole)
         assert first + read_all(file) == CONTENTS
         assert file.damage == []
@@ -53,12 +53,12 @@ def test_a_bit_turned_over_costs_the_record_it_is_in(tmp_path: Path) -> None:
     contents = [b"first", b"second " * 3, b"third", b"last"]
     whole = b"".join(map(frame, contents))
     path = tmp_path / "f"
-    ends = [sum(len(frame(one)) for one in contents[: n + 1]) for n in range(len(contents))]
+    ends = [sum(len(frame(content)) for content in contents[: n + 1]) for n in range(len(contents))]
     for place, content in enumerate(flipped(whole)):
         path.write_bytes(content)
         file = RecordFile(path)
         hit = next(n for n, end in enumerate(ends) if place < end)
-        assert read_all(file) == [one for n, one in enumerate(contents) if n != hit], place
+        assert read_all(file) == [content for n, content in enumerate(contents) if n != hit], place
         # Of the last one nobody knows whether its writer is still at it.
         assert len(file.damage) == (0 if hit == len(contents) - 1 else 1)
 
@@ -84,7 +84,7 @@ def test_a_record_behind_damage_that_is_not_whole_yet_is_read_when_it_is(tmp_pat
     assert file.read() == []
     path.write_bytes(bytes(damaged) + behind)
     assert read_all(file) == [b"x" * 500, b"y"]
-    assert [(one.start, one.size) for one in file.damage] == [(0, len(damaged))]
+    assert [(hole.start, hole.size) for hole in file.damage] == [(0, len(damaged))]
 
 
 def test_zeros_of_a_lost_page_are_passed_over(tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_records_larger_than_what_is_read_at_once(tmp_path: Path, monkeypatch: p
     assert read_all(RecordFile(path)) == contents
     monkeypatch.setattr(records, "MAX_RECORD_BYTES", 100)
     file = RecordFile(path)
-    assert read_all(file) == [one for one in contents if len(one) <= 100]
-    assert [one.size for one in file.damage] == [216]
+    assert read_all(file) == [content for content in contents if len(content) <= 100]
+    assert [hole.size for hole in file.damage] == [216]
 
 
 def test_a_file_of_many_gigabytes_takes_a_few_megabytes(tmp_path: Path) -> None:

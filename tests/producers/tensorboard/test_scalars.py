@@ -40,10 +40,10 @@ def new(
 def columns_of(records: list[bytes]) -> dict[str, list[tuple[int, float, float]]]:
     columns, events, bad = ScalarReader().read(records)
     assert (events, bad) == ([], 0)
-    found: dict[str, list[tuple[int, float, float]]] = {}
+    points: dict[str, list[tuple[int, float, float]]] = {}
     for (tag, _), column in columns.items():
-        found.setdefault(tag, []).extend(zip(*(each.tolist() for each in column.arrays()), strict=True))
-    return found
+        points.setdefault(tag, []).extend(zip(*(each.tolist() for each in column.arrays()), strict=True))
+    return points
 
 
 FLOATS = st.floats(width=32, allow_nan=False)
@@ -62,13 +62,13 @@ FLOATS = st.floats(width=32, allow_nan=False)
     )
 )
 def test_any_scalars_are_read_as_they_are(points: list[tuple[str, float, int, float, bool]]) -> None:
-    records, wanted = [], {}
+    records, expected = [], {}
     for name, value, step, when, is_new in points:
         tag = f"{name}{is_new}"
         event = (new if is_new else old)(tag, value, step, when)
         records.append(event.SerializeToString())
-        wanted.setdefault(tag, []).append((step, when, value))
-    assert columns_of(records) == wanted
+        expected.setdefault(tag, []).append((step, when, value))
+    assert columns_of(records) == expected
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8])
@@ -99,9 +99,9 @@ def test_a_value_that_is_no_scalar_is_no_column() -> None:
 )
 def test_tensors_are_what_tensorboard_makes_of_them(array: Any) -> None:
     proto = tensor_util.make_tensor_proto(array)
-    found = decode_tensor(proto.SerializeToString())
-    wanted = tensor_util.make_ndarray(proto)
-    assert (found.shape, found.tolist()) == (wanted.shape, wanted.tolist())
+    tensor = decode_tensor(proto.SerializeToString())
+    expected = tensor_util.make_ndarray(proto)
+    assert (tensor.shape, tensor.tolist()) == (expected.shape, expected.tolist())
 
 
 def test_several_values_of_one_record_are_all_there(tmp_path: Path) -> None:
@@ -114,19 +114,19 @@ def test_a_file_is_read_in_memory_that_does_not_grow_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runstream.tensorboard.records.CHUNK_BYTES", 1 << 16)
-    one = frame(scalar_event("loss", 1.0, 70_000, 1e9).SerializeToString())
+    record = frame(scalar_event("loss", 1.0, 70_000, 1e9).SerializeToString())
     peaks = []
     for count in (5_000, 20_000):
         path = tmp_path / str(count)
-        path.write_bytes(one * count)
-        file, reader, found = RecordFile(path), ScalarReader(), 0
+        path.write_bytes(record * count)
+        file, reader, points = RecordFile(path), ScalarReader(), 0
         tracemalloc.start()
         try:
             while records := file.read():
                 columns, _, _ = reader.read(records)
-                found += sum(len(column.steps) for column in columns.values())
+                points += sum(len(column.steps) for column in columns.values())
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-        assert found == count
+        assert points == count
     assert peaks[1] < 1.2 * peaks[0] < path.stat().st_size

@@ -81,15 +81,21 @@ class Tensor:
 def test_it_takes_what_torchs_takes(name: str) -> None:
     parameters = list(inspect.signature(getattr(SummaryWriter, name)).parameters.values())[1:]
     taken = [
-        one.name if one.default is inspect.Parameter.empty else f"{one.name}={one.default!r}"
-        for one in parameters
+        parameter.name
+        if parameter.default is inspect.Parameter.empty
+        else f"{parameter.name}={parameter.default!r}"
+        for parameter in parameters
     ]
     assert " ".join(taken) == SIGNATURES[name]
 
 
 def test_the_constructor_takes_what_torchs_takes() -> None:
     parameters = list(inspect.signature(SummaryWriter).parameters.values())
-    taken = [f"{one.name}={one.default!r}" for one in parameters if one.kind is not one.KEYWORD_ONLY]
+    taken = [
+        f"{parameter.name}={parameter.default!r}"
+        for parameter in parameters
+        if parameter.kind is not parameter.KEYWORD_ONLY
+    ]
     assert " ".join(taken) == (
         "log_dir=None comment='' purge_step=None max_queue=10 flush_secs=120 filename_suffix=''"
     )
@@ -104,10 +110,10 @@ def test_scalars_go_to_a_run_of_its_own_and_to_event_files(experiment: Experimen
             writer.add_scalar("numpy", np.float32(step / 3), np.int64(step))
             writer.add_scalar("double", step / 3, step, new_style=True, double_precision=True)
             writer.add_scalars("both", {"a": step, "b": -step}, step)
-    found = oracle_scalars(tmp_path / "logs" / "a")
-    assert found["loss"] == [(step, 1e9 + step, float(np.float32(step / 7))) for step in range(30)]
-    assert [value for _, _, value in found["double"]] == [step / 3 for step in range(30)]
-    assert [step for step, _, _ in found["whole"]] == list(range(30))
+    scalars = oracle_scalars(tmp_path / "logs" / "a")
+    assert scalars["loss"] == [(step, 1e9 + step, float(np.float32(step / 7))) for step in range(30)]
+    assert [value for _, _, value in scalars["double"]] == [step / 3 for step in range(30)]
+    assert [step for step, _, _ in scalars["whole"]] == list(range(30))
     assert [value for _, _, value in oracle_scalars(tmp_path / "logs" / "a" / "both_b")["both"]] == [
         -step for step in range(30)
     ]
@@ -149,7 +155,7 @@ def test_everything_else_goes_to_both(experiment: Experiment, tmp_path: Path) ->
     curve = tensor_util.make_ndarray(read.Tensors("pr")[0].tensor_proto)
     assert curve[0][0] == labels.sum()
     assert curve[0].tolist() == [(labels & (np.floor(chances * 10) >= n)).sum() for n in range(11)]
-    assert curve[3].tolist() == [labels.sum() - one for one in curve[0]]
+    assert curve[3].tolist() == [labels.sum() - positives for positives in curve[0]]
     sound = read.Audio("sound")[0]
     assert (sound.sample_rate, sound.length_frames) == (8000.0, 400)
     layout = Layout.FromString(read.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
@@ -172,7 +178,7 @@ def test_everything_else_goes_to_both(experiment: Experiment, tmp_path: Path) ->
     assert run.get_params() == {"lr": 0.1, "name": "x", "on": True}
     media = run.get_media()
     assert isinstance(media, dict)
-    assert {name: (one[0].type, one[0].step) for name, one in media.items()} == {
+    assert {name: (kept[0].type, kept[0].step) for name, kept in media.items()} == {
         "image": ("image", 1),
         "many": ("image", 1),
         "boxes": ("image", 1),

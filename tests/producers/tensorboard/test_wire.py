@@ -17,8 +17,8 @@ INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 
 @given(INT64)
 def test_an_integer_comes_back(value: int) -> None:
-    ((number, found),) = wire.fields(wire.put_int(7, value))
-    assert (number, wire.as_int(found)) == (7, value)
+    ((number, field),) = wire.fields(wire.put_int(7, value))
+    assert (number, wire.as_int(field)) == (7, value)
 
 
 @given(INT64, st.floats(allow_nan=False), st.text(), st.floats(width=32, allow_nan=False))
@@ -28,7 +28,7 @@ def test_what_protobuf_writes_is_read(step: int, when: float, tag: str, value: f
     )
     event = decode_event(written.SerializeToString())
     assert (event.wall_time, event.step) == (when, step)
-    assert [(one.tag, one.number) for one in event.values] == [(tag, value)]
+    assert [(value_read.tag, value_read.number) for value_read in event.values] == [(tag, value)]
 
 
 @given(INT64, st.floats(allow_nan=False), st.text(), st.floats(width=32, allow_nan=False))
@@ -37,7 +37,7 @@ def test_protobuf_reads_what_is_written(step: int, when: float, tag: str, value:
     data = wire.put_double(1, when) + wire.put_int(2, step) + wire.put_bytes(5, summary)
     event = Event.FromString(data)
     assert (event.wall_time, event.step) == (when, step)
-    assert [(one.tag, one.simple_value) for one in event.summary.value] == [(tag, value)]
+    assert [(value_read.tag, value_read.simple_value) for value_read in event.summary.value] == [(tag, value)]
 
 
 @given(st.binary(max_size=200))
@@ -52,10 +52,10 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 def test_a_message_that_is_cut_is_refused_or_shorter(parts: list[bytes], cut: int) -> None:
     whole = b"".join(wire.put_bytes(3, part) for part in parts)
     try:
-        found = [value for _, value in wire.fields(whole[:cut])]
+        fields = [value for _, value in wire.fields(whole[:cut])]
     except WireError:
         return
-    assert found == parts[: len(found)]
+    assert fields == parts[: len(fields)]
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 11, b"\x0b", b"\x00\x01", b"\x0a\x05ab", b"\x0d\x00", b"\x08"])

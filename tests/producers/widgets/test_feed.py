@@ -42,12 +42,12 @@ def test_everything_that_is_shown_is_pushed(run: Run, tmp_path: Path) -> None:
     points, _ = feed.refresh()
     assert points == len(pushed["charts"]) > 0
     assert pushed["run"]["status"] == "Completed"
-    assert [one["name"] for one in pushed["series"]] == ["loss", "note"]
+    assert [series["name"] for series in pushed["series"]] == ["loss", "note"]
     assert b'"name":"loss"' in pushed["charts"]
     assert pushed["logs"]["chosen"] == "logs/train.txt"
     assert pushed["logs"]["text"] == "a line\n"
     assert pushed["logs"]["note"] == "Run is completed."
-    assert [one["run_id"] for one in pushed["children"]["runs"]] == [child.id]
+    assert [run["run_id"] for run in pushed["children"]["runs"]] == [child.id]
     assert pushed["page"].endswith(f"/runs/{run.id}")
 
 

@@ -82,9 +82,9 @@ def _address(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
     while True:
         assert server.poll() is None, log.read_text()[-4000:]
         assert time.monotonic() < deadline, log.read_text()[-4000:]
-        for found in runtime.glob("jpserver-*.json"):
+        for record in runtime.glob("jpserver-*.json"):
             try:
-                url = str(json.loads(found.read_text())["url"])
+                url = str(json.loads(record.read_text())["url"])
                 urllib.request.urlopen(f"{url}api", timeout=5).close()
             except (OSError, ValueError):
                 continue

@@ -85,7 +85,7 @@ def test_several_metrics_in_one_chart_or_each_in_its_own(run: Run) -> None:
     axes = run.plot(x="relative")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "val"]
     below = run.plot("val", "loss", subplots=True, x="time", color="red")
-    assert [one.get_ylabel() for one in below] == ["val", "loss"]
+    assert [axes.get_ylabel() for axes in below] == ["val", "loss"]
     assert list(below[0].lines[0].get_ydata()) == [1.0, 2.0]
     assert run.plot("val", ax=axes) is axes
     assert len(axes.lines) == 3

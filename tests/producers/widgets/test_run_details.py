@@ -144,13 +144,13 @@ def test_a_kernel_is_given_a_table_with_a_link(
         f"RunDetails(Run.get(Workspace(workspace_name={experiment.workspace.name!r}), {run.id!r})).show()"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    wanted = environment(served_home, PYTHONWARNINGS="ignore", IPYTHONDIR=str(tmp_path / "ipython"))
+    variables = environment(served_home, PYTHONWARNINGS="ignore", IPYTHONDIR=str(tmp_path / "ipython"))
     client = NotebookClient(
         notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
     asyncio.run(
         client.async_execute(
-            env={**os.environ, **wanted, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+            env={**os.environ, **variables, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
         )
     )
     [shown] = [

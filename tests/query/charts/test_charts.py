@@ -51,8 +51,8 @@ def test_a_long_vector_is_reduced_as_a_short_one(data: st.DataObject, n: int, sh
     known = data.draw(st.integers(0, n))
     extremes = Extremes.of(values[:known]).extended(values)
     expected = reduce_line(x[part], values[part], None, 1 << shift)
-    found = _reduce_long(x, values, None, 1 << shift, part, extremes)
-    for name, a, b in zip(("x", "last", "low", "high", "smooth", "marks"), found, expected, strict=True):
+    reduced = _reduce_long(x, values, None, 1 << shift, part, extremes)
+    for name, a, b in zip(("x", "last", "low", "high", "smooth", "marks"), reduced, expected, strict=True):
         assert a is b is None or np.array_equal(a, b, equal_nan=name != "marks"), name
 
 

@@ -65,7 +65,8 @@ class CountingQuery(Query):
 
 def shown(vectors: Any) -> dict[Any, list[Any]]:
     return {
-        key: [one.steps.tolist(), one.times.tolist(), one.values.tolist()] for key, one in vectors.items()
+        key: [vector.steps.tolist(), vector.times.tolist(), vector.values.tolist()]
+        for key, vector in vectors.items()
     }
 
 
@@ -105,10 +106,10 @@ async def test_a_run_that_goes_on_is_continued(database: Any) -> None:
     before = (await held.get(["r"], NAMES))["r", "loss"]
     for names in (["loss"], ["loss", "val"], ["loss"], NAMES):
         await log.store(names, 10)
-        found = await held.get(["r"], NAMES)
-        assert len(found["r", "rare"]) == (110 if names is NAMES else 100)
+        vectors = await held.get(["r"], NAMES)
+        assert len(vectors["r", "rare"]) == (110 if names is NAMES else 100)
     assert query.whole == 1
-    assert (len(found["r", "loss"]), len(before)) == (140, 100)
+    assert (len(vectors["r", "loss"]), len(before)) == (140, 100)
     assert before.steps.tolist() == list(range(100))  # whoever draws it is not disturbed
     # Compacted before it was seen: read anew. A gap that is filled later: likewise.
     await log.store(NAMES, 10)

@@ -75,18 +75,18 @@ async def test_an_overview_draws_what_the_whole_vector_draws(
 
     runs, names = ["a", "b", "nobody"], ["even", "gaps", "short", "back"]
     stored = await stored_series(database.pool, runs, names)
-    found = await Overviews(database.query).get(stored, lambda run_id, name: False)
-    assert {key: one.total for key, one in found.items()} == {
+    overviews = await Overviews(database.query).get(stored, lambda run_id, name: False)
+    assert {key: overview.total for key, overview in overviews.items()} == {
         ("a", "even"): 1700,
         ("a", "gaps"): 900,
         ("b", "even"): 950,
     }
-    groups = [part for one in found.values() for part in one._parts]
+    groups = [part for overview in overviews.values() for part in overview._parts]
     assert {part.held is None for part in groups} == {True, False}  # of one series, and of several
     assert any(part.kept is not None for part in groups) == small
-    assert not found["a", "gaps"].each_step
-    assert found["a", "even"].each_step
-    assert found["b", "even"].each_step
+    assert not overviews["a", "gaps"].each_step
+    assert overviews["a", "even"].each_step
+    assert overviews["b", "even"].each_step
     charts, shown = Charts(database.query), 0
     for _ in range(40):
         low, high = sorted(int(x) for x in chance.integers(-700, 2200, 2))

@@ -97,10 +97,10 @@ async def proxy(behind: int) -> AsyncIterator[int]:
             pass  # the test is over
         finally:
             relays.discard(task)
-            for one in (writer, inner_writer):
-                one.close()
+            for stream in (writer, inner_writer):
+                stream.close()
                 with contextlib.suppress(ConnectionError):
-                    await one.wait_closed()
+                    await stream.wait_closed()
 
     server = await asyncio.start_server(relay, "127.0.0.1", 0, limit=1 << 20)
     try:

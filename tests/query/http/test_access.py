@@ -118,7 +118,7 @@ async def test_only_a_digest_is_kept(http: httpx.AsyncClient, server: Server) ->
     assert token not in row[0]
     listed = await http.get("/api/v1/tokens", headers=bearer(OWNER))
     assert token not in listed.text
-    assert [(one["name"], one["role"]) for one in listed.json()["tokens"]] == [("one", "read")]
+    assert [(given["name"], given["role"]) for given in listed.json()["tokens"]] == [("one", "read")]
 
 
 async def test_revoked_rotated_and_run_out(http: httpx.AsyncClient, server: Server) -> None:
@@ -190,12 +190,12 @@ async def test_lists_are_narrowed_to_the_workspace(http: httpx.AsyncClient) -> N
     narrow = await made(http, "narrow", role="read", workspace="other")
     runs = (await http.get("/api/v1/runs", headers=bearer(narrow))).json()["runs"]
     assert [run["run_id"] for run in runs] == ["other-run"]
-    found = (await http.get("/api/v1/experiments", headers=bearer(narrow))).json()["experiments"]
-    assert [one["workspace"] for one in found] == ["other"]
+    listed = (await http.get("/api/v1/experiments", headers=bearer(narrow))).json()["experiments"]
+    assert [experiment["workspace"] for experiment in listed] == ["other"]
     for query, expected in (("", ["other"]), ("?name=other", ["other"]), ("?name=default", [])):
         answer = await http.get(f"/api/v1/workspaces{query}", headers=bearer(narrow))
-        assert [one["name"] for one in answer.json()["workspaces"]] == expected
-    of = {one["id"] for one in found}
+        assert [workspace["name"] for workspace in answer.json()["workspaces"]] == expected
+    of = {experiment["id"] for experiment in listed}
     counted = (await http.get("/api/v1/experiment-counts", headers=bearer(narrow))).json()["experiments"]
     assert set(counted) == {str(number) for number in of}
     says = (await http.get("/api/v1/access", headers=bearer(narrow))).json()
@@ -389,11 +389,11 @@ async def test_nobody_chooses_the_address_it_is_counted_by(database: Any) -> Non
     """Only what a trusted proxy says about who asks is believed."""
 
     async def answers(client: httpx.AsyncClient) -> set[int]:
-        found = set()
+        statuses = set()
         for number in range(tokens.FAILURES + 2):
             headers = bearer(f"guess-{number}") | {"X-Forwarded-For": f"10.0.0.{number}"}
-            found.add((await client.get("/api/v1/runs", headers=headers)).status_code)
-        return found
+            statuses.add((await client.get("/api/v1/runs", headers=headers)).status_code)
+        return statuses
 
     async with serving(database, token=OWNER) as client:
         assert await answers(client) == {401, 429}
@@ -462,7 +462,9 @@ async def test_tokens_by_the_command_line(database: Any) -> None:
         token = (await run("create", "ci", "--role", "read", "--days", "3")).strip()
         assert await status(client, token, "GET", "/api/v1/runs") == 200
         rotated = json.loads(await run("rotate", "ci", "-o", "json"))["token"]
-        assert [await status(client, one, "GET", "/api/v1/runs") for one in (token, rotated)] == [401, 200]
+        assert [
+            await status(client, bearer_token, "GET", "/api/v1/runs") for bearer_token in (token, rotated)
+        ] == [401, 200]
         assert await run("list", "--query", "[].[name, role]", "-o", "tsv") == "ci\tread\n"
         await run("revoke", "ci")
         assert await status(client, rotated, "GET", "/api/v1/runs") == 401
@@ -505,9 +507,9 @@ async def test_a_body_whose_token_is_revoked_meanwhile_is_not_stored(
     count = " union all ".join(f"select '{row[0]}', count(*) from {row[0]}" for row in names)
     before = sorted(await server.pool.fetch(count))
     lines = [
-        f"{one.method} {one.path}"
-        for one in ENDPOINTS
-        if one.body is not None and not isinstance(one.needs, Door)
+        f"{endpoint.method} {endpoint.path}"
+        for endpoint in ENDPOINTS
+        if endpoint.body is not None and not isinstance(endpoint.needs, Door)
     ]
     assert len(lines) > 15
     for number, line in enumerate(lines):
@@ -522,7 +524,7 @@ async def test_a_body_whose_token_is_revoked_meanwhile_is_not_stored(
         said = refused.json()
         assert "was taken back or replaced while the body came" in said.get("detail", said.get("message"))
     assert sorted(await server.pool.fetch(count)) == before
-    for one in ("other-run/files/outputs/a", "other-run/files/logs/a?append_at=0"):  # as is stored else
-        method = "POST" if "append" in one else "PUT"
-        answer = await http.request(method, f"/api/v1/runs/{one}", content=body, headers=bearer(OWNER))
+    for place in ("other-run/files/outputs/a", "other-run/files/logs/a?append_at=0"):  # as is stored else
+        method = "POST" if "append" in place else "PUT"
+        answer = await http.request(method, f"/api/v1/runs/{place}", content=body, headers=bearer(OWNER))
         assert answer.status_code in (200, 201)

@@ -182,8 +182,8 @@ async def test_one_series_over_another_and_tails(http: httpx.AsyncClient, databa
     assert "x" not in (await http.get("/api/v1/series?run=r&name=loss")).json()
 
     async def tail(query: str) -> dict[str, int]:
-        found = msgpack.unpackb((await http.get(f"/api/v1/metrics?run=r&{query}")).content)["runs"]
-        return {one["name"]: len(one["steps"]) // 8 for run in found for one in run["series"]}
+        runs = msgpack.unpackb((await http.get(f"/api/v1/metrics?run=r&{query}")).content)["runs"]
+        return {series["name"]: len(series["steps"]) // 8 for run in runs for series in run["series"]}
 
     assert await tail("from_step=2") == {"loss": 2, "epoch": 1}
     assert await tail("from_time=103") == {"loss": 1, "epoch": 1}
@@ -269,7 +269,7 @@ async def test_experiments(http: httpx.AsyncClient) -> None:
     assert made.status_code == 200
     assert (await http.put("/api/v1/experiments/a%20b?workspace=w")).json()["id"] == made.json()["id"]
     listed = (await http.get("/api/v1/experiments?workspace=w")).json()["experiments"]
-    assert [(one["name"], one["runs"]) for one in listed] == [("a b", 0)]
+    assert [(experiment["name"], experiment["runs"]) for experiment in listed] == [("a b", 0)]
     assert (await http.get("/api/v1/experiments?workspace=other")).json() == {"experiments": []}
 
 

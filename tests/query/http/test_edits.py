@@ -77,7 +77,7 @@ async def test_views_are_kept(database: Any) -> None:
         shared = {"page": "compare", "state": {"runs": ["r"] * 5000}}
         ids = [(await http.post("/api/v1/views", json=shared)).json()["id"] for _ in range(2)]
         assert ids[0] == ids[1]
-        assert [one["name"] for one in (await http.get("/api/v1/views")).json()["views"]] == ["best"]
+        assert [view["name"] for view in (await http.get("/api/v1/views")).json()["views"]] == ["best"]
         changed = (await http.patch(address, json={"name": "better"})).json()
         assert (changed["name"], changed["state"]) == ("better", named["state"])
         assert (await http.delete(address)).status_code == 204

@@ -43,8 +43,10 @@ def asked(query: str) -> Asked:
 
 
 def test_a_query_becomes_values() -> None:
-    found = asked("run=a&run=b&name=n&limit=7&from=-3&smooth=0.25&since=2026-01-02&force=1&format=parquet&q=")
-    assert found == Asked(
+    parameters = asked(
+        "run=a&run=b&name=n&limit=7&from=-3&smooth=0.25&since=2026-01-02&force=1&format=parquet&q="
+    )
+    assert parameters == Asked(
         run=["a", "b"],
         name="n",
         limit=7,
@@ -141,17 +143,17 @@ def test_reading_changes_nothing_and_deleting_needs_its_role() -> None:
     }
     posts_that_read = {"/api/v1/sql", "/api/v1/tickets"}
     of_mlflow = {"POST": set[str](), "PUT": set[str](), "PATCH": set[str](), "DELETE": set[str]()}
-    for one in ENDPOINTS:
-        if isinstance(one.needs, Door):
-            assert not one.path.startswith("/api/"), one.path
-        elif one.dialect is not None:
-            least = Role.ADMIN if one.method == "DELETE" else Role.WRITE
-            if one.method != "GET" and one.needs < least:
-                of_mlflow[one.method].add(one.path_format.partition("/mlflow/")[2])
-        elif one.method == "DELETE":
-            assert one.needs == own.get(one.path_format, Role.ADMIN), one.path
-        elif one.method != "GET" and one.path not in posts_that_read:
-            assert one.needs >= Role.WRITE, (one.method, one.path)
+    for declared in ENDPOINTS:
+        if isinstance(declared.needs, Door):
+            assert not declared.path.startswith("/api/"), declared.path
+        elif declared.dialect is not None:
+            least = Role.ADMIN if declared.method == "DELETE" else Role.WRITE
+            if declared.method != "GET" and declared.needs < least:
+                of_mlflow[declared.method].add(declared.path_format.partition("/mlflow/")[2])
+        elif declared.method == "DELETE":
+            assert declared.needs == own.get(declared.path_format, Role.ADMIN), declared.path
+        elif endpoint.method != "GET" and endpoint.path not in posts_that_read:
+            assert endpoint.needs >= Role.WRITE, (endpoint.method, endpoint.path)
     anything = {"{rest}"}  # which is answered as a call there is not
     assert of_mlflow == {
         "POST": anything | {
@@ -184,8 +186,8 @@ def test_no_handler_reads_its_request_by_itself() -> None:
 
 def test_a_name_stands_in_the_path_or_in_the_query() -> None:
     """The pages give both in one object."""
-    for one in ENDPOINTS:
-        assert not {item.name for item in one.parameters} & set(one.param_convertors), one.path
+    for declared in ENDPOINTS:
+        assert not {item.name for item in declared.parameters} & set(declared.param_convertors), declared.path
 
 
 async def test_a_body_that_may_be_left_out_is_checked_where_it_is_sent() -> None:
@@ -224,11 +226,11 @@ async def test_bytes_come_as_they_are_sent_and_a_long_list_is_parsed_by_what_is_
 
 
 def test_an_endpoint_held_by_a_parameter_or_a_name_has_it() -> None:
-    for one in ENDPOINTS:
-        names = {item.name for item in one.parameters}
-        if one.reach is Reach.WORKSPACE:
-            assert "workspace" in names, one.path
-        elif one.reach is Reach.RUNS:
-            assert "run" in names, one.path
-        elif one.reach in (Reach.RUN, Reach.RUN_TO_COME):
-            assert "run_id" in one.param_convertors, one.path
+    for declared in ENDPOINTS:
+        names = {item.name for item in declared.parameters}
+        if declared.reach is Reach.WORKSPACE:
+            assert "workspace" in names, declared.path
+        elif declared.reach is Reach.RUNS:
+            assert "run" in names, declared.path
+        elif declared.reach in (Reach.RUN, Reach.RUN_TO_COME):
+            assert "run_id" in declared.param_convertors, declared.path

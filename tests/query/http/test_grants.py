@@ -62,7 +62,7 @@ select jsonb_build_object(
 
 async def state_of(pool: Any) -> dict[str, str]:
     """All that belongs to each workspace."""
-    return {one: str(await pool.fetchval(_STATE, one)) for one in MARKS}
+    return {mark: str(await pool.fetchval(_STATE, mark)) for mark in MARKS}
 
 
 @dataclass(slots=True)
@@ -155,22 +155,19 @@ class World:
 
     def query(self, token: Token) -> tuple[str, bool]:
         """A `workspace=`, or none, which is the token's own; and whether it is that."""
-        wanted = self.dice.choice((None, "ada", "bob"))
-        return ("" if wanted is None else f"workspace={wanted}"), wanted in (None, token.workspace)
+        author = self.dice.choice((None, "ada", "bob"))
+        return ("" if author is None else f"workspace={author}"), author in (None, token.workspace)
 
     def family(self, roots: set[str]) -> set[str]:
         """Those runs with all below them, as far as the workspace goes."""
-        found = roots & self.runs.keys()
+        tree = roots & self.runs.keys()
         while more := {
             run
             for run, parent in self.parents.items()
-            if run in self.runs
-            and run not in found
-            and parent in found
-            and self.runs[run] == self.runs[parent]
+            if run in self.runs and run not in tree and parent in tree and self.runs[run] == self.runs[parent]
         }:
-            found |= more
-        return found
+            tree |= more
+        return tree
 
     def forget(self, runs: set[str]) -> None:
         for run in runs:
@@ -386,7 +383,7 @@ async def a_model_is_registered(world: World) -> None:
             world.contents[digest] = content
         digest = world.dice.choice(list(world.contents))
         body["files"] = [{"path": "w", "sha256": digest}]
-        foreign = next(mark for one, mark in MARKS.items() if one != token.workspace).encode()
+        foreign = next(mark for workspace, mark in MARKS.items() if workspace != token.workspace).encode()
         may = may and foreign not in world.contents[digest]
     answer = await world.ask(token, "POST", f"models?{query}", body, may=may or (token.may("write") and own))
     if answer.status_code == 200 and not may:
@@ -464,19 +461,19 @@ async def everything_is_listed(world: World) -> None:
     token = world.token()
     mine = {run for run, workspace in world.runs.items() if workspace == token.workspace}
 
-    async def found(method: str, path: str, body: Any = None) -> httpx.Response:
+    async def sent(method: str, path: str, body: Any = None) -> httpx.Response:
         answer = await world.ask(token, method, path, body, may=True)
         assert answer.status_code == 200, answer.text
         return answer
 
-    listed = (await found("GET", "runs?archived=all&limit=100&count=1")).json()
+    listed = (await sent("GET", "runs?archived=all&limit=100&count=1")).json()
     assert {run["run_id"] for run in listed["runs"]} == mine
-    answer = await found("POST", "sql", {"query": "select run_id from runs"})
+    answer = await sent("POST", "sql", {"query": "select run_id from runs"})
     assert {row[0] for row in answer.json()["rows"]} == mine
-    answer = await found("POST", "sql", {"query": "select run_id, count(*) from metrics group by run_id"})
+    answer = await sent("POST", "sql", {"query": "select run_id, count(*) from metrics group by run_id"})
     assert dict(answer.json()["rows"]) == {run: world.points[run] for run in mine}
-    await found("POST", "sql", {"query": "select * from summaries"})
-    exported = (await found("GET", "export/runs?archived=all&column=run_id")).text
+    await sent("POST", "sql", {"query": "select * from summaries"})
+    exported = (await sent("GET", "export/runs?archived=all&column=run_id")).text
     assert set(exported.replace('"', "").split()) - {"run_id"} == mine
     for path, key, name in (
         ("models", "models", "workspace"),
@@ -484,11 +481,11 @@ async def everything_is_listed(world: World) -> None:
         ("experiments", "experiments", "workspace"),
         ("workspaces", "workspaces", "name"),
     ):
-        records = (await found("GET", path)).json()[key]
+        records = (await sent("GET", path)).json()[key]
         assert {record.get(name, token.workspace) for record in records} <= {token.workspace}
     for path in ("experiment-counts", "target-counts", "metric-names", "access"):
-        await found("GET", path)
-    below = (await found("GET", f"runs?archived=all&limit=100&ancestor={world.run()}")).json()
+        await sent("GET", path)
+    below = (await sent("GET", f"runs?archived=all&limit=100&ancestor={world.run()}")).json()
     assert {run["run_id"] for run in below["runs"]} <= mine
 
 
@@ -499,7 +496,7 @@ async def models_are_read(world: World) -> None:
     await world.ask(token, "GET", f"{target}?{query}", may=own)
     await world.ask(token, "GET", f"models?name={name}&{query}", may=own)
     await world.ask(token, "GET", f"environments?{query}&latest=1", may=own)
-    other = next(one for one in MARKS if one != token.workspace)
+    other = next(workspace for workspace in MARKS if workspace != token.workspace)
     for path in ("views", "tokens", f"snapshots/{'0' * 64}", f"runs?workspace={other}"):
         await world.ask(token, "GET", path, may=False)
 

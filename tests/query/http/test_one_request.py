@@ -152,13 +152,15 @@ def _targets() -> list[tuple[bytes, bytes]]:
         "id": "x",
         "view_id": "x",
     }
-    found = []
+    requests = []
     for template, operations in document()["paths"].items():
         path = template
         for name in ("run_id", "name", "version", "path", "id", "view_id", "sha256"):
             path = path.replace("{" + name + "}", names.get(name, "0" * 64))
-        found += [(method.upper().encode(), path.encode()) for method in operations if method != "parameters"]
-    return found
+        requests += [
+            (method.upper().encode(), path.encode()) for method in operations if method != "parameters"
+        ]
+    return requests
 
 
 _SEPARATORS = (

@@ -55,13 +55,13 @@ OURS = {"/api/v1/tickets", "/api/v1/sessions", "/api/v1/sessions/{id}"}
 def routed(database: Any) -> set[tuple[str, str]]:
     server = Server(database.pool, database.store, database.settings)
     routes: Iterable[Any] = create_app(server).routes
-    found = set()
+    pairs = set()
     for route in routes:
         assert isinstance(route, Route)
         path = re.sub(r":\w+}", "}", route.path)
         if path.startswith("/api/") or path in ("/healthz", "/readyz", "/metrics"):
-            found |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
-    return {(method, path) for method, path in found if path not in OURS}
+            pairs |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
+    return {(method, path) for method, path in pairs if path not in OURS}
 
 
 async def test_every_route_is_described_and_every_description_has_a_route(database: Any) -> None:

@@ -131,12 +131,12 @@ async def test_sessions_are_listed_ended_and_run_out(database: Any, bundle: Path
             assert session not in str(await database.pool.fetch("select s::text from access_sessions s"))
         headers = [{"Authorization": f"Bearer {session}"} for session in sessions]
         listed = (await client.get("/api/v1/sessions", headers=owner)).json()["sessions"]
-        assert sorted(one["token"] for one in listed) == ["n", "n", "the server's own token"]
+        assert sorted(session["token"] for session in listed) == ["n", "n", "the server's own token"]
         own = (await client.get("/api/v1/sessions", headers=headers[1])).json()["sessions"]
-        assert sorted(one["current"] for one in own) == [False, True]
-        theirs = next(one["id"] for one in listed if one["token"] != "n")
+        assert sorted(session["current"] for session in own) == [False, True]
+        theirs = next(session["id"] for session in listed if session["token"] != "n")
         assert (await client.delete(f"/api/v1/sessions/{theirs}", headers=headers[1])).status_code == 404
-        other = next(one["id"] for one in own if not one["current"])
+        other = next(session["id"] for session in own if not session["current"])
         assert (await client.delete(f"/api/v1/sessions/{other}", headers=headers[1])).status_code == 204
         assert (await client.get("/api/v1/runs", headers=headers[2])).status_code == 401
         assert (await client.delete("/api/v1/sessions/current", headers=headers[1])).status_code == 204
@@ -281,8 +281,8 @@ async def test_counts_for_the_pages(database: Any, bundle: Path) -> None:
     async with serving(database) as client:
         counted = (await client.get("/api/v1/child-counts?run=p&run=a&run=none")).json()
         assert counted == {"children": {"p": 2}}
-        [(_, one)] = (await client.get("/api/v1/experiment-counts")).json()["experiments"].items()
-        assert one["statuses"] == {"Running": 1, "Completed": 1, "Failed": 1}
+        [(_, counts)] = (await client.get("/api/v1/experiment-counts")).json()["experiments"].items()
+        assert counts["statuses"] == {"Running": 1, "Completed": 1, "Failed": 1}
         targets = (await client.get("/api/v1/target-counts")).json()["targets"]
         assert targets["gpu"]["statuses"] == {"Running": 1, "Completed": 1}
         many = "&".join(f"run={n}" for n in range(1001))

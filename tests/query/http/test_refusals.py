@@ -128,12 +128,12 @@ def _errors() -> set[str]:
                 bases.setdefault(node.name, set()).update(
                     ast.unparse(base).rpartition(".")[2] for base in node.bases
                 )
-    found = {"RunstreamError"}
+    ours = {"RunstreamError"}
     while more := {
-        name for name, above in bases.items() if name not in found and above & (found - NOBODY_READS)
+        name for name, above in bases.items() if name not in ours and above & (ours - NOBODY_READS)
     }:
-        found |= more
-    return found - NOBODY_READS
+        ours |= more
+    return ours - NOBODY_READS
 
 
 def _refusals(file: Path, names: set[str]) -> Iterator[tuple[ast.expr, str]]:
@@ -159,10 +159,10 @@ def _text(node: ast.expr) -> str:
 
 def test_every_refusal_has_a_remedy() -> None:
     names = _errors() | ANSWERS
-    found = [
+    refusals = [
         (f"{file.relative_to(ROOT)}:{said.lineno}", text)
         for file in SOURCES
         for said, text in _refusals(file, names)
     ]
-    assert len(found) > 450
-    assert [one for one in found if not REMEDY.search(one[1])] == []
+    assert len(refusals) > 450
+    assert [refusal for refusal in refusals if not REMEDY.search(refusal[1])] == []

@@ -54,8 +54,8 @@ async def test_workspaces(http: httpx.AsyncClient) -> None:
     assert (await http.put("/api/v1/workspaces/made", json={"description": "d"})).json()["tags"] == {
         "team": "x"
     }
-    found = (await http.get("/api/v1/workspaces")).json()["workspaces"]
-    assert [one["name"] for one in found] == ["made", "w"]
+    workspaces = (await http.get("/api/v1/workspaces")).json()["workspaces"]
+    assert [workspace["name"] for workspace in workspaces] == ["made", "w"]
 
 
 async def test_environments_keep_a_version_while_their_content_stays(http: httpx.AsyncClient) -> None:
@@ -74,8 +74,12 @@ async def test_environments_keep_a_version_while_their_content_stays(http: httpx
     assert (await http.put("/api/v1/environment-labels", params=W, json=label)).status_code == 204
     label = {"name": "env", "version": "3", "labels": ["best"]}
     await http.put("/api/v1/environment-labels", params=W, json=label)
-    found = (await http.get("/api/v1/environments", params={**W, "label": "best"})).json()["environments"]
-    assert [(one["version"], one["labels"]) for one in found] == [("3", ["best"])]
+    environments = (await http.get("/api/v1/environments", params={**W, "label": "best"})).json()[
+        "environments"
+    ]
+    assert [(environment["version"], environment["labels"]) for environment in environments] == [
+        ("3", ["best"])
+    ]
     label["version"] = "nobody"
     assert (await http.put("/api/v1/environment-labels", params=W, json=label)).status_code == 404
     newest = (await http.get("/api/v1/environments", params={**W, "latest": "1"})).json()["environments"]
@@ -104,7 +108,7 @@ async def test_models_from_content(http: httpx.AsyncClient, database: Any) -> No
     answer = await http.get("/api/v1/models/m/3/files/a/b.bin", params=W, headers={"Range": "bytes=3-"})
     assert (answer.status_code, answer.content) == (206, b"ghts")
     newest = (await http.get("/api/v1/models", params={**W, "name": "m", "latest": "1"})).json()["models"]
-    assert [one["version"] for one in newest] == [8]
+    assert [environment["version"] for environment in newest] == [8]
 
     async def delete(name: str, version: int) -> int:
         return (await http.delete(f"/api/v1/models/{name}/{version}", params=W)).status_code

@@ -138,8 +138,8 @@ class Oracle:
         """What each workspace has, and the tokens."""
 
         async def read() -> dict[str, str]:
-            found = await state_of(self._database.pool)
-            return found | {"tokens": str(await self._database.pool.fetchval(_GIVEN_OUT, "asker"))}
+            state = await state_of(self._database.pool)
+            return state | {"tokens": str(await self._database.pool.fetchval(_GIVEN_OUT, "asker"))}
 
         return asyncio.run_coroutine_threadsafe(read(), self._loop).result(60)
 

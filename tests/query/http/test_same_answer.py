@@ -79,11 +79,11 @@ def targets(route: Endpoint, name: str, session: int) -> list[str]:
         "workspace_name": name,
         "version": "2.0" if "{version}" in route.path and "{rest" in route.path else "1", "rest": f"nothing/{name}",
     }  # fmt: skip
-    path = re.sub(r"\{(\w+)(:\w+)?\}", lambda found: values[found[1]], route.path)
+    path = re.sub(r"\{(\w+)(:\w+)?\}", lambda field: values[field[1]], route.path)
     if route.dialect is not None:
         named = MLFLOW | dict.fromkeys(MLFLOW_NAMES, name)
         return [path] if route.method != "GET" else [path, f"{path}?{httpx.QueryParams(named)}"]
-    taken = {one.name for one in route.parameters}
+    taken = {parameter.name for parameter in route.parameters}
     needed = {"name": "loss"} if "name" in taken and "{run_id}" in route.path else {}
     queries: list[list[tuple[str, str]]] = [list(needed.items())]
     for parameter in taken & {"run", "parent", "ancestor", "experiment", "workspace", "name", "upload"}:
@@ -167,7 +167,7 @@ async def test_not_there_and_not_yours_are_answered_alike(http: httpx.AsyncClien
         line = f"{route.method} {route.path}"
         if isinstance(route.needs, Door) or line.endswith("/events"):  # a stream, see below
             continue
-        found: dict[str, list[Shown]] = {}
+        answers: dict[str, list[Shown]] = {}
         for name, number in ((THEIRS, session), (NOBODYS, session + 1)):
             sent: list[dict[str, Any]] = [{"json": body} for body in bodies(name).get(line, ())]
             lists_or_makes = route.path.endswith(("/create", "/search", "/workspaces"))
@@ -178,18 +178,18 @@ async def test_not_there_and_not_yours_are_answered_alike(http: httpx.AsyncClien
                 sent = [{"json": MLFLOW | lists | {key: name for key in MLFLOW_NAMES if key != "run_ids"}}]
             if not sent:
                 sent = [{} if route.method in ("GET", "DELETE") else {"content": CONTENTS[name]}]
-            found[name] = [
-                shown(await http.request(route.method, target, headers=mine, **one), name, number)
+            answers[name] = [
+                shown(await http.request(route.method, target, headers=mine, **options), name, number)
                 for target in targets(route, name, number)
-                for one in sent
+                for options in sent
             ]
-        tried += len(found[THEIRS])
+        tried += len(answers[THEIRS])
         if route.reach is Reach.RUN_TO_COME:
             # A file may come before its run, so one for a run nobody has is taken, as docs/explanation/security.md says.
-            for status, _, text in found[THEIRS]:
+            for status, _, text in answers[THEIRS]:
                 assert (status, json.loads(text)["detail"]) == (404, str(no_run("NAME")))
         else:
-            assert (line, found[THEIRS]) == (line, found[NOBODYS])
+            assert (line, answers[THEIRS]) == (line, answers[NOBODYS])
     assert tried > 150
 
 

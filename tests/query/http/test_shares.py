@@ -84,7 +84,7 @@ def test_a_list_of_files_is_read_one_by_one() -> None:
     file = {"path": "a", "size": 1, "sha256": "0" * 64}
     assert parse_files(b'{"files": []}').files == []
     two = f' {{ "files" :\n[ {json.dumps(file)} ,{json.dumps({**file, "path": "b"})} ] }}'
-    assert [one.path for one in parse_files(two.encode()).files] == ["a", "b"]
+    assert [file.path for file in parse_files(two.encode()).files] == ["a", "b"]
     for body in (
         b"",
         b"[]",

@@ -40,8 +40,8 @@ def listed(contents: dict[str, bytes]) -> tuple[str, dict[str, Any]]:
 
 
 async def test_a_snapshot_is_stored_once_and_read_back(http: httpx.AsyncClient, database: Any) -> None:
-    wanted, document = listed(CONTENTS)
-    url = f"/api/v1/snapshots/{wanted}"
+    snapshot, document = listed(CONTENTS)
+    url = f"/api/v1/snapshots/{snapshot}"
     lacking = await http.put(url, json=document)
     assert lacking.status_code == 409
     assert lacking.json()["missing"] == sorted({digest(content) for content in CONTENTS.values()})
@@ -53,10 +53,10 @@ async def test_a_snapshot_is_stored_once_and_read_back(http: httpx.AsyncClient, 
     assert await database.pool.fetchval("select count(*) from blobs") == 3
 
     got = (await http.get(url)).json()
-    assert (got["id"], got["size"]) == (wanted, sum(map(len, CONTENTS.values())))
+    assert (got["id"], got["size"]) == (snapshot, sum(map(len, CONTENTS.values())))
     assert [file["path"] for file in got["files"]] == sorted(CONTENTS)
-    one = await http.get(f"{url}/files/lib/ü b.py", headers={"Range": "bytes=0-9"})
-    assert (one.status_code, one.content) == (206, b"x" * 10)
+    part = await http.get(f"{url}/files/lib/ü b.py", headers={"Range": "bytes=0-9"})
+    assert (part.status_code, part.content) == (206, b"x" * 10)
     assert (await http.get(f"{url}/files/none")).status_code == 404
     answer = await http.get(f"{url}/zip")
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
@@ -67,16 +67,16 @@ async def test_a_snapshot_is_stored_once_and_read_back(http: httpx.AsyncClient, 
 
 @pytest.mark.parametrize("path", ["../a", "/a", "a/../b", "a\\b", "C:/a", "", "a//b", "x" * 300, "a\nb"])
 async def test_a_name_that_leads_out_is_refused(http: httpx.AsyncClient, path: str) -> None:
-    wanted, document = listed({path: b""})
-    answer = await http.put(f"/api/v1/snapshots/{wanted}", json=document)
+    snapshot, document = listed({path: b""})
+    answer = await http.put(f"/api/v1/snapshots/{snapshot}", json=document)
     assert answer.status_code == 400
     assert "snapshot file" in answer.json()["detail"]
 
 
 async def test_wrong_digests_are_refused(http: httpx.AsyncClient) -> None:
-    wanted, _ = listed({"a": b"a"})
+    snapshot, _ = listed({"a": b"a"})
     _, other = listed({"b": b"b"})
-    assert (await http.put(f"/api/v1/snapshots/{wanted}", json=other)).status_code == 400
+    assert (await http.put(f"/api/v1/snapshots/{snapshot}", json=other)).status_code == 400
     assert (await http.put(f"/api/v1/blobs/{digest(b'a')}", content=b"b")).status_code == 400
     assert (await http.put("/api/v1/blobs/..%2fa", content=b"b")).status_code in (400, 404)
 

@@ -288,8 +288,8 @@ async def test_no_walk_over_a_family_leaves_the_workspace(world: World) -> None:
     assert (await world.victim("GET", "runs/theirs")).status_code == 200
     assert (await world.owner("GET", "runs/own")).status_code == 404
     late = await created(world, "late", "mine", parent_run_id="parent")
-    found = [row["key"] for row in await world.database.pool.fetch(CHILDREN, LATE_CHILDREN)]
-    assert found == [late]
+    keys = [row["key"] for row in await world.database.pool.fetch(CHILDREN, LATE_CHILDREN)]
+    assert keys == [late]
 
 
 async def test_no_list_or_count_tells_what_another_workspace_logs(world: World) -> None:

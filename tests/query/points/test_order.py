@@ -79,12 +79,12 @@ class World:
 
     def expected(self) -> dict[str, list[tuple[int, int, Any]]]:
         """(step, time, value) by name."""
-        found: dict[str, list[tuple[int, int, Any]]] = {}
+        logged: dict[str, list[tuple[int, int, Any]]] = {}
         for source in self.sources:
             for slot in sorted(source.stored):
                 name, time, value = source.points[slot]
-                found.setdefault(name, []).append((slot % 7, time, value))
-        return found
+                logged.setdefault(name, []).append((slot % 7, time, value))
+        return logged
 
     async def compact(self) -> int:
         worker = Worker()
@@ -145,11 +145,11 @@ class World:
     async def in_files(self) -> dict[str, list[tuple[int, Any]]]:
         """(step, value) by name, of the only file there is, as it lies."""
         (path,) = await self.database.pool.fetch("select path from files where state = 'live'")
-        found: dict[str, list[tuple[int, Any]]] = {}
+        stored: dict[str, list[tuple[int, Any]]] = {}
         table = pq.read_table(self.database.store.locate(path["path"]), partitioning=None)
         for row in table.to_pylist():
-            found.setdefault(row["name"], []).append((row["step"], row["value"]))
-        return found
+            stored.setdefault(row["name"], []).append((row["step"], row["value"]))
+        return stored
 
 
 def number(value: Any) -> float | None:
@@ -183,13 +183,13 @@ async def test_any_schedule(world: World, monkeypatch: pytest.MonkeyPatch, seed:
     held = held_of(world)
     pending: list[tuple[Source, int, int]] = []
     for number_ in range(chance.randint(1, 4)):
-        one, clock = Source(), T0 + chance.randint(-(10**9), 10**9)
+        writer, clock = Source(), T0 + chance.randint(-(10**9), 10**9)
         for _ in range(chance.randint(1, 60)):
             clock += chance.choice([0, 0, 1000, -(10**7), 10**7])  # it is set back and forth
-            one.points.append((chance.choice("abc"), clock, chance.choice(VALUES)))
+            writer.points.append((chance.choice("abc"), clock, chance.choice(VALUES)))
         for _ in range(chance.randint(1, 3)):  # it is sent again, with other borders
-            cuts = {0, len(one.points), *(chance.randint(0, len(one.points)) for _ in range(5))}
-            parts = [(one, a, b) for a, b in pairwise(sorted(cuts))]
+            cuts = {0, len(writer.points), *(chance.randint(0, len(writer.points)) for _ in range(5))}
+            parts = [(writer, a, b) for a, b in pairwise(sorted(cuts))]
             if chance.random() < 0.7:
                 chance.shuffle(parts)
             at = chance.randint(0, len(pending)) if number_ and chance.random() < 0.7 else len(pending)
@@ -224,12 +224,12 @@ async def test_a_process_whose_clock_is_behind_goes_on(world: World) -> None:
 
 
 async def test_what_comes_late_is_not_the_last(world: World) -> None:
-    one = source("x", [1.0, 2.0, 3.0], clock=0)
-    one.points[1] = ("x", T0 + 10**12, 2.0)  # by its clock it would be
-    await world.store((one, 0, 1), (one, 2, 3))
+    writer = source("x", [1.0, 2.0, 3.0], clock=0)
+    writer.points[1] = ("x", T0 + 10**12, 2.0)  # by its clock it would be
+    await world.store((writer, 0, 1), (writer, 2, 3))
     await world.compact()
     await world.check(held_of(world))
-    await world.store((one, 1, 2))
+    await world.store((writer, 1, 2))
     await world.check(held_of(world))
     await world.compact()
     await world.merge()
@@ -238,27 +238,30 @@ async def test_what_comes_late_is_not_the_last(world: World) -> None:
 
 
 async def test_a_resend_around_what_is_stored_comes_in_parts(world: World) -> None:
-    one = source("x", [float(i) for i in range(9)])
-    await world.store((one, 3, 6))
-    await world.store((one, 0, 9))
+    writer = source("x", [float(i) for i in range(9)])
+    await world.store((writer, 3, 6))
+    await world.store((writer, 0, 9))
     chunks = await world.database.pool.fetch("select first, count from chunks order by first")
     assert [tuple(chunk) for chunk in chunks] == [(0, 3), (3, 3), (6, 3)]
     await world.check(held_of(world))
 
 
 async def test_values_of_several_kinds_in_one_batch(world: World) -> None:
-    one = source("x", [1, 2.5, 3])
-    one.points += [("y", T0, 0.5), ("y", T0, 7), ("z", T0, "a"), ("z", T0, 1.5)]
-    await world.store((one, 0, 7))
+    writer = source("x", [1, 2.5, 3])
+    writer.points += [("y", T0, 0.5), ("y", T0, 7), ("z", T0, "a"), ("z", T0, 1.5)]
+    await world.store((writer, 0, 7))
     await world.check(held_of(world))
     assert await world.compact() == 0
 
 
 async def test_sources_that_take_turns_while_files_are_made(world: World) -> None:
     """The second source's points lie in the first file, and those of the first source that follow come before them."""
-    one, two = source("x", [float(i) for i in range(8)]), source("x", [float(i) for i in range(100, 108)])
+    first_writer, second_writer = (
+        source("x", [float(i) for i in range(8)]),
+        source("x", [float(i) for i in range(100, 108)]),
+    )
     for at in range(0, 8, 2):
-        await world.store((one, at, at + 2), (two, at, at + 2))
+        await world.store((first_writer, at, at + 2), (second_writer, at, at + 2))
         if at < 6:
             await world.compact()
             await world.check(held_of(world))
@@ -272,23 +275,23 @@ async def test_sources_that_take_turns_while_files_are_made(world: World) -> Non
 
 async def test_a_wide_run_needs_no_correction(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Many series a step, in batches whose borders fall anywhere, of a clock that goes back now and then."""
-    one = Source()
+    writer = Source()
     for step in range(5):
         for i in range(3000):
-            one.points.append(
+            writer.points.append(
                 (f"series/{i}", T0 + 1_000_000 * step - 700_000 * (step % 2) - 7 * (i % 3), i / 8 + step)
             )
     cuts = [0, 2500, 2999, 6100, 9500, 12_001, 15_000]
     for a, b in pairwise(cuts):
-        await world.store((one, a, b))
+        await world.store((writer, a, b))
     with caplog.at_level(logging.WARNING):
         assert await world.compact() == 0
     assert "summaries" not in caplog.text
 
 
 async def test_what_is_corrected_is_said_once_a_run(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    one = Source(points=[(f"s{i}", T0 + i, float(i)) for i in range(500)])
-    await world.store((one, 0, 500))
+    writer = Source(points=[(f"s{i}", T0 + i, float(i)) for i in range(500)])
+    await world.store((writer, 0, 500))
     await world.database.pool.execute("update live_summaries set last = 77, last_time = last_time + 5")
     with caplog.at_level(logging.WARNING):
         assert await world.compact() == 500
@@ -300,18 +303,21 @@ async def test_what_is_corrected_is_said_once_a_run(world: World, caplog: pytest
 
 async def test_a_database_of_an_earlier_version_goes_on(world: World) -> None:
     """Files and summaries that know nothing of positions come before all that is stored from now on."""
-    one, two = source("x", [float(i) for i in range(8)]), source("x", [float(i) for i in range(100, 104)])
+    first_writer, second_writer = (
+        source("x", [float(i) for i in range(8)]),
+        source("x", [float(i) for i in range(100, 104)]),
+    )
     pool = world.database.pool
-    await world.store((one, 0, 2))
+    await world.store((first_writer, 0, 2))
     await world.compact()
-    await world.store((one, 2, 4))
+    await world.store((first_writer, 2, 4))
     await world.compact()
     await pool.execute("update file_runs set first_position = null, end_position = null, pieces = null")
     await pool.execute("update live_summaries set first_position = -1, last_position = -1")
     await world.check(held_of(world))
-    await world.store((one, 4, 6))
+    await world.store((first_writer, 4, 6))
     await world.check(held_of(world))
-    await world.store((two, 0, 4), (one, 6, 8))
+    await world.store((second_writer, 0, 4), (first_writer, 6, 8))
     await world.check(held_of(world))
     await world.compact()
     await world.merge()

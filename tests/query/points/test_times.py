@@ -54,15 +54,15 @@ async def strange(database: Any) -> Any:
 
 
 async def pages(database: Any, order: str) -> list[Any]:
-    found, after = [], None
+    runs, after = [], None
     while True:
         async with database.pool.acquire() as connection:
             page = await list_runs(connection, order=Order.parse(order), limit=1, after=after, summaries=True)
-        found += page.runs
+        runs += page.runs
         after = page.next
         if after is None:
-            return found
-        assert len(found) < 9, "the same again and again"
+            return runs
+        assert len(runs) < 9, "the same again and again"
 
 
 @pytest.mark.parametrize("order", ["start_time", "created", "end_time"])

@@ -80,16 +80,16 @@ def test_any_split_over_chunks_and_files_gives_the_same_vectors(
                 await database.add_chunk(run, SOURCE, part)
                 if compacted[number % len(compacted)]:
                     await database.compact()
-            found = shown(await database.query.vectors(["r"]))
+            vectors = shown(await database.query.vectors(["r"]))
             expected: dict[SeriesKey, list[Any]] = {}
             for row in rows:
                 expected.setdefault(row[0], []).append(row)
-            assert found == [
+            assert vectors == [
                 ("r", key, [repr(row[5]) for row in part], [row[3] for row in part], [row[4] for row in part])
                 for key, part in expected.items()
             ]
-            one = await database.query.vectors(["r"], names=["loss"], cls=[SeriesClass.METRIC])
-            assert shown(one) == [item for item in found if item[1] == LOSS]
+            chosen = await database.query.vectors(["r"], names=["loss"], cls=[SeriesClass.METRIC])
+            assert shown(chosen) == [item for item in vectors if item[1] == LOSS]
 
     asyncio.run(check())
 
@@ -171,13 +171,13 @@ async def test_columns_of_tables_come_in_the_order_first_logged(database: Any) -
             ]
             await database.add_chunk(run, bytes([n]) * 16, cells)
 
-    async def found() -> dict[str, list[str]]:
+    async def columns_of_tables() -> dict[str, list[str]]:
         return {run_id: (await database.query.tables(run_id))["t"].data.column_names[2:] for run_id in rows}
 
     expected = {"one": ["name", "epoch", "loss", "grad"], "two": ["loss", "name", "epoch", "grad"]}
-    assert await found() == expected
+    assert await columns_of_tables() == expected
     await database.compact()
-    assert await found() == expected
+    assert await columns_of_tables() == expected
 
 
 async def test_every_reader_sees_every_point_once_while_points_move(database: Any) -> None:
@@ -259,9 +259,12 @@ async def test_a_chunk_that_cannot_be_read_is_left_out_and_said_once(
         f"update chunks set payload = {GARBAGE[damage]} where run_key = $1 and first = 0", bad
     )
     for _ in range(2):
-        read = {one.run_id: len(one.steps) for one in (await database.query.vectors(["bad", "good"])).series}
+        read = {
+            vector.run_id: len(vector.steps)
+            for vector in (await database.query.vectors(["bad", "good"])).series
+        }
         assert read == {"bad": 5000, "good": 9}
-        found = (
+        counts = (
             await run_sql(
                 database.pool,
                 database.store,
@@ -269,7 +272,7 @@ async def test_a_chunk_that_cannot_be_read_is_left_out_and_said_once(
                 "SELECT run_id, count(value) AS n FROM metrics GROUP BY 1",
             )
         ).to_pylist()
-        assert {row["run_id"]: row["n"] for row in found} == read
+        assert {row["run_id"]: row["n"] for row in counts} == read
     assert caplog.text.count("cannot be read and is left out") == 1
 
 
@@ -277,10 +280,10 @@ async def test_times_of_a_chunk_that_cannot_be_are_read_as_ones_that_can(databas
     run = await database.add_run("r")
     rows = [(LOSS, Kind.FLOAT, i, i, time, float(i)) for i, time in enumerate([-(2**62), 0, 2**62])]
     await database.add_chunk(run, SOURCE, rows)
-    found = await run_sql(
+    table = await run_sql(
         database.pool, database.store, database.settings, "SELECT time FROM metrics ORDER BY step"
     )
-    assert [row["time"].year for row in found.to_pylist()] == [1, 1970, 9999]
+    assert [row["time"].year for row in table.to_pylist()] == [1, 1970, 9999]
 
 
 def test_joining_keeps_texts_apart() -> None:

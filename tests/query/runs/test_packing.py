@@ -35,17 +35,17 @@ KEY = SeriesKey(SeriesClass.METRIC, "m")
 SUMMARIES = "select * from summaries order by run_key, series_id"
 
 
-async def pages(database: Any, order: str, wanted: RunFilter | None = None) -> list[str]:
+async def pages(database: Any, order: str, filter_: RunFilter | None = None) -> list[str]:
     """All pages of a list, put together."""
-    found: list[str] = []
+    listed: list[str] = []
     after: str | None = None
     while True:
         async with database.pool.acquire() as connection:
-            page = await list_runs(connection, wanted, order=Order.parse(order), limit=9, after=after)
-        found += [run.run_id for run in page.runs]
+            page = await list_runs(connection, filter_, order=Order.parse(order), limit=9, after=after)
+        listed += [run.run_id for run in page.runs]
         after = page.next
         if after is None:
-            return found
+            return listed
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def some_filter(chance: Random) -> tuple[str, Callable[[Known], bool]]:
 async def check_lists(database: Any, known: list[Known], chance: Random) -> None:
     for _ in range(12):
         asked = [some_filter(chance) for _ in range(chance.choice([0, 1, 1, 2]))]
-        wanted = search(" ".join(text for text, _ in asked))
+        filter_ = search(" ".join(text for text, _ in asked))
         passing = [run for run in known if all(passes(run) for _, passes in asked)]
         descending = chance.random() < 0.5
         order = chance.choice(["start_time", "metric"])
@@ -140,10 +140,10 @@ async def check_lists(database: Any, known: list[Known], chance: Random) -> None
         some = sorted(((v, run.key, run.run_id) for v, run in by if v is not None), reverse=descending)
         none = sorted(((run.key, run.run_id) for v, run in by if v is None), reverse=descending)
         expected = [run_id for *_, run_id in some] + [run_id for _, run_id in none]
-        found = await pages(database, ("-" if descending else "") + order, wanted)
-        assert found == expected, (order, descending, [text for text, _ in asked])
+        listed = await pages(database, ("-" if descending else "") + order, filter_)
+        assert listed == expected, (order, descending, [text for text, _ in asked])
         async with database.pool.acquire() as connection:
-            assert sum((await count_runs(connection, wanted)).values()) == len(expected)
+            assert sum((await count_runs(connection, filter_)).values()) == len(expected)
 
 
 async def add_known(database: Any, chance: Random, n: int) -> Known:
@@ -239,11 +239,11 @@ async def test_a_list_by_a_metric_looks_at_as_many_runs_as_it_shows(database: An
     await add_many(database, 10_000)
     await pack_runs(database.pool)
     await database.pool.execute("analyze")
-    wanted, order = RunFilter(archived=None), Order.parse("metric:m:min")
+    filter_, order = RunFilter(archived=None), Order.parse("metric:m:min")
     async with database.pool.acquire() as connection:
         text, arguments = reach_sql(order, None, 1)
         reach = await connection.fetchval(text, *arguments)
-        text, arguments = page_sql(wanted, order, True, None, 9, reach)
+        text, arguments = page_sql(filter_, order, True, None, 9, reach)
         assert len(await connection.fetch(text, *arguments)) == 9
         rows = await rows_read(connection, text, arguments)
     assert rows < 100
@@ -483,10 +483,10 @@ async def test_a_database_of_before_goes_on_and_is_packed_bit_by_bit(
         was = [tuple(row) for row in await connection.fetch(SUMMARIES)]
         assert await migrate(connection) == len(known) - 16
         expected = [f"run {n}" for n in range(300, 0, -1) if n % 7 < 3 and n % 5 == 0]
-        wanted = search("m<3 RED")
+        filter_ = search("m<3 RED")
 
         async def listed() -> list[str]:
-            return [run.run_id for run in (await list_runs(connection, wanted, limit=300)).runs]
+            return [run.run_id for run in (await list_runs(connection, filter_, limit=300)).runs]
 
         assert [tuple(row) for row in await connection.fetch(SUMMARIES)] == was
         assert await listed() == expected

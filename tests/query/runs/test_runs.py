@@ -21,10 +21,10 @@ from runstream_schemas.runs.params import as_stored
 
 
 async def names(
-    database: Any, wanted: RunFilter | None = None, order: str = "run_id", **options: Any
+    database: Any, filter_: RunFilter | None = None, order: str = "run_id", **options: Any
 ) -> list[str]:
     async with database.pool.acquire() as connection:
-        page = await list_runs(connection, wanted, order=Order.parse(order), **options)
+        page = await list_runs(connection, filter_, order=Order.parse(order), **options)
     return [run.run_id for run in page.runs]
 
 
@@ -83,7 +83,7 @@ async def filled(database: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("conditions", "passing"),
     [
         ({}, "abce"),
         ({"archived": None}, "abcde"),
@@ -143,14 +143,14 @@ async def filled(database: Any) -> Any:
         ({"without": [RunFilter(type="train", archived=None), RunFilter(parent="none")]}, "bc"),
     ],
 )
-async def test_filters(filled: Any, wanted: dict[str, Any], found: str) -> None:
-    assert "".join(await names(filled, RunFilter(**wanted))) == found
+async def test_filters(filled: Any, conditions: dict[str, Any], passing: str) -> None:
+    assert "".join(await names(filled, RunFilter(**conditions))) == passing
     async with filled.pool.acquire() as connection:
-        assert sum((await count_runs(connection, RunFilter(**wanted))).values()) == len(found)
+        assert sum((await count_runs(connection, RunFilter(**conditions))).values()) == len(passing)
 
 
 @pytest.mark.parametrize(
-    ("order", "found"),
+    ("order", "passing"),
     [
         ("-start_time", "cbae"),
         ("start_time", "abce"),
@@ -170,8 +170,8 @@ async def test_filters(filled: Any, wanted: dict[str, Any], found: str) -> None:
         ("property:author", "abce"),
     ],
 )
-async def test_orders(filled: Any, order: str, found: str) -> None:
-    assert "".join(await names(filled, None, order)) == found
+async def test_orders(filled: Any, order: str, passing: str) -> None:
+    assert "".join(await names(filled, None, order)) == passing
 
 
 @pytest.mark.parametrize("order", ["colour", "metric:loss", "metric::min", "metric:loss:median", "-"])
@@ -251,8 +251,8 @@ async def test_what_is_not_finite_passes_no_comparison(database: Any) -> None:
         await database.add_summary(await database.add_run(run_id), "loss", last=last)
     for operator in ("<", "<=", ">", ">=", "!=", "="):
         value = 1.0 if "=" in operator and operator != "!=" else 2.0 if operator in ("<", "!=") else 0.0
-        wanted = RunFilter(metrics=[MetricFilter("loss", "last", operator, value)])
-        assert await names(database, wanted) == ["one"], operator
+        filter_ = RunFilter(metrics=[MetricFilter("loss", "last", operator, value)])
+        assert await names(database, filter_) == ["one"], operator
     assert await names(database, RunFilter(metrics=[MetricFilter("loss", "last", "<", math.inf)])) == ["one"]
     assert await names(database, search("-loss<5")) == ["high", "low", "none"]
 

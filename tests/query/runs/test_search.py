@@ -53,8 +53,8 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
     ],
 )
 def test_language(text: str, expected: dict[str, Any]) -> None:
-    found = search(text, now=NOW)
-    assert {name: getattr(found, name) for name in expected} == expected
+    filter_ = search(text, now=NOW)
+    assert {name: getattr(filter_, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,10 @@ async def test_what_is_understood_can_be_asked(database: Any) -> None:
         for _ in range(400 * TIMES):
             text = "".join(chance.choice(PIECES) for _ in range(chance.randint(1, 8)))
             try:
-                wanted = search(text)
+                filter_ = search(text)
             except QueryError:
                 continue
-            await list_runs(connection, wanted, order=Order.parse("-start_time"), limit=5)
+            await list_runs(connection, filter_, order=Order.parse("-start_time"), limit=5)
             asked += 1
     assert asked > 50
 

@@ -39,7 +39,7 @@ def sent(rows: list[tuple[int, str, list[Any]]]) -> bytes:
 def received(data: bytes, sizes: list[int]) -> list[tuple[int, str, list[Any]]]:
     """The rows, in some order."""
     reader = CopiedRows()
-    found: list[tuple[int, str, list[Any]]] = []
+    lines: list[tuple[int, str, list[Any]]] = []
     at = 0
     for size in [*sizes, len(data)]:
         reader.add(data[at : at + size])
@@ -53,8 +53,8 @@ def received(data: bytes, sizes: list[int]) -> list[tuple[int, str, list[Any]]]:
                 assert listed(rows, 2, length, "i8") == [list(range(length))] * len(rows)
                 assert as_integers == as_floats
                 lists = as_integers
-            found += zip(rows.integers(0).tolist(), texts, lists, strict=True)
-    return sorted(found, key=repr)
+            lines += zip(rows.integers(0).tolist(), texts, lists, strict=True)
+    return sorted(lines, key=repr)
 
 
 def listed(rows: Rows, field: int, length: int, dtype: str) -> list[list[Any]]:

@@ -224,10 +224,10 @@ async def _with_a_deleted_run(database: Any) -> Path:
 async def test_points_of_a_deleted_run_are_in_no_table_a_statement_can_name(database: Any) -> None:
     file = await _with_a_deleted_run(database)
     for table in ("metrics", "metrics_files_0"):
-        found = await ask(
+        rows = await ask(
             database, f"SELECT run_id, value FROM {table} WHERE 'metrics' IN (SELECT 'metrics' FROM metrics)"
         )
-        assert {row["run_id"] for row in found} == {"kept"}
+        assert {row["run_id"] for row in rows} == {"kept"}
     assert await ask(database, "SELECT count(*) AS n FROM metrics WHERE run_id <> 'kept' OR value > 43") == [
         {"n": 0}
     ]

@@ -114,18 +114,18 @@ async def filled(database: Any) -> Any:
 async def test_the_answer_is_that_of_all_rows_and_columns(
     filled: Any, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = await ask(filled, statement)
+    answer = await ask(filled, statement)
     monkeypatch.setattr(sql, "Needs", lambda **_: Needs())
-    assert found == await ask(filled, statement)
+    assert answer == await ask(filled, statement)
 
 
 async def test_answers_do_not_depend_on_which_runs_are_packed(filled: Any) -> None:
     statements = [statement for statement in STATEMENTS if "summaries" in statement]
-    found = [await ask(filled, statement) for statement in statements]
+    answers = [await ask(filled, statement) for statement in statements]
     for some in ("key % 2 = 0", "true"):
         await filled.pool.execute(f"update runs set settled_at = now() where {some}")
         assert await pack_runs(filled.pool) == 4
-        assert [await ask(filled, statement) for statement in statements] == found
+        assert [await ask(filled, statement) for statement in statements] == answers
 
 
 def test_names_in_a_list_and_behind_a_limit_restrict_what_is_read() -> None:
@@ -146,11 +146,11 @@ async def test_answers_do_not_depend_on_how_much_is_read_at_once(
     filled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements = [STATEMENTS[n] for n in (1, 19, 22, 25)]
-    found = [await ask(filled, statement) for statement in statements]
+    answers = [await ask(filled, statement) for statement in statements]
     monkeypatch.setattr(sql_hot, "CHUNKS_AT_ONCE", 1)
     monkeypatch.setattr(sql_tables, "ROWS_AT_ONCE", 3)
     monkeypatch.setattr(sql_tables, "COPY_BYTES", 1)
-    assert found == [await ask(filled, statement) for statement in statements]
+    assert answers == [await ask(filled, statement) for statement in statements]
 
 
 def needs_of(statement: str) -> dict[str, Needs]:

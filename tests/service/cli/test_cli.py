@@ -107,8 +107,8 @@ def test_every_setting_is_an_option(command: str) -> None:
     settings = settings_of(build_parser().parse_args(words))
     for item in (item for item in fields(Settings) if item.name not in instead):
         sample = _sample(item.default)
-        wanted = os.path.abspath(sample) if item.name in PATHS else sample
-        assert str(getattr(settings, item.name)) in (wanted, "True"), item.name
+        expected = os.path.abspath(sample) if item.name in PATHS else sample
+        assert str(getattr(settings, item.name)) in (expected, "True"), item.name
 
 
 def _sample(default: object) -> str:
@@ -198,8 +198,8 @@ def test_config_file_is_read_below_the_environment(tmp_path: Path, monkeypatch: 
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
     monkeypatch.delenv("RUNSTREAM_HOME", raising=False)
-    found = settings_of(argparse.Namespace())
-    assert (found.workspace, found.url, found.local_runs) == ("team", "http://a:1", 7)
+    settings = settings_of(argparse.Namespace())
+    assert (settings.workspace, settings.url, settings.local_runs) == ("team", "http://a:1", 7)
     monkeypatch.setenv("RUNSTREAM_LOCAL_RUNS", "8")
     assert settings_of(argparse.Namespace()).local_runs == 8
     assert settings_of(build_parser().parse_args(["up", "--home", "/y"])).home == "/y"

@@ -119,7 +119,9 @@ def test_run_list(cli: Cli, runs: list[Run]) -> None:
     ],
 )
 def test_run_list_filters(cli: Cli, runs: list[Run], words: tuple[str, ...], numbers: list[int]) -> None:
-    assert [run["run_id"] for run in cli.json("run", "list", *words)] == [runs[one].id for one in numbers]
+    assert [run["run_id"] for run in cli.json("run", "list", *words)] == [
+        runs[number].id for number in numbers
+    ]
 
 
 def test_children_of_a_run(cli: Cli, runs: list[Run]) -> None:
@@ -153,9 +155,9 @@ def test_minimal(cli: Cli, runs: list[Run]) -> None:
     ],
 )
 def test_the_known_queries(cli: Cli, runs: list[Run], expression: str, numbers: list[int]) -> None:
-    found = cli.json("run", "list", "--query", expression, "--include-children")
-    assert [run["run_id"] for run in found] == [runs[one].id for one in numbers]
-    assert found == cli.json("run", "list", "--experiment-name", "test", "--include-children", expression)
+    listed = cli.json("run", "list", "--query", expression, "--include-children")
+    assert [run["run_id"] for run in listed] == [runs[number].id for number in numbers]
+    assert listed == cli.json("run", "list", "--experiment-name", "test", "--include-children", expression)
 
 
 def test_wrong_query(cli: Cli, runs: list[Run]) -> None:
@@ -233,10 +235,10 @@ def test_cancel_of_a_run_that_has_ended(cli: Cli, runs: list[Run]) -> None:
 
 
 def test_experiment_list(cli: Cli, runs: list[Run]) -> None:
-    (found,) = cli.json("experiment", "list")
-    assert found["name"] == "test"
-    assert set(found) >= {"experimentId", "description", "createdUtc", "archivedTime", "tags"}
-    assert found["runs"] == 4
+    (experiment,) = cli.json("experiment", "list")
+    assert experiment["name"] == "test"
+    assert set(experiment) >= {"experimentId", "description", "createdUtc", "archivedTime", "tags"}
+    assert experiment["runs"] == 4
     assert "test" in cli("experiment", "list", "-o", "table")
 
 
@@ -288,8 +290,12 @@ def test_folder_attach(
         "docker",
     }
     assert ".ipynb_checkpoints" in (project / ".amlignore").read_text().splitlines()
-    found = Workspace.from_config(project)
-    assert (found.name, found.resource_group, found.subscription_id) == (workspace.name, "group", "sub")
+    attached = Workspace.from_config(project)
+    assert (attached.name, attached.resource_group, attached.subscription_id) == (
+        workspace.name,
+        "group",
+        "sub",
+    )
 
     assert len(cli.json("run", "list", "--path", "new/project")) == 3
     cli.json(*words, "--path", "new/project", "-e", "renamed")
@@ -523,7 +529,7 @@ def complete(line: str, env: dict[str, str], cwd: Path) -> list[str]:
     with os.fdopen(read) as answer:
         offered = answer.read().split("\n")
     assert done.returncode == 0, done.stderr
-    return [one.strip() for one in offered]
+    return [word.strip() for word in offered]
 
 
 def test_completion(

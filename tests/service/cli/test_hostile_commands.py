@@ -97,7 +97,7 @@ def _hangs(*_: object) -> None:
 @pytest.mark.parametrize(("command", "option"), list(_cases()))
 def test_commands(run_id: str, command: str, option: str, capfd: pytest.CaptureFixture[str]) -> None:
     words = command.split()
-    parser = next(parser for found, parser in _leaves(build_parser(words), []) if found == words)
+    parser = next(parser for path, parser in _leaves(build_parser(words), []) if path == words)
     signal.signal(signal.SIGALRM, _hangs)
     try:
         for what, value in HOSTILE.items():

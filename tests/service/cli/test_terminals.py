@@ -120,11 +120,11 @@ def test_the_table_of_commands_has_them_all() -> None:
     parser = build_parser()
 
     def below(parser: object, words: str = "") -> set[str]:
-        found = set()
+        options = set()
         for action in parser._actions:  # type: ignore[attr-defined]
             for name, command in (action.choices or {}).items() if hasattr(action.choices, "items") else ():
-                found |= below(command, f"{words} {name}".strip())
-        return found or {words}
+                options |= below(command, f"{words} {name}".strip())
+        return options or {words}
 
     assert {words for words in below(parser) if words.split()[0] in ("run", "experiment", "folder")} == set(
         COMMANDS

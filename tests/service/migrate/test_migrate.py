@@ -79,7 +79,7 @@ def test_all_else_stays(source: str) -> None:
 )
 def test_what_is_not_supported_is_named(source: str, name: str, lines: tuple[int, ...]) -> None:
     _, findings = migrate_source(source)
-    assert [(one.name, one.lines) for one in findings] == [(name, lines)]
+    assert [(finding.name, finding.lines) for finding in findings] == [(name, lines)]
     assert findings[0].instead
 
 
@@ -89,7 +89,7 @@ def test_modules_that_are_missing_keep_their_name() -> None:
     assert after == (
         "import runstream.core, azureml.pipeline.core\nazureml.pipeline.core.Pipeline\nrunstream.core.Run\n"
     )
-    assert [one.name for one in findings] == ["azureml.pipeline.core"]
+    assert [finding.name for finding in findings] == ["azureml.pipeline.core"]
 
 
 def notebook(*sources: str, **more: Any) -> dict[str, Any]:
@@ -150,9 +150,11 @@ def test_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = (
         text.splitlines() for text in (before[project / "a.ipynb"], (project / "a.ipynb").read_bytes())
     )
-    assert sum(one != other for one, other in zip(old, new, strict=True)) == 2
+    assert sum(line != other for line, other in zip(old, new, strict=True)) == 2
     assert len(re.findall(r"^-[^-]", patch, re.MULTILINE)) == 3
-    assert not [one for one in migrate(project) if one.before != one.after], "a second time nothing is left"
+    assert not [file for file in migrate(project) if file.before != file.after], (
+        "a second time nothing is left"
+    )
 
 
 def test_what_a_notebook_writes_is_a_file_of_its_own(tmp_path: Path) -> None:
@@ -169,12 +171,12 @@ def test_what_a_notebook_writes_is_a_file_of_its_own(tmp_path: Path) -> None:
     ]
     path = tmp_path / "a.ipynb"
     path.write_text(json.dumps(notebook(*cells)))
-    (found,) = migrate(path)
-    after = ["".join(cell["source"]) for cell in json.loads(found.after)["cells"][1:]]
+    (migrated,) = migrate(path)
+    after = ["".join(cell["source"]) for cell in json.loads(migrated.after)["cells"][1:]]
     assert after[1] == "%%writefile $folder/train.py\n\nimport runstream.core\nprint(runstream.core.VERSION)"
     assert after[2] == "%%writefile -a 'more train.py'\nfrom runstream.core import Webservice\n"
     assert [after[n] for n in (0, 3, 4, 5, 6, 7, 8)] == [cells[n] for n in (0, 3, 4, 5, 6, 7, 8)]
-    assert [(one.cell, one.lines, one.name) for one in found.findings] == [
+    assert [(finding.cell, finding.lines, finding.name) for finding in migrated.findings] == [
         (4, (2,), "azureml.core.Webservice"),
         (7, (3,), "azureml-sdk"),
         (8, (2,), "azureml-core"),
@@ -194,9 +196,9 @@ def test_diff_can_be_applied(project: Path, tmp_path: Path) -> None:
 
 def test_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["migrate", "my project/a.ipynb", "-o", "json"])
-    found = json.loads(capsys.readouterr().out)
-    assert (found["changed"], found["written"]) == (["my project/a.ipynb"], False)
-    assert found["unsupported"][0] == {
+    report = json.loads(capsys.readouterr().out)
+    assert (report["changed"], report["written"]) == (["my project/a.ipynb"], False)
+    assert report["unsupported"][0] == {
         "file": "my project/a.ipynb",
         "cell": 2,
         "lines": [2],
@@ -213,9 +215,9 @@ def test_what_is_no_notebook_is_left(tmp_path: Path, name: str) -> None:
         "cells.ipynb": '{"cells": ["azureml"]}',
     }
     (tmp_path / name).write_text(texts[name])
-    (found,) = migrate(tmp_path / name)
-    assert found.problem.startswith("left as it is, not a notebook")
-    assert found.before == found.after
+    (migrated,) = migrate(tmp_path / name)
+    assert migrated.problem.startswith("left as it is, not a notebook")
+    assert migrated.before == migrated.after
 
 
 def test_no_such_place(capsys: pytest.CaptureFixture[str]) -> None:

@@ -156,16 +156,16 @@ def test_long_path_falls_back_to_loopback_with_a_password(tmp_path: Path) -> Non
 
 
 def test_two_servers_do_not_meet(tmp_path: Path) -> None:
-    one, other = PostgresServer(tmp_path / "one"), PostgresServer(tmp_path / "other")
-    one.start()
+    server, other = PostgresServer(tmp_path / "one"), PostgresServer(tmp_path / "other")
+    server.start()
     other.start()
     try:
-        ask(one, "create table mine (x int)")
+        ask(server, "create table mine (x int)")
         assert ask(other, "select to_regclass('mine')::text") is None
-        one.kill()
+        server.kill()
         assert ask(other, "select 1") == 1
     finally:
-        one.stop()
+        server.stop()
         other.stop()
 
 
