@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,11 @@ import httpx
 import pytest
 
 from tests.processes import end_processes_of
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of what MLflow imports
+    import mlflow
+    from mlflow import MlflowClient
 
 
 @dataclass(slots=True)
@@ -94,3 +100,21 @@ def service() -> Iterator[Service]:
 def workspace() -> str:
     """A workspace nobody else has."""
     return f"w-{uuid.uuid4().hex[:12]}"
+
+
+NOW = 1_764_000_000_000
+
+
+@pytest.fixture
+def client(service: Service, workspace: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    """A client in a workspace of its own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", service.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", service.token)
+    monkeypatch.setenv("MLFLOW_WORKSPACE", workspace)
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    mlflow.set_tracking_uri(service.url)
+    yield MlflowClient(service.url)
+    mlflow.end_run()
+    mlflow.set_tracking_uri(None)
+    mlflow.tracking.fluent._active_experiment_id = None
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # which it sets itself

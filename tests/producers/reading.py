@@ -59,3 +59,13 @@ def steps_of_life(events: list[Event]) -> list[tuple[str, str, dict[str, Any]]]:
 def tags_of(events: list[Event]) -> list[tuple[str, str, str | None]]:
     """(operation, key, value) of every operation on tags."""
     return [(op.op, op.key, op.value) for e in events if isinstance(e, TagsEvent) for op in e.ops]
+
+
+def values_of(directory: Path, name: str, column: str = "") -> list[Any]:
+    recorded = logged(drain(Collector(settings_for(directory))))
+    return [
+        value
+        for (_, series, col), values in recorded.items()
+        if (series, col) == (name, column)
+        for value in values
+    ]

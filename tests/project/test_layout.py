@@ -29,6 +29,23 @@ def test_every_test_of_the_query_layer_lies_in_a_folder() -> None:
     assert [path.name for path in (ROOT / "tests" / "query").glob("test_*.py")] == []
 
 
+MOST_LINES = {
+    "schemas": 400, "producers": 400, "consumers": 400, "query": 400, "service": 400, "bench": 400, "examples": 400,
+    "tests": 500,
+}  # fmt: skip
+"""Past that a module holds two concepts, and a test file two subjects."""
+
+
+@pytest.mark.parametrize("folder", MOST_LINES)
+def test_a_file_is_of_one_concept(folder: str) -> None:
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert lengths
+    assert {path: n for path, n in lengths.items() if n > MOST_LINES[folder]} == {}
+
+
 def test_statements_that_several_modules_use_are_in_queries() -> None:
     """Others stand beside their reader; there is no third place."""
     files = [file.name for part in PACKAGES for file in (ROOT / part).rglob("*quer*.py")]

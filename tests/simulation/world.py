@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from . import actors
+from . import actors, compactor
 from .state import Broken, Database, Event, Spool, Store, Violation
 
 RUNS, PARTITIONS, SLOTS = 2, 2, 14
@@ -63,7 +63,7 @@ class World:
             for name in names:
                 begin[name] = partial(actors.consumer, self, name, topic)
         for number in range(2):
-            begin[f"compactor-{number}"] = lambda: actors.compactor(self)
+            begin[f"compactor-{number}"] = lambda: compactor.compactor(self)
         begin["reader"] = lambda: actors.reader(self)
         begin["settler"] = lambda: actors.settler(self)
         begin["network"] = lambda: self._deliver()

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import pytest
 from tests.producers.conftest import environment
+from tests.producers.core.submitting import DRIVER, text, until
 
 from runstream.client import files
-from runstream.client.source_folder import IgnoreRules, copy_source
 from runstream.compute.job import run_directory
 from runstream.compute.script_outcome import error_of
 from runstream.core import Experiment, Run, ScriptRun, ScriptRunConfig, Workspace
-from runstream.core._requirements_file import content_of, read_requirements
-from runstream.core._submission.environment_build import BuildCanceled, _run
 from runstream.core.conda_dependencies import CondaDependencies
 from runstream.core.environment import Environment
 from runstream.core.runconfig import RunConfiguration
@@ -32,36 +30,8 @@ from runstream.exceptions import (
     ExperimentExecutionException,
     RunEnvironmentException,
     ServiceException,
-    SnapshotException,
     UserErrorException,
 )
-
-DRIVER = "azureml-logs/70_driver_log.txt"
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Callable[..., ScriptRunConfig]:
-    """Writes `train.py` to a project and returns a configuration for it."""
-
-    def write(code: str, *arguments: object, **options: object) -> ScriptRunConfig:
-        folder = tmp_path / "project"
-        folder.mkdir(exist_ok=True)
-        (folder / "train.py").write_text("from runstream.core import Run\nrun = Run.get_context()\n" + code)
-        return ScriptRunConfig(str(folder), "train.py", list(arguments), **options)  # type: ignore[arg-type]
-
-    return write
-
-
-def text(run: Run, name: str, tmp_path: Path) -> str:
-    run.download_file(name, tmp_path / "downloaded")
-    return (tmp_path / "downloaded").read_text()
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_script_with_a_helper_module(
@@ -313,60 +283,6 @@ def test_commands_and_variables(
     assert text(run, DRIVER, tmp_path) == "own EXAMPLE_VALUE\ntest\n"
 
 
-def test_ignored_files_stay_behind(
-    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
-) -> None:
-    config = source("import os\nfor d, _, fs in os.walk('.'):\n  for f in fs: print(os.path.join(d, f)[2:])")
-    project = tmp_path / "project"
-    for name in ("data/big.bin", "data/keep.bin", "a.tmp", "sub/b.tmp", ".git/config", "c.py"):
-        (project / name).parent.mkdir(exist_ok=True)
-        (project / name).touch()
-    (project / ".amlignore").write_text("# what is large\n*.tmp\ndata/*\n!data/keep.bin\n.git/\n")
-    (project / ".gitignore").write_text("c.py\n")
-    (project / "link").symlink_to("/etc/hostname")
-    run = experiment.submit(config)
-    run.wait_for_completion()
-    assert sorted(text(run, DRIVER, tmp_path).split()) == [
-        ".amlignore",
-        ".gitignore",
-        "c.py",
-        "data/keep.bin",
-        "train.py",
-    ]
-
-
-def test_the_home_is_not_part_of_a_project_it_lies_in(tmp_path: Path) -> None:
-    for name in ("train.py", "home/store/x", "home/runs/1/code/train.py", "homely/y"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    copied = tmp_path / "home" / "runs" / "2"
-    assert copy_source(tmp_path, copied, tmp_path / "home") == 2
-    assert sorted(path.name for path in copied.rglob("*") if path.is_file()) == ["train.py", "y"]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "path", "ignored"),
-    [
-        ("*.pyc", "a/b.pyc", True),
-        ("/a.py", "b/a.py", False),
-        ("/a.py", "a.py", True),
-        ("doc/*.txt", "doc/a.txt", True),
-        ("doc/*.txt", "doc/sub/a.txt", False),
-        ("**/tmp", "a/b/tmp", True),
-        ("a/**/z", "a/z", True),
-        ("a/**", "a/b/c", True),
-        ("[ab].x", "b.x", True),
-        ("[!ab].x", "b.x", False),
-        ("\\#odd", "#odd", True),
-        ("# comment", "# comment", False),
-        ("dir/", "dir", False),  # a file of that name
-    ],
-)
-def test_patterns_of_ignore_files(tmp_path: Path, pattern: str, path: str, ignored: bool) -> None:
-    (tmp_path / ".amlignore").write_text(pattern + "\n")
-    assert bool(IgnoreRules.read(tmp_path).said_of(path, False)) is ignored
-
-
 @pytest.mark.attack
 def test_variables_that_hold_secrets_are_masked_where_others_read_them(
     experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
@@ -382,17 +298,6 @@ def test_variables_that_hold_secrets_are_masked_where_others_read_them(
     definition = Run(experiment, run.id).get_details()["runDefinition"]
     assert definition["environmentVariables"] == {"HF_TOKEN": "***", "BATCH": "8", "TOKENIZER": "***"}
     assert definition["environment"]["environmentVariables"] == {"DB_PASSWORD": "***"}
-
-
-@pytest.mark.attack
-@pytest.mark.parametrize("folder", ["/", "~"])
-def test_a_home_and_the_root_are_no_source(experiment: Experiment, folder: str) -> None:
-    config = ScriptRunConfig(folder, command=["true"])
-    with pytest.raises(SnapshotException, match="is a home directory or the root, no source folder"):
-        experiment.submit(config)
-    run = experiment.start_logging(snapshot_directory=os.path.expanduser(folder), outputs=False)
-    run.complete()
-    assert run.get_snapshot_id() is None
 
 
 def test_what_is_refused(
@@ -418,143 +323,6 @@ def test_what_is_refused(
     needs_conda.python.conda_dependencies = CondaDependencies.create(conda_packages=["scikit-learn"])
     with pytest.raises(RunEnvironmentException, match="conda packages scikit-learn, but none of micromamba"):
         experiment.submit(source("", environment=needs_conda))
-
-
-def test_an_interpreter_that_is_not_there(
-    experiment: Experiment, source: Callable[..., ScriptRunConfig]
-) -> None:
-    config = source("")
-    environment = Environment("user-managed")
-    environment.python.user_managed_dependencies = True
-    environment.python.interpreter_path = "/nowhere/python"
-    config.run_config.environment = environment  # read at submission
-    details = experiment.submit(config).wait_for_completion(raise_on_error=False)
-    assert "/nowhere/python" in details["error"]["error"]["message"]
-
-
-def test_pip_requirements_are_installed_once(
-    experiment: Experiment, source: Callable[..., ScriptRunConfig], tmp_path: Path
-) -> None:
-    package = tmp_path / "wheel"
-    package.mkdir()
-    (package / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
-        '[project]\nname = "tiny-thing"\nversion = "1.0"\n'
-    )
-    (package / "tiny_thing.py").write_text("ANSWER = 42\n")
-    (tmp_path / "requirements.txt").write_text(f"# ours\ntiny-thing @ file://{package}\nazureml-defaults\n")
-    environment = Environment.from_pip_requirements("tiny", tmp_path / "requirements.txt")
-    config = source(
-        "import sys, tiny_thing\nrun.log('answer', tiny_thing.ANSWER)\nprint(sys.prefix)",
-        environment=environment,
-    )
-    first = experiment.submit(config)
-    details = first.wait_for_completion(raise_on_error=False)
-    assert details["status"] == "Completed", first.get_details_with_logs()
-    assert first.get_metrics() == {"answer": 42}
-    assert "Built." in text(first, "azureml-logs/20_image_build_log.txt", tmp_path)
-    started = time.monotonic()
-    second = experiment.submit(config)
-    second.wait_for_completion()
-    assert time.monotonic() - started < 5
-    assert "azureml-logs/20_image_build_log.txt" not in second.get_file_names()
-    assert text(second, DRIVER, tmp_path) == text(first, DRIVER, tmp_path)
-
-
-def test_requirements_files_stand_for_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "in" / "package"
-    package.mkdir(parents=True)
-    (package / "module.py").write_text("1\n")
-    (tmp_path / "in" / "base.txt").write_text("a==1\n-c bounds.txt\n")
-    (tmp_path / "in" / "bounds.txt").write_text("b<2\n")
-    (tmp_path / "in" / "all.txt").write_text(
-        "# ours\n-r base.txt  # first\n--index-url https://host/x#y\nc>=1 \\\n  --hash=sha256:ab\n"
-        "./package[x]; python_version > '3'\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    lines = read_requirements("in/all.txt")
-    assert lines == [
-        "a==1",
-        f"-c {tmp_path}/in/bounds.txt",
-        "--index-url https://host/x#y",
-        "c>=1    --hash=sha256:ab",
-        f"{package}[x]; python_version > '3'",
-    ]
-    before = content_of(lines)
-    (package / "__pycache__").mkdir()
-    (package / "__pycache__" / "module.pyc").write_text("")
-    assert content_of(lines) == before
-    (package / "module.py").write_text("12\n")
-    after = content_of(lines)
-    (tmp_path / "in" / "bounds.txt").write_text("b<23\n")
-    assert len({before, after, content_of(lines)}) == 3  # an environment of each
-    (tmp_path / "in" / "base.txt").write_text("-r all.txt\n")
-    with pytest.raises(UserErrorException, match=r"'-r all.txt' leads back"):
-        read_requirements("in/all.txt")
-    (tmp_path / "in" / "conda.yml").write_text("dependencies:\n- python=3.12\n- pip:\n  - -r none.txt\n")
-    with pytest.raises(UserErrorException, match=r"'-r none.txt' names a file that is not there"):
-        Environment.from_conda_specification("e", "in/conda.yml")
-
-
-def test_a_build_is_ended_by_a_cancel(tmp_path: Path) -> None:
-    marker = tmp_path / "pid"
-    code = f"import os, time\nopen({str(marker)!r}, 'w').write(str(os.getpid()))\ntime.sleep(90)"
-    with (tmp_path / "log").open("w") as log, pytest.raises(BuildCanceled):
-        _run(log, lambda: marker.exists() and marker.read_text() != "", [sys.executable, "-c", code])
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(marker.read_text()), 0)
-
-
-def test_run_configurations_as_files(tmp_path: Path) -> None:
-    configuration = RunConfiguration(script="train.py", arguments=["--a", 1])
-    configuration.environment.python.user_managed_dependencies = True
-    configuration.environment.python.conda_dependencies = CondaDependencies.create(
-        pip_packages=["scikit-learn"]
-    )
-    configuration.max_run_duration_seconds = 60
-    with pytest.raises(UserErrorException, match="name"):
-        configuration.save(str(tmp_path))
-    configuration.save(str(tmp_path), "mine")
-    lines = (tmp_path / ".azureml" / "mine").read_text().splitlines()
-    keys = [line.split(":")[0] for line in lines if line[:1].isalpha()]
-    assert keys[:12] == [
-        "script", "arguments", "target", "framework", "communicator", "maxRunDurationSeconds", "nodeCount", "priority",
-        "environment", "history", "spark", "docker",
-    ]  # fmt: skip
-    (tmp_path / ".azureml" / "mine").rename(tmp_path / ".azureml" / "mine.runconfig")
-    loaded = RunConfiguration.load(str(tmp_path), "mine")
-    assert (loaded.script, loaded.arguments, loaded.max_run_duration_seconds) == (
-        "train.py",
-        ["--a", "1"],
-        60,
-    )
-    assert loaded.environment.python.user_managed_dependencies
-    dependencies = loaded.environment.python.conda_dependencies
-    assert dependencies is not None
-    assert list(dependencies.pip_packages) == ["scikit-learn"]
-    assert loaded.history.directories_to_watch == ["logs"]
-    with pytest.raises(UserErrorException, match="other"):
-        RunConfiguration.load(str(tmp_path), "other")
-
-
-def test_environments_from_files(tmp_path: Path) -> None:
-    (tmp_path / "conda.yml").write_text(
-        "name: e\ndependencies:\n- python=3.12\n- numpy>=1.26\n- pip:\n  - pandas==2.2\n"
-    )
-    environment = Environment.from_conda_specification("e", tmp_path / "conda.yml")
-    dependencies = environment.python.conda_dependencies
-    assert dependencies is not None
-    assert (dependencies.python_version, list(dependencies.pip_packages)) == ("3.12", ["pandas==2.2"])
-    assert list(dependencies.conda_packages) == ["python=3.12", "numpy>=1.26"]
-    dependencies.add_pip_package("pandas==2.3")
-    assert list(dependencies.pip_packages) == ["pandas==2.3"]
-    with pytest.raises(FileNotFoundError):
-        Environment.from_conda_specification("e", tmp_path / "none.yml")
-    (tmp_path / "bad.yml").write_text("- a\n- b\n")
-    with pytest.raises(UserErrorException, match="no conda specification"):
-        Environment.from_conda_specification("e", tmp_path / "bad.yml")
-    with pytest.raises(TypeError):
-        Environment(3)  # type: ignore[arg-type]
 
 
 def test_a_run_of_a_workspace_is_found_again(

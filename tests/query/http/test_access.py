@@ -14,10 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.query.http.owner import HERE, OWNER, SAME, bearer, made, status
 from tests.query.http.test_api import serving
 
-from runstream_consumers.storing.direct import DirectRecorder
-from runstream_query.http import tokens
 from runstream_query.http.app import create_app, run_server
 from runstream_query.http.context import Server
 from runstream_query.http.endpoint import Door
@@ -30,43 +29,6 @@ from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesKey
 
 pytestmark = pytest.mark.attack
-
-OWNER = "the-token-of-this-server"
-HERE = "http://127.0.0.1"
-
-
-@pytest.fixture
-async def server(database: Any) -> Server:
-    await database.pool.execute(
-        "insert into experiments (workspace, name) values ('default', 'e'), ('other', 'e')"
-    )
-    await database.pool.execute(
-        "insert into runs (run_id, experiment_id, status, created_at) "
-        "select workspace || '-run', id, 'Completed', now() from experiments"
-    )
-    return Server(database.pool, database.store, database.settings, recorder=DirectRecorder(database.pool))
-
-
-@pytest.fixture
-async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(server, token=OWNER, local_only=True)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as client:
-        yield client
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-async def made(http: httpx.AsyncClient, name: str, **more: Any) -> str:
-    answer = await http.post("/api/v1/tokens", json={"name": name, **more}, headers=bearer(OWNER))
-    assert answer.status_code == 201, answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    return str(answer.json()["token"])
-
-
-async def status(http: httpx.AsyncClient, token: str, method: str, path: str, document: Any = None) -> int:
-    return (await http.request(method, path, json=document, headers=bearer(token))).status_code
 
 
 @pytest.mark.parametrize(
@@ -235,9 +197,6 @@ async def test_sql_and_events_are_narrowed_to_the_workspace(
     assert await changes_of(server.pool, "other", changes) == {"metrics": ["other-run"], "status": None}
 
 
-SAME = {"sec-fetch-site": "same-origin"}
-
-
 async def session_of(http: httpx.AsyncClient, token: str) -> str:
     return str((await http.post("/login", json={"token": token}, headers=SAME)).json()["session"])
 
@@ -345,63 +304,6 @@ async def test_a_grant_that_was_narrowed_is_not_the_same_still(
         assert not await server.tokens.still(grant)
 
 
-async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(http: httpx.AsyncClient) -> None:
-    known = await made(http, "known", role="read")
-    assert await status(http, known, "GET", "/api/v1/runs") == 200
-    answers = [await status(http, f"rst_{n}", "GET", "/api/v1/runs") for n in range(tokens.FAILURES + 1)]
-    assert answers == [401] * tokens.FAILURES + [429]
-    assert await status(http, known, "GET", "/api/v1/runs") == 200
-    assert await status(http, OWNER, "GET", "/api/v1/runs") == 200
-
-
-async def test_who_guesses_locks_out_nobody_who_shares_its_address(http: httpx.AsyncClient) -> None:
-    new = await made(http, "new", role="read")  # nobody has used it yet
-    for number in range(tokens.FAILURES + 5):
-        await status(http, f"guess-{number}" if number % 2 else f"rst_{number}", "GET", "/api/v1/runs")
-    assert await status(http, "rst_another", "GET", "/api/v1/runs") == 429
-    assert await status(http, "weak", "GET", "/api/v1/runs") == 429
-    assert await status(http, new, "GET", "/api/v1/runs") == 200
-    assert (await http.post("/login", json={"token": "weak"}, headers=SAME)).status_code == 429
-    assert (await http.post("/login", json={"token": new}, headers=SAME)).status_code == 200
-
-
-async def test_one_wrong_token_again_and_again_is_counted_by_itself(http: httpx.AsyncClient) -> None:
-    """A program left behind with a token that was revoked takes nothing from others of its address."""
-    answers = [await status(http, "rst_revoked", "GET", "/api/v1/runs") for _ in range(tokens.FAILURES + 5)]
-    assert answers == [401] * tokens.FAILURES + [429] * 5
-    assert await status(http, "rst_mistyped", "GET", "/api/v1/runs") == 401
-
-
-async def test_the_addresses_of_one_network_are_counted_together(server: Server) -> None:
-    """Whoever has one address of IPv6 has 2^64 of them."""
-    for number in range(tokens.FAILURES):
-        assert await server.tokens.of(f"guess-{number}", f"2001:db8:1:2::{number:x}") is None
-    with pytest.raises(tokens.TooManyFailures):
-        await server.tokens.of("another", "2001:db8:1:2:ffff::1")
-    assert await server.tokens.of("another one", "2001:db8:1:3::1") is None
-    for number in range(tokens.FAILURES):
-        assert await server.tokens.of(f"{number}th", "::ffff:10.0.0.1" if number % 2 else "10.0.0.1") is None
-    with pytest.raises(tokens.TooManyFailures):
-        await server.tokens.of("more", "10.0.0.1")
-
-
-async def test_nobody_chooses_the_address_it_is_counted_by(database: Any) -> None:
-    """Only what a trusted proxy says about who asks is believed."""
-
-    async def answers(client: httpx.AsyncClient) -> set[int]:
-        statuses = set()
-        for number in range(tokens.FAILURES + 2):
-            headers = bearer(f"guess-{number}") | {"X-Forwarded-For": f"10.0.0.{number}"}
-            statuses.add((await client.get("/api/v1/runs", headers=headers)).status_code)
-        return statuses
-
-    async with serving(database, token=OWNER) as client:
-        assert await answers(client) == {401, 429}
-    database.settings = replace(database.settings, trusted_proxies="127.0.0.1,10.1.2.3")
-    async with serving(database, token=OWNER) as client:
-        assert await answers(client) == {401}
-
-
 @pytest.mark.parametrize("token", ["short", "a" * 40, "abcabcabcabcabcabcabc"])
 async def test_a_token_that_can_be_guessed_is_refused(database: Any, token: str) -> None:
     with pytest.raises(ServiceError, match="RUNSTREAM_TOKEN can be guessed"):
@@ -427,18 +329,6 @@ async def test_others_are_served_with_a_token_only(database: Any) -> None:
             headers = {"Host": name, **(bearer(token) if token else {})}
             got = await client.get(f"http://127.0.0.1:{port}/api/v1/runs", headers=headers)
             assert (token, allowed, name, got.status_code) == (token, allowed, name, answer)
-
-
-def test_rate_of_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(tokens.time, "monotonic", lambda: now)
-    rate = tokens.Rate(5.0)
-    assert [rate.wait("a") for _ in range(50)] == [0.0] * 50
-    assert 0 < rate.wait("a") <= 0.2
-    assert rate.wait("b") == 0.0
-    now += 1.0
-    assert [rate.wait("a") == 0.0 for _ in range(6)] == [True] * 5 + [False]
-    assert tokens.Rate(0.0).wait("a") == 0.0
 
 
 async def test_tokens_by_the_command_line(database: Any) -> None:

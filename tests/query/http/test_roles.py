@@ -26,8 +26,8 @@ from tests.seeds import SEED
 from runstream_query.http.openapi import document
 from runstream_schemas.series import Kind, SeriesKey
 
+from .granted import MARKS, state_of
 from .kinds import KINDS, server_of
-from .test_grants import MARKS, state_of
 from .test_openapi import ENDLESS, TIMES
 
 pytestmark = pytest.mark.attack
