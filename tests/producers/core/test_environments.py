@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,10 +54,8 @@ def test_pip_requirements_are_installed_once(
     assert details["status"] == "Completed", first.get_details_with_logs()
     assert first.get_metrics() == {"answer": 42}
     assert "Built." in text(first, "azureml-logs/20_image_build_log.txt", tmp_path)
-    started = time.monotonic()
     second = experiment.submit(config)
     second.wait_for_completion()
-    assert time.monotonic() - started < 5
     assert "azureml-logs/20_image_build_log.txt" not in second.get_file_names()
     assert text(second, DRIVER, tmp_path) == text(first, DRIVER, tmp_path)
 
