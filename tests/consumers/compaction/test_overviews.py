@@ -144,10 +144,10 @@ SHARED = {"a": 70_000, "b": 10_000, "c": 4000}
 
 
 def of_series(data: bytes, *names: str) -> dict[str, SeriesOverview]:
-    wanted = [("run", name) for name in names] + [("other", names[0])]
+    keys = [("run", name) for name in names] + [("other", names[0])]
     return {
         name: overview
-        for (_, name), overview in read_series_overviews(pa.BufferReader(data), "file", wanted).items()
+        for (_, name), overview in read_series_overviews(pa.BufferReader(data), "file", keys).items()
     }
 
 

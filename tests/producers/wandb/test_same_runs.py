@@ -132,13 +132,17 @@ def described(workspace: Workspace, run_id: str) -> dict[str, Any]:
         "tags": run.get_tags(),
         "params": run.get_params(),
         "points": {
-            one.name: plain(zip(one.steps, one.values, strict=True)) for one in series if one.cls == 0
+            vector.name: plain(zip(vector.steps, vector.values, strict=True))
+            for vector in series
+            if vector.cls == 0
         },
-        "tables": {f"{one.name}/{one.column}": list(one.values) for one in series if one.column},
+        "tables": {
+            f"{column.name}/{column.column}": list(column.values) for column in series if column.column
+        },
         "media": kinds,
         "histograms": [
-            (one.step, one.counts, one.edges)
-            for one in run.get_histograms("hist") + run.get_histograms("many")
+            (histogram.step, histogram.counts, histogram.edges)
+            for histogram in run.get_histograms("hist") + run.get_histograms("many")
         ],
         "files": sorted(names - WRITTEN_BY_WANDB),
         "summary": {key: text(value) for key, value in scalars_of(summary)},
