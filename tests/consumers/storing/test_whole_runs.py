@@ -71,15 +71,15 @@ COMPARED = {
 
 def events_of(run_id: str, number: int = 0, *, values: Sequence[Any] = (), steps: int = 3) -> list[Event]:
     """All that a short run records."""
-    one = LoggingSource(run_id)
+    logging_source = LoggingSource(run_id)
     for step in range(steps):
         for i in range(40 if number % 3 else 2):
-            one.log(f"m{i}", number * 7 % 11 + i * step if i % 2 else number / 7 + i * step)
+            logging_source.log(f"m{i}", number * 7 % 11 + i * step if i % 2 else number / 7 + i * step)
     if number % 8 == 4:
-        one.log("m0", float("nan" if number % 16 else "-inf"))
+        logging_source.log("m0", float("nan" if number % 16 else "-inf"))
     for value in values:
-        one.log("m0", value)
-    n = len(one.points)
+        logging_source.log("m0", value)
+    n = len(logging_source.points)
     when = T0 + number * 10
     parent = run_id.replace(f"-{number}", "-0") if number % 4 == 3 else None
     details = {"script": "tŕain.py", "pid": number, "runDefinition": {"arguments": ["--lr", str(number)]}}
@@ -93,16 +93,16 @@ def events_of(run_id: str, number: int = 0, *, values: Sequence[Any] = (), steps
     life.append(StatusOp(n + 1, when + 1, "start", {}))
     if number % 5 == 0:
         life.append(StatusOp(n + 2, when + 2, "warning", {"message": "\0 and NaN", "value": float("nan")}))
-    ends = {"ends": {one.id.hex(): n}}
-    events: list[Event] = [one.event(0, n // 2), one.event(n // 2, n)]
+    ends = {"ends": {logging_source.id.hex(): n}}
+    events: list[Event] = [logging_source.event(0, n // 2), logging_source.event(n // 2, n)]
     if number % 2:
         ops = [TagOp(n + 3, when, "set", "group", f"G{number}"), TagOp(n + 4, when + 1, "set", "a", "C")]
         ops.append(TagOp(n + 5, when + 1, "property", "p", "q"))
         ops.append(TagOp(n + 6, when + 1, "field", "description", f"about {number}"))
-        events.append(TagsEvent(run_id, one.id, 0, n + 7, ops))
-        ends["tag_ends"] = {one.id.hex(): n + 7}
+        events.append(TagsEvent(run_id, logging_source.id, 0, n + 7, ops))
+        ends["tag_ends"] = {logging_source.id.hex(): n + 7}
     life.append(StatusOp(n + 8, when + 9, "complete", ends))
-    events.append(StatusEvent(run_id, one.id, 0, n + 9, life))
+    events.append(StatusEvent(run_id, logging_source.id, 0, n + 9, life))
     return events
 
 
