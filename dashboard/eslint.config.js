@@ -15,6 +15,8 @@ export default typescript.config(
     languageOptions: { globals: globals.browser },
     rules: {
       "no-undef": "off",
+      // A local name says what it holds.
+      "id-denylist": ["error", "found", "one", "wanted"],
       "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
       // {" "} is a blank that no formatter takes away.
       "svelte/no-useless-mustaches": "off",

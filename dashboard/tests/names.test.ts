@@ -2,9 +2,9 @@ import { expect, test } from "vitest";
 import { matcher, sections } from "../src/lib/names";
 
 test("sections by prefix, those without first, in natural order", () => {
-  const found = sections(["val/acc", "layer/10", "layer/2", "loss", "val/loss"]);
-  expect(found.map((one) => one.name)).toEqual(["metrics", "layer", "val"]);
-  expect(found[1]!.metrics).toEqual(["layer/2", "layer/10"]);
+  const named = sections(["val/acc", "layer/10", "layer/2", "loss", "val/loss"]);
+  expect(named.map((section) => section.name)).toEqual(["metrics", "layer", "val"]);
+  expect(named[1]!.metrics).toEqual(["layer/2", "layer/10"]);
 });
 
 test.each([
@@ -19,7 +19,7 @@ test.each([
   ["/^loss$/", "loss", true],
   ["/a.*b.*c/", "xaybzc", true],
   ["", "anything", true],
-])("%s finds %s: %s", (search, name, found) => expect(matcher(search)(name)).toBe(found));
+])("%s finds %s: %s", (search, name, passes) => expect(matcher(search)(name)).toBe(passes));
 
 test("an evil pattern takes no longer than its length", () => {
   const began = performance.now();

@@ -24,7 +24,7 @@ const KNOWN: Known = {
 };
 
 function complete(text: string): string[] {
-  return suggestions(placeAt(text, text.length), KNOWN).map((one) => one.text);
+  return suggestions(placeAt(text, text.length), KNOWN).map((suggestion) => suggestion.text);
 }
 
 test("parts are split as the server splits them", () => {

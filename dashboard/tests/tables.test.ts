@@ -103,14 +103,14 @@ describe("the line of a table", () => {
 describe("columns", () => {
   test("names with commas and dots survive the address", () => {
     const ids = ["status", "a,b.c.min", "100%.last", "tag:x"];
-    expect(readColumns(writeColumns(ids)).map((one) => one.id)).toEqual(ids);
+    expect(readColumns(writeColumns(ids)).map((row) => row.id)).toEqual(ids);
     expect(columnOf("a.b.min")!.metric).toBe("a.b");
     expect(columnOf("nonsense")).toBeNull();
   });
 
   test("a metric a run does not have is a dash, a value that is missing empty in CSV", () => {
     const column = columnOf("val/loss.min")!;
-    expect(RUNS.map((one) => cellText(one, column, 0))).toEqual(["0.5", "0.25", "–"]);
+    expect(RUNS.map((run) => cellText(run, column, 0))).toEqual(["0.5", "0.25", "–"]);
     expect(differencesCsv(differences(RUNS), ["a", 'run "b"', "c"]).split("\r\n").slice(0, 2)).toEqual([
       'kind,name,a,"run ""b""",c',
       "run,description,,,",
@@ -150,14 +150,14 @@ describe("differences", () => {
       ...run("x", {}, {}),
       params: { lr: { kind: "float", text: lr }, fast: { kind: "bool", text: "true" } } as const,
     });
-    const found = differences([given("0.1"), given("0.2")]);
-    expect(found.find((row) => row.name === "lr")).toEqual({
+    const rows = differences([given("0.1"), given("0.2")]);
+    expect(rows.find((row) => row.name === "lr")).toEqual({
       kind: "parameter",
       name: "lr",
       values: ["0.1", "0.2"],
       differs: true,
     });
-    expect(found.find((row) => row.name === "fast")!.differs).toBe(false);
+    expect(rows.find((row) => row.name === "fast")!.differs).toBe(false);
   });
   test("the best minimum, and deltas", () => {
     expect([...bestOf(rows.find((row) => row.kind === "metric min")!)]).toEqual([1]);
@@ -185,8 +185,8 @@ describe("sweeps", () => {
 test("files as a tree", () => {
   const file = (path: string) => ({ path, size: 1, sha256: "", created_utc: "" });
   const tree = fileTree([file("outputs/b/model.pt"), file("a.txt"), file("outputs/x10"), file("outputs/x9")]);
-  expect(tree.files.map((one) => one.name)).toEqual(["a.txt"]);
-  expect(tree.folders[0]!.files.map((one) => one.name)).toEqual(["x9", "x10"]);
+  expect(tree.files.map((row) => row.name)).toEqual(["a.txt"]);
+  expect(tree.folders[0]!.files.map((row) => row.name)).toEqual(["x9", "x10"]);
   expect(tree.folders[0]!.folders[0]!.path).toBe("outputs/b");
 });
 

@@ -130,12 +130,12 @@ test("axes are marked at round numbers, powers of ten, categories", () => {
 });
 
 test("an edited cell changes what was edited, and nothing when it is as it was", () => {
-  const one = run("a", { tags: { lr: "1" } });
-  expect(cellChanges(one, "name", " new ")).toEqual({ display_name: "new" });
-  expect(cellChanges(one, "name", "a")).toBeNull();
-  expect(cellChanges(one, "name", "")).toEqual({ display_name: null });
-  expect(cellChanges(one, "tag:lr", "2")).toEqual({ tags: { set: { lr: "2" } } });
-  expect(cellChanges(one, "tag:lr", "")).toEqual({ tags: { remove: ["lr"] } });
+  const single = run("a", { tags: { lr: "1" } });
+  expect(cellChanges(single, "name", " new ")).toEqual({ display_name: "new" });
+  expect(cellChanges(single, "name", "a")).toBeNull();
+  expect(cellChanges(single, "name", "")).toEqual({ display_name: null });
+  expect(cellChanges(single, "tag:lr", "2")).toEqual({ tags: { set: { lr: "2" } } });
+  expect(cellChanges(single, "tag:lr", "")).toEqual({ tags: { remove: ["lr"] } });
 });
 
 test("edited tags", () => {

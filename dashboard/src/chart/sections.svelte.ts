@@ -55,7 +55,7 @@ export function moveSection(name: string, by: -1 | 1, present: readonly string[]
   const to = at + by;
   if (at < 0 || to < 0 || to >= order.length) return;
   [order[at], order[to]] = [order[to]!, order[at]!];
-  keep({ ...kept, order: [...order, ...kept.order.filter((one) => !order.includes(one))] });
+  keep({ ...kept, order: [...order, ...kept.order.filter((section) => !order.includes(section))] });
 }
 
 export function sizeOf(name: string): Size {

@@ -21,8 +21,8 @@ async function cancelRuns(ids: readonly string[]): Promise<Record<string, string
 }
 
 /** "1 run", "12 runs". */
-export function count(n: number, one = "run", many = `${one}s`): string {
-  return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+export function count(n: number, singular = "run", plural = `${singular}s`): string {
+  return `${n.toLocaleString("en")} ${n === 1 ? singular : plural}`;
 }
 
 /** Into the archive or out of it, with a way back. `done`: called after each change, to show it. */

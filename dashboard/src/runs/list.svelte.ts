@@ -53,8 +53,8 @@ export class RunList {
   }
 
   /** Start anew with these parameters and so many runs; what is shown stays until the answer is there. */
-  async load(wanted: RunsQuery, size = PAGE): Promise<void> {
-    const query: RunsQuery = { ...wanted, params: "1" };
+  async load(asked: RunsQuery, size = PAGE): Promise<void> {
+    const query: RunsQuery = { ...asked, params: "1" };
     this.#query = query;
     this.#lacking = null;
     const generation = ++this.#generation;

@@ -36,6 +36,6 @@ export function toggled({ only, ids }: Choice, id: string): Choice {
 
 /** Show only this run of `all`; all again where it is the only one. */
 export function alone(choice: Choice, id: string, all: readonly string[]): Choice {
-  const shown = all.filter((one) => shows(choice, one));
+  const shown = all.filter((run) => shows(choice, run));
   return shown.length === 1 && shown[0] === id ? ALL : { only: true, ids: new Set([id]) };
 }

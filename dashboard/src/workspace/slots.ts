@@ -28,9 +28,9 @@ export function slotsOf(
     .filter((run) => !slots.has(run.run_id))
     .sort((a, b) => (a.number ?? 0) - (b.number ?? 0) || (a.run_id < b.run_id ? -1 : 1));
   for (const run of fresh) {
-    const wanted = (run.number ?? 0) % COLOURS;
+    const usual = (run.number ?? 0) % COLOURS;
     const least = Math.min(...used);
-    take(run.run_id, used[wanted] === 0 ? wanted : used.indexOf(least));
+    take(run.run_id, used[usual] === 0 ? usual : used.indexOf(least));
   }
   return slots;
 }

@@ -88,10 +88,10 @@ export class VisibleRuns {
 
   /** Show a run, or all of a group, or no longer. */
   toggle(id: string): void {
-    const group = this.groups?.find((one) => one.id === id);
+    const group = this.groups?.find((item) => item.id === id);
     if (!group) return this.#keep(toggled(this.#choice, id));
     const members = new Set(group.members);
-    const shown = this.ids.filter((one) => (members.has(one) ? group.hidden : this.shown(one)));
+    const shown = this.ids.filter((run) => (members.has(run) ? group.hidden : this.shown(run)));
     this.#keep(shown.length === this.ids.length ? ALL : { only: true, ids: new Set(shown) });
   }
 
