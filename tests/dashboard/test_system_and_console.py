@@ -99,7 +99,7 @@ def test_a_run_that_printed_nothing_says_so(open_page: Open, site: Site) -> None
     run_id = site.shell.python(
         "from runstream.core import Experiment, Workspace\n"
         "run = Experiment(Workspace.from_config(), 'machines').start_logging(outputs=None, snapshot_directory=None)\n"
-        "run.complete()\nprint(run.id)"
+        "run.complete()\nassert not run.get_metrics()\nprint(run.id)"  # a read waits until the run is there
     ).stdout.split()[-1]
     site.shell.wait_until(lambda: site.api(f"/api/v1/runs/{run_id}")["settled"], 60, "the run")
     page = open_page(f"/runs/{run_id}?tab=console")

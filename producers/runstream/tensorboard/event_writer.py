@@ -35,7 +35,7 @@ class EventFileWriter:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         now = time.time()
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_number)}{suffix}"
+        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_number):04d}{suffix}"
         self.path = directory / name
         self._max_queue, self._flush_seconds = max_queue, flush_secs
         self._lock = threading.Lock()

@@ -99,11 +99,11 @@ def find(client: ServiceClient, workspace: str, experiment: str, name: str) -> A
         fitting = [len(versions) - 1]
     if not fitting:
         known = (
-            f"it has v0 to v{len(versions) - 1}"
+            f"expected v0 to v{len(versions) - 1}"
             if versions
-            else f"experiment {experiment} has no artifact of that name"
+            else f"experiment {experiment} has no artifact of that name; `run.log_artifact` makes one"
         )
-        raise CommError(f"artifact '{name}' not found: {known}")
+        raise CommError(f"artifact '{name}' not found; {known}")
     number = fitting[-1]
     version = versions[number]
     document = version.document

@@ -297,7 +297,9 @@ class PublicRun:
 
     def delete(self, delete_artifacts: bool = False) -> None:
         """Refused: runs are deleted with `runstream run delete`, which asks first."""
-        raise UserErrorException(f"run {self.id}: delete it with `runstream run delete {self.id}`")
+        raise UserErrorException(
+            f"run {self.id} stays; use `runstream run delete {self.id}`, which asks first"
+        )
 
     def __repr__(self) -> str:
         return f"<Run {'/'.join(self.path)} ({self.state})>"

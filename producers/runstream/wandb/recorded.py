@@ -139,7 +139,7 @@ def _table(table: Table, step: int) -> Value:
     if not rows or not names:
         return Rows({}, summary)
     if len(set(names)) != len(names) or not all(names):
-        raise UserErrorException(f"Table: columns need names of their own, got {names!r:.200}")
+        raise UserErrorException(f"Table: expected columns with names of their own, got {names!r:.200}")
     columns = {name: [_cell(row[place]) for row in rows] for place, name in enumerate(names)}
     return Rows(columns if STEP_COLUMN in columns else {STEP_COLUMN: [step] * len(rows), **columns}, summary)
 

@@ -84,9 +84,7 @@ def agent(
     method = _method(document)
     trials = count if count is not None else document.get("run_cap")
     if trials is None and method != "grid":
-        raise UsageError(
-            f"agent({sweep_id}): say how many trials with count=, or run_cap in the sweep: {method} has no end"
-        )
+        raise UsageError(f"agent({sweep_id}): {method} has no end; give count=, or run_cap in the sweep")
     before = document.get("begun", 0)
     document["begun"] = before + (trials or 0)
     path.write_text(json.dumps(document), encoding="utf-8")

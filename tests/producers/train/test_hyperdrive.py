@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.producers.compute.test_queue import until
 
@@ -165,6 +168,46 @@ def test_a_study(experiment: Experiment, configured: Callable[..., HyperDriveCon
     drawn = [json.loads(text) for text in run.get_hyperparameters().values()]
     assert len(drawn) == 4
     assert {(item["x"] % 2, item["kind"] in "ab") for item in drawn} == {(0, True)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_wrapper_that_dies_thread_by_thread_has_not_asked_to_cancel(tmp_path: Path, killed: bool) -> None:
+    """Told by the end of the thread that started it, the driver still has its parent for a moment."""
+    driver = f"""
+import os, time
+from pathlib import Path
+from runstream.train.hyperdrive._driver import end_when_asked
+end_when_asked(os.getppid(), Path({str(tmp_path / "cancel")!r}))
+Path({str(tmp_path / "ready")!r}).touch()
+try:
+    time.sleep(30)
+except KeyboardInterrupt:
+    Path({str(tmp_path / "canceled")!r}).touch()
+"""
+    wrapper = f"""
+import ctypes, os, signal, subprocess, sys, threading, time
+def start():
+    global driver
+    told = lambda: ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    driver = subprocess.Popen([sys.executable, "-c", {driver!r}], preexec_fn=told)
+    while not os.path.exists({str(tmp_path / "ready")!r}):
+        time.sleep(0.01)
+    print(driver.pid, flush=True)
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
+time.sleep(0.1)
+if {killed}:
+    os.kill(os.getpid(), signal.SIGKILL)
+driver.wait()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", wrapper], capture_output=True, text=True, timeout=60, check=False
+    )
+    driver_pid = int(done.stdout)
+    until(lambda: not psutil.pid_exists(driver_pid))
+    assert (tmp_path / "canceled").exists() is not killed
 
 
 def test_a_killed_run_resumes(

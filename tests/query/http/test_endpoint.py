@@ -152,8 +152,8 @@ def test_reading_changes_nothing_and_deleting_needs_its_role() -> None:
                 of_mlflow[declared.method].add(declared.path_format.partition("/mlflow/")[2])
         elif declared.method == "DELETE":
             assert declared.needs == own.get(declared.path_format, Role.ADMIN), declared.path
-        elif endpoint.method != "GET" and endpoint.path not in posts_that_read:
-            assert endpoint.needs >= Role.WRITE, (endpoint.method, endpoint.path)
+        elif declared.method != "GET" and declared.path not in posts_that_read:
+            assert declared.needs >= Role.WRITE, (declared.method, declared.path)
     anything = {"{rest}"}  # which is answered as a call there is not
     assert of_mlflow == {
         "POST": anything | {

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 from runstream_query.points.parquet import METRICS, ParquetFiles
-from runstream_schemas import arrow
+from runstream_schemas.parquet import arrow
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.store import LocalStore
 

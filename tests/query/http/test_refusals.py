@@ -113,8 +113,8 @@ REMEDY = re.compile(
     r"|\b(give|name|send|read|pip install) |[.:]\s(Cancel|Write|Name) |does without: "
     # Texts of azureml-core, which programs look for.
     r"|available files include|should be inside|Resource Conflict: .* already exists\.$"
-    # One of MLflow's.
-    r"|Content-Type must be one of "
+    # One of MLflow's, and two of W&B's.
+    r"|Content-Type must be one of |^You must call wandb\.init\(\) before |pass allow_val_change=True"
 )
 """What a refusal says after what was wrong: what to do, or what would have been right."""
 

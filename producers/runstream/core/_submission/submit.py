@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runstream_schemas.backoff import Backoff
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
 
@@ -56,6 +57,9 @@ from ..script_run_config import ScriptRunConfig
 from .environment_build import check_buildable
 
 _log = logging.getLogger("runstream")
+
+_LEAVING_SECONDS = 10.0
+"""Time the process that has told the end of a run has to leave."""
 
 
 def submit(
@@ -202,8 +206,15 @@ def submit_again(workspace: Workspace, record: RunRecord, files: Mapping[str, by
     """
     settings = workspace._settings
     directory = run_directory(settings, record.run_id)
-    queued = any(entry.directory == directory.name for entry in entries(settings).values())
-    if record.status not in TERMINAL or queued or wrapper_alive(directory):
+
+    def is_at_work() -> bool:
+        queued = any(entry.directory == directory.name for entry in entries(settings).values())
+        return queued or wrapper_alive(directory)
+
+    deadline, pauses = time.monotonic() + _LEAVING_SECONDS, Backoff(0.02, 0.5)
+    while record.status in TERMINAL and is_at_work() and time.monotonic() < deadline:
+        time.sleep(next(pauses))
+    if record.status not in TERMINAL or is_at_work():
         raise UserErrorException(
             f"run {record.run_id} is {record.status}; wait for its end, or choose another run id"
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 from ... import sweep
@@ -15,6 +17,28 @@ from ...compute.job import run_directory
 from ...core.run import Run
 from ._search import CONFIG_FILE
 from .runconfig import HyperDriveConfig
+
+_DYING_SECONDS = 1.0
+"""A killed process dies thread by thread: we are told once the one that started us has, and still have our parent."""
+
+
+def end_when_asked(wrapper: int, canceled: Path) -> None:
+    """Have SIGTERM raise KeyboardInterrupt, which cancels the trials, but where it only tells that our parent was killed.
+
+    Args:
+        wrapper: the process that looks after our run.
+        canceled: is there when the run is to be canceled.
+    """
+
+    def end(*_: Any) -> None:
+        deadline = time.monotonic() + _DYING_SECONDS
+        while not canceled.exists() and time.monotonic() < deadline:
+            if os.getppid() != wrapper:  # nobody asked for the end of the trials
+                os._exit(1)
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def main() -> int:
@@ -24,15 +48,8 @@ def main() -> int:
         RuntimeError: all of them failed.
     """
     run = Run.get_context(allow_offline=False)
-    wrapper = os.getppid()
-
-    def end(*_: Any) -> None:
-        if os.getppid() != wrapper:  # it was killed, and nobody asked for the end of the trials
-            os._exit(1)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
     directory = run_directory(run._settings, run.id)
+    end_when_asked(os.getppid(), directory / "cancel")
     config: HyperDriveConfig = pickle.loads((directory / CONFIG_FILE).read_bytes())  # noqa: S301 - only its owner writes there
     script = config.run_config
     assert script is not None, "it was submitted with one"
