@@ -39,17 +39,20 @@ def workspace_store(workspace_uri: str) -> Any:
     return RestWorkspaceStore(Connection(workspace_uri).host)
 
 
-def artifact_repository(
-    artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
-) -> Any:
+def artifact_repository(artifact_uri: str, *uris: str | None, **named: str | None) -> Any:
     """What it stores files with below `mlflow-artifacts:` (entry point `mlflow.artifact_repository`): MLflow's own, where
-    the tracking URI is another than `runstream://`."""
+    the tracking URI is another than `runstream://`.
+
+    Args:
+        uris, named: `tracking_uri` and `registry_uri`, where the version of MLflow has them; its own gets what was given.
+    """
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
     from mlflow.tracking import get_tracking_uri
 
-    uri = tracking_uri or get_tracking_uri()
+    uri = (uris[0] if uris else named.get("tracking_uri")) or get_tracking_uri()
     if not uri.startswith(f"{SCHEME}:"):
-        return MlflowArtifactsRepository(artifact_uri, tracking_uri, registry_uri)
+        return MlflowArtifactsRepository(artifact_uri, *uris, **named)
     from .artifacts import ArtifactRepository
 
+    registry_uri = uris[1] if len(uris) > 1 else named.get("registry_uri")
     return ArtifactRepository(artifact_uri, uri, registry_uri)
