@@ -40,6 +40,8 @@ def written(site: Site) -> str:
     run_id = site.shell.python(WRITING).stdout.split()[-1]
 
     def there() -> bool:
+        if not site.api(f"/api/v1/runs?run={run_id}")["runs"]:
+            return False
         files = site.api(f"/api/v1/runs/{run_id}/files")["files"]
         names = {series["name"] for series in site.api(f"/api/v1/runs/{run_id}/series")["series"]}
         return bool(files) and len(names) == 4

@@ -62,12 +62,16 @@ async def test_a_packed_run_of_ten_metrics_takes_little_room(database: Any) -> N
         "random(), random(), 2, r.key, r.key, 0, 0 from runs r, series s"
     )
     assert await pack_runs(database.pool) == 300
-    await database.pool.execute(
-        "vacuum full live_summaries, packed_summaries, staged_ranks, ranks, run_texts"
-    )
-    size = await database.pool.fetchval(
-        "select sum(pg_total_relation_size(t)) from unnest(array['live_summaries', 'packed_summaries', 'run_texts']) t"
-    )
+    for _ in range(20):  # rows that Postgres' own analysis still sees stay
+        await database.pool.execute(
+            "vacuum full live_summaries, packed_summaries, staged_ranks, ranks, run_texts"
+        )
+        size = await database.pool.fetchval(
+            "select sum(pg_total_relation_size(t)) from unnest(array['live_summaries', 'packed_summaries', 'run_texts']) t"
+        )
+        if size / 300 < 1700:
+            break
+        await asyncio.sleep(0.2)
     assert size / 300 < 1700
 
 
