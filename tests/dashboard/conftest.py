@@ -78,6 +78,10 @@ class Site:
     url: str
     runs: list[str]
 
+    def is_settled(self, run_id: str) -> bool:
+        """Whether all of a run is stored. By the list: a run that is not there yet is no error in it."""
+        return any(run["settled"] for run in self.api(f"/api/v1/runs?run={run_id}")["runs"])
+
     def api(self, path: str, body: bytes | None = None) -> Any:
         token = (self.shell.root / "token").read_text().strip()
         request = urllib.request.Request(self.url + path, body, {"Authorization": f"Bearer {token}"})

@@ -41,7 +41,7 @@ print(run.id)
 
 def test_hostile_names_are_shown_as_they_are(open_page: Open, site: Site) -> None:
     run_id = site.shell.python(TRAINING).stdout.strip()
-    site.shell.wait_until(lambda: site.api(f"/api/v1/runs/{run_id}")["settled"], 60, "the run")
+    site.shell.wait_until(lambda: site.is_settled(run_id), 60, "the run")
     record = site.api(f"/api/v1/runs/{run_id}")
     assert record["tags"] == {HOSTILE: HOSTILE}
     assert record["display_name"] == HOSTILE

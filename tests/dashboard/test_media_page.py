@@ -36,7 +36,7 @@ run.complete()
 @pytest.fixture(scope="module")
 def written(site: Site) -> str:
     run_id = site.shell.python(WRITING).stdout.split()[0]
-    site.shell.wait_until(lambda: site.api(f"/api/v1/runs/{run_id}")["settled"], 60, "the run")
+    site.shell.wait_until(lambda: site.is_settled(run_id), 60, "the run")
     return run_id
 
 

@@ -59,7 +59,7 @@ def written(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
         subprocess.run(command, cwd=source, check=True, timeout=30)
     code = f"import os; os.chdir({str(source.parent)!r}); SOURCE = {str(source)!r}\n{WRITING}"
     run_id = site.shell.python(code).stdout.split()[-1]
-    site.shell.wait_until(lambda: site.api(f"/api/v1/runs/{run_id}")["settled"], 60, "the run")
+    site.shell.wait_until(lambda: site.is_settled(run_id), 60, "the run")
     return run_id
 
 

@@ -103,6 +103,6 @@ def test_a_run_that_printed_nothing_says_so(open_page: Open, site: Site) -> None
         "run = Experiment(Workspace.from_config(), 'machines').start_logging(outputs=None, snapshot_directory=None)\n"
         "run.complete()\nassert not run.get_metrics()\nprint(run.id)"  # a read waits until the run is there
     ).stdout.split()[-1]
-    site.shell.wait_until(lambda: site.api(f"/api/v1/runs/{run_id}")["settled"], 60, "the run")
+    site.shell.wait_until(lambda: site.is_settled(run_id), 60, "the run")
     page = open_page(f"/runs/{run_id}?tab=console")
     page.get_by_text("Nothing was printed").wait_for()
