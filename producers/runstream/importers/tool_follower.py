@@ -19,7 +19,6 @@ import psutil
 
 from ..client.records import list_records
 from ..core.workspace import Workspace
-from ..exceptions import AzureMLException, ServiceException
 from . import event_follower, wandb_follower
 from .event_directories import is_event_file
 from .runs import HOME_PROPERTY, Below, RunReport
@@ -79,11 +78,9 @@ class ToolFollower:
         for take in (self._rest_of_wandb, self._rest_of_events):
             try:
                 take()
-            except (AzureMLException, ServiceException, OSError) as error:
-                self._say(
-                    "rest",
-                    f"what the command recorded by other tools is not all here: {getattr(error, 'message', error)}",
-                )
+            except Exception as error:  # whatever its files hold: the command's run ends as the command did
+                why = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+                self._say(take.__name__, f"what the command recorded by other tools is not all here: {why}")
         return list(self._said.values())
 
     # --- while it executes ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,9 @@ import pytest
 
 from runstream.client.records import list_records
 from runstream.core import Experiment, Run, Workspace
+from runstream.importers.runs import Below
+from runstream.importers.tensorboard import TensorBoardImport
+from runstream.importers.tool_follower import ToolFollower
 from tests.producers.conftest import environment
 
 EVENTS = """
@@ -136,3 +140,25 @@ def test_mlflow_wins_over_event_files(workspace: Workspace, variables: dict[str,
     assert process.returncode == 0, said
     assert list(children(workspace)) == ["by mlflow"]
     assert "runs/first are left out: MLflow wins" in said
+
+
+def test_nothing_in_a_tools_files_keeps_the_command_from_ending(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever reading them raises is said of the command's run, and what other tools have recorded is read."""
+    (tmp_path / "events.out.tfevents.1.host").write_bytes(b"no event")
+    read: list[Path] = []
+
+    def fails(importing: Any, *_: Any, **__: Any) -> Any:
+        read.append(importing)
+        raise KeyError("a field that is not there")
+
+    monkeypatch.setattr(TensorBoardImport, "once", fails)
+    monkeypatch.setattr(ToolFollower, "_has_wandb", lambda self: fails(self))
+    follower = ToolFollower(
+        workspace, "test", Below("r", "r"), os.getpid(), tmp_path / "wandb", tmp_path, 0.0
+    )
+    lines = follower.rest()
+    assert read
+    assert lines
+    assert all("is not all here: KeyError: 'a field that is not there'" in line for line in lines)
