@@ -58,7 +58,7 @@ class Chunk:
     missing: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes) still to fetch
     wanted: list[int] = field(default_factory=list)  # places of the wanted series in the index
     blocks: list[int] = field(default_factory=list)  # those that hold them
-    in_pieces: bool = False  # what is wanted lies in another order than it was logged
+    in_pieces: bool = False  # what is wanted may lie in another order than it was logged
     unreadable: bool = False
 
     @property
@@ -140,11 +140,9 @@ class Chunk:
         return joined
 
     def _in_pieces(self) -> bool:
-        """Series lie by kind: is one of those that are wanted, or are the columns of tables, of several?"""
+        """Series lie by kind, and are those that are wanted of several?"""
         assert self.index is not None
-        keys = [self.index.series[i] for i in self.wanted]
-        kinds = {kind for key, kind in keys if key.cls == SeriesClass.TABLE}
-        return len(kinds) > 1 or len({key for key, _ in keys}) < len(keys)
+        return len({self.index.series[i][1] for i in self.wanted}) > 1
 
     def _bytes(self, at: int, size: int) -> memoryview:
         for start, data in self.pieces:
@@ -180,8 +178,10 @@ class Chunk:
             parts_of_series.items(), key=lambda item: min(at_first[i] for i, _ in item[1])
         ):
             whole = join([piece for _, piece in parts])
-            places = np.concatenate([np.flatnonzero(order == i) for i, _ in parts])
-            result[key] = whole.take(np.argsort(places, kind="stable")) if len(parts) > 1 else whole
+            if len(parts) > 1:
+                places = np.concatenate([np.flatnonzero(order == i) for i, _ in parts])
+                whole = whole.take(np.argsort(places, kind="stable"))
+            result[key] = whole
         return result
 
     def _point_columns(

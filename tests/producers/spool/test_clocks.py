@@ -28,6 +28,27 @@ def test_a_clock_that_goes_backwards_changes_no_order(
     assert values_of(directory, "x") == list(range(50))
 
 
+def test_each_new_series_of_one_call_has_a_first_time_of_its_own(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists of series go by first times; 1 µs added to a double of our days is now and then the same microsecond."""
+    times = iter(
+        1.8e9 + i * 0.24e-6 for i in range(20)
+    )  # every place between two microseconds that a double has
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    writer = spool.RunWriter(settings_for(directory), "run")
+    monkeypatch.undo()
+    for call in range(20):
+        writer.log_metrics({f"{call}.{name}": name for name in range(10)})
+    firsts: dict[str, int] = {}
+    for event in drain(Collector(settings_for(directory))):
+        if isinstance(event, MetricsEvent) and event.points:
+            names = [key.name for key, _ in event.series]
+            firsts.update(zip(names, event.summary.first_time.tolist(), strict=True))
+    for call in range(20):
+        assert len({firsts[f"{call}.{name}"] for name in range(10)}) == 10, call
+
+
 def test_summaries_tell_the_times_of_the_first_and_the_last_point(directory: Path) -> None:
     writer = spool.RunWriter(settings_for(directory), "run")
     writer.log_array("x", np.arange(20_000.0), steps=None, times=np.linspace(3000.0, 1000.0, 20_000))

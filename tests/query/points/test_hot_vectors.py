@@ -38,6 +38,15 @@ async def test_kinds_survive(database: Any) -> None:
     assert math.isnan(table[5]["value"])
 
 
+async def test_series_of_one_moment_are_in_the_order_first_logged_whatever_their_kinds(database: Any) -> None:
+    run = await database.add_run("r")
+    whole, float_ = SeriesKey(SeriesClass.METRIC, "whole"), SeriesKey(SeriesClass.METRIC, "float")
+    await database.add_chunk(
+        run, source(1), [(whole, Kind.INT, 0, 3, 100, 1), (float_, Kind.FLOAT, 1, 3, 100, 2.5)]
+    )
+    assert [series.name for series in await database.query.vectors(["r"])] == ["whole", "float"]
+
+
 async def test_points_of_two_writers_lie_by_writer_whatever_their_clocks_say(database: Any) -> None:
     run = await database.add_run("r")
     first = [

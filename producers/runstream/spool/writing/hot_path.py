@@ -23,6 +23,9 @@ _FLOAT = struct.Struct("<qddQ")
 INTEGER = struct.Struct("<qdqQ")
 """Step, time, value and the word that publishes them."""
 
+TICK = 1.25e-6
+"""Seconds between first times. A double of our days counts in steps of 0.24 µs: adding 1 µs to it adds 0.95."""
+
 Log = Callable[..., None]
 LogMetrics = Callable[..., None]
 LogAt = Callable[[str, float, int, float], None]
@@ -130,7 +133,7 @@ def make_log(
                     take, mapped = current
                     at = take()
                     pack(mapped, at, next_step() if step is None else step, when, value, word)
-                    when += 1e-6
+                    when += TICK
                     continue
             except (KeyError, StopIteration, struct.error):
                 if at >= 0:
