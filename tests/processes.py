@@ -29,6 +29,15 @@ def end_processes_of(home: Path) -> None:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
         deadline = time.monotonic() + patience
-        _, left = psutil.wait_procs(left, timeout=deadline - time.monotonic())
+        while (left := [process for process in left if _lives(process)]) and time.monotonic() < deadline:
+            time.sleep(0.01)
         if not left:
             return
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it has not ended: a zombie has, though the system's first process may take a second to notice."""
+    try:
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
