@@ -13,8 +13,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -82,6 +80,9 @@ def test_wheel_holds_every_module_and_migration(tmp_path: Path) -> None:
 
 def _check_bill(wheel: zipfile.ZipFile) -> None:
     """The wheel's bill of materials: valid, what the pages hold with its digests, what is asked for with its versions."""
+    from cyclonedx.schema import SchemaVersion  # the import takes two seconds
+    from cyclonedx.validation.json import JsonStrictValidator
+
     [name] = [name for name in wheel.namelist() if "/sboms/" in name]
     assert re.fullmatch(r"runstream-[^/]+\.dist-info/sboms/runstream\.cdx\.json", name)
     bill = wheel.read(name).decode()

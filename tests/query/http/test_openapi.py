@@ -13,7 +13,6 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
@@ -71,6 +70,8 @@ async def test_every_route_is_described_and_every_description_has_a_route(databa
 
 
 async def test_it_is_served_with_its_page(database: Any) -> None:
+    from jsonschema import Draft202012Validator  # the import takes two seconds
+
     async with serving(database, token="the-token-of-this-server") as http:
         assert (await http.get("/api/v1/openapi.json")).json() == document()
         shown = await http.get("/docs", headers={"Authorization": ""})
@@ -83,6 +84,8 @@ async def test_it_is_served_with_its_page(database: Any) -> None:
 
 async def test_a_conflict_is_as_described(database: Any) -> None:
     """It says more than other problems, and leaves out what they say."""
+    from jsonschema import Draft202012Validator
+
     problem = Draft202012Validator(document()["components"]["schemas"]["Problem"])
     async with serving(database) as http:
         for method, path in (
