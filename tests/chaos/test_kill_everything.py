@@ -14,7 +14,7 @@ from tests.seeds import SEED
 
 from .trial import run_trial
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
@@ -24,11 +24,11 @@ ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
     [
         pytest.param("embedded", 1.0, id="embedded"),
         pytest.param("kafka", 1.0, id="kafka", marks=pytest.mark.kafka),
-        pytest.param("network", 0.5, id="network", marks=pytest.mark.kafka),
-        pytest.param("topics", 0.5, id="topics", marks=pytest.mark.kafka),
+        pytest.param("network", 0.6, id="network", marks=pytest.mark.kafka),
+        pytest.param("topics", 0.6, id="topics", marks=pytest.mark.kafka),
         pytest.param(
             "disk",
-            0.5,
+            0.6,
             id="disk",
             marks=pytest.mark.skipif(not ROOT, reason="mounts a small disk, which only root can do"),
         ),
