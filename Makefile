@@ -30,7 +30,7 @@ dashboard:  ## Build the dashboard's pages (quick when nothing changed; Node com
 
 test:  ## Run every test (ARGS="-k name" for some)
 	@$(DEV)
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 $(ARGS)
+	$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 25 $(ARGS)
 
 lint:  ## Check style, and which part imports which
 	@$(DEV)
