@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -33,6 +33,13 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
+def settings(tmp_path: Path, kafka: Any) -> Settings:
+    """A spool of the test's own, whose events go to the session's broker."""
+    own = {"spool": str(tmp_path / "spool"), "home": str(tmp_path / "home")}
+    return cast(Settings, kafka.settings(**own, heartbeat_interval=3600.0))
+
+
+@pytest.fixture
 def broker(tmp_path: Path) -> Iterator[KafkaServer]:
     """A broker of the test's own, to be killed."""
     with KafkaServer(tmp_path / "kafka") as server:
@@ -40,13 +47,13 @@ def broker(tmp_path: Path) -> Iterator[KafkaServer]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, broker: KafkaServer) -> Settings:
+def to_broker(tmp_path: Path, broker: KafkaServer) -> Settings:
+    """Settings that lead to it."""
     return Settings.load(
         {},
         spool=str(tmp_path / "spool"),
         home=str(tmp_path / "home"),
         kafka=broker.bootstrap,
-        topic_prefix=f"t{random.randrange(10**9)}",
         topic_partitions=4,
         heartbeat_interval=3600.0,
     )
@@ -158,7 +165,7 @@ async def test_the_end_of_a_run_is_sent_when_what_it_counts_is_acknowledged(
         assert [kind for kind in kinds if kind != "source_done"] == ["create", "complete", "start", "fail"]
 
 
-async def test_metrics_tags_and_statuses_arrive_keyed_by_run(settings: Settings, broker: KafkaServer) -> None:
+async def test_metrics_tags_and_statuses_arrive_keyed_by_run(settings: Settings) -> None:
     writer = spool.RunWriter(settings, "run", owner=True)
     writer.status("create", {"experiment": "e"})
     writer.tag("k", "v")
@@ -176,29 +183,29 @@ async def test_metrics_tags_and_statuses_arrive_keyed_by_run(settings: Settings,
 
 
 async def test_a_broker_that_is_away_at_the_start_is_waited_for(
-    settings: Settings, broker: KafkaServer, caplog: pytest.LogCaptureFixture
+    to_broker: Settings, broker: KafkaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker.kill()
-    writer = spool.RunWriter(settings, "run")
+    writer = spool.RunWriter(to_broker, "run")
     for i in range(3000):
         writer.log("x", i)
-    async with running(settings):
+    async with running(to_broker):
         async with asyncio.timeout(30):
             while "is away" not in caplog.text:
                 await asyncio.sleep(0.1)
-        assert settings.kafka in caplog.text
+        assert to_broker.kafka in caplog.text
         writer.log("x", 3000)
         await asyncio.to_thread(broker.start)
-        events = await arrived(settings, has("x", 3001))
+        events = await arrived(to_broker, has("x", 3001))
     assert logged(events)["run", "x", ""] == list(range(3001))
 
 
 async def test_a_broker_killed_in_the_middle_costs_nothing_but_disk(
-    settings: Settings, broker: KafkaServer
+    to_broker: Settings, broker: KafkaServer
 ) -> None:
-    writer = spool.RunWriter(settings, "run")
+    writer = spool.RunWriter(to_broker, "run")
     n = 0
-    async with running(settings):
+    async with running(to_broker):
         for outage in (0.0, 4.0):
             for _ in range(200):
                 for _ in range(200):
@@ -212,19 +219,17 @@ async def test_a_broker_killed_in_the_middle_costs_nothing_but_disk(
                     n += 1
                 await asyncio.sleep(outage / 20)
             await asyncio.to_thread(broker.start)
-        events = await arrived(settings, has("x", n), 90)
+        events = await arrived(to_broker, has("x", n), 90)
         assert logged(events)["run", "x", ""] == list(range(n))
         writer.status("complete")
         writer.close()
         async with asyncio.timeout(60):
-            while spooled(settings):
+            while spooled(to_broker):
                 await asyncio.sleep(0.1)
     assert writer.dropped == 0
 
 
-async def test_an_agent_killed_at_random_moments_loses_and_skips_nothing(
-    settings: Settings, broker: KafkaServer
-) -> None:
+async def test_an_agent_killed_at_random_moments_loses_and_skips_nothing(settings: Settings) -> None:
     writer = spool.RunWriter(settings, "run")
     environment = {**os.environ, **settings.environment(), "PYTHONPATH": os.pathsep.join(sys.path)}
     n = 0
@@ -263,9 +268,7 @@ async def test_an_agent_killed_at_random_moments_loses_and_skips_nothing(
         assert sorted(points.values()) == list(range(n))
 
 
-async def test_one_agent_a_spool(
-    settings: Settings, broker: KafkaServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_agent_a_spool(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     from runstream.spool.collecting.collector import Collector
 
     first = Collector(settings)
@@ -278,7 +281,7 @@ async def test_one_agent_a_spool(
     second.unlock()
 
 
-async def test_an_agent_ends_when_nothing_is_left_to_do(settings: Settings, broker: KafkaServer) -> None:
+async def test_an_agent_ends_when_nothing_is_left_to_do(settings: Settings) -> None:
     writer = spool.RunWriter(settings, "run")
     writer.log("x", 1)
     async with running(settings, idle_timeout=0.5) as task:
@@ -305,7 +308,7 @@ async def test_an_agent_ends_when_its_spool_was_removed_though_the_broker_is_awa
     await asyncio.wait_for(task, 30)
 
 
-async def test_sync_delivers_what_lies_there_and_ends(settings: Settings, broker: KafkaServer) -> None:
+async def test_sync_delivers_what_lies_there_and_ends(settings: Settings) -> None:
     writer = spool.RunWriter(settings, "run")
     for i in range(100_000):
         writer.log("x", i)
@@ -318,7 +321,7 @@ async def test_sync_delivers_what_lies_there_and_ends(settings: Settings, broker
 
 
 async def test_a_producer_that_broke_for_good_is_replaced(
-    settings: Settings, broker: KafkaServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = spool.RunWriter(settings, "run")
     send = agent_module._Sender.send

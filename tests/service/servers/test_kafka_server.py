@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -69,15 +70,14 @@ async def test_keeps_port_cluster_and_messages_over_stop_and_kill(server: KafkaS
     assert sorted(await read_all(settings, "runstream.metrics", 3)) == [b"one", b"three", b"two"]
 
 
-async def test_two_members_of_a_group_share_the_partitions(server: KafkaServer) -> None:
-    settings = Settings(kafka=server.start(), topic_partitions=4)
-    await ensure_topics(settings)
+async def test_two_members_of_a_group_share_the_partitions(kafka: Any) -> None:
+    settings, topic = kafka.settings(), kafka.names.metrics
     sent = [b"%d" % number for number in range(200)]
     members = [
         AIOKafkaConsumer(
-            "runstream.metrics",
+            topic,
             **kafka_client_options(settings),
-            group_id="both",
+            group_id=f"{kafka.prefix}-both",
             auto_offset_reset="earliest",
             client_id=name,
         )
@@ -95,7 +95,7 @@ async def test_two_members_of_a_group_share_the_partitions(server: KafkaServer) 
             while [len(member.assignment()) for member in members] != [2, 2]:
                 await asyncio.gather(*(member.getmany(timeout_ms=100) for member in members))
             tasks = [asyncio.create_task(drain(member)) for member in members]
-            await send(settings, "runstream.metrics", sent)
+            await send(settings, topic, sent)
             while len(received) < len(sent):
                 await asyncio.sleep(0.05)
             for task in tasks:
