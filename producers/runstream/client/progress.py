@@ -1,27 +1,37 @@
-"""A bar on the terminal while a large file goes up or down."""
+"""A bar on the terminal while something large goes up, down or over."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 SHOWN_FROM = 32 << 20
 """Bytes; smaller files are through before a bar could be read."""
+VALUES_SHOWN_FROM = 100_000
+"""The same of values."""
 
 
 @contextlib.contextmanager
-def progress(name: str, size: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr until the end of the block: not for a small file, where stderr is no terminal, or without rich.
+def progress(
+    name: str, size: int, of: Literal["bytes", "values"] = "bytes"
+) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr until the end of the block: not for what is small, where stderr is no terminal, or without rich.
 
     Args:
         name: what is moving.
-        size: bytes in all.
+        size: bytes, or values, in all.
+        of: which of them.
 
     Yields:
-        A function that takes the bytes moved so far.
+        A function that takes how many have moved so far.
     """
-    if size < SHOWN_FROM or sys.stderr is None or not sys.stderr.isatty():
+    if (
+        size < (SHOWN_FROM if of == "bytes" else VALUES_SHOWN_FROM)
+        or sys.stderr is None
+        or not sys.stderr.isatty()
+    ):
         yield lambda done: None
         return
     try:
@@ -29,6 +39,7 @@ def progress(name: str, size: int) -> Iterator[Callable[[int], None]]:
         from rich.progress import (
             BarColumn,
             DownloadColumn,
+            MofNCompleteColumn,
             Progress,
             TimeRemainingColumn,
             TransferSpeedColumn,
@@ -39,8 +50,7 @@ def progress(name: str, size: int) -> Iterator[Callable[[int], None]]:
     columns = (
         "{task.description}",
         BarColumn(),
-        DownloadColumn(True),
-        TransferSpeedColumn(),
+        *((DownloadColumn(True), TransferSpeedColumn()) if of == "bytes" else (MofNCompleteColumn(),)),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from runstream_schemas.limits import MAX_NAME_BYTES
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.settings import Settings
 
 from ..exceptions import ServiceException
 from ..spool.live_runs import LiveRun
@@ -117,25 +118,41 @@ class Intake:
             self.position.left_out[why] = self.position.left_out.get(why, 0) + n
 
     def _wait_for_room(self) -> None:
-        """A spool that is full would drop points: wait until they are stored."""
-        settings = self._live.settings
-        deadline = time.monotonic() + _ROOM_SECONDS
-        while (room := spool_room(settings)) < min(_ROOM_BYTES, settings.spool_quota // 2):
-            if time.monotonic() > deadline:
-                raise ServiceException(
-                    f"the spool {settings.spool_path} has room for {room} bytes only, and nobody takes what lies there; "
-                    "see `runstream doctor`, then start the import again: it resumes where it stopped",
-                    503,
-                )
-            time.sleep(0.05)
+        wait_for_room(self._live.settings)
 
     def _refuse_drops(self) -> None:
-        if self._live.writer.dropped:
+        refuse_drops(self._live)
+
+
+def wait_for_room(settings: Settings) -> None:
+    """A spool that is full would drop points: wait until they are stored.
+
+    Raises:
+        ServiceException: nobody takes them.
+    """
+    deadline = time.monotonic() + _ROOM_SECONDS
+    while (room := spool_room(settings)) < min(_ROOM_BYTES, settings.spool_quota // 2):
+        if time.monotonic() > deadline:
             raise ServiceException(
-                f"the spool {self._live.settings.spool_path} cannot be written; make room, then start the import again: "
-                "it resumes where it stopped",
-                507,
+                f"the spool {settings.spool_path} has room for {room} bytes only, and nobody takes what lies there; "
+                "see `runstream doctor`, then start the import again: it resumes where it stopped",
+                503,
             )
+        time.sleep(0.05)
+
+
+def refuse_drops(live: LiveRun) -> None:
+    """End an import whose points the spool does not take.
+
+    Raises:
+        ServiceException: it has dropped some.
+    """
+    if live.writer.dropped:
+        raise ServiceException(
+            f"the spool {live.settings.spool_path} cannot be written; make room, then start the import again: "
+            "it resumes where it stopped",
+            507,
+        )
 
 
 def refused(tag: str) -> str | None:

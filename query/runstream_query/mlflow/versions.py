@@ -165,7 +165,7 @@ async def create(scope: Scope, sent: Sent) -> Document:
     if model_id:
         row = await logged_models.find(scope, model_id)
         run_id = run_id or row["source_run_id"] or ""
-    files = await _files_at(scope, place)
+    files = await files_at(scope, place)
     ours = await scope.pool.fetchval(_EXPERIMENT, run_id, scope.workspace) if run_id else None
     async with scope.pool.acquire() as connection, connection.transaction():
         await connection.execute(models.LOCK_CONTENT)
@@ -217,7 +217,7 @@ def place_of(row: Any) -> str:
     return place
 
 
-async def _files_at(scope: Scope, place: str) -> list[tuple[str, int, str]]:
+async def files_at(scope: Scope, place: str) -> list[tuple[str, int, str]]:
     """(name, size, digest) of the files at a place of this server, whose content is stored for models; else none."""
     path = own_path(place)
     if not path:

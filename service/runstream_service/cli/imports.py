@@ -50,6 +50,26 @@ def add_import_commands(parser: argparse.ArgumentParser) -> None:
     add_experiment(wandb, "default: the project's name")
     add_output(wandb)
     add_settings(wandb, (*WHERE, "spool", "kafka", "autostart"))
+    mlflow = group.add(
+        "mlflow",
+        "take over runs, models and their files from MLflow",
+        import_mlflow,
+        "Ids, steps and times are kept. Again: only what is new. Interrupted: it resumes where it stopped.\n"
+        "Prints what could not be taken over, and why. MLflow need not be installed.",
+    )
+    mlflow.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder mlruns, a database sqlite:///PATH, or a server http://HOST:PORT",
+    )
+    mlflow.add_argument(
+        "--artifacts",
+        metavar="DIR",
+        help="a copy of the artifact root, where files cannot be reached as they are named",
+    )
+    add_experiment(mlflow, "default: the experiment each run has there")
+    add_output(mlflow)
+    add_settings(mlflow, (*WHERE, "spool", "kafka", "autostart"))
 
 
 def import_tensorboard(options: argparse.Namespace) -> int:
@@ -73,6 +93,18 @@ def import_wandb(options: argparse.Namespace) -> int:
         f"the experiment {options.experiment}" if options.experiment else "experiments called as the projects"
     )
     return _show(reports, options, where, ".wandb files", "runs")
+
+
+def import_mlflow(options: argparse.Namespace) -> int:
+    """`runstream import mlflow SOURCE`."""
+    from runstream.importers.mlflow import MlflowImport, open_source
+
+    source = open_source(options.source, Path(options.artifacts) if options.artifacts else None)
+    reports = list(MlflowImport(workspace_of(options), source, options.experiment).once())
+    where = (
+        f"the experiment {options.experiment}" if options.experiment else "experiments called as they were"
+    )
+    return _show(reports, options, where, "runs of MLflow", "runs")
 
 
 def _stopped() -> threading.Event:
@@ -114,7 +146,8 @@ def _print(reports: list[RunReport], where: str, units: str) -> None:
     for report in reports:
         left_out.update(report.left_out)
     points = sum(sum(report.points.values()) for report in reports)
-    print(f"\n{points} values of {len(reports)} {units} are in {where}")
+    runs = sum(bool(report.run_id) for report in reports)
+    print(f"\n{points} values of {runs} {units} are in {where}")
     if left_out:
         print("not taken over:")
         for why, count in left_out.most_common():

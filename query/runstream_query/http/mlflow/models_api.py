@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...mlflow import artifacts, logged_models, registry, versions
+from ...mlflow import artifacts, logged_models, registry, taken_over, versions
 from ...mlflow.places import safe_path
 from ..endpoint import Endpoint
 from ..tokens import Role
@@ -13,6 +13,8 @@ from .artifacts_api import declared, send
 from .calls import call, refused, scope_of, sent_of
 
 ONE = "logged-models/{model_id}"
+IMPORT = "mlflow-import"
+"""What `runstream import mlflow` asks, and no client of MLflow."""
 
 
 async def file_of_model(request: Request) -> Response:
@@ -72,4 +74,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     call("GET model-versions/get-download-uri", Role.READ, versions.download_uri),
     call("POST model-versions/set-tag", Role.WRITE, versions.set_tag),
     call("DELETE model-versions/delete-tag", Role.WRITE, versions.delete_tag),
+    call("POST experiments", Role.WRITE, taken_over.add_experiments, of=IMPORT),
+    call("POST inputs", Role.WRITE, taken_over.add_inputs, of=IMPORT),
+    call("POST logged-models", Role.WRITE, taken_over.add_logged_models, of=IMPORT),
+    call("POST registered-model", Role.WRITE, taken_over.add_registered_model, of=IMPORT),
 )
