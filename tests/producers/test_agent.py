@@ -25,7 +25,7 @@ from runstream_schemas.kafka.topics import TopicNames, kafka_client_options
 from runstream_schemas.settings import Settings
 from runstream_schemas.wire.event_reading import decode_event
 from runstream_schemas.wire.events import Event, MetricsEvent, StatusEvent, cut_event
-from runstream_service.servers.kafka import KafkaServer
+from runstream_service.servers.kafka import KafkaServer, _free_ports
 
 from .reading import logged, steps_of_life, tags_of
 
@@ -41,9 +41,11 @@ def settings(tmp_path: Path, kafka: Any) -> Settings:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker of the test's own, to be killed."""
-    with KafkaServer(tmp_path / "kafka") as server:
-        yield server
+    """A broker of the test's own, to be started and killed."""
+    [port] = _free_ports("127.0.0.1", 1)
+    server = KafkaServer(tmp_path / "kafka", port=port)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def to_broker(tmp_path: Path, broker: KafkaServer) -> Settings:
         {},
         spool=str(tmp_path / "spool"),
         home=str(tmp_path / "home"),
-        kafka=broker.bootstrap,
+        kafka=f"{broker.host}:{broker._port}",
         topic_partitions=4,
         heartbeat_interval=3600.0,
     )
@@ -185,7 +187,6 @@ async def test_metrics_tags_and_statuses_arrive_keyed_by_run(settings: Settings)
 async def test_a_broker_that_is_away_at_the_start_is_waited_for(
     to_broker: Settings, broker: KafkaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broker.kill()
     writer = spool.RunWriter(to_broker, "run")
     for i in range(3000):
         writer.log("x", i)
@@ -203,6 +204,7 @@ async def test_a_broker_that_is_away_at_the_start_is_waited_for(
 async def test_a_broker_killed_in_the_middle_costs_nothing_but_disk(
     to_broker: Settings, broker: KafkaServer
 ) -> None:
+    broker.start()
     writer = spool.RunWriter(to_broker, "run")
     n = 0
     async with running(to_broker):

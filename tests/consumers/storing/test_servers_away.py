@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from runstream.agent import run_agent
 from runstream.spool.writing import writer as spool
 from runstream_consumers.storing.consumer import ConsumerState, run_consumer
 from runstream_schemas.settings import Settings
-from runstream_service.servers.kafka import KafkaServer
+from runstream_service.servers.kafka import KafkaServer, _free_ports
 from runstream_service.servers.postgres import PostgresServer
 
 POINTS = 5000
@@ -77,18 +76,13 @@ async def test_postgres_is_away_at_the_start(
 
 @pytest.mark.kafka
 async def test_the_broker_is_away_at_the_start(postgres: str, tmp_path: Path) -> None:
-    with KafkaServer(tmp_path / "kafka") as broker:
-        settings = Settings(
-            home=str(tmp_path),
-            database=postgres,
-            kafka=broker.bootstrap,
-            topic_prefix=f"t{random.randrange(10**9)}",
-            topic_partitions=4,
-        )
-        broker.kill()
-        log_points(settings)
-        stop = asyncio.Event()
-        agent = asyncio.create_task(run_agent(settings, stop))
+    [port] = _free_ports("127.0.0.1", 1)
+    broker = KafkaServer(tmp_path / "kafka", port=port)
+    settings = Settings(home=str(tmp_path), database=postgres, kafka=f"127.0.0.1:{port}", topic_partitions=4)
+    log_points(settings)
+    stop = asyncio.Event()
+    agent = asyncio.create_task(run_agent(settings, stop))
+    try:
         async with consuming(settings, "kafka") as task:
             await asyncio.sleep(4)
             assert not task.done(), "it waits"
@@ -97,6 +91,8 @@ async def test_the_broker_is_away_at_the_start(postgres: str, tmp_path: Path) ->
             await wait_stored(postgres)
         stop.set()
         await asyncio.wait_for(agent, 30)
+    finally:
+        broker.stop()
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,15 @@ async def read_all(settings: Settings, topic: str, count: int) -> list[bytes]:
 
 
 async def test_keeps_port_cluster_and_messages_over_stop_and_kill(server: KafkaServer) -> None:
-    bootstrap = server.start()
+    bootstrap, pid = server.start(), server.pid
+    assert (server.start(), server.pid) == (bootstrap, pid), "starting twice is starting once"
     settings = Settings(kafka=bootstrap, topic_partitions=2)
     before = await ensure_topics(settings)
     await send(settings, "runstream.metrics", [b"one"])
     server.stop()
+    server.stop()
     assert not server.running
+    assert server.pid is None
     assert server.start() == bootstrap
     await send(settings, "runstream.metrics", [b"two"])
     server.kill()
@@ -104,15 +107,6 @@ async def test_two_members_of_a_group_share_the_partitions(kafka: Any) -> None:
         for member in members:
             await member.stop()
     assert sorted(received) == sorted(sent)
-
-
-def test_starting_twice_is_starting_once(server: KafkaServer) -> None:
-    bootstrap, pid = server.start(), server.pid
-    assert server.start() == bootstrap
-    assert server.pid == pid
-    server.stop()
-    server.stop()
-    assert server.pid is None
 
 
 def test_port_taken_is_said(server: KafkaServer) -> None:
