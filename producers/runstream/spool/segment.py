@@ -309,10 +309,17 @@ def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.A
     Raises:
         OSError: no space, no permission, no directory.
     """
-    path = os.path.join(directory, segment_name(header.index))
+    path = f"{directory}/{segment_name(header.index)}"
     spare = _take_spare(directory, size) if header.index else _first_spare(path, size)
+    descriptor = -1
+    if spare is not None:
+        try:
+            descriptor = os.open(spare, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:  # most often of a directory that is new
+            spare = None
     temporary = spare or path + ".new"
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if spare is None:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not spare:
             _reserve(descriptor, size)
@@ -331,10 +338,19 @@ def create_segment(directory: Path | str, header: Header, size: int) -> ctypes.A
     return array
 
 
+_PAGE = 4096
+_ZEROS = bytes(_PAGE)
+
+
 def _erase(descriptor: int, size: int) -> None:
     """Zeros over what a short run's segment held: most of it is zeros already, and a page that is not touched costs nothing.
     A large one was full, and is quicker written where it is mapped."""
-    held = len(os.pread(descriptor, size, 0).rstrip(b"\0"))
+    data = os.pread(descriptor, size, 0)
+    held = len(data)
+    while (
+        held and data[held - _PAGE : held] == _ZEROS
+    ):  # a page is compared at once, and stripped byte by byte
+        held -= _PAGE
     written = 0
     while written < held:
         written += os.pwrite(descriptor, bytes(held - written), written)
@@ -351,9 +367,9 @@ def _reserve(descriptor: int, size: int) -> None:
 
 
 def _first_spare(path: str, size: int) -> str | None:
-    """What lies in the directory that `make_source` has taken: nobody else looks there before there is a segment."""
+    """What may lie in the directory that `make_source` has taken: nobody else looks there before there is a segment."""
     spare = path.removesuffix(".seg") + ".free"
-    return spare if size == SMALLEST and os.path.exists(spare) else None
+    return spare if size == SMALLEST else None
 
 
 def _take_spare(directory: Path | str, size: int) -> str | None:

@@ -128,3 +128,34 @@ def test_a_closed_source_is_read_without_a_mapping_and_its_positions_are_noted_i
     opened.set_word(segment.REPORTED_AT, 123)
     assert ReadSegment.open(path).word(segment.REPORTED_AT) == 123
     assert logged(drain(Collector(settings))) == {("run", "x", ""): [1.5]}
+
+
+def test_runs_that_are_read_together_are_what_each_is_by_itself(spool: Path) -> None:
+    def write(number: int) -> None:
+        writer = RunWriter(settings_for(spool), f"run{number}", owner=True)
+        writer.status("create", {"experiment": "sweep"})
+        for step in range(3):
+            writer.log_metrics({"loss": number / 7 + step, "accuracy": step / 3}, step)
+        if number % 5 == 1:
+            writer.log("note", "a text")
+        if number % 5 == 2:
+            writer.log("loss", 3, "", 9)
+        writer.tag("number", str(number))
+        writer.status("complete")
+        writer.close()
+
+    expected: dict[tuple[str, str, str], list[Any]] = {}
+    for number in range(40):
+        write(number)
+        run = f"run{number}"
+        expected[run, "loss", ""] = [number / 7 + step for step in range(3)]
+        expected[run, "accuracy", ""] = [step / 3 for step in range(3)]
+        if number % 5 == 1:
+            expected[run, "note", ""] = ["a text"]
+        if number % 5 == 2:
+            expected[run, "loss", ""].append(3)
+    events = drain(Collector(settings_for(spool)))
+    assert logged(events) == expected
+    for number in range(40):
+        kinds = [type(event).__name__ for event in events if event.run_id == f"run{number}"]
+        assert kinds == ["MetricsEvent", "TagsEvent", "StatusEvent"]

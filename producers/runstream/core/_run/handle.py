@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,9 +124,12 @@ class RunHandle:
 def working_directory() -> Path:
     """The directory this process is in; of one that was deleted, a path where nothing is found, nor made."""
     try:
-        return Path.cwd()
+        return _path(os.getcwd())
     except OSError:
         return Path("/proc/self/cwd")
+
+
+_path = lru_cache(1)(Path)
 
 
 def text_or_none(what: str, value: str | None) -> str | None:

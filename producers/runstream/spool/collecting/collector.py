@@ -15,6 +15,7 @@ from runstream_schemas.settings import Settings
 
 from .. import segment as seg
 from ..node import Written, note_delivered
+from ..reading.slices import Slice
 from .collected import Collected, CollectedSource
 from .deaths import finish, note_death
 from .discovery import Discovery
@@ -148,6 +149,7 @@ class Collector:
         if clock - self._last_slow_look >= _SLOW_LOOK or now:
             self._last_slow_look = clock
             collected += self._slow_look(clock)
+        short: list[tuple[CollectedSource, Slice]] = []
         interval = self.interval
         size = sum(item.size for item in collected)
         sources = list(self.sources.values())
@@ -165,6 +167,15 @@ class Collector:
                 and clock - source.flushed < interval
                 and not source.reader.segment_full()
             ):
+                continue
+            if ended and self._is_short_run(source):
+                source.flushed = clock
+                if (part := source.reader.read()) is not None:
+                    short.append((source, part))
+                    size += part.held
+                if size >= max_bytes or len(collected) + len(short) >= MOST_AT_ONCE:
+                    self._turn = start + number + 1
+                    break
                 continue
             if ended and source not in self._draining:
                 if len(self._draining) >= _ENDED_AT_ONCE:
@@ -184,7 +195,20 @@ class Collector:
             if size >= max_bytes or len(collected) >= MOST_AT_ONCE:
                 self._turn = start + number + 1
                 break
+        collected += self._events.of_many(short)
+        for source, _ in short:
+            if not source.reader.has_more():
+                collected += self._look_at(source, clock)
         return collected
+
+    def _is_short_run(self, source: CollectedSource) -> bool:
+        """Whether a source is all that was recorded of a run, from one process, and small."""
+        return (
+            source.reader.is_small
+            and not source.dead
+            and source.reader.state & _OVER == seg.CLOSED | seg.ENDED
+            and not self.sources.others(source)
+        )
 
     def stored(self, item: Collected) -> None:
         """The events of `item` are stored (or acknowledged by the broker). Items of a source may be told in any order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgpack
@@ -12,7 +12,8 @@ from runstream_schemas.wire.events import Event, MetricsEvent, summarize
 from runstream_schemas.wire.payload import encode_points
 from runstream_schemas.wire.points import build_points
 
-from ..reading.encoder import Encoded, encode_slice
+from ..reading.encoder import Encoded, encode_slice, encode_slices
+from ..reading.slices import Slice
 from .collected import Collected, CollectedSource
 from .sources import Sources
 
@@ -39,6 +40,13 @@ class SourceEvents:
             return
         for encoded in encode_slice(source.reader, part, source.positions):
             yield from self._of_slice(source, encoded)
+
+    def of_many(self, slices: Sequence[tuple[CollectedSource, Slice]]) -> Iterator[Collected]:
+        """What was read of sources that are the only ones of their runs: short ones that are alike are encoded together."""
+        parts = [(source.reader, part, source.positions) for source, part in slices]
+        for (source, _), encoded in zip(slices, encode_slices(parts), strict=True):
+            for some in encoded:
+                yield from self._of_slice(source, some)
 
     def rest(self, source: CollectedSource) -> Iterator[Collected]:
         """All slices of a source."""

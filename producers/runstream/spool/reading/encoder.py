@@ -7,6 +7,7 @@ stops no other.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from runstream_schemas.limits import (
     TIME_MIN_US,
 )
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
+from runstream_schemas.wire.alike_events import alike_events
 from runstream_schemas.wire.events import (
     MetricsEvent,
     StatusEvent,
@@ -33,12 +35,12 @@ from runstream_schemas.wire.events import (
     metrics_event,
 )
 from runstream_schemas.wire.points import Points, build_points, order_dtype
-from runstream_schemas.wire.short_events import MOST_POINTS, short_event
 
 from .. import segment as seg
 from ..fitting import fitted
 from .positions import Positions
 from .reader import SourceReader
+from .short_slices import event_of, short_points
 from .slices import Frame, Slice
 
 KINDS = len(Kind)
@@ -46,7 +48,6 @@ MOST_UNCOVERED = 1024
 """Slots of tags and statuses in a row that no event of the metrics covers: what is not covered is read again by the next
 reader, and its segments are kept."""
 _ENDS_ROOM = 1 << 20  # what the collector adds to an ending
-_FLOATS, _INTS = {seg.KIND_BASE + Kind.FLOAT}, {seg.KIND_BASE + Kind.INT}
 _SERIES_BYTES = 128  # of a series in an event, besides its names
 
 
@@ -65,13 +66,26 @@ class Encoded:
     left_out: tuple[int, bytes, str] | None = None
 
 
-def encode_slice(reader: SourceReader, part: Slice, positions: Positions) -> list[Encoded]:
+def encode_slices(slices: Sequence[tuple[SourceReader, Slice, Positions]]) -> Iterator[list[Encoded]]:
+    """The events of slices of different sources, as of `encode_slice`; short ones that are alike are encoded together."""
+    points = [short_points(*source) for source in slices]
+    alike = iter(alike_events([some for some in points if some is not None]))
+    for (reader, part, positions), some in zip(slices, points, strict=True):
+        yield encode_slice(reader, part, positions, None if some is None else next(alike))
+
+
+def encode_slice(
+    reader: SourceReader, part: Slice, positions: Positions, metrics: MetricsEvent | None = None
+) -> list[Encoded]:
     """The events of `part`, each within the limits of events; `positions` is moved on.
 
     Tags and statuses that it is past already are left out.
+
+    Args:
+        metrics: the event of its points, if it is made already.
     """
     try:
-        return [_encode(reader, part, positions)]
+        return [_encode(reader, part, positions, metrics)]
     except Exception as error:
         halves = part.halves()
         if halves is None:
@@ -100,7 +114,7 @@ def _leave_out(reader: SourceReader, part: Slice, positions: Positions, reason: 
     return Encoded(metrics, None, None, replace(positions), left_out)
 
 
-def _encode(reader: SourceReader, part: Slice, positions: Positions) -> Encoded:
+def _encode(reader: SourceReader, part: Slice, positions: Positions, metrics: MetricsEvent | None) -> Encoded:
     """The events of `part`; `positions` is moved on when they are made.
 
     Raises:
@@ -126,9 +140,9 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions) -> Encoded:
         elif frame.kind not in seg.CONTROL_FRAMES:
             carrying.append(frame)
     control = sum(1 + -(-len(f.body) // seg.SLOT) for f in part.frames if f.kind in seg.CONTROL_FRAMES)
-    metrics = None
     if control < part.end - part.first or part.end - positions.metrics > MOST_UNCOVERED:
-        metrics = None if carrying else _short_event(reader, part, positions)
+        if metrics is None and (short := short_points(reader, part, positions)) is not None:
+            metrics = event_of(short)
         if metrics is None:
             points = slice_points(part, carrying, reader.names)
             if len(points.order) > MAX_EVENT_POINTS:
@@ -170,30 +184,6 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions) -> Encoded:
         positions.status = status_event.first + status_event.count
         positions.latest_step = max(positions.latest_step, status_ops[-1].time_us)
     return Encoded(metrics, tags_event, status_event, replace(positions))
-
-
-def _short_event(reader: SourceReader, part: Slice, positions: Positions) -> MetricsEvent | None:
-    """The event of few numbers; None: they are many, of several kinds, or something is odd about them."""
-    if part.is_point is None or part.end - part.first > 4 * MOST_POINTS:
-        return None
-    at = np.flatnonzero(part.is_point)
-    slots = part.slots[at]
-    rows = slots.tolist()
-    kinds = {row[3] & 0xFF for row in rows}
-    if kinds != _FLOATS and kinds != _INTS:
-        return None
-    return short_event(
-        reader.header.run_id,
-        reader.header.source,
-        positions.metrics,
-        part.end - positions.metrics,
-        rows,
-        slots[:, 1].view(np.float64).tolist(),
-        (at + part.first).tolist(),
-        reader.names,
-        Kind.FLOAT if kinds == _FLOATS else Kind.INT,
-        reader.dropped,
-    )
 
 
 def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) -> Points:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from .. import segment as seg
 
 _WORD = struct.Struct("<Q")
+_NOTED = struct.Struct("<QQQ16xQ")  # all of them, as they stand in a header
 
 
 @dataclass(slots=True)
@@ -33,11 +34,9 @@ class Positions:
     @classmethod
     def read(cls, mappings: Iterable[Any]) -> Positions:
         """What the headers of a source's segments say: a new segment may say less than the one before it."""
-        return cls(*map(max, zip(*(cls._of(mapped) for mapped in mappings), strict=True)))
-
-    @classmethod
-    def _of(cls, mapped: Any) -> list[int]:
-        return [_WORD.unpack_from(mapped, at)[0] for at in cls.AT]
+        return cls(
+            *map(max, zip(*(_NOTED.unpack_from(mapped, cls.AT[0]) for mapped in mappings), strict=True))
+        )
 
     def write(self, mapped: Any) -> None:
         """Note them in a segment's header."""

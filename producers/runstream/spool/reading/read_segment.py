@@ -48,18 +48,18 @@ class ReadSegment:
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
+            head = os.pread(descriptor, seg.HEADER_BYTES, 0)
+            header = seg.read_header(head, str(path))
             size = os.fstat(descriptor).st_size
-            header = seg.read_header(os.pread(descriptor, seg.HEADER_BYTES, 0), str(path))
             if size < seg.HEADER_BYTES + header.slots * seg.SLOT:
                 raise SpoolError(
                     f"{path}: cut at {size} bytes, its header promises {header.slots} slots; the file is damaged"
                 )
             # Mapping a file, and the first look at each page, cost more than reading a small one. What is read after its
             # header said that it is closed is whole, and stays as it is.
-            state = _WORD.unpack(os.pread(descriptor, _WORD.size, seg.STATE_AT))[0]
-            copied = bool(state & seg.CLOSED) and size == seg.SMALLEST
-            mapped: Any = bytearray(os.pread(descriptor, size, 0)) if copied else None
-            if mapped is None or len(mapped) < size:
+            copied = bool(_WORD.unpack_from(head, seg.STATE_AT)[0] & seg.CLOSED) and size == seg.SMALLEST
+            mapped: Any = bytearray(size if copied else 0)
+            if not copied or os.preadv(descriptor, [mapped], 0) < size:
                 copied = False
                 mapped = seg.map_file(descriptor, size)
         finally:
@@ -108,18 +108,6 @@ class ReadSegment:
             offset=seg.HEADER_BYTES + seg.SLOT * start,
         )
         return raw.reshape(-1, 4)
-
-    def frame_head(self, slot: int) -> tuple[int, int, float, int]:
-        """Bytes, checksum, time and kind of the frame that begins in `slot`."""
-        head: tuple[int, int, float, int] = seg.FRAME_HEAD.unpack_from(
-            self.mapped, seg.HEADER_BYTES + seg.SLOT * slot
-        )
-        return head
-
-    def body(self, slot: int, size: int) -> bytes:
-        """What a frame holds that begins in `slot`; less than `size` bytes if the segment ends before."""
-        offset = seg.HEADER_BYTES + seg.SLOT * (slot + 1)
-        return bytes(self.mapped[offset : offset + size])
 
 
 def closed_segment(directory: Path) -> seg.Header | None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+import zlib
 from bisect import bisect_left
 from concurrent.futures import Executor
+from functools import lru_cache
 from pathlib import Path
 
 import msgpack
@@ -77,7 +79,7 @@ class SourceReader:
             if not self._map_segments():
                 raise FileNotFoundError(f"{directory} holds no segment")
         self.header = self._segments[0].header
-        self.stored = Positions.read(segment.mapped for segment in self._segments)
+        self.stored = Positions.read([segment.mapped for segment in self._segments])
         self.reported = max(segment.word(seg.REPORTED_AT) for segment in self._segments)
         self.position = self.header.first
         begin = max(self.stored.metrics, self.position)
@@ -120,6 +122,11 @@ class SourceReader:
     def segment_full(self) -> bool:
         """Whether the current segment is written to its end."""
         return bool(self._current().words[-1])
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is one segment, of the smallest size."""
+        return len(self._segments) == 1 and len(self._segments[0].mapped) == seg.SMALLEST
 
     @property
     def size(self) -> int:
@@ -237,7 +244,7 @@ class SourceReader:
         self, segment: ReadSegment, base: int, limit: int, sealed: bool, dead: bool
     ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]]:
         """How far the slots from `base` are published: (end, frames as (slot, slots), slots that are nothing)."""
-        pos, chunk = base, 1024
+        pos, chunk = base, 128
         frames: list[tuple[int, int]] = []
         other: list[tuple[int, int]] = []
         while pos < limit:
@@ -309,19 +316,24 @@ class SourceReader:
         is_point: NDArray[np.bool_] | None,
     ) -> list[Frame]:
         frames = []
+        mapped, before = seg.as_bytes(segment.mapped), (0.0, 0, 0)
         for at, n in frames_at:
             assert is_point is not None
             first = at - base
             is_point[first : first + n] = False
-            size, crc, when, kind = segment.frame_head(at)
-            body = segment.body(at, size)
-            if size > (n - 1) * seg.SLOT or len(body) != size or seg.frame_crc(body, when, kind) != crc:
+            offset = seg.HEADER_BYTES + seg.SLOT * at
+            size, crc, when, kind = seg.FRAME_HEAD.unpack_from(mapped, offset)
+            offset += seg.SLOT
+            body = bytes(mapped[offset : offset + size])
+            if before[:2] != (when, kind):  # those that were written together have the same
+                before = (when, kind, seg.frame_crc(b"", when, kind))
+            if size > (n - 1) * seg.SLOT or len(body) != size or zlib.crc32(body, before[2]) != crc:
                 self.skipped += n
                 logger.error("runstream: %s: the record at slot %d is damaged and left out", segment.path, at)
                 continue
             if kind == seg.SERIES:
-                number, cls, name, column = msgpack.unpackb(body)
-                self.names[number] = SeriesKey(cls, name, column)
+                number, key = _definition(body)
+                self.names[number] = key
                 segment.definitions[body] = None
             else:
                 frames.append(Frame(first, kind, when, body))
@@ -363,9 +375,16 @@ class SourceReader:
         """
         # Who has closed it writes no more; of a slot it took and never filled that is not so sure.
         over = bool(self.state & seg.CLOSED) and not self._gave_up and not self.skipped
-        keep = keep and over and self.size == seg.SMALLEST
+        keep = keep and over and self.is_small
         self._segments = self._segments[:1]
         return self._freeing.remove_source(keep=keep)
+
+
+@lru_cache(1024)
+def _definition(body: bytes) -> tuple[int, SeriesKey]:
+    """Number and key of a series; runs of a sweep have the same ones."""
+    number, cls, name, column = msgpack.unpackb(body)
+    return number, SeriesKey(cls, name, column)
 
 
 def _is_stopped(pid: int) -> bool:

@@ -39,6 +39,12 @@ class Slice:
     behind_gap: bool = False
     unknown: int = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes of its records, roughly as many as of the events they become."""
+        points = self.end - self.first if self.is_point is None else int(np.count_nonzero(self.is_point))
+        return points * seg.SLOT + sum(500 + len(frame.body) for frame in self.frames)
+
     def halves(self) -> tuple[Slice, Slice] | None:
         """It in two, between two records; None when it is one slot, or one record."""
         n = self.end - self.first
