@@ -21,13 +21,13 @@ class Points:
     Attributes:
         name: the series.
         steps: their steps.
-        times: microseconds since the epoch.
+        times: microseconds since the epoch; None: not known, and the run's start is written.
         values: numbers, or a list of texts.
     """
 
     name: str
     steps: NDArray[np.int64]
-    times: NDArray[np.int64]
+    times: NDArray[np.int64] | None
     values: NDArray[Any] | list[str]
 
     def __len__(self) -> int:

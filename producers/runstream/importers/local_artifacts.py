@@ -18,14 +18,15 @@ def files_below(folder: Path, left_out: Counter[str]) -> Iterator[ForeignFile]:
     refusals: list[str] = []
     for name, path in contents(folder, refusals):
         try:
-            yield ForeignFile(name, path.stat().st_size, partial(_opened, path))
+            yield ForeignFile(name, path.stat().st_size, partial(opened, path))
         except OSError as error:
             left_out[f"files: {name}: {error.strerror}"[:300]] += 1
     for line in refusals:
         left_out[f"files: {line}"[:300]] += 1
 
 
-def _opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> IO[bytes]:
+    """A file, to be read."""
     return path.open("rb")
 
 

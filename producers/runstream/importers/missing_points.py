@@ -24,7 +24,9 @@ def joined(parts: Sequence[Points]) -> Points:
     return Points(
         first.name,
         np.concatenate([part.steps for part in parts]),
-        np.concatenate([part.times for part in parts]),
+        None
+        if first.times is None
+        else np.concatenate([part.times for part in parts if part.times is not None]),
         values,
     )
 
@@ -34,20 +36,21 @@ def missing(points: Points, stored: Sequence[Series]) -> Points:
     there: Counter[tuple[int, int, Any]] = Counter()
     for series in stored:
         there.update(
-            (step, time, _same(value))
+            (step, time if points.times is not None else 0, _same(value))
             for step, time, value in zip(series.steps, series.times, series.values, strict=True)
         )
     values = points.values if isinstance(points.values, list) else points.values.tolist()
+    times = [0] * len(points) if points.times is None else points.times.tolist()
     kept = []
-    for place, point in enumerate(
-        zip(points.steps.tolist(), points.times.tolist(), map(_same, values), strict=True)
-    ):
+    for place, point in enumerate(zip(points.steps.tolist(), times, map(_same, values), strict=True)):
         if there[point] > 0:
             there[point] -= 1
         else:
             kept.append(place)
     chosen = [values[place] for place in kept] if isinstance(points.values, list) else points.values[kept]
-    return Points(points.name, points.steps[kept], points.times[kept], chosen)
+    return Points(
+        points.name, points.steps[kept], None if points.times is None else points.times[kept], chosen
+    )
 
 
 def _same(value: Any) -> Any:

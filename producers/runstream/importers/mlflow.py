@@ -86,6 +86,7 @@ class MlflowImport:
         """Add points that are not the latest ones: the server then knows which one is, for MLflow's clients."""
         for first in range(0, len(points), _MOST_POINTS):
             cut = slice(first, first + _MOST_POINTS)
+            assert points.times is not None
             assert not isinstance(points.values, list)
             columns = (
                 points.values[cut].tolist(),

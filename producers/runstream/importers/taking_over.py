@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import Any
 
+import numpy as np
+
 from runstream_schemas.errors import LimitExceeded
 from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
@@ -239,7 +241,7 @@ class _OneRun:
             self._series(name, parts, stored[f"{int(SeriesClass.METRIC)}/{name}"])
         self._files()
         if run.ending and (record is None or record.status not in TERMINAL):
-            self._writer.status(run.ending, when=max(run.ended or run.started, run.started))
+            self._writer.status(run.ending, when=max(run.ended or 0.0, run.started + 1e-5))
             self._taken["endings"] += 1
         refuse_drops(self._live)
         self._writer.close()
@@ -306,7 +308,7 @@ class _OneRun:
                 self._put(rest)
 
     def _put(self, points: Points) -> None:
-        times = points.times / 1e6
+        times = np.full(len(points), self._run.started) if points.times is None else points.times / 1e6
         if isinstance(points.values, list):
             for step, when, text in zip(points.steps.tolist(), times.tolist(), points.values, strict=True):
                 try:

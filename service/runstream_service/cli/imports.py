@@ -16,6 +16,7 @@ from .output import emit
 from .settings import WHERE, add_settings
 
 if TYPE_CHECKING:
+    from runstream.importers.foreign_runs import ForeignStore
     from runstream.importers.runs import RunReport
 
 
@@ -71,6 +72,36 @@ def add_import_commands(parser: argparse.ArgumentParser) -> None:
     add_output(mlflow)
     add_settings(mlflow, (*WHERE, "spool", "kafka", "autostart"))
 
+    table = group.add(
+        "csv",
+        "take over a table of values",
+        import_csv,
+        "Columns run (or run_id), step and time tell of a row; others are metrics, or name and value are columns.\n"
+        "Again: only what is new. Prints what could not be taken over, and why.",
+    )
+    table.add_argument("file", metavar="FILE", help="a CSV file whose first row names the columns")
+    table.add_argument(
+        "--param",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="a column that is a parameter of the run",
+    )
+    neptune = group.add(
+        "neptune",
+        "take over what Neptune's exporter has written",
+        import_neptune,
+        "Steps and times are kept. Again: only what is new. Prints what could not be taken over, and why.",
+    )
+    neptune.add_argument("directory", metavar="DIR", help="the exporter's folder, with data and files in it")
+    neptune.add_argument(
+        "--files", metavar="DIR", help="where the exporter put files; default: files beside the data"
+    )
+    for tool, default in ((table, "the file's name"), (neptune, "the project's name")):
+        add_experiment(tool, f"default: {default}")
+        add_output(tool)
+        add_settings(tool, (*WHERE, "spool", "kafka", "autostart"))
+
 
 def import_tensorboard(options: argparse.Namespace) -> int:
     """`runstream import tensorboard LOGDIR [--follow]`."""
@@ -105,6 +136,32 @@ def import_mlflow(options: argparse.Namespace) -> int:
         f"the experiment {options.experiment}" if options.experiment else "experiments called as they were"
     )
     return _show(reports, options, where, "runs of MLflow", "runs")
+
+
+def import_csv(options: argparse.Namespace) -> int:
+    """`runstream import csv FILE`."""
+    from runstream.importers.csv_file import CsvFile
+
+    return _take_over(CsvFile(Path(options.file), options.param), options)
+
+
+def import_neptune(options: argparse.Namespace) -> int:
+    """`runstream import neptune DIR`."""
+    from runstream.importers.neptune_export import NeptuneExport
+
+    files = Path(options.files) if options.files else None
+    return _take_over(NeptuneExport(Path(options.directory), files), options)
+
+
+def _take_over(store: ForeignStore, options: argparse.Namespace) -> int:
+    from runstream.importers.taking_over import TakingOver
+
+    importing = TakingOver(workspace_of(options), store, options.experiment)
+    with importing.alone():
+        reports = list(importing.once())
+        importing.settled()
+    where = f"the experiment {options.experiment}" if options.experiment else "experiments called as there"
+    return _show(reports, options, where, f"runs of {store.tool}", "runs")
 
 
 def _stopped() -> threading.Event:
