@@ -1,5 +1,7 @@
 /** Which charts there are: a metric each, or those merged that have the same name after their prefix. */
+import type { Definitions } from "../lib/definitions.svelte";
 import { naturalOrder } from "../lib/names";
+import type { Axis } from "./frame";
 
 export interface ChartOf {
   name: string;
@@ -27,4 +29,25 @@ export function mergedCharts(names: readonly string[]): ChartOf[] {
     }
   }
   return charts;
+}
+
+/** What is x of all these metrics, as they are defined; the step where they differ, or where the metric is not there. */
+export function definedAxis(
+  metrics: readonly string[],
+  definitions: Definitions,
+  known: ReadonlySet<string>,
+): Axis {
+  const [step = null, ...others] = new Set(metrics.map((name) => definitions.step(name)));
+  return step === null || others.length || !known.has(step) ? "step" : `metric:${step}`;
+}
+
+/** What is x of most of these metrics. */
+export function commonAxis(metrics: readonly string[], definitions: Definitions): Axis {
+  const known = new Set(metrics);
+  const counts = new Map<Axis, number>();
+  for (const name of metrics) {
+    const axis = definedAxis([name], definitions, known);
+    counts.set(axis, (counts.get(axis) ?? 0) + 1);
+  }
+  return [...counts].sort(([, a], [, b]) => b - a)[0]?.[0] ?? "step";
 }

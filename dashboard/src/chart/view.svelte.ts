@@ -60,10 +60,13 @@ export function readOwn(text = param("own")): Record<string, Own> {
   }
 }
 
-/** The view of a chart: the page's, then its section's, then its own. A range belongs to its axis and is not inherited by another. */
-export function viewOf(page: View, section: Own | undefined, chart: Own | undefined): View {
+/**
+ * The view of a chart: the page's, then what each layer has of its own: what is said of its metric, its section, what is kept of its
+ * metric, the chart itself. A range belongs to its axis and is not inherited by another.
+ */
+export function viewOf(page: View, ...layers: readonly (Own | undefined)[]): View {
   const view = { ...page };
-  for (const own of [section, chart]) {
+  for (const own of layers) {
     if (!own) continue;
     if (own.axis && own.axis !== view.axis) view.from = view.to = null;
     Object.assign(view, own);
@@ -95,8 +98,14 @@ export function setRange(from: number | null, to: number | null, push = true): v
   );
 }
 
-export function setAxis(axis: Axis): void {
-  setParams({ x: axis === "step" ? null : axis, from: null, to: null }, true);
+/** The page's x; null: as metrics are defined, else the step. Ranges that charts have of the former x are left. */
+export function setAxis(axis: Axis | null): void {
+  const own = readOwn();
+  for (const [name, { from: _, to: __, ...others }] of Object.entries(own))
+    if (Object.keys(others).length) own[name] = own[name]!.axis ? own[name]! : others;
+    else delete own[name];
+  const text = Object.keys(own).length ? JSON.stringify(own) : null;
+  setParams({ x: axis, from: null, to: null, own: text }, true);
 }
 
 export function setSmoothing(value: number, push = false): void {

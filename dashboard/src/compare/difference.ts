@@ -1,4 +1,5 @@
 /** What tells runs apart: parameters, tags, properties and metrics, row by row. */
+import { definitions } from "../lib/definitions.svelte";
 import { bestPlaces, goalOfStat } from "../lib/goal";
 import { toNumber, type Run, Kind } from "../lib/types";
 import { parametersOf } from "../run/facts";
@@ -75,7 +76,7 @@ export function delta(
 /** Which runs hold the best of a row, where a good end is known: the least of a loss, the greatest of an accuracy. */
 export function bestOf(row: Row): Set<number> {
   if (!row.kind.startsWith("metric ")) return new Set();
-  const goal = goalOfStat(row.name, row.kind.slice("metric ".length));
+  const goal = goalOfStat(definitions().goal(row.name), row.kind.slice("metric ".length));
   return new Set(
     goal
       ? bestPlaces(

@@ -23,9 +23,8 @@ export function goalByName(name: string): Goal | null {
   return LOWER.has(word) ? "min" : "max";
 }
 
-/** Which end of a statistic is the good one; null: none is. A "min" is looked at for its least unless the name says otherwise. */
-export function goalOfStat(name: string, stat: string): Goal | null {
-  const goal = goalByName(name);
+/** Which end of a statistic is the good one; null: none is. A "min" is looked at for its least unless the metric's goal is the other. */
+export function goalOfStat(goal: Goal | null, stat: string): Goal | null {
   if (stat === "min" || stat === "max") return goal === null || goal === stat ? stat : null;
   return stat === "last" || stat === "mean" ? goal : null;
 }

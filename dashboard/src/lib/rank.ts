@@ -1,5 +1,5 @@
 /** Which metrics say most of how good a run is, as far as their names tell. */
-import { goalByName } from "./goal";
+import { definitions } from "./definitions.svelte";
 import type { Section } from "./names";
 
 const VALIDATION = new Set("val valid validation dev test eval evaluation holdout heldout".split(" "));
@@ -20,7 +20,7 @@ export const has = (name: string, among: ReadonlySet<string>) => words(name).som
 /** How early a metric is shown, the less the earlier; `goal`: the one a sweep is after. */
 export function rankOf(name: string, goal?: string): number {
   if (name === goal) return 0;
-  const good = goalByName(name) !== null;
+  const good = definitions().goal(name) !== null;
   if (has(name, VALIDATION)) return good ? 1 : 3;
   if (has(name, TRAINING)) return good ? 4 : 6;
   if (has(name, BESIDE)) return 7;

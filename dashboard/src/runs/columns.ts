@@ -1,4 +1,5 @@
 /** Columns of the table of runs: of a run itself, of a metric's statistic, of a tag or a property. */
+import { definitions } from "../lib/definitions.svelte";
 import { bestPlaces, goalOfStat } from "../lib/goal";
 import { formatAgo, formatDuration, formatNumber, runSeconds } from "../lib/format";
 import { parametersOf } from "../run/facts";
@@ -87,7 +88,7 @@ export function cellNumber(run: Run, column: Column): number | null {
 export function bestRuns(runs: readonly Run[], columns: readonly Column[]): Map<string, string> {
   const stars = new Map<string, string>();
   for (const column of columns) {
-    const goal = column.metric ? goalOfStat(column.metric, column.sub) : null;
+    const goal = column.metric ? goalOfStat(definitions().goal(column.metric), column.sub) : null;
     if (!goal) continue;
     const [best] = bestPlaces(
       runs.map((run) => cellNumber(run, column)),

@@ -1,5 +1,6 @@
 /** The list of runs as far as it was scrolled, kept up to date. Pages follow one another by cursor. */
 import { getJson, messageOf } from "../lib/api";
+import { learn } from "../lib/definitions.svelte";
 import type { RunsQuery } from "../lib/endpoints";
 import { say } from "../lib/messages.svelte";
 import type { Run, RunPage } from "../lib/types";
@@ -73,6 +74,7 @@ export class RunList {
         this.#lacking = page.metrics.length < FEW_METRICS ? query : null;
       }
       this.#follows(page.next);
+      learn(this.runs);
       this.#tell();
       this.loaded = true;
       this.error = "";
@@ -152,6 +154,7 @@ export class RunList {
         this.#follows(page.next);
         const known = new Set(this.runs.map((run) => run.run_id));
         this.runs = [...this.runs, ...page.runs.filter((run) => !known.has(run.run_id))];
+        learn(this.runs);
         await this.#countChildren(page.runs, generation);
       }
     } catch (error) {
@@ -210,6 +213,7 @@ export class RunList {
       const added = first.runs.filter((run) => !known.has(run.run_id));
       const renew = (run: Run) => fresh.get(run.run_id) ?? run;
       this.runs = [...added, ...this.runs.map(renew)];
+      learn(this.runs);
       if (added.length || lacking) this.#tell();
       this.branches = new Map(
         [...this.branches].map(([id, branch]) => [id, { ...branch, children: branch.children.map(renew) }]),

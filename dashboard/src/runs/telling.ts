@@ -2,6 +2,7 @@
  * The columns of a list for which nobody chose any: those that tell its runs apart. The metric a sweep is after, then validation before
  * training, then parameters and tags that differ; nothing that is the same in all runs.
  */
+import { definitions } from "../lib/definitions.svelte";
 import { naturalOrder } from "../lib/names";
 import { has, rankOf } from "../lib/rank";
 import { Kind, toNumber, type Run } from "../lib/types";
@@ -31,12 +32,15 @@ export function tellingMetrics(
       if (!summary) return [];
       return [summary.kind === Kind.text ? summary.text : toNumber(summary.last)];
     });
+  // What somebody says of a metric counts; what a sweep is after, before that.
+  const statOf = (name: string) =>
+    name === goal?.metric ? (goal.maximize ? "max" : "min") : definitions().stat(name);
   return [...names]
-    .map((name) => ({ name, rank: rankOf(name, goal?.metric) }))
-    .filter(({ name }) => differs(lasts(name)))
+    .map((name) => ({ name, rank: rankOf(name, goal?.metric), stat: statOf(name) }))
+    .filter(({ name, stat }) => stat !== null && differs(lasts(name)))
     .sort((a, b) => a.rank - b.rank || naturalOrder(a.name, b.name))
     .slice(0, most)
-    .map(({ name }) => `${name}.${name === goal?.metric ? (goal.maximize ? "max" : "min") : "last"}`);
+    .map(({ name, stat }) => `${name}.${stat ?? "last"}`);
 }
 
 /** The columns of parameters, and of tags that say what no parameter does, that differ between runs. */

@@ -30,6 +30,7 @@ from ..wandb.mapping import ALERTS, INTERNAL, SUMMARY_FILE, put_at, remove_at, s
 from . import wandb_media, wandb_records
 from .intake import Intake, refused
 from .positions import Position, PositionFile
+from .wandb_definitions import take_definition
 from .wandb_files import HEADER, WandbFile
 from .wandb_keeping import Keeping, write_info
 from .wandb_media import NotTaken
@@ -186,6 +187,9 @@ class WandbIntake(Intake):
             self.done.points["files of artifacts"] += kept
             for why in refusals:
                 self._leave_out(why, 1)
+        elif kind == wandb_records.METRIC:
+            if not take_definition(self._live.writer, message):
+                self._leave_out("definitions of metrics that cannot be held", 1)
         elif kind in wandb_records.NOT_TAKEN:
             self._leave_out(wandb_records.NOT_TAKEN[kind], 1)
 

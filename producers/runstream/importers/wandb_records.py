@@ -16,7 +16,6 @@ ALERT, METRIC, OUTPUT_RAW, RUN, EXIT, USE_ARTIFACT, ENVIRONMENT = 10, 12, 13, 17
 """Kinds of a record: the number of the field that holds it."""
 
 NOT_TAKEN = {
-    METRIC: "definitions of metrics (define_metric)",
     TENSORBOARD: "directories of event files (take them over with `runstream import tensorboard`)",
     USE_ARTIFACT: "uses of artifacts",
 }

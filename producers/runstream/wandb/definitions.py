@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runstream_schemas.runs.definitions import STATISTICS, MetricDefinition, MetricGoal
+
 from .errors import Error
 
-_STATISTICS = frozenset({"min", "max", "mean", "last", "copy", "none", "first"})
+_STATISTICS = frozenset({*STATISTICS, "copy"})
+_GOALS: dict[str, MetricGoal] = {"minimize": "min", "maximize": "max"}
 
 
 @dataclass(slots=True)
@@ -22,6 +25,7 @@ class Metric:
         step_sync: whether the latest value of the step metric is logged with it.
         hidden: it gets no chart by itself; recorded nowhere.
         summary: what of it goes into the summary; none: its last value.
+        goal: which end of it is the good one.
     """
 
     name: str
@@ -29,6 +33,18 @@ class Metric:
     step_sync: bool | None = None
     hidden: bool | None = None
     summary: tuple[str, ...] = ()
+    goal: MetricGoal | None = None
+
+    def document(self) -> MetricDefinition:
+        """What pages and lists go by."""
+        defined: MetricDefinition = {}
+        if self.step_metric:
+            defined["step_metric"] = self.step_metric
+        if known := [stat for stat in STATISTICS if stat in self.summary]:
+            defined["summary"] = sorted(known, key=self.summary.index)
+        if self.goal:
+            defined["goal"] = self.goal
+        return defined
 
 
 @dataclass(slots=True)
@@ -52,10 +68,10 @@ class _Statistics:
             self.sum += value
             self.count += 1
 
-    def document(self, names: tuple[str, ...]) -> dict[str, Any]:
+    def document(self, names: tuple[str, ...], goal: MetricGoal | None) -> dict[str, Any]:
         known = {
             "min": self.least, "max": self.most, "mean": self.sum / self.count if self.count else None,
-            "last": self.last, "first": self.first,
+            "last": self.last, "first": self.first, "best": self.most if goal == "max" else self.least,
         }  # fmt: skip
         return {name: known[name] for name in names if name in known}
 
@@ -86,6 +102,7 @@ class Definitions:
         step_sync: bool | None = None,
         hidden: bool | None = None,
         summary: str | None = None,
+        goal: str | None = None,
         overwrite: bool | None = None,
     ) -> Metric:
         """As `Run.define_metric`."""
@@ -97,6 +114,7 @@ class Definitions:
             ("step_sync", step_sync, bool),
             ("hidden", hidden, bool),
             ("summary", summary, str),
+            ("goal", goal, str),
             ("overwrite", overwrite, bool),
         ):
             if value is not None and not isinstance(value, kind):
@@ -112,6 +130,8 @@ class Definitions:
             raise Error(
                 f"Unhandled define_metric() arg: summary op: {unknown[0]}; expected {', '.join(sorted(_STATISTICS))}"
             )
+        if goal and goal.lower() not in _GOALS:
+            raise Error(f"Unhandled define_metric() arg: goal: {goal}; expected minimize or maximize")
         table = self._globs if name.endswith("*") else self._exact
         key = name.removesuffix("*")
         before = None if overwrite else table.get(key)
@@ -123,6 +143,7 @@ class Definitions:
             else step_metric is not None or bool(before and before.step_sync),
             hidden,
             statistics or (before.summary if before else ()),
+            _GOALS[goal.lower()] if goal else before.goal if before else None,
         )
         table[key] = metric
         if metric.step_metric:
@@ -163,4 +184,4 @@ class Definitions:
             return False, None
         statistics = self._statistics.setdefault(name, _Statistics())
         statistics.add(value)
-        return True, statistics.document(metric.summary)
+        return True, statistics.document(metric.summary, metric.goal)

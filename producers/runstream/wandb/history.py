@@ -22,7 +22,7 @@ from ..core._run.alerting import checked_alert
 from ..core.run import Run
 from ..exceptions import AzureMLException
 from ..spool.values import is_name
-from .definitions import Definitions
+from .definitions import Definitions, Metric
 from .mapping import INTERNAL, put_at
 from .recorded import Listed, Path, Rows, Typed, Value, recorded
 
@@ -177,9 +177,10 @@ class History:
             for path, value in row.items():
                 self._summarise(path, value)
 
-    def defined(self) -> None:
-        """Something was said of metrics: look at each again."""
+    def defined(self, metric: Metric) -> None:
+        """Something was said of metrics: look at each again, and keep it with the run."""
         self._plain.clear()
+        self._quietly(metric.name, lambda: self._writer.define_metric(metric.name, metric.document()))
 
     def text(self, name: str, text: str) -> None:
         """Record a text at the last step that is written, outside of any row."""

@@ -95,16 +95,16 @@ class Run(RunIdentity):
             step_metric: the metric that is their step.
             step_sync: log its latest value with them; default: if there is a step metric.
             hidden: accepted.
-            summary: `min`, `max`, `mean`, `first`, `last`, `none`, several with commas; default: the last value.
-            goal: accepted.
+            summary: `min`, `max`, `mean`, `first`, `last`, `best`, `none`, several with commas; default: the last value.
+            goal: `minimize` or `maximize`: which end is the good one, for `best`, and in lists and charts.
             overwrite: forget what was said of it before.
 
         Raises:
-            Error: an argument of another type, or a statistic there is not.
+            Error: an argument of another type, or a statistic or goal there is not.
         """
-        metric = self._definitions.define(name, step_metric, step_sync, hidden, summary, overwrite)
+        metric = self._definitions.define(name, step_metric, step_sync, hidden, summary, goal, overwrite)
         if self._history:
-            self._history.defined()
+            self._history.defined(metric)
         return metric
 
     def alert(

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from ..limits import TIME_MAX_US, TIME_MIN_US
+from .definitions import DEFINE_STEP, add_definition
 from .record import RunFacts, Status
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -138,6 +139,8 @@ def fold(steps: Iterable[Step], last_seen_us: int | None = None) -> RunState:
             _warn(state, step, str(data.get("message", "")))
         elif kind == "describe":
             _describe(state, data)
+        elif kind == DEFINE_STEP:
+            state.details = add_definition(state.details, data)
         elif kind == "source_done":
             _note_ends(state, data)
         elif kind in ENDINGS:

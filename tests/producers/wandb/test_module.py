@@ -57,6 +57,28 @@ def test_before_init_and_after_finish_the_module_says_so() -> None:
         run.log({"a": 1})
 
 
+def test_a_goal_is_kept_and_says_which_end_is_the_best(workspace: Workspace) -> None:
+    with wandb.init(project="p") as run:
+        assert run.define_metric("acc", summary="best", goal="maximize").goal == "max"
+        wandb.define_metric(
+            "err/*", step_metric=run.define_metric("epoch"), summary="best,copy", goal="minimize"
+        )
+        for value in (1, 3, 2):
+            run.log({"acc": value, "err/a": value, "epoch": value})
+        assert dict(run.summary["acc"]) == {"best": 3}
+        assert dict(run.summary["err/a"]) == {"best": 1}
+        with pytest.raises(wandb.Error, match="goal: up; expected minimize or maximize"):
+            run.define_metric("acc", goal="up")
+    stored = Run.get(workspace, run.id)
+    stored.flush()
+    details = workspace._client.get_json(f"/api/v1/runs/{run.id}")["details"]
+    assert details["metric_definitions"] == {
+        "epoch": {},
+        "acc": {"summary": ["best"], "goal": "max"},
+        "err/*": {"step_metric": "epoch", "summary": ["best"], "goal": "min"},
+    }
+
+
 def test_a_run_in_a_with_block_fails_by_an_exception(workspace: Workspace) -> None:
     with pytest.raises(RuntimeError), wandb.init(project="p") as run:
         raise RuntimeError("no")

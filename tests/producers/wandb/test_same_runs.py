@@ -145,6 +145,7 @@ def described(workspace: Workspace, run_id: str) -> dict[str, Any]:
             for histogram in run.get_histograms("hist") + run.get_histograms("many")
         ],
         "files": sorted(names - WRITTEN_BY_WANDB),
+        "definitions": run._client.get_json(f"/api/v1/runs/{run_id}")["details"].get("metric_definitions"),
         "summary": {key: text(value) for key, value in scalars_of(summary)},
     }
 

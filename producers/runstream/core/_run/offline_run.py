@@ -13,6 +13,7 @@ from ...printable import say
 from ...spool.param_values import convert_params
 from ...spool.values import NotADictionary
 from .alerting import checked_alert
+from .defining import checked_definition
 
 
 def _text(value: object) -> str:
@@ -111,6 +112,17 @@ class _OfflineRun:
         """Print arguments."""
         for name, value in convert_params("log_args", args).items():
             say(f"Attempted to log parameter {name}: {value}")
+
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | None = None,
+        summary: str | None = None,
+        goal: str | None = None,
+    ) -> None:
+        """Print what was said of a metric."""
+        defined = checked_definition(name, step_metric, summary, goal)
+        say(f"Attempted to define metric {name}: {dict(defined)}")
 
     def alert(self, title: str, text: str = "", level: Any = "INFO") -> None:
         """Print an alert."""

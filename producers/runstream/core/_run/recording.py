@@ -17,6 +17,7 @@ from ...spool.binning import BINS, histogram_text
 from ...spool.param_values import convert_params
 from ...spool.values import NotADictionary, check_name, convert_step, text_of
 from .alerting import checked_alert
+from .defining import checked_definition
 from .handle import RunHandle
 from .starting import author
 
@@ -167,6 +168,32 @@ class Recording(RunHandle):
     def _log_params(self, call: str, params: Any, overwrite: bool) -> None:
         texts = convert_params(call, params)
         self._live().writer.log_params(texts, overwrite=overwrite, author=author() if overwrite else "")
+
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | None = None,
+        summary: str | None = None,
+        goal: str | None = None,
+    ) -> None:
+        """Say how a metric is looked at: pages and lists go by it. Nothing that is logged changes.
+
+        Args:
+            name: the metric's, or with `*` at its end all that begin alike: `val/*`. A metric's own name counts before
+                these, of these the longest.
+            step_metric: the metric that is their x in charts.
+            summary: what of them lists show: `min`, `max`, `mean`, `first`, `last`, `best` (the good end, by the goal) or
+                `none` (nothing); several with commas.
+            goal: `minimize` or `maximize`: which end is the good one.
+
+        What is not given stays as an earlier definition of the same name has it.
+
+        Raises:
+            UserErrorException: an empty name, a `*` within it, another statistic or goal, or what is no string.
+            LimitExceeded: a name that cannot be held, or more than 1,000 of them.
+        """
+        definition = checked_definition(name, step_metric, summary, goal)
+        self._live().writer.define_metric(name, definition)
 
     def alert(self, title: str, text: str = "", level: Any = "INFO") -> None:
         """Tell whoever has to know. It is shown on the run's page; rules of the server send it on (docs/how-to/alerts.md).

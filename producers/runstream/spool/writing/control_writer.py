@@ -11,6 +11,7 @@ import msgpack
 
 from runstream_schemas.errors import brief
 from runstream_schemas.runs.alerts import ALERT_STEP, AlertLevel, text_of, title_of
+from runstream_schemas.runs.definitions import DEFINE_STEP, MOST_DEFINED, MetricDefinition
 from runstream_schemas.settings import Settings
 
 from ...exceptions import LimitExceeded
@@ -32,6 +33,7 @@ class ControlWriter(SourceWriter):
     def __init__(self, settings: Settings, run_id: str, *, owner: bool) -> None:
         self._described: set[str] = set()
         self._alerts = 0
+        self._defined: dict[str, MetricDefinition] = {}
         self._params = WrittenParams(run_id)
         super().__init__(settings, run_id, owner=owner)
 
@@ -110,6 +112,26 @@ class ControlWriter(SourceWriter):
             logger.warning(
                 "the description of %r is %s, no text; a step is given as step=", name, brief(text)
             )
+
+    def define_metric(self, name: str, definition: MetricDefinition) -> None:
+        """Note what was said of a metric as a step of the run's life. What says nothing new costs nothing.
+
+        Raises:
+            LimitExceeded: a name that cannot be held, or more of them than a run may have.
+        """
+        for word in (name, definition.get("step_metric", name)):
+            check_name("metric", word)
+        before = self._defined.get(name)
+        after: MetricDefinition = {**(before or {}), **definition}
+        if after == before:
+            return
+        if before is None and len(self._defined) >= MOST_DEFINED:
+            raise LimitExceeded(
+                f"define_metric({name!r:.80}): run {self.run_id} has definitions of {MOST_DEFINED} names, which is the "
+                "most; define those that begin alike by one name with * at its end"
+            )
+        self._defined[name] = after
+        self.status(DEFINE_STEP, {"name": name, **definition})
 
     def alert(self, title: str, text: str, level: AlertLevel) -> None:
         """Note an alert as a step of the run's life; title and text are bounded (`runs.alerts`). Of those that one process
