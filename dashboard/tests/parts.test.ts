@@ -13,6 +13,7 @@ const view: View = {
   to: null,
   smoothing: 0,
   log: false,
+  logX: false,
   withoutOutliers: false,
   y: null,
 };
@@ -35,6 +36,8 @@ describe("ranges", () => {
     expect(yRangeOf({ ...view, y: { min: 0, max: 5 } }, seen)).toEqual({ min: 0, max: 5 });
     expect(yRangeOf({ ...view, log: true, y: { min: 0, max: 5 } }, seen)).toEqual({ min: 1, max: 2 });
     expect(yRangeOf({ ...view, log: true }, nothing)).toEqual({ min: 0.1, max: 10 });
+    expect(yRangeOf({ ...view, y: { min: 0 } }, seen)).toEqual({ min: 0, max: 2 });
+    expect(yRangeOf({ ...view, y: { min: 3 } }, seen)).toEqual({ min: 1, max: 2 });
   });
 });
 
@@ -57,7 +60,7 @@ describe("texts", () => {
 });
 
 describe("zoom", () => {
-  function zooming(over: Partial<View> = {}) {
+  function zooming(over: Partial<View> = {}, range = { min: 0, max: 100 }, logX = false) {
     const asked: unknown[] = [];
     const zoom = zoomOf(
       {
@@ -65,7 +68,8 @@ describe("zoom", () => {
         onrange: (from, to, push) => asked.push([from, to, push]),
         ony: (y) => asked.push(y),
       },
-      () => ({ min: 0, max: 100 }),
+      () => range,
+      () => logX,
     );
     return { zoom, asked };
   }
@@ -77,6 +81,11 @@ describe("zoom", () => {
       [25, 75, true],
       [10, 11, true],
     ]);
+  });
+  test("on a log axis the middle is that of what is seen", () => {
+    const { zoom, asked } = zooming({}, { min: 1, max: 10_000 }, true);
+    zoom.by(0.5);
+    expect(asked).toEqual([[10, 1001, true]]);
   });
   test("panning shows as many steps as before", () => {
     const { zoom, asked } = zooming();

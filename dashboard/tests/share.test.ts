@@ -45,6 +45,7 @@ test("SVG is well formed whatever names hold, breaks at what is no number, and n
     traces: [trace("<script>", [1, NaN, 3, 4]), trace("b", [2, 2, 2, 2])],
     axis: "step",
     log: false,
+    logX: false,
     colours: { panel: "#fff", text: "#000", muted: "#555", rule: "#ddd" },
     ...ranges,
   });

@@ -105,7 +105,7 @@ def test_what_is_kept_of_a_metric_holds_for_other_runs_too(open_page: Open, defi
     settings = page.get_by_role("button", name="Settings of train/loss", exact=True)
     page.get_by_role("button", name="Log scale of train/loss").click()
     settings.click()
-    page.get_by_label("x of train/loss").select_option("metric:epoch")
+    page.get_by_label("x of train/loss", exact=True).select_option("metric:epoch")
     page.get_by_role("button", name="Keep for this metric").click()
     assert "own=" not in page.url
     page.goto(f"/runs/{defining[1]}?x=step")
@@ -121,3 +121,39 @@ def test_what_is_kept_of_a_metric_holds_for_other_runs_too(open_page: Open, defi
     assert log.get_attribute("aria-pressed") == "false"
     page.reload()
     assert log.get_attribute("aria-pressed") == "false"
+
+
+def test_a_log_axis_of_x_shows_every_point_of_the_beginning(
+    open_page: Open, site: Site, picture: Picture
+) -> None:
+    page = open_page(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+    page.keyboard.press("L")
+    until(page, "location.search.includes('logx=1')")
+    chart = page.get_by_role("region", name="train/loss", exact=True).locator(".chart")
+    until(page, "document.querySelector('[aria-label=\"train/loss\"] footer').innerText.includes('steps')")
+    chart.focus()
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('.tip')?.innerText.includes('step 5\\n')")
+    picture(page, "log-x-light")
+
+
+def test_ranges_of_x_and_y_are_typed_end_by_end(open_page: Open, site: Site) -> None:
+    page = open_page(f"/runs/{site.runs[0]}")
+    drawn(page, 2)
+    page.get_by_role("button", name="Settings of train/loss").click()
+    low, high = page.get_by_label("Lowest x of train/loss"), page.get_by_label("Highest x of train/loss")
+    low.fill("1000")
+    low.press("Tab")
+    until(page, "decodeURIComponent(location.search).includes('\"from\":1000')")
+    high.fill("900")
+    high.press("Tab")
+    assert high.input_value() == ""  # no range
+    top = page.get_by_label("Highest y of train/loss")
+    top.fill("x")
+    top.press("Tab")
+    assert top.input_value() == ""  # no number
+    top.fill("3")
+    top.press("Tab")
+    until(page, 'decodeURIComponent(location.search).includes(\'"y":{"max":3}\')')

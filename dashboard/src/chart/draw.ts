@@ -14,6 +14,8 @@ export interface Transform {
   x: Range;
   y: Range;
   log: boolean;
+  /** Whether x is logarithmic. */
+  logX?: boolean;
   left: number;
   top: number;
   width: number;
@@ -29,7 +31,10 @@ export const MOST_BANDS = 8;
 const DOTS_BELOW = 60;
 
 export function toX(t: Transform, x: number): number {
-  return t.left + ((x - t.x.min) / (t.x.max - t.x.min)) * t.width;
+  const part = t.logX
+    ? Math.log(x / t.x.min) / Math.log(t.x.max / t.x.min)
+    : (x - t.x.min) / (t.x.max - t.x.min);
+  return t.left + part * t.width;
 }
 
 export function toY(t: Transform, y: number): number {
@@ -44,8 +49,12 @@ function drawable(t: Transform, value: number): boolean {
 }
 
 /** Indices of the entries in sight, with one more on each side. */
-function inSight(line: Line, x: Range): [number, number] {
-  return [Math.max(0, lowerBound(line.x, x.min) - 1), Math.min(line.x.length, lowerBound(line.x, x.max) + 2)];
+function inSight(line: Line, x: Range, logX = false): [number, number] {
+  const least = logX ? lowerBound(line.x, Number.MIN_VALUE) : 0; // a log axis has no place for others
+  return [
+    Math.max(least, lowerBound(line.x, x.min) - 1),
+    Math.min(line.x.length, lowerBound(line.x, x.max) + 2),
+  ];
 }
 
 /** The line through `values`; where there is none, it breaks. Lone points are dots. */
@@ -57,9 +66,9 @@ export function tracePath(
   dots: number,
 ): Path2D {
   const path = new Path2D();
-  const [from, to] = inSight(line, t.part ?? t.x);
+  const [from, to] = inSight(line, t.part ?? t.x, t.logX);
   const spikes = strokes && line.low !== values;
-  const [first, end] = t.part ? inSight(line, t.x) : [from, to];
+  const [first, end] = t.part ? inSight(line, t.x, t.logX) : [from, to];
   const everyDot = end - first < DOTS_BELOW;
   let drawing = false;
   for (let i = from; i < to; i++) {
@@ -94,7 +103,7 @@ export function tracePath(
 export function bandPath(line: Line, t: Transform): Path2D | null {
   if (line.low === line.last) return null;
   const path = new Path2D();
-  const [from, to] = inSight(line, t.part ?? t.x);
+  const [from, to] = inSight(line, t.part ?? t.x, t.logX);
   let i = from;
   while (i < to) {
     while (i < to && !(drawable(t, line.low[i]!) && drawable(t, line.high[i]!))) i++;
@@ -112,7 +121,7 @@ export function bandPath(line: Line, t: Transform): Path2D | null {
 /** Where values are no numbers: ✕ below for NaN, ▲ above for +∞, ▼ below for −∞. */
 export function drawMarks(context: CanvasRenderingContext2D, line: Line, t: Transform, size: number): void {
   if (!line.marks) return;
-  const [from, to] = inSight(line, t.part ?? t.x);
+  const [from, to] = inSight(line, t.part ?? t.x, t.logX);
   const bottom = t.top + t.height - size;
   const path = new Path2D();
   for (let i = from; i < to; i++) {

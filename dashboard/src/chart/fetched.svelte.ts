@@ -2,9 +2,11 @@
 import { flushSync } from "svelte";
 import { messageOf } from "../lib/api";
 import { inTurn } from "../lib/turns";
+import { loadDecades } from "./decades";
 import type { Frame } from "./frame";
 import type { ChartOf } from "./layout";
 import { loadChart, type ChartQuery } from "./load";
+import { isLogX } from "./scales";
 import type { ChartGroup, ChartRun } from "./traces";
 import type { View } from "./view.svelte";
 
@@ -61,6 +63,7 @@ export function fetched(asked: Asked, width: () => number): Fetched {
   const from = $derived(asked.view.from);
   const to = $derived(asked.view.to);
   const smoothing = $derived(asked.view.smoothing);
+  const logX = $derived(isLogX(asked.view));
 
   $effect(() => {
     void asked.tick;
@@ -78,7 +81,7 @@ export function fetched(asked: Asked, width: () => number): Fetched {
     // Of a chart that is looked at again while an answer is under way: one answer after the other. Else, where answers take longer
     // than points take to come, none would ever be drawn. (A notebook's kernel answers when its cell has ended, but pushes points
     // meanwhile: there a later look may be answered first.)
-    const key = JSON.stringify([query, names]);
+    const key = JSON.stringify([query, names, logX]);
     if (!asked.load && key === underWay.key) {
       generation = underWay.own; // another view was asked for meanwhile, and left again
       again = true;
@@ -91,17 +94,25 @@ export function fetched(asked: Asked, width: () => number): Fetched {
     const dragging = range !== fetchedRange && now - rangeChangedAt < 150;
     if (range !== fetchedRange) rangeChangedAt = now;
     fetchedRange = range;
-    const wait = setTimeout(() => void fetchFrames(own, key, names, query), dragging ? 80 : 0);
+    const wait = setTimeout(() => void fetchFrames(own, key, names, query, logX), dragging ? 80 : 0);
     return () => clearTimeout(wait);
   });
 
-  async function fetchFrames(own: number, key: string, names: string[], query: ChartQuery): Promise<void> {
+  async function fetchFrames(
+    own: number,
+    key: string,
+    names: string[],
+    query: ChartQuery,
+    log: boolean,
+  ): Promise<void> {
     underWay = { own, key };
     again = false;
     const late = setTimeout(() => (slow = true), 150);
     try {
       const load = asked.load ?? loadChart;
-      const answer = await Promise.all(names.map((name) => load(name, query)));
+      const answer = await Promise.all(
+        names.map((name) => (log ? loadDecades(load, name, query) : load(name, query))),
+      );
       inTurn(() => {
         if (own !== generation) return;
         flushSync(() => {
@@ -116,7 +127,7 @@ export function fetched(asked: Asked, width: () => number): Fetched {
       if (own === underWay.own) underWay = { own: 0, key: "" };
       if (own === generation) {
         slow = false;
-        if (again) void fetchFrames(own, key, names, query);
+        if (again) void fetchFrames(own, key, names, query, log);
       }
     }
   }

@@ -3,10 +3,10 @@ import type { Own, View } from "./view.svelte";
 
 const KEY = "runstream.metrics";
 const MOST_KEPT = 500;
-const FIELDS = ["axis", "smoothing", "log", "withoutOutliers"] as const;
+const FIELDS = ["axis", "smoothing", "log", "logX", "withoutOutliers"] as const;
 
 /** What of a chart's view is kept: no range belongs to all runs of a metric. */
-export type Kept = Pick<Own, (typeof FIELDS)[number]>;
+type Kept = Pick<Own, (typeof FIELDS)[number]>;
 
 function read(): Record<string, Kept> {
   try {

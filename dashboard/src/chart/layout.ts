@@ -41,11 +41,11 @@ export function definedAxis(
   return step === null || others.length || !known.has(step) ? "step" : `metric:${step}`;
 }
 
-/** What is x of most of these metrics. */
+/** What is x of most of these metrics; those that are the x of others are not asked. */
 export function commonAxis(metrics: readonly string[], definitions: Definitions): Axis {
   const known = new Set(metrics);
   const counts = new Map<Axis, number>();
-  for (const name of metrics) {
+  for (const name of metrics.filter((name) => !definitions.isStep(name))) {
     const axis = definedAxis([name], definitions, known);
     counts.set(axis, (counts.get(axis) ?? 0) + 1);
   }

@@ -10,6 +10,7 @@ interface Picture {
   x: Range;
   y: Range;
   log: boolean;
+  logX: boolean;
   dark: boolean;
   /** The run or group that stands out. */
   focused: string | null;
@@ -43,11 +44,13 @@ export class Painter {
 
   paint(u: uPlot, picture: Picture): void {
     const { left, top, width: w, height: h } = u.bbox;
-    const { traces, x, y, log } = picture;
-    const t: Transform = { x, y, log, left: 0, top: 0, width: w, height: h };
-    const key = [traces, y.min, y.max, log, w, h, picture.dark];
+    const { traces, x, y, log, logX } = picture;
+    const t: Transform = { x, y, log, logX, left: 0, top: 0, width: w, height: h };
+    const key = [traces, y.min, y.max, log, logX, w, h, picture.dark];
     const same = key.every((part, i) => part === this.#key[i]);
-    const shift = same ? shiftOf(this.#x, x, w) : null;
+    // On a log axis what is moved is stretched.
+    const moves = !logX || (x.min === this.#x.min && x.max === this.#x.max);
+    const shift = same && moves ? shiftOf(this.#x, x, w) : null;
     if (shift !== null) this.#shift(shift, t, traces);
     else {
       this.#key = key;
@@ -81,7 +84,19 @@ export class Painter {
   #paintChunks(context: CanvasRenderingContext2D, { traces, all, dark }: Picture, t: Transform): void {
     const count = traces.length;
     const size = Math.max(CHUNK, Math.ceil(all.length / LAYERS));
-    const look = [size, t.x.min, t.x.max, t.y.min, t.y.max, t.log, t.width, t.height, dark, lookOf(count)];
+    const look = [
+      size,
+      t.x.min,
+      t.x.max,
+      t.y.min,
+      t.y.max,
+      t.log,
+      t.logX,
+      t.width,
+      t.height,
+      dark,
+      lookOf(count),
+    ];
     if (!equal(look, this.#chunksKey)) this.#chunks = [];
     this.#chunksKey = look;
     for (let at = 0, number = 0; at < all.length; at += size, number += 1) {

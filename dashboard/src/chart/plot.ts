@@ -9,6 +9,7 @@ import { xText } from "./texts";
 interface Plotted {
   axis: Axis;
   log: boolean;
+  logX: boolean;
   width: number;
   height: number;
   /** The ranges that are shown now. */
@@ -30,7 +31,7 @@ export function cornersOf(x: Range, y: Range): uPlot.AlignedData {
 }
 
 export function plotIn(host: HTMLElement, plotted: Plotted): uPlot {
-  const { axis, log, width, height, x, y } = plotted;
+  const { axis, log, logX, width, height, x, y } = plotted;
   const style = getComputedStyle(host);
   const colour = (variable: string) => style.getPropertyValue(variable).trim();
   const look = {
@@ -48,7 +49,7 @@ export function plotIn(host: HTMLElement, plotted: Plotted): uPlot {
     padding: [8, 10, 0, 0],
     legend: { show: false },
     scales: {
-      x: { time, range: limits(x) },
+      x: { time, distr: logX ? 3 : 1, range: limits(x) },
       y: { distr: log ? 3 : 1, range: limits(y) },
     },
     series: [{}, { paths: () => null, points: { show: false } }],
@@ -56,7 +57,7 @@ export function plotIn(host: HTMLElement, plotted: Plotted): uPlot {
       {
         ...look,
         size: 28,
-        ...(time ? {} : { values: (_, splits) => splits.map((x) => xText(axis, x)) }),
+        ...(time ? {} : { values: (_, splits) => splits.map((x) => (x === null ? "" : xText(axis, x))) }),
       },
       {
         ...look,

@@ -16,6 +16,7 @@ export interface Shared {
   x: Range;
   y: Range;
   log: boolean;
+  logX: boolean;
   canvas: HTMLCanvasElement;
   /** Of the page: background, text and rules. */
   colours: { panel: string; text: string; muted: string; rule: string };
@@ -71,11 +72,12 @@ const escaped = (text: string) =>
 
 /** As lines: it can be scaled, and edited. */
 export function svgOf(chart: Omit<Shared, "canvas">): string {
-  const { title, traces, axis, x, y, log, colours } = chart;
+  const { title, traces, axis, x, y, log, logX, colours } = chart;
   const t: Transform = {
     x,
     y,
     log,
+    logX,
     left: LEFT,
     top: TOP,
     width: WIDTH - LEFT - 12,
@@ -96,7 +98,7 @@ export function svgOf(chart: Omit<Shared, "canvas">): string {
       `<text x="${t.left - 6}" y="${Number(at) + 4}" text-anchor="end" fill="${colours.muted}">${formatNumber(value, 3)}</text>`,
     );
   }
-  for (const value of ticks(x, false, 7)) {
+  for (const value of ticks(x, logX, 7)) {
     const at = toX(t, value).toFixed(1);
     parts.push(
       `<path d="M${at} ${t.top}v${t.height}" stroke="${colours.rule}"/>`,
@@ -147,11 +149,13 @@ function ticks({ min, max }: Range, log: boolean, most: number): number[] {
 
 const drawable = (t: Transform, value: number) => Number.isFinite(value) && (!t.log || value > 0);
 
+const hasPlace = (t: Transform, x: number) => !t.logX || x > 0;
+
 function lineOf(line: Line, values: Float64Array, t: Transform): string {
   let path = "";
   let drawing = false;
   for (let i = 0; i < line.x.length; i++) {
-    if (!drawable(t, values[i]!)) {
+    if (!drawable(t, values[i]!) || !hasPlace(t, line.x[i]!)) {
       drawing = false;
       continue;
     }
@@ -162,7 +166,9 @@ function lineOf(line: Line, values: Float64Array, t: Transform): string {
 }
 
 function bandOf(line: Line, t: Transform): string {
-  const places = [...line.x.keys()].filter((i) => drawable(t, line.low[i]!) && drawable(t, line.high[i]!));
+  const places = [...line.x.keys()].filter(
+    (i) => hasPlace(t, line.x[i]!) && drawable(t, line.low[i]!) && drawable(t, line.high[i]!),
+  );
   const point = (i: number, values: Float64Array) =>
     `${toX(t, line.x[i]!).toFixed(1)} ${toY(t, values[i]!).toFixed(1)}`;
   if (!places.length) return "";

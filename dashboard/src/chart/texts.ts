@@ -49,3 +49,21 @@ export function noteOf(view: View, facts: Facts, grouped: boolean, bucket: numbe
   }
   return parts.join(" · ");
 }
+
+/** What somebody types for a value of x: a number, or a moment; null: nothing, undefined: neither. */
+export function readX(axis: Axis, text: string): number | null | undefined {
+  const typed = text.trim();
+  if (!typed) return null;
+  const value = axis === "time" ? Date.parse(typed) / 1000 : Number(typed);
+  return Number.isFinite(value) ? value : undefined;
+}
+
+/** The same, to be typed over. */
+export function writeX(axis: Axis, value: number | null): string {
+  if (value === null) return "";
+  if (axis !== "time") return String(Number(value.toPrecision(12)));
+  const at = new Date(value * 1000);
+  const two = (part: number) => String(part).padStart(2, "0");
+  const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+  return `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
+}

@@ -12,13 +12,17 @@ export interface View {
   to: number | null;
   smoothing: number;
   log: boolean;
+  /** Whether x is logarithmic; wall time never is. */
+  logX: boolean;
   withoutOutliers: boolean;
-  /** The range of y; null: what is in sight. */
-  y: Range | null;
+  /** The range of y; null, and an end that is not there: what is in sight. */
+  y: Partial<Range> | null;
 }
 
 /** What a section or a chart can have of its own. */
-export type Own = Partial<Pick<View, "axis" | "from" | "to" | "smoothing" | "log" | "withoutOutliers" | "y">>;
+export type Own = Partial<
+  Pick<View, "axis" | "from" | "to" | "smoothing" | "log" | "logX" | "withoutOutliers" | "y">
+>;
 
 export const MOST_SMOOTHING = 0.999;
 
@@ -42,6 +46,7 @@ export function readView(): View {
     to: number("to"),
     smoothing: Math.min(Math.max(number("smooth") ?? 0, 0), MOST_SMOOTHING),
     log: param("log") === "1",
+    logX: param("logx") === "1",
     withoutOutliers: param("outliers") === "0",
     y: null,
   };
@@ -114,6 +119,10 @@ export function setSmoothing(value: number, push = false): void {
 
 export function toggleLog(): void {
   setParams({ log: param("log") === "1" ? null : "1" }, true);
+}
+
+export function toggleLogX(): void {
+  setParams({ logx: param("logx") === "1" ? null : "1" }, true);
 }
 
 export function toggleOutliers(): void {

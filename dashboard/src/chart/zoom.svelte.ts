@@ -3,6 +3,7 @@ import type uPlot from "uplot";
 import type { Range } from "./draw";
 import { metricOf } from "./frame";
 import { zoomed } from "./gestures";
+import { asX, evenly } from "./scales";
 import type { View } from "./view.svelte";
 
 /** Whether x is being dragged in a chart: all of them keep their ranges of y meanwhile, so that pictures need only be moved. */
@@ -26,7 +27,7 @@ interface Zoom {
   reset: () => void;
 }
 
-export function zoomOf(chart: Zoomable, xRange: () => Range): Zoom {
+export function zoomOf(chart: Zoomable, xRange: () => Range, logX: () => boolean): Zoom {
   function to(min: number, max: number, push = true): void {
     const { axis } = chart.view;
     if (axis === "step") {
@@ -55,8 +56,8 @@ export function zoomOf(chart: Zoomable, xRange: () => Range): Zoom {
       to(min, max, done);
     },
     by(factor) {
-      const range = xRange();
-      const { min, max } = zoomed(range, factor, (range.min + range.max) / 2);
+      const range = evenly(xRange(), logX());
+      const { min, max } = asX(zoomed(range, factor, (range.min + range.max) / 2), logX());
       to(min, max);
     },
     reset() {

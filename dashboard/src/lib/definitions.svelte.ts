@@ -5,14 +5,14 @@
 import { goalByName, type Goal } from "./goal";
 import type { Run, Stat } from "./types";
 
-export interface Definition {
+interface Definition {
   step_metric?: string;
   summary?: readonly string[];
   goal?: Goal;
 }
 
 /** Definitions by name; one with `*` at its end is of all that begin alike. */
-export type Defined = Record<string, Definition>;
+type Defined = Record<string, Definition>;
 
 const STATS: readonly string[] = ["min", "max", "mean", "first", "last"];
 
@@ -62,6 +62,10 @@ export class Definitions {
     const own = this.#exact.get(name);
     if (own || this.#steps.has(name)) return own ?? {};
     return this.#globs.find(([start]) => name.startsWith(start))?.[1] ?? {};
+  }
+
+  isStep(name: string): boolean {
+    return this.#steps.has(name);
   }
 
   /** Whether any metric is the x of others. */
