@@ -34,12 +34,20 @@ def source(points: list[Point], kind: Kind, number: int, names: dict[int, Series
     )
 
 
-def by_itself(one: ShortPoints) -> MetricsEvent | None:
-    seconds = one.rows[:, 1].view(np.float64).tolist()
+def by_itself(short: ShortPoints) -> MetricsEvent | None:
+    seconds = short.rows[:, 1].view(np.float64).tolist()
     return short_event(
-        one.run_id, one.source, one.first, one.count, one.rows.tolist(), seconds, one.seqs.tolist(), one.names,
-        one.kind, one.dropped,
-    )  # fmt: skip
+        short.run_id,
+        short.source,
+        short.first,
+        short.count,
+        short.rows.tolist(),
+        seconds,
+        short.seqs.tolist(),
+        short.names,
+        short.kind,
+        short.dropped,
+    )
 
 
 def points_of(random: Random, order: list[int], kind: Kind, *, odd: bool) -> list[Point]:
@@ -64,9 +72,9 @@ def test_they_are_what_each_is_by_itself() -> None:
             source(points_of(random, order, kind, odd=random.random() < 0.1), kind, number)
             for number in range(FEWEST + 2)
         ]
-        for one, event in zip(sources, alike_events(sources), strict=True):
+        for short, event in zip(sources, alike_events(sources), strict=True):
             if event is not None:
-                alone = by_itself(one)
+                alone = by_itself(short)
                 assert alone is not None
                 assert encode_event(event) == encode_event(alone)
                 compared += 1
@@ -85,8 +93,8 @@ def test_those_of_several_layouts_names_and_kinds_are_told_apart() -> None:
             source(plain[::-1], Kind.INT, 8 * number + 3),
         ]
     events = alike_events(sources)
-    for one, event in zip(sources, events, strict=True):
-        alone = by_itself(one)
+    for short, event in zip(sources, events, strict=True):
+        alone = by_itself(short)
         assert event is not None
         assert alone is not None
         assert encode_event(event) == encode_event(alone)

@@ -78,22 +78,22 @@ class _Layout:
     seq_head: tuple[int, int]
 
     @classmethod
-    def of(cls, one: ShortPoints) -> _Layout | None:
+    def of(cls, example: ShortPoints) -> _Layout | None:
         """None: there is more to it than `alike_events` does."""
-        numbers, which, lengths = np.unique(one.rows[:, 3] >> 32, return_inverse=True, return_counts=True)
+        numbers, which, lengths = np.unique(example.rows[:, 3] >> 32, return_inverse=True, return_counts=True)
         names = numbers.tolist()
         if (
-            len(one.rows) > MOST_POINTS
+            len(example.rows) > MOST_POINTS
             or int(lengths.max()) > _MOST_OF_SERIES
-            or not all(number in one.names for number in names)
+            or not all(number in example.names for number in names)
         ):
             return None
-        series = [(one.names[number], one.kind) for number in names]
+        series = [(example.names[number], example.kind) for number in names]
         ends = np.cumsum(lengths)
         inside = np.ones(len(which), dtype=bool)
         inside[ends[:-1]] = False
         order = which.astype(np.uint8).tobytes() if len(series) > 1 else b""
-        (width, low), planes = _narrow_seqs(one.seqs)
+        (width, low), planes = _narrow_seqs(example.seqs)
         header = b"".join(
             (
                 b"\x95",  # a list of five
@@ -102,9 +102,15 @@ class _Layout:
             )
         )
         return cls(
-            series, np.argsort(which, kind="stable"), ends - lengths, lengths.astype(np.int64), inside[1:],
-            order + planes, header, (width, low),
-        )  # fmt: skip
+            series,
+            np.argsort(which, kind="stable"),
+            ends - lengths,
+            lengths.astype(np.int64),
+            inside[1:],
+            order + planes,
+            header,
+            (width, low),
+        )
 
 
 def alike_events(sources: Sequence[ShortPoints]) -> list[MetricsEvent | None]:
@@ -179,9 +185,16 @@ def _events(sources: Sequence[ShortPoints], layout: _Layout) -> Iterator[Metrics
             counts, finite, first, last, lowest, highest, total, first_time, last_step, last_time, {}
         )
         yield MetricsEvent(
-            source.run_id, source.source, source.first, source.count, n, list(layout.series), summary, payload,
+            source.run_id,
+            source.source,
+            source.first,
+            source.count,
+            n,
+            list(layout.series),
+            summary,
+            payload,
             source.dropped,
-        )  # fmt: skip
+        )
 
 
 def _folded(values: F8, layout: _Layout) -> tuple[F8, F8, F8]:
