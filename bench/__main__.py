@@ -27,6 +27,7 @@ MODULES = (
     "wandb",
     "compaction",
     "query",
+    "wide_run",
     "runs_list",
     "dashboard",
     "workspace",

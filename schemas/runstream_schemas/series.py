@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class SeriesClass(IntEnum):
@@ -38,9 +38,8 @@ class Kind(IntEnum):
     NULL = 4
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesKey:
-    """Identity of a series within a run.
+class SeriesKey(NamedTuple):
+    """Identity of a series within a run. A tuple: batches of a hundred thousand series look each up.
 
     Attributes:
         cls: a `SeriesClass`.

@@ -83,19 +83,18 @@ class _Shapes:
         length = PREFIX.size + unpacker.tell()
         blocks = []
         for first, n, _, _ in index.blocks:
-            blocks.append((n, int(index.counts[first : first + n].sum()), index.series[first][1]))
-        kinds = {kind for _, kind in index.series}
-        named = {key for key, _ in index.series}
+            blocks.append((n, int(index.counts[first : first + n].sum()), index.kinds[first]))
+        kinds, named = set(index.kinds), set(index.keys)
         fit = (
             Kind.TEXT not in kinds
-            and len(named) == len(index.series)
+            and len(named) == len(index.counts)
             and all(key.cls not in self.apart for key in named)
             and int(index.counts.sum()) <= SMALL_POINTS
         )
         shape = Shape(
             fit,
-            np.array([self.keys.setdefault(key, len(self.keys)) for key, _ in index.series], dtype=np.int64),
-            np.array([int(kind) for _, kind in index.series], dtype=np.uint8),
+            np.array([self.keys.setdefault(key, len(self.keys)) for key in index.keys], dtype=np.int64),
+            np.frombuffer(index.kinds, dtype=np.uint8),
             index.counts,
             np.array(blocks, dtype=np.int64).reshape(-1, 3),
         )

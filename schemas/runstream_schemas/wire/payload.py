@@ -8,6 +8,11 @@ A *block* holds whole series (at least `BLOCK_POINTS` points where there are as 
 read by a substring. Steps, times and integers are stored as differences to the point before, less their minimum, in the
 fewest whole bytes, byte plane by byte plane; floats byte plane by byte plane; then zstd. The *order section* tells which
 point belonged to which series, in order of logging, and its slot in the spool: with it a batch can be cut anywhere.
+
+The header begins with the series and their counts: an array of [class, name, column, kind] and one of counts. Of `WIDE`
+series and more (version 2) these two are one element, a zstd frame of the msgpack array [classes, kinds, counts, names,
+columns]: bytes of one (counts: four) each, then texts, joined by NUL where none has one, no columns where all are empty.
+Names are most of such a batch, and whoever looks for one of them need not take all apart.
 """
 
 from __future__ import annotations
@@ -32,6 +37,10 @@ BLOCK_POINTS = 4096
 
 VERSION = 1
 """Of the layout."""
+WIDE_VERSION = 2
+"""Of the layout of wide batches."""
+WIDE = 1024
+"""Series from which a batch is a wide one."""
 PREFIX = struct.Struct("<2sBBI")
 """Magic, version, flags, bytes of the header."""
 FLAG_ZSTD = 1
@@ -133,16 +142,34 @@ def encode_points(points: Points) -> bytes:
         sections = [compress(section) for section in sections]
     for block, section in zip(blocks, sections[:-1], strict=True):
         block[1] = len(section)
+    wide = len(kinds) >= WIDE
     header = msgpack.packb(
         [
-            [[key.cls, key.name, key.column, int(kind)] for key, kind in points.series],
-            lengths,
+            *(
+                [_wide_series(points)]
+                if wide
+                else [[[key.cls, key.name, key.column, int(kind)] for key, kind in points.series], lengths]
+            ),
             blocks,
             [len(sections[-1]), int(points.seqs[0]) if n else 0],
             [steps.head, times.head, numbers.head, relative.head],
         ]
     )
-    return b"".join([PREFIX.pack(b"RP", VERSION, flags, len(header)), header, *sections])
+    version = WIDE_VERSION if wide else VERSION
+    return b"".join([PREFIX.pack(b"RP", version, flags, len(header)), header, *sections])
+
+
+def _wide_series(points: Points) -> bytes:
+    classes, names, columns = zip(*(key for key, _ in points.series), strict=True)
+    joined = "\0".join(names)
+    content = [
+        bytes(classes),
+        bytes(kind for _, kind in points.series),
+        points.counts.astype("<u4").tobytes(),
+        joined if joined.count("\0") == len(names) - 1 else names,
+        columns if any(columns) else None,
+    ]
+    return compressor().compress(msgpack.packb(content))
 
 
 @dataclass(slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import CorruptEvent
 from ..limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS, TIME_MAX_US, TIME_MIN_US
 from ..series import Kind, SeriesKey
-from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
+from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDE_VERSION, WIDTHS
 from .points import I8, U8, Points, count_below, order_dtype
 from .unpacking import unpack
 
@@ -25,6 +26,10 @@ PREFIX_BYTES = 4096
 MAX_INFLATED_BYTES = 16 * MAX_EVENT_BYTES
 """Most bytes the sections of one payload may have together when they are no longer compressed."""
 
+_KINDS = [*Kind]
+_KNOWN_KINDS = bytes(_KINDS)
+_FEW = 4  # names for which the list of all is searched once each
+_KEY = partial(tuple.__new__, SeriesKey)
 _local = threading.local()  # zstd contexts are costly to make and not thread-safe
 
 
@@ -33,11 +38,12 @@ class Index:
     """What the header of a payload says.
 
     Attributes:
+        kinds: `Kind` of each series.
         blocks: (first series, series, offset in the payload, bytes) of each block.
         order_at: (offset, bytes) of the order section.
     """
 
-    series: list[tuple[SeriesKey, Kind]]
+    kinds: bytes
     counts: I8
     blocks: list[tuple[int, int, int, int]]
     order_at: tuple[int, int]
@@ -45,14 +51,58 @@ class Index:
     _first_seq: int
     _heads: list[tuple[int, int]]
     _zstd: bool
+    _classes: Sequence[int]
+    _names: list[str] | str
+    _columns: list[str] | None
     _inflated: int = 0  # bytes of the sections read so far
+    _keys: list[SeriesKey] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each series."""
+        if isinstance(self._names, str):
+            self._names = self._names.split("\0")
+        return self._names
+
+    @property
+    def keys(self) -> list[SeriesKey]:
+        """Each series. Made when it is first asked for: who looks for one among many does without."""
+        if self._keys is None:
+            columns = repeat("") if self._columns is None else self._columns
+            self._keys = list(map(_KEY, zip(self._classes, self.names, columns, strict=False)))
+        return self._keys
+
+    def named(self, names: Collection[str]) -> tuple[list[int], list[SeriesKey]]:
+        """Numbers of the series of these names, ascending, and the series."""
+        if isinstance(self._names, list) or len(names) > _FEW:
+            numbers = [i for i, name in enumerate(self.names) if name in names]
+            return numbers, [self.keys[i] for i in numbers]
+        joined = f"\0{self._names}\0"
+        keys: dict[int, SeriesKey] = {}
+        for name in names:
+            at = joined.find(f"\0{name}\0") if "\0" not in name else -1
+            number, counted = 0, 0
+            while at >= 0:
+                number += joined.count("\0", counted, at)
+                counted = at
+                keys[number] = SeriesKey(
+                    self._classes[number], name, "" if self._columns is None else self._columns[number]
+                )
+                at = joined.find(f"\0{name}\0", at + 1)
+        numbers = sorted(keys)
+        return numbers, [keys[number] for number in numbers]
+
+    @property
+    def series(self) -> list[tuple[SeriesKey, Kind]]:
+        """Each series with its kind."""
+        return [(key, _KINDS[kind]) for key, kind in zip(self.keys, self.kinds, strict=True)]
 
     def wanted(self, only: Collection[SeriesKey]) -> list[int]:
         """Numbers of the blocks that hold points of the series `only`."""
         return [
             number
             for number, (first, n, _, _) in enumerate(self.blocks)
-            if any(key in only for key, _ in self.series[first : first + n])
+            if any(key in only for key in self.keys[first : first + n])
         ]
 
 
@@ -65,7 +115,7 @@ def index_size(prefix: bytes) -> int:
     if len(prefix) < PREFIX.size:
         raise CorruptEvent(f"payload of {len(prefix)} bytes is shorter than its prefix of {PREFIX.size}")
     magic, version, _, header = PREFIX.unpack_from(prefix)
-    if magic != b"RP" or version != VERSION or header > MAX_EVENT_BYTES:
+    if magic != b"RP" or version not in (VERSION, WIDE_VERSION) or header > MAX_EVENT_BYTES:
         raise CorruptEvent(f"not a payload: starts with {prefix[:4]!r}")
     return int(PREFIX.size + header)
 
@@ -81,15 +131,31 @@ def read_index(prefix: bytes) -> Index:
         raise CorruptEvent(f"payload header of {end} bytes is cut at {len(prefix)}")
     flags = prefix[3]
     try:
-        raw_series, raw_counts, raw_blocks, (order_size, first_seq), heads = unpack(prefix[PREFIX.size : end])
-        series = [_series(cls, name, column, kind) for cls, name, column, kind in raw_series]
-        counts = np.array(raw_counts, dtype=np.int64)
+        header = unpack(prefix[PREFIX.size : end])
+        names: list[str] | str
+        columns: list[str] | None
+        if prefix[2] == VERSION:
+            raw_series, raw_counts, raw_blocks, (order_size, first_seq), heads = header
+            raw_classes, names, columns, raw_kinds = (
+                [list(column) for column in zip(*raw_series, strict=True)] if raw_series else [[], [], [], []]
+            )
+            counts = np.array(raw_counts, dtype=np.int64)
+            if not set(map(type, raw_classes)) <= {int}:
+                raise ValueError("classes")
+        else:
+            packed, raw_blocks, (order_size, first_seq), heads = header
+            raw_classes, raw_kinds, raw_counts, names, columns = unpack(_inflate_names(packed))
+            counts = np.frombuffer(raw_counts, dtype="<u4").astype(np.int64)
+        n_series, kinds = len(counts), bytes(raw_kinds)
+        for texts in (names, columns):
+            if isinstance(texts, list):
+                "".join(texts)  # refuses what is no text
+        named = names.count("\0") + 1 if isinstance(names, str) else len(names)
+        lengths = {len(raw_classes), named, len(kinds), n_series if columns is None else len(columns)}
+        if lengths != {n_series} or kinds.translate(None, _KNOWN_KINDS):
+            raise ValueError("series")
         heads = [(int(width), int(low)) for width, low in heads]
-        if (
-            len(counts) != len(series)
-            or (len(counts) and counts.min() < 0)
-            or int(counts.sum()) > MAX_EVENT_POINTS
-        ):
+        if (n_series and counts.min() < 0) or int(counts.sum()) > MAX_EVENT_POINTS:
             raise ValueError("counts")
         if len(heads) != 4 or any(width and width not in WIDTHS for width, _ in heads):
             raise ValueError("column heads")
@@ -100,23 +166,18 @@ def read_index(prefix: bytes) -> Index:
         blocks = []
         first, at = 0, end
         for n, size in raw_blocks:
-            if (
-                n < 1
-                or size < 0
-                or first + n > len(series)
-                or len({kind for _, kind in series[first : first + n]}) != 1
-            ):
+            if n < 1 or size < 0 or first + n > n_series or len(set(kinds[first : first + n])) != 1:
                 raise ValueError("blocks")
             blocks.append((first, int(n), at, int(size)))
             first, at = first + n, at + size
-        if first != len(series):
+        if first != n_series:
             raise ValueError("blocks")
     except CorruptEvent:
         raise
     except Exception as error:
         raise CorruptEvent(f"payload header is damaged ({type(error).__name__}: {error})") from None
     return Index(
-        series,
+        kinds,
         counts,
         blocks,
         (at, int(order_size)),
@@ -124,13 +185,17 @@ def read_index(prefix: bytes) -> Index:
         int(first_seq),
         heads,
         bool(flags & FLAG_ZSTD),
+        raw_classes,
+        names,
+        columns,
     )
 
 
-@lru_cache(maxsize=1 << 15)
-def _series(cls: Any, name: Any, column: Any, kind: Any) -> tuple[SeriesKey, Kind]:
-    """Payloads of a run name the same series again and again: making these took most of the time of reading wide ones."""
-    return SeriesKey(int(cls), str(name), str(column)), Kind(kind)
+def _inflate_names(packed: bytes) -> bytes:
+    size = zstandard.frame_content_size(packed)
+    if not 0 <= size <= MAX_EVENT_BYTES:
+        raise ValueError(f"names of {size} bytes")
+    return decompressor().decompress(packed, max_output_size=max(size, 1))
 
 
 @dataclass(slots=True)
@@ -154,7 +219,7 @@ def decode_block(index: Index, number: int, data: bytes | memoryview) -> BlockPo
         raise CorruptEvent(f"block {number} has {len(data)} bytes, its header says {size}")
     counts = index.counts[first : first + n]
     total = int(counts.sum())
-    kind = index.series[first][1]
+    kind = index.kinds[first]
     (step_width, _), (time_width, _), (int_width, _), _ = index._heads
     expected = (16 * n) + total * (step_width + time_width)
     if kind == Kind.FLOAT:
@@ -204,13 +269,13 @@ def decode_order(index: Index, data: bytes | memoryview) -> tuple[NDArray[Any], 
     total = int(index.counts.sum())
     if len(data) != index.order_at[1]:
         raise CorruptEvent(f"order section has {len(data)} bytes, its header says {index.order_at[1]}")
-    dtype = order_dtype(len(index.series))
-    order_bytes = total * dtype.itemsize if len(index.series) > 1 else 0
+    dtype = order_dtype(len(index.counts))
+    order_bytes = total * dtype.itemsize if len(index.counts) > 1 else 0
     head = index._heads[3]
     raw = _inflate(index, data, order_bytes + total * head[0], exact=True)
     if order_bytes:
         order: NDArray[Any] = np.frombuffer(raw, dtype=dtype, count=total)
-        if not np.array_equal(np.bincount(order, minlength=len(index.series)), index.counts):
+        if not np.array_equal(np.bincount(order, minlength=len(index.counts)), index.counts):
             raise CorruptEvent("order section contradicts the counts of the series")
     else:
         order = np.zeros(total, dtype=dtype)
@@ -245,7 +310,7 @@ def decode_points(payload: bytes, only: Collection[SeriesKey] | None = None) -> 
         texts = [text for _, block in blocks for text in block.texts]
         values = _join([block.values for _, block in blocks], np.uint64)
         if texts:  # each block counts its texts from 0
-            n = int(index.counts[: count_below([kind for _, kind in index.series], Kind.TEXT)].sum())
+            n = int(index.counts[: count_below(index.kinds, Kind.TEXT)].sum())
             values[n : n + len(texts)] = np.arange(len(texts), dtype=np.uint64)
         return Points(
             index.series,
@@ -275,7 +340,7 @@ def _select(
         at = 0
         for i in range(first, first + n):
             end = at + int(index.counts[i])
-            key, kind = index.series[i]
+            key, kind = index.keys[i], index.kinds[i]
             if key in only:
                 chosen.append(i)
                 steps.append(block.steps[at:end])
@@ -286,12 +351,12 @@ def _select(
                 else:
                     values.append(block.values[at:end])
             at = end
-    lookup = np.full(len(index.series), -1, dtype=np.int64)
+    lookup = np.full(len(index.counts), -1, dtype=np.int64)
     lookup[chosen] = np.arange(len(chosen))
     mapped = lookup[order]
     kept = mapped >= 0
     return Points(
-        [index.series[i] for i in chosen],
+        [(index.keys[i], _KINDS[index.kinds[i]]) for i in chosen],
         mapped[kept].astype(order_dtype(len(chosen))),
         seqs[kept],
         _join(steps, np.int64),

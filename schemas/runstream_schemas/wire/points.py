@@ -129,6 +129,6 @@ def order_dtype(series: int) -> np.dtype[Any]:
     return np.dtype(np.uint8 if series <= 1 << 8 else np.uint16 if series <= 1 << 16 else np.uint32)
 
 
-def count_below(kinds: Sequence[Kind], kind: Kind) -> int:
+def count_below(kinds: Sequence[int], kind: Kind) -> int:
     """How many of `kinds` come before `kind`."""
     return sum(1 for k in kinds if k < kind)
