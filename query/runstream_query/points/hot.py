@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.order import position
@@ -16,18 +17,17 @@ from runstream_schemas.parquet.arrow import ROW_BITS
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.wire.payload_reading import (
     PREFIX_BYTES,
-    BlockPoints,
     Index,
     decode_block,
     decode_order,
     index_size,
     read_index,
 )
-from runstream_schemas.wire.points import first_places
+from runstream_schemas.wire.points import I8, first_places
 
 from .. import queries
 from ..runs.runs import Connection
-from .vectors import Placed, PointColumns, join
+from .grouped import DIFFERENT, GroupedPoints, rows_of_pieces
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Chunk:
     pieces: Pieces
     index: Index | None = None
     missing: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes) still to fetch
+    keys: list[SeriesKey] = field(default_factory=list)  # the wanted series
     wanted: list[int] = field(default_factory=list)  # places of the wanted series in the index
     blocks: list[int] = field(default_factory=list)  # those that hold them
     in_pieces: bool = False  # what is wanted may lie in another order than it was logged
@@ -124,9 +125,13 @@ class Chunk:
         """(offset, bytes) of the sections to decode, neighbours joined; notes the series and blocks among them."""
         index = self.index
         assert index is not None
-        self.wanted = [i for i, (key, _) in enumerate(index.series) if names is None or key.name in names]
-        ends = [first + n for first, n, _, _ in index.blocks]
-        self.blocks = sorted({bisect_right(ends, i) for i in self.wanted})
+        if names is None:
+            self.wanted, self.keys = list(range(len(index.counts))), index.keys
+            self.blocks = list(range(len(index.blocks)))
+        else:
+            self.wanted, self.keys = index.named(names)
+            ends = [first + n for first, n, _, _ in index.blocks]
+            self.blocks = sorted({bisect_right(ends, i) for i in self.wanted})
         parts = [index.blocks[number][2:] for number in self.blocks]
         self.in_pieces = self._in_pieces()
         if self.in_pieces:
@@ -142,7 +147,8 @@ class Chunk:
     def _in_pieces(self) -> bool:
         """Series lie by kind, and are those that are wanted of several?"""
         assert self.index is not None
-        return len({self.index.series[i][1] for i in self.wanted}) > 1
+        kinds = self.index.kinds
+        return len(set(kinds) if len(self.wanted) == len(kinds) else {kinds[i] for i in self.wanted}) > 1
 
     def _bytes(self, at: int, size: int) -> memoryview:
         for start, data in self.pieces:
@@ -150,51 +156,107 @@ class Chunk:
                 return memoryview(data)[at - start : at - start + size]
         raise CorruptEvent(f"{size} bytes at {at} lie outside of its {self.size}")
 
-    def decode(self) -> dict[SeriesKey, PointColumns]:
+    def decode(self) -> GroupedPoints:
         """The series of this chunk that were wanted when it was planned; none when it cannot be read."""
         index = self.index
         assert index is not None
-        parts_of_series: dict[SeriesKey, list[tuple[int, PointColumns]]] = {}
         try:
-            for number in self.blocks:
-                first, n, at, size = index.blocks[number]
-                block = decode_block(index, number, self._bytes(at, size))
-                ends = np.cumsum(index.counts[first : first + n]).tolist()
-                for i in self.wanted[bisect_left(self.wanted, first) : bisect_left(self.wanted, first + n)]:
-                    count, end = int(index.counts[i]), ends[i - first]
-                    key, kind = index.series[i]
-                    if count:
-                        piece = self._point_columns(key, kind, block, end - count, end)
-                        parts_of_series.setdefault(key, []).append((i, piece))
-            if not self.in_pieces:
-                return {key: parts[0][1] for key, parts in parts_of_series.items()}
-            order, _ = decode_order(index, self._bytes(*index.order_at))
+            blocks = [
+                (number, decode_block(index, number, self._bytes(at, size)))
+                for number, (_, _, at, size) in ((number, index.blocks[number]) for number in self.blocks)
+            ]
+            order = decode_order(index, self._bytes(*index.order_at))[0] if self.in_pieces else None
         except CorruptEvent as error:
             self.leave_out(error)
-            return {}
-        result = {}
-        at_first = first_places(order, len(index.series))
-        for key, parts in sorted(
-            parts_of_series.items(), key=lambda item: min(at_first[i] for i, _ in item[1])
-        ):
-            whole = join([piece for _, piece in parts])
-            if len(parts) > 1:
-                places = np.concatenate([np.flatnonzero(order == i) for i, _ in parts])
-                whole = whole.take(np.argsort(places, kind="stable"))
-            result[key] = whole
-        return result
+            blocks, order, self.keys = [], None, []
+        counts, kinds, steps, times, values = [], [], [], [], []
+        texts: list[str] = []
+        for number, block in blocks:
+            first, n, _, _ = index.blocks[number]
+            wanted = self.wanted[bisect_left(self.wanted, first) : bisect_left(self.wanted, first + n)]
+            of_block = index.counts[first : first + n]
+            rows: slice | NDArray[np.bool_] = slice(None)
+            if len(wanted) < n:
+                chosen = np.zeros(n, dtype=bool)
+                chosen[np.array(wanted) - first] = True
+                of_block, rows = of_block[chosen], np.repeat(chosen, of_block)
+            kind = index.kinds[first]
+            counts.append(of_block)
+            kinds.append(np.full(len(wanted), int(kind), dtype=np.uint8))
+            steps.append(block.steps[rows])
+            times.append(block.times[rows])
+            if kind == Kind.TEXT:
+                places = np.arange(len(block.texts), dtype=np.uint64)[rows]
+                values.append(places + np.uint64(len(texts)))
+                texts += block.texts
+            else:
+                values.append(block.values[rows])
+        grouped = GroupedPoints(
+            self.keys,
+            _join(counts, np.int64),
+            _join(kinds, np.uint8),
+            _join(steps, np.int64),
+            _join(times, np.int64),
+            _join(values, np.uint64),
+            texts,
+        )
+        self._number_rows(grouped)
+        return grouped if order is None else _as_logged(grouped, np.array(self.wanted), order)
 
-    def _point_columns(
-        self, key: SeriesKey, kind: Kind, block: BlockPoints, start: int, end: int
-    ) -> PointColumns:
-        steps = block.steps[start:end]
-        if key.cls == SeriesClass.TABLE:
-            steps = steps + (self.ordinal << ROW_BITS)
-        if kind == Kind.TEXT:
-            values, texts = np.arange(end - start, dtype=np.uint64), block.texts[start:end]
-        else:
-            values, texts = block.values[start:end], []
-        return PointColumns(kind, steps, block.times[start:end], values, texts)
+    def _number_rows(self, grouped: GroupedPoints) -> None:
+        """Rows of tables are numbered by writer."""
+        if self.ordinal and any(key.cls == SeriesClass.TABLE for key in grouped.keys):
+            first = np.where(
+                [key.cls == SeriesClass.TABLE for key in grouped.keys], self.ordinal << ROW_BITS, 0
+            )
+            grouped.steps = grouped.steps + np.repeat(first, grouped.counts)
+
+
+def _as_logged(grouped: GroupedPoints, numbers: I8, order: NDArray[Any]) -> GroupedPoints:
+    """Points of several kinds, in the order in which they were logged: series as they came first, values of one series
+    that are of several kinds as they followed one another.
+
+    Args:
+        grouped: points by series and kind.
+        numbers: of each of these its number in the chunk.
+        order: number of each point of the chunk, in order of logging.
+    """
+    index: dict[SeriesKey, int] = {}
+    named = max(int(order.max()) if len(order) else 0, int(numbers[-1])) + 1
+    at_first = first_places(order, named)[numbers]
+    by_first = np.argsort(at_first, kind="stable")
+    codes = np.empty(len(numbers), dtype=np.int64)
+    codes[by_first] = [index.setdefault(grouped.keys[i], len(index)) for i in by_first.tolist()]
+    if len(index) == len(numbers):
+        rows = rows_of_pieces(np.cumsum(grouped.counts) - grouped.counts, grouped.counts, by_first)
+        counts, kinds, kind_of_point = grouped.counts[by_first], grouped.kinds[by_first], None
+    else:
+        piece = np.full(named, -1, dtype=np.int64)
+        piece[numbers] = np.arange(len(numbers))
+        logged = piece[order]
+        logged = logged[logged >= 0]  # piece of each point, in order of logging
+        row = np.empty(len(logged), dtype=np.int64)
+        row[np.argsort(logged, kind="stable")] = np.arange(len(logged))
+        by_series = np.argsort(codes[logged], kind="stable")
+        rows, kind_of_point = row[by_series], grouped.kinds[logged][by_series]
+        counts = np.bincount(codes, weights=grouped.counts).astype(np.int64)
+        kinds = np.full(len(index), DIFFERENT, dtype=np.uint8)
+        alone = np.bincount(codes)[codes] == 1
+        kinds[codes[alone]] = grouped.kinds[alone]
+    return GroupedPoints(
+        list(index),
+        counts,
+        kinds,
+        grouped.steps[rows],
+        grouped.times[rows],
+        grouped.values[rows],
+        grouped.texts,
+        kind_of_point,
+    )
+
+
+def _join(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
 
 
 async def fetch_chunks(
@@ -289,17 +351,13 @@ def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
         yield portion
 
 
-def placed(
-    decoded: Sequence[tuple[Chunk, dict[SeriesKey, PointColumns]]],
-) -> dict[int, dict[SeriesKey, list[Placed]]]:
-    """Points by run key and series: each chunk's with its position, in order.
+def placed(decoded: Sequence[tuple[Chunk, GroupedPoints]]) -> dict[int, list[tuple[int, GroupedPoints]]]:
+    """By run key what chunks hold, each with its position, in order.
 
     Args:
         decoded: chunks with what they hold, in any order.
     """
-    result: dict[int, dict[SeriesKey, list[Placed]]] = {}
-    for chunk, pieces in sorted(decoded, key=lambda item: (item[0].start, item[0].source_key)):
-        by_series = result.setdefault(chunk.run_key, {})
-        for key, piece in pieces.items():
-            by_series.setdefault(key, []).append((chunk.start, piece))
+    result: dict[int, list[tuple[int, GroupedPoints]]] = {}
+    for chunk, grouped in sorted(decoded, key=lambda item: (item[0].start, item[0].source_key)):
+        result.setdefault(chunk.run_key, []).append((chunk.start, grouped))
     return result

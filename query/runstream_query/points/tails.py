@@ -15,6 +15,7 @@ from runstream_schemas.wire.payload_reading import PREFIX_BYTES
 
 from .. import queries
 from ..runs.runs import Connection
+from .grouped import GroupedPoints
 from .hot import WHOLE_BYTES, Chunk, fetch_rest, placed
 from .vectors import Placed, PointColumns
 
@@ -41,9 +42,11 @@ async def read_tails(
     decoded = []
     async for chunks in fetch_rest(connection, left, names):
         decoded += await asyncio.to_thread(_decode, chunks)
-    for run_key, series in placed(decoded).items():
-        for key, parts in series.items():
-            tails.setdefault(run_key, {}).setdefault(key, []).extend(parts)
+    for run_key, chunks_of_run in placed(decoded).items():
+        of_run = tails.setdefault(run_key, {})
+        for start, grouped in chunks_of_run:
+            for key, points in grouped.by_series().items():
+                of_run.setdefault(key, []).append((start, points))
     if decoded:
         for series in tails.values():
             for parts in series.values():
@@ -51,7 +54,7 @@ async def read_tails(
     return tails
 
 
-def _decode(chunks: Sequence[Chunk]) -> list[tuple[Chunk, dict[SeriesKey, PointColumns]]]:
+def _decode(chunks: Sequence[Chunk]) -> list[tuple[Chunk, GroupedPoints]]:
     return [(chunk, chunk.decode()) for chunk in chunks]
 
 

@@ -8,6 +8,7 @@ some twice or not at all. Files the snapshot names are read after it ended: a re
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,11 +23,12 @@ from runstream_schemas.series import SeriesKey
 
 from .. import queries
 from ..runs.runs import Connection
+from .grouped import GroupedPoints, bring_together
 from .hot import Chunk, fetch_chunks, placed
 from .parquet import LAYOUTS, Layout, ParquetFiles
 from .vectors import Placed, PointColumns, in_order, join
 
-Decoded = tuple[Chunk, dict[SeriesKey, PointColumns]]
+Decoded = tuple[Chunk, GroupedPoints]
 DECODERS = 4
 """Threads that decode; the codecs release the GIL."""
 
@@ -178,13 +180,28 @@ async def read_points(
             )
             result.setdefault(run_id, {}).setdefault(key, []).extend(these)
     decoded = [item for some in await asyncio.gather(*view.hot) for item in some]
-    for run_key, by_key in placed(decoded).items():
-        for key, hot in by_key.items():
-            if cls is None or key.cls in cls:
-                result.setdefault(view.runs[run_key], {}).setdefault(key, []).extend(hot)
+    for run_key, chunks in placed(decoded).items():
+        if run_key not in view.mixed:
+            starts = sorted(part.place.start for part in view.parts if part.run_key == run_key)
+            chunks = await loop.run_in_executor(executor, _bring_together, chunks, starts)
+        of_run = result.setdefault(view.runs[run_key], {})
+        for start, grouped in chunks:
+            for key, columns in grouped.by_series().items():
+                if cls is None or key.cls in cls:
+                    of_run.setdefault(key, []).append((start, columns))
     return {
         run_id: {key: in_order(parts) for key, parts in series.items()} for run_id, series in result.items()
     }
+
+
+def _bring_together(
+    chunks: Sequence[tuple[int, GroupedPoints]], starts: Sequence[int]
+) -> list[tuple[int, GroupedPoints]]:
+    """Chunks in order, those as one between which no file of their run begins."""
+    between: dict[int, list[tuple[int, GroupedPoints]]] = {}
+    for start, grouped in chunks:
+        between.setdefault(bisect_left(starts, start), []).append((start, grouped))
+    return [(some[0][0], bring_together([grouped for _, grouped in some])) for some in between.values()]
 
 
 def _cut(part: FilePart, key: SeriesKey, columns: Sequence[PointColumns]) -> list[Placed]:

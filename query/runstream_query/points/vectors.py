@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from runstream_schemas.parquet.arrow import plain, time_column, value_columns
 from runstream_schemas.series import Kind, SeriesKey
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def join(pieces: Sequence[PointColumns]) -> PointColumns:
         if piece.texts and texts:
             is_text = piece.kind_array() == Kind.TEXT
             values[i] = np.where(is_text, values[i] + np.uint64(len(texts)), values[i])
-        texts = texts + piece.texts if texts else list(piece.texts)
+        texts += piece.texts
     kind: Kind | None = pieces[0].kind if pieces else Kind.NULL
     if any(piece.kind != kind or piece.kind is None for piece in pieces):
         kind = None
@@ -229,34 +230,6 @@ class Series:
                 values.append(texts[ints[i]] if each == Kind.TEXT else None)
         return values
 
-    def arrow_columns(self) -> list[pa.Array]:
-        """step, time, value, int_value and text, as in `ARROW_SCHEMA`."""
-        n = len(self)
-        points = self.points
-        times = pa.array(points.times).cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
-        if points.kind == Kind.FLOAT:
-            values = pa.array(self.floats())
-            ints, texts = pa.nulls(n, pa.int64()), pa.nulls(n, pa.string())
-        elif points.kind == Kind.INT:
-            values, ints, texts = (
-                pa.array(self.floats()),
-                pa.array(points.values.view(np.int64)),
-                pa.nulls(n, pa.string()),
-            )
-        else:
-            kinds = points.kind_array()
-            numeric = (kinds == Kind.FLOAT) | (kinds == Kind.INT) | (kinds == Kind.BOOL)
-            values = pa.array(self.floats(), mask=~numeric)
-            ints = pa.array(points.values.view(np.int64), mask=(kinds != Kind.INT) & (kinds != Kind.BOOL))
-            texts = pa.array([_text(value) for value in self.python_values()], pa.string())
-        return [pa.array(points.steps), times, values, ints, texts]
-
-
-def _text(value: Value) -> str | None:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else None
-
 
 @dataclass(slots=True)
 class Vectors:
@@ -292,9 +265,12 @@ class Vectors:
         ):
             columns.append(_repeated(values, counts))
         classes = pa.array(np.repeat(np.array([s.key.cls for s in self.series], dtype=np.int8), counts))
-        points = [series.arrow_columns() for series in self.series]
+        points = join([series.points for series in self.series])
+        kinds = points.kind_array() if points.kind is None else points.kind
         data = [
-            pa.chunked_array([each[i] for each in points], ARROW_SCHEMA.field(4 + i).type) for i in range(5)
+            plain(points.steps, pa.int64()),
+            time_column(points.times),
+            *value_columns(points.values, kinds, points.texts),
         ]
         return pa.table([columns[0], classes, columns[1], columns[2], *data], schema=ARROW_SCHEMA)
 

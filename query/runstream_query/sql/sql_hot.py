@@ -170,7 +170,7 @@ class HotRows:
     def _write_one_by_one(self, chunks: Iterable[Chunk], known: Mapping[int, tuple[str, str | None]]) -> None:
         for chunk in chunks:
             run_id, experiment = known[chunk.run_key]
-            all_series = [Series(run_id, key, piece) for key, piece in chunk.decode().items()]
+            all_series = [Series(run_id, key, piece) for key, piece in chunk.decode().by_series().items()]
             for view in self.needs:
                 kind = KINDS[view]
                 part = [series for series in all_series if kind_of_class(series.key.cls) == kind]
