@@ -14,12 +14,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from runstream_schemas.series import Kind, SeriesClass
+from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 
 from .client.http import ServiceClient, client_for
-from .client.metrics import Series
-from .client.reading import fetch_metrics, settle
+from .client.reading import fetch_vectors, settle
 from .client.records import Filter, RunRecord, check_filter, filter_params, list_records, matches
 from .exceptions import UserErrorException
 from .home.layout import with_local_spool
@@ -139,7 +138,7 @@ def metrics(
     """Metric vectors of one or many runs in one request, one row a point, in the order of logging.
 
     Args:
-        runs: runs or their ids.
+        runs: runs or their ids; those that do not exist have no rows.
         name: only this series.
         recursive: also of the runs' descendants.
         settings: which service to ask; default: that of the first `Run`, else the environment's.
@@ -149,29 +148,29 @@ def metrics(
         booleans too, null for text), `integer` (int64, exact, where the value was one) and `text`.
 
     Raises:
-        ServiceException: a run does not exist (status_code 404), or the service is away.
+        ServiceException: the service is away.
         UserErrorException: pyarrow is not installed.
     """
-    _need("pyarrow", "runstream[server]")
+    arrow = _need("pyarrow", "runstream[server]")
     chosen = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
     client = (
         next((run._client for run in chosen if not isinstance(run, str)), None) if settings is None else None
     )
     client = client or _client(settings)
-    series_by_run = fetch_metrics(
+    tables = []
+    for body in fetch_vectors(
         client,
         [run if isinstance(run, str) else run.id for run in chosen],
         name=name,
         recursive=recursive,
+        classes=(SeriesClass.METRIC,),
         waits=unconfirmed(client.settings),
-    )
+        headers={"Accept": ARROW},
+    ):
+        with arrow.ipc.open_stream(arrow.BufferReader(body)) as reader:
+            tables.append(_points_table(reader.read_all()))
     return Result(
-        _points_table(
-            (run_id, metric)
-            for run_id, series in series_by_run.items()
-            for metric in series
-            if metric.cls == SeriesClass.METRIC
-        )
+        arrow.concat_tables(tables).unify_dictionaries() if tables else _points_schema().empty_table()
     )
 
 
@@ -259,10 +258,10 @@ def _need(module: str, package: str) -> Any:
         raise UserErrorException(f"this needs {module} ({error}); run `pip install '{package}'`") from None
 
 
-def _points_table(series: Iterable[tuple[str, Series]]) -> pyarrow.Table:
+def _points_schema() -> pyarrow.Schema:
     import pyarrow as pa
 
-    schema = pa.schema(
+    return pa.schema(
         [
             ("run_id", pa.dictionary(pa.int32(), pa.string())),
             ("name", pa.dictionary(pa.int32(), pa.string())),
@@ -273,36 +272,17 @@ def _points_table(series: Iterable[tuple[str, Series]]) -> pyarrow.Table:
             ("text", pa.string()),
         ]
     )
-    parts = [_points(run_id, metric, schema) for run_id, metric in series if metric.values]
-    return pa.Table.from_batches(parts, schema=schema).unify_dictionaries() if parts else schema.empty_table()
 
 
-def _points(run_id: str, metric: Series, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+def _points_table(answer: pyarrow.Table) -> pyarrow.Table:
+    """Of the service's columns those of `metrics`: it gives booleans a text as well."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    n = len(metric.values)
-    same = pa.array([0] * n, pa.int32())
-    if metric.kind == Kind.FLOAT:
-        columns = [pa.array(metric.values, pa.float64()), pa.nulls(n, pa.int64()), pa.nulls(n, pa.string())]
-    else:
-        numbers = [float(value) if isinstance(value, (int, float)) else None for value in metric.values]
-        integers = [int(value) if isinstance(value, int) else None for value in metric.values]
-        texts = [value if isinstance(value, str) else None for value in metric.values]
-        columns = [
-            pa.array(numbers, pa.float64()),
-            pa.array(integers, pa.int64()),
-            pa.array(texts, pa.string()),
-        ]
-    return pa.record_batch(
-        [
-            pa.DictionaryArray.from_arrays(same, pa.array([run_id])),
-            pa.DictionaryArray.from_arrays(same, pa.array([metric.name])),
-            pa.array(metric.steps, pa.int64()),
-            pa.array(metric.times, pa.int64()).cast(pa.timestamp("us", tz="UTC")),
-            *columns,
-        ],
-        schema=schema,
-    )
+    integers, texts = answer.column("int_value"), answer.column("text")
+    columns = [answer.column(name) for name in ("run_id", "name", "step", "time", "value")]
+    texts = pc.if_else(integers.is_null(), texts, None)
+    return pa.table([*columns, integers, texts], schema=_points_schema())
 
 
 _RUN_TEXTS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from runstream_schemas.runs.params import value_of
@@ -76,8 +76,38 @@ def fetch_metrics(
     """
     import msgpack
 
-    rest = _wait_for_most(client, waits or {})
     by_run: dict[str, list[Series]] = {}
+    for body in fetch_vectors(
+        client,
+        run_ids,
+        name=name,
+        recursive=recursive,
+        run_type=run_type,
+        classes=classes,
+        waits=waits,
+    ):
+        for run in msgpack.unpackb(body, strict_map_key=False)["runs"]:
+            by_run[run["run_id"]] = [decode_series(series) for series in run["series"]]
+    return by_run
+
+
+def fetch_vectors(
+    client: ServiceClient,
+    run_ids: Sequence[str],
+    *,
+    name: str | None = None,
+    recursive: bool = False,
+    run_type: str | None = None,
+    classes: Sequence[int] = (),
+    waits: Mapping[str, int] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Iterator[bytes]:
+    """The service's answers, one per 200 runs; as `fetch_metrics`.
+
+    Args:
+        headers: `Accept`: in which form; default: msgpack.
+    """
+    rest = _wait_for_most(client, waits or {})
     for first in range(0, len(run_ids), 200):
         params = [("run", run_id) for run_id in run_ids[first : first + 200]]
         if name is not None:
@@ -89,11 +119,9 @@ def fetch_metrics(
             params.append(("type", run_type))
         if rest:
             params.append(("wait", as_text(rest)))
-        answer = client.request("GET", "/api/v1/metrics", params)
+        answer = client.request("GET", "/api/v1/metrics", params, headers=headers)
         _note(client, answer.headers, rest)
-        for run in msgpack.unpackb(answer.body, strict_map_key=False)["runs"]:
-            by_run[run["run_id"]] = [decode_series(series) for series in run["series"]]
-    return by_run
+        yield answer.body
 
 
 def settle(client: ServiceClient, run_id: str | None = None, timeout: float = 30.0) -> bool:

@@ -36,7 +36,9 @@ class VectorsQuery(Wait, kw_only=True):
     from_time: int | None = None
 
 
-@endpoint("GET /api/v1/metrics", Role.READ, Reach.RUNS, "Whole vectors of runs", answer=MSGPACK)
+@endpoint(
+    "GET /api/v1/metrics", Role.READ, Reach.RUNS, "Whole vectors of runs", answer=MSGPACK, also=(ARROW,)
+)
 async def metrics(request: Request, asked: VectorsQuery) -> Response:
     server = server_of(request)
     run_ids = asked.run
@@ -54,6 +56,8 @@ async def metrics(request: Request, asked: VectorsQuery) -> Response:
         tails = [series.since(asked.from_step, asked.from_time) for series in vectors]
         vectors = Vectors([series for series in tails if len(series)])
     server.counters.points += sum(len(series) for series in vectors)
+    if wants_arrow(request):
+        return await asyncio.to_thread(lambda: table_answer(request, vectors.to_arrow(), headers))
     body = await asyncio.to_thread(pack_vectors, vectors)
     return await asyncio.to_thread(answer, request, body, MSGPACK, headers)
 
