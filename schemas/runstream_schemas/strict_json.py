@@ -17,8 +17,10 @@ def loads(data: bytes | bytearray) -> Any:
             twice in an object, or half a surrogate pair.
     """
     try:
-        value = DECODER.decode(bytes(data).decode("utf-8-sig"))
-        json.dumps(value, ensure_ascii=False).encode()
+        text = bytes(data).decode("utf-8-sig")
+        value = DECODER.decode(text)
+        if "\\u" in text:  # what is UTF-8 holds half a pair only by an escape
+            json.dumps(value, ensure_ascii=False).encode()
         return value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -413,3 +413,11 @@ def test_the_owner_of_the_machine_needs_no_token_and_no_page_may_use_that(
         service, "POST", "runs/create", headers={**headers, "Content-Type": "text/plain"}, content=b"{}"
     )
     assert plain.status_code == 401
+
+
+def test_batches_of_many_metrics_follow_one_another(client: MlflowClient) -> None:
+    run_id = client.create_run(client.create_experiment("wide")).info.run_id
+    for step in range(3):
+        client.log_batch(run_id, [Metric(f"m{n}", n + step, NOW + step, step) for n in range(400)])
+    assert client.get_run(run_id).data.metrics == {f"m{n}": n + 2 for n in range(400)}
+    assert [point.value for point in client.get_metric_history(run_id, "m7")] == [7, 8, 9]

@@ -131,6 +131,7 @@ class DirectRecorder:
             await connection.execute(queries.UNPACK, [run_key])
         change = SourceChange(METRICS, event.source, run_id, None, Slots(end))
         change.key, change.ordinal, change.run_key = place.source_key, place.ordinal, run_key
+        change.known = place.next > 0
         ids = [series_ids[key.name] for key, _ in event.series]
         plan = Plan([], [Accepted(event, change, ids)], [change], run_keys={run_id: run_key})
         await store_points(connection, plan)

@@ -49,6 +49,7 @@ class SourceChange:
         slots, dropped: what the row of the source says afterwards.
         key, ordinal: key and ordinal of the row; a new one has them once it is stored.
         run_key: key of the run, known inside the transaction.
+        known: the source has points already, though nobody has read its row.
     """
 
     topic: str
@@ -60,6 +61,7 @@ class SourceChange:
     key: int = 0
     ordinal: int = 0
     run_key: int = 0
+    known: bool = False
 
     @classmethod
     def of(cls, event: Event, stored: SourceState | None) -> SourceChange:

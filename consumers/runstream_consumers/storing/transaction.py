@@ -176,7 +176,7 @@ def _without_summaries(plan: Plan) -> list[int]:
     return [
         change.run_key
         for change in plan.changes
-        if change.topic == METRICS and change.stored is None and not change.ordinal
+        if change.topic == METRICS and change.stored is None and not change.ordinal and not change.known
     ]
 
 
