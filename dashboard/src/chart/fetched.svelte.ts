@@ -5,7 +5,7 @@ import { inTurn } from "../lib/turns";
 import { loadDecades } from "./decades";
 import type { Frame } from "./frame";
 import type { ChartOf } from "./layout";
-import { loadChart, type ChartQuery } from "./load";
+import { bucketsOf, loadChart, type ChartQuery } from "./load";
 import { isLogX } from "./scales";
 import type { ChartGroup, ChartRun } from "./traces";
 import type { View } from "./view.svelte";
@@ -20,10 +20,6 @@ export interface Asked {
   tick: number;
   load?: (name: string, query: ChartQuery) => Promise<Frame>;
 }
-
-const MOST_BUCKETS = 2048;
-const MANY_RUNS = 100;
-const KEPT_BUCKETS = 320;
 
 interface Fetched {
   /** A metric each; null before the first answer. What is drawn stays until the next one is there. */
@@ -47,9 +43,7 @@ export function fetched(asked: Asked, width: () => number): Fetched {
   let fetchedRange = "null null";
   let rangeChangedAt = -1e9;
 
-  // A bucket a pixel; wide charts of very many runs, whose lines hide one another, get what the server keeps of each.
-  const most = $derived(asked.runs.length > MANY_RUNS ? KEPT_BUCKETS : MOST_BUCKETS);
-  const buckets = $derived(Math.max(64, Math.min(most, 64 * Math.ceil((width() - 64) / 64))));
+  const buckets = $derived(bucketsOf(width(), asked.runs.length));
   // Their texts, so that runs that only changed their look are not fetched again.
   const runs = $derived(
     (asked.groups

@@ -30,8 +30,46 @@ export function pauseOfCharts(): number {
 
 const batches = new Map<string, Batch>();
 
+const MOST_BUCKETS = 2048;
+const KEPT_BUCKETS = 320;
+/** Of more runs than these the server keeps so many buckets of each, and charts are of these: their lines hide one another. */
+export const MANY_RUNS = 100;
+
+/** How many buckets a chart is asked for: one a pixel. */
+export function bucketsOf(width: number, runs: number): number {
+  const most = runs > MANY_RUNS ? KEPT_BUCKETS : MOST_BUCKETS;
+  return Math.max(64, Math.min(most, 64 * Math.ceil((width - 64) / 64)));
+}
+
+const AHEAD = 2000; // milliseconds an answer waits for its chart
+const ahead = new Map<string, Promise<Frame>>();
+
+/** Ask for charts that will be there in a moment, so many pixels wide: the first by itself, so that it comes first. */
+export function expectCharts(names: readonly string[], runs: readonly string[], pixels: number): void {
+  const width = bucketsOf(pixels, runs.length);
+  const query: ChartQuery = { runs, axis: "step", width, from: null, to: null, smoothing: 0 };
+  for (const [i, name] of names.entries()) {
+    const answer = askFor(name, query);
+    answer.catch(() => undefined); // its chart tells
+    ahead.set(aheadKey(name, query), answer);
+    if (i === 0) send(JSON.stringify(query));
+  }
+  setTimeout(() => ahead.clear(), AHEAD);
+}
+
+const aheadKey = (name: string, { runs, axis, width, from, to, smoothing }: ChartQuery) =>
+  JSON.stringify([name, runs, axis, width, from, to, smoothing]);
+
 /** The chart of one metric. */
 export function loadChart(name: string, query: ChartQuery): Promise<Frame> {
+  const key = ahead.size ? aheadKey(name, query) : "";
+  const early = ahead.get(key);
+  if (!early) return askFor(name, query);
+  ahead.delete(key);
+  return early;
+}
+
+function askFor(name: string, query: ChartQuery): Promise<Frame> {
   const key = JSON.stringify(query);
   let batch = batches.get(key);
   if (!batch) {

@@ -31,6 +31,8 @@ export class RunList {
   readonly rows = $derived(treeRows(this.runs, this.branches, this.childCounts));
   /** How far its table was scrolled. */
   top = 0;
+  /** Called with the first runs of a query, before anything is drawn of them. */
+  onloaded: (() => void) | undefined;
   #next: string | null = null;
   #query: RunsQuery = {};
   /** The query as it was asked for, while fewer metrics than wanted are known of. */
@@ -79,6 +81,7 @@ export class RunList {
       this.loaded = true;
       this.error = "";
       this.loading = false;
+      this.onloaded?.();
       void this.#findGoal(generation);
       if (query.parent !== "none") this.branches = new Map();
       await Promise.all([
