@@ -201,6 +201,33 @@ def test_runs_are_drawn_in_groups_by_what_differs(
     assert "by=param%3Aoptimizer" in page.url
 
 
+def test_groups_stand_in_the_list_and_are_folded(
+    workspace: Callable[..., Any], trials: list[str], picture: Picture
+) -> None:
+    page = workspace("?m=val&by=param%3Aoptimizer&sort=number")
+    table = page.get_by_role("grid", name="Runs")
+    heading = table.locator("[aria-expanded]").first
+    assert heading.inner_text() == "▾ optimizer adam (3)"
+    assert heading.get_attribute("aria-expanded") == "true"
+    names = [text for text in table.get_by_role("link").all_inner_texts() if text.startswith("trial")]
+    assert names == ["trial-1", "trial-3", "trial-5", "trial-0", "trial-2", "trial-4"]
+    picture(page, "workspace-grouped-list-light")
+    heading.click()
+    page.get_by_role("link", name="trial-1").wait_for(state="detached")
+    assert table.get_by_role("link").count() == 3
+    page.reload()
+    page.get_by_role("link", name="trial-0").wait_for()
+    assert heading.get_attribute("aria-expanded") == "false"
+    page.keyboard.press("j")  # the heading
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("link", name="trial-1").wait_for()
+    for key in ("j", "x", "j", "Shift+x"):
+        page.keyboard.press(key)
+    page.get_by_text("2 selected").wait_for()
+    eye(page, "optimizer sgd (3)").click(modifiers=["Alt"])
+    assert [eye(page, f"trial-{k}").get_attribute("aria-pressed") for k in range(6)] == ["true", "false"] * 3
+
+
 def test_keys_give_table_and_charts_the_whole_width(workspace: Callable[..., Any]) -> None:
     page = workspace()
     page.keyboard.press("t")
@@ -418,7 +445,7 @@ def test_axe_finds_nothing_serious_in_a_workspace(
     build = builder()
     build.install(build.EVERYTHING)
     axe = (REPOSITORY / "dashboard" / "node_modules" / "axe-core" / "axe.min.js").read_text()
-    page = workspace(f"?hide={trials[1]}&plot=parallel", charts=0, dark=dark)
+    page = workspace(f"?hide={trials[1]}&plot=parallel&by=param%3Aoptimizer", charts=0, dark=dark)
     page.get_by_label("Parallel coordinates of").wait_for()
     pane(page).evaluate("pane => pane.scrollTop = 1e6")
     page.get_by_role("group", name=re.compile("over run number")).first.wait_for()

@@ -95,9 +95,27 @@ export class VisibleRuns {
     this.#keep(shown.length === this.ids.length ? ALL : { only: true, ids: new Set(shown) });
   }
 
+  readonly #foldText = $derived(param("folded") ?? "");
+  /** Groups whose runs the list does not show. */
+  readonly folded = $derived<ReadonlySet<string>>(new Set(this.#foldText.split("\n").filter(Boolean)));
+
+  /** Show the runs of a group in the list, or no longer. */
+  fold(id: string): void {
+    const next = new Set(this.folded);
+    if (!next.delete(id)) next.add(id);
+    setParams({ folded: [...next].join("\n") || null });
+  }
+
+  /** Show just this group, and all again the second time. */
+  onlyGroup(group: ChartGroup): void {
+    const shown = this.ids.filter((id) => this.shown(id));
+    const only = shown.length === group.members.length && group.members.every((id) => this.shown(id));
+    this.#keep(only ? ALL : { only: true, ids: new Set(group.members) });
+  }
+
   /** Draw the runs in groups; empty: by themselves. */
   group(by: string): void {
-    setParams({ by: by || null }, true);
+    setParams({ by: by || null, folded: null }, true);
   }
 
   /** Show just this run, and all again the second time. */
