@@ -249,9 +249,10 @@ class Planner:
         )
         if not missing:
             return
+        ids = {source: UUID(bytes=source) for source in {source for _, source in missing}}
         rows = await self._pool.fetch(
             queries.FIND_SOURCES,
-            [UUID(bytes=source) for _, source in missing],
+            [ids[source] for _, source in missing],
             [topic for topic, _ in missing],
         )
         for row in rows:

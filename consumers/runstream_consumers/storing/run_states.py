@@ -21,6 +21,7 @@ from .params import Name, store_params
 DEFAULT_WORKSPACE, DEFAULT_EXPERIMENT = "default", "Default"
 MOST_LEVELS = 64
 """Levels of nested details that are kept: JSON is encoded and decoded by recursion, here and at each reader."""
+_ENCODER = json.JSONEncoder(allow_nan=False)
 CREATE_SEQ = -1
 """Slot given to the tags a run was created with: at equal times a tag set explicitly wins."""
 
@@ -294,7 +295,7 @@ def to_json(value: Any) -> str:
     """JSON that Postgres and every reader take: no U+0000, no NaN or infinity (they become strings), nothing below
     `MOST_LEVELS` (it becomes `"..."`)."""
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = _ENCODER.encode(value)
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_jsonable(value))
     # A look at every level takes as long as the rest: what has few brackets has few levels.

@@ -218,11 +218,13 @@ async def _add_runs(
 ) -> None:
     """The rows of the runs, of the steps that led there and of their sources."""
     steps: dict[int, list[Step]] = {run.key: [] for run in runs}
+    # Of a run there is one source: its steps and all its rows have the same.
+    ids = {run.key: UUID(bytes=run.changes[0].source) for run in runs}
     records = []
     for key, step in changes.steps:
         data = to_json(step.data)
         kind = storable(step.kind)
-        records.append((key, step.topic, UUID(hex=step.source), step.seq, step.time_us, kind, data))
+        records.append((key, step.topic, ids[key], step.seq, step.time_us, kind, data))
         steps[key].append(Step(step.time_us, step.source, step.seq, kind, json.loads(data), step.topic))
     states = {run.key: fold(steps[run.key], changes.seen.get(run.key)) for run in runs}
     experiments = await place_in_experiments(connection, states)
@@ -249,7 +251,7 @@ async def _add_runs(
     keys = await connection.fetch(NEW_KEYS, "sources", len(sources))
     for change, row in zip(sources, keys, strict=True):
         change.key = row["key"]
-    rows = [(c.key, UUID(bytes=c.source), c.topic, c.run_key, 0, c.slots.next) for c in sources]
+    rows = [(c.key, ids[c.run_key], c.topic, c.run_key, 0, c.slots.next) for c in sources]
     await connection.copy_records_to_table("sources", records=rows, columns=SOURCE_COLUMNS)
 
 
