@@ -25,6 +25,7 @@ MODULES = (
     "submit",
     "tensorboard",
     "wandb",
+    "mlflow",
     "compaction",
     "query",
     "wide_run",

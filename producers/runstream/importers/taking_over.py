@@ -24,7 +24,7 @@ from ..client import files
 from ..client.http import ServiceClient
 from ..client.progress import progress
 from ..client.reading import fetch_metrics, fetch_params, settle
-from ..client.records import TERMINAL, RunRecord, list_records
+from ..client.records import TERMINAL, RunRecord
 from ..core._run.starting import checked_run_id, creation, wake_service
 from ..core.workspace import Workspace
 from ..exceptions import AzureMLException, ServiceException, UserErrorException
@@ -72,7 +72,7 @@ class TakingOver:
         self.ids: dict[str, str] = {}
         self.late = late
         self._roots: dict[str, str] = {}
-        self._points = 0
+        self._points, self._caught_up = 0, False
         self._show: Callable[[int], None] = lambda done: None
         wake_service(self._settings)
 
@@ -168,8 +168,15 @@ class TakingOver:
         """Those of the runs that are there, in whatever workspace."""
         if not run_ids:
             return {}
-        question = [("archived", "all"), *(("run", run_id) for run_id in run_ids)]
-        return {record.run_id: record for record in list_records(self._client, question)}
+        question = [
+            ("archived", "all"),
+            ("limit", str(2 * _TOGETHER)),
+            *(("run", run_id) for run_id in run_ids),
+        ]
+        # What an import before this one has left in the spool is waited for once; this one waits for what it makes.
+        answer = self._client.get_json("/api/v1/runs", question, fresh=not self._caught_up)
+        self._caught_up = True
+        return {run["run_id"]: RunRecord.from_json(run) for run in answer["runs"]}
 
     def _other_id(self, run_id: str) -> str:
         suffix = key_of({"run": run_id, "workspace": self._workspace})
