@@ -121,7 +121,7 @@ class TakingOver:
 
     def _take(self, runs: Sequence[ForeignRun]) -> Iterator[RunReport]:
         chosen, fresh = self._make(runs)
-        there = self._there([self.ids[run.run_id] for run in chosen])
+        there = self._there([self.ids[run.run_id] for run in chosen], bool(fresh))
         for run in runs:
             if run.run_id not in self.ids:
                 why = f"a run of the id {run.run_id} is here already, and no import has made it; it stays as it is"
@@ -164,8 +164,12 @@ class TakingOver:
             self.settled()
         return chosen, fresh
 
-    def _there(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
-        """Those of the runs that are there, in whatever workspace."""
+    def _there(self, run_ids: Sequence[str], made: bool = False) -> dict[str, RunRecord]:
+        """Those of the runs that are there, in whatever workspace.
+
+        Args:
+            made: some of them were made just now, and are waited for.
+        """
         if not run_ids:
             return {}
         question = [
@@ -173,8 +177,8 @@ class TakingOver:
             ("limit", str(2 * _TOGETHER)),
             *(("run", run_id) for run_id in run_ids),
         ]
-        # What an import before this one has left in the spool is waited for once; this one waits for what it makes.
-        answer = self._client.get_json("/api/v1/runs", question, fresh=not self._caught_up)
+        # What an import before this one has left in the spool is waited for once.
+        answer = self._client.get_json("/api/v1/runs", question, fresh=made or not self._caught_up)
         self._caught_up = True
         return {run["run_id"]: RunRecord.from_json(run) for run in answer["runs"]}
 
