@@ -6,7 +6,7 @@ transaction: what is cached and not so is `transaction.Stale`, and the plan is m
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
@@ -197,11 +197,23 @@ class Planner:
             parts = [event] if new == [(first, end)] else _parts(event, new)
             plan.accepted += (Accepted(part, change) for part in parts)
         plan.changes = list(changes.values())
-        await self._find_series(accepted.event for accepted in plan.accepted)
-        for accepted in plan.accepted:
-            if isinstance(accepted.event, MetricsEvent):
-                accepted.series_ids = [self._series[key] for key, _ in accepted.event.series]
+        self._series.trim()
+        of_points = [accepted for accepted in plan.accepted if isinstance(accepted.event, MetricsEvent)]
+        if missing := {key for accepted in of_points for key in self._set_series(accepted)}:
+            await self._find_series(missing)
+            for accepted in of_points:
+                self._set_series(accepted)
         return plan
+
+    def _set_series(self, accepted: Accepted) -> Collection[SeriesKey]:
+        """Give an event the ids of its series; returns those that are not known, and gives none then."""
+        assert isinstance(accepted.event, MetricsEvent)
+        keys = [key for key, _ in accepted.event.series]
+        try:
+            accepted.series_ids = list(map(self._series.__getitem__, keys))
+        except KeyError:
+            return set(keys) - self._series.keys()
+        return ()
 
     async def find_runs(self, connection: asyncpg.Connection[Any], plan: Plan) -> None:
         """Give `plan` the keys of its runs. A run nobody has created yet gets a row that only knows its id."""
@@ -261,15 +273,8 @@ class Planner:
                 row["key"], row["ordinal"], slots, row["dropped"]
             )
 
-    async def _find_series(self, events: Iterable[Event]) -> None:
-        """Ids of all series. In statements of their own: other writers do not wait for this one's commit to use a name."""
-        cache = self._series
-        cache.trim()
-        missing = {
-            key for e in events if isinstance(e, MetricsEvent) for key, _ in e.series if key not in cache
-        }
-        if not missing:
-            return
+    async def _find_series(self, missing: Collection[SeriesKey]) -> None:
+        """Ids of series. In statements of their own: other writers do not wait for this one's commit to use a name."""
         by_row = {(key.cls, storable(key.name), storable(key.column)): key for key in missing}
         rows = sorted(by_row)
         columns = (
@@ -283,7 +288,7 @@ class Planner:
             known = await self._pool.fetch(queries.FIND_SERIES, *columns)
         ids = {(row["cls"], row["name"], row["column"]): row["id"] for row in known}
         for key in missing:
-            cache[key] = ids[key.cls, storable(key.name), storable(key.column)]
+            self._series[key] = ids[key.cls, storable(key.name), storable(key.column)]
 
 
 class _Bounded(dict[K, V]):

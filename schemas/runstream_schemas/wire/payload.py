@@ -20,7 +20,6 @@ from __future__ import annotations
 import struct
 import threading
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import msgpack
@@ -76,7 +75,7 @@ def encode_points(points: Points) -> bytes:
     if n > MAX_EVENT_POINTS:
         raise ValueError(f"{n} points in one batch, the most is {MAX_EVENT_POINTS}")
     kinds = [kind for _, kind in points.series]
-    if any(a > b for a, b in pairwise(kinds)):
+    if kinds != sorted(kinds):
         points = _by_kind(points)
         kinds = [kind for _, kind in points.series]
     counts = points.counts
@@ -160,11 +159,12 @@ def encode_points(points: Points) -> bytes:
 
 
 def _wide_series(points: Points) -> bytes:
-    classes, names, columns = zip(*(key for key, _ in points.series), strict=True)
+    keys, kinds = zip(*points.series, strict=True)
+    classes, names, columns = zip(*keys, strict=True)
     joined = "\0".join(names)
     content = [
         bytes(classes),
-        bytes(kind for _, kind in points.series),
+        bytes(kinds),
         points.counts.astype("<u4").tobytes(),
         joined if joined.count("\0") == len(names) - 1 else names,
         columns if any(columns) else None,

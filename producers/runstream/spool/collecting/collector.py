@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from runstream_schemas.priority import be_nice
 from runstream_schemas.settings import Settings
+from runstream_schemas.wire.payload import WIDE
 
 from .. import segment as seg
 from ..node import Written, note_delivered
@@ -30,6 +31,7 @@ _LOOK_SECONDS = 20e-6  # pause a source: keeps looking below 5 % of a core
 _ENDED_AT_ONCE = 8
 """Ended sources that are read at the same time: enough for every partition to have work, few enough that run after run is
 stored whole, settles and moves to Parquet while the rest of a backlog is still on its way."""
+_WIDE_SLICES = 8
 MOST_AT_ONCE = 1000
 """Items of a batch: of a backlog of a hundred thousand short runs, all would fit into its bytes, and none into memory."""
 _SOURCES_A_SECOND = 1500  # batches a second when many runs log: their number sets the interval
@@ -183,9 +185,13 @@ class Collector:
                 self._draining.append(source)
             for due in (*self.sources.before(source), source):
                 due.flushed = clock
-                for item in self._events.next(due):
-                    collected.append(item)
-                    size += item.size
+                # What is stored of a wide run costs its series, however many points of each are stored together.
+                for _ in range(_WIDE_SLICES if len(due.reader.names) >= WIDE else 1):
+                    items = list(self._events.next(due))
+                    collected += items
+                    size += sum(item.size for item in items)
+                    if size >= max_bytes or not due.reader.has_more():
+                        break
             if ended and not source.reader.has_more():
                 # A small run is read whole: it leaves its place to the next at once.
                 self._draining.remove(source)

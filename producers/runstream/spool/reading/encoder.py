@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import msgpack
@@ -43,7 +44,8 @@ from .reader import SourceReader
 from .short_slices import event_of, short_points
 from .slices import Frame, Slice
 
-KINDS = len(Kind)
+_KINDS = tuple(Kind)
+KINDS = len(_KINDS)
 MOST_UNCOVERED = 1024
 """Slots of tags and statuses in a row that no event of the metrics covers: what is not covered is read again by the next
 reader, and its segments are kept."""
@@ -157,8 +159,11 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions, metrics: Me
                 points,
                 reader.dropped + part.unknown,
             )
-        # Names lie in the event and in its payload, last texts too; only where that could be too much is it looked at.
+        # Names lie in the event and, compressed, in its payload, last texts too; only where that could be too much is it
+        # looked at.
+        named = "".join(chain.from_iterable((key.name, key.column) for key, _ in metrics.series))
         most = 2 * len(metrics.payload) + part.slots.nbytes + _SERIES_BYTES * len(metrics.series)
+        most += len(named.encode())
         if most > MAX_EVENT_BYTES:
             encode_event(metrics)
     tags_event = None
@@ -206,7 +211,8 @@ def slice_points(part: Slice, frames: list[Frame], names: dict[int, SeriesKey]) 
         identity = kinds * width + numbers  # by kind, then number, as Points wants it
         counts = np.bincount(identity, minlength=1)
         present = np.flatnonzero(counts)
-        series = [(names[i % width], Kind(i // width)) for i in present.tolist()]
+        keys = map(names.__getitem__, (present % max(width, 1)).tolist())
+        series = list(zip(keys, map(_KINDS.__getitem__, (present // max(width, 1)).tolist()), strict=True))
         rank = np.zeros(len(counts), dtype=order_dtype(len(series)))
         rank[present] = np.arange(len(present))
         order = rank[identity]
