@@ -8,7 +8,7 @@ import { tellingSections } from "../lib/rank";
 import { param } from "../lib/route.svelte";
 import type { MetricName } from "../lib/types";
 
-const FIRST = 4;
+const FIRST = 1;
 const PART = 24; // cards of a section at first, as ChartGrid.svelte has them
 /** What of the address makes other charts, or other points of them. */
 const DECIDING = ["m", "pin", "own", "merge", "by", "x", "from", "to", "smooth", "logx", "open", "full"];
