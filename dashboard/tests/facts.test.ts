@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { gitOf, originOf, otherDetails, parametersOf, snapshotOf } from "../src/run/facts";
+import { environmentFacts, gitOf, originOf, otherDetails, parametersOf, snapshotOf } from "../src/run/facts";
 import { fileTree, filesOf, firstLog, sizeOf } from "../src/run/tree";
 
 test("parameters, and arguments without a name", () => {
@@ -19,6 +19,27 @@ test("parameters, and arguments without a name", () => {
     ["argument 2", "-9"],
   ]);
   expect(parametersOf({ details: {} })).toEqual([]);
+});
+
+test("an environment as facts: each package with its version, each setting by its path", () => {
+  const environment = {
+    name: "torch",
+    docker: { enabled: false, image: null },
+    python: {
+      condaDependencies: { dependencies: ["python=3.11", { pip: ["numpy==2.1", "x[y]>=1,<2", "plain", 7] }] },
+    },
+  };
+  expect(environmentFacts({ details: { python: "3.11.9", runDefinition: { environment } } })).toEqual([
+    ["python", "3.11.9"],
+    ["name", "torch"],
+    ["docker.enabled", "false"],
+    ["python.condaDependencies.dependencies python", "=3.11"],
+    ["python.condaDependencies.dependencies.pip numpy", "==2.1"],
+    ["python.condaDependencies.dependencies.pip x[y]", ">=1,<2"],
+    ["python.condaDependencies.dependencies.pip plain", "✓"],
+    ["python.condaDependencies.dependencies.pip 7", "✓"],
+  ]);
+  expect(environmentFacts({ details: {} })).toEqual([]);
 });
 
 test("a commit is linked only where its host has pages of commits", () => {

@@ -60,9 +60,12 @@ def test_compared_runs_show_the_parameters_that_differ(open_page: Open, written:
 
 
 def test_the_run_page_says_what_a_parameter_was(open_page: Open, written: list[str]) -> None:
-    page = open_page(f"/runs/{written[0]}?tab=overview")
-    parameters = page.get_by_role("region", name="Parameters")
+    page = open_page(f"/runs/{written[0]}?tab=parameters")
+    parameters = page.get_by_role("region", name="Parameters", exact=True)
     parameters.get_by_text("9007199254740993").wait_for()
     parameters.get_by_text("<img src=x onerror=alert(1)>").wait_for()
-    parameters.get_by_text("1 former or refused value").click()
-    parameters.get_by_text("until it was overwritten").wait_for()
+    parameters.get_by_text("before: 0.5, written").wait_for()
+    parameters.get_by_role("row", name=re.compile(r"^opt\.lr 0\.25")).get_by_text("overwritten").wait_for()
+    page.get_by_label("Search parameters").fill("/^opt/")
+    parameters.get_by_role("heading", name="Parameters (2)").wait_for()
+    page.get_by_role("tab", name="Parameters (4)").wait_for()

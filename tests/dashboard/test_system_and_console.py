@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Site
+from .conftest import REPOSITORY, Site, builder
 from .test_browser import Open, Picture
 
 WRITING = """
@@ -14,6 +14,7 @@ from runstream.spool.writing.system_writer import SystemWriter
 
 run = Experiment(Workspace.from_config(), "machines").start_logging(outputs=None, snapshot_directory=None)
 run.log("loss", 1.0)
+run.log_params({"lr": 0.1})
 for node in ("gpu-1", "gpu-2"):
     writer = SystemWriter(run._settings, run.id, node)
     for number in range(120):
@@ -106,3 +107,28 @@ def test_a_run_that_printed_nothing_says_so(open_page: Open, site: Site) -> None
     site.shell.wait_until(lambda: site.is_settled(run_id), 60, "the run")
     page = open_page(f"/runs/{run_id}?tab=console")
     page.get_by_text("Nothing was printed").wait_for()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious_in_these_tabs(open_page: Open, written: str, dark: bool) -> None:
+    build = builder()
+    build.install(build.EVERYTHING)
+    axe = (REPOSITORY / "dashboard" / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    page = open_page(f"/runs/{written}?tab=system", dark=dark)
+    page.locator(".chart canvas").first.wait_for()
+    violations = []
+    for part, there in (
+        ("System (3)", ".chart canvas"),
+        ("Console", "[role=log], pre, .console"),
+        ("Parameters", "h2"),
+    ):
+        page.get_by_role("tab", name=part).click()
+        page.locator(there).first.wait_for()
+        page.evaluate(axe)
+        answer = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        violations += [
+            (part, violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
+            for violation in answer["violations"]
+            if violation["impact"] in ("serious", "critical")
+        ]
+    assert violations == []

@@ -1,11 +1,11 @@
-/** What tells runs apart: parameters, tags, properties and metrics, row by row. */
+/** What tells runs apart: parameters, environment, tags, properties and metrics, row by row. */
 import { definitions } from "../lib/definitions.svelte";
 import { bestPlaces, goalOfStat } from "../lib/goal";
 import { toNumber, type Run, Kind } from "../lib/types";
-import { parametersOf } from "../run/facts";
+import { environmentFacts, parametersOf } from "../run/facts";
 
 interface Row {
-  /** Where it comes from: tag, property, run, metric. */
+  /** Where it comes from: parameter, environment, tag, property, run, metric. */
   kind: string;
   name: string;
   values: (string | number | null)[];
@@ -19,6 +19,7 @@ function valuesOf(run: Run): Map<string, [kind: string, name: string, value: str
   for (const name of ["status", "type", "target", "experiment", "description"] as const)
     put("run", name, run[name]);
   for (const [key, value] of parametersOf(run)) put("parameter", key, value);
+  for (const [key, value] of environmentFacts(run)) put("environment", key, value);
   for (const [key, value] of Object.entries(run.tags)) put("tag", key, value ?? "✓");
   for (const [key, value] of Object.entries(run.properties)) put("property", key, value ?? "✓");
   for (const [name, summary] of Object.entries(run.summaries ?? {})) {
@@ -36,7 +37,16 @@ function valuesOf(run: Run): Map<string, [kind: string, name: string, value: str
   return facts;
 }
 
-const ORDER = ["run", "parameter", "tag", "property", "metric last", "metric min", "metric max"];
+const ORDER = [
+  "run",
+  "parameter",
+  "environment",
+  "tag",
+  "property",
+  "metric last",
+  "metric min",
+  "metric max",
+];
 
 /** A row for each thing any of the runs has; a run without it has null there. */
 export function differences(runs: readonly Run[]): Row[] {

@@ -27,7 +27,8 @@ export function parametersOf(run: Pick<Run, "details" | "params">): Fact[] {
   return [...named.sort(([a], [b]) => naturalOrder(a, b)), ...unnamedArguments(run)];
 }
 
-function unnamedArguments(run: Pick<Run, "details">): Fact[] {
+/** The arguments of a script that have no name, numbered. */
+export function unnamedArguments(run: Pick<Run, "details">): Fact[] {
   const given = definitionOf(run).arguments;
   const words = Array.isArray(given)
     ? given.map((word) => (typeof word === "string" ? word : JSON.stringify(word)))
@@ -92,6 +93,27 @@ export function environmentOf(run: Pick<Run, "details">): Record<string, unknown
   return environment && typeof environment === "object" && Object.keys(environment).length
     ? environment
     : null;
+}
+
+/** The environment as facts that can be compared: a version of each package, and each setting by its path. */
+export function environmentFacts(run: Pick<Run, "details">): Fact[] {
+  const facts = new Map<string, string>();
+  const add = (value: unknown, path: string): void => {
+    if (value === null || value === undefined || value === "") return;
+    if (Array.isArray(value)) for (const item of value as unknown[]) addItem(item, path);
+    else if (typeof value === "object")
+      for (const [name, inner] of Object.entries(value)) add(inner, path ? `${path}.${name}` : name);
+    else facts.set(path, String(value as string | number | boolean));
+  };
+  const addItem = (item: unknown, path: string): void => {
+    const [, name, version] = (typeof item === "string" && /^([\w.[\],-]+)\s*([=<>!~].*)?$/.exec(item)) || [];
+    if (name) facts.set(`${path} ${name}`, version ?? "✓");
+    else if (item && typeof item === "object") add(item, path);
+    else facts.set(`${path} ${String(item)}`, "✓");
+  };
+  add(run.details.python, "python");
+  add(environmentOf(run), "");
+  return [...facts];
 }
 
 const SHOWN = new Set(["runDefinition", "script", "directory", "host", "pid", "python"]);
