@@ -25,7 +25,6 @@ MODULES = (
     "submit",
     "tensorboard",
     "wandb",
-    "mlflow",
     "compaction",
     "query",
     "wide_run",
