@@ -26,7 +26,8 @@ from runstream_schemas.wire.events import (
     metrics_event,
 )
 from runstream_schemas.wire.payload import encode_points
-from runstream_schemas.wire.payload_reading import decode_points, read_index
+from runstream_schemas.wire.payload_index import read_index
+from runstream_schemas.wire.payload_reading import decode_points
 from runstream_schemas.wire.points import build_points
 
 from . import TIMES

@@ -14,7 +14,8 @@ from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.limits import TIME_MAX_US, TIME_MIN_US
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.wire.payload import BLOCK_POINTS, encode_points
-from runstream_schemas.wire.payload_reading import decode_block, decode_points, index_size, read_index
+from runstream_schemas.wire.payload_index import index_size, read_index
+from runstream_schemas.wire.payload_reading import decode_block, decode_points
 from runstream_schemas.wire.points import Points, build_points
 
 INT64 = st.integers(-(2**63), 2**63 - 1)

@@ -11,7 +11,8 @@ import pytest
 from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.wire.payload import PREFIX, WIDE, encode_points
-from runstream_schemas.wire.payload_reading import decode_points, read_index
+from runstream_schemas.wire.payload_index import read_index
+from runstream_schemas.wire.payload_reading import decode_points
 from runstream_schemas.wire.points import Points, build_points
 from tests.seeds import new_random
 

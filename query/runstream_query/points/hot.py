@@ -15,14 +15,8 @@ from runstream_schemas.errors import CorruptEvent
 from runstream_schemas.order import position
 from runstream_schemas.parquet.arrow import ROW_BITS
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
-from runstream_schemas.wire.payload_reading import (
-    PREFIX_BYTES,
-    Index,
-    decode_block,
-    decode_order,
-    index_size,
-    read_index,
-)
+from runstream_schemas.wire.payload_index import PREFIX_BYTES, Index, index_size, read_index
+from runstream_schemas.wire.payload_reading import decode_block, decode_order
 from runstream_schemas.wire.points import I8, first_places
 
 from .. import queries

@@ -11,7 +11,7 @@ import numpy as np
 from runstream_schemas.order import position
 from runstream_schemas.series import Kind, SeriesKey
 from runstream_schemas.wire.many_payloads import decode_many
-from runstream_schemas.wire.payload_reading import PREFIX_BYTES
+from runstream_schemas.wire.payload_index import PREFIX_BYTES
 
 from .. import queries
 from ..runs.runs import Connection

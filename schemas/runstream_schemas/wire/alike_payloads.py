@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import CorruptEvent
 from ..series import Kind
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
-from .payload_reading import decompressor
+from .payload_index import decompressor
 from .points import I8
 
 _FEWEST = 8  # payloads for which it is worth looking for a common layout

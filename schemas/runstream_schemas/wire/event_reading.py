@@ -40,7 +40,7 @@ from .events import (
     TagOpName,
     TagsEvent,
 )
-from .payload_reading import index_size
+from .payload_index import index_size
 from .unpacking import unpack
 
 _ENVELOPE_BYTES = 64

@@ -20,7 +20,7 @@ from ..limits import TIME_MAX_US, TIME_MIN_US
 from ..series import APART, Kind, SeriesKey
 from .alike_payloads import Alike, Sections, Shape, find_alike, inflate, stretches
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDTHS
-from .payload_reading import read_index
+from .payload_index import read_index
 from .points import I8, U8
 
 SMALL_POINTS = 64 << 10

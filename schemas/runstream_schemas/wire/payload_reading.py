@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -14,188 +11,16 @@ import zstandard
 from numpy.typing import NDArray
 
 from ..errors import CorruptEvent
-from ..limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS, TIME_MAX_US, TIME_MIN_US
+from ..limits import MAX_EVENT_BYTES, TIME_MAX_US, TIME_MIN_US
 from ..series import Kind, SeriesKey
-from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDE_VERSION, WIDTHS
+from .payload import WIDTHS
+from .payload_index import Index, decompressor, read_index
 from .points import I8, U8, Points, count_below, order_dtype
-from .unpacking import unpack
-
-PREFIX_BYTES = 4096
-"""How much of a payload to fetch for `read_index`: holds the header of all but very wide batches."""
 
 MAX_INFLATED_BYTES = 16 * MAX_EVENT_BYTES
 """Most bytes the sections of one payload may have together when they are no longer compressed."""
 
 _KINDS = [*Kind]
-_KNOWN_KINDS = bytes(_KINDS)
-_FEW = 4  # names for which the list of all is searched once each
-_KEY = partial(tuple.__new__, SeriesKey)
-_local = threading.local()  # zstd contexts are costly to make and not thread-safe
-
-
-@dataclass(slots=True)
-class Index:
-    """What the header of a payload says.
-
-    Attributes:
-        kinds: `Kind` of each series.
-        blocks: (first series, series, offset in the payload, bytes) of each block.
-        order_at: (offset, bytes) of the order section.
-    """
-
-    kinds: bytes
-    counts: I8
-    blocks: list[tuple[int, int, int, int]]
-    order_at: tuple[int, int]
-    size: int
-    _first_seq: int
-    _heads: list[tuple[int, int]]
-    _zstd: bool
-    _classes: Sequence[int]
-    _names: list[str] | str
-    _columns: list[str] | None
-    _inflated: int = 0  # bytes of the sections read so far
-    _keys: list[SeriesKey] | None = None
-
-    @property
-    def names(self) -> list[str]:
-        """The name of each series."""
-        if isinstance(self._names, str):
-            self._names = self._names.split("\0")
-        return self._names
-
-    @property
-    def keys(self) -> list[SeriesKey]:
-        """Each series. Made when it is first asked for: who looks for one among many does without."""
-        if self._keys is None:
-            columns = repeat("") if self._columns is None else self._columns
-            self._keys = list(map(_KEY, zip(self._classes, self.names, columns, strict=False)))
-        return self._keys
-
-    def named(self, names: Collection[str]) -> tuple[list[int], list[SeriesKey]]:
-        """Numbers of the series of these names, ascending, and the series."""
-        if isinstance(self._names, list) or len(names) > _FEW:
-            numbers = [i for i, name in enumerate(self.names) if name in names]
-            return numbers, [self.keys[i] for i in numbers]
-        joined = f"\0{self._names}\0"
-        keys: dict[int, SeriesKey] = {}
-        for name in names:
-            at = joined.find(f"\0{name}\0") if "\0" not in name else -1
-            number, counted = 0, 0
-            while at >= 0:
-                number += joined.count("\0", counted, at)
-                counted = at
-                keys[number] = SeriesKey(
-                    self._classes[number], name, "" if self._columns is None else self._columns[number]
-                )
-                at = joined.find(f"\0{name}\0", at + 1)
-        numbers = sorted(keys)
-        return numbers, [keys[number] for number in numbers]
-
-    @property
-    def series(self) -> list[tuple[SeriesKey, Kind]]:
-        """Each series with its kind."""
-        return [(key, _KINDS[kind]) for key, kind in zip(self.keys, self.kinds, strict=True)]
-
-    def wanted(self, only: Collection[SeriesKey]) -> list[int]:
-        """Numbers of the blocks that hold points of the series `only`."""
-        return [
-            number
-            for number, (first, n, _, _) in enumerate(self.blocks)
-            if any(key in only for key in self.keys[first : first + n])
-        ]
-
-
-def index_size(prefix: bytes) -> int:
-    """Bytes from the start of a payload that `read_index` needs, told by its first 8 bytes.
-
-    Raises:
-        CorruptEvent: not a payload.
-    """
-    if len(prefix) < PREFIX.size:
-        raise CorruptEvent(f"payload of {len(prefix)} bytes is shorter than its prefix of {PREFIX.size}")
-    magic, version, _, header = PREFIX.unpack_from(prefix)
-    if magic != b"RP" or version not in (VERSION, WIDE_VERSION) or header > MAX_EVENT_BYTES:
-        raise CorruptEvent(f"not a payload: starts with {prefix[:4]!r}")
-    return int(PREFIX.size + header)
-
-
-def read_index(prefix: bytes) -> Index:
-    """Read the header of a payload from at least its first `index_size(prefix)` bytes.
-
-    Raises:
-        CorruptEvent: truncated, or the header contradicts itself.
-    """
-    end = index_size(prefix)
-    if len(prefix) < end:
-        raise CorruptEvent(f"payload header of {end} bytes is cut at {len(prefix)}")
-    flags = prefix[3]
-    try:
-        header = unpack(prefix[PREFIX.size : end])
-        names: list[str] | str
-        columns: list[str] | None
-        if prefix[2] == VERSION:
-            raw_series, raw_counts, raw_blocks, (order_size, first_seq), heads = header
-            raw_classes, names, columns, raw_kinds = (
-                [list(column) for column in zip(*raw_series, strict=True)] if raw_series else [[], [], [], []]
-            )
-            counts = np.array(raw_counts, dtype=np.int64)
-            if not set(map(type, raw_classes)) <= {int}:
-                raise ValueError("classes")
-        else:
-            packed, raw_blocks, (order_size, first_seq), heads = header
-            raw_classes, raw_kinds, raw_counts, names, columns = unpack(_inflate_names(packed))
-            counts = np.frombuffer(raw_counts, dtype="<u4").astype(np.int64)
-        n_series, kinds = len(counts), bytes(raw_kinds)
-        for texts in (names, columns):
-            if isinstance(texts, list):
-                "".join(texts)  # refuses what is no text
-        named = names.count("\0") + 1 if isinstance(names, str) else len(names)
-        lengths = {len(raw_classes), named, len(kinds), n_series if columns is None else len(columns)}
-        if lengths != {n_series} or kinds.translate(None, _KNOWN_KINDS):
-            raise ValueError("series")
-        heads = [(int(width), int(low)) for width, low in heads]
-        if (n_series and counts.min() < 0) or int(counts.sum()) > MAX_EVENT_POINTS:
-            raise ValueError("counts")
-        if len(heads) != 4 or any(width and width not in WIDTHS for width, _ in heads):
-            raise ValueError("column heads")
-        if not (
-            -(1 << 63) <= int(first_seq) < 1 << 63 and 0 <= order_size <= MAX_EVENT_BYTES
-        ) or flags not in (0, 1):
-            raise ValueError("order section")
-        blocks = []
-        first, at = 0, end
-        for n, size in raw_blocks:
-            if n < 1 or size < 0 or first + n > n_series or len(set(kinds[first : first + n])) != 1:
-                raise ValueError("blocks")
-            blocks.append((first, int(n), at, int(size)))
-            first, at = first + n, at + size
-        if first != n_series:
-            raise ValueError("blocks")
-    except CorruptEvent:
-        raise
-    except Exception as error:
-        raise CorruptEvent(f"payload header is damaged ({type(error).__name__}: {error})") from None
-    return Index(
-        kinds,
-        counts,
-        blocks,
-        (at, int(order_size)),
-        at + int(order_size),
-        int(first_seq),
-        heads,
-        bool(flags & FLAG_ZSTD),
-        raw_classes,
-        names,
-        columns,
-    )
-
-
-def _inflate_names(packed: bytes) -> bytes:
-    size = zstandard.frame_content_size(packed)
-    if not 0 <= size <= MAX_EVENT_BYTES:
-        raise ValueError(f"names of {size} bytes")
-    return decompressor().decompress(packed, max_output_size=max(size, 1))
 
 
 @dataclass(slots=True)
@@ -220,7 +45,7 @@ def decode_block(index: Index, number: int, data: bytes | memoryview) -> BlockPo
     counts = index.counts[first : first + n]
     total = int(counts.sum())
     kind = index.kinds[first]
-    (step_width, _), (time_width, _), (int_width, _), _ = index._heads
+    (step_width, _), (time_width, _), (int_width, _), _ = index.heads
     expected = (16 * n) + total * (step_width + time_width)
     if kind == Kind.FLOAT:
         expected += 8 * total
@@ -229,7 +54,7 @@ def decode_block(index: Index, number: int, data: bytes | memoryview) -> BlockPo
     raw = _inflate(index, data, expected, exact=kind != Kind.TEXT)
     at = 0
     columns = []
-    for head in index._heads[: 3 if kind in (Kind.INT, Kind.BOOL, Kind.TEXT) else 2]:
+    for head in index.heads[: 3 if kind in (Kind.INT, Kind.BOOL, Kind.TEXT) else 2]:
         column, at = _widen(raw, at, head, counts, n, total)
         columns.append(column)
     steps, times = columns[:2]
@@ -271,7 +96,7 @@ def decode_order(index: Index, data: bytes | memoryview) -> tuple[NDArray[Any], 
         raise CorruptEvent(f"order section has {len(data)} bytes, its header says {index.order_at[1]}")
     dtype = order_dtype(len(index.counts))
     order_bytes = total * dtype.itemsize if len(index.counts) > 1 else 0
-    head = index._heads[3]
+    head = index.heads[3]
     raw = _inflate(index, data, order_bytes + total * head[0], exact=True)
     if order_bytes:
         order: NDArray[Any] = np.frombuffer(raw, dtype=dtype, count=total)
@@ -281,7 +106,7 @@ def decode_order(index: Index, data: bytes | memoryview) -> tuple[NDArray[Any], 
         order = np.zeros(total, dtype=dtype)
     delta = _unplane(raw, order_bytes, head, total)
     if total:
-        delta[0] = index._first_seq
+        delta[0] = index.first_seq
     return order, np.cumsum(delta)
 
 
@@ -372,14 +197,14 @@ def _join(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
 
 
 def _inflate(index: Index, data: bytes | memoryview, expected: int, *, exact: bool) -> bytes:
-    if not index._zstd:
+    if not index.is_zstd:
         raw = bytes(data)
     else:
         try:
             size = zstandard.frame_content_size(bytes(data[:32]))
-            index._inflated += size
-            if size < 0 or index._inflated > MAX_INFLATED_BYTES:
-                raise CorruptEvent(f"compressed section claims {size} bytes, after {index._inflated - size}")
+            index.inflated += size
+            if size < 0 or index.inflated > MAX_INFLATED_BYTES:
+                raise CorruptEvent(f"compressed section claims {size} bytes, after {index.inflated - size}")
             raw = decompressor().decompress(data, max_output_size=max(size, 1))
         except zstandard.ZstdError as error:
             raise CorruptEvent(f"compressed section is damaged ({error})") from None
@@ -414,12 +239,3 @@ def _widen(raw: bytes, at: int, head: tuple[int, int], counts: I8, n: int, total
     elif total:
         column += np.repeat(firsts[held] - column[starts], counts[held])
     return column, at
-
-
-def decompressor() -> zstandard.ZstdDecompressor:
-    """This thread's own."""
-    try:
-        return _local.decompressor  # type: ignore[no-any-return]
-    except AttributeError:
-        _local.decompressor = zstandard.ZstdDecompressor()
-        return _local.decompressor  # type: ignore[no-any-return]
