@@ -124,9 +124,15 @@ class CsvFile:
             for place in range(len(self._columns))
             if self._columns[place] in self._params
         }
-        metrics = [] if self._name is not None else [
-            (place, column) for place, column in enumerate(self._columns) if place not in told and place not in params
-        ]  # fmt: skip
+        metrics = (
+            []
+            if self._name is not None
+            else [
+                (place, column)
+                for place, column in enumerate(self._columns)
+                if place not in told and place not in params
+            ]
+        )
         with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             reader = csv.reader(stream)
             next(reader, None)
@@ -151,9 +157,11 @@ class CsvFile:
                 if self._time is not None and time is None:
                     self._left_out["rows whose time cannot be read"] += 1
                     continue
-                pairs = [(row[self._name], row[self._value or 0])] if self._name is not None else [
-                    (column, row[place]) for place, column in metrics
-                ]  # fmt: skip
+                pairs = (
+                    [(row[self._name], row[self._value or 0])]
+                    if self._name is not None
+                    else [(column, row[place]) for place, column in metrics]
+                )
                 try:
                     step = int(float(row[self._step])) if self._step is not None and row[self._step] else None
                 except (ValueError, OverflowError):

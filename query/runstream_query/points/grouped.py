@@ -26,7 +26,7 @@ class GroupedPoints:
         keys: the series, in the order first logged; each once.
         counts: points of each.
         kinds: `Kind` of the values of each, or `DIFFERENT`.
-        steps, times, values: of all points, grouped by series, as in `PointColumns`.
+        steps, times, values: columns of all points, grouped by series, as in `PointColumns`.
         texts: what the values of kind TEXT are indices into.
         kind_of_point: kind of each point; None where no series is `DIFFERENT`.
     """

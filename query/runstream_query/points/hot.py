@@ -167,16 +167,16 @@ class Chunk:
         texts: list[str] = []
         for number, block in blocks:
             first, n, _, _ = index.blocks[number]
-            wanted = self.wanted[bisect_left(self.wanted, first) : bisect_left(self.wanted, first + n)]
+            numbers = self.wanted[bisect_left(self.wanted, first) : bisect_left(self.wanted, first + n)]
             of_block = index.counts[first : first + n]
             rows: slice | NDArray[np.bool_] = slice(None)
-            if len(wanted) < n:
+            if len(numbers) < n:
                 chosen = np.zeros(n, dtype=bool)
-                chosen[np.array(wanted) - first] = True
+                chosen[np.array(numbers) - first] = True
                 of_block, rows = of_block[chosen], np.repeat(chosen, of_block)
             kind = index.kinds[first]
             counts.append(of_block)
-            kinds.append(np.full(len(wanted), int(kind), dtype=np.uint8))
+            kinds.append(np.full(len(numbers), int(kind), dtype=np.uint8))
             steps.append(block.steps[rows])
             times.append(block.times[rows])
             if kind == Kind.TEXT:
@@ -212,7 +212,7 @@ def _as_logged(grouped: GroupedPoints, numbers: I8, order: NDArray[Any]) -> Grou
 
     Args:
         grouped: points by series and kind.
-        numbers: of each of these its number in the chunk.
+        numbers: the number in the chunk of each of these.
         order: number of each point of the chunk, in order of logging.
     """
     index: dict[SeriesKey, int] = {}
