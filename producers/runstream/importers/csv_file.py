@@ -65,7 +65,7 @@ class CsvFile:
 
     def __init__(self, path: Path, params: Sequence[str] = ()) -> None:
         if not path.is_file():
-            raise UserErrorException(f"{path}: there is no such file")
+            raise UserErrorException(f"{path}: there is no such file; give the path of one")
         self._path, self._params = path.resolve(), tuple(params)
         self.place = str(self._path)
         self._left_out: Counter[str] = Counter()

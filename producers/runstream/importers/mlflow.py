@@ -39,7 +39,9 @@ def open_source(uri: str, artifacts: Path | None = None) -> MlflowStore:
         UserErrorException: nothing of MLflow's is there, or it can only be read through its server.
     """
     if artifacts is not None and not artifacts.is_dir():
-        raise UserErrorException(f"--artifacts {artifacts}: there is no such folder")
+        raise UserErrorException(
+            f"--artifacts {artifacts}: there is no such folder; give the one that holds the artifacts"
+        )
     if uri.startswith(SCHEME):
         return MlflowDatabase(uri, artifacts)
     if uri.startswith(("http://", "https://")):

@@ -282,9 +282,14 @@ class _Requests:
             document = json.loads(answer.read())
         except (ValueError, OSError, http.client.HTTPException) as error:
             self._drop()
-            raise ServiceException(f"{self._uri}{path}: the answer is no JSON ({error})", 502) from None
+            raise ServiceException(
+                f"{self._uri}{path}: the answer is no JSON ({error}); give the address of MLflow's server",
+                502,
+            ) from None
         if not isinstance(document, dict):
-            raise ServiceException(f"{self._uri}{path}: the answer is no JSON object", 502)
+            raise ServiceException(
+                f"{self._uri}{path}: the answer is no JSON object; give the address of MLflow's server", 502
+            )
         return document
 
     def file(self, path: str) -> IO[bytes]:
@@ -297,7 +302,9 @@ class _Requests:
         except (OSError, http.client.HTTPException) as error:
             self._drop()
             kept.close()
-            raise ServiceException(f"{self._uri}{path}: broken off ({error})", 502) from None
+            raise ServiceException(
+                f"{self._uri}{path}: broken off ({error}); give the same command again: it resumes", 502
+            ) from None
         kept.seek(0)
         return kept
 
@@ -330,7 +337,8 @@ class _Requests:
                 time.sleep(2.0**attempt)
                 continue
             raise ServiceException(
-                f"{self._uri}{path.partition('?')[0]}: {answer.status} {said}", answer.status
+                f"{self._uri}{path.partition('?')[0]}: {answer.status} {said}; give the same command again: it resumes",
+                answer.status,
             )
         raise AssertionError
 

@@ -50,7 +50,9 @@ class NeptuneExport:
                 "Parquet is read by pyarrow, which is not installed; `pip install 'runstream[server]'` brings it"
             ) from None
         if not root.is_dir():
-            raise UserErrorException(f"{root}: there is no such folder")
+            raise UserErrorException(
+                f"{root}: there is no such folder; give the one Neptune's exporter wrote"
+            )
         data = root / "data" if (root / "data").is_dir() else root
         self.place = str(data.resolve())
         self._files = files or next(
