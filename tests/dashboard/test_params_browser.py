@@ -69,3 +69,13 @@ def test_the_run_page_says_what_a_parameter_was(open_page: Open, written: list[s
     page.get_by_label("Search parameters").fill("/^opt/")
     parameters.get_by_role("heading", name="Parameters (2)").wait_for()
     page.get_by_role("tab", name="Parameters (4)").wait_for()
+
+
+def test_on_a_phone_no_word_of_the_table_is_broken(open_page: Open, written: list[str]) -> None:
+    page = open_page(f"/runs/{written[0]}?tab=parameters", width=390)
+    heads = page.get_by_role("region", name="Table of parameters").get_by_role("columnheader")
+    heads.first.wait_for()
+    heights = [
+        heads.nth(number).evaluate("head => head.getBoundingClientRect().height") for number in range(5)
+    ]
+    assert max(heights) < 40, heights  # one line each
