@@ -247,6 +247,7 @@ async def rows_read(connection: Any, text: str, arguments: list[Any]) -> int:
             "staged_ranks",
             "runs",
             "run_texts",
+            "tags",
         ):
             removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
             rows += (node["Actual Rows"] + removed) * node["Actual Loops"]
@@ -261,6 +262,23 @@ async def test_a_filter_by_a_metric_reads_the_values_that_may_pass(database: Any
     async with database.pool.acquire() as connection:
         assert len(await connection.fetch(text, *arguments)) == 20
         assert await rows_read(connection, text, arguments) < 100
+
+
+async def test_the_first_look_for_a_word_reads_the_tags_of_the_runs_it_looks_at_alone(database: Any) -> None:
+    await add_many(database, 5_000)
+    await database.pool.execute(
+        "insert into tags (run_key, key, value, time_us, source, seq) "
+        "select key, 'group', 'g' || key % 50, 0, gen_random_uuid(), 0 from runs"
+    )
+    await database.pool.execute("insert into experiments (name) values ('many')")
+    await database.pool.execute("update runs set experiment_id = (select id from experiments)")
+    await database.pool.execute("vacuum analyze")
+    text, arguments = page_sql(
+        RunFilter(words=["needle"], workspace="default"), Order(), True, None, 50, looked_at=500
+    )
+    async with database.pool.acquire() as connection:
+        assert await connection.fetch(text, *arguments) == []
+        assert await rows_read(connection, text, arguments) < 1_600
 
 
 async def test_a_filter_by_tag_and_metric_reads_each_piece_once_though_the_planner_knows_nothing_of_them(
