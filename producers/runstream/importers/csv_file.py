@@ -190,10 +190,12 @@ class CsvFile:
 
 
 def _points(run: _Run) -> Iterator[Points]:
-    for name, series in (*run.series.items(), *run.texts.items()):
-        times = np.array(series.times, np.int64) if series.times else None
-        numbers = np.array(series.numbers, np.int64 if series.whole else np.float64)
-        yield Points(name, np.array(series.steps, np.int64), times, series.texts or numbers)
+    for name in run.series | run.texts:
+        for series in (run.series.get(name), run.texts.get(name)):
+            if series is not None:
+                times = np.array(series.times, np.int64) if series.times else None
+                numbers = np.array(series.numbers, np.int64 if series.whole else np.float64)
+                yield Points(name, np.array(series.steps, np.int64), times, series.texts or numbers)
 
 
 def _first(columns: Sequence[str], names: Sequence[str]) -> int | None:

@@ -84,7 +84,7 @@ class ForeignRun:
         params: its parameters.
         tags: its tags.
         properties: further facts, none of which changes.
-        points: reads its series.
+        points: reads its series: all parts of a name one after the other, numbers and texts alike.
         files: reads its files.
         left_out: reason to number of what cannot be taken over; reading adds to it.
     """

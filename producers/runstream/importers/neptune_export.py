@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ _COLUMNS = [
     "string_value", "bool_value", "datetime_value", "string_set_value", "file_value",
 ]  # fmt: skip
 _PLAIN = ("int", "float", "string", "bool", "datetime", "string_set")
+_SERIES = ("float_series", "string_series", "histogram_series")
 _SYSTEM = "sys/"
 
 
@@ -158,23 +159,33 @@ def _number(path: Path) -> int:
 
 def _batches(paths: list[Path], kinds: tuple[str, ...] | None) -> Iterator[Any]:
     """Rows of attributes of some kinds, in batches."""
+    for path in paths:
+        with _opened(path) as file:
+            for batch in file.iter_batches(_ROWS, columns=_COLUMNS):
+                chosen = _of_kinds(batch, kinds) if kinds is not None else batch
+                if chosen.num_rows:
+                    yield chosen
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     import pyarrow as pa
-    import pyarrow.compute as pc
     from pyarrow.parquet import ParquetFile
 
-    for path in paths:
-        try:
-            with ParquetFile(path) as file:
-                for batch in file.iter_batches(_ROWS, columns=_COLUMNS):
-                    chosen = batch
-                    if kinds is not None:
-                        chosen = batch.filter(pc.is_in(batch["attribute_type"], value_set=pa.array(kinds)))
-                    if chosen.num_rows:
-                        yield chosen
-        except (OSError, pa.ArrowInvalid, KeyError) as error:
-            raise UserErrorException(
-                f"{path}: cannot be read as a file of Neptune's exporter ({error})"
-            ) from None
+    try:
+        with ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise UserErrorException(
+            f"{path}: cannot be read as a file of Neptune's exporter ({error})"
+        ) from None
+
+
+def _of_kinds(rows: Any, kinds: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.is_in(rows["attribute_type"], value_set=pa.array(kinds)))
 
 
 def _plain(row: dict[str, Any]) -> Any:
@@ -183,17 +194,55 @@ def _plain(row: dict[str, Any]) -> Any:
 
 
 def _points(paths: list[Path], left_out: Counter[str]) -> Iterator[Points]:
-    for batch in _batches(paths, ("float_series", "string_series", "histogram_series")):
-        names = batch["attribute_path"].to_pylist()
-        kinds = batch["attribute_type"].to_pylist()
-        places: dict[tuple[str, str], list[int]] = {}
-        for place, key in enumerate(zip(names, kinds, strict=True)):
-            places.setdefault(key, []).append(place)
-        for (name, kind), at in places.items():
-            if kind == "histogram_series":
-                left_out["histograms"] += len(at)
-                continue
-            yield _series(name, batch.take(np.array(at)), kind == "string_series", left_out)
+    """The series, each whole, whichever way the exporter's pages have mixed their rows."""
+    import pyarrow as pa
+
+    for names, groups in _bundles(paths):
+        parts = (_rows_of(path, group, names) for path, group in groups)
+        for rows in parts if len(names) == 1 else [pa.concat_tables(parts)]:
+            places: dict[str, dict[str, list[int]]] = {}
+            keys = zip(rows["attribute_path"].to_pylist(), rows["attribute_type"].to_pylist(), strict=True)
+            for place, (name, kind) in enumerate(keys):
+                places.setdefault(name, {}).setdefault(kind, []).append(place)
+            for name, by_kind in places.items():
+                left_out["histograms"] += len(by_kind.pop("histogram_series", ()))
+                for kind, at in by_kind.items():
+                    yield _series(name, rows.take(np.array(at)), kind == "string_series", left_out)
+
+
+def _bundles(paths: list[Path]) -> Iterator[tuple[set[str], list[tuple[Path, int]]]]:
+    """Names of series, as many as are read together, and the row groups that hold them."""
+    rows: Counter[str] = Counter()
+    groups: dict[str, dict[tuple[Path, int], None]] = {}
+    for path in paths:
+        with _opened(path) as file:
+            for group in range(file.num_row_groups):
+                table = _of_kinds(file.read_row_group(group, columns=_COLUMNS[2:4]), _SERIES)
+                for counted in table["attribute_path"].value_counts().to_pylist():
+                    rows[counted["values"]] += counted["counts"]
+                    groups.setdefault(counted["values"], {})[path, group] = None
+    names, together = list[str](), 0
+    for name, n in rows.items():
+        if names and together + n > _ROWS:
+            yield set(names), sorted({place for each in names for place in groups[each]}, key=_place)
+            names, together = [], 0
+        names.append(name)
+        together += n
+    if names:
+        yield set(names), sorted({place for each in names for place in groups[each]}, key=_place)
+
+
+def _rows_of(path: Path, group: int, names: set[str]) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with _opened(path) as file:
+        table = _of_kinds(file.read_row_group(group, columns=_COLUMNS), _SERIES)
+        return table.filter(pc.is_in(table["attribute_path"], value_set=pa.array(sorted(names))))
+
+
+def _place(place: tuple[Path, int]) -> tuple[int, int]:
+    return _number(place[0]), place[1]
 
 
 def _series(name: str, rows: Any, texts: bool, left_out: Counter[str]) -> Points:

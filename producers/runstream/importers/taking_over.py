@@ -32,7 +32,7 @@ from ..spool.live_runs import LiveRun, open_live
 from ..spool.param_values import convert_params
 from .foreign_runs import ForeignRun, ForeignStore, Points
 from .intake import refuse_drops, refused, wait_for_room
-from .missing_points import joined, missing
+from .missing_points import missing
 from .positions import PositionFile, home_id, imports_folder, key_of
 from .runs import HOME_PROPERTY, RunReport, deleted_before, stored_points
 
@@ -203,14 +203,13 @@ class TakingOver:
             target="local",
             details={"host": socket.gethostname(), "directory": self._source.place},
         )
-        writer = open_live(self._settings, run_id).writer
-        writer.status("create", creation(record), when=run.started)
-        writer.status("start", when=run.started)
         facts = {HOME_PROPERTY: self._home, TOOL_PROPERTY: self._source.tool, **run.properties}
         if run_id != run.run_id:
             facts[ID_PROPERTY] = run.run_id
-        for name, text in facts.items():
-            writer.add_property(name, text)
+        writer = open_live(self._settings, run_id).writer
+        # In one record: a run that is there without them is somebody else's.
+        writer.status("create", {**creation(record), "properties": facts}, when=run.started)
+        writer.status("start", when=run.started)
 
     def _skipped(self, run: ForeignRun, why: str) -> RunReport:
         return RunReport(self._source.place, "", run.name or run.run_id, "skipped", notes=[why])
@@ -243,6 +242,8 @@ class _OneRun:
             stored = stored_points(self._whole._settings, self._client, self._live.run_id)
             there = self._whole._there([self._live.run_id])  # as it is when all of that is stored
             record = self._record = there.get(self._live.run_id, record)
+            if record.start_time_utc is None:  # killed between the run's creation and its start
+                self._writer.status("start", when=run.started)
         self._params()
         self._labels()
         for name, parts in groupby(run.points(), lambda points: points.name):
@@ -305,18 +306,20 @@ class _OneRun:
                 self._put(points)
                 self._whole.count(len(points))
             return
-        points = joined(list(parts))
-        self._whole.count(len(points))
-        if len(points) != stored:
+        whole = list(parts)
+        n = sum(map(len, whole))
+        self._whole.count(n)
+        if n != stored:
             run_id, late = self._live.run_id, self._whole.late
             answer = fetch_metrics(self._client, [run_id], name=name, classes=[SeriesClass.METRIC])
             held = answer.get(run_id, [])
-            rest = missing(points, held)
-            if late is not None and len(rest) and rest.steps[0] <= max(max(series.steps) for series in held):
-                late(run_id, rest)
-                self._taken["numbers"] += len(rest)
-            elif len(rest):
-                self._put(rest)
+            newest = max((max(series.steps) for series in held if series.steps), default=None)
+            for rest in missing(whole, held):
+                if late is not None and newest is not None and rest.steps[0] <= newest:
+                    late(run_id, rest)
+                    self._taken["numbers"] += len(rest)
+                else:
+                    self._put(rest)
 
     def _put(self, points: Points) -> None:
         times = np.full(len(points), self._run.started) if points.times is None else points.times / 1e6

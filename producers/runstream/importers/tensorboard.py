@@ -225,10 +225,10 @@ class TensorBoardImport:
             details={"host": socket.gethostname(), "directory": str(directory.path)},
         )
         writer, when = open_live(self._settings, run_id).writer, _first_time(directory)
-        writer.status("create", creation(record), when=when)
+        facts = {HOME_PROPERTY: self._home, DIRECTORY_PROPERTY: str(directory.path)}
+        # In one record: a run that is there without them is somebody else's.
+        writer.status("create", {**creation(record), "properties": facts}, when=when)
         writer.status("start", when=when)
-        writer.add_property(HOME_PROPERTY, self._home)
-        writer.add_property(DIRECTORY_PROPERTY, str(directory.path))
 
     def _resume(self, intake: EventIntake) -> None:
         if intake.position.pending:

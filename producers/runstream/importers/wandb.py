@@ -212,16 +212,15 @@ class WandbImport:
             target="local",
             details={"host": info.host, "directory": str(run.directory)},
         )
-        writer = open_live(self._settings, run_id).writer
-        writer.status("create", creation(record), when=info.started)
-        writer.status("start", when=info.started)
         facts = {
             HOME_PROPERTY: self._home, KEY_PROPERTY: key, "wandb.directory": str(run.directory),
             "wandb.run_id": info.run_id, "wandb.project": info.project, "wandb.entity": info.entity,
         }  # fmt: skip
-        for name, value in facts.items():
-            if value:
-                writer.add_property(name, value)
+        writer = open_live(self._settings, run_id).writer
+        # In one record: a run that is there without them is somebody else's.
+        properties = {name: value for name, value in facts.items() if value}
+        writer.status("create", {**creation(record), "properties": properties}, when=info.started)
+        writer.status("start", when=info.started)
 
 
 def take_over(

@@ -142,7 +142,8 @@ def import_csv(options: argparse.Namespace) -> int:
     """`runstream import csv FILE`."""
     from runstream.importers.csv_file import CsvFile
 
-    return _take_over(CsvFile(Path(options.file), options.param), options)
+    store = CsvFile(Path(options.file), options.param)
+    return _take_over(store, options, f"the experiment {Path(store.place).stem}", "rows")
 
 
 def import_neptune(options: argparse.Namespace) -> int:
@@ -150,18 +151,30 @@ def import_neptune(options: argparse.Namespace) -> int:
     from runstream.importers.neptune_export import NeptuneExport
 
     files = Path(options.files) if options.files else None
-    return _take_over(NeptuneExport(Path(options.directory), files), options)
+    store = NeptuneExport(Path(options.directory), files)
+    return _take_over(store, options, "experiments called as the projects", "runs of Neptune")
 
 
-def _take_over(store: ForeignStore, options: argparse.Namespace) -> int:
+def _take_over(store: ForeignStore, options: argparse.Namespace, where: str, runs: str) -> int:
+    """Take a store over, and say so.
+
+    Args:
+        where: where its runs go to without `--experiment`.
+        runs: what they are called when there are none.
+    """
     from runstream.importers.taking_over import TakingOver
 
     importing = TakingOver(workspace_of(options), store, options.experiment)
     with importing.alone():
         reports = list(importing.once())
         importing.settled()
-    where = f"the experiment {options.experiment}" if options.experiment else "experiments called as there"
-    return _show(reports, options, where, f"runs of {store.tool}", "runs")
+    return _show(
+        reports,
+        options,
+        f"the experiment {options.experiment}" if options.experiment else where,
+        runs,
+        "runs",
+    )
 
 
 def _stopped() -> threading.Event:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+import subprocess
+import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from runstream.client.reading import fetch_metrics, fetch_params
@@ -20,8 +19,9 @@ from runstream.importers.foreign_runs import ForeignStore
 from runstream.importers.neptune_export import NeptuneExport
 from runstream.importers.runs import RunReport
 from runstream.importers.taking_over import TakingOver
+from tests.producers.conftest import environment
+from tests.producers.importers.foreign_sources import FIRST, attribute, exported, point
 
-FIRST = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FIRST_US = int(FIRST.timestamp() * 1e6)
 
 
@@ -118,53 +118,21 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: str, params: list[str
         CsvFile(table, params)
 
 
-# --- Neptune -----------------------------------------------------------------------------------------------------------
-
-SCHEMA = pa.schema(
-    [
-        ("project_id", pa.string()),
-        ("run_id", pa.string()),
-        ("attribute_path", pa.string()),
-        ("attribute_type", pa.string()),
-        ("step", pa.decimal128(18, 6)),
-        ("timestamp", pa.timestamp("ms", tz="UTC")),
-        ("int_value", pa.int64()),
-        ("float_value", pa.float64()),
-        ("string_value", pa.string()),
-        ("bool_value", pa.bool_()),
-        ("datetime_value", pa.timestamp("ms", tz="UTC")),
-        ("string_set_value", pa.list_(pa.string())),
-        ("file_value", pa.struct([("path", pa.string())])),
-        (
-            "histogram_value",
-            pa.struct(
-                [("type", pa.string()), ("edges", pa.list_(pa.float64())), ("values", pa.list_(pa.float64()))]
-            ),
-        ),
-    ]
-)
-
-
-def exported(root: Path, run_id: str, parts: list[list[dict[str, Any]]]) -> None:
-    """Write a run as Neptune's exporter lays it out (its schema, its names)."""
-    folder = root / "data" / "org_proj_0a1b2c3d"
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, rows in enumerate(parts):
-        whole = [{"project_id": "org/proj", "run_id": run_id, **row} for row in rows]
-        pq.write_table(
-            pa.Table.from_pylist(whole, schema=SCHEMA), folder / f"{run_id}_12ab34cd_part_{number}.parquet"
+def test_the_command_says_where_the_runs_are(workspace: Workspace, served_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "said.csv").write_text("loss\n1\n2\n")
+    command = [sys.executable, "-m", "runstream", "import", "csv", "said.csv", "--workspace", workspace.name]
+    for more, experiment in (([], "said"), (["--experiment", "mine"], "mine")):
+        done = subprocess.run(
+            [*command, *more],
+            env=environment(served_home, PYTHONWARNINGS="default"),
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
+        assert done.stdout.endswith(f" values of 1 runs are in the experiment {experiment}\n"), done.stderr
 
 
-def attribute(path: str, kind: str, value: Any, **more: Any) -> dict[str, Any]:
-    return {"attribute_path": path, "attribute_type": kind, f"{kind}_value": value, **more}
-
-
-def point(path: str, step: str, value: Any, kind: str = "float") -> dict[str, Any]:
-    when = FIRST + timedelta(seconds=float(step))
-    return attribute(path, kind, value, step=Decimal(step), timestamp=when) | {
-        "attribute_type": f"{kind}_series"
-    }
+# --- Neptune -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
