@@ -1,5 +1,13 @@
 import { expect, test } from "vitest";
-import { environmentFacts, gitOf, originOf, otherDetails, parametersOf, snapshotOf } from "../src/run/facts";
+import {
+  environmentDifference,
+  environmentFacts,
+  gitOf,
+  originOf,
+  otherDetails,
+  parametersOf,
+  snapshotOf,
+} from "../src/run/facts";
 import { fileTree, filesOf, firstLog, sizeOf } from "../src/run/tree";
 
 test("parameters, and arguments without a name", () => {
@@ -40,6 +48,24 @@ test("an environment as facts: each package with its version, each setting by it
     ["python.condaDependencies.dependencies.pip 7", "✓"],
   ]);
   expect(environmentFacts({ details: {} })).toEqual([]);
+});
+
+test("two environments differ in packages and settings, and may be there in one only", () => {
+  const of = (python: string, pip: string[], environment: object = {}) => ({
+    details: { python, runDefinition: { environment: { ...environment, pip } } },
+  });
+  const before = of("3.11.9", ["numpy==2.1", "torch==2.4", "same==1"], { name: "old" });
+  const now = of("3.11.9", ["numpy==2.2", "same==1", "rich"], { name: "new" });
+  expect(environmentDifference(now, before)).toEqual([
+    { name: "name", path: "", here: "new", there: "old" },
+    { name: "numpy", path: "pip", here: "==2.2", there: "==2.1" },
+    { name: "rich", path: "pip", here: "✓", there: null },
+    { name: "torch", path: "pip", here: null, there: "==2.4" },
+  ]);
+  expect(environmentDifference(now, now)).toEqual([]);
+  expect(environmentDifference({ details: {} }, { details: { python: "3.12.1" } })).toEqual([
+    { name: "python", path: "", here: null, there: "3.12.1" },
+  ]);
 });
 
 test("a commit is linked only where its host has pages of commits", () => {

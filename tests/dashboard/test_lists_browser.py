@@ -196,7 +196,7 @@ def test_runs_are_added_to_a_comparison(open_page: Open, site: Site, picture: Pi
     page = open_page(f"/compare?runs={site.runs[0]}&tab=diff")
     page.get_by_role("heading", name="Compare 1 run", exact=True).wait_for()
     page.get_by_role("button", name="Add runs").click()
-    page.get_by_role("searchbox", name="Search runs to add").fill("run-2")
+    page.get_by_role("searchbox", name="Add runs: search").fill("run-2")
     page.get_by_role("checkbox", name="run-2").check()
     page.get_by_role("heading", name="Compare 2 runs").wait_for()
     page.get_by_role("row", name=re.compile("^lr tag")).get_by_role("cell", name="0.001").wait_for()

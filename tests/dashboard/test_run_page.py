@@ -80,6 +80,71 @@ def test_where_it_comes_from_and_its_snapshot(open_page: Open, written: str, pic
     assert Path(download.value.path()).read_bytes()[:2] == b"PK"
 
 
+SUBMITTED = """
+from pathlib import Path
+from runstream.core import Environment, Experiment, ScriptRunConfig, Workspace
+from runstream.core.conda_dependencies import CondaDependencies
+
+experiment = Experiment(Workspace.from_config(), "environments")
+Path("project").mkdir(exist_ok=True)
+Path("project/train.py").write_text("pass\\n")
+
+def submit(version, *others):
+    environment = Environment("training")
+    environment.python.user_managed_dependencies = True
+    environment.python.conda_dependencies = CondaDependencies.create(pip_packages=[f"numpy=={version}", *others])
+    run = experiment.submit(ScriptRunConfig("project", "train.py", environment=environment))
+    run.display_name = f"numpy {version}"
+    run.wait_for_completion()
+    print(run.id)
+
+plain = experiment.start_logging(outputs=None, snapshot_directory=None, display_name="plain")
+plain.complete()
+print(plain.id)
+submit("2.1", "torch==2.4")
+submit("2.2", "rich==13.9")
+"""
+
+
+def test_the_environment_beside_that_of_another_run(
+    open_page: Open, site: Site, picture: Picture, tmp_path: Path
+) -> None:
+    ids = site.shell.python(f"import os; os.chdir({str(tmp_path)!r})\n{SUBMITTED}").stdout.split()[-3:]
+    site.shell.wait_until(lambda: all(site.is_settled(run_id) for run_id in ids), 60, "the runs")
+    plain, before, now = ids
+    page = open_page(f"/runs/{now}?tab=overview")
+    panel = page.get_by_role("region", name="Environment", exact=True)
+    panel.get_by_text("Compared with numpy 2.1, the run before it in the experiment").wait_for()
+
+    def rows() -> list[list[str]]:
+        table = panel.get_by_role("table", name="What differs in the environment")
+        cells = [row.locator("th .what, td").all_inner_texts() for row in table.get_by_role("row").all()[1:]]
+        return [[text.strip() for text in row] for row in cells]
+
+    assert rows() == [["numpy", "==2.2", "==2.1"], ["rich", "==13.9", "–"], ["torch", "–", "==2.4"]]
+    panel.scroll_into_view_if_needed()
+    picture(page, "run-environment-wide-light")
+    panel.get_by_role("button", name="Compare with").click()
+    panel.get_by_role("searchbox", name="Compare with: search").fill(plain)
+    panel.get_by_label("plain").click()
+    panel.get_by_text("That run has no environment of its own.").wait_for()
+    assert f"with={plain}" in page.url
+    assert ["numpy", "==2.2", "–"] in rows()
+    page.goto(f"/runs/{now}?tab=overview&with={now}")
+    panel.get_by_text("No difference").wait_for()
+    page.goto(f"/runs/{plain}?tab=overview")
+    panel.get_by_text("This run has no environment of its own").wait_for()
+    panel.get_by_text("No run before this one to compare with").wait_for()
+    page.goto(f"/runs/{before}?tab=overview&with=no-such-run")
+    panel.get_by_role("alert").get_by_text("no-such-run").wait_for()
+    page.set_viewport_size({"width": 390, "height": 844})
+    panel.get_by_role("button", name="The usual run").click()
+    panel.get_by_text("Compared with plain").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    panel.scroll_into_view_if_needed()
+    picture(page, "run-environment-narrow-light")
+
+
 def test_files_with_the_log_first_and_a_search_in_it(open_page: Open, written: str, picture: Picture) -> None:
     page = open_page(f"/runs/{written}?tab=files")
     view = page.get_by_role("region", name="File")

@@ -116,6 +116,31 @@ export function environmentFacts(run: Pick<Run, "details">): Fact[] {
   return [...facts];
 }
 
+interface Difference {
+  /** A package or a setting. */
+  name: string;
+  /** Where in the environment it stands. */
+  path: string;
+  /** Its value in the one and in the other; null: it is not there. */
+  here: string | null;
+  there: string | null;
+}
+
+/** What two runs' environments differ in, package by package and setting by setting. */
+export function environmentDifference(run: Pick<Run, "details">, other: Pick<Run, "details">): Difference[] {
+  const [here, there] = [new Map(environmentFacts(run)), new Map(environmentFacts(other))];
+  return [...new Set([...here.keys(), ...there.keys()])]
+    .filter((key) => here.get(key) !== there.get(key))
+    .sort(naturalOrder)
+    .map((key) => {
+      const [path, ...item] = key.split(" "); // a list's items follow its path
+      const known = { here: here.get(key) ?? null, there: there.get(key) ?? null };
+      return item.length
+        ? { name: item.join(" "), path: path!, ...known }
+        : { name: key, path: "", ...known };
+    });
+}
+
 const SHOWN = new Set(["runDefinition", "script", "directory", "host", "pid", "python"]);
 
 /** What else the record holds. */
