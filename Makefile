@@ -10,7 +10,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
-.PHONY: help setup demo dashboard test lint format types bench bench-quick compat test-integrations chaos attack audit docs kafka constraints clean
+.PHONY: help setup demo dashboard test lint format types bench bench-quick compat test-integrations test-aim chaos attack audit docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -68,6 +68,13 @@ test-integrations:  ## A real training with each framework that takes gigabytes 
 	.venv-integrations/bin/python -m pip install -q -c constraints.txt -e ".[server,accelerate,catboost,fastai,keras,lightning,ray,transformers]" \
 	  jax torch pytest pytest-asyncio pytest-timeout hypothesis
 	.venv-integrations/bin/python -m pytest -o filterwarnings=default tests/producers/integrations/heavy.py $(ARGS)
+
+test-aim:  ## Take over a repository that Aim itself writes, in an environment of its own (AIM_PYTHON=python3.12: it has wheels for 3.11 and 3.12)
+	@$(DEV)
+	@[ -x .venv-aim/bin/python ] || $(or $(AIM_PYTHON),$(PY)) -m venv .venv-aim
+	@grep -v '^filelock=' constraints.txt > .venv-aim/constraints.txt  # Aim wants an older one
+	.venv-aim/bin/python -m pip install -q -c .venv-aim/constraints.txt -e ".[server]" aim==3.29.1 pytest pytest-asyncio pytest-timeout hypothesis
+	.venv-aim/bin/python -m pytest -o filterwarnings=default tests/producers/importers/heavy.py $(ARGS)
 
 chaos:  ## Kill and stop everything at random, then count what is there: TRIALS=10 of each kind, new seeds (ARGS=--help)
 	@$(DEV)

@@ -23,7 +23,7 @@ def git_properties(folder: Path) -> dict[str, str]:
     facts = {}
     for name in ("repository_uri", "branch", "commit", "dirty", "build_id", "build_uri"):
         if value := os.environ.get(f"AZUREML_GIT_{name.upper()}") or from_git.get(name):
-            facts[name] = _without_password(value) if name.endswith("_uri") else value
+            facts[name] = without_password(value) if name.endswith("_uri") else value
     properties = {f"azureml.git.{name}": value for name, value in facts.items()}
     for name, ours in (("repoURL", "repository_uri"), ("branch", "branch"), ("commit", "commit")):
         if ours in facts:
@@ -67,6 +67,6 @@ def _git(git: str, folder: Path, *words: str) -> str:
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
 
 
-def _without_password(address: str) -> str:
+def without_password(address: str) -> str:
     """Neither the user's part of an address nor what stands behind its ? or #, where some hosts take tokens."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", address).partition("?")[0].partition("#")[0]

@@ -11,6 +11,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runstream_schemas.series import SeriesClass
+
 _PIECE = 1 << 20
 
 
@@ -32,6 +34,28 @@ class Points:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a series that is no metric holds at one step.
+
+    Attributes:
+        cls: media or histograms.
+        name: the series.
+        step: the step.
+        time: microseconds since the epoch.
+        count: how many there are.
+        read: gives the one of a place: the text of a histogram, or one of `runstream.media`; it is called for those
+            only that are not here. A ValueError, or an error of ours, says why one cannot be taken over.
+    """
+
+    cls: SeriesClass
+    name: str
+    step: int
+    time: int
+    count: int
+    read: Callable[[int], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +88,11 @@ def no_points() -> Iterator[Points]:
     return iter(())
 
 
+def nothing_shown() -> Iterator[Shown]:
+    """Nothing."""
+    return iter(())
+
+
 def no_files() -> Iterator[ForeignFile]:
     """Nothing."""
     return iter(())
@@ -85,7 +114,9 @@ class ForeignRun:
         tags: its tags.
         properties: further facts, none of which changes.
         points: reads its series: all parts of a name one after the other, numbers and texts alike.
+        shown: reads its media and histograms: all steps of a name one after the other.
         files: reads its files.
+        archived: it is put away there.
         left_out: reason to number of what cannot be taken over; reading adds to it.
     """
 
@@ -101,7 +132,9 @@ class ForeignRun:
     tags: Mapping[str, str | None] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     points: Callable[[], Iterator[Points]] = no_points
+    shown: Callable[[], Iterator[Shown]] = nothing_shown
     files: Callable[[], Iterator[ForeignFile]] = no_files
+    archived: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
 
 

@@ -7,6 +7,7 @@ resumes.
 
 from __future__ import annotations
 
+import json
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 
 from ..client import files
+from ..client.addresses import quoted
 from ..client.http import ServiceClient
 from ..client.progress import progress
 from ..client.reading import fetch_metrics, fetch_params, settle
@@ -35,6 +37,7 @@ from .intake import refuse_drops, refused, wait_for_room
 from .missing_points import missing
 from .positions import PositionFile, home_id, imports_folder, key_of
 from .runs import HOME_PROPERTY, RunReport, deleted_before, stored_points
+from .shown_values import take_shown
 
 TOOL_PROPERTY = "runstream.import.tool"
 """Property of an imported run: the tool it came from."""
@@ -251,18 +254,27 @@ class _OneRun:
                 self._left_out[f"values: {why}"] += sum(map(len, parts))
                 continue
             self._series(name, parts, stored[f"{int(SeriesClass.METRIC)}/{name}"])
+        self._taken += take_shown(self._live, self._client, run.shown(), stored, self._left_out)
         self._files()
         if run.ending and (record is None or record.status not in TERMINAL):
             self._writer.status(run.ending, when=max(run.ended or 0.0, run.started + 1e-5))
             self._taken["endings"] += 1
+        if run.archived and (record is None or record.archived_utc is None):
+            self._archive()
         refuse_drops(self._live)
         self._writer.close()
         outcome = "new" if record is None else "continued" if self._taken.total() else "unchanged"
-        self._taken.pop("endings", None)
+        del self._taken["endings"], self._taken["archived"]
         points = {what: n for what, n in self._taken.items() if n}
         return RunReport(
             self._whole._source.place, self._live.run_id, run.name, outcome, points, dict(+self._left_out)
         )
+
+    def _archive(self) -> None:
+        path = f"/api/v1/runs/{quoted(self._live.run_id)}"
+        headers = {"Content-Type": "application/json"}
+        self._client.request("PATCH", path, body=json.dumps({"archived": True}).encode(), headers=headers)
+        self._taken["archived"] += 1
 
     def _params(self) -> None:
         known = (

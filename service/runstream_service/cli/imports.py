@@ -97,7 +97,20 @@ def add_import_commands(parser: argparse.ArgumentParser) -> None:
     neptune.add_argument(
         "--files", metavar="DIR", help="where the exporter put files; default: files beside the data"
     )
-    for tool, default in ((table, "the file's name"), (neptune, "the project's name")):
+    aim = group.add(
+        "aim",
+        "take over a repository of Aim",
+        import_aim,
+        "Ids, steps and times are kept. Again: only what is new. Prints what could not be taken over, and why.\n"
+        "Needs Aim in the same environment: pip install aim (Python 3.11 or 3.12).",
+    )
+    aim.add_argument("repository", metavar="REPO", help="the folder that `aim init` was called in")
+    defaults = (
+        (table, "the file's name"),
+        (neptune, "the project's name"),
+        (aim, "the experiment each run has there"),
+    )
+    for tool, default in defaults:
         add_experiment(tool, f"default: {default}")
         add_output(tool)
         add_settings(tool, (*WHERE, "spool", "kafka", "autostart"))
@@ -153,6 +166,14 @@ def import_neptune(options: argparse.Namespace) -> int:
     files = Path(options.files) if options.files else None
     store = NeptuneExport(Path(options.directory), files)
     return _take_over(store, options, "experiments called as the projects", "runs of Neptune")
+
+
+def import_aim(options: argparse.Namespace) -> int:
+    """`runstream import aim REPO`."""
+    from runstream.importers.aim import AimRepository
+
+    store = AimRepository(Path(options.repository))
+    return _take_over(store, options, "experiments called as they were", "runs of Aim")
 
 
 def _take_over(store: ForeignStore, options: argparse.Namespace, where: str, runs: str) -> int:
