@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 _KEPT = "\n\t"
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
@@ -66,3 +67,32 @@ def shown_json(text: str, encoding: str | None) -> str:
         return text
     except UnicodeEncodeError:
         return "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text)
+
+
+def text_table(names: list[str], rows: list[tuple[Any, ...]], more: int = 0) -> str:
+    """Rows as aligned plain text.
+
+    Args:
+        names: the names of the columns.
+        rows: values; floats are shown with six significant digits.
+        more: how many rows follow that are not shown.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max([len(name), *(len(row[place]) for row in cells)]) for place, name in enumerate(names)]
+    lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip()]
+    lines.append("  ".join("-" * width for width in widths))
+    for row, values in zip(cells, rows, strict=True):
+        parts = [
+            cell.rjust(width) if isinstance(value, (int, float)) else cell.ljust(width)
+            for cell, value, width in zip(row, values, widths, strict=True)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    if more:
+        lines.append(f"... {more} more rows")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

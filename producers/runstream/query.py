@@ -18,10 +18,12 @@ from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 
 from .client.http import ServiceClient, client_for
+from .client.param_importance import Importance, ask_importance
 from .client.reading import fetch_vectors, settle
 from .client.records import Filter, RunRecord, check_filter, filter_params, list_records, matches
 from .exceptions import UserErrorException
 from .home.layout import with_local_spool
+from .printable import text_table
 from .spool.live_runs import unconfirmed
 
 if TYPE_CHECKING:
@@ -243,6 +245,35 @@ def runs(
     return Result(_runs_table(listed))
 
 
+def param_importance(
+    metric: str,
+    stat: str = "last",
+    *,
+    search: str | None = None,
+    experiment: str | None = None,
+    workspace: str | None = None,
+    parent: str | None = None,
+    runs: Iterable[RunHandle | str] = (),
+    settings: Settings | None = None,
+) -> Importance:
+    """Which parameters matter for a metric, by the newest 1,000 runs that pass; `refusal` says why none do.
+
+    Args:
+        stat: `last`, `min`, `max`, `mean`, `first`, or `best`: the good end, as the runs define it.
+        search: what a search box takes.
+        parent: only children of this run id, such as a sweep's.
+        runs: only these.
+        experiment, workspace, settings: as of `runs`.
+
+    Raises:
+        ServiceException: a filter that makes no sense (status_code 400), or the server has no scikit-learn (501).
+    """
+    given = {"q": search, "experiment": experiment, "workspace": workspace, "parent": parent}
+    params = [("name", metric), ("stat", stat), *((key, value) for key, value in given.items() if value)]
+    params += [("run", run if isinstance(run, str) else run.id) for run in runs]
+    return ask_importance(_client(settings), params)
+
+
 def _client(settings: Settings | None) -> ServiceClient:
     return client_for(with_local_spool(settings or Settings.load()))
 
@@ -347,32 +378,3 @@ def _times(values: list[str | None]) -> pyarrow.Array:
 
 def _first_rows(result: Result) -> Iterator[tuple[Any, ...]]:
     return iter(Result(result.table.slice(0, 20)))
-
-
-def text_table(names: list[str], rows: list[tuple[Any, ...]], more: int = 0) -> str:
-    """Rows as aligned plain text.
-
-    Args:
-        names: the names of the columns.
-        rows: values; floats are shown with six significant digits.
-        more: how many rows follow that are not shown.
-    """
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max([len(name), *(len(row[place]) for row in cells)]) for place, name in enumerate(names)]
-    lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip()]
-    lines.append("  ".join("-" * width for width in widths))
-    for row, values in zip(cells, rows, strict=True):
-        parts = [
-            cell.rjust(width) if isinstance(value, (int, float)) else cell.ljust(width)
-            for cell, value, width in zip(row, values, widths, strict=True)
-        ]
-        lines.append("  ".join(parts).rstrip())
-    if more:
-        lines.append(f"... {more} more rows")
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from runstream.client.addresses import quoted
 from runstream.core.experiment import Experiment
 from runstream.core.workspace import Workspace
 from runstream.exceptions import UserErrorException
-from runstream.query import text_table
+from runstream.printable import text_table
 from runstream_schemas.settings import Settings
 
 if TYPE_CHECKING:

@@ -84,3 +84,18 @@ def test_demo(
     assert "points of this sweep" in out
     assert re.search(r"\nLook at it: http://\S+/runs/\S+\n.*\n$", out)  # the last but one line
     assert re.search("runstream'? sql", out)  # quoted where the path has blanks
+
+
+def test_importance_of_the_parameters_of_runs_that_were_just_logged(experiment: Experiment) -> None:
+    for number in range(9):
+        with experiment.start_logging(outputs=False) as run:
+            run.log_params({"lr": number / 10, "batch": 32})
+            run.log("mse", -number)
+    asked = {"experiment": experiment.name, "workspace": experiment.workspace.name}
+    weighed = runstream.query.param_importance("mse", "min", **asked)
+    assert [param.name for param in weighed.params] == ["lr"]
+    assert (weighed.params[0].importance, weighed.params[0].correlation) == (1.0, pytest.approx(-1))
+    assert (weighed.runs, weighed.constant, weighed.refusal) == (9, ["batch"], None)
+    few = runstream.query.param_importance("mse", runs=[run], workspace=experiment.workspace.name)
+    assert few.refusal is not None
+    assert "1 of 1 run has" in few.refusal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ from .tokens import Tokens
 
 MOST_SQL = 2
 """Statements of one token that run at once: half of a server's places for them."""
+MOST_FORESTS = 2
+"""Questions for the importance of parameters that are answered at once, one of a token."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,8 @@ class Server:
     charts: Charts = field(init=False)
     shared: Shared = field(default_factory=Shared)
     sql_places: Places = field(default_factory=lambda: Places(MOST_SQL))
+    forest_places: Places = field(default_factory=lambda: Places(1))
+    forests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_FORESTS))
 
     def __post_init__(self) -> None:
         self.shown.append(self.counters)

@@ -130,6 +130,8 @@ IN_ONE_WORKSPACE = [
     ("GET", "/metrics", 403),
     ("GET", "/api/v1/snapshots/0", 403),
     ("GET", "/api/v1/child-counts", 403),
+    ("GET", "/api/v1/param-importance?name=m", 200),
+    ("GET", "/api/v1/param-importance?name=m&workspace=other", 403),
 ]
 
 

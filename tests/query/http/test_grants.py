@@ -306,7 +306,8 @@ async def a_run_is_read(world: World) -> None:
         (f"runs/{run}/series", own), (f"runs/{run}/values?name=x", own), (f"runs/{run}/tables/t", own),
         (f"metrics?run={run}&recursive=1", own), (f"metrics?run={run}&run={other}", either),
         (f"charts?run={run}&run={other}&name=x", either), (f"series?run={run}&name=x", own),
-        (f"child-counts?run={run}", own), (f"export/points?run={run}&run={other}&format=csv", either),
+        (f"child-counts?run={run}", own), (f"param-importance?name=m&run={run}", True),
+        (f"export/points?run={run}&run={other}&format=csv", either),
         (f"export/table?run={run}&name=t&format=csv", own), (f"runs?parent={run}&archived=all", True),
         (f"metric-names?run={run}&run={other}", True), (f"models?run={run}", True),
     ))  # fmt: skip
