@@ -387,6 +387,32 @@ def test_single_values_are_bars_and_no_number_is_broken(
     assert value.bounding_box()["height"] <= 26  # one line
 
 
+def test_single_values_are_points_over_a_parameter_or_another_metric(
+    workspace: Callable[..., Any], trials: list[str], picture: Picture
+) -> None:
+    page = workspace("?pane=right&m=parameters", charts=0)
+    card = page.get_by_role("region", name="parameters", exact=True)
+    card.get_by_role("button", name="parameters as points").click()
+    card.get_by_role("img", name="parameters over lr: 6 points").wait_for()
+    colours = card.locator("circle").evaluate_all("dots => dots.map(dot => getComputedStyle(dot).fill)")
+    assert len(set(colours)) == 6
+    picture(page, "workspace-points-wide-light")
+    x = card.get_by_label("x of parameters")
+    x.select_option("metric:val/loss")
+    card.get_by_role("img", name="parameters over val/loss: 6 points").wait_for()
+    page.reload()
+    card.get_by_role("img", name="parameters over val/loss: 6 points").wait_for()
+    x.select_option("param:optimizer")
+    card.locator("svg").get_by_text("sgd").wait_for()  # categories have their names
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    card.get_by_role("button", name="parameters as points").click()
+    card.get_by_text("11,689,517").wait_for()
+    card.get_by_role("button", name="parameters as points").click()
+    card.locator("circle").first.click()
+    page.wait_for_url(re.compile("/runs/(" + "|".join(trials) + ")$"))
+
+
 def test_a_run_that_logs_is_drawn_by_itself(workspace: Callable[..., Any], site: Site) -> None:
     page = workspace("?m=train/loss&sort=-start_time", charts=1)
     site.shell.python(

@@ -6,7 +6,10 @@ const MOST_KEPT = 500;
 const FIELDS = ["axis", "smoothing", "log", "logX", "withoutOutliers"] as const;
 
 /** What of a chart's view is kept: no range belongs to all runs of a metric. */
-type Kept = Pick<Own, (typeof FIELDS)[number]>;
+type Kept = Pick<Own, (typeof FIELDS)[number]> & {
+  /** Of one value a run: over what its points are; missing: it is shown as bars. */
+  scatter?: string;
+};
 
 function read(): Record<string, Kept> {
   try {
@@ -36,8 +39,21 @@ export function keptOf(metric: string): Kept | undefined {
 
 /** Keep how a metric's chart is shown now. */
 export function keep(metric: string, view: View): void {
+  const scatter = keptOf(metric)?.scatter;
   const own = Object.fromEntries(FIELDS.map((field) => [field, view[field]])) as Kept;
+  put(metric, scatter === undefined ? own : { ...own, scatter });
+}
+
+function put(metric: string, own: Kept): void {
   write([...Object.entries(all).filter(([name]) => name !== metric), [metric, own]]);
+}
+
+/** Show a metric of one value a run as points over an axis; empty: over whatever comes first; null: as bars. */
+export function keepScatter(metric: string, axis: string | null): void {
+  const { scatter: _, ...own } = keptOf(metric) ?? {};
+  if (axis !== null) put(metric, { ...own, scatter: axis });
+  else if (Object.keys(own).length) put(metric, own);
+  else forget(metric);
 }
 
 export function forget(metric: string): void {

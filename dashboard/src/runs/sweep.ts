@@ -102,6 +102,22 @@ export function sweepAxes(runs: readonly Run[], columns: readonly Column[]): Swe
   return axes;
 }
 
+/** An axis of numbers, as far as they are finite and `shown`; of the rest there is none. Null: none is left. */
+export function numbersAxis(
+  id: string,
+  title: string,
+  all: readonly (number | null)[],
+  shown: readonly boolean[],
+  log = false,
+): SweepAxis | null {
+  const values = all.map((value, i) => (shown[i] && value !== null && Number.isFinite(value) ? value : null));
+  const numbers = values.filter((value) => value !== null);
+  if (!numbers.length) return null;
+  const min = numbers.reduce((a, b) => Math.min(a, b));
+  const max = numbers.reduce((a, b) => Math.max(a, b));
+  return { id, title, values, categories: null, min, max, log: min > 0 && (log || max / min > 100) };
+}
+
 function axisOf(id: string, title: string, texts: (string | null)[]): SweepAxis | null {
   const present = texts.filter((text) => text !== null && text !== "");
   if (new Set(present).size < 2) return null;
