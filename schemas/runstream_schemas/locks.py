@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN)
@@ -89,6 +89,7 @@ def is_held(path: Path) -> bool:
 
 
 def write_owner(descriptor: int) -> None:
-    """Write this process's id into a file it has locked, for people."""
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    """Write this process's id into a file it has locked, for people; not if the disk is full, as the lock holds without."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

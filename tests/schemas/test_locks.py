@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runstream_schemas.locks import is_held, locked, take
+from runstream_schemas.locks import is_held, locked, take, write_owner
 
 HOLD = """
 import sys
@@ -54,3 +55,18 @@ def test_a_directory_is_shared_by_those_who_say_so(tmp_path: Path) -> None:
             pass
     with locked(tmp_path, wait=False):
         pass
+
+
+def test_a_lock_is_taken_though_the_disk_has_no_room_for_the_name_of_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    descriptor = take(tmp_path / "lock")
+    assert descriptor is not None
+    with monkeypatch.context() as without_room:
+        without_room.setattr(os, "pwrite", full)
+        write_owner(descriptor)
+    assert is_held(tmp_path / "lock")
+    os.close(descriptor)

@@ -131,8 +131,10 @@ async def run_compactor(
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
     finally:
-        worker.close()
-        await pool.close()
+        try:
+            worker.close()
+        finally:
+            await pool.close()
 
 
 async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: CompactorState) -> None:

@@ -105,8 +105,10 @@ class SpoolSource:
 
     async def stop(self) -> None:
         """Note what was stored and let another process read the spool."""
-        self._note()
-        self.collector.unlock()
+        try:
+            self._note()
+        finally:
+            self.collector.unlock()
 
     async def _reload(self) -> None:
         self._next = (await self._load_offsets([self.partition]))[self.partition] or 0

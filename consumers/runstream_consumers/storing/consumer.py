@@ -128,11 +128,13 @@ async def run_consumer(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await letters.stop()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5.0):
-                await pool.close()
-        pool.terminate()
+        try:
+            await letters.stop()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5.0):
+                    await pool.close()
+        finally:
+            pool.terminate()
 
 
 async def _keep_consuming(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -97,3 +99,30 @@ async def test_a_run_that_could_keep_no_point_is_settled_whoever_reads_its_end(
     assert dict(run) == {"status": "Failed", "settled": True}
     assert await pool.fetchval("select count(*) from gaps") == 0
     writer.close()
+
+
+async def test_a_source_that_cannot_end_in_order_still_lets_the_next_one_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the process shuts itself out: it begins anew, and finds the spool read by itself."""
+    settings = settings_for(tmp_path / "spool", flush_interval=0.0)
+
+    async def load(partitions: Sequence[Partition]) -> dict[Partition, int | None]:
+        return dict.fromkeys(partitions, 0)
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")  # what Python says where no memory can be had
+
+    source = SpoolSource(settings, load)
+    await source.start()
+    with monkeypatch.context() as without_memory:
+        without_memory.setattr(threading, "_start_new_thread", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            await source.stop()
+    spool.RunWriter(settings, "run").log("x", 0)
+    following = SpoolSource(settings, load)
+    await following.start()
+    try:
+        assert _slots(await following.fetch(1 << 20, 10))
+    finally:
+        await following.stop()

@@ -83,8 +83,10 @@ class Collector:
 
     def unlock(self) -> None:
         """Let another process read the spool."""
-        self.tidy()
-        self._lock.release()
+        try:
+            self.tidy()
+        finally:  # no thread can be had, say: kept, the lock would shut out this process' next reader too
+            self._lock.release()
 
     @property
     def removed(self) -> bool:

@@ -35,8 +35,8 @@ class SpoolLock:
                     f"the spool {self._spool} is read by process {owner} already, which delivers what lies there"
                 )
             await asyncio.sleep(0.05)
-        write_owner(descriptor)
         self._descriptor = descriptor
+        write_owner(descriptor)
 
     def release(self) -> None:
         """Let another process read the spool."""
