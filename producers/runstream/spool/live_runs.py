@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -59,9 +60,9 @@ class LiveRun:
 
     def end(self, kind: str) -> None:
         """Write an ending status (see `status.ENDINGS`) and give the writer's segment back; logging may continue."""
-        with _lock:
-            _open.pop((self.settings, self.run_id), None)
         self.writer.status(kind)
+        with _lock:  # not before: of an end that a Ctrl-C kept from being written, the exit is left to tell
+            _open.pop((self.settings, self.run_id), None)
         self.writer.close()
 
     def positions(self) -> dict[str, int]:
@@ -76,9 +77,11 @@ class LiveRun:
         return {key: position for key, position in self.positions().items() if position > _stored.get(key, 0)}
 
     def __del__(self) -> None:
-        self.writer.close()
-        if sys.is_finalizing():  # nobody will ask, and modules are being taken apart
+        if (
+            sys.is_finalizing()
+        ):  # see `_close_writers`; modules are being taken apart, and the writer's among them
             return
+        self.writer.close()
         positions = self.positions()
         if left := {key: end for key, end in positions.items() if end > _stored.get(key, 0)}:
             _leave(self.settings, left)
@@ -179,6 +182,16 @@ def _disown() -> None:
 
 
 _kept_for_their_writers: list[LiveRun] = []
+
+
+def _close_writers() -> None:
+    """Close what is open at the very end. What is recorded after it, the reader finds once the process is gone."""
+    for live in list(_live.values()):
+        with suppress(Exception):
+            live.writer.close()
+
+
+atexit.register(_close_writers)  # here and not later: it is called behind whatever records at exit
 
 
 def _end_open_runs() -> None:

@@ -132,7 +132,7 @@ def test_of_a_backlog_of_ended_runs_a_few_are_open_at_a_time(
     for number in range(60):
         parts = 2 if number % 10 == 3 else 1
         for part in range(parts):
-            writer = spool.RunWriter(settings, f"run-{number}", owner=part == 0)
+            writer = spool.RunWriter(settings, f"run-{number}", owner=part == parts - 1)
             writer.log("x", 100 * part + number)
             if part == parts - 1:
                 writer.status("complete")

@@ -1,12 +1,17 @@
-"""What a process remembers of the runs it wrote."""
+"""What a process remembers of the runs it wrote, and what it does about them when it ends."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tests.producers.reading import drain, settings_for, steps_of_life
 
 from runstream.spool import live_runs
+from runstream.spool.collecting.collector import Collector
 from runstream_schemas.settings import Settings
 
 
@@ -25,3 +30,59 @@ def test_of_a_sweep_the_newest_runs_are_waited_for(tmp_path: Path, monkeypatch: 
     assert len(left) <= 30
     assert newest
     assert newest.items() <= left.items()
+
+
+_OPEN = """
+import os, signal, sys
+from runstream_schemas.settings import Settings
+from runstream.spool.live_runs import open_live
+live = open_live(Settings.load({}, spool=sys.argv[1]), "run", owner=True)
+live.start({"experiment": "e"})
+live.writer.log("x", 1)
+"""
+
+_KEPT = {
+    "in a global": "",
+    "in a module that goes last": "import builtins; builtins.kept = live; del live\n",
+    "in a cycle": "class Cycle: pass\ncycle = Cycle(); cycle.self, cycle.live = cycle, live; del cycle, live\n",
+    "by a second writer": "other = open_live(live.settings, 'other'); other.writer.log('x', 1)\n",
+}
+
+_ENDS = {
+    "its last line": ("", 0, ""),
+    "an exception": ("raise ValueError('meant')", 1, "ValueError: meant"),
+    "sys.exit": ("sys.exit('meant')", 1, "meant"),
+    "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT)", -2, "KeyboardInterrupt"),
+}
+
+
+def _run(directory: Path, body: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _OPEN + body, str(directory)]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("kept", _KEPT)
+@pytest.mark.parametrize("how", _ENDS)
+def test_a_program_that_leaves_a_run_open_ends_it_and_prints_nothing(
+    directory: Path, how: str, kept: str
+) -> None:
+    line, code, said = _ENDS[how]
+    program = _run(directory, _KEPT[kept] + line)
+    assert "ignored" not in program.stderr
+    assert (program.returncode, *program.stderr.splitlines()[-1:]) == (code, *([said] if said else []))
+    steps = steps_of_life(drain(Collector(settings_for(directory))))
+    assert {run: kind for run, kind, _ in steps if run == "run"} == {"run": "fail" if code else "complete"}
+
+
+def test_a_run_whose_end_was_interrupted_is_ended_as_the_program_ends(directory: Path) -> None:
+    body = (
+        "status = live.writer.status\n"
+        "def interrupted(kind): raise KeyboardInterrupt\nlive.writer.status = interrupted\n"
+        "try: live.end('complete')\nexcept KeyboardInterrupt: live.writer.status = status\n"
+    )
+    assert _run(directory, body).returncode == 0
+    kinds = [kind for _, kind, _ in steps_of_life(drain(Collector(settings_for(directory))))]
+    assert kinds == ["create", "start", "complete"]

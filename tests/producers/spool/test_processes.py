@@ -128,6 +128,28 @@ def test_what_was_logged_before_a_kill_is_there_and_the_run_is_failed(directory:
     )
 
 
+def test_a_source_that_its_owner_closes_before_the_run_has_ended_still_tells_of_its_death(
+    directory: Path,
+) -> None:
+    body = (
+        "writer.status('start')\nwriter.log('x', 1)\nwriter.close()\nwriter.log('x', 2)\nwriter.close()\n"
+        "print('closed', flush=True)\ntime.sleep(60)\n"
+    )
+    process = run_script(directory, body)
+    assert process.stdout
+    assert process.stdout.readline() == "closed\n"
+    collector = Collector(settings_for(directory))
+    events = drain(collector)  # all is stored, and the process lives
+    assert logged(events) == {("run", "x", ""): [1, 2]}
+    assert [kind for _, kind, _ in steps_of_life(events)] == ["start"]
+    assert collector.live == 1
+    process.kill()
+    process.wait(20)
+    process.stdout.close()
+    ((_, kind, data),) = steps_of_life(drain(collector))
+    assert (kind, data["error"]["code"]) == ("fail", "ProcessDied")
+
+
 def test_a_run_that_ended_is_not_failed_when_its_process_dies(directory: Path) -> None:
     process = run_script(
         directory, "writer.log('x', 1)\nwriter.status('complete')\nwriter.close()\nos.kill(os.getpid(), 9)\n"

@@ -109,12 +109,15 @@ class SourceWriter:
         self._note_position()
 
     def close(self) -> None:
-        """End the source. A later record starts another one."""
+        """End the source; a later record starts another one. A source that owns its run stays until the run has ended: who
+        reads it tells by it that the run lives, and that its process has died."""
         self._in_turn(self._close)
 
     def _close(self) -> None:
         # A run that never had room may find it now: its life waits here to be written.
         self._release_held_back()
+        if self._owner and self._map is not None and not self._state & seg.ENDED:
+            return
         self._wait_for_room()
         if self._map is None:
             self._say_what_is_lost()
