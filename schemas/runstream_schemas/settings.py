@@ -179,6 +179,7 @@ class Settings:
     )
 
     snapshot_limit: int = _doc("Most bytes a snapshot of a source folder may have", 300 << 20)
+    git_diff: bool = _doc("Keep what a source folder has that its git commit has not, up to 1 MiB", True)
     spool_quota: int = _doc(
         "Most bytes the spool may take; beyond it points are dropped and counted", 64 << 30
     )
@@ -367,7 +368,7 @@ def _parse(name: str, raw: str, kind: type) -> Any:
 PROJECT_KEYS = frozenset(
     {
         "workspace", "url", "autostart", "idle_timeout", "local_runs", "provide_azureml",
-        "provide_mlflow", "follow_tools", "snapshot_limit", "flush_interval", "heartbeat_interval", "log_level",
+        "provide_mlflow", "follow_tools", "snapshot_limit", "git_diff", "flush_interval", "heartbeat_interval", "log_level",
     }
 )  # fmt: skip
 """Settings a project's config file may hold. A file that came with somebody's code may not say where data and secrets go:

@@ -57,6 +57,7 @@ def written(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
         ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "first"],
     ):
         subprocess.run(command, cwd=source, check=True, timeout=30)
+    (source / "train.py").write_text("print('trained anew')\nprint('<b>done</b>')\n")
     code = f"import os; os.chdir({str(source.parent)!r}); SOURCE = {str(source)!r}\n{WRITING}"
     run_id = site.shell.python(code).stdout.split()[-1]
     site.shell.wait_until(lambda: site.is_settled(run_id), 60, "the run")
@@ -143,6 +144,25 @@ def test_the_environment_beside_that_of_another_run(
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     panel.scroll_into_view_if_needed()
     picture(page, "run-environment-narrow-light")
+
+
+def test_the_changes_against_the_commit(open_page: Open, written: str, picture: Picture) -> None:
+    page = open_page(f"/runs/{written}?tab=snapshot")
+    changes = page.get_by_role("region", name="Changes against the commit")
+    changes.get_by_text("train.py").wait_for()
+    assert changes.locator("pre .added").all_inner_texts() == [
+        "+print('trained anew')",
+        "+print('<b>done</b>')",
+    ]
+    assert changes.locator("pre .removed").all_inner_texts() == ["-print('trained')"]
+    assert "+2" in changes.locator("summary").inner_text()
+    picture(page, "run-diff-wide-light")
+    changes.locator("summary").click()
+    changes.locator("pre").wait_for(state="hidden")
+    page.set_viewport_size({"width": 390, "height": 844})
+    changes.locator("summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    picture(page, "run-diff-narrow-light")
 
 
 def test_files_with_the_log_first_and_a_search_in_it(open_page: Open, written: str, picture: Picture) -> None:

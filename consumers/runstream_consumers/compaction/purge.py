@@ -32,7 +32,8 @@ LATE_CHILDREN = 7 * 86400.0
 KEEP_SNAPSHOTS = 86400.0
 """Seconds of the database's uptime a snapshot, or a content of one, is kept without a run: it may be on its way to one."""
 
-SNAPSHOT_PROPERTY = "ContentSnapshotId"
+SNAPSHOT_PROPERTIES = ("ContentSnapshotId", "runstream.git.diff")
+"""Properties of runs that name snapshots."""
 
 _RUNS = 500  # of one transaction
 
@@ -88,7 +89,7 @@ returning d.key"""
 UNUSED_SNAPSHOTS = """
 delete from source_snapshots s
 where s.used_up <= uptime() - $1::float8 and not exists (
-    select from properties p where p.key = $2 and p.value = s.id and left(p.value, 200) = left(s.id, 200))"""
+    select from properties p where p.key = any($2::text[]) and p.value = s.id and left(p.value, 200) = left(s.id, 200))"""
 UNUSED_BLOBS = """
 select b.sha256 from blobs b
 where b.made_up <= uptime() - $1::float8
@@ -197,7 +198,7 @@ async def purge_snapshots(pool: asyncpg.Pool[Any], store: Store, *, keep: float 
     Args:
         keep: seconds they are kept at least.
     """
-    await pool.execute(UNUSED_SNAPSHOTS, keep, SNAPSHOT_PROPERTY)
+    await pool.execute(UNUSED_SNAPSHOTS, keep, SNAPSHOT_PROPERTIES)
     unused: Sequence[str] = [row["sha256"] for row in await pool.fetch(UNUSED_BLOBS, keep)]
     deleted = 0
     for digest in unused:

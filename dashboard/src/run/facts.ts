@@ -9,6 +9,11 @@ export function snapshotOf(run: Pick<Run, "properties">): string {
   return run.properties.ContentSnapshotId ?? "";
 }
 
+/** The id of the snapshot that holds the diff against the commit; empty: there is none. */
+export function diffOf(run: Pick<Run, "properties">): string {
+  return run.properties["runstream.git.diff"] ?? "";
+}
+
 interface Definition {
   script?: unknown;
   arguments?: unknown;

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_SECONDS = 5.0  # a repository on a slow disk: rather no answer than a late one
+SECONDS = 5.0
+"""Longest wait for git: of a repository on a slow disk rather no answer than a late one."""
 
 
 def git_properties(folder: Path) -> dict[str, str]:
@@ -31,10 +32,21 @@ def git_properties(folder: Path) -> dict[str, str]:
     return properties
 
 
+def git_of(folder: Path) -> str | None:
+    """The program, where there is one and the directory lies in a repository: no process is started to find that out."""
+    inside = any((here / ".git").exists() for here in (folder, *folder.parents))
+    return shutil.which("git") if inside else None
+
+
+def environment() -> dict[str, str]:
+    """Of a git that neither waits for a lock nor asks for a password."""
+    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+
+
 def _ask_git(folder: Path) -> dict[str, str]:
-    git = shutil.which("git")
-    if git is None or not any((here / ".git").exists() for here in (folder, *folder.parents)):
-        return {}  # most directories are no repository: no process is started to find that out
+    git = git_of(folder)
+    if git is None:
+        return {}
     try:
         status = _git(git, folder, "status", "--porcelain=v2", "--branch", "--", ".").splitlines()
         address = _git(git, folder, "ls-remote", "--get-url")
@@ -54,15 +66,15 @@ def _ask_git(folder: Path) -> dict[str, str]:
 
 
 def _git(git: str, folder: Path, *words: str) -> str:
-    """What git prints; nothing when it refuses. It neither waits for a lock nor asks for a password."""
+    """What git prints; nothing when it refuses."""
     done = subprocess.run(
         [git, *words],
         cwd=folder,
         capture_output=True,
-        timeout=_SECONDS,
+        timeout=SECONDS,
         check=False,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        env=environment(),
     )
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
 

@@ -55,6 +55,16 @@ def is_secret(name: str) -> bool:
     return _SECRETS.fullmatch(name) is not None and not name.lower().endswith(_EXAMPLES)
 
 
+def belongs(path: str, rules: IgnoreRules) -> bool:
+    """Whether a snapshot of a directory would hold a file, by its relative path with `/`: it need not be there."""
+    parts = path.split("/")
+    for end in range(1, len(parts) + 1):
+        ignored = rules.said_of("/".join(parts[:end]), end < len(parts))
+        if is_secret(parts[end - 1]) if ignored is None else ignored:
+            return False
+    return True
+
+
 def check_no_home(folder: Path) -> None:
     """Refuse the root of the filesystem and the user's home: they hold everything a user has, and are no project.
 

@@ -44,7 +44,7 @@ class ScriptCrew:
         self._source = {
             name: value
             for name, value in parent.properties.items()
-            if value is not None and name.startswith(("azureml.git.", "mlflow.source.git."))
+            if value is not None and name.startswith(("azureml.git.", "mlflow.source.git.", "runstream.git."))
         }
         self._active: dict[int, str] = {}
         self._judged_points: dict[int, int] = {}

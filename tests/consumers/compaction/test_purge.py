@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runstream_consumers.compaction.merge import merge_small_files
-from runstream_consumers.compaction.purge import purge_runs, purge_snapshots
+from runstream_consumers.compaction.purge import SNAPSHOT_PROPERTIES, purge_runs, purge_snapshots
 from runstream_consumers.compaction.worker import Worker
 from runstream_consumers.sources.source import Fetched, Partition
 from runstream_consumers.storing.writer import Writer
@@ -172,7 +172,8 @@ async def test_a_child_made_after_its_parent_was_deleted_goes_too(pipeline: Pipe
     assert [row["run_id"] for row in await pipeline.pool.fetch("select run_id from runs")] == ["d"]
 
 
-async def test_snapshots_without_a_run_are_deleted(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("name", SNAPSHOT_PROPERTIES)
+async def test_snapshots_without_a_run_are_deleted(pipeline: Pipeline, name: str) -> None:
     for digest in ("a" * 64, "b" * 64):
         new = pipeline.store.create(f"blobs/{digest[:2]}/{digest}")
         new.stream.write(b"x")
@@ -188,9 +189,10 @@ async def test_snapshots_without_a_run_are_deleted(pipeline: Pipeline) -> None:
     key = await pipeline.add_run("r")
     await pipeline.pool.execute(
         "insert into properties (run_key, key, value, time_us, source, seq) "
-        "values ($1, 'ContentSnapshotId', $2, 0, gen_random_uuid(), 0)",
+        "values ($1, $3, $2, 0, gen_random_uuid(), 0)",
         key,
         "a" * 64,
+        name,
     )
     assert await purge_snapshots(pipeline.pool, pipeline.store) == 0  # they are young
     assert await purge_snapshots(pipeline.pool, pipeline.store, keep=-1.0) == 1

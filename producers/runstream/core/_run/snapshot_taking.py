@@ -23,6 +23,9 @@ from ...exceptions import AuthenticationException, ServiceException, SnapshotExc
 SNAPSHOT_ID = "ContentSnapshotId"
 """Property of a run: the id of the snapshot of its source."""
 
+DIFF_ID = "runstream.git.diff"
+"""Property of a run: the id of a snapshot of one file, what its source has that its commit has not."""
+
 WAIT_SECONDS = 30.0
 """Longest wait for a snapshot being taken: by whoever asks for it, and by the end of the run or of the process."""
 
@@ -74,7 +77,28 @@ def source_properties(
     """
     from ...client.git_facts import git_properties
 
-    return {SNAPSHOT_ID: store(client, folder, leave_out), **git_properties(folder)}
+    properties = {SNAPSHOT_ID: store(client, folder, leave_out), **git_properties(folder)}
+    commit = properties.get("azureml.git.commit", "")
+    if client.settings.git_diff and commit and properties.get("azureml.git.dirty", "").lower() == "true":
+        try:
+            properties.update(_diff_property(client, folder, commit, leave_out))
+        except Exception as error:  # a run without it is worth more than none
+            _log.info("the changes of %s against commit %s are not kept: %s", folder, commit[:12], error)
+    return properties
+
+
+def _diff_property(
+    client: ServiceClient, folder: Path, commit: str, leave_out: tuple[Path, ...]
+) -> dict[str, str]:
+    from ...client.git_diff import DIFF_FILE, git_diff
+
+    text = git_diff(folder, commit, leave_out)
+    if not text:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="runstream-") as place:
+        file = Path(place, DIFF_FILE)
+        file.write_bytes(text)
+        return {DIFF_ID: store(client, file)}
 
 
 def store(client: ServiceClient, path: Path, leave_out: tuple[Path, ...] = ()) -> str:
