@@ -67,8 +67,7 @@ def _output(folder: Path, git: str, *words: str, most: int = _MAX_NAMES) -> tupl
         stderr=subprocess.DEVNULL,
         env=environment(),
     ) as process:
-        late = threading.Event()
-        timer = threading.Timer(SECONDS, lambda: (late.set(), process.kill()))
+        timer = threading.Timer(SECONDS, process.kill)  # a git that was killed has a returncode
         timer.daemon = True
         timer.start()
         try:
@@ -80,4 +79,4 @@ def _output(folder: Path, git: str, *words: str, most: int = _MAX_NAMES) -> tupl
             process.wait()
         finally:
             timer.cancel()
-        return (b"", True) if late.is_set() or process.returncode else (text, True)
+        return (b"", True) if process.returncode else (text, True)
