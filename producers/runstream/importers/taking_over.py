@@ -124,7 +124,7 @@ class TakingOver:
 
     def _take(self, runs: Sequence[ForeignRun]) -> Iterator[RunReport]:
         chosen, fresh = self._make(runs)
-        there = self._there([self.ids[run.run_id] for run in chosen], bool(fresh))
+        there = self._there([self.ids[run.run_id] for run in chosen])
         for run in runs:
             if run.run_id not in self.ids:
                 why = f"a run of the id {run.run_id} is here already, and no import has made it; it stays as it is"
@@ -141,13 +141,14 @@ class TakingOver:
                 known = None if run_id in fresh else record
                 yield _OneRun(self, run, open_live(self._settings, run_id), known).take()
 
-    def _make(self, runs: Sequence[ForeignRun]) -> tuple[list[ForeignRun], set[str]]:
-        """Find the run of each, or make it; the runs that have one, and the ids of those that were made."""
+    def _make(self, runs: Sequence[ForeignRun]) -> tuple[list[ForeignRun], dict[str, LiveRun]]:
+        """Find the run of each, or make it; the runs that have one, and those that were made, by their ids."""
         there = self._there([run.run_id for run in runs])
         others = {run.run_id: self._other_id(run.run_id) for run in runs}
         taken = [id_ for id_, record in there.items() if record.workspace != self._workspace]
         there |= self._there([others[id_] for id_ in taken])
-        chosen, fresh = [], set()
+        chosen: list[ForeignRun] = []
+        fresh: dict[str, LiveRun] = {}
         for run in runs:
             run_id = run.run_id
             if run_id in taken or not _can_be_id(run_id):
@@ -161,18 +162,13 @@ class TakingOver:
             )
             chosen.append(run)
             if record is None:
-                self._create(run, run_id)
-                fresh.add(run_id)
+                fresh[run_id] = self._create(run, run_id)
         if fresh:
             self.settled()
         return chosen, fresh
 
-    def _there(self, run_ids: Sequence[str], made: bool = False) -> dict[str, RunRecord]:
-        """Those of the runs that are there, in whatever workspace.
-
-        Args:
-            made: some of them were made just now, and are waited for.
-        """
+    def _there(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+        """Those of the runs that are there, in whatever workspace."""
         if not run_ids:
             return {}
         question = [
@@ -181,7 +177,7 @@ class TakingOver:
             *(("run", run_id) for run_id in run_ids),
         ]
         # What an import before this one has left in the spool is waited for once.
-        answer = self._client.get_json("/api/v1/runs", question, fresh=made or not self._caught_up)
+        answer = self._client.get_json("/api/v1/runs", question, fresh=not self._caught_up)
         self._caught_up = True
         return {run["run_id"]: RunRecord.from_json(run) for run in answer["runs"]}
 
@@ -191,7 +187,7 @@ class TakingOver:
             f"{run_id}-{suffix[:8]}" if _can_be_id(run_id) else f"{self._source.tool.lower()}-{suffix[:24]}"
         )
 
-    def _create(self, run: ForeignRun, run_id: str) -> None:
+    def _create(self, run: ForeignRun, run_id: str) -> LiveRun:
         parent = self.ids.get(run.parent, run.parent) if run.parent else None
         record = RunRecord(
             run_id=run_id,
@@ -209,10 +205,11 @@ class TakingOver:
         facts = {HOME_PROPERTY: self._home, TOOL_PROPERTY: self._source.tool, **run.properties}
         if run_id != run.run_id:
             facts[ID_PROPERTY] = run.run_id
-        writer = open_live(self._settings, run_id).writer
+        live = open_live(self._settings, run_id)
         # In one record: a run that is there without them is somebody else's.
-        writer.status("create", {**creation(record), "properties": facts}, when=run.started)
-        writer.status("start", when=run.started)
+        live.writer.status("create", {**creation(record), "properties": facts}, when=run.started)
+        live.writer.status("start", when=run.started)
+        return live
 
     def _skipped(self, run: ForeignRun, why: str) -> RunReport:
         return RunReport(self._source.place, "", run.name or run.run_id, "skipped", notes=[why])

@@ -224,11 +224,11 @@ class TensorBoardImport:
             target="local",
             details={"host": socket.gethostname(), "directory": str(directory.path)},
         )
-        writer, when = open_live(self._settings, run_id).writer, _first_time(directory)
+        live, when = open_live(self._settings, run_id), _first_time(directory)
         facts = {HOME_PROPERTY: self._home, DIRECTORY_PROPERTY: str(directory.path)}
         # In one record: a run that is there without them is somebody else's.
-        writer.status("create", {**creation(record), "properties": facts}, when=when)
-        writer.status("start", when=when)
+        live.writer.status("create", {**creation(record), "properties": facts}, when=when)
+        live.writer.status("start", when=when)
 
     def _resume(self, intake: EventIntake) -> None:
         if intake.position.pending:

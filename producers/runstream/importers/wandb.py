@@ -216,11 +216,11 @@ class WandbImport:
             HOME_PROPERTY: self._home, KEY_PROPERTY: key, "wandb.directory": str(run.directory),
             "wandb.run_id": info.run_id, "wandb.project": info.project, "wandb.entity": info.entity,
         }  # fmt: skip
-        writer = open_live(self._settings, run_id).writer
+        live = open_live(self._settings, run_id)
         # In one record: a run that is there without them is somebody else's.
         properties = {name: value for name, value in facts.items() if value}
-        writer.status("create", {**creation(record), "properties": properties}, when=info.started)
-        writer.status("start", when=info.started)
+        live.writer.status("create", {**creation(record), "properties": properties}, when=info.started)
+        live.writer.status("start", when=info.started)
 
 
 def take_over(

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -87,6 +88,7 @@ class LiveRun:
             _leave(self.settings, left)
         for key in positions:
             _stored.pop(key, None)
+        self.writer.began = partial(_adopt, self.settings, self.writer)
 
 
 def open_live(settings: Settings, run_id: str, *, owner: bool = False) -> LiveRun:
@@ -112,6 +114,17 @@ def open_live(settings: Settings, run_id: str, *, owner: bool = False) -> LiveRu
         return live
 
 
+def _adopt(settings: Settings, writer: RunWriter) -> None:
+    """Somebody kept only the writer, or its `log`, and records again: that too is waited for, and closed at exit."""
+    live = LiveRun(settings, writer.run_id, writer)
+    writer.began = None
+    _adopted.append(live)
+    _live.setdefault((settings, writer.run_id), live)
+
+
+_adopted: list[LiveRun] = []
+
+
 def _leave(settings: Settings, positions: Mapping[str, int]) -> None:
     left = _left.setdefault(settings, {})
     left.update(positions)
@@ -129,7 +142,7 @@ def unconfirmed(settings: Settings) -> dict[str, int]:
     """Positions of all this process's writers that the service has not yet said to be stored."""
     with _lock:
         positions = dict(_left.get(settings, {}))
-        chosen = [live for live in _live.values() if live.settings == settings]
+        chosen = [live for live in {*_live.values(), *_adopted} if live.settings == settings]
     for live in chosen:
         positions.update(live.unconfirmed())
     return positions
@@ -186,7 +199,7 @@ _kept_for_their_writers: list[LiveRun] = []
 
 def _close_writers() -> None:
     """Close what is open at the very end. What is recorded after it, the reader finds once the process is gone."""
-    for live in list(_live.values()):
+    for live in {*_live.values(), *_adopted}:
         with suppress(Exception):
             live.writer.close()
 

@@ -32,6 +32,20 @@ def test_of_a_sweep_the_newest_runs_are_waited_for(tmp_path: Path, monkeypatch: 
     assert newest.items() <= left.items()
 
 
+def test_what_is_recorded_by_a_writer_alone_is_waited_for(tmp_path: Path) -> None:
+    settings = Settings(home=str(tmp_path), spool=str(tmp_path / "spool"))
+    writer = live_runs.open_live(settings, "made and let go").writer
+    writer.status("create", {"experiment": "e"})
+    live = live_runs.find_live(settings, "made and let go")
+    assert live is not None
+    assert [key.partition(".")[2] for key in live.unconfirmed()] == ["status@made%20and%20let%20go"]
+    log = live_runs.open_live(settings, "logged to").writer.log
+    log("loss", 0.5)
+    waits = live_runs.unconfirmed(settings)
+    assert live.unconfirmed().items() <= waits.items()
+    assert [end for key, end in waits.items() if key.endswith("@logged%20to")] == [3]
+
+
 _OPEN = """
 import os, signal, sys
 from runstream_schemas.settings import Settings

@@ -64,8 +64,10 @@ class RunWriter(ControlWriter):
             that cannot be logged raises `UserErrorException`; the ones before it are logged.
         log_at: `log_at(name, value, step, when)`: one float with a time of its own, in seconds since the epoch.
         dropped: points this process could not keep.
+        began: called when a source has begun; in the midst of a record, so it must not record.
     """
 
+    began: Callable[[], None] | None = None
     log: Log
     log_metrics: LogMetrics
     log_at: LogAt
@@ -86,6 +88,11 @@ class RunWriter(ControlWriter):
         self._series.clear()
         self._steps.clear()
         self._ids.clear()
+
+    def _next_segment(self, needed: int) -> None:
+        super()._next_segment(needed)
+        if self._index == 0 and self.began is not None:
+            self.began()
 
     # --- metrics ---
 
