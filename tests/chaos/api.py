@@ -29,6 +29,11 @@ class Refused(Exception):
         self.status = status
 
 
+def overdue(error: Exception) -> bool:
+    """Whether an error says that a question took longer than one may: of a busy machine, no defect."""
+    return "RUNSTREAM_QUERY_TIMEOUT" in str(error)
+
+
 def ask(
     home: Path,
     path: str,

@@ -21,7 +21,7 @@ from pathlib import Path
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.runs.status import TERMINAL
 
-from .api import Away, Refused
+from .api import Away, Refused, overdue
 from .live import Page
 from .programs import PROGRAMS
 from .ways import WAYS, Look, Wrong, progress_of
@@ -123,6 +123,8 @@ class Readers:
             if status == 404 and not self._deleting(run_id):
                 # Its first record may not be stored yet.
                 return f"it was there, and is not: {error}" if run_id in self.seen else ""
+            if overdue(error):
+                return ""
             if status == 404 or (status in (503, 504) and str(error).strip()) or (status == 500 and starved):
                 return ""
         return f"{error}\n{''.join(traceback.format_exception(error))}"
