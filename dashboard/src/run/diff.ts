@@ -1,11 +1,11 @@
 /** A unified diff as git writes it, by files. */
 
-export interface DiffLine {
+interface DiffLine {
   kind: "added" | "removed" | "hunk" | "same";
   text: string;
 }
 
-export interface FileDiff {
+interface FileDiff {
   name: string;
   added: number;
   removed: number;

@@ -39,19 +39,19 @@ def git_diff(folder: Path, commit: str, leave_out: Iterable[Path] = ()) -> bytes
     names = _output(folder, git, "diff", "--name-only", "--no-renames", "-z", "--relative", commit, "--", ".")
     rules = IgnoreRules.read(folder)
     own = [path for path in leave_out if path != folder]
-    wanted = [
+    files = [
         name
         for name in names[0].decode(errors="surrogateescape").split("\0")
         if name and belongs(name, rules) and not any((folder / name).is_relative_to(path) for path in own)
     ]
-    if not wanted:
+    if not files:
         return b""
     words = ("-c", "core.quotepath=off", "--literal-pathspecs", "diff", *_PLAIN, "--relative", commit, "--")
-    text, whole = _output(folder, git, *words, *wanted[:_MAX_FILES], most=MAX_BYTES)
-    if whole and len(wanted) <= _MAX_FILES:
+    text, whole = _output(folder, git, *words, *files[:_MAX_FILES], most=MAX_BYTES)
+    if whole and len(files) <= _MAX_FILES:
         return text
     kept = text[: text.rfind(b"\n") + 1]
-    return kept + b"# runstream: the diff goes on; its first %d files and %d bytes are kept\n" % (
+    return kept + b"# runstream: the diff continues; its first %d files and %d bytes are kept\n" % (
         _MAX_FILES,
         MAX_BYTES,
     )

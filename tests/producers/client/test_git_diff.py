@@ -103,7 +103,7 @@ def test_a_long_one_is_cut_at_a_line_and_says_so(project: Path, monkeypatch: pyt
     assert len(text) <= diffs.MAX_BYTES + 100
     *lines, last = text.decode().splitlines()
     assert lines[-1] == "+a line of some length"
-    assert last.startswith("# runstream: the diff goes on")
+    assert last.startswith("# runstream: the diff continues")
     monkeypatch.setattr(diffs, "SECONDS", 0.0)
     assert git_diff(project, head(project)) == b""
 
