@@ -15,13 +15,13 @@ from runstream.spool.writing.system_writer import SystemWriter
 run = Experiment(Workspace.from_config(), "machines").start_logging(outputs=None, snapshot_directory=None)
 run.log("loss", 1.0)
 run.log_params({"lr": 0.1})
-for node in ("gpu-1", "gpu-2"):
+for node, less in (("gpu-1", 0), ("gpu-2", 8)):
     writer = SystemWriter(run._settings, run.id, node)
     for number in range(120):
         writer.sample({
-            "system/cpu_utilization_percentage": 50.0 + number % 20,
-            "system/gpu_0_utilization_percentage": 90.0 - number % 7,
-            "system/process_memory_rss_megabytes": 1000.0 + number,
+            "system/cpu_utilization_percentage": 50.0 + number % 20 - less,
+            "system/gpu_0_utilization_percentage": 90.0 - number % 7 - less,
+            "system/process_memory_rss_megabytes": 1000.0 + number - less,
         }, time.time() - 1200 + 10 * number)
     writer.close()
 print("begin")

@@ -16,8 +16,9 @@ import pytest
 from .conftest import REPOSITORY, Site
 from .test_browser import Open, drawn
 from .test_run_page import written
+from .test_system_and_console import written as machines
 
-__all__ = ["written"]  # the fixture
+__all__ = ["machines", "written"]  # the fixtures
 
 PLACE = REPOSITORY / os.environ.get("TOUR_PICTURES", "artefacts/tour")
 MOST_BYTES = 150_000
@@ -37,7 +38,7 @@ def show(open_page: Open) -> Callable[..., Any]:
     return lambda path, **kwargs: open_page(path, **SIZE, **kwargs)
 
 
-def test_pictures_of_the_pages(show: Callable[..., Any], site: Site, written: str) -> None:
+def test_pictures_of_the_pages(show: Callable[..., Any], site: Site, written: str, machines: str) -> None:
     page = show(
         "/?pane=left&q=experiment:sweep&cols=status,val/loss.min,train/loss.last,tag:lr,tag:optimizer,duration"
     )
@@ -61,10 +62,20 @@ def test_pictures_of_the_pages(show: Callable[..., Any], site: Site, written: st
     keep(page, "compare")
     page.goto(f"/runs/{written}?tab=snapshot")
     page.get_by_role("region", name="File").get_by_text("trained").wait_for()
+    page.get_by_role("region", name="Changes against the commit").get_by_text("train.py").wait_for()
     keep(page, "snapshot")
     page.goto(f"/runs/{written}?tab=tables")
     page.get_by_role("img", name=re.compile("^predictions: ")).wait_for()
     keep(page, "curves")
+    page.goto(f"/runs/{machines}?tab=system")
+    page.get_by_role("list", name="Machines").get_by_text("gpu-2").wait_for()
+    drawn(page, 2)
+    keep(page, "system")
+    page.goto(f"/runs/{machines}?tab=console")
+    page.get_by_label("Console of the run").get_by_text("line 299").wait_for()
+    page.get_by_role("searchbox", name="Search in the console").fill("line 29")
+    page.get_by_text("1 of 11 lines").wait_for()
+    keep(page, "console")
     dark = show(f"/runs/{site.runs[1]}?smooth=0.6&m=loss&outliers=0", dark=True)
     drawn(dark, 2)
     keep(dark, "dark")
