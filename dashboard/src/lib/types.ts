@@ -4,6 +4,9 @@ import type { RunRecord, SummaryRecord } from "../../generated/openapi";
 export type {
   Access,
   AlertRecord,
+  Note,
+  NoteBody as NewNote,
+  NoteVersion,
   ReceiverRecord as AlertReceiver,
   RuleBody as NewAlertRule,
   RuleRecord as AlertRule,

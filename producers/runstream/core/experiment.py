@@ -13,6 +13,7 @@ from runstream_schemas.errors import brief
 
 from ..client.addresses import quoted
 from ..client.arguments import experiment_name_argument, text_argument, texts_argument
+from ..client.notes import Note, Noted, experiment_note
 from ..client.records import Filter, Moment, Statuses, as_texts, check_filter, matches
 from ..exceptions import UserErrorException
 from ..home.workspace_config import CONFIG_FILES, search
@@ -38,7 +39,7 @@ class ViewType(Enum):
     All = "All"
 
 
-class Experiment:
+class Experiment(Noted):
     """An experiment; it comes into being with its first run, or when its `id` is asked for.
 
     The constructor asks no service, so that a script starts at once and offline too.
@@ -109,8 +110,7 @@ class Experiment:
     @property
     def archived_time(self) -> str | None:
         """When it was archived, ISO 8601 UTC, or None."""
-        archived: str | None = self._known().get("archived_utc")
-        return archived
+        return self._known().get("archived_utc")
 
     def refresh(self) -> None:
         """Fetch the experiment's record again.
@@ -305,8 +305,7 @@ class Experiment:
             properties: the same for properties.
             include_children: also runs that have a parent.
             status: only runs in this status, or in one of these.
-            started_from: started at this time or later: a datetime or ISO 8601 text; one without a zone is UTC.
-            started_to: started before this time.
+            started_from, started_to: started from the first, before the second: datetime, or ISO 8601; without a zone, UTC.
 
         Raises:
             ValueError: a filter of another type, or an unknown status (at the call).
@@ -368,9 +367,8 @@ class Experiment:
 
     def _known(self) -> dict[str, Any]:
         if self._record is None:
-            workspace = self._workspace
-            answer = workspace._client.request("PUT", self._address(), [("workspace", workspace.name)])
-            self._note(answer.json())
+            where = [("workspace", self._workspace.name)]
+            self._note(self._workspace._client.request("PUT", self._address(), where).json())
         assert self._record is not None, "noted above"
         return self._record
 
@@ -383,6 +381,9 @@ class Experiment:
         with _new_lock:
             _new.discard((self._workspace.name, self._name))
 
+    def _noted(self) -> Note:
+        return experiment_note(self._workspace._client, self._name, self._workspace.name)
+
     def _address(self) -> str:
         return f"/api/v1/experiments/{quoted(self._name)}"
 
@@ -394,6 +395,6 @@ class Experiment:
     def _repr_html_(self) -> str:
         from ._html_reprs import one_row, page_or_none
 
-        cells = {"Name": self._name, "Workspace": self._workspace.name}
         page = page_or_none(self._workspace._client.address, self.get_portal_url)
-        return one_row(cells, {"Report Page": ("Link to the experiment", page)})
+        links = {"Report Page": ("Link to the experiment", page)}
+        return one_row({"Name": self._name, "Workspace": self._workspace.name}, links)

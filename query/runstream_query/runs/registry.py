@@ -35,6 +35,7 @@ WORKSPACES: Final = """
 with named as (
     select name from workspaces union select workspace from experiments
     union select workspace from environments union select workspace from models
+    union select workspace from notes where workspace is not null
 )
 select n.name, w.description, coalesce(w.tags, '{}') as tags, w.created_at
 from named n left join workspaces w on w.name = n.name
@@ -54,6 +55,7 @@ select exists (select from runs r join experiments e on e.id = r.experiment_id w
 """
 
 DELETE_WORKSPACE: Final = (
+    "delete from notes where workspace = $1",
     "delete from environments where workspace = $1",
     "delete from experiments where workspace = $1",
     "delete from workspaces where name = $1",

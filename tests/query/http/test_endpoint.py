@@ -139,6 +139,7 @@ def test_reading_changes_nothing_and_deleting_needs_its_role() -> None:
     own = {
         "/api/v1/views/{view_id}": Role.WRITE,
         "/api/v1/alert-rules/{name}": Role.WRITE,
+        "/api/v1/reports/{report_id}": Role.WRITE,
         "/api/v1/sessions/{id}": Role.READ,
     }
     posts_that_read = {"/api/v1/sql", "/api/v1/tickets"}

@@ -23,6 +23,7 @@ from ...client.metrics import (
     shape_metrics,
     system_samples,
 )
+from ...client.notes import Note, Noted, run_note
 from ...client.reading import fetch_metrics, fetch_params
 from ...client.records import TERMINAL
 from ...exceptions import RunEnvironmentException, UserErrorException
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _ARTIFACT_TYPES = ("image", "confusion_matrix", "accuracy_table", "residuals", "predictions")
 
 
-class RunFacts(RunHandle):
+class RunFacts(RunHandle, Noted):
     """The part of `Run` that asks: status, details, metrics, environment, secrets, page."""
 
     def get_status(self) -> str:
@@ -70,6 +71,9 @@ class RunFacts(RunHandle):
         """
         self._await_snapshot()
         return dict(self._refresh().properties)
+
+    def _noted(self) -> Note:
+        return run_note(self._client, self._id)
 
     def get_params(self) -> dict[str, Any]:
         """The parameters now, by name, with the types they were logged with; lists and tuples are lists.
