@@ -13,6 +13,7 @@ export type {
   RunAlert,
   Experiment,
   HistogramRecord,
+  Importance,
   MediumRecord,
   MetricName,
   RunEditBody as RunEdit,
