@@ -126,7 +126,7 @@ def test_the_environment_beside_that_of_another_run(
     panel.scroll_into_view_if_needed()
     picture(page, "run-environment-wide-light")
     panel.get_by_role("button", name="Compare with").click()
-    panel.get_by_role("searchbox", name="Compare with: search").fill(plain)
+    panel.get_by_role("searchbox", name="Compare with another…: search").fill(plain)
     panel.get_by_label("plain").click()
     panel.get_by_text("That run has no environment of its own.").wait_for()
     assert f"with={plain}" in page.url
