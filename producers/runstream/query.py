@@ -213,13 +213,8 @@ def runs(
     _need("pyarrow", "runstream[server]")
     check_filter("tags", tags)
     check_filter("properties", properties)
-    client = (
-        _client(settings)
-        if settings or workspace is None or isinstance(workspace, str)
-        else workspace._client
-    )
+    client, space = _within(workspace, settings)
     settle(client)
-    space = workspace if workspace is None or isinstance(workspace, str) else workspace.name
     params = [
         ("order", order),
         ("summaries", "1"),
@@ -251,7 +246,7 @@ def param_importance(
     *,
     search: str | None = None,
     experiment: str | None = None,
-    workspace: str | None = None,
+    workspace: Workspace | str | None = None,
     parent: str | None = None,
     runs: Iterable[RunHandle | str] = (),
     settings: Settings | None = None,
@@ -268,10 +263,18 @@ def param_importance(
     Raises:
         ServiceException: a filter that makes no sense (status_code 400), or the server has no scikit-learn (501).
     """
-    given = {"q": search, "experiment": experiment, "workspace": workspace, "parent": parent}
+    client, space = _within(workspace, settings)
+    given = {"q": search, "experiment": experiment, "workspace": space, "parent": parent}
     params = [("name", metric), ("stat", stat), *((key, value) for key, value in given.items() if value)]
     params += [("run", run if isinstance(run, str) else run.id) for run in runs]
-    return ask_importance(_client(settings), params)
+    return ask_importance(client, params)
+
+
+def _within(workspace: Workspace | str | None, settings: Settings | None) -> tuple[ServiceClient, str | None]:
+    """Which service to ask, and the workspace's name."""
+    if workspace is None or isinstance(workspace, str):
+        return _client(settings), workspace
+    return workspace._client if settings is None else _client(settings), workspace.name
 
 
 def _client(settings: Settings | None) -> ServiceClient:
