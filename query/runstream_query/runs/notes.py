@@ -14,7 +14,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import check_name
 
 from ..json_values import utc
-from ..not_there import NotThere
+from ..not_there import NotThere, no_run
 from .registry import InTheWay
 from .runs import Connection
 
@@ -31,7 +31,7 @@ _COLUMNS = "n.id, n.title, n.text, n.version, n.author, n.created_at, n.changed_
 _SUBJECT: Final = {
     "run": "n.run_key = (select key from runs where run_id = $1 and $2::text is null)",
     "experiment": "n.experiment_id = (select id from experiments where name = $1 and workspace = $2)",
-    "report": "n.id = $1 and n.workspace = $2",
+    "report": "n.id = $2 || '/' || $1 and n.workspace = $2",
 }
 _OWNER: Final = {
     "run": "select null::text, null::bigint, key from runs where run_id = $1 and $2::text is null",
@@ -66,7 +66,7 @@ CHANGE: Final = f"""
 update notes n set title = $2, text = $3, author = $4, version = n.version + 1, changed_at = now()
 where n.id = $1 returning {_COLUMNS}"""
 FORGET_OLDEST: Final = "delete from former_notes where note_id = $1 and version <= $2"
-DELETE: Final = "delete from notes n where n.id = $1 and n.workspace = $2 returning id"
+DELETE: Final = "delete from notes n where n.id = $2 || '/' || $1 and n.workspace = $2 returning id"
 
 
 class Note(TypedDict):
@@ -107,6 +107,8 @@ class Subject:
 
     def not_there(self) -> NotThere:
         """What is said where there is no such run, experiment or report."""
+        if self.kind == "run":
+            return no_run(self.name)
         where = f" in workspace {self.workspace!r:.80}" if self.workspace is not None else ""
         return NotThere(
             f"no {self.kind} {self.name!r:.200}{where}; it may have been deleted: list those there are"
@@ -185,7 +187,9 @@ async def write_note(
         held = GET.format(subject=_SUBJECT[subject.kind]) + " for update"
         row = await connection.fetchrow(held, *arguments)
         if row is None and version == 0:
-            new = subject.name if subject.kind == "report" else secrets.token_urlsafe(9)
+            new = secrets.token_urlsafe(9)
+            if subject.kind == "report":  # each workspace has ids of its own
+                new = f"{subject.workspace}/{subject.name}"
             row = await connection.fetchrow(
                 ADD.format(owner=_OWNER[subject.kind]), *arguments, new, title, text, author
             )
@@ -227,7 +231,7 @@ def _check(title: str, text: str) -> None:
 
 def _head(row: Any) -> Note:
     return {
-        "id": row["id"],
+        "id": row["id"].rpartition("/")[2],
         "title": row["title"],
         "version": row["version"],
         "author": row["author"],

@@ -33,6 +33,7 @@ Shown = tuple[int, dict[str, str], str]
 
 _FILL = """
 insert into experiments (workspace, name) values ('theirs', 'theirs-1'), ('mine', 'e');
+insert into notes (id, workspace, title, text, version, author) values ('theirs/theirs-1', 'theirs', '', 't', 1, 'a');
 insert into runs (run_id, experiment_id, status, created_at)
 select case workspace when 'theirs' then 'theirs-1' else 'own-run' end, id, 'Running', now() from experiments"""
 
@@ -57,6 +58,12 @@ def bodies(name: str) -> dict[str, list[Any]]:
         "POST /api/v1/sql": [{"query": f"select * from runs where run_id = '{name}'"}],
         "POST /api/v1/views": [{"page": "runs", "name": name, "state": {}}],
         "POST /api/v1/tickets": [{"path": f"/api/v1/runs/{name}"}],
+        "PUT /api/v1/runs/{run_id}/note": [{"text": "a", "version": 0}, {"text": "a", "version": 1}],
+        "PUT /api/v1/experiment-notes/{name:path}": [
+            {"text": "a", "version": 0},
+            {"text": "a", "version": 1},
+        ],
+        "PUT /api/v1/reports/{report_id}": [{"text": "a", "version": 1}],
         "POST /api/v1/tokens": [{"name": name, "role": "read"}],
         "POST /api/v1/tokens/{name:path}": [{"keep_minutes": 0}],
     }
@@ -74,7 +81,7 @@ MLFLOW = {
 def targets(route: Endpoint, name: str, session: int) -> list[str]:
     """Paths and queries of an endpoint that name a thing wherever it takes one."""
     values = {
-        "run_id": name, "name": name, "path": "outputs/a", "sha256": DIGESTS[name], "view_id": name,
+        "run_id": name, "name": name, "path": "outputs/a", "sha256": DIGESTS[name], "view_id": name, "report_id": name,
         "id": str(session) if "sessions" in route.path else DIGESTS[name], "api": "api", "model_id": name, "tag_key": "t",
         "workspace_name": name,
         "version": "2.0" if "{version}" in route.path and "{rest" in route.path else "1", "rest": f"nothing/{name}",
