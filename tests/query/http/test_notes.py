@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -108,6 +109,8 @@ async def test_reports_are_listed_and_deleted(http: httpx.AsyncClient) -> None:
     [
         (RUN, {"text": "x" * (1 << 20) + "y", "version": 0}, 400, "1,048,577 bytes"),
         (RUN, {"text": "a\0b", "version": 0}, 400, "NUL"),
+        (RUN, {"text": "half \ud83d", "version": 0}, 400, "half a surrogate pair"),
+        (REPORT, {"text": "a", "version": 0, "title": "half \ud83d"}, 400, "half a surrogate pair"),
         (RUN, {"text": "a", "version": -1}, 404, "no run"),
         (RUN, {"text": "a", "version": 0, "title": "t" * 2000}, 400, "title"),
         (RUN, {"text": "a"}, 400, "version"),
@@ -121,7 +124,8 @@ async def test_reports_are_listed_and_deleted(http: httpx.AsyncClient) -> None:
 async def test_what_cannot_be_kept_is_refused_with_its_reason(
     http: httpx.AsyncClient, path: str, body: dict[str, Any], status: int, says: str
 ) -> None:
-    answer = await http.put(path, json=body)
+    sent = json.dumps(body).encode()  # ASCII: also half a surrogate pair
+    answer = await http.put(path, content=sent, headers={"Content-Type": "application/json"})
     assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
 
 
