@@ -181,6 +181,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hypothesis takes the run's seed as well."""
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(SEED)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_FailuresAtOnce(config))
+
+
+class _FailuresAtOnce:
+    """Prints a failure when it happens: a run that is broken off, or ended by a time limit, tells what it found."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+            assert isinstance(terminal, pytest.TerminalReporter)
+            terminal.ensure_newline()
+            terminal.write_sep("_", f"{report.nodeid} ({report.when})", red=True)
+            terminal.write_line(report.longreprtext)
 
 
 def pytest_report_header() -> str:
