@@ -170,7 +170,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _directory() -> Iterator[Path]:
-    # In memory where there is plenty: a database for each test is some 700 files, which a disk takes ten times as long to make.
+    # In memory where there is plenty: a test's database is some 700 files, which a disk takes ten times as long to make.
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free >= MEMORY_FOR_SERVERS
     # Not pytest's own directory: its path may be too long for a socket.

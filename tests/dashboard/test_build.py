@@ -46,7 +46,6 @@ def test_a_build_of_the_present_sources_is_not_repeated(built: ModuleType) -> No
     assert built.build() is False
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("script", ["test", "check"])  # their style is held by `make lint`
 def test_typescript_and_svelte(built: ModuleType, script: str) -> None:
     built.run(script)

@@ -29,7 +29,7 @@ from runstream_service.servers.kafka import KafkaServer, _free_ports
 
 from .reading import logged, steps_of_life, tags_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture

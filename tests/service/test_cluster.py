@@ -20,7 +20,7 @@ from runstream_schemas.settings import Settings
 if TYPE_CHECKING:
     from conftest import Shell
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 
 def processes(shell: Shell) -> dict[str, int]:

@@ -119,7 +119,6 @@ def test_reads_that_cannot_be_fresh_are_answered_and_marked(shell: Shell) -> Non
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(300)
 def test_reads_of_a_node_with_kafka_between(shells: Callable[[str], Shell]) -> None:
     shell, node = shells("cluster"), shells("node")
     shell.run("up", "--kafka")

@@ -67,7 +67,6 @@ def cluster(
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(300)
 class TestRoles:
     """Of a cluster."""
 

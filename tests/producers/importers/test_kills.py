@@ -101,7 +101,6 @@ def held(workspace: Workspace, prefix: str, place: Path) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("tool", MAKERS)
 def test_a_killed_import_that_is_started_again_ends_as_an_undisturbed_one(
     tool: str, served_home: Path, workspace: Workspace, tmp_path: Path

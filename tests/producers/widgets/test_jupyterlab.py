@@ -110,7 +110,6 @@ def page(browser: Any) -> Iterator[Any]:
     page.close()
 
 
-@pytest.mark.timeout(300)
 def test_the_example_notebook_shows_the_run_live(lab: str, page: Any) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -381,7 +381,7 @@ async def files_are_there(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.timeout(120 + 120 * TIMES)
+@pytest.mark.timeout(150 + 150 * TIMES)
 async def test_nothing_a_token_reads_or_changes_lies_outside_its_grant(database: Any, kind: str) -> None:
     dice = new_random(KINDS.index(kind))
     async with (

@@ -97,7 +97,6 @@ async def test_a_conflict_is_as_described(database: Any) -> None:
             problem.validate(answer.json())
 
 
-@pytest.mark.timeout(300)
 async def test_no_request_makes_it_fail_and_every_answer_is_as_described(database: Any) -> None:
     key = await database.add_run("r")
     await database.add_summary(key, "loss")

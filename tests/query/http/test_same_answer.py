@@ -165,7 +165,6 @@ def shown(answer: httpx.Response, name: str, session: int) -> Shown:
     return answer.status_code, headers, re.sub(rf'"({MADE})": ?("[^"]*"|\d+)', "", text)
 
 
-@pytest.mark.timeout(300)
 async def test_not_there_and_not_yours_are_answered_alike(http: httpx.AsyncClient, database: Any) -> None:
     mine = await token_of_another(http)
     session = await database.pool.fetchval("select id from access_sessions")
