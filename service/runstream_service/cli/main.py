@@ -60,6 +60,11 @@ COMMANDS = (
         "alerts:add_alert_commands",
         "tell of runs by mail, Slack or webhook: rules and what they raised",
     ),
+    (
+        "dead-letters",
+        "dead_letters:add_dead_letter_commands",
+        "what could not be stored: list it, look at it, store it once more",
+    ),
     ("folder", "folder:add_folder_commands", "attach a folder to a workspace"),
     ("import", "imports:add_import_commands", "take over what other tools have recorded"),
     ("export", "exports:add_export_commands", "copy runs into formats that other tools read"),
