@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from http import HTTPStatus
-from math import ceil
 
-import asyncpg
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from runstream_schemas.errors import (
-    DatabaseError,
-    LimitExceeded,
-    QueryError,
-    RunstreamError,
-    StoreError,
-    StoreFull,
-)
-
-from ..files.artifacts import PathTaken, RunDeleted
-from ..not_there import NotThere
-from ..runs.deletion import StillActive
-from ..runs.registry import InTheWay
 from .access import GRANT, leave_out_absent, refusal
 from .bodies import sent_as_json
 from .browser_access import Sessions, from_another_page, same_origin
@@ -37,13 +19,12 @@ from .connection_owner import owner_may_enter
 from .connections import CONNECTION, Connection
 from .counters import ServerCounters
 from .endpoint import Door, Endpoint
+from .failures import ending, error_answer, slow_down, wrong_tokens
 from .hosts import Hosts, is_local
 from .responses import ProblemAnswer, problem
 from .routing import METHODS, Asked, BadTarget, find_route
 from .shares import ASKER, Stalled, UnderWay, in_time, taken_in_time
-from .tokens import FAILURES_SECONDS, OWNER, Grant, Rate, Tokens, TooManyFailures
-
-log = logging.getLogger("runstream.server")
+from .tokens import OWNER, Grant, Rate, Tokens, TooManyFailures
 
 _RELAYED = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded")
 """Headers of requests that somebody else's program passes on: the connection says nothing about who asks."""
@@ -139,6 +120,13 @@ class Gate:
             else:
                 late = problem(408, "Request Timeout", str(error), {"Connection": "close"})
                 await in_dialect(asked, late)(scope, receive, noting_send)
+        except asyncio.CancelledError:
+            if answering:
+                raise
+            # The server ends, and waited for this as long as it does. uvicorn would say 500, as if it had failed.
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            await in_dialect(asked, ending())(scope, receive, noting_send)
         except Exception as error:
             if answering:  # too late for another status: the broken connection tells the client
                 raise
@@ -230,10 +218,10 @@ class Gate:
         try:
             grant = await self._grant(request, address)
         except TooManyFailures:
-            return _wrong_tokens()
+            return wrong_tokens()
         wait = self._rate.wait(grant.id if grant is not None and self.guarded else address)
         if wait:
-            return _slow_down("too many requests (RUNSTREAM_RATE_LIMIT)", wait)
+            return slow_down("too many requests (RUNSTREAM_RATE_LIMIT)", wait)
         if needs is Door.SIGN_IN and not same_origin(request):
             return problem(403, "Forbidden", "only this server's own page may sign in; open /login here")
         if isinstance(needs, Door):
@@ -319,80 +307,3 @@ def in_dialect(asked: Asked | None, answer: Response) -> Response:
     said = dialect.failure(answer.status_code, answer.detail)
     said.headers.update(answer.beside)
     return said
-
-
-def _wrong_tokens() -> Response:
-    return _slow_down(
-        "this token is wrong, and so were many before it; set RUNSTREAM_TOKEN to a good one", FAILURES_SECONDS
-    )
-
-
-def _slow_down(why: str, seconds: float) -> Response:
-    return problem(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "Too Many Requests",
-        f"{why}; try again later",
-        {"Retry-After": str(ceil(seconds))},
-    )
-
-
-def error_answer(what: str, error: Exception) -> Response:
-    """The answer to a request that raised `error`; `what`: its method and path."""
-    if isinstance(error, HTTPException):
-        title = HTTPStatus(error.status_code).phrase
-        return problem(error.status_code, title, error.detail, error.headers)
-    if isinstance(error, (PathTaken, InTheWay, StillActive)):
-        return problem(409, "Conflict", str(error))
-    if isinstance(error, TooManyFailures):
-        return _wrong_tokens()
-    if isinstance(error, RunDeleted):
-        return problem(410, "Gone", str(error))
-    if isinstance(error, NotThere):
-        return problem(404, "Not Found", str(error))
-    if isinstance(error, (QueryError, LimitExceeded)):
-        return problem(400, "Bad Request", str(error))
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError, asyncpg.QueryCanceledError)):
-        return problem(504, "Timeout", f"{what} took too long; narrow it, or raise RUNSTREAM_QUERY_TIMEOUT")
-    if isinstance(error, asyncpg.DiskFullError):
-        log.error("the database has no room left: %s", error)
-        return problem(
-            HTTPStatus.INSUFFICIENT_STORAGE,
-            "Insufficient Storage",
-            f"the database has no room left ({error}); nothing was stored. Free some room on its disk, and send it again",
-        )
-    away = (
-        OSError,
-        DatabaseError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,  # of a connection that broke off in the middle
-        asyncpg.PostgresConnectionError,
-        asyncpg.OperatorInterventionError,
-    )
-    if isinstance(error, (*away, asyncpg.TooManyConnectionsError)):
-        log.warning("the database is away: %s: %s", type(error).__name__, error)
-        return problem(
-            503,
-            "Service Unavailable",
-            f"the database is away ({type(error).__name__}); try again",
-            {"Retry-After": "1"},
-        )
-    if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
-        return problem(400, "Bad Request", "a text holds NUL, which the database cannot hold; remove it")
-    if isinstance(error, (asyncpg.DataError, UnicodeEncodeError)):
-        log.warning("%r: %s: %s", what, type(error).__name__, error)
-        return problem(
-            400,
-            "Bad Request",
-            f"a value of {what} is out of range or no valid unicode; give one that can be stored",
-        )
-    if isinstance(error, StoreFull):
-        log.error("%s", error)
-        return problem(HTTPStatus.INSUFFICIENT_STORAGE, "Insufficient Storage", str(error))
-    if isinstance(error, StoreError):
-        log.error("%s", error)
-        return problem(500, "Store Error", str(error))
-    if isinstance(error, RunstreamError):
-        log.error("%s", error)
-        return problem(500, "Error", str(error))
-    log.error("%r failed", what, exc_info=error)
-    return problem(500, "Internal Error", f"{type(error).__name__}; see the server's log")

@@ -20,7 +20,7 @@ import pytest
 
 from runstream_query.http.app import run_server
 from runstream_query.http.endpoints.live import open_pages
-from runstream_query.http.gate import error_answer
+from runstream_query.http.failures import error_answer
 from runstream_query.http.responses import ARROW
 from runstream_schemas.errors import ServiceError
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
