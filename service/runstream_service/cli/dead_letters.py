@@ -147,7 +147,7 @@ async def _named(place: _Place, ids: list[str]) -> list[KeptLetter]:
     there = {letter.id: letter async for letter in place.letters() if letter.id in names}
     if missing := [name for name in names if name not in there]:
         raise QueryError(
-            f"no dead letter is called {', '.join(missing)}: `runstream dead-letters list` shows those there are"
+            f"no dead letter is called {', '.join(missing)}; `runstream dead-letters list` shows those there are"
         )
     return [there[name] for name in names]
 
@@ -155,7 +155,7 @@ async def _named(place: _Place, ids: list[str]) -> list[KeptLetter]:
 def send(options: argparse.Namespace) -> int:
     """`runstream dead-letters send ID ...`."""
     if bool(options.ids) == options.all:
-        raise QueryError("say which: one ID or several of `runstream dead-letters list`, or --all")
+        raise QueryError("name one ID or several of `runstream dead-letters list`, or --all")
     import asyncio
 
     return asyncio.run(_send(_Place.of(options), options.ids))

@@ -66,4 +66,4 @@ def test_listed_looked_at_and_sent_again(shell: Shell) -> None:
     for words in (["send"], ["send", letter["id"], "--all"]):
         refused = shell.run("dead-letters", *words, check=False)
         assert refused.returncode == 1
-        assert "say which" in refused.stderr
+        assert "name one ID or several" in refused.stderr
