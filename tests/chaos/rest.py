@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 120.0
 """Seconds until a run that has ended is settled."""
+GONE_PATIENCE = 20.0
+"""Seconds of a check until a run of which nothing is seen, once all is stored, counts as gone with a deleted topic."""
 LONG_REST = 90.0
 """What a deleted topic has held up may come after a long rest: so long all is looked at once more."""
 
@@ -66,10 +68,11 @@ def _check(trial: Trial) -> dict[str, int]:
     from runstream.core import Workspace
 
     workspace = Workspace.get("default")
+    began = time.monotonic()
     seen: dict[str, _Seen] = {}
     runs = []
     for expected in _expected(trial):
-        run = _settled(trial, workspace, expected)
+        run = _settled(trial, workspace, expected, began)
         if run is not None:
             seen[expected.run_id] = _Seen(run.get_status(), check_run(run, expected))
             runs.append(expected)
@@ -133,8 +136,12 @@ def _expected(trial: Trial) -> list[Expected]:
     return runs
 
 
-def _settled(trial: Trial, workspace: Any, expected: Expected) -> Any:
-    """The run, once all of it is stored; None if there need not be any."""
+def _settled(trial: Trial, workspace: Any, expected: Expected, began: float) -> Any:
+    """The run, once all of it is stored; None if there need not be any.
+
+    Args:
+        began: when the check began, in monotonic seconds.
+    """
     from runstream.exceptions import ServiceException
 
     deadline = time.monotonic() + PATIENCE
@@ -147,7 +154,8 @@ def _settled(trial: Trial, workspace: Any, expected: Expected) -> Any:
                 return run
         except ServiceException as error:
             why = error
-            if error.status_code == 404 and expected.optional:
+            long_gone = expected.gaps and time.monotonic() > began + GONE_PATIENCE
+            if error.status_code == 404 and (expected.optional or long_gone):
                 return None
         except Exception as error:  # services may still be coming up
             why = error

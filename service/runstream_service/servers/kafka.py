@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -30,7 +33,7 @@ from types import TracebackType
 from runstream_schemas.errors import ServiceError
 
 from .kafka_configuration import Security, write_configuration
-from .kafka_programs import java_program, kafka_classpath
+from .kafka_programs import class_cache, java_program, kafka_classpath
 
 # Runs Java in the place of this little Python, after asking the kernel to end it with its parent. Not `preexec_fn`: that
 # runs Python between fork and exec, which may deadlock in a parent with threads. The second look at the parent closes the
@@ -44,6 +47,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+CLASSES_SECONDS = 120.0
+"""Seconds a broker may take to write down its classes as it ends."""
 PORT_PATIENCE = 10.0
 """Seconds to wait for a port that is taken."""
 
@@ -61,6 +66,7 @@ class KafkaServer:
         heap: Java heap, as Java writes it.
         security: SASL and TLS of the clients' listener; None: plain text.
         properties: further Kafka properties; they win over ours.
+        java_options: further options of the broker's Java.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class KafkaServer:
         heap: str = "256m",
         security: Security | None = None,
         properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
     ) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.host = host
@@ -79,6 +86,7 @@ class KafkaServer:
         self.security = security
         self._port = port
         self._properties = dict(properties or {})
+        self._java_options = tuple(java_options)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -126,7 +134,7 @@ class KafkaServer:
         config = write_configuration(self.data_dir, self.host, ports, self.security, self._properties)
         if not (self.data_dir / "log" / "meta.properties").exists():
             self._format(java, classpath, config)
-        command = [*self._java_command(java, classpath), "kafka.Kafka", str(config)]
+        command = [*self._java_command(java, classpath, *self._java_options), "kafka.Kafka", str(config)]
         if sys.platform == "linux":
             command = [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid()), *command]
         with self.log_path.open("ab") as log:
@@ -212,9 +220,14 @@ class KafkaServer:
                 return error.strerror or type(error).__name__
         return None
 
-    def _java_command(self, java: Path, classpath: str) -> list[str]:
+    def _java_command(self, java: Path, classpath: str, *options: str) -> list[str]:
+        classes = class_cache(java, classpath)
+        if classes is not None and classes.exists() and not options:
+            # Whatever Java has to say of the file: it starts without it, then.
+            options = (f"-XX:AOTCache={classes}", "-Xlog:aot*=off")
         return [
             str(java),
+            *options,
             f"-Xmx{self.heap}",
             "-XX:TieredStopAtLevel=1",
             "-XX:+UseSerialGC",
@@ -297,6 +310,33 @@ def _free_ports(host: str, count: int) -> list[int]:
     raise ServiceError(f"no {count} free ports on {host} between 15000 and 32000; name one with --port")
 
 
+def _keep_classes(java: Path, classpath: str) -> None:
+    """Make the file of `class_cache`, by a broker that starts and stops; some ten seconds of a core, once."""
+    classes = class_cache(java, classpath)
+    if classes is None or classes.exists():
+        return
+    beside = classes.with_suffix(f".{os.getpid()}")
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        _write_classes(beside)
+        beside.replace(classes)
+    except OSError as error:
+        print(f"note: starts of Kafka stay as slow as they are: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _write_classes(path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="rs-") as folder:
+        draft = Path(folder) / "classes.aot"
+        server = KafkaServer(
+            Path(folder) / "kafka", java_options=[f"-XX:AOTCacheOutput={draft}", "-Xlog:aot*=off"]
+        )
+        server.start()
+        server.stop(timeout=CLASSES_SECONDS)
+        shutil.copyfile(draft, path)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a broker in the foreground until SIGINT or SIGTERM.
 
@@ -312,7 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     parser.add_argument("--port", type=int, help="port for clients [the last one; at first a free one]")
     parser.add_argument("--heap", default="256m", help="Java heap [%(default)s]")
-    parser.add_argument("--fetch", action="store_true", help="only download the jars")
+    parser.add_argument("--fetch", action="store_true", help="only download the jars, and make starts quick")
     options = parser.parse_args(arguments)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -320,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     server = KafkaServer(options.data, host=options.host, port=options.port, heap=options.heap)
     try:
         if options.fetch:
-            kafka_classpath()
+            _keep_classes(java_program(), kafka_classpath())
             return 0
         bootstrap = server.start()
         print(

@@ -214,3 +214,52 @@ async def test_users_and_tls_reach_the_client(tmp_path: Path) -> None:
         wrong = dataclasses.replace(settings, kafka_password="wrong")
         with pytest.raises(ServiceError, match="cannot be used"):
             await ensure_topics(wrong, timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("release", "usable"),
+    [('JAVA_VERSION="25.0.2"\n', True), ('A="b"\nJAVA_VERSION="26"\n', True), ('JAVA_VERSION="21.0.9"\n', False),
+     ("", False), (None, False)],
+)  # fmt: skip
+def test_classes_are_kept_for_a_java_that_can_use_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str | None, usable: bool
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if release is not None:
+        (tmp_path / "release").write_text(release)
+    java = tmp_path / "bin" / "java"
+    classes, others = kafka_programs.class_cache(java, "a.jar"), kafka_programs.class_cache(java, "b.jar")
+    assert (classes is not None, others is not None) == (usable, usable)
+    if usable:
+        assert classes is not None
+        assert classes.parent == tmp_path / "cache" / "runstream"
+        assert classes != others
+
+
+def test_kept_classes_that_are_damaged_stop_no_broker(
+    server: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    classes = kafka_programs.class_cache(kafka_programs.java_program(), kafka_programs.kafka_classpath())
+    if classes is not None:
+        classes.parent.mkdir(parents=True)
+        classes.write_bytes(os.urandom(100_000))
+    server.start()
+    server.stop()
+    assert "aot" not in server.log_path.read_text().lower()
+
+
+def test_classes_are_kept_once_and_no_start_fails_for_want_of_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert kafka_server.main(["--fetch"]) == 0
+    assert "starts of Kafka stay as slow as they are" in capsys.readouterr().err
+    kept = tmp_path / "other"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
+    assert kafka_server.main(["--fetch"]) == 0
+    (made,) = (kept / "runstream").iterdir()
+    before = made.stat().st_mtime_ns
+    assert kafka_server.main(["--fetch"]) == 0
+    assert (made.stat().st_mtime_ns, len(list((kept / "runstream").iterdir()))) == (before, 1)
