@@ -140,6 +140,7 @@ class _Service:
     ) -> None:
         from runstream.consoles.sending import run_consoles
         from runstream.monitoring.sampler import SamplerState, run_sampler
+        from runstream_consumers.compaction.recall import Recall
         from runstream_consumers.compaction.role import run_compactor
         from runstream_consumers.compaction.state import CompactorState
         from runstream_consumers.storing.consumer import ConsumerState, run_consumer
@@ -178,7 +179,7 @@ class _Service:
                 shown=(stored, compacted, sampled),
                 recorder=DirectRecorder,
             ),
-            "consumer": lambda: run_consumer(settings, stop, source="spool", state=stored),
+            "consumer": lambda: run_consumer(settings, stop, source="spool", state=stored, make_cold=Recall),
             # alone: the home is locked
             "compactor": lambda: run_compactor(settings, stop, alone=True, state=compacted),
         }

@@ -98,6 +98,7 @@ async def sync_consoles(settings: Settings, folder: Path) -> None:
 
 
 async def _store_spool(settings: Settings, stop: asyncio.Event) -> int:
+    from runstream_consumers.compaction.recall import Recall
     from runstream_consumers.sources.dead_letters import DirectoryDeadLetters
     from runstream_consumers.sources.spool_source import SpoolSource
     from runstream_consumers.storing.writer import Writer
@@ -105,7 +106,7 @@ async def _store_spool(settings: Settings, stop: asyncio.Event) -> int:
 
     pool = await create_pool(settings)
     letters = DirectoryDeadLetters(settings.home_path / "dead-letters")
-    writer = Writer(pool, settings, letters.publish)
+    writer = Writer(pool, settings, letters.publish, cold=Recall(pool, settings))
     source = SpoolSource(settings, writer.load_offsets)
     await source.start()
     try:

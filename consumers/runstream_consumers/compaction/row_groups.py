@@ -130,7 +130,7 @@ class RowGroups:
         if len(self._held) > 1:
             # One dictionary a row group: the writer falls back to plain strings when it changes on the way.
             table = pa.concat_tables(self._held).unify_dictionaries().combine_chunks()
-        for name in ("name", "column", "node"):
+        for name in ("name", "column", "node", "branch"):
             if name in self.schema.names:
                 table = _trim_dictionary(table, name)
         self._writer.write_table(table, row_group_size=MAX_ROWS)

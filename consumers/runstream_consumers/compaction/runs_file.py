@@ -48,7 +48,7 @@ SUMMARIES_PAGE = """
 select s.run_key, n.name, s.count, s.first, s.last, s.min, s.max, s.sum / nullif(s.finite, 0) as mean, s.last_step,
     s.last_text
 from summaries s join series n on n.id = s.series_id
-where s.run_key = any($1::bigint[]) and n.cls not in (1, 9) order by s.run_key, n.name"""
+where s.run_key = any($1::bigint[]) and n.cls not in (1, 9, 10) order by s.run_key, n.name"""
 
 _NESTED = ("tags", "properties", "params", "summaries")
 _PLAIN = [name for name in RUNS.names if name not in _NESTED]

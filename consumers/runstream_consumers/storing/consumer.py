@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,7 @@ from runstream_schemas.settings import Settings
 
 from ..sources.dead_letters import DeadLetters, DirectoryDeadLetters, TopicDeadLetters
 from ..sources.source import EventSource, Fetched, LoadOffsets, Partition
+from .rewinding import ColdPoints
 from .transaction import FenceLost
 from .writer import Writer, WriterCounts
 
@@ -39,6 +40,8 @@ STOP_TIMEOUT = 5.0
 LOOK_AFTER_INTERVAL = 30.0
 """Seconds between two looks for runs that fell silent."""
 
+
+MakeCold = Callable[[asyncpg.Pool[Any], Settings], ColdPoints]
 
 COUNTED = {
     "commits": "Batches stored, each in one transaction",
@@ -87,6 +90,7 @@ async def run_consumer(
     *,
     source: Literal["spool", "kafka"],
     state: ConsumerState | None = None,
+    make_cold: MakeCold | None = None,
 ) -> None:
     """Store events until told to stop. Waits for a database or a broker that is away.
 
@@ -95,6 +99,7 @@ async def run_consumer(
         stop: set it to end the consumer; the batches under way are finished.
         source: where events come from.
         state: filled with counters while it runs.
+        make_cold: what brings points back from files for rewinds.
 
     Raises:
         DatabaseError: the database is not ours, or newer than this runstream.
@@ -111,6 +116,7 @@ async def run_consumer(
     if not await _prepare(settings, stop, source):
         return
     pool = await create_pool(settings)
+    cold = None if make_cold is None else make_cold(pool, settings)
     letters: DeadLetters = (
         TopicDeadLetters(settings)
         if source == "kafka"
@@ -121,7 +127,7 @@ async def run_consumer(
         for name, share in shares.items():
             max_bytes = max(int(settings.consumer_memory * share / 3), 1 << 16)
             tasks.append(
-                asyncio.create_task(_keep_consuming(settings, pool, letters, name, max_bytes, stop, state))
+                asyncio.create_task(_keep_consuming(settings, pool, letters, cold, name, max_bytes, stop, state))
             )
         await asyncio.gather(*tasks)
     finally:
@@ -141,6 +147,7 @@ async def _keep_consuming(
     settings: Settings,
     pool: asyncpg.Pool[Any],
     letters: DeadLetters,
+    cold: ColdPoints | None,
     name: str,
     max_bytes: int,
     stop: asyncio.Event,
@@ -149,7 +156,7 @@ async def _keep_consuming(
     """A loop, begun anew when it fails for a reason nobody thought of: what is stored tells where."""
     counters = state.counters[name]
     while not stop.is_set():
-        writer = Writer(pool, settings, letters.publish, counters)
+        writer = Writer(pool, settings, letters.publish, counters, cold)
         source = make_source(settings, name, writer.load_offsets)
         try:
             await consume(source, writer, name, max_bytes, stop, state)

@@ -17,6 +17,15 @@ from runstream_schemas.wire.events import METRICS, MetricsEvent
 from ..sources.source import Fetched, Partition
 from . import queries
 from .plan import Plan, SourceChange
+from .rewinding import (
+    ColdPoints,
+    cut_event_of,
+    cut_stored,
+    find_cuts,
+    hold_points,
+    series_ids,
+    store_rewinds,
+)
 from .run_states import storable
 from .summaries import COLUMNS, Batch, Rows, merge
 
@@ -153,21 +162,40 @@ async def _store_holes(connection: asyncpg.Connection[Any], changed: list[Source
         )
 
 
-async def store_points(connection: asyncpg.Connection[Any], plan: Plan) -> int:
-    """Chunks and summaries; returns the number of points."""
+async def store_points(
+    connection: asyncpg.Connection[Any], plan: Plan, cold: ColdPoints | None = None
+) -> int:
+    """Chunks and summaries, of metrics and of what rewinds cut off; returns the number of points.
+
+    Args:
+        cold: brings back what a rewind cuts off of files; None: there is none.
+
+    Raises:
+        Stale: points of a run that is rewound have just been moved to a file.
+    """
+    of_points = {run_key for run_key, accepted in plan.of_runs() if isinstance(accepted.event, MetricsEvent)}
+    rewinds = await store_rewinds(connection, plan)
+    if rewinds and not await hold_points(connection, sorted({key for key, _ in rewinds}), cold):
+        raise Stale("points of a run that is rewound were moved to a file")
+    cuts = await find_cuts(connection, sorted(of_points)) if of_points else {}
     chunks: list[tuple[int, int, int, int, int, bytes]] = []
     batches: list[Batch] = []
     points = 0
     for run_key, accepted in plan.of_runs():
         event, change = accepted.event, accepted.change
         if isinstance(event, MetricsEvent) and event.points:
+            at, ids = position(change.ordinal, event.first), accepted.series_ids
+            if run_key in cuts and (cut := cut_event_of(event, at, cuts[run_key])) is not None:
+                event, ids = cut, await series_ids(connection, [key for key, _ in cut.series], {})
             chunks.append((run_key, change.key, event.first, event.count, event.points, event.payload))
-            batches.append(Batch(event, run_key, accepted.series_ids, position(change.ordinal, event.first)))
+            batches.append(Batch(event, run_key, ids, at))
             points += event.points
     if chunks:
         await connection.copy_records_to_table("chunks", records=chunks, columns=queries.CHUNK_COLUMNS)
     if (rows := merge(batches)) is not None:
         await _store_summaries(connection, rows, _without_summaries(plan))
+    if rewinds and (rows := merge(await cut_stored(connection, cuts, rewinds))) is not None:
+        await _store_summaries(connection, rows, [])
     return points
 
 

@@ -27,6 +27,7 @@ from .notices import notice, notices_of
 from .plan import Plan, Planner
 from .refused import dead_letter, find_refused
 from .retrying import TRANSIENT, persist
+from .rewinding import ColdPoints, rewound
 from .run_states import RunChanges, storable, store_run_changes
 from .transaction import FenceLost, move_offsets, store_points, store_sources
 from .undelivered import Undelivered, give_up
@@ -67,6 +68,7 @@ class Writer:
         settings: the interval of heartbeats is read.
         reject: publishes dead letters; called before the offset that covers them is committed.
         counters: count on in these.
+        cold: brings points of runs that are rewound back from files.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class Writer:
         settings: Settings,
         reject: Reject | None = None,
         counters: WriterCounts | None = None,
+        cold: ColdPoints | None = None,
     ) -> None:
         self.pool = pool
+        self._cold = cold
         self.settings = settings
         self.counters = WriterCounts() if counters is None else counters
         self._reject = reject
@@ -185,6 +189,8 @@ class Writer:
             step_by_step: whole runs, too, as others are stored.
         """
         plan = await self._planner.plan(batch)
+        if self._cold is not None and (run_ids := rewound(plan)):
+            await self._cold.recall(run_ids)
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 if not trial:
@@ -195,7 +201,7 @@ class Writer:
                 written = [change for change in plan.changes if change.topic == METRICS and change.is_written]
                 if written:
                     await connection.execute(queries.UNPACK, list({change.run_key for change in written}))
-                points = await store_points(connection, plan)
+                points = await store_points(connection, plan, self._cold)
                 changes = _changes_of_runs(plan)
                 await self._warn_of_dead(connection, batch, changes)
                 created = await store_run_changes(connection, changes)

@@ -48,7 +48,7 @@ KIND_BASE = 1
 FRAME, OPEN, PAD = 0x10, 0x11, 0x12
 
 # Kinds of frame: third word of a frame's first slot.
-SERIES, TEXT, ROWS, ARRAY, TAG, STATUS = 1, 2, 3, 4, 5, 6
+SERIES, TEXT, ROWS, ARRAY, TAG, STATUS, REWIND = 1, 2, 3, 4, 5, 6, 7
 CONTROL_FRAMES = frozenset((TAG, STATUS))
 
 WORD = struct.Struct("<Q")

@@ -84,7 +84,7 @@ class CoarseSeriesCache:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._held: LRUCache[Key, CoarseSeries] = LRUCache(
+        self._held: LRUCache[tuple[Key, int], CoarseSeries] = LRUCache(  # and how often its run was rewound
             KEPT, getsizeof=lambda held: len(held.overview.buckets.x)
         )
         self._reading = asyncio.Lock()
@@ -110,29 +110,31 @@ class CoarseSeriesCache:
         }
         if sum(counts.values()) < MANY_POINTS:
             return {}
-        held = {key: series for key in counts if (series := self._current(key, counts)) is not None}
+        held = {key: series for key in counts if (series := self._current(key, stored)) is not None}
         missing = [key for key in counts if key not in held]
         if missing:
             async with self._reading:  # of several requests for the same runs one reads
                 for key in missing:
-                    if (series := self._current(key, counts)) is not None:
+                    if (series := self._current(key, stored)) is not None:
                         held[key] = series
                 missing = [key for key in missing if key not in held]
-                held |= self._keep(await self._kept_in_files(missing, counts))
+                held |= self._keep(await self._kept_in_files(missing, counts), stored)
                 for part in _portions([key for key in missing if key not in held], counts):
-                    held |= self._keep(await self._read(part))
+                    held |= self._keep(await self._read(part), stored)
         fitting: dict[Key, CoarseSeries] = {}
         for name in names:
             of_name = {key: held[key] for key in held if key[1] == name}
             finer = _too_coarse(of_name, width)
             for part in _portions(finer, counts):
                 async with self._reading:
-                    of_name |= self._keep(await self._read(part))
+                    of_name |= self._keep(await self._read(part), stored)
             fitting |= _fit(of_name, width)
         return fitting
 
-    def _keep(self, series: dict[Key, CoarseSeries]) -> dict[Key, CoarseSeries]:
-        self._held.update(series)
+    def _keep(
+        self, series: dict[Key, CoarseSeries], stored: Mapping[Key, StoredSeries]
+    ) -> dict[Key, CoarseSeries]:
+        self._held.update({(key, stored[key].rewinds): each for key, each in series.items() if key in stored})
         return series
 
     async def _kept_in_files(self, keys: Sequence[Key], counts: dict[Key, int]) -> dict[Key, CoarseSeries]:
@@ -164,9 +166,9 @@ class CoarseSeriesCache:
             if overview.total == counts[key]
         }
 
-    def _current(self, key: Key, counts: dict[Key, int]) -> CoarseSeries | None:
-        held = self._held.get(key)
-        return held if held is not None and held.total == counts[key] else None
+    def _current(self, key: Key, stored: Mapping[Key, StoredSeries]) -> CoarseSeries | None:
+        held = self._held.get((key, stored[key].rewinds))
+        return held if held is not None and held.total == stored[key].count else None
 
     async def _read(self, keys: Sequence[Key]) -> dict[Key, CoarseSeries]:
         runs = list(dict.fromkeys(run for run, _ in keys))

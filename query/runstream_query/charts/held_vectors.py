@@ -32,6 +32,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 Key = tuple[str, str]
 """Run id and name of a metric."""
+Stored = tuple[int, int, int]
 Positions = dict[int, int]
 """By source: the slots below are held."""
 
@@ -68,6 +69,7 @@ class Vector:
     Attributes:
         positions: how far each source of the run is in it; None: it cannot be continued.
         last_position: the position of the batch that holds its last point (`runstream_schemas.order`).
+        rewinds: how often the run was rewound before.
     """
 
     steps: I8
@@ -75,6 +77,7 @@ class Vector:
     values: F8
     positions: Positions | None = None
     last_position: int = BEFORE_ALL
+    rewinds: int = 0
     _room: _Room | None = None
     _sorted_by: dict[str, tuple[I8, F8]] = field(default_factory=dict)
     _extremes: dict[str, Extremes] = field(default_factory=dict)
@@ -117,7 +120,7 @@ class Vector:
         more = (tail.steps, tail.times, Series("", _NO_KEY, tail).floats())
         room = (self._room or _Room(self.steps, self.times, self.values)).add(len(self), more)
         steps, times, values = (column[: room.used] for column in room.columns)
-        grown = Vector(steps, times, values, positions, parts[-1][0], room)
+        grown = Vector(steps, times, values, positions, parts[-1][0], self.rewinds, room)
         grown._origin = min(self.origin, int(tail.times.min())) if len(self) else None
         # A long run that continues is looked at four times a second: what is known of it need not be found out again.
         for axis, old, column in (("step", self.steps, steps), ("time", self.times, times)):
@@ -166,8 +169,8 @@ class HeldVectors:
         lock = self._locks.setdefault((tuple(run_ids), tuple(names)), asyncio.Lock())
         async with lock:
             stored = await self._stored(self._query.pool, run_ids, names)
-            counts = {key: count for key, (count, _) in stored.items()}
-            stale = [key for key, count in counts.items() if len(self._held.get(key, ())) != count]
+            counts = {key: count for key, (count, *_) in stored.items()}
+            stale = [key for key, of_key in stored.items() if not self._is_current(key, of_key)]
             vectors = await self._continue(counts, stale) if stale else {}
             if left := [key for key in stale if key not in vectors]:
                 vectors |= await self._read(left)
@@ -176,18 +179,25 @@ class HeldVectors:
         keys = dict.fromkeys((run, name) for name in names for run in run_ids)
         return {key: vectors[key] for key in keys if key in vectors and len(vectors[key])}
 
+    def _is_current(self, key: Key, stored: Stored) -> bool:
+        held = self._held.get(key)
+        count, _, rewinds = stored
+        return count == 0 if held is None else len(held) == count and held.rewinds == rewinds
+
     async def _stored(
         self, connection: Any, run_ids: Sequence[str], names: Sequence[str]
-    ) -> dict[Key, tuple[int, int]]:
-        """How many points there are, and the last one's position."""
+    ) -> dict[Key, Stored]:
+        """How many points there are, the last one's position, and how often the run was rewound."""
         rows = await connection.fetch(page_queries.SERIES_COUNTS, list(run_ids), list(names))
-        return {(row["run_id"], row["name"]): (row["count"], row["last_position"]) for row in rows}
+        return {
+            (row["run_id"], row["name"]): (row["count"], row["last_position"], row["rewinds"]) for row in rows
+        }
 
     async def _read(self, keys: Sequence[Key]) -> dict[Key, Vector]:
         """Read vectors whole."""
         runs, names = _parts(keys)
         positions: dict[str, Positions | None] = {}
-        stored: dict[Key, tuple[int, int]] = {}
+        stored: dict[Key, Stored] = {}
 
         async def look(connection: Connection) -> None:
             positions.update(await _positions(connection, runs))
@@ -198,8 +208,9 @@ class HeldVectors:
         for series in all_series:
             values = await asyncio.to_thread(series.floats)
             key = series.run_id, series.name
-            last = stored.get(key, (0, BEFORE_ALL))[1]
-            vectors[key] = Vector(series.steps, series.times, values, positions.get(series.run_id), last)
+            _, last, rewinds = stored.get(key, (0, BEFORE_ALL, 0))
+            held = positions.get(series.run_id)
+            vectors[key] = Vector(series.steps, series.times, values, held, last, rewinds)
         return vectors
 
     async def _continue(self, keys: Iterable[Key], stale: Collection[Key]) -> dict[Key, Vector]:
@@ -242,8 +253,8 @@ class HeldVectors:
             if there is None:
                 continue
             tail = tails.get(run_keys.get(run_id, 0), {}).get(SeriesKey(SeriesClass.METRIC, name), [])
-            count, _ = stored.get((run_id, name), (-1, 0))
-            if len(vector) + sum(len(piece.steps) for _, piece in tail) != count:
+            count, _, rewinds = stored.get((run_id, name), (-1, 0, 0))
+            if len(vector) + sum(len(piece.steps) for _, piece in tail) != count or vector.rewinds != rewinds:
                 continue
             if not tail:
                 vector.positions = there

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 SERIES_COUNTS: Final = """
-select r.run_id, s.name, m.count, m.last_position, r.settled_at is not null as settled
+select r.run_id, s.name, m.count, m.last_position, r.settled_at is not null as settled,
+    (select count(*) from rewinds w where w.run_key = r.key) as rewinds
 from runs r cross join lateral (select * from summaries m where m.run_key = r.key offset 0) m
 join series s on s.id = m.series_id
 where r.run_id = any($1::text[]) and s.cls = 0 and s.name = any($2::text[])

@@ -16,10 +16,12 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
-    """Points of a metric; `settled`: nothing more will come of its run."""
+    """Points of a metric; `settled`: nothing more will come of its run; `rewinds`: how often this was rewound, which takes
+    points away."""
 
     count: int
     settled: bool
+    rewinds: int = 0
 
 
 async def stored_series(
@@ -27,4 +29,7 @@ async def stored_series(
 ) -> dict[Key, StoredSeries]:
     """Of those metrics of runs that exist."""
     rows = await pool.fetch(queries.SERIES_COUNTS, list(run_ids), list(names))
-    return {(row["run_id"], row["name"]): StoredSeries(row["count"], row["settled"]) for row in rows}
+    return {
+        (row["run_id"], row["name"]): StoredSeries(row["count"], row["settled"], row["rewinds"])
+        for row in rows
+    }

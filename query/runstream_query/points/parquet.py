@@ -59,7 +59,8 @@ HISTOGRAMS = Layout("histograms", "step", ["run_id", "name"])
 MEDIA = Layout("media", "step", ["run_id", "name"])
 TABLES = Layout("tables", "row", ["run_id", "name", "column"])
 SYSTEM = Layout("system", "step", ["run_id", "name", "node"])
-LAYOUTS = (METRICS, TABLES, HISTOGRAMS, MEDIA, SYSTEM)
+FORMER = Layout("former", "step", ["run_id", "name", "branch"])
+LAYOUTS = (METRICS, TABLES, HISTOGRAMS, MEDIA, SYSTEM, FORMER)
 
 
 def layouts_of(classes: Collection[int] | None) -> tuple[Layout, ...]:

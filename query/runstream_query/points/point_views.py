@@ -36,8 +36,10 @@ POINT_VIEWS: Final = {
     "histograms": _typed_view("histograms"),
     "media": _typed_view("media"),
     "system_metrics": pa.schema([*list(METRICS)[:3], ("node", pa.string()), *list(METRICS)[3:6]]),
+    "former_metrics": pa.schema([*list(METRICS)[:3], ("branch", pa.string()), *list(METRICS)[3:]]),
 }
 """The columns of each view."""
 
-KINDS: Final = {view: {"rows": "tables", "system_metrics": "system"}.get(view, view) for view in POINT_VIEWS}
+_CALLED: Final = {"rows": "tables", "system_metrics": "system", "former_metrics": "former"}
+KINDS: Final = {view: _CALLED.get(view, view) for view in POINT_VIEWS}
 """The kind of file each view is made of."""

@@ -49,8 +49,8 @@ async def run_sql(
     *,
     workspace: str | None = None,
 ) -> pa.Table:
-    """Answer one SELECT over the views `metrics`, `rows`, `histograms`, `media`, `system_metrics`, `runs`, `params`
-    and `summaries`.
+    """Answer one SELECT over the views `metrics`, `rows`, `histograms`, `media`, `system_metrics`,
+    `former_metrics`, `runs`, `params` and `summaries`.
 
     Args:
         workspace: the only one whose runs are there at all: neither a view nor a file it may open holds another's. Runs

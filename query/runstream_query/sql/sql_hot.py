@@ -208,10 +208,10 @@ class HotRows:
         return self.folder / f"hot-{view}.parquet"
 
 
-_DICTIONARIES = ("experiment", "run_id", "name", "column", "node")
+_DICTIONARIES = ("experiment", "run_id", "name", "column", "node", "branch")
 _OF_NUMBERS = ("metrics", "system_metrics")
 _NO_NUMBERS = APART - {SeriesClass.SYSTEM}
-_CALLED = {"rows": {"step": "row"}, "system_metrics": {"column": "node"}}
+_CALLED = {"rows": {"step": "row"}, "system_metrics": {"column": "node"}, "former_metrics": {"column": "branch"}}
 
 
 def _groups(rows: Sequence[Any], most: int) -> Iterable[list[Any]]:

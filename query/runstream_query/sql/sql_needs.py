@@ -29,6 +29,8 @@ COLUMNS = {
     "content_type varchar, size bigint, sha256 varchar, place bigint, caption varchar, file_name varchar, path varchar",
     "system_metrics": "experiment varchar, run_id varchar, name varchar, node varchar, step bigint, time timestamptz, "
     "value double",
+    "former_metrics": "experiment varchar, run_id varchar, name varchar, branch varchar, step bigint, time timestamptz, "
+    "value double, int_value bigint, text varchar",
     "runs": "experiment varchar, workspace varchar, run_id varchar, parent_run_id varchar, root_run_id varchar, "
     "number bigint, name varchar, display_name varchar, description varchar, type varchar, target varchar, status varchar, "
     "created_time timestamptz, start_time timestamptz, end_time timestamptz, settled boolean, dropped bigint, "

@@ -107,6 +107,14 @@ SYSTEM = pa.schema(
     ]
 )
 
+FORMER = pa.schema(
+    [
+        *list(HISTOGRAMS)[:2],
+        pa.field("branch", _NAME, nullable=False),  # number of the former branch of its run, from 1
+        *list(SYSTEM)[3:],
+    ]
+)
+
 ROW_BITS = 40
 """Rows of one source a table can hold: 2**40; above them lies the source's ordinal, so that rows never collide."""
 
@@ -174,6 +182,7 @@ SCHEMAS = {
     "histograms": HISTOGRAMS,
     "media": MEDIA,
     "system": SYSTEM,
+    "former": FORMER,
     "runs": RUNS,
 }
 """Schema of each kind of file in the manifest."""

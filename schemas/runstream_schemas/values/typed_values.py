@@ -101,11 +101,19 @@ TYPED_CLASSES: Final = {int(typed.cls): kind for kind, typed in TYPED.items()}
 """The kind of file of each class that has one."""
 
 
-RARE_CLASSES: Final = {**TYPED_CLASSES, int(SeriesClass.SYSTEM): "system"}
+RARE_CLASSES: Final = {
+    **TYPED_CLASSES,
+    int(SeriesClass.SYSTEM): "system",
+    int(SeriesClass.FORMER): "former",
+}
 """Classes that few runs have, with their kind of file: none is begun where no run has any."""
 
 
-_WITH_COLUMN: Final = {"tables": ("column", SeriesClass.TABLE), "system": ("node", SeriesClass.SYSTEM)}
+_WITH_COLUMN: Final = {
+    "tables": ("column", SeriesClass.TABLE),
+    "system": ("node", SeriesClass.SYSTEM),
+    "former": ("branch", SeriesClass.FORMER),
+}
 
 
 def second_key(kind: str) -> str:

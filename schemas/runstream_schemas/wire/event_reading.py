@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import CorruptEvent, EventError, RefusedEvent, UnsupportedVersion
 from ..limits import (
     INT_MAX,
+    INT_MIN,
     MAX_EVENT_BYTES,
     MAX_EVENT_POINTS,
     MAX_NAME_BYTES,
@@ -33,6 +34,7 @@ from .events import (
     VERSION,
     Event,
     MetricsEvent,
+    Rewind,
     StatusEvent,
     StatusOp,
     Summaries,
@@ -126,7 +128,20 @@ def _read_metrics(span: _Span, body: dict[str, Any]) -> MetricsEvent:
         raise CorruptEvent(f"number of dropped points {dropped!r:.40} makes no sense")
     if not isinstance(payload, bytes) or index_size(payload) > len(payload):
         raise CorruptEvent("the payload is none")
-    return MetricsEvent(*span, points, series, Summaries(**columns, texts=texts), payload, dropped)
+    summaries = Summaries(**columns, texts=texts)
+    return MetricsEvent(*span, points, series, summaries, payload, dropped, _read_rewind(span, body))
+
+
+def _read_rewind(span: _Span, body: dict[str, Any]) -> Rewind | None:
+    if (written := body.get("rewind")) is None:
+        return None
+    if type(written) is not list or len(written) < 3 or any(type(number) is not int for number in written):
+        raise CorruptEvent(f"rewind {written!r:.40} is none")
+    rewind = Rewind(*written[:3])
+    if not span[2] <= rewind.seq < span[2] + span[3] or not INT_MIN <= rewind.step <= INT_MAX:
+        raise CorruptEvent(f"rewind {rewind!r:.80} cannot be")
+    _check_time(rewind.time_us)
+    return rewind
 
 
 def _read_tags(span: _Span, body: dict[str, Any]) -> TagsEvent:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgpack
 import numpy as np
@@ -60,6 +60,14 @@ class Summaries:
     texts: dict[int, str] = field(default_factory=dict)
 
 
+class Rewind(NamedTuple):
+    """A rewind of a run, and where it stands among the slots of its source: behind no points of its event."""
+
+    seq: int
+    step: int
+    time_us: int
+
+
 @dataclass(slots=True)
 class MetricsEvent:
     """Points of one run, written by one source in the slots [first, first + count).
@@ -69,6 +77,7 @@ class MetricsEvent:
         points: how many points `payload` holds (not the same as `count`: a tag takes a slot but is no point).
         payload: `runstream_schemas.wire.payload.encode_points`; consumers store it as it is.
         dropped: points the source could not keep so far (disk full, quota).
+        rewind: what was written before the points of this event, and has a step beyond, belongs to a former branch.
     """
 
     run_id: str
@@ -80,6 +89,7 @@ class MetricsEvent:
     summary: Summaries
     payload: bytes
     dropped: int = 0
+    rewind: Rewind | None = None
 
 
 @dataclass(slots=True)
@@ -162,6 +172,8 @@ def encode_event(event: Event) -> bytes:
         body["payload"] = event.payload
         if event.dropped:
             body["dropped"] = event.dropped
+        if event.rewind is not None:
+            body["rewind"] = list(event.rewind)
     elif isinstance(event, TagsEvent):
         body["ops"] = [
             [op.seq, op.time_us, op.op, op.key, op.value, *([] if op.author is None else [op.author])]
@@ -269,7 +281,7 @@ def metrics_event(
 
 
 def cut_event(event: MetricsEvent, ranges: Sequence[tuple[int, int]]) -> list[MetricsEvent]:
-    """Events of parts of `event`: the points of each range of slots, where there are any.
+    """Events of parts of `event`: the points of each range of slots, where there are any, or the rewind.
 
     The slow path of a resend whose batches had other borders.
 
@@ -283,9 +295,12 @@ def cut_event(event: MetricsEvent, ranges: Sequence[tuple[int, int]]) -> list[Me
     parts = []
     for first, end in ranges:
         chosen = (points.seqs >= first) & (points.seqs < end)
-        if chosen.any():
+        rewind = event.rewind if event.rewind is not None and first <= event.rewind.seq < end else None
+        if chosen.any() or rewind is not None:
             part = points if chosen.all() else select_points(points, chosen)
-            parts.append(metrics_event(event.run_id, event.source, first, end - first, part, event.dropped))
+            new = metrics_event(event.run_id, event.source, first, end - first, part, event.dropped)
+            new.rewind = rewind
+            parts.append(new)
     return parts
 
 

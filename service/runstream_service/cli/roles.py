@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from runstream.home.layout import open_home
 from runstream_schemas.errors import DatabaseError, ServiceError, SpoolError
@@ -81,6 +81,7 @@ def agent(options: argparse.Namespace) -> int:
 
 def consumer(options: argparse.Namespace) -> int:
     """`runstream consumer`."""
+    from runstream_consumers.compaction.recall import Recall
     from runstream_consumers.storing.consumer import ConsumerState, run_consumer
 
     from ..exposition import exposed
@@ -89,7 +90,8 @@ def consumer(options: argparse.Namespace) -> int:
         state = ConsumerState()
         with exposed(settings, state):
             await _prepare_database(settings)
-            await run_consumer(settings, stop, source="kafka" if settings.kafka else "spool", state=state)
+            source: Literal["kafka", "spool"] = "kafka" if settings.kafka else "spool"
+            await run_consumer(settings, stop, source=source, state=state, make_cold=Recall)
 
     return _run(options, settings_of(options), role)
 

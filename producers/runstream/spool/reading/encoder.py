@@ -28,6 +28,7 @@ from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 from runstream_schemas.wire.alike_events import alike_events
 from runstream_schemas.wire.events import (
     MetricsEvent,
+    Rewind,
     StatusEvent,
     StatusOp,
     TagOp,
@@ -86,6 +87,10 @@ def encode_slice(
     Args:
         metrics: the event of its points, if it is made already.
     """
+    # What was logged before a rewind and what was logged after it lie in events of their own.
+    if (cut := next((frame.at for frame in part.frames if frame.kind == seg.REWIND and frame.at), 0)) > 0:
+        two = part.cut(cut)
+        return [encoded for piece in two for encoded in encode_slice(reader, piece, positions)]
     try:
         return [_encode(reader, part, positions, metrics)]
     except Exception as error:
@@ -129,6 +134,7 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions, metrics: Me
     tag_ops: list[TagOp] = []
     status_ops: list[StatusOp] = []
     carrying: list[Frame] = []
+    rewind: Rewind | None = None
     for frame in part.frames:
         seq = part.first + frame.at
         if frame.kind == seg.TAG and seq >= positions.tags:
@@ -139,6 +145,8 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions, metrics: Me
             if len(frame.body) > MAX_RECORD_BYTES:
                 data = fitted(data)
             status_ops.append(StatusOp(seq, _micros(frame.time), kind, data))
+        elif frame.kind == seg.REWIND:
+            rewind = Rewind(seq, *msgpack.unpackb(frame.body), _micros(frame.time))
         elif frame.kind not in seg.CONTROL_FRAMES:
             carrying.append(frame)
     control = sum(1 + -(-len(f.body) // seg.SLOT) for f in part.frames if f.kind in seg.CONTROL_FRAMES)
@@ -159,6 +167,7 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions, metrics: Me
                 points,
                 reader.dropped + part.unknown,
             )
+            metrics.rewind = rewind
         # Names lie in the event and, compressed, in its payload, last texts too; only where that could be too much is it
         # looked at.
         named = "".join(chain.from_iterable((key.name, key.column) for key, _ in metrics.series))

@@ -56,6 +56,12 @@ class Slice:
                 break
         return None if not 0 < cut < n else (self._between(0, cut), self._between(cut, n))
 
+    def cut(self, at: int) -> tuple[Slice, Slice]:
+        """It in two, before a record that begins at its slot `at`, which is not the first."""
+        first = self._between(0, at)
+        first.behind_gap = self.behind_gap
+        return first, self._between(at, self.end - self.first)
+
     def _between(self, start: int, end: int) -> Slice:
         frames = [
             Frame(frame.at - start, frame.kind, frame.time, frame.body)
