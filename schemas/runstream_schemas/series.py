@@ -22,7 +22,9 @@ class SeriesClass(IntEnum):
     FORMER = 10  # points of a metric that a rewind has cut off; the column is the number of their branch
 
 
-APART = frozenset({SeriesClass.TABLE, SeriesClass.HISTOGRAM, SeriesClass.MEDIA, SeriesClass.SYSTEM, SeriesClass.FORMER})
+APART = frozenset(
+    {SeriesClass.TABLE, SeriesClass.HISTOGRAM, SeriesClass.MEDIA, SeriesClass.SYSTEM, SeriesClass.FORMER}
+)
 """Those that do not lie in files of metrics, but of a kind of their own."""
 
 FIRST_CLASSES = tuple(range(SeriesClass.HISTOGRAM))
@@ -45,7 +47,7 @@ class SeriesKey(NamedTuple):
     Attributes:
         cls: a `SeriesClass`.
         name: the user's name, kept byte for byte (any unicode, up to `limits.MAX_NAME_BYTES` of UTF-8).
-        column: column of a table; the machine a system metric is of; the branch of a former point; empty for every other class.
+        column: column of a table; the machine a system metric is of; the branch of a former point; empty for all other classes.
     """
 
     cls: int

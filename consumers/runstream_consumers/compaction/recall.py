@@ -183,7 +183,9 @@ def _chunks(
                 stretch.parts.append(_slice(part, at, end))
                 at = end
         if at < len(part.steps):
-            raise StoreError(f"{path}: the manifest knows fewer points of {part.key.name!r} than the file has")
+            raise StoreError(
+                f"{path}: the manifest knows fewer points of {part.key.name!r} than the file has"
+            )
     return [
         (run_key, *row)
         for stretch in stretches.values()
@@ -200,11 +202,21 @@ def _rows_of_stretch(
         ordinal, first = stretch.start >> SLOT_BITS, stretch.start & ((1 << SLOT_BITS) - 1)
         slots = stretch.end - stretch.start
     if ordinal not in sources:
-        raise StoreError(f"{path}: the database knows no source number {ordinal} of the run whose points it holds")
-    batches = _batches(stretch.parts, max(CHUNK_POINTS, -(-sum(len(p.steps) for p in stretch.parts) // slots)))
+        raise StoreError(
+            f"{path}: the database knows no source number {ordinal} of the run whose points it holds"
+        )
+    batches = _batches(
+        stretch.parts, max(CHUNK_POINTS, -(-sum(len(p.steps) for p in stretch.parts) // slots))
+    )
     for number, batch in enumerate(batches):
         count = 1 if number < len(batches) - 1 else slots - number
-        yield sources[ordinal], first + number, count, sum(len(p.steps) for p in batch), _payload(batch, first + number)
+        yield (
+            sources[ordinal],
+            first + number,
+            count,
+            sum(len(p.steps) for p in batch),
+            _payload(batch, first + number),
+        )
 
 
 def _batches(parts: Sequence[_Part], most: int) -> list[list[_Part]]:
@@ -228,7 +240,9 @@ def _payload(parts: Sequence[_Part], slot: int) -> bytes:
     distinct = {(part.key, Kind(int(kind))) for part in parts for kind in np.unique(part.kinds)}
     series = sorted(distinct, key=lambda item: item[1])
     number = {item: i for i, item in enumerate(series)}
-    order = np.concatenate([np.array([number.get((part.key, kind), 0) for kind in Kind])[part.kinds] for part in parts])
+    order = np.concatenate(
+        [np.array([number.get((part.key, kind), 0) for kind in Kind])[part.kinds] for part in parts]
+    )
     grouped = np.argsort(order, kind="stable")
     texts = [text for part in parts for text in part.texts]
     bits = np.concatenate([part.bits for part in parts])[grouped]
@@ -255,7 +269,9 @@ def _payload(parts: Sequence[_Part], slot: int) -> bytes:
 def _slice(part: _Part, at: int, end: int) -> _Part:
     before = int(np.count_nonzero(part.kinds[:at] == Kind.TEXT))
     texts = part.texts[before : before + int(np.count_nonzero(part.kinds[at:end] == Kind.TEXT))]
-    return _Part(part.key, part.steps[at:end], part.times[at:end], part.bits[at:end], part.kinds[at:end], texts)
+    return _Part(
+        part.key, part.steps[at:end], part.times[at:end], part.bits[at:end], part.kinds[at:end], texts
+    )
 
 
 def _parts(store: Store, path: str, groups: Sequence[int], run_id: str) -> Iterator[_Part]:
@@ -270,8 +286,12 @@ def _parts(store: Store, path: str, groups: Sequence[int], run_id: str) -> Itera
             rows = np.flatnonzero(codes == runs.index(run_id)) if run_id in runs else codes[:0]
             if not len(rows):
                 continue
-            table = table.slice(int(rows[0]), len(rows)).combine_chunks()  # the rows of a run follow one another
-            (name_of, names), (class_of, classes) = (_codes(table.column(column)) for column in ("name", "cls"))
+            table = table.slice(
+                int(rows[0]), len(rows)
+            ).combine_chunks()  # the rows of a run follow one another
+            (name_of, names), (class_of, classes) = (
+                _codes(table.column(column)) for column in ("name", "cls")
+            )
             change = (np.diff(name_of) != 0) | (np.diff(class_of) != 0)
             starts = [0, *(np.flatnonzero(change) + 1).tolist()]
             kinds = restore_kinds(table)
@@ -301,7 +321,9 @@ def _parts(store: Store, path: str, groups: Sequence[int], run_id: str) -> Itera
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
     """A column of keys as numbers, and what they stand for."""
-    encoded = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).unify_dictionaries()
+    encoded = (
+        column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    ).unify_dictionaries()
     array = encoded.combine_chunks()
     array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
     return numbers(array.indices, np.int32), array.dictionary.to_pylist()

@@ -41,7 +41,7 @@ LOOK_AFTER_INTERVAL = 30.0
 """Seconds between two looks for runs that fell silent."""
 
 
-MakeCold = Callable[[asyncpg.Pool[Any], Settings], ColdPoints]
+MakeCold = Callable[["asyncpg.Pool[Any]", Settings], ColdPoints]
 
 COUNTED = {
     "commits": "Batches stored, each in one transaction",
@@ -127,7 +127,9 @@ async def run_consumer(
         for name, share in shares.items():
             max_bytes = max(int(settings.consumer_memory * share / 3), 1 << 16)
             tasks.append(
-                asyncio.create_task(_keep_consuming(settings, pool, letters, cold, name, max_bytes, stop, state))
+                asyncio.create_task(
+                    _keep_consuming(settings, pool, letters, cold, name, max_bytes, stop, state)
+                )
             )
         await asyncio.gather(*tasks)
     finally:

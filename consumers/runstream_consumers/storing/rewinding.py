@@ -177,7 +177,9 @@ async def cut_stored(
         new: runs and positions of the rewinds that have just come. What is stored was cut by the others, and what came back
             from files need not tell any more on which side of these it lies.
     """
-    new_cuts = {key: [cut for cut in cuts[key] if (key, cut.position) in new] for key in {key for key, _ in new}}
+    new_cuts = {
+        key: [cut for cut in cuts[key] if (key, cut.position) in new] for key in {key for key, _ in new}
+    }
     run_keys = sorted(new_cuts)
     await connection.fetch(LOCK_SOURCES, run_keys)
     await connection.fetch(LOCK_RUNS, run_keys)

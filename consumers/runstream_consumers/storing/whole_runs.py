@@ -3,7 +3,8 @@ They are stored as they will lie at rest, ended, settled and packed, each row of
 run's row would be written four times and its summaries twice.
 
 Whatever is special about a run leaves it to the common way: what another writer knows of it, a second source, points that
-were dropped or are missing, a rewind, texts, NaN, and series that few runs of the batch have (a piece of `ranks` needs many).
+were dropped or are missing, a rewind, texts, NaN, and series that few runs of the batch have (a piece of `ranks` needs
+many).
 """
 
 from __future__ import annotations

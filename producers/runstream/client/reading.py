@@ -29,7 +29,7 @@ def fetch_record(client: ServiceClient, run_id: str) -> RunRecord:
     Raises:
         ServiceException: no such run (status_code 404), or the service is away.
     """
-    return RunRecord.from_json(_fetch(client, run_id, ""))
+    return RunRecord.from_json(fetch_of_run(client, run_id, ""))
 
 
 def fetch_params(client: ServiceClient, run_id: str) -> dict[str, Any]:
@@ -38,12 +38,16 @@ def fetch_params(client: ServiceClient, run_id: str) -> dict[str, Any]:
     Raises:
         ServiceException: no such run (status_code 404), or the service is away.
     """
-    records = _fetch(client, run_id, "/params")["params"]
+    records = fetch_of_run(client, run_id, "/params")["params"]
     return {name: value_of(record) for name, record in records.items()}
 
 
-def _fetch(client: ServiceClient, run_id: str, path: str) -> Any:
-    """What is at a path below a run's address."""
+def fetch_of_run(client: ServiceClient, run_id: str, path: str) -> Any:
+    """What is at a path below a run's address, after the service has stored what this process wrote to the run.
+
+    Raises:
+        ServiceException: no such run (status_code 404), or the service is away.
+    """
     if "/" in run_id:  # in an address it would be two parts
         raise ServiceException(f"no run {run_id!r}: ids have no slash; look at the id", 404)
     live = find_live(client.settings, run_id)

@@ -220,8 +220,9 @@ class Experiment(Noted):
         tags: Mapping[str, Any] | None = None,
         display_name: str | None = None,
         description: str | None = None,
+        fork_from: tuple[Any, int] | None = None,
     ) -> Run:
-        """Start an interactive run, at once and whether or not a service is there.
+        """Start an interactive run, which is Running at once, whether or not a service is there.
 
         Args:
             name: the run's name; default `run_<id>`.
@@ -232,13 +233,11 @@ class Experiment(Noted):
             tags: first tags.
             display_name: name for people; default `name`, or three words made up.
             description: free text, Markdown.
-
-        Returns:
-            The run, in status Running.
+            fork_from: (run or its id, step): begin with a copy of its metrics up to the step. This asks the service.
 
         Raises:
-            NotADictionary: tags that are no dictionary.
-            TypeError: an unknown keyword.
+            NotADictionary, TypeError: tags that are no dictionary, an unknown keyword.
+            UserErrorException, ServiceException: `fork_from` is no run of this workspace and step; there is no service to ask.
         """
         from .run import Run
 
@@ -251,6 +250,7 @@ class Experiment(Noted):
             tags=tags,
             display_name=display_name or name,
             description=description,
+            fork_from=fork_from,
         )
 
     @overload

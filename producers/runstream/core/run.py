@@ -19,9 +19,11 @@ from ..exceptions import ServiceException
 from ..lazy import attributes
 from ..spool.live_runs import open_live
 from ._run.artifact_metrics import ArtifactMetrics
+from ._run.branching import Branching
 from ._run.children import Children
 from ._run.code_snapshot import RunSnapshots
 from ._run.display_names import make_display_name
+from ._run.forking import checked_origin
 from ._run.handle import text_or_none
 from ._run.lifecycle import Lifecycle
 from ._run.plotting import Plotting
@@ -66,7 +68,7 @@ else:
 _RunType = TypeVar("_RunType", bound="Run")
 
 
-class Run(Children["Run"], ArtifactMetrics, Plotting, RunLookup, RunSnapshots, Lifecycle):
+class Run(Children["Run"], ArtifactMetrics, Plotting, Branching, RunLookup, RunSnapshots, Lifecycle):
     """A run. `Experiment.start_logging` and `child_run` start new ones; the constructor fetches an existing one.
 
     Recording (`log`, `tag`, `complete` ...) never waits for a service and never fails because one is away. Reading
@@ -117,11 +119,13 @@ class Run(Children["Run"], ArtifactMetrics, Plotting, RunLookup, RunSnapshots, L
         display_name: str | None = None,
         description: str | None = None,
         parent: Run | None = None,
+        fork_from: Any = None,
     ) -> _RunType:
         """Create and start a run: two records in the spool, and a nudge to the service that it should come up."""
         # Whatever is wrong with an argument is found before anything is recorded: no run of half a start is left behind.
         given: Any = run_id
         unnamed = given is None or (isinstance(given, str) and not given)
+        forked = checked_origin(experiment.workspace, fork_from, None if unnamed else checked_run_id(given))
         run_id = str(uuid.uuid4()) if unnamed else checked_run_id(given)
         folders = output_folders(outputs, default=[] if parent else ["./outputs"])
         source = None
@@ -152,6 +156,8 @@ class Run(Children["Run"], ArtifactMetrics, Plotting, RunLookup, RunSnapshots, L
         capture.start(settings, run_id, parent._id if parent else None)
         for key, value in record.tags.items():
             live.writer.tag(key, value)
+        if forked is not None:
+            record.properties.update(forked.write(live))
         wake_service(settings)
         if source is not None:
             run._snapshot_later(source, live)

@@ -170,13 +170,15 @@ class Series:
     def __len__(self) -> int:
         return len(self.points.steps)
 
-    def since(self, step: int | None, time: int | None) -> Series:
-        """Its points from a step and a time (microseconds since the epoch) on."""
+    def within(self, step: int | None, time: int | None, to_step: int | None = None) -> Series:
+        """Its points from a step and a time (microseconds since the epoch) on, up to a step."""
         chosen = np.ones(len(self), dtype=bool)
         if step is not None:
             chosen &= self.steps >= step
         if time is not None:
             chosen &= self.times >= time
+        if to_step is not None:
+            chosen &= self.steps <= to_step
         return Series(self.run_id, self.key, self.points.take(np.flatnonzero(chosen)))
 
     def to_numpy(self) -> NDArray[Any]:

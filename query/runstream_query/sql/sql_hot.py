@@ -211,7 +211,11 @@ class HotRows:
 _DICTIONARIES = ("experiment", "run_id", "name", "column", "node", "branch")
 _OF_NUMBERS = ("metrics", "system_metrics")
 _NO_NUMBERS = APART - {SeriesClass.SYSTEM}
-_CALLED = {"rows": {"step": "row"}, "system_metrics": {"column": "node"}, "former_metrics": {"column": "branch"}}
+_CALLED = {
+    "rows": {"step": "row"},
+    "system_metrics": {"column": "node"},
+    "former_metrics": {"column": "branch"},
+}
 
 
 def _groups(rows: Sequence[Any], most: int) -> Iterable[list[Any]]:

@@ -18,7 +18,17 @@ import duckdb
 
 from runstream_schemas.errors import QueryError
 
-VIEWS = ("metrics", "rows", "histograms", "media", "system_metrics", "former_metrics", "runs", "params", "summaries")
+VIEWS = (
+    "metrics",
+    "rows",
+    "histograms",
+    "media",
+    "system_metrics",
+    "former_metrics",
+    "runs",
+    "params",
+    "summaries",
+)
 """What a statement can read."""
 
 TABLE_FUNCTIONS = frozenset(

@@ -146,7 +146,7 @@ def _encode(reader: SourceReader, part: Slice, positions: Positions, metrics: Me
                 data = fitted(data)
             status_ops.append(StatusOp(seq, _micros(frame.time), kind, data))
         elif frame.kind == seg.REWIND:
-            rewind = Rewind(seq, *msgpack.unpackb(frame.body), _micros(frame.time))
+            rewind = Rewind(seq, msgpack.unpackb(frame.body)[0], _micros(frame.time))
         elif frame.kind not in seg.CONTROL_FRAMES:
             carrying.append(frame)
     control = sum(1 + -(-len(f.body) // seg.SLOT) for f in part.frames if f.kind in seg.CONTROL_FRAMES)

@@ -167,5 +167,10 @@ class ControlWriter(SourceWriter):
                 f"run {self.run_id} cannot be rewound to step {step}: there is no room in the spool {self._spool}; make "
                 "some, and call it again"
             )
-        for name, (as_float, as_int, next_step) in list(self._series.items()):
-            self._series[name] = (as_float, as_int, count(min(next_step(), step + 1)).__next__)
+        for name, (_, _, next_step) in list(self._series.items()):
+            self.number_on(name, min(next_step(), step + 1))
+
+    def number_on(self, name: str, step: int) -> None:
+        """The next value of a series that is logged without a step gets this one."""
+        as_float, as_int, _ = self._series[name]
+        self._series[name] = (as_float, as_int, count(step).__next__)

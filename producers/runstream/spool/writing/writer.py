@@ -350,7 +350,13 @@ class RunWriter(ControlWriter):
         else:
             self._in_turn(partial(self._truth_slot, name, kind, int(value or 0), step))
 
-    def _truth_slot(self, name: str, kind: Kind, value: int, step: int | None) -> None:
+    def none_at(self, name: str, step: int, when: float) -> None:
+        """Log None with a time of its own, in seconds since the epoch."""
+        self._in_turn(partial(self._truth_slot, name, Kind.NULL, 0, step, when))
+
+    def _truth_slot(
+        self, name: str, kind: Kind, value: int, step: int | None, when: float | None = None
+    ) -> None:
         words = self._define(name)
         at = self._take(1) if words is not None else None
         if words is None or at is None:
@@ -358,7 +364,7 @@ class RunWriter(ControlWriter):
             return
         word = (words[1] & ~0xFF) | seg.KIND_BASE + kind
         number = words[2]() if step is None else step
-        INTEGER.pack_into(self._mapping(), at, number, time.time(), value, word)
+        INTEGER.pack_into(self._mapping(), at, number, when or time.time(), value, word)
 
     def _make_room(self, again: Callable[[], None], name: str | None = None) -> bool:
         """Begin what `log` lacks, the series `name` or else a segment, so that it can be called again.

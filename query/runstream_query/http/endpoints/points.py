@@ -33,6 +33,7 @@ class VectorsQuery(Wait, kw_only=True):
     recursive: bool = False
     type: str | None = None
     from_step: int | None = None
+    to_step: int | None = None
     from_time: int | None = None
 
 
@@ -52,9 +53,9 @@ async def metrics(request: Request, asked: VectorsQuery) -> Response:
         vectors = await server.query.vectors(
             run_ids, names=asked.name or None, cls=asked.cls or FIRST_CLASSES
         )
-    if asked.from_step is not None or asked.from_time is not None:
-        tails = [series.since(asked.from_step, asked.from_time) for series in vectors]
-        vectors = Vectors([series for series in tails if len(series)])
+    if (asked.from_step, asked.from_time, asked.to_step) != (None, None, None):
+        parts = [series.within(asked.from_step, asked.from_time, asked.to_step) for series in vectors]
+        vectors = Vectors([series for series in parts if len(series)])
     server.counters.points += sum(len(series) for series in vectors)
     if wants_arrow(request):
         return await asyncio.to_thread(lambda: table_answer(request, vectors.to_arrow(), headers))

@@ -13,6 +13,7 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.runs.record import RunRecord
 
 from ...not_there import no_run
+from ...runs.branches import Branches, branches_of
 from ...runs.run_order import Order
 from ...runs.runs import (
     MOST_COMMON,
@@ -124,4 +125,21 @@ async def params(request: Request, run_id: str, asked: Wait) -> Response:
     return json_answer(request, stored, headers)
 
 
-ENDPOINTS = (runs, run, params)
+@endpoint(
+    "GET /api/v1/runs/{run_id}/branches",
+    Role.READ,
+    Reach.RUN,
+    "Where a run was forked from and rewound, and its forks",
+    answer=Branches,
+)
+async def branches(request: Request, run_id: str, asked: Wait) -> Response:
+    server = server_of(request)
+    headers = await wait_for_writes(server, asked)
+    async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
+        found = await branches_of(connection, run_id)
+    if found is None:
+        return problem(404, "Not Found", str(no_run(run_id)), headers)
+    return json_answer(request, found, headers)
+
+
+ENDPOINTS = (runs, run, params, branches)
