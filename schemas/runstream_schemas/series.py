@@ -47,7 +47,7 @@ class SeriesKey(NamedTuple):
     Attributes:
         cls: a `SeriesClass`.
         name: the user's name, kept byte for byte (any unicode, up to `limits.MAX_NAME_BYTES` of UTF-8).
-        column: column of a table; the machine a system metric is of; the branch of a former point; empty for all other classes.
+        column: column of a table; the machine a system metric is of; the branch of a former point; empty for all others.
     """
 
     cls: int

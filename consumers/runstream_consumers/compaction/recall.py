@@ -1,7 +1,7 @@
 """Points of metrics brought back from files to the hot tier, for a rewind to cut them: see `storing.rewinding`.
 
-A file is written anew without the run, as by a purge, and in the same transaction its points are chunks again, where they lay
-in the run's order. The next compaction moves them to a file.
+A file is written anew without the run, as by a purge, and in the same transaction its points are chunks again, where they
+lay in the run's order. The next compaction moves them to a file.
 """
 
 from __future__ import annotations

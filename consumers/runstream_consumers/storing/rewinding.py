@@ -1,8 +1,8 @@
 """Rewinds: what they cut off leaves the metrics of its run for a former branch, in the transaction that stores them.
 
 A rewind holds for everything that lies before it in the run's order, whenever it arrives. What is stored already is cut when
-the rewind is (`cut_stored`), what comes late when it is stored (`cut_event_of`). Points that lie in files are brought back to
-the hot tier before (`ColdPoints`), so that one transaction changes all that readers see.
+the rewind is (`cut_stored`), what comes late when it is stored (`cut_event_of`). Points that lie in files are brought back
+to the hot tier before (`ColdPoints`), so that one transaction changes all that readers see.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ async def series_ids(
 async def cut_stored(
     connection: asyncpg.Connection[Any], cuts: Cuts, new: Collection[tuple[int, int]]
 ) -> list[Batch]:
-    """Cut what is stored of runs, all of it in the hot tier. What their summaries said of metrics is forgotten, and has to be
-    merged anew of what this returns.
+    """Cut what is stored of runs, all of it in the hot tier. What their summaries said of metrics is forgotten, and has to
+    be merged anew of what this returns.
 
     Args:
         new: runs and positions of the rewinds that have just come. What is stored was cut by the others, and what came back

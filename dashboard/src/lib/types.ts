@@ -4,6 +4,7 @@ import type { RunRecord, SummaryRecord } from "../../generated/openapi";
 export type {
   Access,
   AlertRecord,
+  Branches,
   Note,
   NoteBody as NewNote,
   NoteVersion,
@@ -50,6 +51,7 @@ export const SeriesClass = {
   histogram: 7,
   media: 8,
   system: 9,
+  former: 10,
 } as const;
 
 /** Whether series of a class are JSON documents that Curves.svelte draws. */

@@ -237,7 +237,7 @@ class Experiment(Noted):
 
         Raises:
             NotADictionary, TypeError: tags that are no dictionary, an unknown keyword.
-            UserErrorException, ServiceException: `fork_from` is no run of this workspace and step; there is no service to ask.
+            UserErrorException, ServiceException: `fork_from` is no run of this workspace and step; no service to ask.
         """
         from .run import Run
 

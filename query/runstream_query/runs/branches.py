@@ -15,9 +15,10 @@ MOST_FORKS = 1000
 _RUN: Final = "select key, experiment_id from runs where run_id = $1"
 _REWINDS: Final = """
 select w.number, w.step, timestamptz 'epoch' + w.time_us * interval '1 microsecond' as time,
-     coalesce(c.points, 0) as points, coalesce(c.metrics, 0) as metrics
+     coalesce(c.points, 0) as points, coalesce(c.metrics, 0) as metrics, c.last_step
 from rewinds w left join (
-    select s."column" as branch, sum(m.count)::bigint as points, count(*) as metrics
+    select s."column" as branch, sum(m.count)::bigint as points, count(*) as metrics,
+        max(m.last_step) as last_step
     from summaries m join series s on s.id = m.series_id where m.run_key = $1 and s.cls = 10 group by 1
 ) c on c.branch = w.number::text
 where w.run_key = $1 order by w.position"""
@@ -35,17 +36,18 @@ order by r.key desc limit {MOST_FORKS}"""
 
 
 class RewindRecord(TypedDict):
-    """A rewind; `number`: of the former branch, which has so many points of so many metrics."""
+    """A rewind; `number`: of the former branch, which has so many points of so many metrics, the last at `last_step`."""
 
     number: int
     step: int
     time_utc: str
     points: int
     metrics: int
+    last_step: int | None
 
 
 class ForkRecord(TypedDict):
-    """A run at the other end of a fork, and the step up to which both are the same; without `status` it is no longer there."""
+    """A run at the other end of a fork, and the step up to which both are alike; without `status` it is no longer there."""
 
     run_id: str
     step: int | None
@@ -84,6 +86,7 @@ async def branches_of(connection: Connection, run_id: str) -> Branches | None:
                 "time_utc": utc(row["time"]),
                 "points": row["points"],
                 "metrics": row["metrics"],
+                "last_step": row["last_step"],
             }
             for row in await connection.fetch(_REWINDS, key)
         ],

@@ -80,7 +80,7 @@ def checked_origin(workspace: Workspace, fork_from: Any, run_id: str | None) -> 
     record = fetch_record(workspace._client, run)
     if record.workspace != workspace.name:
         raise UserErrorException(
-            f"fork_from: run {run} belongs to workspace {record.workspace!r}, and the fork to {workspace.name!r}; fork it there"
+            f"fork_from: run {run} belongs to workspace {record.workspace!r}, the fork to {workspace.name!r}; fork it there"
         )
     if run_id is not None:
         try:

@@ -1,12 +1,10 @@
-"""What is told of a run beside its points: tags, properties, fields, parameters, the steps of its life and its rewinds, a
-frame each."""
+"""What is told of a run beside its points: tags, properties, fields, parameters and the steps of its life, a frame each."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from functools import partial
-from itertools import count
 from typing import Any
 
 import msgpack
@@ -16,12 +14,11 @@ from runstream_schemas.runs.alerts import ALERT_STEP, AlertLevel, text_of, title
 from runstream_schemas.runs.definitions import DEFINE_STEP, MOST_DEFINED, MetricDefinition
 from runstream_schemas.settings import Settings
 
-from ...exceptions import AzureMLException, LimitExceeded
+from ...exceptions import LimitExceeded
 from .. import segment as seg
 from ..fitting import pack_step
 from ..param_values import WrittenParams
 from ..values import check_name, check_text
-from .hot_path import Words
 from .source_writer import SourceWriter
 
 logger = logging.getLogger("runstream")
@@ -31,9 +28,7 @@ _MOST_ALERTS = 1000  # of one process: the same
 
 
 class ControlWriter(SourceWriter):
-    """The part of a `RunWriter` whose records are no points."""
-
-    _series: dict[str, Words]
+    """The part of a `RunWriter` whose records go to the topics of tags and statuses."""
 
     def __init__(self, settings: Settings, run_id: str, *, owner: bool) -> None:
         self._described: set[str] = set()
@@ -151,26 +146,3 @@ class ControlWriter(SourceWriter):
                 _MOST_ALERTS,
                 self.run_id,
             )
-
-    def rewind(self, step: int) -> None:
-        """Cut: what was written of the run before, of a step beyond this one, belongs to a former branch. Values that are
-        logged without a step are numbered on behind it.
-
-        Raises:
-            AzureMLException: there is no room to write it; nothing was cut then.
-        """
-        self._in_turn(partial(self._rewind_frame, step))
-
-    def _rewind_frame(self, step: int) -> None:
-        if not self._frame(seg.REWIND, msgpack.packb([step])):
-            raise AzureMLException(
-                f"run {self.run_id} cannot be rewound to step {step}: there is no room in the spool {self._spool}; make "
-                "some, and call it again"
-            )
-        for name, (_, _, next_step) in list(self._series.items()):
-            self.number_on(name, min(next_step(), step + 1))
-
-    def number_on(self, name: str, step: int) -> None:
-        """The next value of a series that is logged without a step gets this one."""
-        as_float, as_int, _ = self._series[name]
-        self._series[name] = (as_float, as_int, count(step).__next__)

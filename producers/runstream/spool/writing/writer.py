@@ -34,8 +34,8 @@ from ..values import (
     convert_table,
     is_name,
 )
-from .control_writer import ControlWriter
 from .hot_path import INTEGER, Log, LogAt, LogMetrics, Words, make_log
+from .rewinding_writer import RewindingWriter
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -49,7 +49,7 @@ _DEFINED_AT_ONCE = 64
 """Series defined by one record: they lie in one segment."""
 
 
-class RunWriter(ControlWriter):
+class RunWriter(RewindingWriter):
     """Writes one run's records from one process. All methods may be called from any thread, and after a fork.
 
     No file is made in the spool before the first record.
