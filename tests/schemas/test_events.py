@@ -23,6 +23,7 @@ from runstream_schemas.wire.events import (
     SUMMARY_FLOATS,
     SUMMARY_INTS,
     MetricsEvent,
+    Rewind,
     StatusEvent,
     StatusOp,
     TagOp,
@@ -90,7 +91,7 @@ events = st.one_of(
 def equal(a: Any, b: Any) -> bool:
     if not isinstance(a, MetricsEvent):
         return bool(a == b)
-    fields = ("run_id", "source", "first", "count", "points", "series", "payload", "dropped")
+    fields = ("run_id", "source", "first", "count", "points", "series", "payload", "dropped", "rewind")
     columns = ("count", "finite", "first", "last", "min", "max", "sum", "last_step", "last_time")
     return (
         all(getattr(a, name) == getattr(b, name) for name in fields)
@@ -172,8 +173,11 @@ def golden_events() -> dict[str, Any]:
         (loss, Kind.NULL, 7, 2, 1_700_000_000_000_004, None),
         (SeriesKey(0, "ok"), Kind.BOOL, 8, 0, 1_700_000_000_000_005, True),
     ]
+    rewound = metrics_event("run-1", SOURCE, 3, 6, build_points(rows[1:]))
+    rewound.rewind = Rewind(3, -1, 1_700_000_000_000_000)
     return {
         "metrics": metrics_event("run-1", SOURCE, 3, 6, build_points(rows), 2),
+        "rewind": rewound,
         "tags": TagsEvent(
             "run-1", SOURCE, 0, 2, [TagOp(0, 1, "set", "k", None), TagOp(1, 2, "property", "p", "v")]
         ),
@@ -195,7 +199,7 @@ def golden_events() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["metrics", "tags", "params", "status"])
+@pytest.mark.parametrize("name", ["metrics", "rewind", "tags", "params", "status"])
 def test_the_bytes_of_version_1_never_change(name: str) -> None:
     event = golden_events()[name]
     golden = (GOLDEN / f"{name}.v1.bin").read_bytes()
@@ -242,6 +246,20 @@ def test_cutting_keeps_exactly_the_points_of_each_range(rows: list[Any], offsets
         if part is not None:
             assert (part.first, part.count, part.points) == (first, end - first, len(kept))
         assert same(unpack(decode_points(part.payload)) if part else [], kept)
+
+
+@pytest.mark.parametrize(
+    "rewind", [5, [3, 1], [3, "1", 5], [2, 1, 5], [9, 1, 5], [3, 1 << 63, 5], [3, 1, 1 << 62], [3, True, 5]]
+)
+def test_a_rewind_that_cannot_be_is_refused(rewind: Any) -> None:
+    with pytest.raises(RefusedEvent):
+        decode_event(_body(golden_events()["rewind"], rewind=rewind))
+
+
+def test_a_rewind_stays_with_the_slot_it_was_written_in() -> None:
+    event = golden_events()["rewind"]
+    parts = cut_event(event, [(3, 4), (5, 7)])
+    assert [(part.first, part.points, part.rewind) for part in parts] == [(3, 0, event.rewind), (5, 2, None)]
 
 
 def test_a_payload_inside_an_event_that_lies_is_corrupt_not_a_crash() -> None:

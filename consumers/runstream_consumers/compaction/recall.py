@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -123,7 +124,8 @@ class Recall:
             stay = held.runs.keys() - {run_key}
             claimed = None
             if stay:
-                named = [file["path"], f"recalled {run_id}"]
+                # Another path each time: nobody waits for the cleaning of what a crash left.
+                named = [file["path"], f"recalled {run_id}", secrets.token_hex(8)]
                 path = manifest.file_path(file["kind"], file["experiment"], named)
                 claimed = await manifest.claim(connection, file["kind"], path, file["experiment_id"], stay)
                 if claimed is None:

@@ -7,6 +7,7 @@ to the hot tier before (`ColdPoints`), so that one transaction changes all that 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -26,7 +27,7 @@ from runstream_schemas.wire.events import (
 )
 from runstream_schemas.wire.payload import encode_points
 from runstream_schemas.wire.payload_reading import decode_points
-from runstream_schemas.wire.points import Points
+from runstream_schemas.wire.points import Points, build_points
 from runstream_schemas.wire.rewinding import Cut, cut_points
 
 from . import queries
@@ -185,34 +186,47 @@ async def cut_stored(
     await connection.fetch(LOCK_RUNS, run_keys)
     batches: list[Batch] = []
     known: dict[SeriesKey, int] = {}
+    # Only of runs that clients of MLflow write to is it kept.
+    of_mlflow = {row["run_key"] for row in await connection.fetch(FORGET_LATEST, run_keys)}
     latest: _Latest = {}
     for run_key in run_keys:
-        changed: list[tuple[int, int, int, bytes]] = []
         cursor = await connection.cursor(CHUNKS, run_key)
         while rows := await cursor.fetch(_FETCH):
-            for row in rows:
-                at = position(row["ordinal"], row["first"])
-                try:
-                    points = decode_points(row["payload"])
-                except CorruptEvent:
-                    continue
-                payload = row["payload"]
-                if (cut := cut_points(points, at, new_cuts[run_key])) is not None:
-                    points, payload = cut, encode_points(cut)
-                    changed.append((run_key, row["source_key"], row["first"], payload))
+            chunks = await asyncio.to_thread(_cut_chunks, rows, new_cuts[run_key])
+            for at, points, payload in chunks:
                 kept = [i for i, (key, _) in enumerate(points.series) if key.cls in _CLASSES]
                 ids = await series_ids(connection, [points.series[i][0] for i in kept], known)
                 if kept:
                     batches.append(Batch(_summarized(points, kept, payload), run_key, ids, at))
-                _note_latest(latest, run_key, points, kept, ids)
-        if changed:
-            await connection.executemany(SET_PAYLOAD, changed)
+                if run_key in of_mlflow:
+                    _note_latest(latest, run_key, points, kept, ids)
+            changed = [
+                (run_key, row["source_key"], row["first"], payload)
+                for row, (_, _, payload) in zip(rows, chunks, strict=True)
+                if payload is not row["payload"]
+            ]
+            if changed:
+                await connection.executemany(SET_PAYLOAD, changed)
     await connection.execute(FORGET_SUMMARIES, run_keys, _CLASSES)
-    # Only of runs that clients of MLflow write to is it kept.
-    of_mlflow = {row["run_key"] for row in await connection.fetch(FORGET_LATEST, run_keys)}
-    if rows := [(*key, *point) for key, point in latest.items() if key[0] in of_mlflow]:
-        await connection.executemany(ADD_LATEST, rows)
+    if latest:
+        await connection.executemany(ADD_LATEST, [(*key, *point) for key, point in latest.items()])
     return batches
+
+
+def _cut_chunks(rows: Sequence[Any], cuts: Sequence[Cut]) -> list[tuple[int, Points, bytes]]:
+    """Position, points and payload of each chunk once it is cut; of one that cannot be read, which compaction and readers
+    name, no points."""
+    result = []
+    for row in rows:
+        at, payload = position(row["ordinal"], row["first"]), row["payload"]
+        try:
+            points = decode_points(payload)
+        except CorruptEvent:
+            points = build_points([])
+        if (cut := cut_points(points, at, cuts)) is not None:
+            points, payload = cut, encode_points(cut)
+        result.append((at, points, payload))
+    return result
 
 
 def _summarized(points: Points, kept: Sequence[int], payload: bytes) -> MetricsEvent:

@@ -20,8 +20,8 @@ class Branching(RunHandle):
         """Go back to a step: what was logged before this call, of a step beyond it, leaves the run's metrics.
 
         Nothing is erased: it stays readable as a former branch (`get_former_metrics`). Metrics, charts, lists, SQL and
-        exports show what was logged up to the step, and what is logged from now on; values that are logged without a step are
-        numbered on behind it. Tables, images, media, histograms and system metrics stay as they are.
+        exports show what was logged up to the step, and what is logged from now on; values that are logged without a step
+        are numbered on behind it. Tables, images, media, histograms and system metrics stay as they are.
 
         "Before" is told by the order of the run's points, not by a clock: of several processes that log to the run, all
         that began before this one, and what they log later too. Let one of them rewind, and the others begin after it.

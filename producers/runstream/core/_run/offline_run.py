@@ -11,7 +11,7 @@ from runstream_schemas.errors import brief
 
 from ...printable import say
 from ...spool.param_values import convert_params
-from ...spool.values import NotADictionary
+from ...spool.values import NotADictionary, convert_step
 from .alerting import checked_alert
 from .defining import checked_definition
 
@@ -128,6 +128,10 @@ class _OfflineRun:
         """Print an alert."""
         alert = checked_alert(title, text, level)
         say(f"Attempted to give an alert of level {alert.level}: {alert.title}\n{alert.text}")
+
+    def rewind(self, step: int) -> None:
+        """Print that the run goes back."""
+        say(f"Attempted to rewind to step {convert_step('rewind', step)}")
 
     def tag(self, name: str, value: Any = None) -> None:
         """Print a tag."""

@@ -1,0 +1,40 @@
+"""Points cut by rewinds, against a loop over lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runstream_schemas.series import SeriesClass, SeriesKey
+from runstream_schemas.wire.payload import encode_points
+from runstream_schemas.wire.payload_reading import decode_points
+from runstream_schemas.wire.points import build_points
+from runstream_schemas.wire.rewinding import Cut, cut_points
+
+from .test_payload import logged_rows, unpack
+
+cuts = st.lists(
+    st.builds(Cut, st.integers(0, 20), st.integers(-2, 20) | st.integers(), st.integers(1, 5)), max_size=4
+)
+
+
+@given(logged_rows(), st.integers(0, 20), cuts)
+def test_each_point_goes_to_the_branch_of_the_first_rewind_behind_it_that_cuts_it_off(
+    rows: list[Any], position: int, cuts: list[Cut]
+) -> None:
+    def branch(key: SeriesKey, step: int) -> SeriesKey:
+        hiding = [cut.number for cut in sorted(cuts) if cut.position > position and step > cut.step]
+        if key.cls != SeriesClass.METRIC or not hiding:
+            return key
+        return SeriesKey(SeriesClass.FORMER, key.name, str(hiding[0]))
+
+    expected = [(branch(row[0], row[3]), *row[1:]) for row in rows]
+    points = cut_points(build_points(rows), position, cuts)
+    if points is None:
+        assert expected == rows
+        return
+    assert any(key.cls == SeriesClass.FORMER for key, *_ in expected)
+    again = unpack(decode_points(encode_points(points)))
+    assert repr(again) == repr(unpack(build_points(expected)))
