@@ -1,4 +1,4 @@
-"""Services are killed while runs are rewound, some of them in files already: each point is once on the branch a list says."""
+"""Services are killed while runs are rewound, some of them in files already: each point is once on the branch it should."""
 
 from __future__ import annotations
 
