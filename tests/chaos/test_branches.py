@@ -58,22 +58,22 @@ def vectors(home: Path, run_id: str) -> dict[tuple[str, int], list[tuple[int, in
     """The metrics and former points of a run as HTTP shows them."""
     parameters = {"run": run_id, "cls": [0, 10]}
     content = ask(home, "/api/v1/metrics", parameters, accept="application/x-msgpack")
-    found = {}
+    read_back = {}
     for run in msgpack.unpackb(content, strict_map_key=False)["runs"]:
         for series in run["series"]:
             steps, values = (
                 np.frombuffer(series[name], dtype="<i8").tolist() for name in ("steps", "values")
             )
-            found[series["name"], int(series["column"] or 0)] = list(zip(steps, values, strict=True))
-    return found
+            read_back[series["name"], int(series["column"] or 0)] = list(zip(steps, values, strict=True))
+    return read_back
 
 
 def eventually(look: Callable[[], Any], what: str) -> Any:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            if found := look():
-                return found
+            if read_back := look():
+                return read_back
         except Away:
             pass
         assert time.monotonic() < deadline, what
@@ -86,9 +86,9 @@ def check(trial: Rewinding, run_id: str, seed: int) -> None:
     assert progress.returned > 100
     trees = [Tree.after(seed, count) for count in sorted({progress.returned, progress.begun})]
     eventually(lambda: _settled(trial.home, run_id), f"{run_id} did not settle")
-    found = vectors(trial.home, run_id)
-    assert found in [tree.vectors() for tree in trees], _difference(found, trees[-1].vectors())
-    (tree,) = [tree for tree in trees if tree.vectors() == found][:1]
+    read_back = vectors(trial.home, run_id)
+    assert read_back in [tree.vectors() for tree in trees], _difference(read_back, trees[-1].vectors())
+    (tree,) = [tree for tree in trees if tree.vectors() == read_back][:1]
     assert tree.rewinds or progress.returned < 3000
     for view, branch in (("metrics", "0"), ("former_metrics", "branch::int")):
         query = (
@@ -99,12 +99,12 @@ def check(trial: Rewinding, run_id: str, seed: int) -> None:
         shown = {(name, number): (count, distinct) for name, number, count, distinct in rows}
         assert shown == {
             key: (len(points), len(points))
-            for key, points in found.items()
+            for key, points in read_back.items()
             if bool(key[1]) == (view == "former_metrics")
         }
     record = json.loads(ask(trial.home, f"/api/v1/runs/{run_id}", {"summaries": "1"}))
     for name in NAMES:
-        if points := found.get((name, 0)):
+        if points := read_back.get((name, 0)):
             values = [value for _, value in points]
             summary = record["summaries"][name]
             facts = (summary["count"], summary["first"], summary["last"], summary["min"], summary["max"])
@@ -115,10 +115,10 @@ def _settled(home: Path, run_id: str) -> bool:
     return bool(json.loads(ask(home, f"/api/v1/runs/{run_id}"))["settled"])
 
 
-def _difference(found: dict[Any, Any], expected: dict[Any, Any]) -> str:
-    keys = sorted(found.keys() | expected.keys())
-    wrong = [key for key in keys if found.get(key) != expected.get(key)]
-    return f"differ: { {key: (len(found.get(key, ())), len(expected.get(key, ()))) for key in wrong} }"
+def _difference(read_back: dict[Any, Any], expected: dict[Any, Any]) -> str:
+    keys = sorted(read_back.keys() | expected.keys())
+    wrong = [key for key in keys if read_back.get(key) != expected.get(key)]
+    return f"differ: { {key: (len(read_back.get(key, ())), len(expected.get(key, ()))) for key in wrong} }"
 
 
 @pytest.mark.timeout(SECONDS + 700)

@@ -157,11 +157,11 @@ async def series_ids(
     if by_row:
         rows = sorted(by_row)
         columns = tuple([row[at] for row in rows] for at in range(3))
-        found = await connection.fetch(queries.FIND_SERIES, *columns)
-        if len(found) < len(rows):
+        stored = await connection.fetch(queries.FIND_SERIES, *columns)
+        if len(stored) < len(rows):
             await connection.execute(queries.ADD_SERIES, *columns)
-            found = await connection.fetch(queries.FIND_SERIES, *columns)
-        ids = {(row["cls"], row["name"], row["column"]): row["id"] for row in found}
+            stored = await connection.fetch(queries.FIND_SERIES, *columns)
+        ids = {(row["cls"], row["name"], row["column"]): row["id"] for row in stored}
         for key in keys:
             if key not in known:
                 known[key] = ids[key.cls, storable(key.name), storable(key.column)]

@@ -1,7 +1,7 @@
 /** How a run branches, as lines of a small picture: one for each branch, along the steps. */
 import type { Branches } from "../lib/types";
 
-export interface BranchLine {
+interface BranchLine {
   kind: "parent" | "run" | "former" | "fork";
   /** Steps between which the branch is a line of its own. */
   from: number;

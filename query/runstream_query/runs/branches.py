@@ -74,8 +74,8 @@ async def branches_of(connection: Connection, run_id: str) -> Branches | None:
     said = {row["key"]: row["value"] for row in rows}
     origin: ForkRecord | None = None
     if (parent := said.get(FORK_RUN)) is not None:
-        found = await connection.fetchrow(_FORKED_FROM, parent, experiment)
-        origin = _fork(parent, said.get(FORK_STEP), found)
+        parent_row = await connection.fetchrow(_FORKED_FROM, parent, experiment)
+        origin = _fork(parent, said.get(FORK_STEP), parent_row)
     return {
         "run_id": run_id,
         "forked_from": origin,

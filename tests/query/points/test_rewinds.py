@@ -214,15 +214,15 @@ async def _check_sql(database: Any, trial: Trial) -> None:
             f"select name, {branch} as branch, step, coalesce(text, value::varchar) as value "
             f"from {view} where run_id = '{trial.run_id}'",
         )
-        found: dict[tuple[str, int], list[int]] = defaultdict(list)
+        read_back: dict[tuple[str, int], list[int]] = defaultdict(list)
         for row in table.to_pylist():
-            found[row["name"], int(row["branch"])].append(row["step"])
+            read_back[row["name"], int(row["branch"])].append(row["step"])
         expected = {
             key: sorted(step for step, _ in trial.model.vector(*key))
             for key in trial.model.branches()
             if of_view(key[1])
         }
-        assert {key: sorted(steps) for key, steps in found.items()} == expected
+        assert {key: sorted(steps) for key, steps in read_back.items()} == expected
 
 
 async def test_every_reader_shows_what_a_list_would(database: Any, tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ class Branching(RunHandle):
             ServiceException: the service is away.
         """
         waits = self._live_run.unconfirmed() if self._live_run else {}
-        found = fetch_metrics(self._client, [self._id], classes=(SeriesClass.FORMER,), waits=waits)
+        fetched = fetch_metrics(self._client, [self._id], classes=(SeriesClass.FORMER,), waits=waits)
         branches: dict[int, list[Series]] = {}
-        for series in found.get(self._id, []):
+        for series in fetched.get(self._id, []):
             plain = Series(
                 SeriesClass.METRIC, series.name, "", series.kind, series.values, series.steps, series.times
             )

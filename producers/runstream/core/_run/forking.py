@@ -55,7 +55,7 @@ def checked_origin(workspace: Workspace, fork_from: Any, run_id: str | None) -> 
     """What a fork begins with, of what a caller gave.
 
     Args:
-        workspace: of the fork.
+        workspace: the one the fork belongs to.
         run_id: its id, if it was given one.
 
     Raises:

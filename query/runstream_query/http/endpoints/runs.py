@@ -136,10 +136,10 @@ async def branches(request: Request, run_id: str, asked: Wait) -> Response:
     server = server_of(request)
     headers = await wait_for_writes(server, asked)
     async with asyncio.timeout(server.settings.query_timeout), server.pool.acquire() as connection:
-        found = await branches_of(connection, run_id)
-    if found is None:
+        stored = await branches_of(connection, run_id)
+    if stored is None:
         return problem(404, "Not Found", str(no_run(run_id)), headers)
-    return json_answer(request, found, headers)
+    return json_answer(request, stored, headers)
 
 
 ENDPOINTS = (runs, run, params, branches)
