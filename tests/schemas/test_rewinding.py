@@ -28,7 +28,7 @@ def test_each_point_goes_to_the_branch_of_the_first_rewind_behind_it_that_cuts_i
         hiding = [cut.number for cut in sorted(cuts) if cut.position > position and step > cut.step]
         if key.cls != SeriesClass.METRIC or not hiding:
             return key
-        return SeriesKey(SeriesClass.FORMER, key.name, str(hiding[0]))
+        return SeriesKey(int(SeriesClass.FORMER), key.name, str(hiding[0]))
 
     expected = [(branch(row[0], row[3]), *row[1:]) for row in rows]
     points = cut_points(build_points(rows), position, cuts)
