@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -41,6 +42,10 @@ log = logging.getLogger("runstream.recall")
 
 CHUNK_POINTS: Final = 1 << 16
 """Points of a chunk that comes back at most."""
+
+PATIENCE: Final = 60.0
+"""Seconds a rewind waits for a store that is away, or a file that is restored; then it is a dead letter. Nothing else can be
+stored meanwhile."""
 
 FILES: Final = """
 select f.id, f.kind, f.path, f.rows, f.experiment_id, e.name as experiment, r.key as run_key, r.run_id,
@@ -88,6 +93,7 @@ class Recall:
     def __init__(self, pool: asyncpg.Pool[Any], settings: Settings) -> None:
         self._pool, self._settings = pool, settings
         self._store: Store | None = None
+        self._failing: dict[str, float] = {}  # since when, in monotonic seconds
 
     async def hold(self, connection: asyncpg.Connection[Any], run_keys: Sequence[int]) -> None:
         """Keep others from moving points of runs to files until the transaction ends."""
@@ -99,6 +105,7 @@ class Recall:
 
         Raises:
             ConnectionError: the store is away, or a file is damaged: try again.
+            StoreError: it was for `PATIENCE`. Whoever asked is not waited for any longer than that.
         """
         worker = Worker()
         try:
@@ -111,7 +118,12 @@ class Recall:
                     log.info("recall: %s", lost)
                     await asyncio.sleep(0.05)
                 except StoreError as error:
+                    since = self._failing.setdefault(file["run_id"], time.monotonic())
+                    if time.monotonic() - since > PATIENCE:
+                        raise
                     raise ConnectionError(f"run {file['run_id']} cannot be rewound yet: {error}") from error
+            for run_id in run_ids:
+                self._failing.pop(run_id, None)
         finally:
             worker.close()
 

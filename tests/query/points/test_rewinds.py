@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from tests.producers.reading import drain, settings_for
 from tests.seeds import new_random
 
 from runstream.spool.collecting.collector import Collector
 from runstream.spool.writing.writer import RunWriter
+from runstream_consumers.compaction import recall
 from runstream_consumers.compaction.recall import Recall
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.sources.source import Fetched, Partition
@@ -279,3 +281,33 @@ async def test_values_without_a_step_are_numbered_on_behind_a_rewind(database: A
     assert b.steps.tolist() == [0, 1, 2, 3]
     former = await database.query.vectors(["run"], cls=(SeriesClass.FORMER,))
     assert [(s.name, s.key.column, s.steps.tolist()) for s in former] == [("a", "1", [5, 6, 7, 8, 9])]
+
+
+async def test_a_file_that_is_gone_is_waited_for_and_then_the_rewind_is_a_dead_letter(
+    database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.add_run("run", status="Running")
+    trial = Trial(database, tmp_path, new_random(), "run")
+    trial.writers[0].log("loss", 1.0, "", 1)
+    await trial.compact()
+    monkeypatch.setattr(recall, "PATIENCE", 0.3)
+    for path in (tmp_path / "store").rglob("*.parquet"):
+        path.rename(path.with_suffix(".away"))
+    letters: list[Any] = []
+
+    async def reject(dead: Any) -> None:
+        letters.extend(dead)
+
+    trial.writer = Writer(database.pool, database.settings, reject, cold=trial.cold)
+    trial.writers[0].rewind(0)
+    trial.writers[0].log("loss", 2.0, "", 1)
+    await trial.store()
+    assert "cannot" in letters[0].reason or "Error" in letters[0].reason
+    for path in (tmp_path / "store").rglob("*.away"):
+        path.rename(path.with_suffix(".parquet"))
+    (series,) = await database.query.vectors(["run"])
+    assert series.floats().tolist() == [1.0]
+    trial.writers[0].rewind(0)
+    await trial.store()
+    (series,) = await database.query.vectors(["run"])
+    assert (series.key.cls, series.floats().tolist()) == (SeriesClass.FORMER, [1.0])
