@@ -16,6 +16,7 @@ from runstream_schemas.settings import Settings
 from runstream_schemas.wire.events import Event, encode_event, topic_of
 
 from ..sources.source import DeadLetter, Fetched, Partition
+from .rewinding import ColdPoints
 from .transaction import FenceLost
 from .writer import Writer
 
@@ -23,8 +24,13 @@ _AGAIN = Partition("dead-letters", "dead-letters", "dead-letters", 0)
 _TURNS = 10  # of several who send again at the same time
 
 
-async def store_again(pool: asyncpg.Pool[Any], settings: Settings, event: Event) -> str:
+async def store_again(
+    pool: asyncpg.Pool[Any], settings: Settings, event: Event, cold: ColdPoints | None = None
+) -> str:
     """Store one event.
+
+    Args:
+        cold: brings points back from files, if the event rewinds its run.
 
     Returns:
         Why it is refused again; "" when it is stored, or was.
@@ -37,7 +43,7 @@ async def store_again(pool: asyncpg.Pool[Any], settings: Settings, event: Event)
     async def reject(letters: Sequence[DeadLetter]) -> None:
         refused.extend(letters)
 
-    writer = Writer(pool, settings, reject)
+    writer = Writer(pool, settings, reject, cold=cold)
     for _ in range(_TURNS):
         start = (await writer.load_offsets([_AGAIN]))[_AGAIN] or 0
         try:

@@ -180,6 +180,7 @@ async def _send(place: _Place, ids: list[str]) -> int:
 
 async def _send_each(place: _Place, letters: list[KeptLetter]) -> int:
     """Exit code: 1 if one is refused again."""
+    from runstream_consumers.compaction.recall import Recall
     from runstream_consumers.storing.again import publish_again, store_again
     from runstream_schemas.database import create_pool
 
@@ -196,7 +197,7 @@ async def _send_each(place: _Place, letters: list[KeptLetter]) -> int:
     refused = 0
     try:
         for letter in letters:
-            why = await store_again(pool, settings, letter.event())
+            why = await store_again(pool, settings, letter.event(), Recall(pool, settings))
             if why:
                 refused += 1
                 print(f"refused again: {letter.id}: {why}")
