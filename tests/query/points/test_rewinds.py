@@ -20,10 +20,12 @@ from runstream_consumers.compaction import recall
 from runstream_consumers.compaction.recall import Recall
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.sources.source import Fetched, Partition
+from runstream_consumers.storing.again import store_again
 from runstream_consumers.storing.writer import Writer
 from runstream_query.charts.held_vectors import HeldVectors
 from runstream_query.sql.sql import run_sql
 from runstream_schemas.series import SeriesClass
+from runstream_schemas.wire.event_reading import decode_event
 
 NAMES = ("loss", "accuracy", "text")
 
@@ -307,7 +309,10 @@ async def test_a_file_that_is_gone_is_waited_for_and_then_the_rewind_is_a_dead_l
         path.rename(path.with_suffix(".parquet"))
     (series,) = await database.query.vectors(["run"])
     assert series.floats().tolist() == [1.0]
-    trial.writers[0].rewind(0)
+    trial.writers[0].log("loss", 3.0, "", 2)
     await trial.store()
-    (series,) = await database.query.vectors(["run"])
-    assert (series.key.cls, series.floats().tolist()) == (SeriesClass.FORMER, [1.0])
+    await trial.compact()
+    event = decode_event(letters[0].value)
+    assert await store_again(database.pool, database.settings, event, trial.cold) == ""
+    shown = {series.key.cls: series.floats().tolist() for series in await database.query.vectors(["run"])}
+    assert shown == {SeriesClass.METRIC: [2.0, 3.0], SeriesClass.FORMER: [1.0]}
