@@ -205,6 +205,10 @@ class Settings:
         120.0,
     )
     trash_grace: float = _doc("Seconds a replaced file is kept: longer than the longest query", 900.0)
+    iceberg_interval: float = _doc(
+        "Seconds between two snapshots of the Iceberg tables that the compactor publishes; 0: there are no such tables",
+        0.0,
+    )
     query_timeout: float = _doc("Seconds after which a query is ended", 60.0)
     sql_memory: str = _doc("Memory of one SQL query, as DuckDB writes it", "2GB")
     log_level: str = _doc("Level of the services' logs: DEBUG, INFO, WARNING, ERROR", "INFO")

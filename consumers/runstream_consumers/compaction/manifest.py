@@ -288,8 +288,14 @@ ABANDONED = "select id from files where state = 'pending' and changed_up <= upti
 DROP_ABANDONED = """
 delete from files where id = $1 and state = 'pending' and changed_up <= uptime() - $2::float8
 returning path"""
-REPLACED = "select id from files where state = 'trash' and changed_up <= uptime() - $1::float8"
-DROP_REPLACED = "delete from files where id = $1 and state = 'trash' returning path"
+# What a snapshot of an Iceberg table shows is kept.
+REPLACED = """
+select id from files where state = 'trash' and changed_up <= uptime() - $1::float8
+    and not exists (select from iceberg_files i where i.file_id = files.id)"""
+DROP_REPLACED = """
+delete from files where id = $1 and state = 'trash'
+    and not exists (select from iceberg_files i where i.file_id = files.id)
+returning path"""
 STATES = "select path, state from files where path = any($1::text[])"
 RESERVE_PATH = """
 insert into files (kind, path, state) values ($1, $2, 'pending') on conflict (path) do nothing returning id"""

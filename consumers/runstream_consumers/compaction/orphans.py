@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-from runstream_schemas.store import STAGING, Entry, Store
+from runstream_schemas.store import PINNED, STAGING, Entry, Store
 from runstream_schemas.values.typed_values import RARE_CLASSES
 
 from . import manifest
@@ -137,6 +137,8 @@ def _list(store: Store, kind: str) -> dict[str, tuple[float, bool, bool]]:
             add(entry.path.removeprefix(f"{STAGING}/"), entry, True, False)
         for entry in store.list(f"trash/{kind}"):
             add(entry.path.removeprefix("trash/"), entry, False, False)
+        for entry in store.list(f"{PINNED}/{kind}"):
+            add(entry.path.removeprefix(f"{PINNED}/"), entry, False, False)
     return seen
 
 

@@ -23,6 +23,8 @@ from runstream_schemas.store import Store, open_store
 from ..uptime import Uptime
 from . import manifest
 from .hot_to_parquet import Compactor, Report
+from .iceberg.publisher import Publisher
+from .iceberg.sweep import forget_tables, sweep_metadata
 from .merge import merge_small_files
 from .orphans import clean_files, clean_rows
 from .packing import PACK_EVERY, PACK_MOST, pack_runs
@@ -54,6 +56,8 @@ class _Due:
     cleaning: float = 0.0
     walk: float = 0.0
     runs: float = 0.0
+    tables: float = 0.0
+    tables_sweep: float = 0.0
     runs_shown: int = -1
     uptime: Uptime = field(default_factory=Uptime)
 
@@ -109,6 +113,7 @@ async def run_compactor(
     due = _Due()
     state = CompactorState() if state is None else state
     compactor = Compactor(pool, store, settings, worker)
+    publisher = Publisher(pool, store, settings, worker)
     try:
         if alone:
             await clean_rows(pool, store, pending_grace=0.0, trash_grace=settings.trash_grace)
@@ -116,6 +121,7 @@ async def run_compactor(
             pause = settings.compact_interval
             try:
                 await _round(compactor, due, stop, state)
+                await _publish_tables(publisher, due, state)  # last: what fails here holds nothing else up
                 state.ended_round()
             except (
                 RunstreamError,
@@ -170,6 +176,20 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: Co
         due.pack = time.monotonic() + (PACK_EVERY if packed < PACK_MOST else 0.0)
     if time.monotonic() >= due.runs:
         await _snapshot_runs(pool, store, worker, due)
+
+
+async def _publish_tables(publisher: Publisher, due: _Due, state: CompactorState) -> None:
+    pool, store, worker = publisher.pool, publisher.store, publisher.worker
+    interval = publisher.settings.iceberg_interval
+    if interval > 0 and time.monotonic() >= due.tables:
+        state.add_published(await publisher.publish())
+        due.tables = time.monotonic() + interval
+    if time.monotonic() >= due.tables_sweep:
+        if interval > 0:
+            await sweep_metadata(pool, store, worker)
+        elif await forget_tables(pool, store, worker):
+            log.warning("iceberg: RUNSTREAM_ICEBERG_INTERVAL is 0, so the tables that were published are deleted")
+        due.tables_sweep = time.monotonic() + WALK_EVERY
 
 
 async def _snapshot_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker, due: _Due) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from runstream_schemas.metrics import counter, gauge
 
 from .hot_to_parquet import Report
+from .iceberg.publisher import PublishReport
 from .merge import MergeReport
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ COUNTED = {
     "merged_files": "Small files merged into larger ones",
     "lost_claims": "Files given up because another compactor made them",
     "summaries_corrected": "Summaries that differed from their points",
+    "snapshots": "Snapshots of Iceberg tables published",
 }
 
 
@@ -43,6 +45,7 @@ class CompactorState:
     merged_files: int = 0
     lost_claims: int = 0
     summaries_corrected: int = 0
+    snapshots: int = 0
     last_round: float = 0.0
 
     def add(self, report: Report) -> None:
@@ -54,6 +57,10 @@ class CompactorState:
         """Something was merged."""
         self.merged_files += report.files
         self.lost_claims += report.lost_claims
+
+    def add_published(self, report: PublishReport) -> None:
+        """Something was published."""
+        self.snapshots += report.snapshots
 
     def ended_round(self) -> None:
         """A round was done without a failure."""

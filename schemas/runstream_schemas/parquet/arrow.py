@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..series import Kind
+from .field_ids import with_field_ids
 
 TIME = pa.timestamp("us", tz="UTC")
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -204,7 +205,7 @@ def parquet_writer(sink: Any, schema: pa.Schema, level: int = 3) -> pq.ParquetWr
     floats = [name for name in ("value",) if name in schema.names]
     return pq.ParquetWriter(
         sink,
-        schema,
+        with_field_ids(schema),
         compression="zstd",
         compression_level=level,
         use_dictionary=[*names, "text"],

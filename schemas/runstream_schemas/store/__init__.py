@@ -10,11 +10,12 @@ file stays at its path from its writing until its deletion, and only readers of 
 from __future__ import annotations
 
 from ..settings import Settings
-from .local import STAGING, TRASH, LocalStore
+from .local import PINNED, STAGING, TRASH, LocalStore
 from .objects import ObjectStore, open_objects
 from .port import Entry, NewFile, Store, write_failed
 
 __all__ = [
+    "PINNED",
     "STAGING",
     "TRASH",
     "Entry",

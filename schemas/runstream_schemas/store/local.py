@@ -19,7 +19,7 @@ from .port import COPY_BYTES, Entry, NewFile, Store, check_path, failed, missing
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STAGING, TRASH = "staging", "trash"
+STAGING, TRASH, PINNED = "staging", "trash", "pinned"
 _PLACES = ("", STAGING, TRASH)
 _TEMPORARY = ".part-"
 
@@ -120,6 +120,31 @@ class LocalStore:
         except OSError as error:
             raise failed("move", path, self.root, error) from None
 
+    def address(self, path: str) -> str:
+        """The absolute path, behind file://."""
+        return f"file://{self._at(path)}"
+
+    def pin(self, path: str) -> None:
+        """Give the file a second name in `pinned/`: a hard link, which takes no room."""
+        target = self._at(path, PINNED)
+        for _ in range(4):
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(self.locate(path), target)
+                _sync(target.parent)
+            except FileNotFoundError:  # moved between the look and the link
+                continue
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise failed("link", path, self.root, error) from None
+            return
+        raise missing(path, self.root)
+
+    def pinned_address(self, path: str) -> str:
+        """The absolute path of the second name, behind file://."""
+        return f"file://{self._at(path, PINNED)}"
+
     def locate(self, path: str) -> str:
         """Absolute path of the file, in whichever place it lies."""
         for _ in range(2):  # a move between two looks hides it once, never twice: files only move forward
@@ -166,7 +191,7 @@ class LocalStore:
 
     def delete(self, path: str) -> None:
         """Delete the file from all its places."""
-        for place in _PLACES:
+        for place in (*_PLACES, PINNED):
             try:
                 self._at(path, place).unlink(missing_ok=True)
             except OSError as error:

@@ -105,6 +105,15 @@ class ObjectStore:
     def retire(self, path: str) -> None:
         """The object stays where it is until it is deleted."""
 
+    def address(self, path: str) -> str:
+        """The object's address."""
+        return f"{self.root.rstrip('/')}/{check_path(path)}"
+
+    def pin(self, path: str) -> None:
+        """The object lies where it does from its writing on."""
+
+    pinned_address = address
+
     def locate(self, path: str) -> str:
         """Key of the object."""
         return self.key(path)

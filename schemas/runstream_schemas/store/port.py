@@ -89,6 +89,15 @@ class Store(Protocol):
     def retire(self, path: str) -> None:
         """Move a replaced file to the trash. Does nothing when it is there already."""
 
+    def address(self, path: str) -> str:
+        """What other programs call `path`: an address that begins with file:// or the like."""
+
+    def pin(self, path: str) -> None:
+        """Have a published or staged file lie at its `pinned_address`, where no renaming moves it, until it is deleted."""
+
+    def pinned_address(self, path: str) -> str:
+        """The address of a file that was pinned."""
+
     def locate(self, path: str) -> str:
         """Where a published, staged or retired file lies now: an absolute path, or a key of the object store."""
 

@@ -258,7 +258,7 @@ async def test_a_database_that_is_not_the_stores_own_deletes_nothing(
     """Somebody pointed a fresh database at a store full of points: to it, every file is an orphan."""
     await _fill(pipeline, 2)
     await clean_files(pipeline.pool, pipeline.store)
-    await pipeline.pool.execute("truncate files, file_runs")
+    await pipeline.pool.execute("truncate files, file_runs, iceberg_files")
     await pipeline.pool.execute("update installation set id = gen_random_uuid()")
     for marked in (True, False):
         report = await clean_files(pipeline.pool, pipeline.store, grace=-10, keep=-10)

@@ -1,0 +1,1 @@
+"""The manifest as Iceberg tables, for engines that know nothing of runstream."""

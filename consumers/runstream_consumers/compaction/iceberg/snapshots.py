@@ -1,0 +1,364 @@
+"""Snapshots of an Iceberg table: written beside those before, with what came and what went; nobody sees one before its path
+is the table's in the database.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+    pyarrow_to_schema,
+)
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    write_manifest,
+    write_manifest_list,
+)
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table.metadata import TableMetadata, TableMetadataV2
+from pyiceberg.table.name_mapping import create_mapping_from_schema
+from pyiceberg.table.snapshots import Operation, Snapshot, Summary
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+from pyiceberg.table.update import (
+    AddSnapshotUpdate,
+    RemoveSnapshotsUpdate,
+    SetSnapshotRefUpdate,
+    TableUpdate,
+    update_table_metadata,
+)
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
+from pyiceberg.types import NestedField, StringType
+
+from runstream_schemas.errors import StoreError
+from runstream_schemas.parquet.arrow import SCHEMAS
+from runstream_schemas.parquet.field_ids import EXPERIMENT_ID, with_field_ids
+from runstream_schemas.store import Store
+
+from .metadata_files import MetadataFiles
+
+UPTIME = "runstream.uptime"
+"""Property of a snapshot: the database's uptime when the manifest was as it shows it."""
+
+MOST_MANIFESTS, SMALL_MANIFEST, MANIFEST_FILES = 16, 1000, 5000
+"""Once a table has so many manifests of fewer files than that, they become one; the most files of one manifest."""
+
+_FORMAT, _CODEC = 2, "deflate"
+_PARTITION_ID = 1000  # where Iceberg's numbers of partition fields begin
+
+
+class OutOfStep(Exception):
+    """A table does not show what the database says it does: it was restored from another time, or written by others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A file of the manifest as a table shows it.
+
+    Attributes:
+        path: in the store.
+        experiment: the partition.
+    """
+
+    path: str
+    bytes: int
+    experiment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What brings a table from one snapshot to the next.
+
+    Attributes:
+        added: descriptions of files, see `describe`.
+        removed: addresses of files.
+        up: the database's uptime when the manifest was like that.
+        expire_before: snapshots whose successor is as old as this uptime are removed.
+        properties: of the snapshot.
+    """
+
+    added: Sequence[DataFile]
+    removed: Collection[str]
+    up: int
+    expire_before: int
+    properties: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Metadata that waits to be the table's.
+
+    Attributes:
+        expire_up: since when its oldest snapshot has a successor; None: it has only one.
+    """
+
+    folder: str
+    path: str
+    expire_up: int | None
+
+
+def schema_of(kind: str) -> Schema:
+    """The columns of a table, with those of its files numbered as they are there."""
+    plain = [
+        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        for field in with_field_ids(SCHEMAS[kind])
+    ]
+    of_files = pyarrow_to_schema(pa.schema(plain))
+    return Schema(*of_files.fields, NestedField(EXPERIMENT_ID, "experiment", StringType(), required=False))
+
+
+def describe(store: Store, kind: str, file: Shown) -> DataFile:
+    """What the metadata says of a file, by which engines leave out files; the file has its lasting address from now on.
+
+    Raises:
+        StoreError: the file is gone, or not readable.
+    """
+    store.pin(file.path)
+    schema = schema_of(kind)
+    try:
+        with store.open_input(file.path) as source:
+            footer = pq.read_metadata(source)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            f"{file.path}: damaged or not Parquet ({error}); restore it in {store.root} from a backup"
+        ) from None
+    statistics = data_file_statistics_from_parquet_metadata(
+        footer, compute_statistics_plan(schema, _properties(kind)), parquet_path_to_id_mapping(schema)
+    )
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=store.pinned_address(file.path),
+        file_format=FileFormat.PARQUET,
+        partition=Record(file.experiment),
+        file_size_in_bytes=file.bytes,
+        sort_order_id=None,
+        spec_id=0,
+        equality_ids=None,
+        key_metadata=None,
+        **statistics.to_serialized_dict(),
+    )
+
+
+def write_snapshot(store: Store, kind: str, table: tuple[str, str] | None, change: Change) -> Written:
+    """Write the metadata of a table after a change.
+
+    Args:
+        table: folder and path of its metadata before; None: there was no table.
+
+    Raises:
+        OutOfStep: its metadata or what is to go of it is not there.
+        StoreError: its metadata cannot be read or written.
+    """
+    files = MetadataFiles(store)
+    if table is None:
+        folder, before = f"iceberg/{uuid.uuid4()}", None
+        metadata = _new_table(kind, store.address(folder))
+    else:
+        folder, before = table[0], store.address(table[1])
+        metadata = _read(files, table[1])
+        if metadata.location != store.address(folder):
+            raise OutOfStep(f"the store was at another place when {folder} was written")
+    updates: list[TableUpdate] = []
+    if change.added or change.removed or table is None:
+        snapshot = _snapshot(files, metadata, change)
+        updates += [
+            AddSnapshotUpdate(snapshot=snapshot),
+            SetSnapshotRefUpdate(ref_name="main", type="branch", snapshot_id=snapshot.snapshot_id),
+        ]
+        metadata = update_table_metadata(metadata, tuple(updates), metadata_location=before)
+        before = None
+    ages = _ages(metadata)
+    expired = [snapshot for snapshot, replaced in ages.items() if replaced <= change.expire_before]
+    if expired:
+        metadata = update_table_metadata(
+            metadata, (RemoveSnapshotsUpdate(snapshot_ids=expired),), metadata_location=before
+        )
+    left = [replaced for snapshot, replaced in ages.items() if snapshot not in expired]
+    return Written(folder, files.write(folder, metadata), min(left, default=None))
+
+
+def _read(files: MetadataFiles, path: str) -> TableMetadata:
+    try:
+        return files.read(path)
+    except (StoreError, ValueError) as error:
+        if isinstance(error, StoreError) and files.store.exists(path):
+            raise
+        raise OutOfStep(f"{path} is gone or damaged ({error})") from None
+
+
+def reachable(store: Store, path: str) -> set[str]:
+    """Paths of all files of metadata that readers of a table may come to.
+
+    Args:
+        path: of its metadata.
+    """
+    files = MetadataFiles(store)
+    metadata = files.read(path)
+    found = {path, *(files.path_of(entry.metadata_file) for entry in metadata.metadata_log)}
+    for snapshot in metadata.snapshots:
+        found.add(files.path_of(snapshot.manifest_list))
+        found.update(files.path_of(manifest.manifest_path) for manifest in snapshot.manifests(files))
+    return found
+
+
+def _properties(kind: str) -> dict[str, str]:
+    without = {"text", "counts.element", "edges.element"} & set(schema_of(kind)._name_to_id)
+    return {
+        "schema.name-mapping.default": create_mapping_from_schema(schema_of(kind)).model_dump_json(),
+        "write.metadata.metrics.column.run_id": "full",
+        **{f"write.metadata.metrics.column.{name}": "none" for name in sorted(without)},
+        "write.metadata.previous-versions-max": "20",
+    }
+
+
+def _new_table(kind: str, location: str) -> TableMetadata:
+    schema = schema_of(kind)
+    partition = PartitionField(EXPERIMENT_ID, _PARTITION_ID, IdentityTransform(), "experiment")
+    return TableMetadataV2(
+        location=location,
+        last_column_id=schema.highest_field_id,
+        schemas=[schema],
+        partition_specs=[PartitionSpec(partition, spec_id=0)],
+        last_partition_id=_PARTITION_ID,
+        sort_orders=[UNSORTED_SORT_ORDER],
+        properties=_properties(kind),
+    )
+
+
+def _ages(metadata: TableMetadata) -> dict[int, int]:
+    """By snapshot but the current one: since when, in uptime, it has a successor."""
+    snapshots = sorted(metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0)
+    return {
+        snapshot.snapshot_id: int(successor.summary[UPTIME] or 0) if successor.summary else 0
+        for snapshot, successor in zip(snapshots[:-1], snapshots[1:], strict=True)
+    }
+
+
+def _snapshot(files: MetadataFiles, metadata: TableMetadata, change: Change) -> Snapshot:
+    parent = metadata.current_snapshot()
+    snapshot_id = metadata.new_snapshot_id()
+    folder = f"{metadata.location}/metadata"
+    name = uuid.uuid4().hex
+    kept, entries, gone = _before(files, parent, change.removed)
+    again = {file.file_path for file in change.added}
+    entries += [
+        _with_status(ManifestEntryStatus.DELETED, snapshot_id, entry)
+        for entry in gone
+        if entry.data_file.file_path not in again
+    ]
+    entries += [
+        ManifestEntry.from_args(
+            status=ManifestEntryStatus.ADDED,
+            snapshot_id=snapshot_id,
+            sequence_number=None,
+            file_sequence_number=None,
+            data_file=file,
+        )
+        for file in change.added
+    ]
+    for at in range(0, len(entries), MANIFEST_FILES):
+        output = files.new_output(f"{folder}/{name}-m{at // MANIFEST_FILES}.avro")
+        spec, schema = metadata.spec(), metadata.schema()
+        with write_manifest(_FORMAT, spec, schema, output, snapshot_id, _CODEC) as manifest:
+            for entry in entries[at : at + MANIFEST_FILES]:
+                manifest.add_entry(entry)
+        kept.append(manifest.to_manifest_file())
+    number = metadata.last_sequence_number + 1
+    listed = f"{folder}/snap-{snapshot_id}-{name}.avro"
+    parent_id = parent.snapshot_id if parent else None
+    output = files.new_output(listed)
+    with write_manifest_list(_FORMAT, output, snapshot_id, parent_id, number, _CODEC) as manifests:
+        manifests.add_manifests(kept)
+    return Snapshot(
+        snapshot_id=snapshot_id,
+        parent_snapshot_id=parent_id,
+        sequence_number=number,
+        # Readers refuse a table whose snapshots go back in time, as a clock that was set may have it.
+        timestamp_ms=max(int(time() * 1000), metadata.last_updated_ms + 1 if parent else 0),
+        manifest_list=listed,
+        summary=_summary(parent, change, gone),
+        schema_id=metadata.current_schema_id,
+    )
+
+
+def _before(
+    files: MetadataFiles, parent: Snapshot | None, removed: Collection[str]
+) -> tuple[list[ManifestFile], list[ManifestEntry], list[ManifestEntry]]:
+    """What there is: manifests that stay as they are, files that move to a new manifest, and those that are to go.
+
+    Raises:
+        OutOfStep: one that is to go is not there.
+    """
+    manifests = [manifest for manifest in parent.manifests(files) if _files(manifest)] if parent else []
+    small = [manifest for manifest in manifests if _files(manifest) < SMALL_MANIFEST]
+    together = small if len(small) >= MOST_MANIFESTS else []
+    kept: list[ManifestFile] = []
+    stay: list[ManifestEntry] = []
+    gone: list[ManifestEntry] = []
+    for manifest in manifests:
+        if manifest not in together and len(gone) == len(removed):
+            kept.append(manifest)
+            continue
+        entries = manifest.fetch_manifest_entry(files)
+        going = [entry for entry in entries if entry.data_file.file_path in removed]
+        if not going and manifest not in together:
+            kept.append(manifest)
+            continue
+        gone += going
+        stay += [
+            _with_status(ManifestEntryStatus.EXISTING, entry.snapshot_id, entry)
+            for entry in entries
+            if entry.data_file.file_path not in removed
+        ]
+    if len(gone) != len(removed):
+        raise OutOfStep(f"{len(removed)} files are to go, of which {len(gone)} are there")
+    return kept, stay, gone
+
+
+def _files(manifest: ManifestFile) -> int:
+    return (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
+
+
+def _with_status(status: ManifestEntryStatus, snapshot_id: int | None, entry: ManifestEntry) -> ManifestEntry:
+    return ManifestEntry.from_args(
+        status=status,
+        snapshot_id=snapshot_id,
+        sequence_number=entry.sequence_number,
+        file_sequence_number=entry.file_sequence_number,
+        data_file=entry.data_file,
+    )
+
+
+def _summary(parent: Snapshot | None, change: Change, gone: Iterable[ManifestEntry]) -> Summary:
+    """What a snapshot says of itself, under the names that Iceberg has for it."""
+    went = [entry.data_file for entry in gone]
+    before = parent.summary if parent else None
+    counts: dict[str, str] = {}
+    for name, of_file in (
+        ("records", lambda file: int(file.record_count)),
+        ("files-size", lambda file: int(file.file_size_in_bytes)),
+        ("data-files", lambda file: 1),
+    ):
+        added, removed = sum(map(of_file, change.added)), sum(map(of_file, went))
+        counts[f"added-{name}"] = str(added)
+        counts[f"{'removed' if name == 'files-size' else 'deleted'}-{name}"] = str(removed)
+        total = int((before[f"total-{name}"] if before else None) or 0) + added - removed
+        counts[f"total-{name}"] = str(total)
+    operation = Operation.OVERWRITE if change.added else Operation.DELETE
+    return Summary(
+        operation if went else Operation.APPEND, **counts, **{UPTIME: str(change.up)}, **change.properties
+    )
