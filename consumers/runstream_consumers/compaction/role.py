@@ -188,7 +188,9 @@ async def _publish_tables(publisher: Publisher, due: _Due, state: CompactorState
         if interval > 0:
             await sweep_metadata(pool, store, worker)
         elif await forget_tables(pool, store, worker):
-            log.warning("iceberg: RUNSTREAM_ICEBERG_INTERVAL is 0, so the tables that were published are deleted")
+            log.warning(
+                "iceberg: RUNSTREAM_ICEBERG_INTERVAL is 0, so the tables that were published are deleted"
+            )
         due.tables_sweep = time.monotonic() + WALK_EVERY
 
 

@@ -39,6 +39,7 @@ from .endpoints import (
     tokens,
     views,
 )
+from .iceberg import ICEBERG_ENDPOINTS
 from .mlflow import MLFLOW_ENDPOINTS
 from .parameters import Parameter
 from .responses import Problem
@@ -100,6 +101,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     openapi,
     docs,
     *MLFLOW_ENDPOINTS,
+    *ICEBERG_ENDPOINTS,
     *pages.ENDPOINTS,
 )
 """Every endpoint of a server."""

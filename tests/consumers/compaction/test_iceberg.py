@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,9 +56,19 @@ def cells_of(kind: str, table: pa.Table) -> Counter[Cell]:
     times = table.column("time").cast(pa.int64()).to_pylist()
     for row, time in zip(table.drop_columns(["time"]).to_pylist(), times, strict=True):
         value = None if row["value"] is None else repr(row["value"])
-        value = row["text"] if row["text"] is not None else row["int_value"] if row["int_value"] is not None else value
+        value = (
+            row["text"]
+            if row["text"] is not None
+            else row["int_value"]
+            if row["int_value"] is not None
+            else value
+        )
         cells[row["run_id"], row["name"], row.get("column", ""), row[place], time, value] += 1
     return cells
+
+
+def _names(root: str) -> set[str]:
+    return {path.name for path in Path(root).rglob("*")}
 
 
 async def _fill(pipeline: Pipeline, runs: int, *, first: int = 0) -> None:
@@ -70,11 +79,19 @@ async def _fill(pipeline: Pipeline, runs: int, *, first: int = 0) -> None:
         await pipeline.compact()
 
 
-async def test_a_table_shows_what_was_compacted_of_every_kind(pipeline: Pipeline, publisher: Publisher) -> None:
+async def test_a_table_shows_what_was_compacted_of_every_kind(
+    pipeline: Pipeline, publisher: Publisher
+) -> None:
     rows = [
         (SeriesKey(SeriesClass.METRIC, "kinds"), kind, slot, slot, START + slot, value)
         for slot, (kind, value) in enumerate(
-            [(Kind.FLOAT, float("nan")), (Kind.INT, -(2**60)), (Kind.BOOL, True), (Kind.TEXT, "ünï"), (Kind.NULL, None)]
+            [
+                (Kind.FLOAT, float("nan")),
+                (Kind.INT, -(2**60)),
+                (Kind.BOOL, True),
+                (Kind.TEXT, "ünï"),
+                (Kind.NULL, None),
+            ]
         )
     ]
     rows.append((SeriesKey(SeriesClass.TABLE, "table", "column"), Kind.FLOAT, 5, 0, START, 0.5))
@@ -88,3 +105,148 @@ async def test_a_table_shows_what_was_compacted_of_every_kind(pipeline: Pipeline
     assert not list(table.scan(row_filter="experiment = 'another'").plan_files())
     assert not list(table.scan(row_filter="run_id > 'one'").plan_files())
     assert task.file.record_count == 5
+
+
+async def test_merged_and_purged_files_leave_with_one_snapshot_and_are_swept_when_none_shows_them(
+    pipeline: Pipeline, publisher: Publisher, worker: Worker
+) -> None:
+    pool, store = pipeline.pool, pipeline.store
+    await _fill(pipeline, 16)
+    assert await publisher.publish() == PublishReport(snapshots=1, added=16)
+    assert await publisher.publish() == PublishReport()
+    before = await _table(pipeline)
+    small = await pipeline.files()
+    await merge_small_files(pool, store, worker)
+    assert await publisher.publish() == PublishReport(snapshots=1, added=2, removed=16)
+    table = await _table(pipeline)
+    assert [str(snapshot.summary["operation"].value) for snapshot in table.snapshots()] == [
+        "append",
+        "overwrite",
+    ]
+    assert await _shown(pipeline) == pipeline.logged
+    async with pool.acquire() as connection, connection.transaction():
+        await delete_rows(connection, [pipeline.run_keys["run_3"]])
+    await purge_runs(pool, store, worker)
+    assert await publisher.publish() == PublishReport(snapshots=1, added=1, removed=1)
+    left = Counter({cell: times for cell, times in pipeline.logged.items() if cell[0] != "run_3"})
+    assert await _shown(pipeline) == left
+    # Whoever began with the first snapshot goes on reading it: its files are swept by nobody.
+    await clean_rows(pool, store, pending_grace=60, trash_grace=0)
+    await clean_files(pool, store, grace=-10, keep=-10)
+    assert cells_of("metrics", before.scan().to_arrow()) == pipeline.logged
+    # Until both earlier ones are too old.
+    await pool.execute("update uptime set seconds = seconds + 1000")
+    assert await publisher.publish() == PublishReport()
+    (snapshot,) = (await _table(pipeline)).snapshots()
+    assert {
+        name: snapshot.summary[name] for name in ("total-data-files", "total-records", "runstream.hot-points")
+    } == {
+        "total-data-files": "2",
+        "total-records": str(left.total()),
+        "runstream.hot-points": "0",
+    }
+    assert (await clean_rows(pool, store, pending_grace=60, trash_grace=900)).deleted == 17
+    assert small[0].rpartition("/")[2] not in _names(store.root)
+    assert await sweep_metadata(pool, store, worker, grace=-10) > 0
+    assert await sweep_metadata(pool, store, worker, grace=-10) == 0
+    assert await _shown(pipeline) == left
+
+
+async def test_many_small_manifests_become_one(pipeline: Pipeline, publisher: Publisher) -> None:
+    for number in range(18):
+        await _fill(pipeline, 1, first=number)
+        await publisher.publish()
+    table = await _table(pipeline)
+    current = table.current_snapshot()
+    assert current is not None
+    assert len(current.manifests(table.io)) < 16
+    assert await _shown(pipeline) == pipeline.logged
+
+
+async def test_of_two_compactors_the_second_finds_the_table_changed(
+    pipeline: Pipeline, publisher: Publisher
+) -> None:
+    other = replace(publisher)
+    await _fill(pipeline, 2)
+    reports = await asyncio.gather(publisher.publish(), other.publish())
+    assert sorted(report.snapshots for report in reports) == [0, 1]
+    await _fill(pipeline, 2, first=2)
+    reports = await asyncio.gather(publisher.publish(), other.publish())
+    assert sorted(report.snapshots for report in reports) == [0, 1]
+    assert len(list((await _table(pipeline)).snapshots())) == 2
+    assert await _shown(pipeline) == pipeline.logged
+
+
+async def test_no_snapshot_shows_a_part_of_a_round(
+    pipeline: Pipeline, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many files some are described in each round; none is shown before all are."""
+    monkeypatch.setattr("runstream_consumers.compaction.iceberg.publisher.MOST_DESCRIBED", 2)
+    await _fill(pipeline, 5)
+    assert [(await publisher.publish()).added for _ in range(3)] == [0, 0, 5]
+    assert await _shown(pipeline) == pipeline.logged
+
+
+async def test_a_renamed_experiment_is_another_partition(pipeline: Pipeline, publisher: Publisher) -> None:
+    await _fill(pipeline, 3)
+    await publisher.publish()
+    await pipeline.pool.execute("update experiments set name = 'renamed' where name = 'an experiment/0'")
+    assert await publisher.publish() == PublishReport(snapshots=1, added=2)
+    table = await _table(pipeline)
+    assert len(list(table.scan(row_filter="experiment = 'renamed'").plan_files())) == 2
+    assert await _shown(pipeline) == pipeline.logged
+
+
+@pytest.mark.parametrize("lost", ["metadata", "list"])
+async def test_a_table_whose_metadata_is_lost_is_made_anew(
+    pipeline: Pipeline, publisher: Publisher, lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _fill(pipeline, 2)
+    await publisher.publish()
+    path = await pipeline.pool.fetchval("select metadata from iceberg_tables")
+    if lost == "metadata":
+        pipeline.store.delete(path)
+    else:
+        with pipeline.store.create(path) as new:
+            new.stream.write(b"{")
+    await _fill(pipeline, 1, first=2)
+    assert (await publisher.publish()).snapshots == 0
+    assert "made anew" in caplog.text
+    assert await publisher.publish() == PublishReport(snapshots=1, added=3)
+    assert await _shown(pipeline) == pipeline.logged
+
+
+async def test_switched_off_nothing_is_left_of_the_tables(
+    pipeline: Pipeline, publisher: Publisher, worker: Worker
+) -> None:
+    assert not await forget_tables(pipeline.pool, pipeline.store, worker)
+    await _fill(pipeline, 2)
+    await publisher.publish()
+    assert await forget_tables(pipeline.pool, pipeline.store, worker)
+    assert not [entry for folder in ("iceberg", "pinned") for entry in pipeline.store.list(folder)]
+    assert pipeline.globbed() == pipeline.logged
+    await publisher.publish()
+    assert await _shown(pipeline) == pipeline.logged
+
+
+async def test_files_of_earlier_versions_are_read_by_name(
+    pipeline: Pipeline, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("runstream_schemas.parquet.arrow.with_field_ids", lambda schema: schema)
+        await _fill(pipeline, 1)
+    await _fill(pipeline, 2, first=1)
+    await publisher.publish()
+    assert await _shown(pipeline) == pipeline.logged
+
+
+async def test_the_hot_tier_ahead_stands_in_the_snapshot(pipeline: Pipeline, publisher: Publisher) -> None:
+    await _fill(pipeline, 1)
+    await pipeline.add_run("live", "an experiment/0", status="Running")
+    await pipeline.add_chunk("live", floats("x", range(7)))
+    await publisher.publish()
+    snapshot = (await _table(pipeline)).current_snapshot()
+    assert snapshot is not None
+    assert snapshot.summary is not None
+    assert snapshot.summary["runstream.hot-points"] == "7"
+    assert snapshot.summary["runstream.hot-runs"] == "1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from pyiceberg.exceptions import ValidationError
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 
@@ -36,10 +37,15 @@ class MetadataFiles(FileIO):
         """The metadata of a table.
 
         Raises:
-            StoreError: it is not there.
+            StoreError: it is not there, or cannot be read.
+            ValueError: it is damaged.
         """
         with self.store.open_input(path) as source:
-            return TableMetadataUtil.parse_raw(bytes(source.read()).decode())
+            text = bytes(source.read()).decode()
+        try:
+            return TableMetadataUtil.parse_raw(text)
+        except ValidationError as error:
+            raise ValueError(f"{path} is no metadata of a table ({error})") from None
 
     def write(self, folder: str, metadata: TableMetadata) -> str:
         """Write the metadata of a table beside those before it; returns its path."""

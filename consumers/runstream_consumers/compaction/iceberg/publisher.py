@@ -1,9 +1,9 @@
 """Publishing: what the manifest says becomes the current snapshot of each Iceberg table, one snapshot a table and round.
 
-The manifest stays the truth. `iceberg_files` says which of its files each table shows; a round looks for what differs, writes
-a snapshot where nobody looks, and makes it the table's in ONE transaction, together with those rows. Broken off before that
-it leaves files that the sweep removes, and the next round begins anew. Several compactors may publish: the second one of two
-that began from one snapshot finds the table's version risen, and has written in vain.
+The manifest stays the truth. `iceberg_files` says which of its files each table shows; a round looks for what differs,
+writes a snapshot where nobody looks, and makes it the table's in ONE transaction, together with those rows. Broken off
+before that it leaves files that the sweep removes, and the next round begins anew. Several compactors may publish: the
+second one of two that began from one snapshot finds the table's version risen, and has written in vain.
 
 A file that a snapshot shows is not swept: its row in `files` cannot go. Once a later snapshot has not shown it for
 `trash_grace` seconds, the one that did is removed.
@@ -26,7 +26,9 @@ from runstream_schemas.store import Store
 from ..worker import Worker
 
 if TYPE_CHECKING:
-    from .snapshots import Change, DataFile, Shown, Written
+    from pyiceberg.manifest import DataFile
+
+    from .snapshots import Change, Shown, Written
 
 log = logging.getLogger("runstream.iceberg")
 
@@ -136,7 +138,9 @@ class Publisher:
             except OutOfStep as error:
                 await self._forget(table, error)
             except (Overtaken, asyncpg.ForeignKeyViolationError) as lost:
-                log.info("iceberg: %s of %s: %s; the next round sees to it", table.kind, table.workspace, lost)
+                log.info(
+                    "iceberg: %s of %s: %s; the next round sees to it", table.kind, table.workspace, lost
+                )
             else:
                 report.snapshots += bool(table.added or table.removed)
                 report.added += len(table.added)
@@ -160,9 +164,7 @@ class Publisher:
         _note(found, different)
         before = up - int(self.settings.trash_grace)
         due = [
-            table
-            for table in found.values()
-            if table.added or table.removed or _has_old(table.row, before)
+            table for table in found.values() if table.added or table.removed or _has_old(table.row, before)
         ]
         ahead = {
             row["workspace"]: _ahead(row["points"], row["runs"], row["since"].isoformat()) for row in hot
@@ -195,12 +197,13 @@ class Publisher:
             Overtaken: another compactor published in the meantime.
         """
         async with self.pool.acquire() as connection, connection.transaction():
-            if table.row is None:
-                made = (table.workspace, table.kind, written.folder, written.path, written.expire_up)
-                key = await connection.fetchval(NEW_TABLE, *made)
+            path, expire_up = written.path, written.expire_up
+            if (row := table.row) is None:
+                key = await connection.fetchval(
+                    NEW_TABLE, table.workspace, table.kind, written.folder, path, expire_up
+                )
             else:
-                made = (table.row["key"], table.row["version"], written.path, written.expire_up)
-                key = await connection.fetchval(NEXT, *made)
+                key = await connection.fetchval(NEXT, row["key"], row["version"], path, expire_up)
             if key is None:
                 raise Overtaken("another compactor published")
             await connection.execute(HIDE, key, list(table.removed), change.up)
@@ -210,9 +213,7 @@ class Publisher:
 
     async def _forget(self, table: _Table, reason: Exception) -> None:
         """Give up a table; the next round makes a new one of the same name."""
-        log.warning(
-            "iceberg: %s of %s is made anew: %s", table.kind, table.workspace, reason
-        )
+        log.warning("iceberg: %s of %s is made anew: %s", table.kind, table.workspace, reason)
         await self.pool.execute(FORGET, table.row["key"], table.row["version"])
 
 
@@ -225,9 +226,7 @@ def _note(tables: dict[tuple[str, str], _Table], different: Iterable[Any]) -> No
     from .snapshots import Shown
 
     for row in different:
-        table = tables.setdefault(
-            (row["workspace"], row["kind"]), _Table(row["workspace"], row["kind"])
-        )
+        table = tables.setdefault((row["workspace"], row["kind"]), _Table(row["workspace"], row["kind"]))
         if row["id"] is not None:
             table.added[row["id"]] = Shown(row["path"], row["bytes"], row["experiment"])
         if row["gone_id"] is not None:

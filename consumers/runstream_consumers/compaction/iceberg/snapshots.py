@@ -7,7 +7,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from time import time
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +31,7 @@ from pyiceberg.manifest import (
 )
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table.metadata import TableMetadata, TableMetadataV2
+from pyiceberg.table.metadata import TableMetadataV2
 from pyiceberg.table.name_mapping import create_mapping_from_schema
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
@@ -57,7 +59,8 @@ UPTIME = "runstream.uptime"
 MOST_MANIFESTS, SMALL_MANIFEST, MANIFEST_FILES = 16, 1000, 5000
 """Once a table has so many manifests of fewer files than that, they become one; the most files of one manifest."""
 
-_FORMAT, _CODEC = 2, "deflate"
+_FORMAT: Final = 2
+_CODEC: Final = "deflate"
 _PARTITION_ID = 1000  # where Iceberg's numbers of partition fields begin
 
 
@@ -172,28 +175,35 @@ def write_snapshot(store: Store, kind: str, table: tuple[str, str] | None, chang
         metadata = _read(files, table[1])
         if metadata.location != store.address(folder):
             raise OutOfStep(f"the store was at another place when {folder} was written")
-    updates: list[TableUpdate] = []
     if change.added or change.removed or table is None:
-        snapshot = _snapshot(files, metadata, change)
-        updates += [
-            AddSnapshotUpdate(snapshot=snapshot),
-            SetSnapshotRefUpdate(ref_name="main", type="branch", snapshot_id=snapshot.snapshot_id),
-        ]
-        metadata = update_table_metadata(metadata, tuple(updates), metadata_location=before)
+        metadata = _updated(metadata, before, *_next_snapshot(files, metadata, change))
         before = None
     ages = _ages(metadata)
     expired = [snapshot for snapshot, replaced in ages.items() if replaced <= change.expire_before]
     if expired:
-        metadata = update_table_metadata(
-            metadata, (RemoveSnapshotsUpdate(snapshot_ids=expired),), metadata_location=before
-        )
+        document: dict[str, Any] = {"snapshot-ids": expired}
+        metadata = _updated(metadata, before, RemoveSnapshotsUpdate(**document))
     left = [replaced for snapshot, replaced in ages.items() if snapshot not in expired]
     return Written(folder, files.write(folder, metadata), min(left, default=None))
 
 
-def _read(files: MetadataFiles, path: str) -> TableMetadata:
+def _updated(metadata: TableMetadataV2, before: str | None, *updates: TableUpdate) -> TableMetadataV2:
+    """The metadata after some updates.
+
+    Args:
+        before: where it was written as it is; None: nowhere.
+    """
+    updated = update_table_metadata(metadata, updates, metadata_location=before)
+    assert isinstance(updated, TableMetadataV2)
+    return updated
+
+
+def _read(files: MetadataFiles, path: str) -> TableMetadataV2:
     try:
-        return files.read(path)
+        metadata = files.read(path)
+        if isinstance(metadata, TableMetadataV2):
+            return metadata
+        raise ValueError(f"version {metadata.format_version} of the format")
     except (StoreError, ValueError) as error:
         if isinstance(error, StoreError) and files.store.exists(path):
             raise
@@ -225,30 +235,34 @@ def _properties(kind: str) -> dict[str, str]:
     }
 
 
-def _new_table(kind: str, location: str) -> TableMetadata:
+def _new_table(kind: str, location: str) -> TableMetadataV2:
     schema = schema_of(kind)
     partition = PartitionField(EXPERIMENT_ID, _PARTITION_ID, IdentityTransform(), "experiment")
-    return TableMetadataV2(
-        location=location,
-        last_column_id=schema.highest_field_id,
-        schemas=[schema],
-        partition_specs=[PartitionSpec(partition, spec_id=0)],
-        last_partition_id=_PARTITION_ID,
-        sort_orders=[UNSORTED_SORT_ORDER],
-        properties=_properties(kind),
-    )
+    document: dict[str, Any] = {
+        "location": location,
+        "last-column-id": schema.highest_field_id,
+        "schemas": [schema],
+        "partition-specs": [PartitionSpec(partition, spec_id=0)],
+        "last-partition-id": _PARTITION_ID,
+        "sort-orders": [UNSORTED_SORT_ORDER],
+        "properties": _properties(kind),
+    }
+    return TableMetadataV2(**document)
 
 
-def _ages(metadata: TableMetadata) -> dict[int, int]:
+def _ages(metadata: TableMetadataV2) -> dict[int, int]:
     """By snapshot but the current one: since when, in uptime, it has a successor."""
     snapshots = sorted(metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0)
     return {
         snapshot.snapshot_id: int(successor.summary[UPTIME] or 0) if successor.summary else 0
-        for snapshot, successor in zip(snapshots[:-1], snapshots[1:], strict=True)
+        for snapshot, successor in pairwise(snapshots)
     }
 
 
-def _snapshot(files: MetadataFiles, metadata: TableMetadata, change: Change) -> Snapshot:
+def _next_snapshot(
+    files: MetadataFiles, metadata: TableMetadataV2, change: Change
+) -> tuple[TableUpdate, TableUpdate]:
+    """Write the manifests of a snapshot; returns what makes it the current one."""
     parent = metadata.current_snapshot()
     snapshot_id = metadata.new_snapshot_id()
     folder = f"{metadata.location}/metadata"
@@ -283,16 +297,18 @@ def _snapshot(files: MetadataFiles, metadata: TableMetadata, change: Change) -> 
     output = files.new_output(listed)
     with write_manifest_list(_FORMAT, output, snapshot_id, parent_id, number, _CODEC) as manifests:
         manifests.add_manifests(kept)
-    return Snapshot(
-        snapshot_id=snapshot_id,
-        parent_snapshot_id=parent_id,
-        sequence_number=number,
+    document: dict[str, Any] = {
+        "snapshot-id": snapshot_id,
+        "parent-snapshot-id": parent_id,
+        "sequence-number": number,
         # Readers refuse a table whose snapshots go back in time, as a clock that was set may have it.
-        timestamp_ms=max(int(time() * 1000), metadata.last_updated_ms + 1 if parent else 0),
-        manifest_list=listed,
-        summary=_summary(parent, change, gone),
-        schema_id=metadata.current_schema_id,
-    )
+        "timestamp-ms": max(int(time() * 1000), metadata.last_updated_ms + 1 if parent else 0),
+        "manifest-list": listed,
+        "summary": _summary(parent, change, gone),
+        "schema-id": metadata.current_schema_id,
+    }
+    main: dict[str, Any] = {"ref-name": "main", "type": "branch", "snapshot-id": snapshot_id}
+    return AddSnapshotUpdate(snapshot=Snapshot(**document)), SetSnapshotRefUpdate(**main)
 
 
 def _before(

@@ -1,4 +1,4 @@
-"""What is left of snapshots that are gone: files of metadata that no table leads to; and everything, once there are no tables."""
+"""What goes with snapshots that are gone: metadata that no table leads to; and everything, once there are no tables."""
 
 from __future__ import annotations
 
