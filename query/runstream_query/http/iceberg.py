@@ -10,6 +10,7 @@ import json
 from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -65,9 +66,13 @@ async def config(request: Request) -> dict[str, Any]:
     return {"defaults": properties, "overrides": {}, "endpoints": _ENDPOINTS}
 
 
+class NamespacesQuery(msgspec.Struct, kw_only=True):
+    parent: str | None = None
+
+
 @endpoint("GET /iceberg/v1/namespaces", Role.READ, Reach.HANDLER, "Workspaces", dialect=ICEBERG)
-async def namespaces(request: Request) -> dict[str, Any]:
-    if request.query_params.get("parent"):  # a workspace has none below it
+async def namespaces(request: Request, asked: NamespacesQuery) -> dict[str, Any]:
+    if asked.parent:  # a workspace has none below it
         return {"namespaces": []}
     names = await iceberg.namespaces(server_of(request).pool, grant_of(request).workspace)
     return {"namespaces": [[name] for name in names]}

@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from runstream_consumers.compaction import merge, orphans, purge, runs_file, selection
+from runstream_consumers.compaction.iceberg import snapshots, sweep
+from runstream_consumers.compaction.iceberg.publisher import Publisher
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.database import create_pool
@@ -75,13 +77,33 @@ async def one_round(dsn: str, root: str) -> None:
     worker.close()
 
 
+async def publishing_round(dsn: str, root: str) -> None:
+    """What a compactor does for the Iceberg tables, after what it does before that; snapshots are old at once."""
+    global left
+    settings = Settings(database=dsn, store=root, compact_after=0.0, trash_grace=0.0)
+    store, worker = LocalStore(root), Worker()
+    pool = await create_pool(settings, max_size=2)
+    steps, left = left, 1 << 40  # compaction itself dies elsewhere
+    await purge.purge_runs(pool, store, worker)
+    await compact_once(pool, store, settings)
+    await merge.merge_small_files(pool, store, worker)
+    left = steps
+    await Publisher(pool, store, settings, worker).publish()
+    await orphans.clean_files(pool, store, grace=-10, keep=-10)
+    await orphans.clean_rows(pool, store, pending_grace=-10, trash_grace=-10)
+    await sweep.sweep_metadata(pool, store, worker, grace=-10)
+    await pool.close()
+    worker.close()
+
+
 def main() -> None:
     """Serve until the input ends."""
     global left
     pa.array([0])  # imports pandas, which takes longer than a whole round: once here, not in every child
     merge.FANOUT = 3
     selection.FILE_POINTS = 40  # a round makes several files
-    for name in ("stage", "publish", "retire", "delete"):
+    snapshots.schema_of("metrics")  # warms up what takes longer the first time
+    for name in ("stage", "publish", "retire", "delete", "pin"):
         counted(LocalStore, name)
     counted(LocalFile, "commit")
     for line in sys.stdin:
@@ -102,8 +124,8 @@ def main() -> None:
 
 
 async def stepped_main(dsn: str, root: str) -> None:
-    """`one_round`, step by step."""
-    await stepped(one_round(dsn, root))
+    """A round, step by step."""
+    await stepped((publishing_round if "iceberg" in sys.argv else one_round)(dsn, root))
 
 
 if __name__ == "__main__":

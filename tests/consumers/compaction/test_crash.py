@@ -18,12 +18,12 @@ STRIDE = int(os.environ.get("RUNSTREAM_TEST_CRASH_STRIDE", "11"))
 
 
 @pytest.fixture
-def mortal() -> Iterator[subprocess.Popen[str]]:
-    """A process that does rounds and dies at the step it is told."""
+def mortal(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """A process that does rounds, of the kind that is its parameter, and dies at the step it is told."""
     root = Path(__file__).parents[3]
     paths = [str(root / part) for part in ("schemas", "consumers", "producers")]
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("crash_child.py"))],
+        [sys.executable, str(Path(__file__).with_name("crash_child.py")), getattr(request, "param", "all")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -33,7 +33,8 @@ def mortal() -> Iterator[subprocess.Popen[str]]:
     process.communicate(timeout=10)
 
 
-async def _let_die(pipeline: Pipeline, mortal: subprocess.Popen[str], step: int) -> int:
+async def let_die(pipeline: Pipeline, mortal: subprocess.Popen[str], step: int) -> int:
+    """Have a round done that dies at a step; 9: it did, 0: it came to the end."""
     assert mortal.stdin is not None
     assert mortal.stdout is not None
     mortal.stdin.write(f"{pipeline.settings.database} {pipeline.store.root} {step}\n")
@@ -57,15 +58,15 @@ async def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(
             await pipeline.add_run(run, f"exp_{step}")
             await pipeline.add_chunk(run, floats("x", range(15)))
             await pipeline.add_chunk(run, floats("x", range(15), slot=15, time=START + 15_000))
-        code = await _let_die(pipeline, mortal, step)
+        code = await let_die(pipeline, mortal, step)
         assert code in (0, 9), f"step {step}"
         await _check(pipeline, f"died at step {step}")
         await pipeline.add_chunk(run, floats("y", range(3), slot=30, time=START + 30_000))  # late
-        assert await _let_die(pipeline, mortal, 1 << 30) == 0
+        assert await let_die(pipeline, mortal, 1 << 30) == 0
         await _check(pipeline, f"after step {step}")
         assert await pipeline.hot() == {}, f"after step {step}"
     assert step > 60  # or the steps are not counted
-    assert await _let_die(pipeline, mortal, 1 << 30) == 0  # sweeps what the last round replaced
+    assert await let_die(pipeline, mortal, 1 << 30) == 0  # sweeps what the last round replaced
     assert await pipeline.hot() == {}
     assert await pipeline.both_tiers() == pipeline.globbed() == pipeline.logged
     live = set(await pipeline.files())

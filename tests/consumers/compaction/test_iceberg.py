@@ -1,8 +1,10 @@
-"""Invariant: what an Iceberg table shows is what the manifest says, at every snapshot that readers can come to."""
+"""Invariant: what an Iceberg table shows is what the manifest said, at every snapshot that readers can come to."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,11 @@ from runstream_consumers.compaction.worker import Worker
 from runstream_schemas.runs.deletion import delete_rows
 from runstream_schemas.series import Kind, SeriesClass, SeriesKey
 
+from . import test_crash
 from .conftest import START, Cell, Pipeline, floats, rounds
+
+mortal = test_crash.mortal
+STRIDE = int(os.environ.get("RUNSTREAM_TEST_CRASH_STRIDE", "7"))
 
 
 @pytest.fixture
@@ -250,3 +256,43 @@ async def test_the_hot_tier_ahead_stands_in_the_snapshot(pipeline: Pipeline, pub
     assert snapshot.summary is not None
     assert snapshot.summary["runstream.hot-points"] == "7"
     assert snapshot.summary["runstream.hot-runs"] == "1"
+
+
+@pytest.mark.parametrize("mortal", ["iceberg"], indirect=True)
+@pytest.mark.timeout(600)
+async def test_a_crash_at_any_step_leaves_every_snapshot_whole(
+    pipeline: Pipeline, mortal: subprocess.Popen[str]
+) -> None:
+    step, code, rounds_done = 1 - STRIDE, 9, 0
+    while code == 9:
+        step += STRIDE
+        for number in range(2):
+            run = f"run_{step}_{number}"
+            await pipeline.add_run(run, "exp")
+            await pipeline.add_chunk(run, floats("x", range(15)))
+        code = await test_crash.let_die(pipeline, mortal, step)
+        assert code in (0, 9), f"step {step}"
+        for cells in await _all_snapshots(pipeline):
+            assert cells <= pipeline.logged, f"died at step {step}"
+        if rounds_done % 3 == 2:  # what was left is completed; else the next to die finds it
+            assert await test_crash.let_die(pipeline, mortal, 1 << 30) == 0
+            assert await _shown(pipeline) == pipeline.logged, f"after step {step}"
+        rounds_done += 1
+    assert step > 40  # or the steps are not counted
+    for _ in range(2):
+        assert await test_crash.let_die(pipeline, mortal, 1 << 30) == 0
+    assert await _shown(pipeline) == pipeline.globbed() == pipeline.logged
+    live = set(await pipeline.files())
+    assert {entry.path.removeprefix("pinned/") for entry in pipeline.store.list("pinned")} == live
+    assert {entry.path for kind in ("metrics", "trash") for entry in pipeline.store.list(kind)} == live
+
+
+async def _all_snapshots(pipeline: Pipeline) -> list[Counter[Cell]]:
+    """What readers see that are at any snapshot there is."""
+    found = []
+    for row in await pipeline.pool.fetch("select name, metadata from iceberg_tables"):
+        table = StaticTable.from_metadata(pipeline.store.address(row["metadata"]))
+        for snapshot in table.snapshots():
+            shown = await asyncio.to_thread(table.scan(snapshot_id=snapshot.snapshot_id).to_arrow)
+            found.append(cells_of(row["name"], shown))
+    return found

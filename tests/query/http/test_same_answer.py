@@ -35,7 +35,9 @@ _FILL = """
 insert into experiments (workspace, name) values ('theirs', 'theirs-1'), ('mine', 'e');
 insert into notes (id, workspace, title, text, version, author) values ('theirs/theirs-1', 'theirs', '', 't', 1, 'a');
 insert into runs (run_id, experiment_id, status, created_at)
-select case workspace when 'theirs' then 'theirs-1' else 'own-run' end, id, 'Running', now() from experiments"""
+select case workspace when 'theirs' then 'theirs-1' else 'own-run' end, id, 'Running', now() from experiments;
+insert into experiments (workspace, name) values ('theirs-1', 'e');
+insert into iceberg_tables (workspace, name, folder, metadata) values ('theirs-1', 'metrics', 'iceberg/1', 'iceberg/1')"""
 
 
 def bodies(name: str) -> dict[str, list[Any]]:
@@ -83,7 +85,7 @@ def targets(route: Endpoint, name: str, session: int) -> list[str]:
     values = {
         "run_id": name, "name": name, "path": "outputs/a", "sha256": DIGESTS[name], "view_id": name, "report_id": name,
         "id": str(session) if "sessions" in route.path else DIGESTS[name], "api": "api", "model_id": name, "tag_key": "t",
-        "workspace_name": name,
+        "workspace_name": name, "namespace": name, "table": "metrics",
         "version": "2.0" if "{version}" in route.path and "{rest" in route.path else "1", "rest": f"nothing/{name}",
     }  # fmt: skip
     path = re.sub(r"\{(\w+)(:\w+)?\}", lambda field: values[field[1]], route.path)
