@@ -10,7 +10,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
-.PHONY: help setup demo dashboard test lint format types bench bench-quick compat test-integrations test-aim chaos attack audit docs kafka constraints clean
+.PHONY: help setup demo dashboard test lint format types bench bench-quick compat test-integrations test-aim test-engines chaos attack audit docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -75,6 +75,14 @@ test-aim:  ## Take over a repository that Aim itself writes, in an environment o
 	@grep -v '^filelock=' constraints.txt > .venv-aim/constraints.txt  # Aim wants an older one
 	.venv-aim/bin/python -m pip install -q -c .venv-aim/constraints.txt -e ".[server]" aim==3.29.1 pytest pytest-asyncio pytest-timeout hypothesis
 	.venv-aim/bin/python -m pytest -o filterwarnings=default tests/producers/importers/heavy.py $(ARGS)
+
+test-engines:  ## Read the Iceberg tables with Spark, DuckDB, Polars and others, in an environment of their own (needs mvn for Spark's jar)
+	@$(DEV)
+	@[ -x .venv-engines/bin/python ] || $(PY) -m venv .venv-engines
+	.venv-engines/bin/python -m pip install -q -r tests/query/engines/requirements.txt
+	mvn -q -B dependency:copy -Dartifact=org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0 -DoutputDirectory=$(CURDIR)/.venv-engines
+	RUNSTREAM_ICEBERG_JAR=$(CURDIR)/.venv-engines/iceberg-spark-runtime-4.1_2.13-1.12.0.jar \
+	  RUNSTREAM_TEST_ENGINES_PYTHON=$(CURDIR)/.venv-engines/bin/python $(PY) -m pytest tests/query/engines/heavy.py $(ARGS)
 
 chaos:  ## Kill and stop everything at random, then count what is there: TRIALS=10 of each kind, new seeds (ARGS=--help)
 	@$(DEV)

@@ -23,8 +23,8 @@ from runstream_schemas.store import Store, open_store
 from ..uptime import Uptime
 from . import manifest
 from .hot_to_parquet import Compactor, Report
+from .iceberg.cleaning import clean_metadata, forget_tables
 from .iceberg.publisher import Publisher
-from .iceberg.sweep import forget_tables, sweep_metadata
 from .merge import merge_small_files
 from .orphans import clean_files, clean_rows
 from .packing import PACK_EVERY, PACK_MOST, pack_runs
@@ -57,7 +57,7 @@ class _Due:
     walk: float = 0.0
     runs: float = 0.0
     tables: float = 0.0
-    tables_sweep: float = 0.0
+    tables_cleaning: float = 0.0
     runs_shown: int = -1
     uptime: Uptime = field(default_factory=Uptime)
 
@@ -184,14 +184,14 @@ async def _publish_tables(publisher: Publisher, due: _Due, state: CompactorState
     if interval > 0 and time.monotonic() >= due.tables:
         state.add_published(await publisher.publish())
         due.tables = time.monotonic() + interval
-    if time.monotonic() >= due.tables_sweep:
+    if time.monotonic() >= due.tables_cleaning:
         if interval > 0:
-            await sweep_metadata(pool, store, worker)
+            await clean_metadata(pool, store, worker)
         elif await forget_tables(pool, store, worker):
             log.warning(
                 "iceberg: RUNSTREAM_ICEBERG_INTERVAL is 0, so the tables that were published are deleted"
             )
-        due.tables_sweep = time.monotonic() + WALK_EVERY
+        due.tables_cleaning = time.monotonic() + WALK_EVERY
 
 
 async def _snapshot_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker, due: _Due) -> None:

@@ -12,7 +12,7 @@ create table iceberg_tables (
     unique (workspace, name)
 );
 
--- As long as a snapshot shows a file, its row in `files` cannot go, and so it is not swept.
+-- As long as a snapshot shows a file, its row in `files` cannot go, and so it is not deleted.
 create table iceberg_files (
     table_key  bigint not null references iceberg_tables on delete cascade,
     file_id    bigint not null references files,

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from runstream_consumers.compaction import merge, orphans, purge, runs_file, selection
-from runstream_consumers.compaction.iceberg import snapshots, sweep
+from runstream_consumers.compaction.iceberg import cleaning, tables
 from runstream_consumers.compaction.iceberg.publisher import Publisher
 from runstream_consumers.compaction.role import compact_once
 from runstream_consumers.compaction.worker import Worker
@@ -91,7 +91,7 @@ async def publishing_round(dsn: str, root: str) -> None:
     await Publisher(pool, store, settings, worker).publish()
     await orphans.clean_files(pool, store, grace=-10, keep=-10)
     await orphans.clean_rows(pool, store, pending_grace=-10, trash_grace=-10)
-    await sweep.sweep_metadata(pool, store, worker, grace=-10)
+    await cleaning.clean_metadata(pool, store, worker, grace=-10)
     await pool.close()
     worker.close()
 
@@ -102,7 +102,7 @@ def main() -> None:
     pa.array([0])  # imports pandas, which takes longer than a whole round: once here, not in every child
     merge.FANOUT = 3
     selection.FILE_POINTS = 40  # a round makes several files
-    snapshots.schema_of("metrics")  # warms up what takes longer the first time
+    tables.schema_of("metrics")  # warms up what takes longer the first time
     for name in ("stage", "publish", "retire", "delete", "pin"):
         counted(LocalStore, name)
     counted(LocalFile, "commit")

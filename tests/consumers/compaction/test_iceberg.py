@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from pyiceberg.table import StaticTable
 
+from runstream_consumers.compaction.iceberg.cleaning import clean_metadata, forget_tables
 from runstream_consumers.compaction.iceberg.publisher import Publisher, PublishReport
-from runstream_consumers.compaction.iceberg.sweep import forget_tables, sweep_metadata
 from runstream_consumers.compaction.merge import merge_small_files
 from runstream_consumers.compaction.orphans import clean_files, clean_rows
 from runstream_consumers.compaction.purge import purge_runs
@@ -113,7 +113,7 @@ async def test_a_table_shows_what_was_compacted_of_every_kind(
     assert task.file.record_count == 5
 
 
-async def test_merged_and_purged_files_leave_with_one_snapshot_and_are_swept_when_none_shows_them(
+async def test_merged_and_purged_files_leave_with_one_snapshot_and_are_deleted_when_none_shows_them(
     pipeline: Pipeline, publisher: Publisher, worker: Worker
 ) -> None:
     pool, store = pipeline.pool, pipeline.store
@@ -136,7 +136,7 @@ async def test_merged_and_purged_files_leave_with_one_snapshot_and_are_swept_whe
     assert await publisher.publish() == PublishReport(snapshots=1, added=1, removed=1)
     left = Counter({cell: times for cell, times in pipeline.logged.items() if cell[0] != "run_3"})
     assert await _shown(pipeline) == left
-    # Whoever began with the first snapshot goes on reading it: its files are swept by nobody.
+    # Whoever began with the first snapshot still reads it: nobody deletes its files.
     await clean_rows(pool, store, pending_grace=60, trash_grace=0)
     await clean_files(pool, store, grace=-10, keep=-10)
     assert cells_of("metrics", before.scan().to_arrow()) == pipeline.logged
@@ -153,8 +153,8 @@ async def test_merged_and_purged_files_leave_with_one_snapshot_and_are_swept_whe
     }
     assert (await clean_rows(pool, store, pending_grace=60, trash_grace=900)).deleted == 17
     assert small[0].rpartition("/")[2] not in _names(store.root)
-    assert await sweep_metadata(pool, store, worker, grace=-10) > 0
-    assert await sweep_metadata(pool, store, worker, grace=-10) == 0
+    assert await clean_metadata(pool, store, worker, grace=-10) > 0
+    assert await clean_metadata(pool, store, worker, grace=-10) == 0
     assert await _shown(pipeline) == left
 
 
@@ -289,10 +289,10 @@ async def test_a_crash_at_any_step_leaves_every_snapshot_whole(
 
 async def _all_snapshots(pipeline: Pipeline) -> list[Counter[Cell]]:
     """What readers see that are at any snapshot there is."""
-    found = []
+    shown = []
     for row in await pipeline.pool.fetch("select name, metadata from iceberg_tables"):
         table = StaticTable.from_metadata(pipeline.store.address(row["metadata"]))
         for snapshot in table.snapshots():
-            shown = await asyncio.to_thread(table.scan(snapshot_id=snapshot.snapshot_id).to_arrow)
-            found.append(cells_of(row["name"], shown))
-    return found
+            read = await asyncio.to_thread(table.scan(snapshot_id=snapshot.snapshot_id).to_arrow)
+            shown.append(cells_of(row["name"], read))
+    return shown

@@ -60,6 +60,7 @@ class Reader:
 async def reader(engine: str, base: str, token: str, home: Path) -> AsyncIterator[Reader]:
     environment = os.environ | {
         "RUNSTREAM_TOKEN": token,
+        "RAY_raylet_start_wait_time_s": "300",
         "HOME": str(home),
         "POLARS_ICEBERG_PLANNER": "pyiceberg",
     }
@@ -135,10 +136,10 @@ async def test_every_engine_reads_the_same_while_compactors_are_killed(database:
         while True:
             keys.append(await add_run(database, number))
             dying = asyncio.create_task(round_of(database, step))
-            for one in readers:
-                answer = await one.read()
-                assert answer["points"] == answer["different"], one.engine
-                assert answer["points"] % POINTS == 0, one.engine
+            for engine in readers:
+                answer = await engine.read()
+                assert answer["points"] == answer["different"], engine.engine
+                assert answer["points"] % POINTS == 0, engine.engine
             if await dying == 0:
                 break
             step, number = step + 17, number + 1

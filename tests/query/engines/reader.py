@@ -39,7 +39,7 @@ def digest(table: Any) -> dict[str, Any]:
 
 
 def _chdb(block: dict[str, Any]) -> Any:
-    return block["Session"]().query(block["points"], "ArrowTable")
+    return block["chdb"].query(block["points"], "ArrowTable")
 
 
 def _ray(block: dict[str, Any]) -> Any:
@@ -63,9 +63,9 @@ ARROW: dict[str, Callable[[dict[str, Any]], Any]] = {
 def block_of(engine: str, address: str) -> str:
     """The block under an engine's heading."""
     text = HOW_TO.read_text().partition(f"\n## {engine}\n")[2].partition("\n## ")[0]
-    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert found is not None, engine
-    code = found[1].replace("http://127.0.0.1:8000", address)
+    fenced = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert fenced is not None, engine
+    code = fenced[1].replace("http://127.0.0.1:8000", address)
     if jar := os.environ.get("RUNSTREAM_ICEBERG_JAR"):  # of the same version, fetched before
         package = re.search(r'"spark.jars.packages", ("[^"]+")', code)
         code = code.replace(package[0], f'"spark.jars", "{jar}"') if package else code

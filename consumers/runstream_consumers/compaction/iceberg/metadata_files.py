@@ -31,7 +31,7 @@ class MetadataFiles(FileIO):
         return _Output(self, location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        raise NotImplementedError("files go by the sweep of the compactor alone")
+        raise NotImplementedError("files go by the cleaning of the compactor alone")
 
     def read(self, path: str) -> TableMetadata:
         """The metadata of a table.

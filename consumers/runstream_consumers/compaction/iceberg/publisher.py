@@ -2,10 +2,10 @@
 
 The manifest stays the truth. `iceberg_files` says which of its files each table shows; a round looks for what differs,
 writes a snapshot where nobody looks, and makes it the table's in ONE transaction, together with those rows. Broken off
-before that it leaves files that the sweep removes, and the next round begins anew. Several compactors may publish: the
+before that it leaves files that the cleaning removes, and the next round begins anew. Several compactors may publish: the
 second one of two that began from one snapshot finds the table's version risen, and has written in vain.
 
-A file that a snapshot shows is not swept: its row in `files` cannot go. Once a later snapshot has not shown it for
+A file that a snapshot shows is not deleted: its row in `files` cannot go. Once a later snapshot has not shown it for
 `trash_grace` seconds, the one that did is removed.
 """
 
@@ -28,7 +28,8 @@ from ..worker import Worker
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
-    from .snapshots import Change, Shown, Written
+    from .snapshots import Change, Written
+    from .tables import Shown
 
 log = logging.getLogger("runstream.iceberg")
 
@@ -156,15 +157,15 @@ class Publisher:
         ):
             up: int = await connection.fetchval("select uptime()")
             rows = await connection.fetch(TABLES)
-            found = {
+            tables = {
                 (row["workspace"], row["name"]): _Table(row["workspace"], row["name"], row) for row in rows
             }
             different = await connection.fetch(DIFFERENCE, KINDS)
             hot = await connection.fetch(HOT) if different else []
-        _note(found, different)
+        _note(tables, different)
         before = up - int(self.settings.trash_grace)
         due = [
-            table for table in found.values() if table.added or table.removed or _has_old(table.row, before)
+            table for table in tables.values() if table.added or table.removed or _has_old(table.row, before)
         ]
         ahead = {
             row["workspace"]: _ahead(row["points"], row["runs"], row["since"].isoformat()) for row in hot
@@ -173,9 +174,9 @@ class Publisher:
 
     async def _describe(self, tables: Iterable[_Table]) -> bool:
         """Read the footers of new files, as many as one round may; says whether all are read."""
-        from .snapshots import describe
+        from .tables import describe
 
-        wanted = [
+        undescribed = [
             (table.kind, (file_id, shown.experiment), shown)
             for table in tables
             for file_id, shown in table.added.items()
@@ -186,9 +187,9 @@ class Publisher:
             for kind, key, shown in part:
                 self._described[key] = describe(self.store, kind, shown)
 
-        for at in range(0, min(len(wanted), MOST_DESCRIBED), _TOGETHER):
-            await self.worker.run(read, wanted[at : min(at + _TOGETHER, MOST_DESCRIBED)])
-        return len(wanted) <= MOST_DESCRIBED
+        for at in range(0, min(len(undescribed), MOST_DESCRIBED), _TOGETHER):
+            await self.worker.run(read, undescribed[at : min(at + _TOGETHER, MOST_DESCRIBED)])
+        return len(undescribed) <= MOST_DESCRIBED
 
     async def _commit(self, table: _Table, change: Change, written: Written) -> None:
         """Make a snapshot the current one.
@@ -223,7 +224,7 @@ def _has_old(row: Any, before: int) -> bool:
 
 
 def _note(tables: dict[tuple[str, str], _Table], different: Iterable[Any]) -> None:
-    from .snapshots import Shown
+    from .tables import Shown
 
     for row in different:
         table = tables.setdefault((row["workspace"], row["kind"]), _Table(row["workspace"], row["kind"]))

@@ -11,30 +11,16 @@ from itertools import pairwise
 from time import time
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import (
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
-    pyarrow_to_schema,
-)
 from pyiceberg.manifest import (
     DataFile,
-    DataFileContent,
-    FileFormat,
     ManifestEntry,
     ManifestEntryStatus,
     ManifestFile,
     write_manifest,
     write_manifest_list,
 )
-from pyiceberg.partitioning import PartitionField, PartitionSpec
-from pyiceberg.schema import Schema
 from pyiceberg.table.metadata import TableMetadataV2
-from pyiceberg.table.name_mapping import create_mapping_from_schema
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
-from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
     RemoveSnapshotsUpdate,
@@ -42,16 +28,12 @@ from pyiceberg.table.update import (
     TableUpdate,
     update_table_metadata,
 )
-from pyiceberg.transforms import IdentityTransform
-from pyiceberg.typedef import Record
-from pyiceberg.types import NestedField, StringType
 
 from runstream_schemas.errors import StoreError
-from runstream_schemas.parquet.arrow import SCHEMAS
-from runstream_schemas.parquet.field_ids import EXPERIMENT_ID, with_field_ids
 from runstream_schemas.store import Store
 
 from .metadata_files import MetadataFiles
+from .tables import new_table
 
 UPTIME = "runstream.uptime"
 """Property of a snapshot: the database's uptime when the manifest was as it shows it."""
@@ -61,25 +43,10 @@ MOST_MANIFESTS, SMALL_MANIFEST, MANIFEST_FILES = 16, 1000, 5000
 
 _FORMAT: Final = 2
 _CODEC: Final = "deflate"
-_PARTITION_ID = 1000  # where Iceberg's numbers of partition fields begin
 
 
 class OutOfStep(Exception):
     """A table does not show what the database says it does: it was restored from another time, or written by others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A file of the manifest as a table shows it.
-
-    Attributes:
-        path: in the store.
-        experiment: the partition.
-    """
-
-    path: str
-    bytes: int
-    experiment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,48 +81,6 @@ class Written:
     expire_up: int | None
 
 
-def schema_of(kind: str) -> Schema:
-    """The columns of a table, with those of its files numbered as they are there."""
-    plain = [
-        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-        for field in with_field_ids(SCHEMAS[kind])
-    ]
-    of_files = pyarrow_to_schema(pa.schema(plain))
-    return Schema(*of_files.fields, NestedField(EXPERIMENT_ID, "experiment", StringType(), required=False))
-
-
-def describe(store: Store, kind: str, file: Shown) -> DataFile:
-    """What the metadata says of a file, by which engines leave out files; the file has its lasting address from now on.
-
-    Raises:
-        StoreError: the file is gone, or not readable.
-    """
-    store.pin(file.path)
-    schema = schema_of(kind)
-    try:
-        with store.open_input(file.path) as source:
-            footer = pq.read_metadata(source)
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(
-            f"{file.path}: damaged or not Parquet ({error}); restore it in {store.root} from a backup"
-        ) from None
-    statistics = data_file_statistics_from_parquet_metadata(
-        footer, compute_statistics_plan(schema, _properties(kind)), parquet_path_to_id_mapping(schema)
-    )
-    return DataFile.from_args(
-        content=DataFileContent.DATA,
-        file_path=store.pinned_address(file.path),
-        file_format=FileFormat.PARQUET,
-        partition=Record(file.experiment),
-        file_size_in_bytes=file.bytes,
-        sort_order_id=None,
-        spec_id=0,
-        equality_ids=None,
-        key_metadata=None,
-        **statistics.to_serialized_dict(),
-    )
-
-
 def write_snapshot(store: Store, kind: str, table: tuple[str, str] | None, change: Change) -> Written:
     """Write the metadata of a table after a change.
 
@@ -169,7 +94,7 @@ def write_snapshot(store: Store, kind: str, table: tuple[str, str] | None, chang
     files = MetadataFiles(store)
     if table is None:
         folder, before = f"iceberg/{uuid.uuid4()}", None
-        metadata = _new_table(kind, store.address(folder))
+        metadata = new_table(kind, store.address(folder))
     else:
         folder, before = table[0], store.address(table[1])
         metadata = _read(files, table[1])
@@ -218,36 +143,11 @@ def reachable(store: Store, path: str) -> set[str]:
     """
     files = MetadataFiles(store)
     metadata = files.read(path)
-    found = {path, *(files.path_of(entry.metadata_file) for entry in metadata.metadata_log)}
+    paths = {path, *(files.path_of(entry.metadata_file) for entry in metadata.metadata_log)}
     for snapshot in metadata.snapshots:
-        found.add(files.path_of(snapshot.manifest_list))
-        found.update(files.path_of(manifest.manifest_path) for manifest in snapshot.manifests(files))
-    return found
-
-
-def _properties(kind: str) -> dict[str, str]:
-    without = {"text", "counts.element", "edges.element"} & set(schema_of(kind)._name_to_id)
-    return {
-        "schema.name-mapping.default": create_mapping_from_schema(schema_of(kind)).model_dump_json(),
-        "write.metadata.metrics.column.run_id": "full",
-        **{f"write.metadata.metrics.column.{name}": "none" for name in sorted(without)},
-        "write.metadata.previous-versions-max": "20",
-    }
-
-
-def _new_table(kind: str, location: str) -> TableMetadataV2:
-    schema = schema_of(kind)
-    partition = PartitionField(EXPERIMENT_ID, _PARTITION_ID, IdentityTransform(), "experiment")
-    document: dict[str, Any] = {
-        "location": location,
-        "last-column-id": schema.highest_field_id,
-        "schemas": [schema],
-        "partition-specs": [PartitionSpec(partition, spec_id=0)],
-        "last-partition-id": _PARTITION_ID,
-        "sort-orders": [UNSORTED_SORT_ORDER],
-        "properties": _properties(kind),
-    }
-    return TableMetadataV2(**document)
+        paths.add(files.path_of(snapshot.manifest_list))
+        paths.update(files.path_of(manifest.manifest_path) for manifest in snapshot.manifests(files))
+    return paths
 
 
 def _ages(metadata: TableMetadataV2) -> dict[int, int]:

@@ -18,7 +18,7 @@ GRACE = 3600.0
 """Seconds a file of metadata is left alone: somebody may be about to make it a table's."""
 
 
-async def sweep_metadata(
+async def clean_metadata(
     pool: asyncpg.Pool[Any], store: Store, worker: Worker, *, grace: float = GRACE
 ) -> int:
     """Delete metadata that no table leads to; returns how many files.
@@ -27,10 +27,10 @@ async def sweep_metadata(
         StoreError: metadata of a table cannot be read; nothing is deleted.
     """
     paths = [row["metadata"] for row in await pool.fetch(TABLES)]
-    return await worker.run(_sweep, store, paths, grace)
+    return await worker.run(_clean, store, paths, grace)
 
 
-def _sweep(store: Store, paths: Iterable[str], grace: float) -> int:
+def _clean(store: Store, paths: Iterable[str], grace: float) -> int:
     from .snapshots import reachable
 
     # Listed first: what comes afterwards is younger than any grace.

@@ -1,0 +1,117 @@
+"""What the Iceberg tables consist of: their columns, and the files of the manifest as they show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+    pyarrow_to_schema,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table.metadata import TableMetadataV2
+from pyiceberg.table.name_mapping import create_mapping_from_schema
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
+from pyiceberg.types import NestedField, StringType
+
+from runstream_schemas.errors import StoreError
+from runstream_schemas.parquet.arrow import SCHEMAS
+from runstream_schemas.parquet.field_ids import EXPERIMENT_ID, with_field_ids
+from runstream_schemas.store import Store
+
+PARTITION_ID: Final = 1000  # where Iceberg's numbers of partition fields begin
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A file of the manifest as a table shows it.
+
+    Attributes:
+        path: in the store.
+        experiment: the partition.
+    """
+
+    path: str
+    bytes: int
+    experiment: str
+
+
+def schema_of(kind: str) -> Schema:
+    """The columns of a table, with those of its files numbered as they are there."""
+    plain = [
+        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        for field in with_field_ids(SCHEMAS[kind])
+    ]
+    of_files = pyarrow_to_schema(pa.schema(plain))
+    return Schema(*of_files.fields, NestedField(EXPERIMENT_ID, "experiment", StringType(), required=False))
+
+
+def describe(store: Store, kind: str, file: Shown) -> DataFile:
+    """What the metadata says of a file, by which engines leave out files; the file has its lasting address from now on.
+
+    Raises:
+        StoreError: the file is gone, or not readable.
+    """
+    store.pin(file.path)
+    schema = schema_of(kind)
+    try:
+        with store.open_input(file.path) as source:
+            footer = pq.read_metadata(source)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            f"{file.path}: damaged or not Parquet ({error}); restore it in {store.root} from a backup"
+        ) from None
+    statistics = data_file_statistics_from_parquet_metadata(
+        footer, compute_statistics_plan(schema, _properties(kind)), parquet_path_to_id_mapping(schema)
+    )
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=store.pinned_address(file.path),
+        file_format=FileFormat.PARQUET,
+        partition=Record(file.experiment),
+        file_size_in_bytes=file.bytes,
+        sort_order_id=None,
+        spec_id=0,
+        equality_ids=None,
+        key_metadata=None,
+        **statistics.to_serialized_dict(),
+    )
+
+
+def _properties(kind: str) -> dict[str, str]:
+    without = {"text", "counts.element", "edges.element"} & set(schema_of(kind)._name_to_id)
+    return {
+        "schema.name-mapping.default": create_mapping_from_schema(schema_of(kind)).model_dump_json(),
+        "write.metadata.metrics.column.run_id": "full",
+        **{f"write.metadata.metrics.column.{name}": "none" for name in sorted(without)},
+        "write.metadata.previous-versions-max": "20",
+    }
+
+
+def new_table(kind: str, location: str) -> TableMetadataV2:
+    """The metadata of a table that shows nothing yet.
+
+    Args:
+        location: the address of its folder.
+    """
+    schema = schema_of(kind)
+    partition = PartitionField(EXPERIMENT_ID, PARTITION_ID, IdentityTransform(), "experiment")
+    document: dict[str, Any] = {
+        "location": location,
+        "last-column-id": schema.highest_field_id,
+        "schemas": [schema],
+        "partition-specs": [PartitionSpec(partition, spec_id=0)],
+        "last-partition-id": PARTITION_ID,
+        "sort-orders": [UNSORTED_SORT_ORDER],
+        "properties": _properties(kind),
+    }
+    return TableMetadataV2(**document)
