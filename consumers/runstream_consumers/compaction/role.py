@@ -25,11 +25,12 @@ from . import manifest
 from .hot_to_parquet import Compactor, Report
 from .iceberg.cleaning import clean_metadata, forget_tables
 from .iceberg.publisher import Publisher
+from .iceberg.runs_table import RunsPublisher
 from .merge import merge_small_files
 from .orphans import clean_files, clean_rows
 from .packing import PACK_EVERY, PACK_MOST, pack_runs
 from .purge import purge_runs, purge_snapshots
-from .runs_file import PATH, runs_changed, write_runs
+from .runs_file import PATH, RUNS_SHARE, runs_changed, write_runs
 from .state import CompactorState
 from .worker import Worker
 
@@ -41,8 +42,8 @@ RUNNING_EVERY = 30.0
 CLEAN_EVERY, WALK_EVERY = 15.0, 900.0
 """Seconds between cleanings of the manifest, and between walks through the store."""
 
-RUNS_EVERY, RUNS_SHARE = 10.0, 0.05
-"""Seconds between two snapshots of the runs, at least; and the share of the time they may take."""
+RUNS_EVERY = 10.0
+"""Seconds between two snapshots of the runs, at least."""
 
 _RETRY = 5.0
 
@@ -114,6 +115,7 @@ async def run_compactor(
     state = CompactorState() if state is None else state
     compactor = Compactor(pool, store, settings, worker)
     publisher = Publisher(pool, store, settings, worker)
+    of_runs = RunsPublisher(pool, store, settings, worker)
     try:
         if alone:
             await clean_rows(pool, store, pending_grace=0.0, trash_grace=settings.trash_grace)
@@ -121,7 +123,9 @@ async def run_compactor(
             pause = settings.compact_interval
             try:
                 await _round(compactor, due, stop, state)
-                await _publish_tables(publisher, due, state)  # last: what fails here holds nothing else up
+                await _publish_tables(
+                    publisher, of_runs, due, state
+                )  # last: what fails here holds nothing else up
                 state.ended_round()
             except (
                 RunstreamError,
@@ -178,11 +182,14 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: Co
         await _snapshot_runs(pool, store, worker, due)
 
 
-async def _publish_tables(publisher: Publisher, due: _Due, state: CompactorState) -> None:
+async def _publish_tables(
+    publisher: Publisher, of_runs: RunsPublisher, due: _Due, state: CompactorState
+) -> None:
     pool, store, worker = publisher.pool, publisher.store, publisher.worker
     interval = publisher.settings.iceberg_interval
     if interval > 0 and time.monotonic() >= due.tables:
-        state.add_published(await publisher.publish())
+        state.snapshots += (await publisher.publish()).snapshots
+        state.snapshots += await of_runs.publish()
         due.tables = time.monotonic() + interval
     if time.monotonic() >= due.tables_cleaning:
         if interval > 0:

@@ -14,11 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from runstream_schemas.parquet.arrow import RUNS
+from runstream_schemas.parquet.field_ids import with_field_ids
 from runstream_schemas.store import Store
 
 from .worker import Worker
 
 PATH = "runs/runs.parquet"
+
+RUNS_SHARE = 0.05
+"""Share of the time that writing such a file may take."""
 
 _PAGE = 2000
 
@@ -33,7 +37,7 @@ select r.key, r.run_id, e.name as experiment, e.workspace, r.number, r.parent_ru
     r.type, r.target, r.status, r.created_at as created_time, r.start_time, r.end_time, r.settled_at as settled_time,
     r.dropped
 from runs r left join experiments e on e.id = r.experiment_id
-where r.key > $1 order by r.key limit $2"""
+where r.key > $1 and ($3::text is null or e.workspace = $3) order by r.key limit $2"""
 TAGS_PAGE = "select run_key, key, value from tags where run_key = any($1::bigint[]) and not removed order by run_key, key"
 PROPERTIES_PAGE = (
     "select run_key, key, value from properties where run_key = any($1::bigint[]) order by run_key, key"
@@ -59,13 +63,19 @@ async def runs_changed(pool: asyncpg.Pool[Any]) -> int:
     return int(await pool.fetchval(CHANGES))
 
 
-async def write_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker) -> int:
+async def write_runs(
+    pool: asyncpg.Pool[Any], store: Store, worker: Worker, *, path: str = PATH, workspace: str | None = None
+) -> int:
     """Replace the snapshot of the runs; returns how many it holds.
+
+    Args:
+        path: where the file goes.
+        workspace: whose runs; None: all.
 
     Raises:
         StoreError: the file cannot be written; the old one stays.
     """
-    new = await worker.run(store.create, PATH)
+    new = await worker.run(store.create, path)
     try:
         writer = await worker.run(_open, new.stream)
         total = 0
@@ -75,7 +85,7 @@ async def write_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker) -> i
         ):
             last = 0
             while True:
-                rows = await connection.fetch(RUNS_PAGE, last, _PAGE)
+                rows = await connection.fetch(RUNS_PAGE, last, _PAGE, workspace)
                 if not rows:
                     break
                 keys = [row["key"] for row in rows]
@@ -95,7 +105,7 @@ async def write_runs(pool: asyncpg.Pool[Any], store: Store, worker: Worker) -> i
 
 
 def _open(stream: Any) -> pq.ParquetWriter:
-    return pq.ParquetWriter(stream, RUNS, compression="zstd")
+    return pq.ParquetWriter(stream, with_field_ids(RUNS), compression="zstd")
 
 
 def _write_page(

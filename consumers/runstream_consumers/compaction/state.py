@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from runstream_schemas.metrics import counter, gauge
 
 from .hot_to_parquet import Report
-from .iceberg.publisher import PublishReport
 from .merge import MergeReport
 
 if TYPE_CHECKING:
@@ -57,10 +56,6 @@ class CompactorState:
         """Something was merged."""
         self.merged_files += report.files
         self.lost_claims += report.lost_claims
-
-    def add_published(self, report: PublishReport) -> None:
-        """Something was published."""
-        self.snapshots += report.snapshots
 
     def ended_round(self) -> None:
         """A round was done without a failure."""

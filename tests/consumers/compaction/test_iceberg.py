@@ -16,6 +16,7 @@ from pyiceberg.table import StaticTable
 
 from runstream_consumers.compaction.iceberg.cleaning import clean_metadata, forget_tables
 from runstream_consumers.compaction.iceberg.publisher import Publisher, PublishReport
+from runstream_consumers.compaction.iceberg.runs_table import RunsPublisher
 from runstream_consumers.compaction.merge import merge_small_files
 from runstream_consumers.compaction.orphans import clean_files, clean_rows
 from runstream_consumers.compaction.purge import purge_runs
@@ -256,6 +257,57 @@ async def test_the_hot_tier_ahead_stands_in_the_snapshot(pipeline: Pipeline, pub
     assert snapshot.summary is not None
     assert snapshot.summary["runstream.hot-points"] == "7"
     assert snapshot.summary["runstream.hot-runs"] == "1"
+
+
+async def test_runs_are_a_table_of_each_workspace_that_follows_what_changes(
+    pipeline: Pipeline, publisher: Publisher, worker: Worker
+) -> None:
+    pool, store = pipeline.pool, pipeline.store
+    of_runs = RunsPublisher(pool, store, pipeline.settings, worker)
+
+    async def publish() -> int:
+        of_runs._shown, of_runs._due = -1, 0.0  # whatever the server's counters say of it by now
+        return await of_runs.publish()
+
+    await pipeline.add_run("here", "a b/ü")
+    theirs = await pool.fetchval(
+        "insert into experiments (workspace, name) values ('theirs', 'e') returning id"
+    )
+    for number in range(3):
+        await pool.execute(
+            "insert into runs (run_id, experiment_id, status) values ($1, $2, 'Completed')",
+            f"there-{number}",
+            theirs,
+        )
+    here = pipeline.run_keys["here"]
+    await pool.execute(
+        "insert into tags (run_key, key, value, time_us, source, seq) values ($1, 'k', 'ü', 0, gen_random_uuid(), 0)",
+        here,
+    )
+    await pool.execute(
+        """insert into params (run_key, name, kind, text, number, origin, time_us, source, seq)
+        values ($1, 'lr', 0, '0.5', 0.5, 0, 0, gen_random_uuid(), 0)""",
+        here,
+    )
+    assert await publish() == 2
+    assert await publish() == 0
+    shown = {row["workspace"]: row["metadata"] for row in await pool.fetch("select * from iceberg_tables")}
+    tables = {workspace: StaticTable.from_metadata(store.address(path)) for workspace, path in shown.items()}
+    (row,) = tables["default"].scan().to_arrow().to_pylist()
+    assert (row["run_id"], row["experiment"], row["tags"]) == ("here", "a b/ü", [("k", "ü")])
+    assert [(param["name"], param["value"]) for param in row["params"]] == [("lr", 0.5)]
+    assert len(tables["theirs"].scan().to_arrow()) == 3
+    await pool.execute("delete from runs where run_id = 'there-1'")
+    assert await publish() == 1
+    path = await pool.fetchval("select metadata from iceberg_tables where workspace = 'theirs'")
+    assert len(StaticTable.from_metadata(store.address(path)).scan().to_arrow()) == 2
+    assert len(tables["theirs"].scan().to_arrow()) == 3  # who began before reads what was then
+    await pool.execute("update uptime set seconds = seconds + 1000")
+    assert await publisher.publish() == PublishReport()  # it lets old snapshots go, of every table
+    await clean_metadata(pool, store, worker, grace=-10)
+    path = await pool.fetchval("select metadata from iceberg_tables where workspace = 'theirs'")
+    assert len(StaticTable.from_metadata(store.address(path)).scan().to_arrow()) == 2
+    assert len([entry for entry in store.list("iceberg") if "/data/" in entry.path]) == 2
 
 
 @pytest.mark.parametrize("mortal", ["iceberg"], indirect=True)

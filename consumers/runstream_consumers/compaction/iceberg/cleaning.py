@@ -26,16 +26,19 @@ async def clean_metadata(
     Raises:
         StoreError: metadata of a table cannot be read; nothing is deleted.
     """
-    paths = [row["metadata"] for row in await pool.fetch(TABLES)]
-    return await worker.run(_clean, store, paths, grace)
+    tables = [(row["metadata"], row["name"]) for row in await pool.fetch(TABLES)]
+    return await worker.run(_clean, store, tables, grace)
 
 
-def _clean(store: Store, paths: Iterable[str], grace: float) -> int:
+def _clean(store: Store, tables: Iterable[tuple[str, str]], grace: float) -> int:
     from .snapshots import reachable
+    from .tables import RUNS
 
     # Listed first: what comes afterwards is younger than any grace.
     there = [entry for entry in store.list(FOLDER) if abs(time.time() - entry.modified) > grace]
-    needed = set().union(*(reachable(store, path) for path in paths)) if there else set()
+    needed: set[str] = set()
+    if there:
+        needed.update(*(reachable(store, path, points=name != RUNS) for path, name in tables))
     unneeded = [entry.path for entry in there if entry.path not in needed]
     for path in unneeded:
         store.delete(path)

@@ -113,7 +113,7 @@ class Publisher:
             StoreError: a file is missing or damaged, or nothing can be written; the tables stay as they are.
         """
         try:
-            from .snapshots import Change, OutOfStep, write_snapshot
+            from .snapshots import Change, OutOfStep, new_folder, write_snapshot
         except ImportError as error:
             raise SettingsError(
                 f"RUNSTREAM_ICEBERG_INTERVAL is set, and pyiceberg cannot be loaded ({error}); "
@@ -132,12 +132,12 @@ class Publisher:
                 up - grace,
                 ahead.get(table.workspace, _ahead()),
             )
-            before = (table.row["folder"], table.row["metadata"]) if table.row else None
+            folder, path = (table.row["folder"], table.row["metadata"]) if table.row else (new_folder(), None)
             try:
-                written = await self.worker.run(write_snapshot, self.store, table.kind, before, change)
+                written = await self.worker.run(write_snapshot, self.store, table.kind, folder, path, change)
                 await self._commit(table, change, written)
             except OutOfStep as error:
-                await self._forget(table, error)
+                await forget(self.pool, table.row, error)
             except (Overtaken, asyncpg.ForeignKeyViolationError) as lost:
                 log.info(
                     "iceberg: %s of %s: %s; the next round sees to it", table.kind, table.workspace, lost
@@ -198,24 +198,38 @@ class Publisher:
             Overtaken: another compactor published in the meantime.
         """
         async with self.pool.acquire() as connection, connection.transaction():
-            path, expire_up = written.path, written.expire_up
-            if (row := table.row) is None:
-                key = await connection.fetchval(
-                    NEW_TABLE, table.workspace, table.kind, written.folder, path, expire_up
-                )
-            else:
-                key = await connection.fetchval(NEXT, row["key"], row["version"], path, expire_up)
-            if key is None:
-                raise Overtaken("another compactor published")
+            key = await make_current(connection, table.workspace, table.kind, table.row, written)
             await connection.execute(HIDE, key, list(table.removed), change.up)
             experiments = [shown.experiment for shown in table.added.values()]
             await connection.execute(SHOW, key, list(table.added), experiments)
             await connection.execute(EXPIRE, key, change.expire_before)
 
-    async def _forget(self, table: _Table, reason: Exception) -> None:
-        """Give up a table; the next round makes a new one of the same name."""
-        log.warning("iceberg: %s of %s is made anew: %s", table.kind, table.workspace, reason)
-        await self.pool.execute(FORGET, table.row["key"], table.row["version"])
+
+async def make_current(
+    connection: asyncpg.Connection[Any], workspace: str, kind: str, row: Any, written: Written
+) -> int:
+    """Make metadata a table's; returns the table's key. Call it in a transaction.
+
+    Args:
+        row: the table's, as it was when the metadata was begun; None: there was none.
+
+    Raises:
+        Overtaken: another compactor published in the meantime.
+    """
+    path, expire_up = written.path, written.expire_up
+    if row is None:
+        key = await connection.fetchval(NEW_TABLE, workspace, kind, written.folder, path, expire_up)
+    else:
+        key = await connection.fetchval(NEXT, row["key"], row["version"], path, expire_up)
+    if key is None:
+        raise Overtaken("another compactor published")
+    return int(key)
+
+
+async def forget(pool: asyncpg.Pool[Any], row: Any, reason: Exception) -> None:
+    """Give up a table; the next round makes a new one of the same name."""
+    log.warning("iceberg: %s of %s is made anew: %s", row["name"], row["workspace"], reason)
+    await pool.execute(FORGET, row["key"], row["version"])
 
 
 def _has_old(row: Any, before: int) -> bool:

@@ -55,14 +55,14 @@ class Change:
 
     Attributes:
         added: descriptions of files, see `describe`.
-        removed: addresses of files.
+        removed: addresses of files; None: all there were.
         up: the database's uptime when the manifest was like that.
         expire_before: snapshots whose successor is as old as this uptime are removed.
-        properties: of the snapshot.
+        properties: what the snapshot says of itself beside counts.
     """
 
     added: Sequence[DataFile]
-    removed: Collection[str]
+    removed: Collection[str] | None
     up: int
     expire_before: int
     properties: Mapping[str, str]
@@ -81,26 +81,32 @@ class Written:
     expire_up: int | None
 
 
-def write_snapshot(store: Store, kind: str, table: tuple[str, str] | None, change: Change) -> Written:
+def new_folder() -> str:
+    """The folder of a table to come."""
+    return f"iceberg/{uuid.uuid4()}"
+
+
+def write_snapshot(store: Store, kind: str, folder: str, path: str | None, change: Change) -> Written:
     """Write the metadata of a table after a change.
 
     Args:
-        table: folder and path of its metadata before; None: there was no table.
+        folder: the table's.
+        path: where its metadata was before; None: there was no table.
 
     Raises:
         OutOfStep: its metadata or what is to go of it is not there.
         StoreError: its metadata cannot be read or written.
     """
     files = MetadataFiles(store)
-    if table is None:
-        folder, before = f"iceberg/{uuid.uuid4()}", None
+    if path is None:
+        before = None
         metadata = new_table(kind, store.address(folder))
     else:
-        folder, before = table[0], store.address(table[1])
-        metadata = _read(files, table[1])
+        before = store.address(path)
+        metadata = _read(files, path)
         if metadata.location != store.address(folder):
             raise OutOfStep(f"the store was at another place when {folder} was written")
-    if change.added or change.removed or table is None:
+    if change.added or change.removed is None or change.removed or path is None:
         metadata = _updated(metadata, before, *_next_snapshot(files, metadata, change))
         before = None
     ages = _ages(metadata)
@@ -135,18 +141,37 @@ def _read(files: MetadataFiles, path: str) -> TableMetadataV2:
         raise OutOfStep(f"{path} is gone or damaged ({error})") from None
 
 
-def reachable(store: Store, path: str) -> set[str]:
-    """Paths of all files of metadata that readers of a table may come to.
+def said_last(store: Store, path: str) -> Mapping[str, str]:
+    """What the current snapshot of a table says of itself.
 
     Args:
-        path: of its metadata.
+        path: where the table's metadata is.
+
+    Raises:
+        OutOfStep: its metadata is not there.
+        StoreError: its metadata cannot be read.
+    """
+    snapshot = _read(MetadataFiles(store), path).current_snapshot()
+    return {} if snapshot is None or snapshot.summary is None else snapshot.summary.additional_properties
+
+
+def reachable(store: Store, path: str, *, points: bool) -> set[str]:
+    """Paths of all files of a table's folder that readers may come to.
+
+    Args:
+        path: where its metadata is.
+        points: its files are those of the manifest, and in no folder of its own.
     """
     files = MetadataFiles(store)
     metadata = files.read(path)
     paths = {path, *(files.path_of(entry.metadata_file) for entry in metadata.metadata_log)}
     for snapshot in metadata.snapshots:
         paths.add(files.path_of(snapshot.manifest_list))
-        paths.update(files.path_of(manifest.manifest_path) for manifest in snapshot.manifests(files))
+        for manifest in snapshot.manifests(files):
+            paths.add(files.path_of(manifest.manifest_path))
+            if not points:
+                entries = manifest.fetch_manifest_entry(files)
+                paths.update(files.path_of(entry.data_file.file_path) for entry in entries)
     return paths
 
 
@@ -212,7 +237,7 @@ def _next_snapshot(
 
 
 def _before(
-    files: MetadataFiles, parent: Snapshot | None, removed: Collection[str]
+    files: MetadataFiles, parent: Snapshot | None, removed: Collection[str] | None
 ) -> tuple[list[ManifestFile], list[ManifestEntry], list[ManifestEntry]]:
     """What there is: manifests that stay as they are, files that move to a new manifest, and those that are to go.
 
@@ -226,11 +251,11 @@ def _before(
     stay: list[ManifestEntry] = []
     gone: list[ManifestEntry] = []
     for manifest in manifests:
-        if manifest not in together and len(gone) == len(removed):
+        if manifest not in together and removed is not None and len(gone) == len(removed):
             kept.append(manifest)
             continue
         entries = manifest.fetch_manifest_entry(files)
-        going = [entry for entry in entries if entry.data_file.file_path in removed]
+        going = [entry for entry in entries if removed is None or entry.data_file.file_path in removed]
         if not going and manifest not in together:
             kept.append(manifest)
             continue
@@ -238,9 +263,9 @@ def _before(
         stay += [
             _with_status(ManifestEntryStatus.EXISTING, entry.snapshot_id, entry)
             for entry in entries
-            if entry.data_file.file_path not in removed
+            if removed is not None and entry.data_file.file_path not in removed
         ]
-    if len(gone) != len(removed):
+    if removed is not None and len(gone) != len(removed):
         raise OutOfStep(f"{len(removed)} files are to go, of which {len(gone)} are there")
     return kept, stay, gone
 

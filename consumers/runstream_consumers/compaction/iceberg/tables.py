@@ -28,7 +28,10 @@ from runstream_schemas.parquet.arrow import SCHEMAS
 from runstream_schemas.parquet.field_ids import EXPERIMENT_ID, with_field_ids
 from runstream_schemas.store import Store
 
-PARTITION_ID: Final = 1000  # where Iceberg's numbers of partition fields begin
+RUNS: Final = "runs"
+"""The table of a workspace's runs: one file, which has the experiment as a column, so it has no partitions."""
+
+_PARTITION_ID: Final = 1000  # where Iceberg's numbers of partition fields begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,22 @@ def schema_of(kind: str) -> Schema:
         for field in with_field_ids(SCHEMAS[kind])
     ]
     of_files = pyarrow_to_schema(pa.schema(plain))
+    if kind == RUNS:
+        return of_files
     return Schema(*of_files.fields, NestedField(EXPERIMENT_ID, "experiment", StringType(), required=False))
 
 
 def describe(store: Store, kind: str, file: Shown) -> DataFile:
-    """What the metadata says of a file, by which engines leave out files; the file has its lasting address from now on.
+    """What the metadata says of a file, by which engines leave out files; one of points has its lasting address from now on.
 
     Raises:
         StoreError: the file is gone, or not readable.
     """
-    store.pin(file.path)
+    if kind == RUNS:
+        address = store.address(file.path)
+    else:
+        store.pin(file.path)
+        address = store.pinned_address(file.path)
     schema = schema_of(kind)
     try:
         with store.open_input(file.path) as source:
@@ -75,9 +84,9 @@ def describe(store: Store, kind: str, file: Shown) -> DataFile:
     )
     return DataFile.from_args(
         content=DataFileContent.DATA,
-        file_path=store.pinned_address(file.path),
+        file_path=address,
         file_format=FileFormat.PARQUET,
-        partition=Record(file.experiment),
+        partition=Record() if kind == RUNS else Record(file.experiment),
         file_size_in_bytes=file.bytes,
         sort_order_id=None,
         spec_id=0,
@@ -88,11 +97,13 @@ def describe(store: Store, kind: str, file: Shown) -> DataFile:
 
 
 def _properties(kind: str) -> dict[str, str]:
-    without = {"text", "counts.element", "edges.element"} & set(schema_of(kind)._name_to_id)
+    schema = schema_of(kind)
+    # Of texts and of what is nested, files say nothing that would leave them out.
+    without = [name for name in schema.column_names if "." in name or name == "text"]
     return {
-        "schema.name-mapping.default": create_mapping_from_schema(schema_of(kind)).model_dump_json(),
+        "schema.name-mapping.default": create_mapping_from_schema(schema).model_dump_json(),
         "write.metadata.metrics.column.run_id": "full",
-        **{f"write.metadata.metrics.column.{name}": "none" for name in sorted(without)},
+        **{f"write.metadata.metrics.column.{name}": "none" for name in without},
         "write.metadata.previous-versions-max": "20",
     }
 
@@ -104,13 +115,13 @@ def new_table(kind: str, location: str) -> TableMetadataV2:
         location: the address of its folder.
     """
     schema = schema_of(kind)
-    partition = PartitionField(EXPERIMENT_ID, PARTITION_ID, IdentityTransform(), "experiment")
+    by_experiment = PartitionField(EXPERIMENT_ID, _PARTITION_ID, IdentityTransform(), "experiment")
     document: dict[str, Any] = {
         "location": location,
         "last-column-id": schema.highest_field_id,
         "schemas": [schema],
-        "partition-specs": [PartitionSpec(partition, spec_id=0)],
-        "last-partition-id": PARTITION_ID,
+        "partition-specs": [PartitionSpec(*([] if kind == RUNS else [by_experiment]), spec_id=0)],
+        "last-partition-id": _PARTITION_ID,
         "sort-orders": [UNSORTED_SORT_ORDER],
         "properties": _properties(kind),
     }
