@@ -323,7 +323,7 @@ async def test_a_database_of_an_earlier_version_goes_on(world: World) -> None:
     await world.merge()
     await world.check(held_of(world))
     # Hot chunks of an earlier version: their summaries learn where their values come from, and nothing was wrong.
-    await pool.execute("truncate files, file_runs, live_summaries")
+    await pool.execute("truncate files, file_runs, iceberg_files, live_summaries")
     again = source("y", [5.0, 6.0])
     world.sources.clear()
     await world.store((again, 0, 2))

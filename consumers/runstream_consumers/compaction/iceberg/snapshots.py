@@ -38,7 +38,7 @@ from .tables import new_table
 UPTIME = "runstream.uptime"
 """Property of a snapshot: the database's uptime when the manifest was as it shows it."""
 
-MOST_MANIFESTS, SMALL_MANIFEST, MANIFEST_FILES = 16, 1000, 5000
+MOST_MANIFESTS, SMALL_MANIFEST, MANIFEST_FILES = 16, 500, 1000
 """Once a table has so many manifests of fewer files than that, they become one; the most files of one manifest."""
 
 _FORMAT: Final = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -48,6 +49,7 @@ class Shown:
     experiment: str
 
 
+@cache
 def schema_of(kind: str) -> Schema:
     """The columns of a table, with those of its files numbered as they are there."""
     plain = [
@@ -96,6 +98,7 @@ def describe(store: Store, kind: str, file: Shown) -> DataFile:
     )
 
 
+@cache
 def _properties(kind: str) -> dict[str, str]:
     schema = schema_of(kind)
     # Of texts and of what is nested, files say nothing that would leave them out.
