@@ -22,7 +22,7 @@ from runstream_schemas.wire.payload import encode_points
 from runstream_schemas.wire.points import build_points
 
 from .conftest import START, Pipeline, floats
-from .test_crash import STRIDE, _let_die, mortal
+from .test_crash import STRIDE, let_die, mortal
 
 __all__ = ["mortal"]
 
@@ -217,16 +217,16 @@ async def test_a_purge_that_dies_at_any_step_is_completed(
         await upload(pipeline, names[0], "model")
         gone.add(names[0])
         await delete_runs(pipeline.pool, [names[0]])
-        code = await _let_die(pipeline, mortal, step)
+        code = await let_die(pipeline, mortal, step)
         assert code in (0, 9), f"step {step}"
         others = without(pipeline, *gone)
         held = await pipeline.both_tiers()
         assert {cell: n for cell, n in held.items() if cell[0] not in gone} == others, f"died at step {step}"
         assert not [cell for cell, n in pipeline.globbed().items() if n > pipeline.logged[cell]]
-        assert await _let_die(pipeline, mortal, 1 << 30) == 0
+        assert await let_die(pipeline, mortal, 1 << 30) == 0
         assert await pipeline.both_tiers() == others, f"after step {step}"
     assert step > 60  # or the steps are not counted
-    assert await _let_die(pipeline, mortal, 1 << 30) == 0  # sweeps what the last round replaced
+    assert await let_die(pipeline, mortal, 1 << 30) == 0  # sweeps what the last round replaced
     assert await pipeline.both_tiers() == pipeline.globbed() == others
     live = set(await pipeline.files())
     kinds = ("metrics", "tables", "staging", "trash", "artifacts")
