@@ -78,9 +78,11 @@ async def one_round(dsn: str, root: str) -> None:
 
 
 async def publishing_round(dsn: str, root: str) -> None:
-    """What a compactor does for the Iceberg tables, after what it does before that; snapshots are old at once."""
+    """What a compactor does for the Iceberg tables, after what comes before; snapshots are old at once, unless kept."""
     global left
-    settings = Settings(database=dsn, store=root, compact_after=0.0, trash_grace=0.0)
+    settings = Settings(
+        database=dsn, store=root, compact_after=0.0, trash_grace=900.0 if "kept" in sys.argv else 0.0
+    )
     store, worker = LocalStore(root), Worker()
     pool = await create_pool(settings, max_size=2)
     steps, left = left, 1 << 40  # compaction itself dies elsewhere

@@ -77,7 +77,7 @@ async def reader(engine: str, base: str, token: str, home: Path) -> AsyncIterato
 async def round_of(database: Any, step: int = 1 << 30) -> int:
     """Compaction, merging and publishing in a process that dies at that step; 9: it did."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, str(CHILD), "iceberg", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        sys.executable, str(CHILD), "iceberg", "kept", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     out, _ = await child.communicate(
         f"{database.settings.database} {database.settings.store} {step}\n".encode()
