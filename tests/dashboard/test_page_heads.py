@@ -7,7 +7,10 @@ import pytest
 from .conftest import Site
 from .test_browser import Open, Picture
 
-PAGES = ("/", "/experiments", "/compute", "/alerts", "/runs/RUN", "/compare?runs=RUN", "/compute/local")
+PAGES = (
+    "/", "/experiments", "/reports", "/reports/new", "/compute", "/alerts", "/runs/RUN", "/compare?runs=RUN",
+    "/compute/local",
+)  # fmt: skip
 
 # What is cut off, beyond the screen, or under something else, of the links, buttons, fields and texts up to 300 px.
 FAULTS = """() => {

@@ -3,6 +3,9 @@
 /** What x is: the step, a time, or what another metric (`metric:NAME`) was by then. */
 export type Axis = "step" | "time" | "relative" | `metric:${string}`;
 
+/** The most a line can be smoothed. */
+export const MOST_SMOOTHING = 0.999;
+
 /** The metric that is x; empty: none is. */
 export function metricOf(axis: Axis): string {
   return axis.startsWith("metric:") ? axis.slice(7) : "";

@@ -67,7 +67,8 @@ const TOP = 36;
 const BOTTOM = 32;
 const ROW = 18;
 
-const escaped = (text: string) =>
+/** A text within SVG or HTML. */
+export const escaped = (text: string) =>
   text.replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]!);
 
 /** As lines: it can be scaled, and edited. */

@@ -4,7 +4,7 @@
  */
 import { param, setParams } from "../lib/route.svelte";
 import type { Range } from "./draw";
-import { metricOf, type Axis } from "./frame";
+import { metricOf, MOST_SMOOTHING, type Axis } from "./frame";
 
 export interface View {
   axis: Axis;
@@ -23,8 +23,6 @@ export interface View {
 export type Own = Partial<
   Pick<View, "axis" | "from" | "to" | "smoothing" | "log" | "logX" | "withoutOutliers" | "y">
 >;
-
-export const MOST_SMOOTHING = 0.999;
 
 function number(name: string): number | null {
   const text = param(name);

@@ -97,6 +97,11 @@ export async function getFile<T>(address: string, signal: AbortSignal): Promise<
   return (await (await request(address, { signal })).json()) as T;
 }
 
+/** What an address of this server answers, with its type. */
+export async function getBlob(path: string): Promise<Blob> {
+  return (await request(path)).blob();
+}
+
 /** A part of a file's text: its last bytes when `tail` is given. */
 export async function getText(path: string, tail?: number): Promise<{ text: string; cut: boolean }> {
   const response = await request(path, tail ? { headers: { Range: `bytes=-${tail}` } } : undefined);

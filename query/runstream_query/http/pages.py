@@ -128,11 +128,15 @@ ENDPOINTS = (
             "/",
             "/experiments",
             "/experiments/id/{id}",
+            "/experiments/id/{id}/notes",
             "/runs/{run_id:path}",
             "/alerts",
             "/compare",
             "/compute",
             "/compute/{target:path}",
+            "/reports",
+            "/reports/new",
+            "/reports/id/{report_id}",
         )
     ),
     *(
