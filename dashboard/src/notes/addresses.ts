@@ -5,6 +5,6 @@ export function reportAddress(id: string, workspace: string): string {
 }
 
 /** The address of the page with the notes of an experiment. */
-export function experimentNotesAddress(id: number | string): string {
+export function experimentNotesAddress(id: string): string {
   return `/experiments/id/${id}/notes`;
 }

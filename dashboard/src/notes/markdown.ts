@@ -4,7 +4,7 @@ import { escaped } from "../chart/share";
 import { isEmbed, type Block } from "./embed";
 
 /** A part of a note: HTML that only shows, or a block that is shown by itself. */
-export type Piece = { html: string } | { block: Block };
+type Piece = { html: string } | { block: Block };
 
 const marked = new Marked({
   gfm: true,
