@@ -11,6 +11,7 @@ RunstreamError
 ├── StoreError           a file of the Parquet store is missing or damaged
 │   └── StoreFull        there is no room left for a file
 ├── DatabaseError        the database has the wrong version or is not one of ours
+├── BackupError          a backup cannot be made, is damaged, or cannot be restored where it should be
 ├── QueryError           a query that cannot be answered as asked
 └── ServiceError         a service cannot start, or is away
 """
@@ -70,6 +71,10 @@ class StoreFull(StoreError):
 
 class DatabaseError(RunstreamError):
     """The database has the wrong version or is not one of ours."""
+
+
+class BackupError(RunstreamError):
+    """A backup cannot be made, is damaged, or cannot be restored where it should be."""
 
 
 class QueryError(RunstreamError, ValueError):

@@ -55,6 +55,7 @@ select exists (select from runs where status not in {TERMINAL_SQL}
                and seen_up > uptime() - $1::float8)
     or exists (select from runs where settled_at is null and status in {TERMINAL_SQL}
                and seen_up > uptime() - $1::float8)
+    or backup_held()
 """
 
 
@@ -201,7 +202,7 @@ class _Service:
             gc.unfreeze()
 
     async def _end_when_idle(self, stop: asyncio.Event) -> None:
-        """Set `stop` once there was no live run and no open page for `idle_timeout` seconds."""
+        """Set `stop` once there was no live run, no open page and no backup for `idle_timeout` seconds."""
         from runstream_query.http.endpoints.live import open_pages
         from runstream_schemas.database import connect
 

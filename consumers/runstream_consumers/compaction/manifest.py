@@ -288,12 +288,12 @@ ABANDONED = "select id from files where state = 'pending' and changed_up <= upti
 DROP_ABANDONED = """
 delete from files where id = $1 and state = 'pending' and changed_up <= uptime() - $2::float8
 returning path"""
-# What a snapshot of an Iceberg table shows is kept.
+# What a snapshot of an Iceberg table shows is kept, and all of it while a backup holds what it may have to copy.
 REPLACED = """
-select id from files where state = 'trash' and changed_up <= uptime() - $1::float8
+select id from files where state = 'trash' and changed_up <= uptime() - $1::float8 and not backup_held()
     and not exists (select from iceberg_files i where i.file_id = files.id)"""
 DROP_REPLACED = """
-delete from files where id = $1 and state = 'trash'
+delete from files where id = $1 and state = 'trash' and not backup_held()
     and not exists (select from iceberg_files i where i.file_id = files.id)
 returning path"""
 STATES = "select path, state from files where path = any($1::text[])"

@@ -48,13 +48,14 @@ with recursive below as (
 )
 select key from below"""
 
-# Also what came in after all: a compaction under way when the run was deleted, a writer that knew its key.
+# Also what came in after all: a compaction under way when the run was deleted, a writer that knew its key. Not while a
+# backup may have to copy their uploads.
 DUE = """
 select d.key, d.run_id from deleted_runs d
-where d.purged_at is null
+where not backup_held() and (d.purged_at is null
     or exists (select from chunks c where c.run_key = d.key)
     or exists (
-        select from file_runs fr join files f on f.id = fr.file_id where fr.run_key = d.key and f.state = 'live')
+        select from file_runs fr join files f on f.id = fr.file_id where fr.run_key = d.key and f.state = 'live'))
 order by d.key limit $1"""
 DELETE_CHUNKS = "delete from chunks where run_key = any($1::bigint[])"
 DELETE_STAGED = "delete from staged_ranks where run_key = any($1::bigint[])"
@@ -92,10 +93,11 @@ where s.used_up <= uptime() - $1::float8 and not exists (
     select from properties p where p.key = any($2::text[]) and p.value = s.id and left(p.value, 200) = left(s.id, 200))"""
 UNUSED_BLOBS = """
 select b.sha256 from blobs b
-where b.made_up <= uptime() - $1::float8
+where b.made_up <= uptime() - $1::float8 and not backup_held()
     and not exists (select from source_files f where f.sha256 = b.sha256)"""
 DELETE_BLOB = """
-delete from blobs b where b.sha256 = $1 and not exists (select from source_files f where f.sha256 = b.sha256)
+delete from blobs b
+where b.sha256 = $1 and not backup_held() and not exists (select from source_files f where f.sha256 = b.sha256)
 returning sha256"""
 
 

@@ -71,6 +71,8 @@ COMMANDS = (
     ("migrate", "migrate:add_migrate", "change the imports of Azure ML SDK v1 scripts and notebooks"),
     ("token", "tokens:add_token_commands", "give out tokens of a server, and take them back"),
     ("completion", "completion:add_completion", "print what makes a shell complete these commands"),
+    ("backup", "backup:add_backup", "copy database and store, consistently, while everything runs"),
+    ("restore", "backup:add_restore", "restore a backup into an empty home, or an empty database and store"),
     ("sync", "roles:add_sync", "store what lies in a spool directory, then end"),
     ("compact", "roles:add_compact", "write ended runs to Parquet now"),
     ("agent", "roles:add_agent", "role: send this node's spools to Kafka"),
