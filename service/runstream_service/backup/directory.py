@@ -23,7 +23,7 @@ import zstandard
 
 from runstream_schemas.errors import BackupError, StoreError
 from runstream_schemas.locks import locked
-from runstream_schemas.store import LocalStore
+from runstream_schemas.store import LocalStore, write_failed
 
 FORMAT = 1
 MANIFEST, LISTING, INCOMING = "manifest.json", "files.jsonl.zst", "incoming"
@@ -121,7 +121,7 @@ class PackedWriter:
     """Writes a compressed file of a backup, and its digest; it appears at `commit`."""
 
     def __init__(self, directory: LocalStore, path: str) -> None:
-        self._path, self._new = path, directory.create(path)
+        self._path, self._root, self._new = path, directory.root, directory.create(path)
         self._pack, self._digest = zstandard.ZstdCompressor(level=3).compressobj(), hashlib.sha256()
 
     def write(self, data: bytes) -> None:
@@ -130,7 +130,10 @@ class PackedWriter:
 
     def _put(self, packed: bytes) -> None:
         self._digest.update(packed)
-        self._new.stream.write(packed)
+        try:
+            self._new.stream.write(packed)
+        except OSError as error:
+            raise write_failed(self._path, self._root, error) from None
 
     def commit(self, lines: int, columns: list[str]) -> Packed:
         """Make it appear, with so many lines."""

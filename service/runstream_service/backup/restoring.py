@@ -20,7 +20,7 @@ from runstream_consumers.compaction.orphans import MARKER
 from runstream_schemas.database import connect, migrate, migrations, redact, schema_version, wait_for_database
 from runstream_schemas.errors import BackupError
 from runstream_schemas.settings import Settings
-from runstream_schemas.store import LocalStore, Store, open_store
+from runstream_schemas.store import LocalStore, Store, open_store, write_failed
 
 from .directory import FileLine, Manifest, digest_of, lines_of, open_directory, verify
 from .rows import copy_in, holds_rows
@@ -182,6 +182,8 @@ class _Restore:
                         f"{self._directory.root}: {line.content} changed while it was restored; restore again"
                     )
             new.commit()
+        except OSError as error:
+            raise write_failed(line.place, self._store.root, error) from None
         finally:
             new.abort()
 

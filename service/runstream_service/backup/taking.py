@@ -19,7 +19,7 @@ from runstream.version import __version__
 from runstream_schemas.database import APPLIED_MIGRATIONS, create_pool, migrations, schema_version
 from runstream_schemas.errors import BackupError, DatabaseError, StoreError
 from runstream_schemas.settings import Settings
-from runstream_schemas.store import LocalStore, Store, open_store
+from runstream_schemas.store import LocalStore, Store, open_store, write_failed
 
 from .directory import (
     INCOMING,
@@ -190,13 +190,15 @@ class _Backup:
                 failure, sha256 = error, None
             if sha256 is not None:
                 return replace(line, sha256=sha256)
-            if kind.now is None:
-                break
-            now = await self._pool.fetchrow(kind.now, *line.key)
+            now: Any = {"size": line.size, "sha256": line.sha256}
+            if kind.now is not None:
+                now = await self._pool.fetchrow(kind.now, *line.key)
             if now is None:
                 return replace(line, sha256=None, changed=True)
             if (now["size"], now["sha256"]) == (line.size, line.sha256):
-                await asyncio.sleep(_PAUSE)  # a new state of it is in its place, and about to be committed
+                await asyncio.sleep(
+                    _PAUSE
+                )  # a new state is in its place and about to be committed; or an outage
             else:
                 line = replace(line, size=now["size"], sha256=now["sha256"], changed=True)
         raise failure
@@ -218,6 +220,8 @@ class _Backup:
             if size != line.size or expected not in (None, digest):
                 return None
             self._directory.adopt(incoming, content_path(digest))
+        except OSError as error:
+            raise write_failed(line.place, self._directory.root, error) from None
         finally:
             incoming.unlink(missing_ok=True)
         self._copied += 1
