@@ -26,6 +26,7 @@ while True:
     file.write_text(run.id * 100)
     run.upload_file("ids.txt", str(file))
     run.complete()
+    assert len(run.get_metrics()["loss"]) == 400
     print(run.id, flush=True)
 """
 # The command line, whose process kills itself when it is about to put a file of this name in its place, to remove it, or to
@@ -62,7 +63,8 @@ from runstream import Experiment, Workspace
 for run in Experiment(Workspace.from_config(), "live").get_runs():
     for name in run.get_file_names():
         run.download_file(name, "{target}")
-        assert open("{target}").read() == run.id * 100
+        content = open("{target}").read()
+        assert content == run.id * 100, (run.id, name, content[:80])
         print(run.id)
 """
 
@@ -90,6 +92,7 @@ def test_a_busy_home_is_backed_up_and_restored(shells: Callable[[str], Shell], t
     busy, back = shells("busy"), shells("back")
     busy.variables.update(BUSY)
     directory = str(tmp_path / "backup")
+    busy.run("up")
     trainer = busy.start_python(TRAINER.format(file=tmp_path / "file"))
     assert trainer.stdout is not None
     for _ in range(12):  # more than a merge takes
