@@ -39,7 +39,7 @@ class Packed:
         path: within the directory.
         lines: rows of the table, or files.
         size, sha256: of the file as it lies there.
-        columns: of the table, in the order of COPY.
+        columns: those of the table, in the order of COPY.
     """
 
     path: str
@@ -54,8 +54,8 @@ class Manifest:
     """What a backup is made of.
 
     Attributes:
-        id: of this backup.
-        installation: of the database it was taken from.
+        id: what tells this backup from others.
+        installation: the id of the database it was taken from.
         schema: version and checksum of each migration that database had.
         runstream: version of the program that took it.
         began_at: when, by that machine's clock.
@@ -93,7 +93,7 @@ class FileLine:
 
     Attributes:
         table: whose row names it.
-        key: of the row.
+        key: the key of the row.
         place: its path in the store.
         size, sha256: of its content; None: it was deleted, and its row with it, before it was copied.
         changed: the row as it was copied names another content, or is to go.
@@ -198,12 +198,12 @@ def read_manifest(directory: LocalStore) -> Manifest | None:
     file = Path(directory.root, MANIFEST)
     try:
         whole = json.loads(file.read_bytes())
-        form, found, body = whole["format"], whole["sha256"], whole["backup"]
+        form, checksum, body = whole["format"], whole["sha256"], whole["backup"]
         if form == FORMAT:
-            if hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest() != found:
+            if hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest() != checksum:
                 raise ValueError("its checksum differs")
             tables = {name: Packed(**table) for name, table in body["tables"].items()}
-            schema = [(version, checksum) for version, checksum in body["schema"]]
+            schema = [(version, digest) for version, digest in body["schema"]]
             return Manifest(
                 **{**body, "schema": schema, "tables": tables, "listing": Packed(**body["listing"])}
             )
@@ -252,7 +252,7 @@ def clear(directory: LocalStore, manifest: Manifest | None) -> None:
     """Remove the rows of backups that were broken off or replaced. Contents stay for the next one.
 
     Args:
-        manifest: of the complete one.
+        manifest: that of the complete one.
     """
     root = Path(directory.root)
     shutil.rmtree(root / INCOMING, ignore_errors=True)

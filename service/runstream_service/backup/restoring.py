@@ -1,7 +1,7 @@
 """Restoring a backup into an empty database and an empty store: all of it, or nothing that a reader sees.
 
 Everything is held against its digests first. The files are put into the store, then all rows come in one transaction. Until
-that is committed the database is empty; a restore that was broken off is gone on with by the same command. A marker in the
+that is committed the database is empty; the same command resumes a restore that was broken off. A marker in the
 store says whose it is.
 """
 

@@ -56,7 +56,7 @@ class BackupReport:
     """What a backup did.
 
     Attributes:
-        manifest: of the backup.
+        manifest: what the backup is made of.
         copied, copied_bytes: contents that the directory did not have.
     """
 
@@ -140,12 +140,12 @@ class _Backup:
 
     async def _list_files(self, connection: asyncpg.Connection[Any]) -> None:
         """Write down which files the snapshot names: there may be more than memory should hold."""
-        with await asyncio.to_thread(open, self._incoming / "wanted", "w", encoding="utf-8") as wanted:
+        with await asyncio.to_thread(open, self._incoming / "listed", "w", encoding="utf-8") as listed:
             for table, kind in STORED.items():
                 async for row in connection.cursor(kind.listed, prefetch=_PAGE):
                     *key, size, sha256 = row.values()
                     line = FileLine(table, key, kind.place(*key), size, sha256)
-                    wanted.write(json.dumps(asdict(line)) + "\n")
+                    listed.write(json.dumps(asdict(line)) + "\n")
 
     async def _copy_files(self, manifest: Manifest) -> Manifest:
         listing = PackedWriter(self._directory, f"{manifest.folder}/{LISTING}")
@@ -161,8 +161,8 @@ class _Backup:
         return replace(manifest, listing=packed, files=files, bytes=size)
 
     async def _copied_lines(self) -> AsyncIterator[FileLine]:
-        wanted = _wanted(self._incoming / "wanted")
-        while lines := list(islice(wanted, AT_ONCE * 8)):
+        rest = _listed_lines(self._incoming / "listed")
+        while lines := list(islice(rest, AT_ONCE * 8)):
             left = iter(lines)
 
             async def some(left: Iterator[FileLine] = left) -> list[FileLine]:
@@ -233,7 +233,7 @@ class _Backup:
         return self._directory.exists(path) and self._directory.size(path) == size
 
 
-def _wanted(file: Path) -> Iterator[FileLine]:
+def _listed_lines(file: Path) -> Iterator[FileLine]:
     with open(file, encoding="utf-8") as lines:
         for line in lines:
             yield FileLine(**json.loads(line))

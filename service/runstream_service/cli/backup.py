@@ -24,7 +24,7 @@ def add_backup(parser: argparse.ArgumentParser) -> None:
     performs(
         parser,
         backup,
-        "Everything may go on meanwhile. Again into the same directory: only what it lacks is copied, and the new backup\n"
+        "Everything may run meanwhile. Again into the same directory: only what it lacks is copied, and the new backup\n"
         "takes the place of the old one once it is complete.",
     )
     parser.add_argument("directory", metavar="DIRECTORY", help="where to; made if need be, of nothing else")
@@ -40,7 +40,7 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
         parser,
         restore,
         "Into an empty home, or an empty database and store. The whole backup is verified first. Broken off, nothing\n"
-        "of it is seen; the same command goes on.",
+        "of it is seen; the same command resumes it.",
     )
     parser.add_argument("directory", metavar="DIRECTORY", help="of a backup")
     add_settings(parser, _WHERE)
