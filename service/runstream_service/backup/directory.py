@@ -61,7 +61,7 @@ class Manifest:
         began_at: when, by that machine's clock.
         tables: by name.
         sequences: last value, and whether it was given out, by name.
-        listing: of the files.
+        listing: what lists the files.
         files, bytes: how many files the listing names, and how large they are together.
     """
 

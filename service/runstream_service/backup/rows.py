@@ -41,7 +41,7 @@ async def copy_out(
 
     Args:
         connection: in a REPEATABLE READ transaction.
-        folder: of the directory, to write to.
+        folder: where to write, in the directory.
     """
     tables = {}
     for row in await connection.fetch(TABLES, NOT_COPIED):
