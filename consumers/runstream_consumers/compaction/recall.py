@@ -198,7 +198,8 @@ def _chunks(
                 at = end
         if at < len(part.steps):
             raise StoreError(
-                f"{path}: the manifest knows fewer points of {part.key.name!r} than the file has"
+                f"{path}: the manifest knows fewer points of {part.key.name!r} than the file has; "
+                "restore both from one backup"
             )
     return [
         (run_key, *row)
@@ -217,7 +218,8 @@ def _rows_of_stretch(
         slots = stretch.end - stretch.start
     if ordinal not in sources:
         raise StoreError(
-            f"{path}: the database knows no source number {ordinal} of the run whose points it holds"
+            f"{path}: the database knows no source number {ordinal} of the run whose points it holds; "
+            "restore both from one backup"
         )
     batches = _batches(
         stretch.parts, max(CHUNK_POINTS, -(-sum(len(p.steps) for p in stretch.parts) // slots))
@@ -328,7 +330,9 @@ def _parts(store: Store, path: str, groups: Sequence[int], run_id: str) -> Itera
     except StoreError:
         raise
     except Exception as error:
-        raise StoreError(f"{path}: damaged or not Parquet ({type(error).__name__}: {error})") from None
+        raise StoreError(
+            f"{path}: damaged or not Parquet ({type(error).__name__}: {error}); restore it from a backup"
+        ) from None
     finally:
         source.close()
 

@@ -115,7 +115,9 @@ async def hold_points(
         await cold.hold(connection, run_keys)
     in_files = bool(await connection.fetchval(IN_FILES, run_keys))
     if in_files and cold is None:
-        raise RunstreamError("a run that has points in files is rewound, and this writer reads none")
+        raise RunstreamError(
+            "a run that has points in files is rewound, and this writer reads none; set RUNSTREAM_STORE for consumers too"
+        )
     return not in_files
 
 

@@ -25,9 +25,9 @@ _IDS = {
     "params.item.int_value": 55, "params.item.bool_value": 56, "params.item.text": 57,
     "summaries": 58, "summaries.item": 59, "summaries.item.name": 60, "summaries.item.count": 61, "summaries.item.first": 62,
     "summaries.item.last": 63, "summaries.item.min": 64, "summaries.item.max": 65, "summaries.item.mean": 66,
-    "summaries.item.last_step": 67, "summaries.item.last_text": 68,
+    "summaries.item.last_step": 67, "summaries.item.last_text": 68, "branch": 69,
 }  # fmt: skip
-"""By the path of the column. The next free one: 69."""
+"""By the path of the column. The next free one: 70."""
 
 
 def with_field_ids(schema: pa.Schema) -> pa.Schema:

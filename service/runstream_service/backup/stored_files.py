@@ -76,8 +76,15 @@ STORED = {
 }
 """By table."""
 
-ONLY_LIVE = "delete from files where state <> 'live'"
-"""Claims and replaced files of the time of the backup: nobody is at work on them, and the backup has none of them."""
+ONLY_LIVE = """
+do $$ begin
+    if to_regclass('iceberg_tables') is not null then
+        delete from iceberg_tables;
+    end if;
+    delete from files where state <> 'live';
+end $$"""
+"""Claims and replaced files of the time of the backup go: nobody is at work on them, and the backup has none of them. So do
+the Iceberg tables, whose metadata it has not: the compactor publishes them anew."""
 
 _FOLDERS = (
     "metrics",

@@ -180,7 +180,7 @@ class _Backup:
         """
         kind = STORED[line.table]
         failure: Exception = BackupError(
-            f"{line.place} of the store {self._store.root} is not what the database says: restore it from another backup, "
+            f"{line.place} of the store {self._store.root} is not what the database says; restore it from another backup, "
             "or delete it"
         )
         for _ in range(_TRIES):

@@ -6,7 +6,6 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,12 +180,6 @@ def test_reader_that_has_enough_is_no_error(shell: Shell) -> None:
         check=False,
     )
     assert "Traceback" not in done.stderr
-
-
-def test_start_is_quick(shell: Shell) -> None:
-    began = time.process_time()
-    build_parser()
-    assert time.process_time() - began < 0.1
 
 
 def test_config_file_is_read_below_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
