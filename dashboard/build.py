@@ -9,11 +9,13 @@ and the notebook's widget in producers/runstream/widgets/web. Both go into the w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +23,7 @@ SOURCES = Path(__file__).resolve().parent
 WEB = SOURCES.parent / "query" / "runstream_query" / "web"
 WIDGET = SOURCES.parent / "producers" / "runstream" / "widgets" / "web"
 INSTALLED = SOURCES / "node_modules" / ".installed-from"
+STAMP = ".built-from"
 BUILD, EVERYTHING = "build", "everything"
 """Packages: what the pages are built with, or what they are tested and linted with, too."""
 OLDEST_NODE = (20, 19)
@@ -42,20 +45,29 @@ def build(web: Path = WEB, widget: Path = WIDGET, *, force: bool = False) -> boo
     Raises:
         BuildError: no Node, no network, or the sources do not compile.
     """
-    stamp = web / ".built-from"
     state = _state()
-    present = stamp.is_file() and stamp.read_text() == state and (widget / "widget.js").is_file()
-    if present and not force:
+    if not force and _built(web, widget, state):
         return False
+    with _alone():
+        if not force and _built(web, widget, state):  # by the one that was waited for
+            return False
+        _build(web, widget)
+        (web / STAMP).write_text(state)
+    return True
+
+
+def _built(web: Path, widget: Path, state: str) -> bool:
+    stamp = web / STAMP
+    return stamp.is_file() and stamp.read_text() == state and (widget / "widget.js").is_file()
+
+
+def _build(web: Path, widget: Path) -> None:
     print("building the dashboard's pages ...", file=sys.stderr, flush=True)
-    if not _installed(EVERYTHING):  # its packages hold those of the build
-        install(BUILD)
+    _install(BUILD)
     npm, environment = _npm()
     places = {**environment, "RUNSTREAM_WEB": str(web), "RUNSTREAM_WIDGET": str(widget)}
     for script in ("build-widget", "build"):
         _run([*npm, "run", "--silent", script, "--", "--logLevel", "warn"], places)
-    stamp.write_text(state)
-    return True
 
 
 def run(script: str) -> None:
@@ -75,6 +87,12 @@ def install(packages: str) -> None:
     Raises:
         BuildError: no Node, or no network.
     """
+    if not _installed(packages):
+        with _alone():
+            _install(packages)
+
+
+def _install(packages: str) -> None:
     if _installed(packages):
         return
     npm, environment = _npm()
@@ -83,8 +101,26 @@ def install(packages: str) -> None:
     INSTALLED.write_text(_locked(packages))
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else installs or builds in this checkout: two at a time take away each other's files."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    folder = os.open(SOURCES, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def _installed(packages: str) -> bool:
-    return INSTALLED.is_file() and INSTALLED.read_text() == _locked(packages)
+    """Whether they are there: everything holds what a build needs."""
+    there = INSTALLED.read_text() if INSTALLED.is_file() else ""
+    return there in (_locked(packages), _locked(EVERYTHING))
 
 
 def _locked(packages: str) -> str:

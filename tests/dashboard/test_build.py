@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -40,6 +42,25 @@ def test_the_first_page_is_small_and_nothing_is_loaded_from_elsewhere(built: Mod
     known = {"http://www.w3.org", "https://svelte.dev", "https://github.com"}
     for path in files:
         assert set(re.findall(r"https?://[\w.-]+", path.read_text())) <= known, path
+
+
+def test_two_that_install_at_once_do_it_once(
+    built: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers of a fresh clone ran `npm ci` into one folder: rmdir of the one found files of the other."""
+    monkeypatch.setattr(built, "INSTALLED", tmp_path / "installed-from")
+    under_way: list[str] = []
+
+    def run(command: list[str], environment: dict[str, str]) -> None:
+        under_way.append("begun")
+        time.sleep(0.2)
+        under_way.append("ended")
+
+    monkeypatch.setattr(built, "_run", run)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(built.install, [built.BUILD, built.EVERYTHING, built.EVERYTHING, built.BUILD]))
+    assert under_way in (["begun", "ended"], ["begun", "ended"] * 2), "everything, or first what builds"
+    assert (tmp_path / "installed-from").read_text().startswith(built.EVERYTHING)
 
 
 def test_a_build_of_the_present_sources_is_not_repeated(built: ModuleType) -> None:

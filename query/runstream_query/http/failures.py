@@ -81,6 +81,14 @@ def error_answer(what: str, error: Exception) -> Response:
             "Insufficient Storage",
             f"the database has no room left ({error}); nothing was stored. Free some room on its disk, and send it again",
         )
+    if _no_memory(error):
+        log.error("no memory for %r: %s: %s", what, type(error).__name__, error)
+        return problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "Service Unavailable",
+            f"there is no memory left for it ({type(error).__name__}: {error}); ask again, or give the server more",
+            {"Retry-After": "1"},
+        )
     away = (
         OSError,
         DatabaseError,
@@ -117,3 +125,9 @@ def error_answer(what: str, error: Exception) -> Response:
         return problem(500, "Error", str(error))
     log.error("%r failed", what, exc_info=error)
     return problem(500, "Internal Error", f"{type(error).__name__}; see the server's log")
+
+
+def _no_memory(error: Exception) -> bool:
+    """Whether this process, or the database's, has none left; a thread's stack is what is wanted first, mostly."""
+    no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    return no_thread or isinstance(error, (MemoryError, asyncpg.OutOfMemoryError))

@@ -365,6 +365,18 @@ async def test_unknown_paths_and_methods(http: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     "error",
+    [MemoryError(), asyncpg.OutOfMemoryError("out of memory"), RuntimeError("can't start new thread")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_server_without_memory_says_so_and_is_asked_again(error: Exception) -> None:
+    answer = error_answer("GET /api/v1/export/points", error)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert b"no memory left" in answer.body
+
+
+@pytest.mark.parametrize(
+    "error",
     [
         asyncpg.InterfaceError("connection is closed"),
         asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress"),
