@@ -88,9 +88,9 @@ def encode_slice(
         metrics: the event of its points, if it is made already.
     """
     # What was logged before a rewind and what was logged after it lie in events of their own.
-    if (cut := next((frame.at for frame in part.frames if frame.kind == seg.REWIND and frame.at), 0)) > 0:
-        two = part.cut(cut)
-        return [encoded for piece in two for encoded in encode_slice(reader, piece, positions)]
+    if rewinds := [frame.at for frame in part.frames if frame.kind == seg.REWIND and frame.at]:
+        pieces = part.pieces(rewinds)
+        return [encoded for piece in pieces for encoded in encode_slice(reader, piece, positions)]
     try:
         return [_encode(reader, part, positions, metrics)]
     except Exception as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +58,15 @@ class Slice:
                 break
         return None if not 0 < cut < n else (self._between(0, cut), self._between(cut, n))
 
-    def cut(self, at: int) -> tuple[Slice, Slice]:
-        """It in two, before a record that begins at its slot `at`, which is not the first."""
-        first = self._between(0, at)
-        first.behind_gap = self.behind_gap
-        return first, self._between(at, self.end - self.first)
+    def pieces(self, starts: Sequence[int]) -> list[Slice]:
+        """It in pieces.
+
+        Args:
+            starts: the slots of it, rising, at which records begin and pieces beside the first one do.
+        """
+        pieces = [self._between(start, end) for start, end in pairwise([0, *starts, self.end - self.first])]
+        pieces[0].behind_gap = self.behind_gap
+        return pieces
 
     def _between(self, start: int, end: int) -> Slice:
         frames = [

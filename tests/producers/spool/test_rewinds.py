@@ -1,0 +1,38 @@
+"""Rewinds leave the spool in their places among the points, however many there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.producers.reading import drain, settings_for
+
+from runstream.spool.collecting.collector import Collector
+from runstream.spool.writing.writer import RunWriter
+from runstream_schemas.wire.event_reading import decode_event
+from runstream_schemas.wire.events import MetricsEvent, encode_event
+from runstream_schemas.wire.payload_reading import decode_points
+
+REWINDS = 3000
+
+
+def test_thousands_of_rewinds_leave_the_spool_in_their_places(directory: Path) -> None:
+    """Cut apart one within the other, a thousand of them were too deep for Python, and nothing left the node any more."""
+    writer = RunWriter(settings_for(directory), "run")
+    writer.log("loss", 0.0)
+    for i in range(REWINDS):
+        writer.rewind(0)
+        if i % 3 == 0:
+            writer.log("loss", float(i))
+    writer.close()
+    events = [decode_event(encode_event(event)) for event in drain(Collector(settings_for(directory)))]
+    metrics = [event for event in events if isinstance(event, MetricsEvent)]
+    rewinds = [event.rewind for event in metrics if event.rewind is not None]
+    assert len(rewinds) == REWINDS
+    assert {rewind.step for rewind in rewinds} == {0}
+    assert [rewind.seq for rewind in rewinds] == sorted({rewind.seq for rewind in rewinds})
+    values = [(int(seq), event) for event in metrics for seq in decode_points(event.payload).seqs]
+    assert len(values) == 1 + REWINDS // 3
+    for seq, event in values:
+        assert event.rewind is None or event.rewind.seq < seq
+    ends = [event.first + event.count for event in metrics]
+    assert [event.first for event in metrics[1:]] == ends[:-1], "no slot twice, none left out"
