@@ -205,6 +205,24 @@ class _FailuresAtOnce:
             terminal.write_line(report.longreprtext)
 
 
+_CTRL_C = pytest.StashKey[Any]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[_CTRL_C] = signal.getsignal(signal.SIGINT)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """A test leaves Ctrl-C as it found it: a command run in this process once took it from the tests that came after."""
+    yield
+    before, after = item.stash[_CTRL_C], signal.getsignal(signal.SIGINT)
+    if after != before and before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, before)
+        pytest.fail(f"it left Ctrl-C to {after}")
+
+
 def pytest_report_header() -> str:
     """What repeats this run's random tests."""
     return f"seed of random tests: {VARIABLE}={SEED}"

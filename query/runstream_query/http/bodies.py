@@ -102,6 +102,7 @@ _FIELD = re.compile(r"(missing required|contains unknown) field `(.*)`", re.DOTA
 _WORDS: dict[Any, str] = {
     str: "a text",
     bool: "true or false",
+    int: "a whole number",
     float: "a number",
     list[str]: "a list of texts",
     dict[str, Any]: "an object",
@@ -150,7 +151,7 @@ def _in_words(kind: Any) -> str:
     if get_origin(first) is list and first not in _WORDS:
         return f"a list of {_in_words(get_args(first)[0]).removeprefix('an object ')}"
     if first in _WORDS:
-        return _WORDS[first] + (" or null" if first is str and NoneType in parts else "")
+        return _WORDS[first] + (" or null" if first in (str, int) and NoneType in parts else "")
     if get_origin(first) is Literal:
         return f"one of {', '.join(map(str, get_args(first)))}" + (" or null" if NoneType in parts else "")
     return f"an object {{{', '.join(first.__struct_fields__)}}}"

@@ -354,14 +354,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--heap", default="256m", help="Java heap [%(default)s]")
     parser.add_argument("--fetch", action="store_true", help="only download the jars, and make starts quick")
     options = parser.parse_args(arguments)
+    if options.fetch:
+        try:
+            _keep_classes(java_program(), kafka_classpath())
+        except ServiceError as error:
+            return _failed(error)
+        return 0
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     server = KafkaServer(options.data, host=options.host, port=options.port, heap=options.heap)
     try:
-        if options.fetch:
-            _keep_classes(java_program(), kafka_classpath())
-            return 0
         bootstrap = server.start()
         print(
             f"Kafka at {bootstrap}, process {server.pid}, log {shlex.quote(str(server.log_path))}; Ctrl-C ends it",
@@ -371,11 +374,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not server.running:
                 raise ServiceError(f"Kafka ended by itself; see {server.log_path}")
     except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(error)
     finally:
         server.stop()
     return 0
+
+
+def _failed(error: ServiceError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import httpx
 import msgspec
@@ -93,6 +94,8 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     note: str | None = None
     archived: bool | None = None
     days: float | None = None
+    version: int = 0
+    after: int | None = None
     runs: Annotated[list[str], msgspec.Meta(extra_json_schema={"minItems": 1})] = []
     details: dict[str, Any] = {}
     tags: Part | msgspec.UnsetType = msgspec.UNSET
@@ -107,6 +110,8 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
         ({"name": "n", "note": 1}, "note: expected a text or null"),
         ({"name": "n", "archived": "yes"}, "archived: expected true or false"),
         ({"name": "n", "days": True}, "days: expected a number"),
+        ({"name": "n", "version": False}, "version: expected a whole number"),
+        ({"name": "n", "after": 0.5}, "after: expected a whole number or null"),
         ({"name": "n", "runs": "r"}, "runs: expected a list of texts"),
         ({"name": "n", "runs": [1]}, "runs: expected a list of texts"),
         ({"name": "n", "details": []}, "details: expected an object"),
@@ -116,7 +121,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
         ({"name": "n", "files": [{"x": 1}]}, "files: expected a list of {set}"),
         (
             {"name": "n", "x": 1},
-            "the body has 'x'; it may have archived, days, details, files, name, note, runs, tags",
+            "the body has 'x'; it may have after, archived, days, details, files, name, note, runs, tags, version",
         ),
         ({"name": "n", "x` - at `$.y": 1}, None),
     ],
@@ -125,6 +130,40 @@ def test_a_value_of_a_body_that_does_not_fit_is_named(document: dict[str, Any], 
     with pytest.raises(QueryError) as caught:
         typed(document, Body)
     assert said is None or str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    "body",
+    sorted(
+        {
+            declared.body
+            for declared in ENDPOINTS
+            if isinstance(declared.body, msgspec.StructMeta) and declared._parse is None
+        },
+        key=lambda body: body.__name__,
+    ),
+)
+def test_whatever_a_body_holds_is_taken_or_refused_in_words(body: Any) -> None:
+    """Values of every kind at every place of every body there is: `{"version": false}` of a note was a fault of ours."""
+    plain: list[Any] = [None, False, 3, 2.5, "x", [], {}]
+    names = {part.encode_name for part in msgspec.structs.fields(body)}
+    for part in msgspec.structs.fields(body):
+        for kind in (
+            part.type,
+            *get_args(part.type),
+            *(deep for k in get_args(part.type) for deep in get_args(k)),
+        ):
+            names |= set(getattr(kind, "__struct_fields__", ()))
+    held = plain + [{name: value} for name in sorted(names) for value in plain]
+    refused = list[str]()
+    for name in sorted(names):
+        for value in [*held, *([value] for value in held)]:
+            try:
+                typed({name: value}, body)
+            except QueryError as error:
+                refused.append(str(error))
+    assert refused
+    assert all(re.search("expected|missing|it may have", words) for words in refused)
 
 
 def test_a_handler_takes_names_of_its_path_only() -> None:
