@@ -10,7 +10,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
-.PHONY: help setup demo dashboard test lint format types bench bench-quick compat test-integrations test-aim test-engines chaos attack audit docs kafka constraints clean
+.PHONY: help setup demo dashboard test lint format types bench bench-quick compat test-integrations test-aim test-engines test-monitoring chaos attack audit docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -84,6 +84,12 @@ test-engines:  ## Read the Iceberg tables with Spark, DuckDB, Polars and others,
 	RUNSTREAM_ICEBERG_JAR=$(CURDIR)/.venv-engines/iceberg-spark-runtime-4.1_2.13-1.12.0.jar \
 	  RUNSTREAM_TEST_ENGINES_PYTHON=$(CURDIR)/.venv-engines/bin/python $(PY) -m pytest tests/query/engines/heavy.py $(ARGS)
 
+test-monitoring:  ## Try the rules of monitoring/ with Prometheus' promtool: the one installed, else Debian's (apt-get download, no root)
+	@command -v promtool >/dev/null || [ -x .promtool/usr/bin/promtool ] || \
+	  (mkdir -p .promtool && cd .promtool && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .) || \
+	  { echo "no promtool: install Prometheus" >&2; exit 1; }
+	PATH="$$PATH:$(CURDIR)/.promtool/usr/bin"; cd monitoring && promtool check rules alerts.yaml && promtool test rules alerts.test.yaml
+
 chaos:  ## Kill and stop everything at random, then count what is there: TRIALS=10 of each kind, new seeds (ARGS=--help)
 	@$(DEV)
 	$(PY) -m tests.chaos --trials $(or $(TRIALS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -100,6 +106,7 @@ audit:  ## Ask the databases of known weaknesses about what is pinned (says so w
 docs:  ## Write the generated pages of docs/reference anew, and hold all pages to the code
 	@$(DEV)
 	$(PY) docs/generate.py
+	$(PY) monitoring/generate.py
 	$(PY) -m pytest -q tests/docs tests/project/test_docs.py
 
 kafka:  ## Run a real Kafka in the foreground (ARGS="--port 9092 --data DIR")

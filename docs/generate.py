@@ -16,6 +16,7 @@ from runstream.agent import AgentState
 from runstream.monitoring.sampler import SamplerState
 from runstream_consumers.compaction.state import CompactorState
 from runstream_consumers.storing.consumer import ConsumerState
+from runstream_query.alerts.state import AlertsState
 from runstream_query.http.counters import ServerCounters
 from runstream_query.http.openapi import described, document, one_of, pages_document, who
 from runstream_schemas.settings import PREFIX, PROJECT_KEYS, Settings
@@ -95,6 +96,7 @@ STATES = {
     "consumer": ConsumerState,
     "compactor": CompactorState,
     "server": ServerCounters,
+    "alerts, in the server": AlertsState,
 }
 
 

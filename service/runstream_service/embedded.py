@@ -147,6 +147,7 @@ class _Service:
         from runstream_consumers.storing.consumer import ConsumerState, run_consumer
         from runstream_consumers.storing.direct import DirectRecorder
         from runstream_query.alerts.role import run_alerts
+        from runstream_query.alerts.state import AlertsState
         from runstream_query.http.app import owner_enters, run_server
         from runstream_query.http.counters import ServerCounters
 
@@ -168,7 +169,7 @@ class _Service:
 
         settings = self.settings
         counters, stored, compacted = ServerCounters(), ConsumerState(), CompactorState()
-        sampled = SamplerState()
+        sampled, told = SamplerState(), AlertsState()
         parts: dict[str, Part] = {
             "server": lambda: run_server(
                 settings,
@@ -177,14 +178,14 @@ class _Service:
                 embedded=True,
                 on_ready=ready,
                 counters=counters,
-                shown=(stored, compacted, sampled),
+                shown=(stored, compacted, sampled, told),
                 recorder=DirectRecorder,
             ),
             "consumer": lambda: run_consumer(settings, stop, source="spool", state=stored, make_cold=Recall),
             # alone: the home is locked
             "compactor": lambda: run_compactor(settings, stop, alone=True, state=compacted),
         }
-        parts["alerts"] = lambda: run_alerts(settings, stop)
+        parts["alerts"] = lambda: run_alerts(settings, stop, state=told)
         parts["sampler"] = lambda: run_sampler(settings, stop, state=sampled)
         parts["outbox"] = lambda: run_outbox(replace(settings, database=""), stop)
         parts["consoles"] = lambda: run_consoles(replace(settings, database=""), stop)
@@ -196,7 +197,7 @@ class _Service:
         # What lives for good is not looked at again by every collection.
         gc.freeze()
         try:
-            with exposed(settings, counters, stored, compacted, sampled):
+            with exposed(settings, counters, stored, compacted, sampled, told):
                 await run_parts(parts, stop)
         finally:
             gc.unfreeze()

@@ -45,6 +45,10 @@ CLEAN_EVERY, WALK_EVERY = 15.0, 900.0
 RUNS_EVERY = 10.0
 """Seconds between two snapshots of the runs, at least."""
 
+LEFT_EVERY, LEFT_SHARE = 60.0, 0.01
+"""Seconds between two looks at what is left in the hot tier, at least; and the share of the time they may take."""
+
+_NOTHING_LEFT = dict.fromkeys(("moving", "ended", "running"), (0, 0))
 _RETRY = 5.0
 
 
@@ -57,6 +61,7 @@ class _Due:
     cleaning: float = 0.0
     walk: float = 0.0
     runs: float = 0.0
+    left: float = 0.0
     tables: float = 0.0
     tables_cleaning: float = 0.0
     runs_shown: int = -1
@@ -180,6 +185,10 @@ async def _round(compactor: Compactor, due: _Due, stop: asyncio.Event, state: Co
         due.pack = time.monotonic() + (PACK_EVERY if packed < PACK_MOST else 0.0)
     if time.monotonic() >= due.runs:
         await _snapshot_runs(pool, store, worker, due)
+    if time.monotonic() >= due.left:
+        began = time.monotonic()
+        state.left = _NOTHING_LEFT | await what_is_left(pool, settings)
+        due.left = time.monotonic() + max(LEFT_EVERY, (time.monotonic() - began) / LEFT_SHARE)
 
 
 async def _publish_tables(

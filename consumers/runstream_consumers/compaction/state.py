@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from runstream_schemas.metrics import counter, gauge
@@ -46,6 +46,8 @@ class CompactorState:
     summaries_corrected: int = 0
     snapshots: int = 0
     last_round: float = 0.0
+    left: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Runs and points in the hot tier by state, as `role.what_is_left` has them."""
 
     def add(self, report: Report) -> None:
         """Something was compacted."""
@@ -66,6 +68,13 @@ class CompactorState:
         """See `runstream_schemas.metrics.Collected`."""
         for name, meaning in COUNTED.items():
             yield counter(f"compactor_{name}", meaning, getattr(self, name))
+        for at, what in enumerate(("runs", "points")):
+            yield gauge(
+                f"compactor_hot_{what}",
+                f"{what.capitalize()} in the hot tier at the last look: being moved, ended, running",
+                {(state,): numbers[at] for state, numbers in self.left.items()},
+                "state",
+            )
         yield gauge(
             "compactor_last_round_time_seconds", "When the last round ended, since the epoch", self.last_round
         )

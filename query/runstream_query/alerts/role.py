@@ -23,6 +23,7 @@ from .evaluator import Evaluator, changes_of
 from .postman import Post
 from .receivers import parse_receivers
 from .sending import FIRST_PAUSE, SECONDS, Sender
+from .state import AlertsState
 
 logger = logging.getLogger("runstream.alerts")
 
@@ -39,7 +40,12 @@ AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, as
 
 
 async def run_alerts(
-    settings: Settings, stop: asyncio.Event, *, seconds: float = SECONDS, first_pause: float = FIRST_PAUSE
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    seconds: float = SECONDS,
+    first_pause: float = FIRST_PAUSE,
+    state: AlertsState | None = None,
 ) -> None:
     """Hold rules against runs, and send what they raise, until `stop` is set. While another process does, wait.
 
@@ -47,6 +53,7 @@ async def run_alerts(
         settings: `database` (migrated) and `alert_receivers` are used.
         seconds: the time a receiver has to take a message.
         first_pause: seconds until a receiver that did not take one is asked again.
+        state: counts on in this.
 
     Raises:
         ServiceError: the receivers cannot be read.
@@ -55,13 +62,14 @@ async def run_alerts(
     receivers = parse_receivers(settings.alert_receivers)
     post = Post(seconds)
     pool = await create_pool(settings, min_size=0, max_size=2)
-    sender = Sender(pool, receivers, post, first_pause)
+    state = AlertsState() if state is None else state
+    sender = Sender(pool, receivers, post, first_pause, state)
     try:
         while not stop.is_set():
             try:
                 async with _alone(settings) as connection:
                     if connection is not None:
-                        await _work(settings, stop, connection, sender)
+                        await _work(settings, stop, connection, sender, state)
             except AWAY as error:
                 logger.warning("alerts wait for the database: %s: %s", type(error).__name__, error)
             finally:
@@ -86,7 +94,11 @@ async def _alone(settings: Settings) -> AsyncIterator[asyncpg.Connection[Any] | 
 
 
 async def _work(
-    settings: Settings, stop: asyncio.Event, connection: asyncpg.Connection[Any], sender: Sender
+    settings: Settings,
+    stop: asyncio.Event,
+    connection: asyncpg.Connection[Any],
+    sender: Sender,
+    state: AlertsState,
 ) -> None:
     evaluator = Evaluator(connection)
     notifications = Notifications(settings)
@@ -99,6 +111,7 @@ async def _work(
         await evaluator.begin()
         await sender.resume()
         seen, raised = notifications.count, -1
+        before = state.raised
         swept = listened = time.monotonic()
         unswept = settings.database_pgbouncer
         while not await _stopped_within(stop, LOOK_PAUSE):
@@ -122,6 +135,7 @@ async def _work(
                 await evaluator.listen(now)
             if evaluator.raised != raised:
                 raised = evaluator.raised
+                state.raised = before + raised
                 await sender.wake()
         await evaluator.keep()
     finally:

@@ -21,6 +21,7 @@ from runstream_schemas.runs.alerts import text_of
 from .postman import Post
 from .receivers import Receiver
 from .rules import unknown_receiver
+from .state import AlertsState
 
 logger = logging.getLogger("runstream.alerts")
 
@@ -60,6 +61,7 @@ class Sender:
         receivers: by name.
         post: what delivers.
         first_pause: seconds until a receiver that did not take a message is asked again; each pause is twice the last one.
+        state: counts on in this.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Sender:
         receivers: Mapping[str, Receiver],
         post: Post,
         first_pause: float = FIRST_PAUSE,
+        state: AlertsState | None = None,
     ) -> None:
+        self._state = AlertsState() if state is None else state
         self._pool, self._receivers, self._post, self._first_pause = pool, receivers, post, first_pause
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
@@ -119,15 +123,18 @@ class Sender:
         if row is None:
             return None
         if receiver is None:
+            self._state.attempts[name, "failed"] += 1
             await self._pool.execute(
                 _NOTE, row["id"], name, "failed", unknown_receiver(name, self._receivers)
             )
             return True
         error = await self._post.deliver(receiver, row["title"], message_of(row), row["level"])
         if error is None:
+            self._state.attempts[name, "sent"] += 1
             await self._pool.execute(_NOTE, row["id"], name, "sent", None)
             return True
         last = row["attempts"] >= ATTEMPTS
+        self._state.attempts[name, "failed" if last else "refused"] += 1
         logger.warning(
             "alert %d was not taken by %s (attempt %d): %s", row["id"], name, row["attempts"], error
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runstream_schemas.metrics import counter, gauge
+from runstream_schemas.metrics import Durations, counter, gauge, histogram
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -20,7 +20,7 @@ class ServerCounters:
 
     started: float = field(default_factory=time.time)
     requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # method, route, status
-    seconds: dict[str, float] = field(default_factory=dict)  # by route
+    durations: dict[str, Durations] = field(default_factory=lambda: defaultdict(Durations))  # by route
     points: int = 0
     uploaded_bytes: int = 0
     stale_waits: int = 0
@@ -33,8 +33,8 @@ class ServerCounters:
             (method, route, str(status)): n for (method, route, status), n in list(self.requests.items())
         }
         yield counter("http_requests", "Requests answered", requests, "method", "route", "status")
-        seconds = {(route,): value for route, value in list(self.seconds.items())}
-        yield counter("http_request_seconds", "Seconds they took", seconds, "route")
+        durations = {(route,): value for route, value in list(self.durations.items())}
+        yield histogram("http_request_seconds", "Seconds they took", durations, "route")
         yield counter("points_served", "Points of vectors sent", self.points)
         yield counter("uploaded_bytes", "Bytes of files taken", self.uploaded_bytes)
         yield counter(

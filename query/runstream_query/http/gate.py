@@ -138,8 +138,7 @@ class Gate:
             route = "other" if asked is None or asked.route is None else asked.route.path
             method = scope["method"] if scope["method"] in METHODS else "other"
             self._counters.requests[method, route, status] += 1
-            spent = self._counters.seconds.get(route, 0.0) + time.perf_counter() - began
-            self._counters.seconds[route] = spent
+            self._counters.durations[route].add(time.perf_counter() - began)
 
     def _while_granted(self, scope: Scope, receive: Receive) -> Receive:
         """The same, for a body that is whole only if its token is good still: sending it may have taken its time."""

@@ -118,6 +118,7 @@ def server(options: argparse.Namespace) -> int:
 
     from runstream_consumers.storing.direct import DirectRecorder
     from runstream_query.alerts.role import run_alerts
+    from runstream_query.alerts.state import AlertsState
     from runstream_query.http.app import run_server
     from runstream_query.http.counters import ServerCounters
 
@@ -125,16 +126,19 @@ def server(options: argparse.Namespace) -> int:
     from ..supervision import kept_running
 
     async def role(settings: Settings, stop: asyncio.Event) -> None:
-        counters = ServerCounters()
-        with exposed(settings, counters):
+        counters, told = ServerCounters(), AlertsState()
+        with exposed(settings, counters, told):
             await _prepare_database(settings)
-            alerts = asyncio.create_task(kept_running("alerts", lambda: run_alerts(settings, stop), stop))
+            alerts = asyncio.create_task(
+                kept_running("alerts", lambda: run_alerts(settings, stop, state=told), stop)
+            )
             try:
                 await run_server(
                     settings,
                     stop,
                     token=settings.token,
                     counters=counters,
+                    shown=(told,),
                     on_ready=lambda url: logger.info("ready at %s", url),
                     recorder=DirectRecorder,
                 )

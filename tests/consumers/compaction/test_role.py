@@ -12,6 +12,7 @@ from runstream_consumers.compaction.orphans import clean_rows
 from runstream_consumers.compaction.role import run_compactor
 from runstream_consumers.compaction.runs_file import PATH
 from runstream_consumers.compaction.selection import is_due
+from runstream_consumers.compaction.state import CompactorState
 from runstream_consumers.storing.run_states import RunChanges, store_run_changes
 from runstream_schemas.errors import StoreError
 from runstream_schemas.settings import Settings
@@ -41,6 +42,35 @@ async def test_it_compacts_merges_and_writes_the_runs_until_it_is_stopped(pipeli
     stop.set()
     await asyncio.wait_for(role, 10)
     assert await pipeline.both_tiers() == pipeline.globbed() == pipeline.logged
+
+
+async def test_it_counts_what_is_left_in_the_hot_tier(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all compactors together: any of them shows it."""
+    monkeypatch.setattr(compaction, "LEFT_EVERY", 0.0)
+    await pipeline.add_run("live", status="Running")
+    await pipeline.add_chunk("live", rounds(["a", "b"], 10))
+    stop, state = asyncio.Event(), CompactorState()
+    settings = replace(pipeline.settings, compact_interval=0.1)
+    role = asyncio.create_task(run_compactor(settings, stop, state=state))
+    async with asyncio.timeout(20):
+        while not state.left:
+            await asyncio.sleep(0.02)
+    assert state.left == {"moving": (0, 0), "ended": (0, 0), "running": (1, 20)}
+    stop.set()
+    await asyncio.wait_for(role, 10)
+    hot = {
+        (family.name, *sample.labels.items()): sample.value
+        for family in state.collect()
+        for sample in family.samples
+        if "_hot_" in family.name and sample.labels["state"] == "running"
+    }
+    running = ("state", "running")
+    assert hot == {
+        ("runstream_compactor_hot_runs", running): 1,
+        ("runstream_compactor_hot_points", running): 20,
+    }
 
 
 async def test_a_store_that_cannot_be_written_is_tried_again(

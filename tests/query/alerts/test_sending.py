@@ -21,6 +21,7 @@ from runstream_query.alerts.receivers import Receiver, parse_receivers, records
 from runstream_query.alerts.role import LOCK, run_alerts
 from runstream_query.alerts.rules import NewRule, put_rule
 from runstream_query.alerts.sending import ATTEMPTS, Sender
+from runstream_query.alerts.state import AlertsState
 from runstream_schemas.database import connect
 from runstream_schemas.errors import ServiceError
 
@@ -39,13 +40,14 @@ class World:
         names = ("web", "refuses", "hangs")
         self.setting = " ".join([*(f"{name}={web.address(name)}" for name in names), f"mail={mail.address}"])
         self.receivers = parse_receivers(self.setting)
+        self.counted = AlertsState()
         web.failing.add("refuses")
         web.hanging.add("hangs")
 
     @asynccontextmanager
     async def sender(self, seconds: float = SECONDS) -> AsyncIterator[Sender]:
         post = Post(seconds)
-        sender = Sender(self.database.pool, self.receivers, post, PAUSE)
+        sender = Sender(self.database.pool, self.receivers, post, PAUSE, self.counted)
         try:
             yield sender
         finally:
@@ -137,6 +139,10 @@ async def test_one_that_refuses_and_one_that_hangs_hold_up_no_other(world: World
         states = await world.states()
         assert [states[alert, "web"] for alert in ids] == ["sent", "sent"]
         assert [states[alert, "hangs"] for alert in ids] == ["sending", "waiting"]
+    attempts = world.counted.attempts
+    assert (attempts["web", "sent"], attempts["refuses", "failed"]) == (2, 1)
+    assert attempts["refuses", "refused"] >= ATTEMPTS - 1
+    assert not {outcome for receiver, outcome in attempts if receiver == "hangs"}
     assert world.web.asked.count("refuses") >= ATTEMPTS
     async with world.database.pool.acquire() as connection:
         sends = (await log.read_log(connection, None, None, None, 2))["alerts"][1]["sends"]
