@@ -27,14 +27,14 @@ from ..spool.writing.system_writer import SystemWriter
 from ..spool.writing.writer import ARRAY_POINTS
 from ..tensorboard.wire import WireError
 from ..wandb.mapping import ALERTS, INTERNAL, SUMMARY_FILE, put_at, remove_at, scalars_of
-from . import wandb_media, wandb_records
+from . import wandb_charts, wandb_media, wandb_records
 from .intake import Intake, refused
 from .positions import Position, PositionFile
 from .wandb_definitions import take_definition
 from .wandb_files import HEADER, WandbFile
 from .wandb_keeping import Keeping, write_info
 from .wandb_media import NotTaken
-from .wandb_points import Point, alike, as_array, bounded
+from .wandb_points import Point, alike, as_array, bounded, step_and_time
 from .wandb_records import RunInfo, WandbRun
 
 _VISIBLE_SECONDS = 5.0  # after which all of a write to a file of a network filesystem is seen
@@ -168,6 +168,7 @@ class WandbIntake(Intake):
         elif kind == wandb_records.CONFIG:
             for item in wandb_records.decode_items(message):
                 put_at(self._config, item.path, item.value)
+                wandb_charts.note(self.position.state, item.path, item.value)
         elif kind == wandb_records.RUN:
             self._told = wandb_records.decode_run(message)
             self.position.state.pop("exit", None)
@@ -182,8 +183,7 @@ class WandbIntake(Intake):
                 if text := value if isinstance(value, str) else json.dumps(value, ensure_ascii=False):
                     self._live.writer.add_property(f"wandb.{name}", text)
         elif kind == wandb_records.ARTIFACT:
-            artifact = wandb_records.decode_artifact(message)
-            kept, refusals = self._keeping.artifact(artifact)
+            kept, refusals = self._keeping.artifact(wandb_records.decode_artifact(message))
             self.done.points["files of artifacts"] += kept
             for why in refusals:
                 self._leave_out(why, 1)
@@ -202,18 +202,15 @@ class WandbIntake(Intake):
                 put_at(nested, path, value)
             else:
                 flat[path[0]] = value
-        position = self.position
-        step = flat.get("_step")
-        if step is None:
-            step = wandb_records.decode_step(message)
-        if not isinstance(step, int) or not -(1 << 63) <= step < 1 << 63:
-            step = position.latest_step + 1
-        when = flat.get("_timestamp")
-        when = (
-            bounded(when) if isinstance(when, (int, float)) else position.latest_time or self.run.info.started
+        said = flat.get("_step")
+        step, when = step_and_time(
+            wandb_records.decode_step(message) if said is None else said,
+            flat.get("_timestamp"),
+            self.position.latest_step + 1,
+            self.position.latest_time or self.run.info.started,
         )
-        position.latest_step = max(position.latest_step, step)
-        position.latest_time = max(position.latest_time, when)
+        self.position.latest_step = max(self.position.latest_step, step)
+        self.position.latest_time = max(self.position.latest_time, when)
         for name, value in flat.items():
             if name not in INTERNAL:
                 self._value(name, value, step, when)
@@ -239,7 +236,11 @@ class WandbIntake(Intake):
                     self._live.writer.typed(SeriesClass.HISTOGRAM, name, [text], step, when)
                 self.done.points["histograms"] += 1
             elif kind == "table-file":
-                self._table(name, wandb_media.table_of(files, value, step), files, when)
+                columns = wandb_media.table_of(files, value, step)
+                self._table(name, columns, when)
+                chart = wandb_charts.keep(self._live, self.position.state, name, columns)
+                if chart is not None and not self._reserve(SeriesClass.MEDIA, chart.name, 1):
+                    self._live.writer.typed(SeriesClass.MEDIA, chart.name, [chart.text], step, when)
             elif wandb_media.is_media(value):
                 self._media(name, value, step, when, files)
             else:
@@ -260,7 +261,7 @@ class WandbIntake(Intake):
             self._live.writer.typed(SeriesClass.MEDIA, name, texts[skipped:], step, when)
         self.done.points["media"] += len(texts)
 
-    def _table(self, name: str, columns: dict[str, list[Any]], files: Path, when: float) -> None:
+    def _table(self, name: str, columns: dict[str, list[Any]], when: float) -> None:
         rows = len(next(iter(columns.values()), ()))
         skipped = self._reserve(SeriesClass.TABLE, name, rows)
         if rows > skipped:
@@ -351,8 +352,7 @@ class WandbIntake(Intake):
             if name not in INTERNAL and f"{int(SeriesClass.METRIC)}/{name}" not in known:
                 self._value(name, value, *self._now())
         if summary:
-            text = json.dumps(summary, indent=1, ensure_ascii=False)
-            self._keeping.text(SUMMARY_FILE, text)
+            self._keeping.text(SUMMARY_FILE, json.dumps(summary, indent=1, ensure_ascii=False))
 
     def _now(self) -> tuple[int, float]:
         return max(0, self.position.latest_step), self.position.latest_time or self.run.info.started
@@ -376,8 +376,10 @@ class WandbIntake(Intake):
         self._told = None
 
     def _has_stayed(self, part: str, at: int) -> bool:
-        where, since = self._stuck.get(part, (-1, 0.0))
-        return where == at and time.monotonic() - since > _VISIBLE_SECONDS
+        return (
+            self._stuck.get(part, (-1,))[0] == at
+            and time.monotonic() - self._stuck[part][1] > _VISIBLE_SECONDS
+        )
 
     def _note_rest(self, part: str, path: Path, at: int, at_once: bool) -> None:
         """Note the bytes behind the last whole record: a torn end, or one that is being written."""

@@ -91,19 +91,22 @@ def keep(live: LiveRun, name: str, files: Path, described: FileOf, place: int) -
     """
     path = file_in(files, described.path)
     content = _content(name, path, described)
+    return kept(live, content, place, described.caption, path.name[:MAX_CAPTION])
+
+
+def kept(live: LiveRun, content: Content, place: int, caption: str | None, file: str | None) -> str:
+    """Keep the bytes of a medium, and return its text.
+
+    Args:
+        place: among those of its step.
+        file: the name of the file it comes from.
+
+    Raises:
+        OSError: it cannot be read, or the home cannot be written.
+    """
     with content.open() as source:
         sha256, size = media_outbox.keep(live.settings, live.run_id, source, content.content_type)
-    return encode_medium(
-        Medium(
-            content.type,
-            content.content_type,
-            size,
-            sha256,
-            place,
-            described.caption,
-            path.name[:MAX_CAPTION],
-        )
-    )
+    return encode_medium(Medium(content.type, content.content_type, size, sha256, place, caption, file))
 
 
 def _content(name: str, path: Path, described: FileOf) -> Content:

@@ -41,3 +41,14 @@ def as_array(values: tuple[Any, ...]) -> Any:
 def bounded(when: float) -> float:
     """A time within the years 1 to 9999."""
     return min(max(when, TIME_MIN_US / 1e6), TIME_MAX_US / 1e6) if when == when else 0.0
+
+
+def step_and_time(step: Any, when: Any, next_step: int, latest: float) -> tuple[int, float]:
+    """Step and time of a row of the history.
+
+    Args:
+        step, when: as the row says them, whatever that is.
+        next_step, latest: in place of what is no step or time.
+    """
+    at = step if isinstance(step, int) and -(1 << 63) <= step < 1 << 63 else next_step
+    return at, bounded(when) if isinstance(when, (int, float)) else latest

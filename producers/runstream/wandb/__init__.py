@@ -44,6 +44,8 @@ __all__ = [
     "login",
     "mark_preempting",
     "pin_config_keys",
+    "plot",
+    "plot_table",
     "run",
     "save",
     "setup",
@@ -62,10 +64,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from . import plot
     from .api import Api
     from .artifact import Artifact
     from .data_types import Audio, Histogram, Html, Image, Molecule, Object3D, Plotly, Table, Video
     from .errors import CommError, Error, UsageError
+    from .plot import plot_table
     from .recording_run import AlertLevel, Run
     from .run_config import Config
     from .run_summary import SummaryTree
@@ -109,6 +113,8 @@ else:
             "agent": "runstream.wandb.sweeps",
             "finish": "runstream.wandb.starting",
             "init": "runstream.wandb.starting",
+            "plot": "runstream.wandb.plot",
+            "plot_table": "runstream.wandb.plot",
             "sweep": "runstream.wandb.sweeps",
             **dict.fromkeys(_TYPES, "runstream.wandb.data_types"),
         },

@@ -190,6 +190,15 @@ class Plotly(Media):
         super().__init__(media.Image(val) if of_matplotlib else media.Plotly(val))
 
 
+class Figure(Media):
+    """A figure of Vega-Lite, as `wandb.plot` makes it; W&B has no such type."""
+
+    _type = "vega"
+
+    def __init__(self, specification: Mapping[str, Any]) -> None:
+        super().__init__(media.Vega(dict(specification)))
+
+
 class Molecule(Media):
     """A molecule in a file, or a stream with its format."""
 

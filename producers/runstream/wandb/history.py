@@ -253,7 +253,7 @@ class History:
     def _summarise(self, path: Path, value: Value) -> None:
         plain = value.summary if isinstance(value, (Typed, Rows, Listed)) else value
         shown, summary = self._definitions.note(".".join(path), plain)
-        if shown and value is not None:
+        if shown and plain is not None:
             put_at(self._tree, path, summary)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -16,16 +16,18 @@ from ..client import media_outbox
 from ..core._run.media_contents import contents_of
 from ..core.run import Run
 from ..exceptions import UserErrorException
-from .data_types import Histogram, Image, Media, Plotly, Table
+from .chart_specs import vega_lite_of
+from .data_types import Figure, Histogram, Image, Media, Plotly, Table
 from .json_values import MOST_ELEMENTS, as_array, config_value, is_array, list_value, plain
 from .mapping import STEP_COLUMN, cell, histogram_text
+from .plot import CustomChart
 
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """Values of a series that is no plain metric; `summary` is what the summary says of them."""
+    """Values of a series that is no plain metric; `summary` is what the summary says of them; None: nothing."""
 
     cls: SeriesClass
     texts: list[str]
@@ -68,6 +70,8 @@ def recorded(run: Run, data: Mapping[str, Any], step: int, prefix: Path = ()) ->
         path = (*prefix, str(key))
         if isinstance(value, Mapping):
             yield from recorded(run, value, step, path)
+        elif isinstance(value, CustomChart):
+            yield from _chart(run, ".".join(path), value, step)
         else:
             made = value_of(run, ".".join(path), value, step)
             if isinstance(made, dict):
@@ -132,7 +136,7 @@ def _histogram(histogram: Histogram) -> Value:
         raise
 
 
-def _table(table: Table, step: int) -> Value:
+def _table(table: Table, step: int) -> Rows:
     names = [str(name) for name in table.columns]
     rows = table.unlogged()
     summary = {"_type": "table-file", "ncols": len(names), "nrows": len(table.data)}
@@ -144,9 +148,19 @@ def _table(table: Table, step: int) -> Value:
     return Rows(columns if STEP_COLUMN in columns else {STEP_COLUMN: [step] * len(rows), **columns}, summary)
 
 
+def _chart(run: Run, name: str, chart: CustomChart, step: int) -> Iterator[tuple[Path, Value]]:
+    """A chart is its table, at the top as W&B has it, and a figure. The table may have been logged by itself before."""
+    rows = _table(Table(columns=chart.table.columns, data=chart.table.data), step)
+    yield (chart.table_name(name),), rows
+    if (figure := vega_lite_of(chart.spec, rows.columns)) is not None:
+        yield (name,), replace(_media(run, name, [Figure(figure)]), summary=None)
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, (Media, Histogram, Table)):
         return cell({"_type": value._type, "caption": getattr(value, "caption", None)})
+    if isinstance(value, float):  # NaN is a value of a table, and none of a configuration
+        return float(value)
     value = as_array(value)
     return cell(value.tolist() if is_array(value) else config_value(value))
 

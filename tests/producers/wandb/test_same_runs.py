@@ -98,6 +98,29 @@ with wandb.init(project="some objects", id=RUN_ID, name="my name", group="g", jo
         stream.write("x")
 """
 
+CHARTS = """
+import numpy as np
+run = wandb.init(project="charts", id=RUN_ID)
+table = wandb.Table(columns=["x", "y.of", "class"], data=[[i, i * 0.5, "ab"[i % 2]] for i in range(7)])
+run.log({"table": table})
+run.log({"line": wandb.plot.line(table, "x", "y.of", stroke="class", title="t"), "loss": 1.0})
+run.log({"in": {"points": wandb.plot.scatter(table, "x", "y.of", split_table=True)}})
+run.log({"bars": wandb.plot.bar(table, "class", "x"), "hist": wandb.plot.histogram(table, value="y.of")})
+run.log({"several": wandb.plot.line_series([0, 1, 2], [[1, 2, 3], [3.5, float("nan"), 1]], keys=["p", "q"], xname="epoch")})
+truth = [0, 1, 1, 0, 2, 2, 1]
+scores = np.random.default_rng(7).dirichlet(np.ones(3), size=7)
+run.log({"who": wandb.plot.confusion_matrix(probs=scores, y_true=truth, class_names=["u", "v", "w"])})
+run.log({"pr": wandb.plot.pr_curve(truth, scores, labels=["u", "v", "w"])})
+run.log({"roc": wandb.plot.roc_curve(truth, scores, labels=["u", "v", "w"], classes_to_plot=[0, 2])})
+run.log({"own": wandb.plot_table("me/own/v0", table, {"x": "x"}, {"title": "t"})})
+run.log({"wrong": wandb.plot.line(table, "x", "nothing")})
+try:
+    wandb.plot_table("wandb/line/v0", "no table", {})
+except wandb.Error as error:
+    print(type(error).__name__)
+run.finish()
+"""
+
 BY_STEP = """
 run = wandb.init(project="steps", id=RUN_ID, config=None)
 for i in range(300):
@@ -107,7 +130,7 @@ for i in range(300):
 raise SystemExit(3)
 """
 
-SCRIPTS = {"rows": ROWS, "objects": OBJECTS, "by_step": BY_STEP}
+SCRIPTS = {"rows": ROWS, "objects": OBJECTS, "charts": CHARTS, "by_step": BY_STEP}
 
 
 def described(workspace: Workspace, run_id: str) -> dict[str, Any]:
@@ -117,7 +140,7 @@ def described(workspace: Workspace, run_id: str) -> dict[str, Any]:
     kinds = {}
     for name in sorted(run.get_metrics()):
         media = (
-            [(medium.step, medium.type, medium.caption) for medium in run.get_media(name)]
+            [(medium.step, medium.type, medium.caption, figure_of(medium)) for medium in run.get_media(name)]
             if name in MEDIA
             else []
         )
@@ -137,7 +160,9 @@ def described(workspace: Workspace, run_id: str) -> dict[str, Any]:
             if vector.cls == 0
         },
         "tables": {
-            f"{column.name}/{column.column}": list(column.values) for column in series if column.column
+            f"{column.name}/{column.column}": list(map(text, column.values))
+            for column in series
+            if column.column
         },
         "media": kinds,
         "histograms": [
@@ -150,7 +175,13 @@ def described(workspace: Workspace, run_id: str) -> dict[str, Any]:
     }
 
 
-MEDIA = ("image", "several", "inner.image", "sound", "page", "cloud")
+def figure_of(medium: Any) -> Any:
+    """What a figure holds; other media are not byte for byte the same."""
+    return json.loads(medium.read()) if medium.type == "vega" else None
+
+
+CHART_NAMES = ("line", "in.points", "bars", "hist", "several", "who", "pr", "roc")
+MEDIA = (*CHART_NAMES, "image", "several", "inner.image", "sound", "page", "cloud")
 WRITTEN_BY_WANDB = {
     "requirements.txt",
     "wandb-metadata.json",
