@@ -312,6 +312,16 @@ on conflict (run_key, path) do nothing
 returning *
 """
 
+ADD_ARTIFACTS: Final = """
+insert into artifacts (run_key, path, size, sha256, content_type, captured, claimed_by)
+select r.key, n.path, n.size, n.sha256, n.content_type, false, case when r.experiment_id is null then $6::text end
+from runs r cross join unnest($2::text[], $3::bigint[], $4::text[], $5::text[])
+  with ordinality as n(path, size, sha256, content_type, number)
+where r.run_id = $1 order by n.number
+on conflict (run_key, path) do nothing
+returning *
+"""
+
 ARTIFACTS: Final = """
 select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1 order by a.path
 """
@@ -322,6 +332,11 @@ select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1
 
 HOLD_ARTIFACT: Final = """
 select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1 and a.path = $2 for update of a
+"""
+
+HOLD_ARTIFACTS: Final = """
+select a.* from artifacts a join runs r on r.key = a.run_key where r.run_id = $1 and a.path = any($2::text[])
+order by a.path collate "C" for update of a
 """
 
 REPLACE_ARTIFACT: Final = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +92,29 @@ def test_a_file_is_replaced_whole(store: Store) -> None:
     _put(store, "runs/runs.parquet", b"newer")
     with store.open_input("runs/runs.parquet") as source:
         assert source.read() == b"newer"
+
+
+def test_many_files_are_written_at_once(store: Store) -> None:
+    _put(store, "artifacts/run/a", b"before")
+    store.write_all([("artifacts/run/a", b"1"), ("artifacts/run/below/b", b"22"), ("artifacts/run/c", b"")])
+    sizes = {entry.path: entry.size for entry in store.list("artifacts")}
+    assert sizes == {"artifacts/run/a": 1, "artifacts/run/below/b": 2, "artifacts/run/c": 0}
+    with pytest.raises(StoreError):
+        store.write_all([("artifacts/run/d", b"3"), ("artifacts/../e", b"4")])
+    assert {entry.path for entry in store.list("artifacts")} <= {*sizes, "artifacts/run/d"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_of_many_files_each_is_synced_and_each_folder_once_behind_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(Settings(store=str(tmp_path / "store")))
+    synced: list[str] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), sync(fd)))
+    store.write_all([(f"artifacts/run/{number}", b"1") for number in range(5)])
+    assert all(Path(name).name.startswith(".part-") for name in synced[:5])
+    assert synced[5:] == [str(tmp_path / "store" / "artifacts" / "run")]
 
 
 def test_a_local_file_is_adopted(store: Store, tmp_path: Path) -> None:

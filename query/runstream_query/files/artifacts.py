@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,6 @@ from runstream_schemas.errors import QueryError
 from runstream_schemas.limits import MAX_RUN_ID_BYTES
 from runstream_schemas.runs.deletion import run_folder
 from runstream_schemas.store import NewFile, Store, write_failed
-from runstream_schemas.values.media import media_path
 
 from .. import queries
 from ..not_there import no_run
@@ -30,7 +29,6 @@ PIECE = 1 << 20
 """Bytes moved at a time."""
 MAX_PATH_BYTES = 1024
 """Longest path of an artifact, in bytes of UTF-8."""
-_WRITERS = 4  # threads that write the contents of a request
 _MAX_PART_BYTES = 240  # a file system allows 255; the store adds to names while it writes
 
 
@@ -121,59 +119,6 @@ async def save(
             return artifact, is_new
     finally:
         await asyncio.shield(asyncio.to_thread(file.abort))  # does nothing after the commit
-
-
-async def save_media(
-    pool: asyncpg.Pool[Any],
-    store: Store,
-    run_id: str,
-    contents: Sequence[tuple[str, bytes]],
-    workspace: str | None = None,
-) -> list[Artifact]:
-    """Store contents of a run under their digests, in one transaction; what is there already is left as it is.
-
-    Args:
-        contents: content type, one of `media.SUFFIXES`, and bytes.
-        workspace: see `claim`.
-
-    Raises:
-        PathTaken: another workspace's run, or its file.
-        QueryError: the run id cannot be used, or the run was deleted.
-        StoreError: the store could not take it.
-    """
-    check_run_id(run_id)
-    by_path: dict[str, tuple[str, bytes, str]] = {}
-    for content_type, content in contents:
-        digest = hashlib.sha256(content).hexdigest()
-        by_path[media_path(digest, content_type)] = content_type, content, digest
-    artifacts = []
-    new: list[tuple[str, bytes]] = []
-    async with pool.acquire() as connection, connection.transaction():
-        for path, (content_type, content, digest) in sorted(
-            by_path.items()
-        ):  # in one order: no two wait for each other
-            artifact, is_new = await claim(
-                connection, run_id, path, len(content), digest, content_type, False, workspace
-            )
-            artifacts.append(artifact)
-            if is_new:
-                new.append((path, content))
-        shares = [new[start::_WRITERS] for start in range(min(_WRITERS, len(new)))]
-        await asyncio.gather(*(asyncio.to_thread(_write_all, store, run_id, share) for share in shares))
-    return artifacts
-
-
-def _write_all(store: Store, run_id: str, contents: Sequence[tuple[str, bytes]]) -> None:
-    for path, content in contents:
-        file = store.create(place(run_id, path))
-        try:
-            try:
-                file.stream.write(content)
-            except OSError as error:
-                raise write_failed("the file", "", error) from None
-            file.commit()
-        finally:
-            file.abort()
 
 
 def check_run_id(run_id: str) -> None:

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +37,21 @@ class LocalFile(NewFile):
             raise failed("write", path, store.root, error) from None
 
     def commit(self) -> int:
+        size = self.place()
+        try:
+            _sync(self._target.parent)
+        except OSError as error:
+            raise failed("write", self._path, self._store.root, error) from None
+        return size
+
+    def place(self) -> int:
+        """As `commit`; but a loss of power may still take its name away, until its folder is synced."""
         try:
             self.stream.flush()
             os.fsync(self.stream.fileno())
             size = os.fstat(self.stream.fileno()).st_size
             self.stream.close()
             os.replace(self._part, self._target)
-            _sync(self._target.parent)
         except OSError as error:
             self.abort()
             raise failed("write", self._path, self._store.root, error) from None
@@ -78,6 +86,25 @@ class LocalStore:
     def create(self, path: str) -> NewFile:
         """Begin a file at `path`."""
         return LocalFile(self, self._at(path), path)
+
+    def write_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Make files; a folder is synced once for all that are new in it."""
+        folders = set()
+        for path, content in files:
+            file = LocalFile(self, self._at(path), path)
+            try:
+                file.stream.write(content)
+                file.place()
+            except OSError as error:
+                raise failed("write", path, self.root, error) from None
+            finally:
+                file.abort()
+            folders.add(self._at(path).parent)
+        for folder in folders:
+            try:
+                _sync(folder)
+            except OSError as error:
+                raise failed("write", str(folder), self.root, error) from None
 
     def adopt(self, file: Path, path: str) -> None:
         """Rename the file to `path`; one on another filesystem is copied."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,12 @@ class ObjectStore:
         return _ObjectFile(self, path)
 
     stage = create
+
+    def write_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Put objects, one after the other."""
+        for path, content in files:
+            with self.create(path) as new:
+                new.stream.write(content)
 
     def adopt(self, file: Path, path: str) -> None:
         """Put the file's content, then delete it."""

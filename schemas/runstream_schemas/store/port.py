@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +76,9 @@ class Store(Protocol):
 
     def create(self, path: str) -> NewFile:
         """Begin a file that is seen once it is committed."""
+
+    def write_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Make files of these paths and contents, each as `create` would; when it returns, all of them are kept."""
 
     def adopt(self, file: Path, path: str) -> None:
         """Make a local file the file at `path`, replacing one of the same name; it is gone from where it was."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import struct
 import time
 import tracemalloc
@@ -13,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgpack
 import numpy as np
 import pytest
 
 import runstream
 from runstream import media
-from runstream.client import media_outbox
 from runstream.core import Experiment
 from runstream.core._run.media_contents import contents_of
 from runstream.core._run.pictures import png_of
 from runstream.exceptions import AzureMLException, ServiceException, UserErrorException
+from runstream_schemas.values.media import media_path
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 PNG = png_of(PIXELS, "data")
@@ -239,6 +242,34 @@ def test_contents_that_are_none_are_refused(experiment: Experiment, body: bytes)
     run.complete()
 
 
+def test_contents_sent_again_are_stored_once_and_other_files_at_their_paths_stay(
+    experiment: Experiment, served_home: Path
+) -> None:
+    run = experiment.start_logging()
+    run.get_metrics()
+    contents = [PNG + bytes([number]) for number in range(5)]
+    paths = [media_path(hashlib.sha256(content).hexdigest(), "image/png") for content in contents]
+
+    def send(*numbers: int) -> list[str]:
+        body = b"".join(msgpack.packb(["image/png", contents[number]]) for number in numbers)
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = run._client.request("POST", f"/api/v1/runs/{run.id}/media", body=body, headers=headers)
+        return list(json.loads(answer.body)["paths"])
+
+    assert send(1, 0, 1) == sorted(paths[:2])
+    assert send(2, 1, 0) == sorted(paths[:3])
+    folder = served_home / "store" / "artifacts"
+    times = {path: next(folder.glob(f"{run.id}/{path}")).stat().st_mtime_ns for path in paths[:3]}
+    assert send(0, 1, 2) == sorted(paths[:3])
+    assert times == {path: next(folder.glob(f"{run.id}/{path}")).stat().st_mtime_ns for path in paths[:3]}
+    run.upload_file(paths[3], io.BytesIO(b"other bytes"))
+    with pytest.raises(ServiceException, match="holds other bytes already"):
+        send(3, 4)
+    assert set(run.get_file_names()) >= set(paths[:4])
+    assert paths[4] not in run.get_file_names()
+    run.complete()
+
+
 def test_a_film_of_any_size_takes_no_memory(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +296,7 @@ def test_a_full_disk_is_a_warning_and_the_training_goes_on(
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(media_outbox, "_opened", full)
+    monkeypatch.setattr(os, "writev", full)
     run.log_media("m", PNG)
     assert "cannot be kept" in caplog.text
     monkeypatch.undo()

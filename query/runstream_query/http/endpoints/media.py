@@ -17,7 +17,7 @@ from runstream_schemas.series import SeriesClass
 from runstream_schemas.values.histograms import thinned
 from runstream_schemas.values.media import SUFFIXES
 
-from ...files import artifacts
+from ...files.media_contents import save_media
 from ...points.vectors import Series
 from ..access import grant_of
 from ..bodies import Content
@@ -121,9 +121,7 @@ async def store_media(request: Request, run_id: str, body: Content) -> Response:
                 413, "Content Too Large", f"at most {MAX_BODY:,} bytes; PUT larger contents as files"
             )
     contents = await asyncio.to_thread(lambda: list(_unpacked(bytes(packed))))
-    stored = await artifacts.save_media(
-        server.pool, server.store, run_id, contents, grant_of(request).workspace
-    )
+    stored = await save_media(server.pool, server.store, run_id, contents, grant_of(request).workspace)
     server.counters.uploaded_bytes += sum(len(content) for _, content in contents)
     answer: StoredMedia = {"paths": [artifact.path for artifact in stored]}
     return JSONResponse(answer)
