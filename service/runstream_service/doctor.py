@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from runstream.client import media_outbox
 from runstream.client.outbox import items, outbox_of
 from runstream.home.autostart import missing_modules
 from runstream.home.filesystems import filesystem, is_network
@@ -159,6 +160,13 @@ def _outbox(settings: Settings) -> Iterator[Finding]:
             "outbox",
             NOTE,
             f"{waiting} files wait in {outbox} for the service",
+            "start the service with `runstream up`, or deliver them with `runstream sync`",
+        )
+    if media_outbox.waiting(outbox):
+        yield Finding(
+            "outbox",
+            NOTE,
+            f"media wait in {outbox} for the service",
             "start the service with `runstream up`, or deliver them with `runstream sync`",
         )
     refused = items(outbox.with_name("refused"))

@@ -48,7 +48,7 @@ async def sync_directory(settings: Settings, directory: Path) -> None:
 
 
 async def sync_outbox(settings: Settings, outbox: Path) -> None:
-    """Deliver the files and snapshots that wait in an outbox, to the server that is set or the home's service.
+    """Deliver the files, media and snapshots that wait in an outbox, to the server that is set or the home's service.
 
     Args:
         settings: the settings of the receiving side.
@@ -57,9 +57,10 @@ async def sync_outbox(settings: Settings, outbox: Path) -> None:
     Raises:
         ServiceError: the service is away; what is left stays there.
     """
+    from runstream.client.media_outbox import waiting
     from runstream.client.outbox import deliver, items
 
-    if not items(outbox):
+    if not items(outbox) and not waiting(outbox):
         return
     if not settings.url:
         ensure_service(replace(settings, autostart=True), wait=START_SECONDS)

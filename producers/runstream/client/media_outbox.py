@@ -1,11 +1,13 @@
-"""Bytes of logged media on their way to the service: kept in the home, one file a content, until they are stored.
+"""Bytes of logged media on their way to the service: kept in the home until they are stored.
 
+    <home>/outbox/packs/        small contents, many in one file: see `media_packs`
     <home>/outbox/media/<md5 of the run's id>/
         run.txt                 the run's id
-        <sha256><suffix>        a content, whole: it is written aside and renamed
+        <sha256><suffix>        a large content, whole: it is written aside and renamed
 
-Logging a picture costs a file and no request, whatever the service does; memory does not grow with a video. Whoever delivers
-the outbox (`outbox.deliver`) sends small contents many at a time, large ones in pieces that resume.
+Logging a picture costs no request, whatever the service does; memory does not grow with a video. Whoever delivers the outbox
+(`outbox.deliver`) sends small contents many at a time, large ones in pieces that resume. Earlier runstreams kept small
+contents in files of their own, too: these are sent as ever.
 """
 
 from __future__ import annotations
@@ -24,20 +26,19 @@ from typing import IO, Any
 
 from runstream_schemas.ownership import make_private
 from runstream_schemas.settings import Settings
-from runstream_schemas.values.media import content_type_of, media_path
+from runstream_schemas.values.media import SUFFIXES, content_type_of, media_path
 
 from ..exceptions import AuthenticationException, AzureMLException, ServiceException
-from . import files
+from . import files, media_packs
 from .addresses import quoted
 from .http import ServiceClient
 
-BATCH_FILES, BATCH_BYTES = 256, 8 << 20
-"""Contents that are sent in one request, at most."""
-
-_SMALL = 1 << 20  # bytes up to which a content is sent with others
+_SMALL = 1 << 20  # bytes up to which a content is kept and sent with others
 _PIECE = 1 << 20
 _QUIET = 3600.0  # seconds after which a run's empty folder goes
 _PATIENCE = 2.0
+
+_FAILURES = ServiceException, AuthenticationException, AzureMLException, OSError, ValueError
 
 _log = logging.getLogger("runstream")
 
@@ -56,16 +57,31 @@ def keep(settings: Settings, run_id: str, content: bytes | IO[bytes], content_ty
     Raises:
         OSError: the disk is full, or the home cannot be written.
     """
-    folder = str(folder_of(settings.home_path / "outbox", run_id))
-    draft = f"{folder}/.new-{secrets.token_hex(8)}"  # texts: a Path a picture costs a quarter of the call
-    stream = io.BytesIO(content) if isinstance(content, bytes) else content
+    outbox = settings.home_path / "outbox"
+    if isinstance(content, bytes):
+        content = io.BytesIO(content)
+    start = content.read(_SMALL + 1)
+    while len(start) <= _SMALL and (piece := content.read(_PIECE)):  # it may give less than asked for
+        start += piece
+    if len(start) <= _SMALL:
+        return media_packs.append(outbox, run_id, start, content_type), len(start)
+    return _keep_large(outbox, run_id, start, content, content_type)
+
+
+def _keep_large(
+    outbox: Path, run_id: str, start: bytes, rest: IO[bytes], content_type: str
+) -> tuple[str, int]:
+    folder = str(folder_of(outbox, run_id))
+    draft = f"{folder}/.new-{secrets.token_hex(8)}"
     digest, size = hashlib.sha256(), 0
+    piece = start
     try:
         with _opened(folder, draft, run_id) as kept:
-            while piece := stream.read(_PIECE):
+            while piece:
                 digest.update(piece)
                 kept.write(piece)
                 size += len(piece)
+                piece = rest.read(_PIECE)
         name = media_path(digest.hexdigest(), content_type).rpartition("/")[2]
         os.rename(draft, f"{folder}/{name}")
     except BaseException:
@@ -90,6 +106,8 @@ def _opened(place: str, draft: str, run_id: str) -> IO[bytes]:
 
 def waiting(outbox: Path, run_id: str | None = None) -> bool:
     """Whether a content of a run, or of any, waits in an outbox."""
+    if media_packs.waiting(outbox, run_id):
+        return True
     folders = _folders(outbox / "media") if run_id is None else [folder_of(outbox, run_id)]
     return any(True for folder in folders for _ in _contents(folder))
 
@@ -120,8 +138,8 @@ def send_all(
         may_pass: whether an error is worth another try later: the rest then waits.
         stopped: asked between two requests.
     """
-    stored = refused = 0
-    for folder in _folders(outbox / "media"):
+    stored, refused, goes_on = _send_packs(client, outbox, refuse, may_pass, stopped)
+    for folder in _folders(outbox / "media") if goes_on else ():
         try:
             run_id = (folder / "run.txt").read_text(encoding="utf-8")
         except OSError:  # being made, or gone
@@ -131,13 +149,7 @@ def send_all(
                 return stored, refused
             try:
                 _send(client, run_id, batch)
-            except (
-                ServiceException,
-                AuthenticationException,
-                AzureMLException,
-                OSError,
-                ValueError,
-            ) as error:
+            except _FAILURES as error:
                 if may_pass(error):
                     return stored, refused
                 for path in batch:
@@ -149,6 +161,36 @@ def send_all(
             stored += len(batch)
         _remove_quiet(folder)
     return stored, refused
+
+
+def _send_packs(
+    client: ServiceClient,
+    outbox: Path,
+    refuse: Callable[[str, Path, Exception], None],
+    may_pass: Callable[[Exception], bool],
+    stopped: Callable[[], bool],
+) -> tuple[int, int, bool]:
+    """As `send_all`, of packs; and whether to continue. What is sent again after a kill is there already."""
+    stored = refused = 0
+    for pack in media_packs.sealed(outbox):
+        run_id, batches = media_packs.batches(pack)
+        for batch in batches:
+            if stopped():
+                return stored, refused, False
+            try:
+                _send_body(client, run_id, batch.body)
+                stored += len(batch.contents)
+            except _FAILURES as error:
+                if may_pass(error):
+                    return stored, refused, False
+                for content_type, _, start, end in batch.contents:
+                    content = batch.body[start:end]
+                    name = hashlib.sha256(content).hexdigest() + SUFFIXES[content_type]
+                    (single := pack.parent.parent / name).write_bytes(content)  # listed by nobody
+                    refuse(run_id, single, error)
+                refused += len(batch.contents)
+        pack.unlink(missing_ok=True)
+    return stored, refused, True
 
 
 def _batches(folder: Path) -> Iterator[list[Path]]:
@@ -163,7 +205,7 @@ def _batches(folder: Path) -> Iterator[list[Path]]:
         if more > _SMALL:
             yield [Path(entry.path)]
             continue
-        if batch and (len(batch) >= BATCH_FILES or size + more > BATCH_BYTES):
+        if batch and (len(batch) >= media_packs.BATCH_FILES or size + more > media_packs.BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(Path(entry.path))
@@ -181,7 +223,10 @@ def _send(client: ServiceClient, run_id: str, batch: Sequence[Path]) -> None:
     import msgpack
 
     packed: list[Any] = [msgpack.packb([content_type_of(path.name), path.read_bytes()]) for path in batch]
-    body = b"".join(packed)
+    _send_body(client, run_id, b"".join(packed))
+
+
+def _send_body(client: ServiceClient, run_id: str, body: bytes) -> None:
     headers = {"Content-Type": "application/octet-stream"}
     client.request(
         "POST", f"/api/v1/runs/{quoted(run_id)}/media", body=body, headers=headers, patience=_PATIENCE

@@ -53,11 +53,11 @@ async def save_media(
 
 def _by_path(contents: Sequence[tuple[str, bytes]]) -> dict[str, tuple[str, bytes, str]]:
     """Content type, bytes and digest by path; in one order, so that of two requests none waits for the other in a circle."""
-    found = {}
+    by_path = {}
     for content_type, content in contents:
         digest = hashlib.sha256(content).hexdigest()
-        found[media_path(digest, content_type)] = content_type, content, digest
-    return dict(sorted(found.items()))
+        by_path[media_path(digest, content_type)] = content_type, content, digest
+    return dict(sorted(by_path.items()))
 
 
 async def _claim_all(

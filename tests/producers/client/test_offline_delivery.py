@@ -18,10 +18,14 @@ from runstream.core import Experiment, Workspace
 TRAINING = """
 import time
 from runstream.core import Experiment, Workspace
+from runstream.media import File, Text
 run = Experiment(Workspace.from_config(), "offline").start_logging(run_id="RUN", snapshot_directory=None, outputs=False)
 for step in range(50):
     run.log("loss", 1 / (step + 1), step=10 * step)
 run.tag("where", "a train")
+for number in range(3):
+    run.log_media("seen", Text(f"tree {number}"))
+run.log_media("seen", File(bytes(2 << 20)))
 with run.child_run() as child:
     child.log("x", 1)
 run.fail("the battery is empty", "NoPower")
@@ -52,7 +56,8 @@ def test_a_run_is_delivered_with_its_times(served_home: Path, workspace: Workspa
         timeout=90,
         check=True,
     ).stdout
-    assert "51 points stored; nothing is left" in said
+    assert "55 points stored; nothing is left" in said
+    assert "outbox: 4 files stored" in said
     run = Experiment(workspace, "offline").workspace.get_run(run_id)
     details = run.get_details()
     start, end = (datetime.fromisoformat(details[key]) for key in ("startTimeUtc", "endTimeUtc"))
@@ -61,6 +66,8 @@ def test_a_run_is_delivered_with_its_times(served_home: Path, workspace: Workspa
     assert run.get_tags() == {"where": "a train"}
     (child,) = run.get_children()
     assert (child.status, child.get_metrics()["x"]) == ("Completed", 1)
+    assert [medium.size for medium in run.get_media("seen")] == [6, 6, 6, 2 << 20]
+    assert [medium.read() for medium in run.get_media("seen")[:3]] == [b"tree 0", b"tree 1", b"tree 2"]
     points = query.metrics(run, "loss").to_pylist()
     assert [point["step"] for point in points] == list(range(0, 500, 10))
     assert all(start <= point["time"] <= end for point in points)
