@@ -145,7 +145,19 @@ def _bundle() -> list[Result]:
     page = (web / "index.html").read_text()
     named = re.findall(r'(?:src|href)="/(assets/[^"]+)"', page)
     size = sum(len(gzip.compress((web / name).read_bytes(), 9)) for name in ["index.html", *named])
-    return [Result("the first page's bundle, gzipped", [size / 1e3], "kB", 130)]
+    viewers = [
+        Result(
+            f"viewer of {name}, gzipped, when one is looked at",
+            [_packed(*web.glob(f"assets/{name}-*.js"))],
+            "kB",
+        )
+        for name in ("plotly", "vega")
+    ]
+    return [Result("the first page's bundle, gzipped", [size / 1e3], "kB", 130), *viewers]
+
+
+def _packed(*files: Path) -> float:
+    return sum(len(gzip.compress(file.read_bytes(), 9)) for file in files) / 1e3
 
 
 def _lists(made: Cluster, runs: int, rounds: int) -> list[Result]:

@@ -12,6 +12,8 @@ export default defineConfig({
     outDir: process.env.RUNSTREAM_WEB ?? "dist",
     emptyOutDir: true,
     target: "es2022",
+    rolldownOptions: { input: ["index.html", "viewer.html"] },
+    chunkSizeWarningLimit: 6000,
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     reportCompressedSize: true,

@@ -150,12 +150,21 @@ def browser(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(site: Site, browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page of the dashboard in a browser of its own; an error in it, or a request elsewhere, fails the test."""
+    """Opens a page of the dashboard in a browser of its own; an error in it, or a request elsewhere, fails the test.
+
+    `refused`: something in the page will ask elsewhere, and only what its policy does not refuse fails the test.
+    """
     contexts: list[Any] = []
     errors: list[str] = []
 
     def open_(
-        path: str, *, width: int = 1280, height: int = 800, dark: bool = False, login: bool = True
+        path: str,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        dark: bool = False,
+        login: bool = True,
+        refused: bool = False,
     ) -> Any:
         scheme = "dark" if dark else "light"
         context = browser.new_context(
@@ -165,12 +174,19 @@ def open_page(site: Site, browser: Any) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                None if request.url.startswith((site.url, "data:", "blob:")) else errors.append(request.url)
-            ),
-        )
+
+        def elsewhere(request: Any) -> bool:
+            return not request.url.startswith((site.url, "data:", "blob:"))
+
+        for event in ("requestfinished", "requestfailed") if refused else ("request",):
+            page.on(
+                event,
+                lambda request: (
+                    errors.append(request.url)
+                    if elsewhere(request) and not (refused and request.failure == "csp")
+                    else None
+                ),
+            )
         if login:
             ticket = site.api("/api/v1/tickets", b"")["ticket"]
             if ticket:  # else the service knows its owner's browser by the connection

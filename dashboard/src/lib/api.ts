@@ -97,6 +97,11 @@ export async function getFile<T>(address: string, signal: AbortSignal): Promise<
   return (await (await request(address, { signal })).json()) as T;
 }
 
+/** The bytes of a file. */
+export async function getBuffer(address: string, signal: AbortSignal): Promise<ArrayBuffer> {
+  return (await request(address, { signal })).arrayBuffer();
+}
+
 /** What an address of this server answers, with its type. */
 export async function getBlob(path: string): Promise<Blob> {
   return (await request(path)).blob();

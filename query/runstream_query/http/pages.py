@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,15 @@ SECURITY = {
     "Referrer-Policy": "same-origin",
 }
 
+VIEWER_SECURITY = {
+    # Draws what anybody may have logged: without an origin, and out of reach of everything but its own code.
+    "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; script-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; img-src data: blob:; font-src data:; connect-src data: blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
 NOT_BUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>runstream</title>
 <meta name="viewport" content="width=device-width"><style>body{font:15px/1.5 system-ui;max-width:40rem;margin:4rem auto;
 padding:0 1rem;color-scheme:light dark}code{font-size:14px}</style>
@@ -57,11 +67,12 @@ class _File:
 
 
 class Bundle:
-    """The built files, held in memory; read anew when they were built anew."""
+    """The built files, held in memory since they were first asked for; read anew when they were built anew."""
 
     def __init__(self, folder: Path = WEB) -> None:
         self._folder = folder
         self._built = -1.0
+        self._paths: dict[str, Path] = {}
         self._files: dict[str, _File] = {}
 
     def get(self, path: str) -> _File | None:
@@ -71,13 +82,17 @@ class Bundle:
         except OSError:
             return None
         if built != self._built:
-            self._files = {
-                file.relative_to(self._folder).as_posix(): _read(file)
+            self._paths = {
+                file.relative_to(self._folder).as_posix(): file
                 for file in self._folder.rglob("*")
                 if file.suffix in MEDIA_TYPES
             }
+            self._files = {}
             self._built = built
-        return self._files.get(path)
+        file = self._files.get(path)
+        if file is None and path in self._paths:
+            file = self._files[path] = _read(self._paths[path])
+        return file
 
 
 def _read(file: Path) -> _File:
@@ -98,7 +113,15 @@ async def send_page(request: Request) -> Response:
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
         }
         return Response(NOT_BUILT, 503, headers, "text/html; charset=utf-8")
-    return _send(request, file, "no-cache")
+    return _send(request, file, "no-cache", SECURITY)
+
+
+async def send_viewer(request: Request) -> Response:
+    """The document of the frame in which a page draws a figure."""
+    file = await asyncio.to_thread(_bundle.get, "viewer.html")
+    if file is None:
+        return Response("no such page\n", 404, {"Cache-Control": "no-store"}, "text/plain; charset=utf-8")
+    return _send(request, file, "no-cache", VIEWER_SECURITY)
 
 
 async def send_asset(request: Request) -> Response:
@@ -107,12 +130,15 @@ async def send_asset(request: Request) -> Response:
     file = await asyncio.to_thread(_bundle.get, path)
     if file is None:
         return Response("no such file\n", 404, {"Cache-Control": "no-store"}, "text/plain; charset=utf-8")
-    lasting = path.startswith("assets/")
-    return _send(request, file, "public, max-age=31536000, immutable" if lasting else "max-age=3600")
+    if not path.startswith("assets/"):
+        return _send(request, file, "max-age=3600", SECURITY)
+    # The viewer's frame has no origin, so that our own code comes to it from another one. It is the same for everybody.
+    shared = {"Cross-Origin-Resource-Policy": "cross-origin", "Access-Control-Allow-Origin": "*"}
+    return _send(request, file, "public, max-age=31536000, immutable", SECURITY | shared)
 
 
-def _send(request: Request, file: _File, cache: str) -> Response:
-    headers = {**SECURITY, "ETag": file.tag, "Cache-Control": cache, "Vary": "Accept-Encoding"}
+def _send(request: Request, file: _File, cache: str, security: Mapping[str, str]) -> Response:
+    headers = {**security, "ETag": file.tag, "Cache-Control": cache, "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == file.tag:
         return Response(status_code=304, headers=headers)
     body = file.body
@@ -122,6 +148,7 @@ def _send(request: Request, file: _File, cache: str) -> Response:
 
 
 ENDPOINTS = (
+    endpoint("GET /viewer.html", Door.PAGE, Reach.ALL, OURS)(send_viewer),
     *(
         endpoint(f"GET {path}", Door.PAGE, Reach.ALL, OURS)(send_page)
         for path in (

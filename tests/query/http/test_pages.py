@@ -21,6 +21,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     web = tmp_path / "web"
     (web / "assets").mkdir(parents=True)
     (web / "index.html").write_text("<!doctype html><script src=/assets/a-1.js></script>")
+    (web / "viewer.html").write_text("<!doctype html><title>a figure</title>")
     (web / "assets" / "a-1.js").write_text("0;" * 4000)
     (web / "secret.txt").write_text("not for the web")
     monkeypatch.setattr(pages, "_bundle", pages.Bundle(web))
@@ -57,6 +58,31 @@ async def test_every_page_is_one_document(database: Any, bundle: Path) -> None:
         assert (await client.get("/assets/nothing.js")).status_code == 404
         assert (await client.get("/assets/../secret.txt")).status_code in (401, 404)
         assert (await client.get("/assets/%2e%2e/secret.txt")).status_code == 404
+
+
+async def test_the_viewer_of_figures_has_no_origin_and_reaches_nothing(database: Any, bundle: Path) -> None:
+    async with serving(database, token=TOKEN) as client:
+        client.headers.pop("authorization")
+        viewer = await client.get("/viewer.html")
+        policy = dict(
+            rule.strip().split(" ", 1) for rule in viewer.headers["content-security-policy"].split(";")
+        )
+        assert policy["sandbox"] == "allow-scripts"
+        assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == "'none'"
+        assert policy["script-src"] == policy["frame-ancestors"] == "'self'"
+        assert policy["connect-src"] == policy["img-src"] == "data: blob:"
+        # Our code comes to a frame without an origin; nothing else does.
+        frame = {"Origin": "null", "Sec-Fetch-Site": "cross-site"}
+        asset = await client.get("/assets/a-1.js", headers=frame)
+        assert (asset.status_code, asset.headers["access-control-allow-origin"]) == (200, "*")
+        assert asset.headers["cross-origin-resource-policy"] == "cross-origin"
+        for path in ("/", "/viewer.html", "/favicon.svg", "/api/v1/runs", "/healthz"):
+            answer = await client.get(path, headers=frame)
+            assert "access-control-allow-origin" not in answer.headers
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        (bundle / "viewer.html").unlink()
+        os.utime(bundle / "index.html", (1, 1))
+        assert (await client.get("/viewer.html")).status_code == 404
 
 
 async def test_a_new_build_is_served(database: Any, bundle: Path) -> None:
