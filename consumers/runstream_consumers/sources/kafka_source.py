@@ -36,6 +36,13 @@ PACE, LONGEST_PAUSE = 4 << 20, 0.2
 Under load a commit is then large: many small ones cost consumer and Postgres half as much CPU again. A quiet topic is read
 at once.
 """
+FETCH_WAIT_MS = {"metrics": 100}
+QUIET_FETCH_WAIT_MS = 500
+"""So long the broker holds a fetch to which it has nothing to answer; what arrives is answered at once.
+
+A partition whose batch was being stored when the fetch began waits for its end, which must be soon where there is much to
+store. Of tags and statuses a batch is small, and while nothing happens each fetch costs broker and consumer a millisecond.
+"""
 HINT_INTERVAL = 5.0
 """Seconds between two commits of the hint."""
 IDENTITY_INTERVAL = 15.0
@@ -125,7 +132,7 @@ class KafkaSource:
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="none",  # only what `offsets` says; a position that does not exist is an error, not a jump
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=FETCH_WAIT_MS.get(self._family, QUIET_FETCH_WAIT_MS),
             fetch_max_bytes=in_client,
             max_partition_fetch_bytes=min(4 << 20, in_client),
             # While Postgres is away nothing is polled. Giving the partitions to another member would not help.
