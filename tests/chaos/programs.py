@@ -72,7 +72,7 @@ class Program:
 
     steps: Sequence[Step]
     series: Mapping[str, Series]
-    rests: Sequence[float] = (0.001, 0.01, 0.1)
+    rests: Sequence[float] = (0.01, 0.05, 0.2)
     _per_round: Counter[str] = field(init=False)
 
     def __post_init__(self) -> None:

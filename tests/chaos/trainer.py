@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 from .programs import CHILD_CALLS, PROGRAMS, perform
@@ -20,7 +19,7 @@ def main() -> None:
     run = experiment.start_logging(run_id=run_id, snapshot_directory=None, outputs=False)
     notes, program = Notes(Path(sys.argv[3]), name), PROGRAMS[name]
     calls = rounds = children = 0
-    counts: Counter[str] = Counter()
+    counts = dict.fromkeys(program.series, 0)
 
     def child() -> None:
         nonlocal children
@@ -30,15 +29,21 @@ def main() -> None:
             child_run.log("int", k)
         child_run.complete()
 
+    def following(name: str) -> int | float | str:
+        k = counts[name]
+        counts[name] = k + 1
+        return program.series[name].value(k)
+
+    has_room = False
     while not stop.exists():
         for step in program.steps:
-            values = [program.series[name].value(counts[name]) for name in step.series]
-            counts.update(step.series)
+            values = [following(name) for name in step.series]
             calls += 1
             notes.note(0, calls)
             perform(run, step, values, rounds, child)
             notes.note(1, calls)
-            if run._live().writer._map is not None:
+            if not has_room and run._live().writer._map is not None:
+                has_room = True
                 notes.note(3, 1)
         rounds += 1
         time.sleep(pause)

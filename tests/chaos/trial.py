@@ -26,6 +26,7 @@ from .edits import OutsideTag
 from .evidence import keep
 from .harms import KINDS, WITH_BROKER, Harm, limit_memory, pick_harms, send_signal, set_clock
 from .network import Network
+from .processes import Others
 from .programs import PROGRAMS
 from .rest import check
 
@@ -72,6 +73,7 @@ class Trial:
     reader: subprocess.Popen[bytes] | None = None
     done: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    others: Others = field(default_factory=Others)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -97,8 +99,10 @@ class Trial:
             *(str(root / part) for part in ("schemas", "producers", "consumers", "query", "service")),
         ]
         reached = {"RUNSTREAM_DATABASE": self.network.dsn} if self.network else {}
+        # A trial starts dozens of Pythons: compiled modules are kept, whatever the caller does with his.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         return {
-            **os.environ,
+            **inherited,
             **reached,
             "RUNSTREAM_HOME": str(self.home),
             "RUNSTREAM_AUTOSTART": "0",
@@ -199,27 +203,15 @@ class Trial:
     def victims(self) -> dict[int, str]:
         """The services' processes by pid, with a name."""
         processes = {}
-        for entry in Path("/proc").iterdir():
-            try:
-                if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                    continue
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                mine = (
-                    f"RUNSTREAM_HOME={self.home}\0".encode() in (entry / "environ").read_bytes()
-                    or str(self.home) in line
-                )
-            except OSError:
-                continue
-            if not mine or "tests.chaos" in line or "unshare" in line:
+        for pid, line in self.others.processes(self.home):
+            if "tests.chaos" in line or "unshare" in line:
                 continue
             if "kafka.Kafka" in line:
-                processes[int(entry.name)] = "kafka"
+                processes[pid] = "kafka"
             elif "bin/postgres" in line:
-                processes[int(entry.name)] = "postgres"
+                processes[pid] = "postgres"
             elif "-m runstream" in line:
-                processes[int(entry.name)] = (
-                    line.split("-m runstream")[1].strip().split(" --")[0] or "service"
-                )
+                processes[pid] = line.split("-m runstream")[1].strip().split(" --")[0] or "service"
         return processes
 
     # --- the attack ---
