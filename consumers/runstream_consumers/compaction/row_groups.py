@@ -30,6 +30,8 @@ _SMALL_DICTIONARY = 64  # names that are not worth trimming
 
 _MAX_TEXT = 64 << 20  # bytes of text and lists held back for one row group
 _LARGE = ("text", "counts", "edges")
+_OF_METRICS = frozenset({"cls", "step", "value"})
+"""Columns of files of metrics, which alone have overviews: system metrics and former branches have steps and values too."""
 
 
 @dataclass(slots=True)
@@ -160,7 +162,7 @@ class RowGroups:
 
 def _overview(table: pa.Table) -> GroupOverview | None:
     """Of a row group that holds one long metric."""
-    if len(table) < LEAST_POINTS or not {"step", "value"} <= set(table.column_names):
+    if len(table) < LEAST_POINTS or not _OF_METRICS.issubset(table.column_names):
         return None
     for name in ("run_id", "cls", "name"):  # rows are sorted
         column = table.column(name)
@@ -173,7 +175,7 @@ def _overview(table: pa.Table) -> GroupOverview | None:
 
 def _series_overviews(table: pa.Table) -> Iterator[tuple[SeriesName, SeriesOverview]]:
     """Of each long enough metric of a row group that holds several."""
-    if len(table) < LEAST_SERIES or not {"step", "value"} <= set(table.column_names):
+    if len(table) < LEAST_SERIES or not _OF_METRICS.issubset(table.column_names):
         return
     keys = [_dictionary(table.column(name)) for name in ("run_id", "cls", "name")]
     changes = np.zeros(len(table) - 1, dtype=bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from runstream_consumers.compaction.merge import merge_small_files
 from runstream_consumers.compaction.worker import Worker
@@ -61,3 +62,18 @@ async def test_they_move_and_merge_by_machine_in_order_of_logging(pipeline: Pipe
         assert [row[3] for row in of_run if row[2] == node] == steps
         assert [row[4] for row in of_run if row[2] == node] == [float(step) for step in steps]
     assert {row[1] for file in tables(pipeline, "metrics") for row in file} == {"loss"}
+
+
+@pytest.mark.parametrize("points", [5000, 70_000], ids=["of some length", "a row group of its own"])
+async def test_long_series_of_other_classes_move_too(pipeline: Pipeline, points: int) -> None:
+    """Of a run of an hour the machine's series are so long, as may be what a rewind cuts off."""
+    former = SeriesKey(SeriesClass.FORMER, "loss", "1")
+    await pipeline.pool.execute("insert into series (cls, name, \"column\") values (9, $1, 'a')", NAME)
+    await pipeline.pool.execute("insert into series (cls, name, \"column\") values (10, 'loss', '1')")
+    await pipeline.add_run("run")
+    await pipeline.add_chunk("run", rows("a", 0, points))
+    await pipeline.add_chunk("run", [(former, *row[1:]) for row in rows("a", points, points)])
+    await pipeline.compact()
+    assert not await pipeline.hot()
+    files = await pipeline.pool.fetch("select kind, rows from files where state = 'live' order by kind")
+    assert [tuple(file) for file in files] == [("former", points), ("system", points)]
