@@ -81,6 +81,8 @@ def write_configuration(
         # After a kill -9 the controller lets the broker back in once the old session ran out: 4 s instead of 12.
         "broker.session.timeout.ms": "2000",
         "broker.heartbeat.interval.ms": "400",
+        # Of nothing to tell the controller tells twice a second, for brokers elsewhere that would believe it gone.
+        "metadata.max.idle.interval.ms": "5000",
     }
     if security:
         properties |= _security_properties(security)
