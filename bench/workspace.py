@@ -44,7 +44,8 @@ COPY = (
     select t.key, m.series_id, m.kind, m.count, m.finite, m.first, m.last, m.min, m.max, m.sum, m.last_step, m.last_time
     from {_TWINS} t join live_summaries m on m.run_key = t.twin""",
 )
-FIRST_LINE = "window.answered && window.painted.find((at) => at > window.answered)"
+# Lines are drawn of answers only. The last answer says nothing of the first chart: several may come before it is seen.
+FIRST_LINE = "window.painted[0]"
 # Every chart in sight has lines, and when the last of them was painted.
 ALL_PAINTED = """(() => {
   const pane = document.querySelector('[data-scroll]');

@@ -11,7 +11,7 @@ what this process recorded. Arrow comes with `pip install 'runstream[server]'`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from runstream_schemas.series import SeriesClass
@@ -21,85 +21,18 @@ from .client.http import ServiceClient, client_for
 from .client.param_importance import Importance, ask_importance
 from .client.reading import fetch_vectors, settle
 from .client.records import Filter, RunRecord, check_filter, filter_params, list_records, matches
-from .exceptions import UserErrorException
 from .home.layout import with_local_spool
-from .printable import text_table
+from .points_scan import PointsScan, find_parts, quoted
+from .result import ARROW, Result, need, points_schema, points_table
 from .spool.live_runs import unconfirmed
 
 if TYPE_CHECKING:
-    import numpy
-    import pandas
-    import polars
     import pyarrow
 
     from .core._run.handle import RunHandle
     from .workspace_type import Workspace
 
-ARROW = "application/vnd.apache.arrow.stream"
-
-
-class Result:
-    """An Arrow table, with fronts for the usual libraries; anything that takes Arrow data takes it as it is.
-
-    Attributes:
-        table: the `pyarrow.Table`.
-    """
-
-    __slots__ = ("table",)
-
-    def __init__(self, table: pyarrow.Table) -> None:
-        self.table = table
-
-    @property
-    def column_names(self) -> list[str]:
-        """Names of the columns."""
-        return list(self.table.column_names)
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """As a pandas data frame.
-
-        Raises:
-            UserErrorException: pandas is not installed.
-        """
-        _need("pandas", "pandas")
-        return self.table.to_pandas()
-
-    def to_polars(self) -> polars.DataFrame:
-        """As a Polars data frame.
-
-        Raises:
-            UserErrorException: Polars is not installed.
-        """
-        frame: polars.DataFrame = _need("polars", "polars").from_arrow(self.table)
-        return frame
-
-    def to_numpy(self, column: str) -> numpy.ndarray[Any, Any]:
-        """One column as a numpy array; numbers that are missing are NaN.
-
-        Raises:
-            KeyError: no such column.
-        """
-        values: numpy.ndarray[Any, Any] = self.table.column(column).to_numpy()
-        return values
-
-    def to_pylist(self) -> list[dict[str, Any]]:
-        """As one dictionary a row."""
-        rows: list[dict[str, Any]] = self.table.to_pylist()
-        return rows
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self.table.__arrow_c_stream__(requested_schema)
-
-    def __len__(self) -> int:
-        rows: int = self.table.num_rows
-        return rows
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Rows as tuples."""
-        return zip(*(column.to_pylist() for column in self.table.columns), strict=True)
-
-    def __repr__(self) -> str:
-        return text_table(self.column_names, list(_first_rows(self)), more=max(len(self) - 20, 0))
+_RUNS_A_STATEMENT = 1000
 
 
 def sql(query: str, *, settings: Settings | None = None) -> Result:
@@ -117,16 +50,23 @@ def sql(query: str, *, settings: Settings | None = None) -> Result:
             is away.
         UserErrorException: pyarrow is not installed.
     """
-    arrow = _need("pyarrow", "runstream[server]")
+    need("pyarrow", "runstream[server]")
     client = _client(settings)
     settle(client)
+    return _sql(client, query)
+
+
+def _sql(client: ServiceClient, query: str) -> Result:
+    import pyarrow as pa
+    import pyarrow.ipc
+
     answer = client.request(
         "POST",
         "/api/v1/sql",
         body=json.dumps({"query": query}).encode(),
         headers={"Content-Type": "application/json", "Accept": ARROW},
     )
-    with arrow.ipc.open_stream(arrow.BufferReader(answer.body)) as reader:
+    with pa.ipc.open_stream(pa.BufferReader(answer.body)) as reader:
         return Result(reader.read_all())
 
 
@@ -153,7 +93,7 @@ def metrics(
         ServiceException: the service is away.
         UserErrorException: pyarrow is not installed.
     """
-    arrow = _need("pyarrow", "runstream[server]")
+    arrow = need("pyarrow", "runstream[server]")
     chosen = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
     client = (
         next((run._client for run in chosen if not isinstance(run, str)), None) if settings is None else None
@@ -170,9 +110,9 @@ def metrics(
         headers={"Accept": ARROW},
     ):
         with arrow.ipc.open_stream(arrow.BufferReader(body)) as reader:
-            tables.append(_points_table(reader.read_all()))
+            tables.append(points_table(reader.read_all()))
     return Result(
-        arrow.concat_tables(tables).unify_dictionaries() if tables else _points_schema().empty_table()
+        arrow.concat_tables(tables).unify_dictionaries() if tables else points_schema().empty_table()
     )
 
 
@@ -210,7 +150,7 @@ def runs(
         ServiceException: an order that cannot be (status_code 400), or the service is away.
         UserErrorException: pyarrow is not installed.
     """
-    _need("pyarrow", "runstream[server]")
+    need("pyarrow", "runstream[server]")
     check_filter("tags", tags)
     check_filter("properties", properties)
     client, space = _within(workspace, settings)
@@ -238,6 +178,65 @@ def runs(
             if limit is not None and len(listed) >= limit:
                 break
     return Result(_runs_table(listed))
+
+
+def scan(
+    runs: Iterable[RunHandle | str] | RunHandle | str | None = None,
+    names: Iterable[str] | str = (),
+    *,
+    search: str | None = None,
+    experiment: str | None = None,
+    workspace: Workspace | str | None = None,
+    settings: Settings | None = None,
+) -> PointsScan:
+    """All points of metrics of many runs, in parts of about a million: for Polars, Dask, Ray, or one table after the other.
+
+    What is logged while they are read may be in some parts and not in others; each series has no hole.
+
+    Args:
+        runs: only these runs, or ids.
+        names: only these series.
+        search: only runs that pass, as a search box takes it.
+        experiment, workspace, settings: as of `runs`.
+
+    Raises:
+        ServiceException: a search that makes no sense (status_code 400), or the service is away.
+        UserErrorException: pyarrow is not installed.
+    """
+    need("pyarrow", "runstream[server]")
+    client, space = _within(workspace, settings)
+    settle(client)
+    ids: list[str] | None = None
+    if runs is not None:
+        chosen = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else runs
+        ids = list(dict.fromkeys(run if isinstance(run, str) else run.id for run in chosen))
+    if search is not None:
+        params = [
+            ("q", search),
+            *((key, value) for key, value in (("workspace", space), ("experiment", experiment)) if value),
+        ]
+        passing = dict.fromkeys(record.run_id for record in list_records(client, params, page=500))
+        ids = [run_id for run_id in (passing if ids is None else ids) if run_id in passing]
+    series = [names] if isinstance(names, str) else list(names)
+    conditions = [f"name in ({', '.join(map(quoted, series))})"] if series else []
+    within = [
+        f"{column} = {quoted(value)}"
+        for column, value in (("workspace", space), ("experiment", experiment))
+        if value
+    ]
+    if within:
+        conditions.append(f"run_id in (select run_id from runs where {' and '.join(within)})")
+
+    def ask(statement: str) -> pyarrow.Table:
+        return _sql(client, statement).table
+
+    if ids is None:
+        return PointsScan(find_parts(client, ask, " and ".join(conditions) or "true", series))
+    parts = []
+    for first in range(0, len(ids), _RUNS_A_STATEMENT):
+        some = f"run_id in ({', '.join(map(quoted, ids[first : first + _RUNS_A_STATEMENT]))})"
+        parts += find_parts(client, ask, " and ".join([some, *conditions]), series)
+    return PointsScan(parts)
 
 
 def param_importance(
@@ -279,44 +278,6 @@ def _within(workspace: Workspace | str | None, settings: Settings | None) -> tup
 
 def _client(settings: Settings | None) -> ServiceClient:
     return client_for(with_local_spool(settings or Settings.load()))
-
-
-def _need(module: str, package: str) -> Any:
-    from importlib import import_module
-
-    try:
-        if module == "pyarrow":
-            import_module("pyarrow.ipc")
-        return import_module(module)
-    except ImportError as error:
-        raise UserErrorException(f"this needs {module} ({error}); run `pip install '{package}'`") from None
-
-
-def _points_schema() -> pyarrow.Schema:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("run_id", pa.dictionary(pa.int32(), pa.string())),
-            ("name", pa.dictionary(pa.int32(), pa.string())),
-            ("step", pa.int64()),
-            ("time", pa.timestamp("us", tz="UTC")),
-            ("value", pa.float64()),
-            ("integer", pa.int64()),
-            ("text", pa.string()),
-        ]
-    )
-
-
-def _points_table(answer: pyarrow.Table) -> pyarrow.Table:
-    """Of the service's columns those of `metrics`: it gives booleans a text as well."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    integers, texts = answer.column("int_value"), answer.column("text")
-    columns = [answer.column(name) for name in ("run_id", "name", "step", "time", "value")]
-    texts = pc.if_else(integers.is_null(), texts, None)
-    return pa.table([*columns, integers, texts], schema=_points_schema())
 
 
 _RUN_TEXTS = (
@@ -377,7 +338,3 @@ def _times(values: list[str | None]) -> pyarrow.Array:
     return pa.array(
         [datetime.fromisoformat(value) if value else None for value in values], pa.timestamp("us", tz="UTC")
     )
-
-
-def _first_rows(result: Result) -> Iterator[tuple[Any, ...]]:
-    return iter(Result(result.table.slice(0, 20)))

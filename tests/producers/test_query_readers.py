@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 import runstream
 from runstream.core import Experiment, Run, Workspace
-from runstream.exceptions import ServiceException
+from runstream.exceptions import ServiceException, UserErrorException
+from runstream.points_scan import Part
 from runstream_schemas.settings import Settings
 from runstream_service import demo
 
@@ -71,6 +75,87 @@ def test_lists_of_runs(runs: list[Run], workspace: Workspace) -> None:
     assert len(runstream.query.runs("test", workspace=workspace, limit=2)) == 2
     with pytest.raises(ServiceException):
         runstream.query.runs(order="nonsense")
+
+
+def logged(run: Run) -> list[tuple[str, str, float]]:
+    """What a fixture's run has of numbers."""
+    number = int(run.get_tags()["n"])
+    return [
+        *((run.id, "loss", 1.0 / (step + 1 + number)) for step in range(5)),
+        (run.id, "epoch", float(number)),
+    ]
+
+
+def rows_of(tables: Iterable[Any]) -> list[tuple[str, str, float]]:
+    """Numbers of Arrow tables, sorted."""
+    rows = [row for table in tables for row in table.to_pylist()]
+    return sorted((row["run_id"], row["name"], row["value"]) for row in rows if row["text"] is None)
+
+
+@pytest.mark.parametrize("most", [1, 4, 8, 1 << 20])
+def test_a_scan_reads_every_point_in_parts(
+    runs: list[Run], workspace: Workspace, monkeypatch: Any, most: int
+) -> None:
+    """Parts end where a million points are, within a run where it has more; here at fewer."""
+    monkeypatch.setattr("runstream.points_scan.PART_POINTS", most)
+    monkeypatch.setattr("runstream.query._RUNS_A_STATEMENT", 2)
+    scan = runstream.query.scan(workspace=workspace)
+    assert scan.points == 21
+    assert all(part.points <= max(most, 5) for part in scan.parts)
+    if most < 8:
+        assert {part.names for part in scan.parts} != {()}
+    expected = sorted(row for run in runs for row in logged(run))
+    for at_once in (1, 2, 9):
+        tables = list(scan.tables(at_once))
+        assert rows_of(tables) == expected
+        assert {table.schema for table in tables} == {scan.schema}
+    steps = runstream.query.scan(runs[0], "loss").to_polars()["step"].to_list()
+    assert steps == [0, 1, 2, 3, 4]
+    by_id = runstream.query.scan([run.id for run in runs], ["loss", "epoch"])
+    assert rows_of(by_id.tables()) == expected
+
+
+def test_a_scan_goes_to_polars_dask_and_other_processes(
+    runs: list[Run], workspace: Workspace, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("runstream.points_scan.PART_POINTS", 8)
+    scan = runstream.query.scan(names=["loss", "epoch"], experiment="test", workspace=workspace)
+    frame = scan.to_polars()
+    assert frame.columns == scan.schema.names
+    assert frame["value"].sum() == pytest.approx(sum(value for run in runs for _, _, value in logged(run)))
+    with_dask = scan.to_dask()
+    assert with_dask.npartitions == len(scan.parts) == 3
+    best = (
+        with_dask[with_dask["name"] == "loss"].groupby("run_id")["value"].max().compute(scheduler="threads")
+    )
+    assert best.to_dict() == {run.id: 1 / (n + 1) for n, run in enumerate(runs)}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert rows_of(pool.map(Part.read, scan.parts)) == rows_of(scan.tables())
+
+
+def test_a_scan_of_nothing_has_its_columns(workspace: Workspace) -> None:
+    scan = runstream.query.scan("no-such-run", search="nothing is called this", workspace=workspace)
+    assert (scan.points, list(scan.tables())) == (0, [])
+    assert scan.to_polars().columns == list(scan.to_dask().columns) == scan.schema.names
+    with pytest.raises(UserErrorException, match="at_once"):
+        next(scan.tables(0))
+    with pytest.raises(ServiceException):
+        runstream.query.scan(search="metric:loss<<1", workspace=workspace)
+
+
+def test_a_scan_takes_what_a_search_takes(runs: list[Run], workspace: Workspace) -> None:
+    scan = runstream.query.scan(search="tag:n=1", workspace=workspace)
+    assert {row[0] for row in rows_of(scan.tables())} == {runs[1].id}
+    assert runstream.query.scan(runs[0], search="tag:n=1", workspace=workspace).parts == []
+
+
+def test_a_name_is_no_statement(experiment: Experiment) -> None:
+    with experiment.start_logging(outputs=False) as run:
+        run.log("it's \" or 1=1 --", 1.0)
+        run.log("other", 2.0)
+    assert rows_of(runstream.query.scan(run, "it's \" or 1=1 --").tables()) == [
+        (run.id, "it's \" or 1=1 --", 1.0)
+    ]
 
 
 def test_demo(

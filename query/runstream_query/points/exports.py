@@ -1,19 +1,16 @@
-"""Lists of runs, points and tables as files: CSV or Parquet, made while they are sent."""
+"""Lists of runs and points as tables, a piece at a time, to be sent as files (`export_formats`)."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import asyncpg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from runstream_schemas.errors import QueryError
 from runstream_schemas.runs.params import KINDS, value_of
@@ -29,15 +26,10 @@ from .point_views import POINT_VIEWS
 from .reader import Query
 from .vectors import Vectors
 
-Format = Literal["csv", "csv-raw", "parquet"]
-FORMATS: Final[dict[str, str]] = {
-    "csv": "text/csv; charset=utf-8",
-    "csv-raw": "text/csv; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-}
-"""Formats and their media types."""
 MOST_COLUMNS = 1000
 _PAGE = 1000
+_PIECE = 1 << 20
+"""Points of one look at the stores, where series have no more of them."""
 _TIME = pa.timestamp("us", tz="UTC")
 _MAP = pa.map_(pa.string(), pa.string())
 _POINTS = ("run_id", "name", "step", "time", "value", "int_value", "text")
@@ -53,6 +45,21 @@ where s.cls = 0 and s.name = any($1::text[])
     and (exists (select from live_summaries m where m.series_id = s.id)
         or exists (select from packed_summaries p where p.series_ids @> array[s.id]))
 """
+
+
+POINTS_OF_RUNS: Final = """
+select asked.run_id, coalesce(counted.points, 0)::bigint as points
+from unnest($1::text[]) with ordinality as asked(run_id, place)
+join runs r on r.run_id = asked.run_id
+left join lateral (
+    select sum(m.count) as points from summaries m join series s on s.id = m.series_id
+    where m.run_key = r.key and s.cls = 0 and ($2::text[] is null or s.name = any($2))
+) counted on true
+order by asked.place"""
+POINTS_OF_SERIES: Final = """
+select s.name, m.count::bigint as points from summaries m join series s on s.id = m.series_id
+where m.run_key = (select key from runs where run_id = $1) and s.cls = 0 and ($2::text[] is null or s.name = any($2))
+order by s.id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +222,42 @@ async def point_tables(
         yield await asyncio.to_thread(_point_table, vectors)
 
 
+async def point_pieces(
+    query: Query, run_ids: Sequence[str], names: Sequence[str], timeout: float
+) -> AsyncIterator[pa.Table]:
+    """Points of metrics by runs and, within a run of more than `_PIECE` of them, by series; each series in order of logging.
+
+    What is held at a time does not grow with how much is asked for: it is `_PIECE` points, or one series that has more.
+    """
+    asked = list(names) or None
+    for group in _groups(await query.pool.fetch(POINTS_OF_RUNS, list(run_ids), asked)):
+        series: list[list[str] | None] = [asked]
+        if len(group) == 1 and group[0][1] > _PIECE:
+            series = [
+                [name for name, _ in part]
+                for part in _groups(await query.pool.fetch(POINTS_OF_SERIES, group[0][0], asked))
+            ]
+        for part_of_run in series:
+            async with asyncio.timeout(timeout):
+                vectors = await query.vectors(
+                    [run_id for run_id, _ in group], names=part_of_run, cls=(SeriesClass.METRIC,)
+                )
+            yield (await asyncio.to_thread(vectors.to_arrow)).select(_POINTS)
+
+
+def _groups(counted: Sequence[Sequence[Any]]) -> list[list[tuple[str, int]]]:
+    """Neighbours of at most `_PIECE` points together, or single ones that have more; at least one group, for the schema."""
+    groups: list[list[tuple[str, int]]] = [[]]
+    held = 0
+    for name, points in counted:
+        if groups[-1] and held + points > _PIECE:
+            groups.append([])
+            held = 0
+        groups[-1].append((name, points))
+        held += points
+    return groups
+
+
 async def histogram_tables(
     query: Query, run_ids: Sequence[str], names: Sequence[str], timeout: float
 ) -> AsyncIterator[pa.Table]:
@@ -252,115 +295,3 @@ def one_value(table: pa.Table) -> pa.Table:
         table.column("value").cast(pa.string()),
     )
     return table.select(_POINTS[:4]).append_column("value", value)
-
-
-# --- formats ---------------------------------------------------------------------------------------------------------
-
-
-async def encode(tables: AsyncIterator[pa.Table], format: str) -> AsyncIterator[bytes]:
-    """The tables, all of one schema, as one file.
-
-    Args:
-        format: one of `FORMATS`.
-    """
-    encoder = _ParquetEncoder() if format == "parquet" else _CsvEncoder(raw=format == "csv-raw")
-    async for table in tables:
-        yield await asyncio.to_thread(encoder.add, table)
-    yield await asyncio.to_thread(encoder.finish)
-
-
-class _ParquetEncoder:
-    def __init__(self) -> None:
-        self._sink = _Pieces()
-        self._writer: pq.ParquetWriter | None = None
-
-    def add(self, table: pa.Table) -> bytes:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._sink, table.schema, compression="zstd")
-        self._writer.write_table(table)
-        return self._sink.take()
-
-    def finish(self) -> bytes:
-        if self._writer is not None:
-            self._writer.close()
-        return self._sink.take()
-
-
-class _Pieces(io.RawIOBase):
-    """A file that is written from front to end, and handed on in pieces."""
-
-    def __init__(self) -> None:
-        self._held: list[bytes] = []
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._held.append(bytes(data))
-        self._size += len(self._held[-1])
-        return len(self._held[-1])
-
-    def tell(self) -> int:
-        return self._size
-
-    def take(self) -> bytes:
-        pieces, self._held = self._held, []
-        return b"".join(pieces)
-
-
-class _CsvEncoder:
-    """RFC 4180. Times are ISO 8601 with Z, maps JSON, a missing value is empty; NaN and infinities are nan, inf and -inf.
-
-    Texts a spreadsheet would take for a formula get a `'` in front, unless they are to be `raw`.
-    """
-
-    def __init__(self, *, raw: bool) -> None:
-        self._begun, self._raw = False, raw
-
-    def add(self, table: pa.Table) -> bytes:
-        shown = pa.table([_shown(column) for column in table.columns], names=table.column_names)
-        if not self._raw:
-            names = _harmless(pa.chunked_array([pa.array(shown.column_names, pa.string())])).to_pylist()
-            shown = pa.table([_harmless(column) for column in shown.columns], names=names)
-        out = io.BytesIO()
-        options = pa_csv.WriteOptions(include_header=not self._begun, quoting_style="needed")
-        pa_csv.write_csv(shown, out, options)
-        self._begun = True
-        return out.getvalue()
-
-    def finish(self) -> bytes:
-        return b""
-
-
-_FORMULA = r"^[=+\-@\t\r]"
-_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|nan)$"
-
-
-def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts that begin as formulas do, as texts; numbers stay what they are."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return column
-    risky = pc.and_not(pc.match_substring_regex(column, _FORMULA), pc.match_substring_regex(column, _NUMBER))
-    if not pc.any(risky).as_py():
-        return column
-    marked = pc.binary_join_element_wise(pa.scalar("'", column.type), column, pa.scalar("", column.type))
-    return pc.if_else(risky, marked, column)
-
-
-def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as texts and numbers."""
-    if pa.types.is_timestamp(column.type):
-        return pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ")
-    if pa.types.is_list(column.type):
-        lists = [None if value is None else json.dumps(value) for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(lists, pa.string())])
-    if pa.types.is_map(column.type):
-        texts = [
-            None if entries is None else json.dumps(dict(entries), ensure_ascii=False)
-            for entries in column.to_pylist()
-        ]
-        return pa.chunked_array([pa.array(texts, pa.string())])
-    return column

@@ -244,7 +244,8 @@ def test_fastai(run: Run) -> None:
 
 
 @pytest.mark.timeout(400)  # Ray starts servers of its own
-def test_ray_tune(run: Run, tmp_path: Path) -> None:
+def test_ray_tune(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_DISABLE_SIGINT_HANDLER", "1")  # it would keep Ctrl-C for good
     import ray
     from ray import tune
 
@@ -270,3 +271,25 @@ def test_ray_tune(run: Run, tmp_path: Path) -> None:
     assert [trial.get_params()["lr"] for trial in trials] == [0.1, 0.2]
     assert [len(trial.get_metrics()["loss"]) for trial in trials] == [3, 3]  # type: ignore[arg-type]
     assert {trial.get_status() for trial in trials} == {"Completed"}
+
+
+@pytest.mark.timeout(400)
+def test_a_scan_goes_to_ray(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    import runstream
+
+    monkeypatch.setattr("runstream.points_scan.PART_POINTS", 4)
+    for step in range(6):
+        run.log("loss", step / 2)
+        run.log("other", 1)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        scan = runstream.query.scan(run)
+        dataset = scan.to_ray().materialize()
+        assert dataset.num_blocks() == len(scan.parts) > 1
+        rows = dataset.filter(lambda row: row["name"] == "loss").sort("step").take_all()
+        assert [row["value"] for row in rows] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+        assert runstream.query.scan(run, "nothing").to_ray().count() == 0
+    finally:
+        ray.shutdown()

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.query.conftest import utc
@@ -29,6 +30,7 @@ async def http(database: Any) -> AsyncIterator[httpx.AsyncClient]:
     await label(database, "tags", key, "lr", "0.1")
     await database.add_summary(key, "loss", last=0.1 + 0.2, min=float("-inf"), sum=3.0, finite=2, count=2)
     await database.add_summary(key, "note", kind=3, last_text="good, very")
+    await database.add_summary(key, "epoch", kind=1)
     await database.add_run("r2", start_time=utc(5), status="Failed")
     loss, epoch, note = (SeriesKey(SeriesClass.METRIC, name) for name in ("loss", "epoch", "note"))
     await database.add_chunk(
@@ -110,6 +112,28 @@ async def test_points(http: httpx.AsyncClient) -> None:
     assert [line.rpartition(",")[2] for line in text] == ['"value"', "0.30000000000000004", "nan"]
     frame, _ = await read(http, "points?run=r,1&name=epoch")
     assert frame["name"].tolist() == ["epoch"]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 1 << 20])
+async def test_points_as_an_arrow_stream(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    """However large the pieces are in which the server looks at them, all is there, a series in order of logging."""
+    monkeypatch.setattr("runstream_query.points.exports._PIECE", piece)
+    monkeypatch.setattr("runstream_query.points.export_formats._BATCH", 2)
+    answer = await http.get("/api/v1/export/points?run=r,1&run=r2&format=arrow")
+    assert answer.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert table.column_names == ["run_id", "name", "step", "time", "value", "int_value", "text"]
+    by_series: dict[str, list[Any]] = {}
+    for row in table.to_pylist():
+        value = next(row[kind] for kind in ("text", "int_value", "value") if row[kind] is not None)
+        by_series.setdefault(row["name"], []).append(repr(value))
+    assert by_series == {"loss": [repr(0.1 + 0.2), "nan"], "epoch": [repr((1 << 53) + 1)], "note": ["'a,b'"]}
+    some = await http.get("/api/v1/export/points?run=r,1&name=loss&format=arrow")
+    assert pa.ipc.open_stream(some.content).read_all().num_rows == 2
+    none = await http.get("/api/v1/export/points?run=unknown&format=arrow")
+    assert pa.ipc.open_stream(none.content).read_all().num_rows == 0
 
 
 async def test_a_table(http: httpx.AsyncClient) -> None:

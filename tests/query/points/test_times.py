@@ -13,6 +13,7 @@ from runstream_consumers.compaction.worker import Worker
 from runstream_query.charts.charts import Charts
 from runstream_query.http.responses import python_values
 from runstream_query.points import exports
+from runstream_query.points.export_formats import FORMATS, encode
 from runstream_query.runs.run_filter import RunFilter
 from runstream_query.runs.run_order import Order
 from runstream_query.runs.runs import list_runs
@@ -95,12 +96,12 @@ async def test_points_are_read_charted_exported_and_asked_for(strange: Any, comp
     for axis in ("step", "time", "relative"):
         (chart,) = await Charts(strange.query).read(["now", "late"], ["loss"], axis=axis)
         assert [line.total for line in chart.lines] == [5, 5]
-    for format in exports.FORMATS:
+    for format in FORMATS:
         tables = exports.point_tables(strange.query, ["now"], ["loss"], 20)
-        assert b"".join([part async for part in exports.encode(tables, format)])
+        assert b"".join([part async for part in encode(tables, format)])
         columns = await exports.columns(strange.pool, ["start_time", "duration", "metric:loss:last"])
         tables = exports.run_pages(strange.pool, RunFilter(), Order(), columns, 20)
-        assert b"".join([part async for part in exports.encode(tables, format)])
+        assert b"".join([part async for part in encode(tables, format)])
     for statement in ("select * from metrics", "select * from runs", "select time, time::date from metrics"):
         table = await run_sql(strange.pool, strange.store, strange.settings, statement)
         rows = [python_values(column) for column in table.columns]

@@ -1,4 +1,4 @@
-"""HTTP for exports: lists of runs, points and tables as CSV or Parquet, streamed."""
+"""HTTP for exports: lists of runs, points and tables as CSV, Parquet or Arrow, streamed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ...points import exports
+from ...points.export_formats import FORMATS, Format, encode
 from ...runs.run_order import Order
 from ..context import server_of
 from ..endpoint import Reach, endpoint
@@ -18,12 +19,12 @@ from ..filters import Filters, run_filter
 from ..responses import problem
 from ..tokens import Role
 
-CSV, PARQUET = "text/csv", exports.FORMATS["parquet"]
+CSV, PARQUET, ARROW = "text/csv", FORMATS["parquet"], FORMATS["arrow"]
 
 
 async def _send(tables: AsyncIterator[pa.Table], format: str, name: str) -> Response:
     """The tables as a file to keep. The first is made before the answer begins: what is wrong has a status of its own."""
-    pieces = exports.encode(tables, format)
+    pieces = encode(tables, format)
     first = await anext(pieces)
 
     async def body() -> AsyncIterator[bytes]:
@@ -35,13 +36,13 @@ async def _send(tables: AsyncIterator[pa.Table], format: str, name: str) -> Resp
         "Content-Disposition": f'attachment; filename="{name}.{format.partition("-")[0]}"',
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(body(), 200, headers, exports.FORMATS[format])
+    return StreamingResponse(body(), 200, headers, FORMATS[format])
 
 
 class ExportRunsQuery(Filters, kw_only=True):
     order: str = "-start_time"
     column: list[str] = msgspec.field(default_factory=list)
-    format: exports.Format = "csv"
+    format: Format = "csv"
 
 
 @endpoint(
@@ -50,7 +51,7 @@ class ExportRunsQuery(Filters, kw_only=True):
     Reach.WORKSPACE,
     "All runs that pass, as a file",
     answer=CSV,
-    also=(PARQUET,),
+    also=(PARQUET, ARROW),
 )
 async def runs(request: Request, asked: ExportRunsQuery) -> Response:
     server = server_of(request)
@@ -64,7 +65,7 @@ async def runs(request: Request, asked: ExportRunsQuery) -> Response:
 class ExportPointsQuery(msgspec.Struct, kw_only=True):
     run: list[str]
     name: list[str] = []
-    format: exports.Format = "csv"
+    format: Format = "csv"
 
 
 @endpoint(
@@ -73,10 +74,14 @@ class ExportPointsQuery(msgspec.Struct, kw_only=True):
     Reach.RUNS,
     "Every point of metrics, as a file",
     answer=CSV,
-    also=(PARQUET,),
+    also=(PARQUET, ARROW),
 )
 async def points(request: Request, asked: ExportPointsQuery) -> Response:
+    """Runs in the order of logging; as `arrow` series in the order of logging, a piece of a run, or of runs, at a time."""
     server = server_of(request)
+    if asked.format == "arrow":
+        pieces = exports.point_pieces(server.query, asked.run, asked.name, server.settings.query_timeout)
+        return await _send(pieces, asked.format, "points")
     tables = exports.point_tables(server.query, asked.run, asked.name, server.settings.query_timeout)
 
     async def shown() -> AsyncIterator[pa.Table]:
@@ -92,7 +97,7 @@ async def points(request: Request, asked: ExportPointsQuery) -> Response:
     Reach.RUNS,
     "Every histogram, as a file",
     answer=CSV,
-    also=(PARQUET,),
+    also=(PARQUET, ARROW),
 )
 async def histograms(request: Request, asked: ExportPointsQuery) -> Response:
     server = server_of(request)
@@ -103,7 +108,7 @@ async def histograms(request: Request, asked: ExportPointsQuery) -> Response:
 class ExportTableQuery(msgspec.Struct, kw_only=True):
     run: str
     name: str
-    format: exports.Format = "csv"
+    format: Format = "csv"
 
 
 @endpoint(
@@ -112,7 +117,7 @@ class ExportTableQuery(msgspec.Struct, kw_only=True):
     Reach.RUNS,
     "A table of a run, as a file",
     answer=CSV,
-    also=(PARQUET,),
+    also=(PARQUET, ARROW),
 )
 async def table(request: Request, asked: ExportTableQuery) -> Response:
     server = server_of(request)
