@@ -28,14 +28,17 @@ from runstream_schemas.wire.events import (
 from runstream_schemas.wire.payload import encode_points
 from runstream_schemas.wire.payload_reading import decode_points
 from runstream_schemas.wire.points import Points, build_points
-from runstream_schemas.wire.rewinding import Cut, cut_points
+from runstream_schemas.wire.rewinding import Cut, CutsOfRun, cut_points
 
 from . import queries
 from .plan import Plan
 from .run_states import storable
 from .summaries import Batch
 
-FIND_CUTS: Final = "select run_key, position, step, number from rewinds where run_key = any($1::bigint[])"
+FIND_CUTS: Final = """
+select r.run_key, r.position, r.step, r.number
+from unnest($1::bigint[], $2::bigint[]) u (run_key, position)
+join rewinds r on r.run_key = u.run_key and r.position >= u.position"""
 ADD_REWINDS: Final = """
 insert into rewinds (run_key, position, step, number, time_us)
 select u.run_key, u.position, u.step,
@@ -67,7 +70,7 @@ ADD_LATEST: Final = (
 _CLASSES: Final = [int(SeriesClass.METRIC), int(SeriesClass.FORMER)]
 _FETCH: Final = 64  # chunks at a time
 
-Cuts = Mapping[int, Sequence[Cut]]
+Cuts = Mapping[int, CutsOfRun]
 """The rewinds of runs, by their keys; of those that have any."""
 _Latest = dict[tuple[int, int], tuple[int, int, float]]
 """By run and series the latest point as MLflow means it: the highest by (step, time, value)."""
@@ -121,22 +124,26 @@ async def hold_points(
     return not in_files
 
 
-async def find_cuts(connection: asyncpg.Connection[Any], run_keys: Sequence[int]) -> Cuts:
-    """The rewinds of runs."""
+async def find_cuts(connection: asyncpg.Connection[Any], first: Mapping[int, int]) -> Cuts:
+    """The rewinds of runs from a position on; of those that have any there.
+
+    Args:
+        first: the positions, by the runs' keys.
+    """
     cuts: dict[int, list[Cut]] = {}
-    for row in await connection.fetch(FIND_CUTS, run_keys):
+    for row in await connection.fetch(FIND_CUTS, list(first), list(first.values())):
         cuts.setdefault(row["run_key"], []).append(Cut(row["position"], row["step"], row["number"]))
-    return cuts
+    return {run_key: CutsOfRun(of_run) for run_key, of_run in cuts.items()}
 
 
-def cut_event_of(event: MetricsEvent, at: int, cuts: Sequence[Cut]) -> MetricsEvent | None:
+def cut_event_of(event: MetricsEvent, at: int, cuts: CutsOfRun) -> MetricsEvent | None:
     """An event that arrives late, with what is cut off in series of former branches; None: nothing of it is.
 
     Args:
         at: its position in the run.
-        cuts: the rewinds of the run.
+        cuts: the rewinds of the run from there on.
     """
-    if all(cut.position <= at for cut in cuts):
+    if not cuts.are_behind(at):
         return None
     try:
         points = cut_points(decode_points(event.payload), at, cuts)
@@ -181,7 +188,8 @@ async def cut_stored(
             from files need not tell any more on which side of these it lies.
     """
     new_cuts = {
-        key: [cut for cut in cuts[key] if (key, cut.position) in new] for key in {key for key, _ in new}
+        key: CutsOfRun(cut for cut in cuts[key].cuts if (key, cut.position) in new)
+        for key in {key for key, _ in new}
     }
     run_keys = sorted(new_cuts)
     await connection.fetch(LOCK_SOURCES, run_keys)
@@ -215,7 +223,7 @@ async def cut_stored(
     return batches
 
 
-def _cut_chunks(rows: Sequence[Any], cuts: Sequence[Cut]) -> list[tuple[int, Points, bytes]]:
+def _cut_chunks(rows: Sequence[Any], cuts: CutsOfRun) -> list[tuple[int, Points, bytes]]:
     """Position, points and payload of each chunk once it is cut; of one that cannot be read, which compaction and readers
     name, no points."""
     result = []

@@ -12,6 +12,7 @@ import numpy as np
 
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.order import position
+from runstream_schemas.series import SeriesKey
 from runstream_schemas.wire.events import METRICS, MetricsEvent
 
 from ..sources.source import Fetched, Partition
@@ -173,22 +174,39 @@ async def store_points(
     Raises:
         Stale: points of a run that is rewound have just been moved to a file.
     """
-    of_points = {run_key for run_key, accepted in plan.of_runs() if isinstance(accepted.event, MetricsEvent)}
+    first: dict[int, int] = {}
+    for run_key, accepted in plan.of_runs():
+        event = accepted.event
+        if isinstance(event, MetricsEvent):
+            slot = event.first if event.rewind is None else min(event.first, event.rewind.seq)
+            at = position(accepted.change.ordinal, slot)
+            first[run_key] = min(at, first.get(run_key, at))
     rewinds = await store_rewinds(connection, plan)
     if rewinds and not await hold_points(connection, sorted({key for key, _ in rewinds}), cold):
         raise Stale("points of a run that is rewound were moved to a file")
-    cuts = await find_cuts(connection, sorted(of_points)) if of_points else {}
+    cuts = await find_cuts(connection, first) if first else {}
+    late = {
+        number: cut
+        for number, (run_key, accepted) in enumerate(plan.of_runs())
+        if run_key in cuts
+        and isinstance(event := accepted.event, MetricsEvent)
+        and event.points
+        and (cut := cut_event_of(event, position(accepted.change.ordinal, event.first), cuts[run_key]))
+    }
+    of_cut: dict[SeriesKey, int] = {}
+    await series_ids(connection, [key for cut in late.values() for key, _ in cut.series], of_cut)
     chunks: list[tuple[int, int, int, int, int, bytes]] = []
     batches: list[Batch] = []
     points = 0
-    for run_key, accepted in plan.of_runs():
+    for number, (run_key, accepted) in enumerate(plan.of_runs()):
         event, change = accepted.event, accepted.change
         if isinstance(event, MetricsEvent) and event.points:
-            at, ids = position(change.ordinal, event.first), accepted.series_ids
-            if run_key in cuts and (cut := cut_event_of(event, at, cuts[run_key])) is not None:
-                event, ids = cut, await series_ids(connection, [key for key, _ in cut.series], {})
+            ids = accepted.series_ids
+            if number in late:
+                event = late[number]
+                ids = [of_cut[key] for key, _ in event.series]
             chunks.append((run_key, change.key, event.first, event.count, event.points, event.payload))
-            batches.append(Batch(event, run_key, ids, at))
+            batches.append(Batch(event, run_key, ids, position(change.ordinal, event.first)))
             points += event.points
     if chunks:
         await connection.copy_records_to_table("chunks", records=chunks, columns=queries.CHUNK_COLUMNS)

@@ -7,7 +7,7 @@ rewinds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,22 +26,41 @@ class Cut(NamedTuple):
     number: int
 
 
-def branches_of(steps: I8, position: int, cuts: Sequence[Cut]) -> I8:
-    """The number of the former branch that each point belongs to, 0 for those that are visible: the first rewind behind it
-    that cuts it off tells.
+class CutsOfRun:
+    """The rewinds of a run in their order.
 
-    Args:
-        steps: steps of points that lie at `position`.
-        cuts: the rewinds of their run.
+    Attributes:
+        cuts: them.
     """
-    branches = np.zeros(len(steps), dtype=np.int64)
-    for cut in sorted(cuts):
-        if cut.position > position:
-            branches[(branches == 0) & (steps > cut.step)] = cut.number
-    return branches
+
+    __slots__ = ("_numbers", "_positions", "_steps", "cuts")
+
+    def __init__(self, cuts: Iterable[Cut]) -> None:
+        self.cuts = sorted(cuts)
+        self._positions, self._steps, self._numbers = (
+            np.array([cut[at] for cut in self.cuts], dtype=np.int64) for at in range(3)
+        )
+
+    def are_behind(self, position: int) -> bool:
+        """Whether one lies behind a position."""
+        return bool(self.cuts) and self.cuts[-1].position > position
+
+    def branches_of(self, steps: I8, position: int) -> I8:
+        """The number of the former branch that each point belongs to, 0 for those that are visible: the first rewind behind
+        it that cuts it off tells.
+
+        Args:
+            steps: steps of points that lie at `position`.
+        """
+        first = int(np.searchsorted(self._positions, position, side="right"))
+        # Of those behind it only one that goes back further than all before it can be the first to cut a point off.
+        lowest = np.minimum.accumulate(self._steps[first:])
+        # ~ turns the order around, of all numbers: the first that is lower than the point's step is the first ~ above its ~.
+        by_point = np.searchsorted(~lowest, ~steps, side="right")
+        return np.append(self._numbers[first:], 0)[by_point]
 
 
-def cut_points(points: Points, position: int, cuts: Sequence[Cut]) -> Points | None:
+def cut_points(points: Points, position: int, cuts: CutsOfRun) -> Points | None:
     """The points of a batch, with those that are cut off in series of former branches; None: none is.
 
     Args:
@@ -49,7 +68,7 @@ def cut_points(points: Points, position: int, cuts: Sequence[Cut]) -> Points | N
         cuts: the rewinds of the run.
     """
     is_metric = np.array([key.cls == SeriesClass.METRIC for key, _ in points.series], dtype=bool)
-    branches = branches_of(points.steps, position, cuts) * np.repeat(is_metric, points.counts)
+    branches = cuts.branches_of(points.steps, position) * np.repeat(is_metric, points.counts)
     if not branches.any():
         return None
     old = np.repeat(np.arange(len(points.series)), points.counts)
