@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { peaksOf, playTime, soughtBy } from "../src/run/waveform";
 import { documentOf } from "../src/viewer/document";
 import { heard, MOST_HEIGHT } from "../src/viewer/protocol";
 import { separated } from "../src/viewer/separated";
@@ -48,6 +49,38 @@ describe("separated values", () => {
   it("may have their header and their separator in the format", () => {
     expect(separated()("1|2", { delimiter: "|", header: ["x", "y"] }).map((row) => ({ ...row }))).toEqual([
       { x: "1", y: "2" },
+    ]);
+  });
+});
+
+describe("a waveform", () => {
+  it("has the lowest and the highest sample of each piece, over all channels", () => {
+    const left = Float32Array.of(0, 1, 0, -0.5);
+    const right = Float32Array.of(-1, 0, 0, 0.25);
+    const { low, high } = peaksOf([left, right], 2);
+    expect([...low]).toEqual([-1, -0.5]);
+    expect([...high]).toEqual([1, 0.25]);
+  });
+  it("of few samples has no piece without any, and of none is empty", () => {
+    expect(peaksOf([Float32Array.of(1, -1, 1)], 100).high.length).toBe(3);
+    expect(peaksOf([], 100).low.length).toBe(0);
+    expect(peaksOf([new Float32Array(5)], 0).low.length).toBe(0);
+  });
+  it("is gone through by keys", () => {
+    expect(soughtBy("ArrowRight", 1, 20)).toBe(2);
+    expect(soughtBy("ArrowLeft", 0.5, 1000)).toBe(0);
+    expect(soughtBy("End", 0, 3)).toBe(3);
+    expect(soughtBy("x", 0, 3)).toBeNull();
+    expect(soughtBy("End", 0, NaN)).toBeNull();
+  });
+  it("says times as players do", () => {
+    expect([0, 5.25, 65, 3725, NaN, Infinity].map(playTime)).toEqual([
+      "0:00.0",
+      "0:05.3",
+      "1:05",
+      "1:02:05",
+      "–",
+      "–",
     ]);
   });
 });

@@ -73,7 +73,7 @@ def test_media_are_shown_by_step_and_nothing_in_them_runs(
     shown.evaluate("image => image.decode()")
     page.frame_locator("iframe[title^='evil page']").get_by_text("harmless").wait_for()
     page.get_by_text("some words").wait_for()
-    sound = page.get_by_label("sound, step 0: a tone")
+    sound = page.get_by_label("sound, step 0: a tone", exact=True)
     page.wait_for_function("audio => audio.duration > 0.4", arg=sound.element_handle())
     page.get_by_role("button", name="Download plotly").wait_for()
     assert page.evaluate("window.pwned") is None
