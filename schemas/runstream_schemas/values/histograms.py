@@ -51,17 +51,28 @@ def encode_histogram(histogram: Histogram, *, uniform: bool = False) -> str:
     Args:
         uniform: the bins are of equal width: of the edges, first and last are enough.
     """
-    edges = histogram.edges
+    edges, low, high = histogram.edges, histogram.min, histogram.max
     if uniform and edges:
         edges = [edges[0], edges[-1]]
-    text = f'{{"counts": {histogram.counts}, "edges": {edges}, "count": {histogram.count}'
-    if histogram.min is not None:
-        text += f', "min": {histogram.min!r}, "max": {histogram.max!r}'
+    if low is None:
+        text = f'{{"counts": {histogram.counts}, "edges": {edges}, "count": {histogram.count}'
+    elif len(edges) == 2 and edges[0] is low and edges[1] is high:  # to write a number takes its time
+        ends = f"{low!r}", f"{high!r}"
+        text = (
+            f'{{"counts": {histogram.counts}, "edges": [{ends[0]}, {ends[1]}], "count": {histogram.count}, '
+            f'"min": {ends[0]}, "max": {ends[1]}'
+        )
+    else:
+        text = (
+            f'{{"counts": {histogram.counts}, "edges": {edges}, "count": {histogram.count}, '
+            f'"min": {low!r}, "max": {high!r}'
+        )
     if histogram.sum is not None:
         text += f', "sum": {histogram.sum!r}'
-    for name in ("nan", "positive_infinite", "negative_infinite"):
-        if number := getattr(histogram, name):
-            text += f', "{name}": {number}'
+    if histogram.nan or histogram.positive_infinite or histogram.negative_infinite:
+        for name in ("nan", "positive_infinite", "negative_infinite"):
+            if number := getattr(histogram, name):
+                text += f', "{name}": {number}'
     return text + "}"
 
 
