@@ -1,13 +1,12 @@
 /** A chart to take along: as a picture of pixels or of lines, or as its numbers. Loaded when somebody asks for one. */
 import { cutMiddle, formatNumber } from "../lib/format";
-import { keepFile } from "../runs/export";
 import { marks } from "../runs/sweep";
 import { MOST_BANDS, toX, toY, type Range, type Transform } from "./draw";
 import type { Axis, Line } from "./frame";
+import type { Kind } from "./kinds";
+import { blobOf, csvText, escaped, take, type Cell } from "./take";
 import { xText } from "./texts";
 import type { Trace } from "./traces";
-
-export type Kind = "PNG" | "SVG" | "CSV";
 
 export interface Shared {
   title: string;
@@ -22,42 +21,29 @@ export interface Shared {
   colours: { panel: string; text: string; muted: string; rule: string };
 }
 
-const TYPES: Record<Kind, string> = { PNG: "image/png", SVG: "image/svg+xml", CSV: "text/csv" };
 const MOST_NAMED = 40; // runs in the legend of a picture
 const FONT = "system-ui, sans-serif";
 
 /** Copy a chart, or keep it as a file. Returns what to tell; a browser that lets nothing be copied here keeps a file. */
 export async function share(chart: Shared, kind: Kind, copy: boolean): Promise<string> {
   const content = kind === "PNG" ? await pngOf(chart) : kind === "SVG" ? svgOf(chart) : csvOf(chart);
-  if (copy && "clipboard" in navigator) {
-    try {
-      if (typeof content === "string") await navigator.clipboard.writeText(content);
-      else await navigator.clipboard.write([new ClipboardItem({ [TYPES.PNG]: content })]);
-      return `Copied ${chart.title} as ${kind}.`;
-    } catch {
-      // not allowed, or not this type: a file then
-    }
-  }
-  const name = chart.title.replace(/[^\w.-]+/g, "-").replace(/^-+|-+$/g, "") || "chart";
-  keepFile(content, TYPES[kind], `${name}.${kind.toLowerCase()}`);
-  return `Saved ${name}.${kind.toLowerCase()}.`;
+  return take(chart.title, kind, content, copy);
 }
 
 /** What is drawn: a row for each bucket of each line in sight. */
 export function csvOf({ traces, axis, x }: Pick<Shared, "traces" | "axis" | "x">): string {
   const smooth = traces.some((trace) => trace.line.smooth);
-  const quote = (value: string) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   const head = ["run", "run_id", "metric", axis, "value", "low", "high", ...(smooth ? ["smoothed"] : [])];
-  const rows = [head.map(quote).join(",")];
+  const rows: Cell[][] = [head];
   for (const { who, metric, line } of traces)
     for (let i = 0; i < line.x.length; i++) {
       const at = line.x[i]!;
       if (at < x.min || at > x.max) continue;
       const numbers = [at, line.last[i]!, line.low[i]!, line.high[i]!];
       if (smooth) numbers.push(line.smooth?.[i] ?? NaN);
-      rows.push([quote(who.name), quote(who.id), quote(metric), ...numbers.map(String)].join(","));
+      rows.push([who.name, who.id, metric, ...numbers]);
     }
-  return `${rows.join("\r\n")}\r\n`;
+  return csvText(rows);
 }
 
 const WIDTH = 800;
@@ -66,10 +52,6 @@ const LEFT = 64;
 const TOP = 36;
 const BOTTOM = 32;
 const ROW = 18;
-
-/** A text within SVG or HTML. */
-export const escaped = (text: string) =>
-  text.replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]!);
 
 /** As lines: it can be scaled, and edited. */
 export function svgOf(chart: Omit<Shared, "canvas">): string {
@@ -208,7 +190,5 @@ async function pngOf({ title, traces, canvas, colours }: Shared): Promise<Blob> 
     }
     context.fillText(cutMiddle(name, 28), left + 26, top + 4);
   }
-  return new Promise((resolve, reject) =>
-    picture.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), TYPES.PNG),
-  );
+  return blobOf(picture);
 }

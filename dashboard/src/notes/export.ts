@@ -5,7 +5,8 @@
 import { extentOf } from "../chart/draw";
 import { loadChart, type ChartQuery } from "../chart/load";
 import { xRangeOf, yRangeOf } from "../chart/scales";
-import { escaped, svgOf } from "../chart/share";
+import { svgOf } from "../chart/share";
+import { escaped } from "../chart/take";
 import { tracesOf } from "../chart/traces";
 import type { View } from "../chart/view.svelte";
 import { getBlob, messageOf, runAddress } from "../lib/api";

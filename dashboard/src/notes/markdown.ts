@@ -1,6 +1,6 @@
 import DOMPurify from "dompurify";
 import { Marked, type Token, type Tokens } from "marked";
-import { escaped } from "../chart/share";
+import { escaped } from "../chart/take";
 import { isEmbed, type Block } from "./embed";
 
 /** A part of a note: HTML that only shows, or a block that is shown by itself. */

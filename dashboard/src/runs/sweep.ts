@@ -1,5 +1,5 @@
 /** Axes of sweep charts: parameters and tags whose values differ, and metrics of runs, as numbers or as categories. */
-import { formatDuration, formatTime, runSeconds } from "../lib/format";
+import { cutMiddle, formatDuration, formatNumber, formatTime, runSeconds } from "../lib/format";
 import { toNumber, type Run, Kind } from "../lib/types";
 import { parametersOf } from "../run/facts";
 import type { Column } from "./columns";
@@ -163,15 +163,32 @@ export function passing(axes: readonly SweepAxis[], brushes: Brushes, count: num
   );
 }
 
+/** What an axis has of a run, as data: a number, or the name of its category. */
+export function cellOf(axis: SweepAxis, run: number): number | string | null {
+  const value = axis.values[run] ?? null;
+  return value !== null && axis.categories ? (axis.categories[value] ?? null) : value;
+}
+
+/** A value as its axis has it, with so many digits. */
+export function write(axis: SweepAxis, value: number, digits: number): string {
+  if (axis.categories) return cutMiddle(axis.categories[value] ?? "", digits > 3 ? 60 : 14);
+  return axis.format ? axis.format(value) : formatNumber(value, digits);
+}
+
 /** Values at which an axis is marked: round numbers, powers of ten where it is logarithmic, each category. */
 export function marks(axis: SweepAxis, most: number): number[] {
   if (axis.categories) return axis.categories.map((_, i) => i);
   if (axis.log) {
     const [from, to] = [Math.floor(Math.log10(axis.min)), Math.ceil(Math.log10(axis.max))];
     const every = Math.max(1, Math.ceil((to - from) / most));
-    return Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, i) =>
+    const powers = Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, i) =>
       Number(`1e${from + i * every}`),
     ).filter((value) => value >= axis.min * 0.999 && value <= axis.max * 1.001);
+    if (powers.length > 1 || axis.max === axis.min) return powers.length ? powers : [axis.min];
+    // Less than a decade has no two powers of ten.
+    const between = [from, from + 1].flatMap((power) => [1, 2, 5].map((n) => Number(`${n}e${power}`)));
+    const within = between.filter((value) => value >= axis.min && value <= axis.max);
+    if (within.length > 1) return within;
   }
   if (axis.max === axis.min) return [axis.min];
   const rough = (axis.max - axis.min) / most;
