@@ -10,7 +10,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 BUILD_DASHBOARD := $(PY) dashboard/build.py --quiet
-.PHONY: help setup demo dashboard test lint format types bench bench-quick compat test-integrations test-aim test-engines test-monitoring chaos attack audit docs kafka constraints clean
+.PHONY: help setup demo dashboard test lint format types bench bench-quick compat test-integrations test-aim test-engines test-monitoring test-upgrade chaos attack audit docs kafka constraints clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -89,6 +89,10 @@ test-monitoring:  ## Try the rules of monitoring/ with Prometheus' promtool: the
 	  (mkdir -p .promtool && cd .promtool && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .) || \
 	  { echo "no promtool: install Prometheus" >&2; exit 1; }
 	PATH="$$PATH:$(CURDIR)/.promtool/usr/bin"; cd monitoring && promtool check rules alerts.yaml && promtool test rules alerts.test.yaml
+
+test-upgrade:  ## Upgrade a cluster of an older commit while it is logged to and read: FROM=COMMIT (ARGS=--help)
+	@$(DEV)
+	$(PY) -m tests.chaos.upgrade $(FROM) $(ARGS)
 
 chaos:  ## Kill and stop everything at random, then count what is there: TRIALS=10 of each kind, new seeds (ARGS=--help)
 	@$(DEV)

@@ -30,6 +30,7 @@ from .processes import Others
 from .programs import PROGRAMS
 from .rest import check
 
+ROOT = Path(__file__).parents[2]
 TRAINERS = 8
 OTHER_PROGRAMS = ("wide", "long", "family")
 """Besides the plain one: a trial has each of them with one trainer or with none."""
@@ -46,6 +47,7 @@ class Trial:
     Attributes:
         kind: one of KINDS.
         seconds: of harm.
+        code: the checkout whose services and trainers these are.
         trainers: run id to process; those that were killed too.
         extra: consumers beside those of the home.
         neighbour: another home on the same machine, under the same harm.
@@ -59,6 +61,7 @@ class Trial:
     seed: int
     seconds: float
     many: int = TRAINERS
+    code: Path = ROOT
     chance: random.Random = field(init=False)
     harms: list[Harm] = field(init=False)
     network: Network | None = None
@@ -92,11 +95,10 @@ class Trial:
     @property
     def environment(self) -> dict[str, str]:
         """What every process of the trial gets."""
-        root = Path(__file__).parents[2]
         clock = str(Path(__file__).parent / "clock")
         paths = [
             clock,
-            *(str(root / part) for part in ("schemas", "producers", "consumers", "query", "service")),
+            *(str(self.code / part) for part in ("schemas", "producers", "consumers", "query", "service")),
         ]
         reached = {"RUNSTREAM_DATABASE": self.network.dsn} if self.network else {}
         # A trial starts dozens of Pythons: compiled modules are kept, whatever the caller does with his.
@@ -180,11 +182,15 @@ class Trial:
         others = [name for name in OTHER_PROGRAMS if self.chance.random() < 0.5]
         for i in range(self.many):
             self.start_trainer(others[i] if i < len(others) and i + 1 < self.many else "plain")
-        words = [str(self.home), str(self.home / "stop"), str(self.chance.randrange(10**6)), "01"[self.gaps]]
-        self.reader = self._python("reader", *words)
+        self.start_reader()
         self.note(
             f"programs: {', '.join(['plain', *others])}; harms: {', '.join(harm.name for harm in self.harms)}"
         )
+
+    def start_reader(self) -> None:
+        """The readers, which see what may not be."""
+        words = [str(self.home), str(self.home / "stop"), str(self.chance.randrange(10**6)), "01"[self.gaps]]
+        self.reader = self._python("reader", *words)
 
     def start_trainer(self, program: str = "plain") -> None:
         """One more trainer, on a run of its own."""
@@ -196,9 +202,7 @@ class Trial:
     def _python(self, module: str, *words: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"tests.chaos.{module}", *words]
         with (self.home / f"{module}s.log").open("ab") as log:
-            return subprocess.Popen(
-                command, env=self.environment, cwd=Path(__file__).parents[2], stdout=log, stderr=log
-            )
+            return subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=log, stderr=log)
 
     def victims(self) -> dict[int, str]:
         """The services' processes by pid, with a name."""
@@ -322,10 +326,10 @@ def run_trial(seconds: float, seed: int, kind: str, evidence: Path | None = None
     Raises:
         AssertionError: something is not as it must be; the text holds all that was done, and the end of the logs.
     """
-    trial = Trial(_new_home(), kind, seed, seconds)
+    trial = Trial(new_home(), kind, seed, seconds)
     try:
         if trial.chance.random() < 0.25:
-            trial.neighbour = Trial(_new_home(), "embedded", seed + 1, seconds, many=2)
+            trial.neighbour = Trial(new_home(), "embedded", seed + 1, seconds, many=2)
             trial.neighbour.start()
         trial.start()
         trial.attack()
@@ -341,7 +345,8 @@ def run_trial(seconds: float, seed: int, kind: str, evidence: Path | None = None
         trial.end()
 
 
-def _new_home() -> Path:
+def new_home() -> Path:
+    """A directory for a home."""
     return Path(tempfile.mkdtemp(prefix="rsc"))
 
 
