@@ -183,6 +183,36 @@ def test_files_that_were_there_before_stay_and_those_of_system_metrics_can_come(
     asyncio.run(go())
 
 
+def test_summaries_that_were_there_before_stay_and_new_pages_leave_room_to_merge(
+    server: PostgresServer,
+) -> None:
+    """Migration 0027."""
+
+    async def go() -> None:
+        async with database(server, "with_summaries") as settings:
+            connection = await connect(settings)
+            await migrate(connection, [step for step in migrations() if step.version < 27])
+            await connection.execute("insert into runs (run_id) values ('run')")
+            await connection.execute(
+                "insert into series (cls, name) select 0, n::text from generate_series(1, 500) n"
+            )
+            await connection.execute(
+                "insert into live_summaries (run_key, series_id, kind, count, finite, last_time) "
+                "select r.key, s.id, 0, 1, 1, 7 from runs r, series s"
+            )
+            everything = "select array_agg(s order by series_id)::text from live_summaries s"
+            before = await connection.fetchval(everything)
+            await migrate(connection)
+            assert await connection.fetchval(everything) == before
+            options = await connection.fetchval(
+                "select reloptions from pg_class where oid = 'live_summaries'::regclass"
+            )
+            assert options == ["fillfactor=45"]
+            await connection.close()
+
+    asyncio.run(go())
+
+
 def test_a_name_whose_models_were_all_deleted_is_none_to_clients_of_mlflow(server: PostgresServer) -> None:
     """Migration 0020: names of models become things of their own; their last versions stay."""
 
