@@ -275,20 +275,24 @@ class Planner:
 
     async def _find_series(self, missing: Collection[SeriesKey]) -> None:
         """Ids of series. In statements of their own: other writers do not wait for this one's commit to use a name."""
-        by_row = {(key.cls, storable(key.name), storable(key.column)): key for key in missing}
-        rows = sorted(by_row)
-        columns = (
-            [cls for cls, _, _ in rows],
-            [name for _, name, _ in rows],
-            [column for _, _, column in rows],
-        )
-        known = await self._pool.fetch(queries.FIND_SERIES, *columns)
-        if len(known) < len(rows):
-            await self._pool.execute(queries.ADD_SERIES, *columns)
-            known = await self._pool.fetch(queries.FIND_SERIES, *columns)
-        ids = {(row["cls"], row["name"], row["column"]): row["id"] for row in known}
-        for key in missing:
-            self._series[key] = ids[key.cls, storable(key.name), storable(key.column)]
+        self._series.update(await find_series(self._pool, missing))
+
+
+async def find_series(
+    connection: asyncpg.Pool[Any] | asyncpg.Connection[Any], keys: Collection[SeriesKey]
+) -> dict[SeriesKey, int]:
+    """Ids of series, which get one if need be."""
+    by_row = {(key.cls, storable(key.name), storable(key.column)): key for key in keys}
+    ids: dict[tuple[int, str, str], int] = {}
+    for statement in (queries.FIND_SERIES, queries.ADD_SERIES, queries.FIND_SERIES):
+        rows = sorted(by_row.keys() - ids.keys())
+        if not rows:
+            break
+        # Of those to add it returns what was added: the others somebody else has added meanwhile.
+        columns = ([row[at] for row in rows] for at in range(3))
+        for row in await connection.fetch(statement, *columns):
+            ids[row["cls"], row["name"], row["column"]] = row["id"]
+    return {key: ids[key.cls, storable(key.name), storable(key.column)] for key in keys}
 
 
 class _Bounded(dict[K, V]):

@@ -78,6 +78,7 @@ ADD_SERIES = """
 insert into series (cls, name, "column")
 select * from unnest($1::smallint[], $2::text[], $3::text[])
 on conflict do nothing
+returning id, cls, name, "column"
 """
 
 FIND_SERIES = """

@@ -30,9 +30,7 @@ from runstream_schemas.wire.payload_reading import decode_points
 from runstream_schemas.wire.points import Points, build_points
 from runstream_schemas.wire.rewinding import Cut, CutsOfRun, cut_points
 
-from . import queries
-from .plan import Plan
-from .run_states import storable
+from .plan import Plan, find_series
 from .summaries import Batch
 
 FIND_CUTS: Final = """
@@ -162,18 +160,7 @@ async def series_ids(
     Args:
         known: those that are known; the others are added.
     """
-    by_row = {(key.cls, storable(key.name), storable(key.column)): key for key in keys if key not in known}
-    if by_row:
-        rows = sorted(by_row)
-        columns = tuple([row[at] for row in rows] for at in range(3))
-        stored = await connection.fetch(queries.FIND_SERIES, *columns)
-        if len(stored) < len(rows):
-            await connection.execute(queries.ADD_SERIES, *columns)
-            stored = await connection.fetch(queries.FIND_SERIES, *columns)
-        ids = {(row["cls"], row["name"], row["column"]): row["id"] for row in stored}
-        for key in keys:
-            if key not in known:
-                known[key] = ids[key.cls, storable(key.name), storable(key.column)]
+    known.update(await find_series(connection, {key for key in keys if key not in known}))
     return [known[key] for key in keys]
 
 

@@ -20,10 +20,12 @@ from tests.consumers.logged import T0, LoggingSource, assert_stored, stored_poin
 
 from runstream_consumers.compaction.packing import pack_runs
 from runstream_consumers.sources.source import DeadLetter, Fetched, Missing, Partition
+from runstream_consumers.storing.plan import find_series
 from runstream_consumers.storing.retrying import persist
 from runstream_consumers.storing.run_states import MOST_LEVELS
 from runstream_consumers.storing.transaction import FenceLost
 from runstream_consumers.storing.writer import Writer
+from runstream_schemas.series import SeriesKey
 from runstream_schemas.settings import Settings
 from runstream_schemas.wire.event_reading import decode_event
 from runstream_schemas.wire.events import Event, StatusEvent, StatusOp, TagOp, TagsEvent, encode_event
@@ -51,6 +53,26 @@ def source(run_id: str = "run", points: int = 0, names: tuple[str, ...] = ("loss
 @pytest.fixture
 def writer(pool: asyncpg.Pool) -> Writer:
     return Writer(pool, Settings())
+
+
+async def test_writers_who_need_the_same_names_at_once_get_the_same_ids_and_waste_none(
+    pool: asyncpg.Pool,
+) -> None:
+    keys = [SeriesKey(0, f"loss {number}") for number in range(300)]
+    keys += [SeriesKey(6, "loss 1", "1"), SeriesKey(0, "with \0 in it")]
+    before = await find_series(pool, keys[:100])
+    several = await asyncio.gather(*(find_series(pool, keys[first:]) for first in (50, 0, 20, 100)))
+    ids = several[1]
+    assert set(ids) == set(keys)
+    assert len(set(ids.values())) == len(keys)
+    assert all(part.items() <= ids.items() for part in (before, *several))
+    await find_series(pool, keys)
+    assert await find_series(pool, [SeriesKey(0, "next")]) != {}
+    highest, count = await pool.fetchrow("select max(id), count(*) from series")
+    assert count == len(keys) + 1
+    assert highest - count <= 4 * len(
+        keys
+    )  # of those that several added at once; none of those that were there
 
 
 async def test_points_are_stored_as_logged(pool: asyncpg.Pool, writer: Writer) -> None:
