@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream_schemas.parquet.arrow import plain, strings
+from runstream_schemas.parquet.arrow import parquet_writer, plain, strings
+from runstream_schemas.parquet.footer_seal import SealingSink
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 
@@ -46,3 +50,20 @@ value_columns(np.array([0, 1, 1], dtype=np.uint64), np.array([Kind.FLOAT, Kind.T
 assert "pandas" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_file_that_is_given_up_says_nothing_when_its_writer_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compactor that lost its claim left a traceback of every such writer in its log."""
+    said: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", said.append)
+    with (tmp_path / "file").open("wb") as stream:
+        sink = SealingSink(stream)
+        writer = parquet_writer(sink, pa.schema([("step", pa.int64())]))
+        writer.write_table(pa.table({"step": [1]}, writer.schema))
+    del writer
+    gc.collect()
+    assert not said
+    with pytest.raises(AssertionError):
+        sink.seal()  # it cannot be taken for whole

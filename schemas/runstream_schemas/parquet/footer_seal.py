@@ -37,7 +37,10 @@ class SealingSink:
         """Write, or hold back what `hold` said is the end."""
         view = memoryview(data)
         if self._held is None:
-            self._sink.write(view)
+            # A writer whose file was given up, and closed, still writes its end when it is collected: nobody misses it, for
+            # `seal` cannot write to what is closed.
+            if not self._sink.closed:
+                self._sink.write(view)
         else:
             self._held += view
         self._at += view.nbytes
