@@ -58,8 +58,9 @@ def main() -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         if request["do"] == "check":
-            checked = check_statement(request["statement"])
+            # First: until then what the server may take holds, which may be full.
             _limit(byte_count(request["memory"]))
+            checked = check_statement(request["statement"])
             needs = find_needs(checked.text, checked.views)
             return {"ok": {view: asdict(needed) for view, needed in needs.items()}, "last": False}
         _run(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -319,6 +320,21 @@ async def test_memory_is_bounded(database: Any) -> None:
     for statement in ("SELECT * FROM range(100000000)", "SELECT length(repeat('x', 4000000000)) AS n"):
         with pytest.raises(QueryError, match="RUNSTREAM_SQL_MEMORY"):
             await ask(database, statement, sql_memory="50MB")
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="sets the limit of another process")
+async def test_what_the_server_may_take_is_not_what_a_statement_may(database: Any) -> None:
+    """A process inherits the limit of the server, which may be all but full; then it is no fault of the statement."""
+    process = SqlProcess(False)
+    try:
+        status = (await asyncio.to_thread(Path(f"/proc/{process.pid}/status").read_text)).splitlines()
+        taken = next(int(line.split()[1]) for line in status if line.startswith("VmSize:")) << 10
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_AS)
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (taken, hard))
+        checked = await process.ask("check", database.settings, statement="SELECT count(*) FROM metrics")
+        assert list(checked) == ["metrics"]
+    finally:
+        process.close()
 
 
 async def test_a_missing_file_is_named(filled: Any) -> None:
