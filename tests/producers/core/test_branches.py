@@ -167,3 +167,19 @@ def test_what_cannot_be_forked_or_rewound_is_refused_and_leaves_nothing(experime
     assert unknown.value.status_code == 404
     assert len(list(experiment.get_runs())) == before
     run.complete()
+
+
+def test_a_fork_of_what_is_not_stored_yet_is_refused(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = experiment.start_logging()
+    train(parent, 0, 3)
+    with monkeypatch.context() as late:
+        late.setattr("runstream.core._run.forking.STORED_SECONDS", 0.2, raising=False)
+        late.setattr("runstream.client.reading._wait", lambda *_: False)  # so says the service in the end
+        with pytest.raises(ServiceException, match="not stored yet"):
+            experiment.start_logging(fork_from=(parent, 2))
+    fork = experiment.start_logging(fork_from=(parent, 2))
+    assert fork.get_metrics() == {"loss": [0, 1, 2]}
+    for run in (parent, fork):
+        run.complete()

@@ -12,13 +12,16 @@ from runstream_schemas.runs.branches import FORK_RUN, FORK_STEP
 
 from ...client.branches import fetch_prefix
 from ...client.metrics import Series
-from ...client.reading import fetch_record
+from ...client.reading import fetch_record, settle
 from ...exceptions import ServiceException, UserErrorException
 from ...spool.live_runs import LiveRun
 from ...spool.values import convert_step
 from ...spool.writing.writer import RunWriter
 from ...workspace_type import Workspace
 from .handle import RunHandle
+
+STORED_SECONDS = 30.0
+"""So long what this process logged may take to be stored, before it is copied."""
 
 _KIND_OF = {float: "float64", int: "int64", bool: "bool"}
 
@@ -60,7 +63,8 @@ def checked_origin(workspace: Workspace, fork_from: Any, run_id: str | None) -> 
 
     Raises:
         UserErrorException: no run and step, a run of another workspace, or an id that a run has.
-        ServiceException: there is no such run (status_code 404), or the service is away: a fork begins with what it has.
+        ServiceException: there is no such run (status_code 404), the service is away, or has not stored yet what this
+            process logged to it: a fork begins with what it has.
     """
     if fork_from is None:
         return None
@@ -92,6 +96,11 @@ def checked_origin(workspace: Workspace, fork_from: Any, run_id: str | None) -> 
             raise UserErrorException(
                 f"run_id={run_id!r:.80}: there is such a run, and a fork is a new one; leave it out"
             )
+    if not settle(workspace._client, run, STORED_SECONDS):
+        raise ServiceException(
+            f"fork_from: the service has not stored yet all that this process logged to run {run}, and a fork is a copy of "
+            "what it has; look at `runstream status`, and fork again"
+        )
     return Origin(workspace, run, step)
 
 
