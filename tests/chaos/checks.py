@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from runstream_schemas.series import SeriesClass
 from runstream_schemas.settings import Settings
 from runstream_schemas.store import Store, open_store
 
-from .api import overdue
+from .api import Away, overdue
+from .branch_checks import Branching, BranchLook, check_branches
 from .edits import OUTSIDE, OutsideTag
 from .programs import Program
 from .ways import vectors_of
@@ -40,10 +42,11 @@ class Expected:
         outside: what its tag that is set from outside may be.
         optional: there need not be such a run.
         parent: id of the run it is a child of.
+        part: a fork that may have a part of what it begins with, and failed.
     """
 
     run_id: str
-    program: Program
+    program: Program | Branching
     least: int
     most: int
     statuses: tuple[str, ...]
@@ -52,6 +55,7 @@ class Expected:
     outside: OutsideTag | None = None
     optional: bool = False
     parent: str | None = None
+    part: bool = False
 
     @property
     def complete(self) -> bool:
@@ -59,17 +63,31 @@ class Expected:
         return not self.gaps and not self.drops
 
 
-def check_run(run: Any, expected: Expected) -> dict[str, list[Any]]:
+def check_run(run: Any, expected: Expected, home: Path) -> dict[str, list[Any]]:
     """One settled run as the SDK shows it.
 
     Returns:
-        Every series as a list, a table's columns as `name.column`.
+        Every series as a list, a table's columns as `name.column`, former branches as `name.branch`.
 
     Raises:
         AssertionError: something is lost, doubled, out of order, or other than it was written.
     """
-    vectors = vectors_of(_all_metrics(run))
-    name, program = expected.run_id, expected.program
+    program = expected.program
+    if isinstance(program, Branching):
+        notes = home / f"{expected.run_id}.progress"
+        look = BranchLook(home, expected.run_id, notes, not expected.complete, random.Random(), program)
+        vectors = patiently(
+            lambda: check_branches(run, look, expected.least, expected.most, part=expected.part)
+        )
+    else:
+        vectors = _check_program(run, expected, program)
+    _check_tags(run, expected)
+    return vectors
+
+
+def _check_program(run: Any, expected: Expected, program: Program) -> dict[str, list[Any]]:
+    vectors = vectors_of(patiently(run.get_metrics))
+    name = expected.run_id
     problem = program.impossible(vectors, expected.most, gaps=not expected.complete)
     assert not problem, f"{name}: {problem}"
     if expected.complete:
@@ -78,6 +96,12 @@ def check_run(run: Any, expected: Expected) -> dict[str, list[Any]]:
             assert stored >= count, (
                 f"{name}: {count} values of {series} were acknowledged, {stored} are there"
             )
+    return vectors
+
+
+def _check_tags(run: Any, expected: Expected) -> None:
+    name, program = expected.run_id, expected.program
+    if expected.complete:
         tags, least, most = run.get_tags(), program.tags(expected.least), program.tags(expected.most)
         for key in ("latest", "odd"):
             assert tags.get(key) in (least.get(key), most.get(key)), (
@@ -91,20 +115,17 @@ def check_run(run: Any, expected: Expected) -> dict[str, list[Any]]:
     assert expected.gaps or parent == expected.parent, (
         f"{name}: its parent is {parent}, not {expected.parent}"
     )
-    return vectors
 
 
-def _all_metrics(run: Any) -> dict[str, Any]:
-    """`get_metrics`, asked again while the machine is too busy with other trials for an answer in time."""
+def patiently(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is read, asked again while the machine is too busy with other trials for an answer in time."""
     deadline = time.monotonic() + REST_SECONDS
     while True:
         try:
-            metrics: dict[str, Any] = run.get_metrics()
+            return read()
         except Exception as error:
-            if not overdue(error) or time.monotonic() >= deadline:
+            if not (overdue(error) or isinstance(error, Away)) or time.monotonic() >= deadline:
                 raise
-        else:
-            return metrics
 
 
 def is_settled(settings: Settings, run_id: str) -> bool:
@@ -222,7 +243,10 @@ async def _check_row(pool: asyncpg.Pool[Any], expected: Expected, vectors: dict[
         assert run["dropped"] == 0, f"{name}: {run['dropped']} points dropped without a reason"
     if not run["gaps"]:
         # Every point is there or counted as dropped, to the call. A tag that found no room until the end counts as one.
-        least, most = (expected.program.points(calls) for calls in (expected.least, expected.most))
+        if isinstance(expected.program, Branching):
+            least, most = expected.program.bounds(expected.least, expected.most, exact=expected.complete)
+        else:
+            least, most = (expected.program.points(calls) for calls in (expected.least, expected.most))
         most += expected.program.tag_calls(expected.most) + 2 if run["dropped"] else 0
         assert least <= points + run["dropped"] <= most, (
             f"{name}: {points} points and {run['dropped']} drops, {least} to {most} were logged"

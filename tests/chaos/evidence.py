@@ -46,7 +46,13 @@ def keep(trial: Trial, error: BaseException, directory: Path) -> None:
     for part in ("log", "spool", "store"):
         with contextlib.suppress(OSError, shutil.Error):  # what moves away meanwhile is not there to keep
             shutil.copytree(home / part, directory / part, dirs_exist_ok=True)
-    for path in [*home.glob("*.progress"), *home.glob("wrong*"), *home.glob("*.log"), *home.glob("*/*.log")]:
+    for path in [
+        *home.glob("*.progress"),
+        *home.glob("*.script"),
+        *home.glob("wrong*"),
+        *home.glob("*.log"),
+        *home.glob("*/*.log"),
+    ]:
         with contextlib.suppress(OSError):
             shutil.copy(path, directory / path.name)
     _dump(trial, directory)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import branching
 from .broker import delete_topic, deliver_again
 from .edits import change_tag, delete_run
 
@@ -133,7 +134,7 @@ def kill_trainer(trial: Trial) -> None:
     trial.trainers[run_id].kill()
     trial.trainers[run_id].wait()
     trial.note(f"kill -9 trainer {run_id}")
-    trial.start_trainer()
+    trial.start_trainer(trial.chance.choice(["plain", branching.PROGRAM]))
 
 
 def jump(trial: Trial) -> None:

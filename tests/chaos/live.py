@@ -14,6 +14,8 @@ from pathlib import Path
 
 from .api import Away, Refused, ask, open_answer
 
+METRIC = 0
+"""The class of the series that are shown; former branches have others."""
 SILENCE = 40.0
 """Seconds without a sign of life, which comes every 15, after which the stream is opened anew."""
 LAST_PATIENCE = 60.0
@@ -79,7 +81,9 @@ class Page:
                     continue
                 except (Away, ValueError):
                     continue
-                count = sum(entry["count"] for entry in series if entry["name"] == "int")
+                count = sum(
+                    entry["count"] for entry in series if (entry["cls"], entry["name"]) == (METRIC, "int")
+                )
                 self.shown[run_id] = (count, status)
                 self.behind.discard(run_id)
 

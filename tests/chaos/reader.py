@@ -21,10 +21,14 @@ from pathlib import Path
 from runstream_schemas.errors import RunstreamError
 from runstream_schemas.runs.status import TERMINAL
 
+from . import branch_checks
 from .api import Away, Refused, overdue
+from .branch_checks import Branching, BranchLook, Seen
+from .branching import PROGRAM, Script
 from .live import Page
-from .programs import PROGRAMS
-from .ways import WAYS, Look, Wrong, progress_of
+from .programs import PROGRAMS, Program
+from .progress import read_progress
+from .ways import WAYS, Look, Wrong
 
 READERS = 3
 STATUSES = TERMINAL | {"NotStarted", "Running", "NotResponding"}
@@ -35,7 +39,7 @@ class Readers:
     """What they share.
 
     Attributes:
-        seen: values of `int` that an answer showed, by run.
+        seen: by run, values of `int` that an answer showed; of one that is rewound, calls.
         ended: the status a run ended with.
         counts: reads that were answered, by way; refusals while services were down.
     """
@@ -46,6 +50,7 @@ class Readers:
     seen: dict[str, int] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    branching: dict[str, Branching] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read_on(self, seed: int) -> None:
@@ -56,13 +61,16 @@ class Readers:
             runs = sorted(path.stem for path in self.home.glob("run-*.progress"))
             if not runs:
                 continue
-            run_id, way = chance.choice(runs), chance.choice([*WAYS, "status"])
+            run_id = chance.choice(runs)
+            program = self._program(run_id)
+            ways = branch_checks.WAYS if isinstance(program, Branching) else WAYS
+            way = chance.choice([*ways, "status"])
             starved = self._starved()
             try:
                 if way == "status":
                     self._status(run_id)
                 else:
-                    self._points(run_id, way, chance)
+                    self._points(run_id, program, way, chance)
                 self._count(way)
             except Exception as error:
                 if problem := self._is_wrong(run_id, error, starved or self._starved()):
@@ -74,19 +82,30 @@ class Readers:
         with self._lock:
             self.counts[what] = self.counts.get(what, 0) + 1
 
-    def _points(self, run_id: str, way: str, chance: random.Random) -> None:
-        notes = self.home / f"{run_id}.progress"
-        if (progress := progress_of(notes)) is None:
-            return
+    def _program(self, run_id: str) -> Program | Branching:
+        progress = read_progress(self.home / f"{run_id}.progress")
+        if progress.program != PROGRAM:
+            return PROGRAMS[progress.program]
+        with self._lock:
+            if run_id not in self.branching:
+                self.branching[run_id] = Branching(Script.read(self.home / f"{run_id}.script"))
+            return self.branching[run_id]
+
+    def _points(self, run_id: str, program: Program | Branching, way: str, chance: random.Random) -> None:
+        looked = (self.home, run_id, self.home / f"{run_id}.progress", self.gaps, chance)
         before, deleted = self.seen.get(run_id, 0), self._deleted(run_id)
-        values = WAYS[way](Look(self.home, run_id, PROGRAMS[progress.program], notes, self.gaps, chance))
-        if deleted and values:
-            raise Wrong(f"{values} values of a deleted run")
-        if values < before and not self._deleting(run_id):
-            raise Wrong(f"{values} values, {before} were seen before this was asked")
-        if values:
+        if isinstance(program, Branching):
+            seen = branch_checks.WAYS[way](BranchLook(*looked, program))
+        else:
+            values = WAYS[way](Look(*looked, program))
+            seen = Seen(values, values)
+        if deleted and seen.least:
+            raise Wrong(f"{seen.least} values of a deleted run")
+        if seen.most < before and not self._deleting(run_id):
+            raise Wrong(f"{seen.most} values, {before} were seen before this was asked")
+        if seen.least:
             with self._lock:
-                self.seen[run_id] = max(values, self.seen.get(run_id, 0))
+                self.seen[run_id] = max(seen.least, self.seen.get(run_id, 0))
 
     def _status(self, run_id: str) -> None:
         from runstream.core import Workspace

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .branch_checks import Branching
+from .branching import PROGRAM, Script
 from .checks import Expected, check_deleted, check_files, check_run, check_stored, is_settled, wait_for_rest
 from .programs import CHILD_CALLS, PROGRAMS
 from .progress import read_progress
@@ -31,7 +33,7 @@ def check(trial: Trial) -> dict[str, int]:
     Returns:
         run id to values of `int`.
     """
-    with _environment_of(trial):
+    with environment_of(trial):
         if trial.kind != "topics":
             return _check(trial)
         deadline = time.monotonic() + LONG_REST
@@ -45,7 +47,7 @@ def check(trial: Trial) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _environment_of(trial: Trial) -> Iterator[None]:
+def environment_of(trial: Trial) -> Iterator[None]:
     """What runs after this in the process must not see the trial's database."""
     before = dict(os.environ)
     os.environ.update(trial.environment)
@@ -74,7 +76,7 @@ def _check(trial: Trial) -> dict[str, int]:
     for expected in _expected(trial):
         run = _settled(trial, workspace, expected, began)
         if run is not None:
-            seen[expected.run_id] = _Seen(run.get_status(), check_run(run, expected))
+            seen[expected.run_id] = _Seen(run.get_status(), check_run(run, expected, trial.home))
             runs.append(expected)
     gone = sorted({*trial.deleting} - seen.keys())
     counts = {run_id: len(rested.vectors.get("int", [])) for run_id, rested in seen.items()}
@@ -93,12 +95,16 @@ def _expected(trial: Trial) -> list[Expected]:
     """Runs and their children, but those that somebody was told are deleted."""
     runs = []
     # A trainer that was killed before it had begun its run left no notes.
-    for run_id in trial.trainers:
+    forks = [path.stem for path in sorted(trial.home.glob("run-*f*.script"))]
+    for run_id in [*trial.trainers, *forks]:
         path = trial.home / f"{run_id}.progress"
         if not path.exists() or run_id in trial.deleted:
             continue
         progress = read_progress(path)
-        program = PROGRAMS[progress.program]
+        branches = progress.program == PROGRAM
+        program = (
+            Branching(Script.read(path.with_suffix(".script"))) if branches else PROGRAMS[progress.program]
+        )
         status = "Completed" if progress.finished else "Failed"
         # Killed before there was any room, it leaves nothing; what had room, or ended by itself, does.
         traceless = trial.kind == "disk" and not progress.had_room and not progress.finished
@@ -131,6 +137,17 @@ def _expected(trial: Trial) -> list[Expected]:
                     drops=drops,
                     optional=not done or drops or run_id in trial.deleting,
                     parent=run_id,
+                )
+            )
+    # Last, so that what else there is has been stored by then: a fork that did not come to be may be there in part.
+    for run_id in forks:
+        path = trial.home / f"{run_id}.script"
+        if not path.with_suffix(".progress").exists():
+            gaps, drops = trial.kind == "topics", trial.kind == "disk"
+            program = Branching(Script.read(path))
+            runs.append(
+                Expected(
+                    run_id, program, -1, 0, ("Failed",), gaps=gaps, drops=drops, optional=True, part=True
                 )
             )
     return runs

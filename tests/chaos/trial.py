@@ -21,6 +21,7 @@ from pathlib import Path
 from runstream_schemas.settings import Settings
 from runstream_service.servers.postgres import PostgresServer
 
+from . import branching
 from .broker import make_missing_topics
 from .edits import OutsideTag
 from .evidence import keep
@@ -34,6 +35,8 @@ ROOT = Path(__file__).parents[2]
 TRAINERS = 8
 OTHER_PROGRAMS = ("wide", "long", "family")
 """Besides the plain one: a trial has each of them with one trainer or with none."""
+TRAINER_END = 180.0
+"""Seconds a trainer may take to end: a fork waits for what is stored, and for a service that is away."""
 READER_END = 240.0
 """Seconds the readers may take to end: reads under way, and what an open page has to catch up with."""
 SPOOL_BYTES = 12 << 20
@@ -64,6 +67,7 @@ class Trial:
     code: Path = ROOT
     chance: random.Random = field(init=False)
     harms: list[Harm] = field(init=False)
+    compact_bytes: int = field(init=False)
     network: Network | None = None
     neighbour: Trial | None = None
     trainers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -81,6 +85,7 @@ class Trial:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.harms = pick_harms(self.kind, self.chance)
+        self.compact_bytes = self.chance.choice((200_000, 20_000))
 
     @property
     def gaps(self) -> bool:
@@ -110,7 +115,7 @@ class Trial:
             "RUNSTREAM_AUTOSTART": "0",
             "RUNSTREAM_COMPACT_AFTER": "1",
             "RUNSTREAM_COMPACT_INTERVAL": "0.5",
-            "RUNSTREAM_COMPACT_BYTES": "200000",
+            "RUNSTREAM_COMPACT_BYTES": str(self.compact_bytes),
             "RUNSTREAM_COMPACT_CLAIM_GRACE": "10",
             # A replaced file is kept for longer than a query may take.
             "RUNSTREAM_QUERY_TIMEOUT": "20",
@@ -180,11 +185,12 @@ class Trial:
         self.prepare()
         self.up()
         others = [name for name in OTHER_PROGRAMS if self.chance.random() < 0.5]
+        programs = [*others, branching.PROGRAM]
         for i in range(self.many):
-            self.start_trainer(others[i] if i < len(others) and i + 1 < self.many else "plain")
+            self.start_trainer(programs[i] if i < len(programs) and i + 1 < self.many else "plain")
         self.start_reader()
         self.note(
-            f"programs: {', '.join(['plain', *others])}; harms: {', '.join(harm.name for harm in self.harms)}"
+            f"programs: {', '.join(['plain', *programs])}; harms: {', '.join(harm.name for harm in self.harms)}"
         )
 
     def start_reader(self) -> None:
@@ -195,6 +201,11 @@ class Trial:
     def start_trainer(self, program: str = "plain") -> None:
         """One more trainer, on a run of its own."""
         run_id = f"run-{len(self.trainers)}"
+        if program == branching.PROGRAM:
+            rest, seed = str(self.chance.choice(branching.RESTS)), str(self.chance.randrange(10**9))
+            words = [str(self.home / f"{run_id}.progress"), str(self.home / "stop"), rest, seed]
+            self.trainers[run_id] = self._python("branching", run_id, *words, str(branching.MOST), "1")
+            return
         rest = str(self.chance.choice(PROGRAMS[program].rests))
         words = [str(self.home / f"{run_id}.progress"), str(self.home / "stop"), rest]
         self.trainers[run_id] = self._python("trainer", run_id, program, *words)
@@ -264,7 +275,7 @@ class Trial:
         """
         (self.home / "stop").touch()
         for run_id, process in self.trainers.items():
-            code = process.wait(60)
+            code = process.wait(TRAINER_END)
             assert run_id in self.killed or code == 0, f"trainer {run_id} ended with {code}"
         self.look()
         self.up()

@@ -15,16 +15,16 @@ from typing import Any
 
 from .api import ask
 from .programs import Program
-from .progress import Progress, read_progress
+from .progress import read_progress
 
 
 class Wrong(Exception):
     """An answer that cannot be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A run that is looked at.
+@dataclass(frozen=True)
+class AnyLook:
+    """A run that is looked at, whatever its trainer does.
 
     Attributes:
         notes: the trainer's file.
@@ -33,7 +33,6 @@ class Look:
 
     home: Path
     run_id: str
-    program: Program
     notes: Path
     gaps: bool
     chance: random.Random
@@ -41,6 +40,26 @@ class Look:
     def most(self) -> int:
         """So many calls at most had begun by now."""
         return read_progress(self.notes).begun
+
+    def exported(self, names: list[str]) -> list[dict[str, Any]]:
+        """The rows of a file of points, as CSV or Parquet."""
+        import pyarrow.csv as pa_csv
+        import pyarrow.parquet as pq
+
+        format = self.chance.choice(["csv", "parquet"])
+        parameters = {"run": self.run_id, "name": names, "format": format}
+        source = io.BytesIO(ask(self.home, "/api/v1/export/points", parameters))
+        rows: list[dict[str, Any]] = (
+            pa_csv.read_csv(source) if format == "csv" else pq.read_table(source)
+        ).to_pylist()
+        return rows
+
+
+@dataclass(frozen=True)
+class Look(AnyLook):
+    """A run of a program that is looked at."""
+
+    program: Program
 
     def check(self, vectors: dict[str, list[Any]], *, whole: bool) -> None:
         """Raise what cannot be in an answer that has just come."""
@@ -140,15 +159,8 @@ def charts(look: Look) -> int:
 
 def export(look: Look) -> int:
     """A file of points, as CSV or Parquet."""
-    import pyarrow.csv as pa_csv
-    import pyarrow.parquet as pq
-
-    names, format = look.names(), look.chance.choice(["csv", "parquet"])
-    content = ask(look.home, "/api/v1/export/points", {"run": look.run_id, "name": names, "format": format})
-    source = io.BytesIO(content)
-    table = pa_csv.read_csv(source) if format == "csv" else pq.read_table(source)
     vectors: dict[str, list[Any]] = {}
-    for row in table.to_pylist():
+    for row in look.exported(look.names()):
         value = row["value"] if row.get("int_value") is None else row["int_value"]
         vectors.setdefault(row["name"], []).append(value)
     look.check(vectors, whole=False)
@@ -156,11 +168,3 @@ def export(look: Look) -> int:
 
 
 WAYS: dict[str, Callable[[Look], int]] = {"metrics": metrics, "sql": sql, "charts": charts, "export": export}
-
-
-def progress_of(path: Path) -> Progress | None:
-    """What a trainer notes, once it has begun its run."""
-    try:
-        return read_progress(path)
-    except OSError:
-        return None
