@@ -151,7 +151,7 @@ def _bundle() -> list[Result]:
             [_packed(*web.glob(f"assets/{name}-*.js"))],
             "kB",
         )
-        for name in ("plotly", "vega")
+        for name in ("plotly", "vega", "object3d")
     ]
     return [Result("the first page's bundle, gzipped", [size / 1e3], "kB", 130), *viewers]
 

@@ -65,6 +65,11 @@ def builder() -> ModuleType:
     return module
 
 
+REFUSED = ("csp", "net::ERR_ABORTED")
+"""How a request ends that its page's policy refuses, and one whose frame goes before that is told. Nobody has the name it
+asks for: what is let through ends with another error."""
+
+
 @dataclass
 class Site:
     """A served dashboard.
@@ -182,8 +187,8 @@ def open_page(site: Site, browser: Any) -> Iterator[Callable[..., Any]]:
             page.on(
                 event,
                 lambda request: (
-                    errors.append(request.url)
-                    if elsewhere(request) and not (refused and request.failure == "csp")
+                    errors.append(f"{request.url} {request.failure}")
+                    if elsewhere(request) and not (refused and request.failure in REFUSED)
                     else None
                 ),
             )

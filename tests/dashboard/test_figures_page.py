@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,11 +83,24 @@ def panel(page: Any, name: str) -> Any:
     return shown
 
 
+def seen(page: Any, name: str, what: Callable[[Any], Any]) -> Any:
+    """Something in a panel, once it is there. What grows above it moves it out of sight, so it is looked for again."""
+    deadline = time.monotonic() + 60
+    while not (part := what(panel(page, name)).first).is_visible():
+        assert time.monotonic() < deadline, (name, panel(page, name).inner_text())
+        page.wait_for_timeout(100)
+    return part
+
+
 def drawn(page: Any, name: str) -> Any:
     """The frame of a figure, once it is drawn."""
-    frame = panel(page, name).locator("iframe[data-drawn=true]")
-    frame.wait_for()
+    frame = seen(page, name, lambda shown: shown.locator("iframe[data-drawn=true]"))
     return frame.element_handle().content_frame()
+
+
+def ended(shown: Any) -> Any:
+    """A figure that is drawn, or the reason why it is not."""
+    return shown.locator("iframe[data-drawn=true]").or_(shown.get_by_role("alert"))
 
 
 def inked(frame: Any) -> int:
@@ -134,16 +149,16 @@ def test_viewers_are_loaded_when_they_are_looked_at(open_page: Open, site: Site,
 def test_a_hostile_figure_reaches_nothing(open_page: Open, written: list[str]) -> None:
     page = open_page(f"/runs/{written[1]}?tab=media", refused=True)
     frame = drawn(page, "labels")
-    panel(page, "labels").get_by_text("elsewhere.invalid/b.png was not loaded").wait_for()
+    seen(page, "labels", lambda shown: shown.get_by_text("elsewhere.invalid/b.png was not loaded"))
     assert frame.locator("img, script:not([type=module]), a[href^=javascript]").count() == 0
     assert frame.evaluate("window.pwned") is None
-    panel(page, "map").get_by_text("Maps are not drawn here").wait_for()
+    seen(page, "map", lambda shown: shown.get_by_text("Maps are not drawn here"))
     for name, address in (("loads", "c.json"), ("shows", "d.png")):
-        drawn(page, name)
-        panel(page, name).get_by_text(f"elsewhere.invalid/{address} was not loaded").first.wait_for()
+        seen(
+            page, name, lambda shown, to=address: shown.get_by_text(f"elsewhere.invalid/{to} was not loaded")
+        )
     for name in ("computes", "reaches"):
-        shown = panel(page, name)
-        shown.get_by_role("alert").or_(shown.locator("iframe[data-drawn=true]")).first.wait_for()
+        seen(page, name, ended)
     assert page.evaluate("window.pwned") is None
 
 
@@ -174,7 +189,7 @@ def test_not_even_a_script_in_the_frame_would_get_out(open_page: Open, written: 
 
 
 def test_what_cannot_be_drawn_says_why(open_page: Open, written: list[str], picture: Picture) -> None:
-    page = open_page("/")
+    page = open_page("/", refused=True)
     page.route("**/files/media/**.plotly.json", cut_off)
     page.goto(f"/runs/{written[1]}?tab=media")
     for name, why in (
@@ -184,7 +199,7 @@ def test_what_cannot_be_drawn_says_why(open_page: Open, written: list[str], pict
         ("no mark", "Its Vega-Lite specification is broken"),
         ("breaks off", "The file is no JSON"),
     ):
-        panel(page, name).get_by_role("alert").filter(has_text=re.compile(why)).wait_for()
+        seen(page, name, lambda shown, why=why: shown.get_by_role("alert").filter(has_text=re.compile(why)))
     picture(page, "run-figures-broken-wide-light")
     assert panel(page, "huge").get_by_role("button", name="Download plotly").is_visible()
     page.unroute("**/files/media/**.plotly.json")
@@ -217,9 +232,8 @@ def test_axe_finds_nothing_serious_beside_figures(open_page: Open, written: list
     violations = {}
     for dark in (False, True):
         for run_id, name in zip(written, ("bars", "no traces"), strict=True):
-            page = open_page(f"/runs/{run_id}?tab=media", dark=dark)
-            shown = panel(page, name)
-            shown.locator("iframe[data-drawn=true]").or_(shown.get_by_role("alert")).first.wait_for()
+            page = open_page(f"/runs/{run_id}?tab=media", dark=dark, refused=True)
+            seen(page, name, ended)
             page.evaluate(axe)
             answer = page.evaluate("axe.run(document, { resultTypes: ['violations'], iframes: false })")
             for violation in answer["violations"]:

@@ -7,6 +7,7 @@ export type Draw = (place: HTMLElement, figure: Figure, warn: (text: string) => 
 const DRAWERS: Record<FigureKind, () => Promise<{ draw: Draw }>> = {
   plotly: () => import("./plotly"),
   vega: () => import("./vega"),
+  object3d: () => import("./object3d"),
 };
 
 const place = document.getElementById("drawn")!;

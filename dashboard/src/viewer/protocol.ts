@@ -5,12 +5,14 @@
  */
 
 /** What is drawn in the frame, each by a library of its own. */
-export type FigureKind = "plotly" | "vega";
+export type FigureKind = "plotly" | "vega" | "object3d";
 
 /** From the page: draw this. */
 export interface Figure {
   kind: FigureKind;
   bytes: ArrayBuffer;
+  /** Its content type. */
+  type: string;
   dark: boolean;
 }
 
@@ -21,8 +23,12 @@ export type Said =
   | { said: "height"; height: number }
   | { said: "warning" | "failed"; text: string };
 
-/** Most bytes of a figure that is drawn: what is larger takes a browser's tab down with it. */
-export const MOST_BYTES = 16 << 20;
+/** Most bytes of what is drawn: what is larger takes a browser's tab down with it. */
+export const MOST_BYTES: Record<FigureKind, number> = {
+  plotly: 16 << 20,
+  vega: 16 << 20,
+  object3d: 64 << 20,
+};
 
 /** Most CSS pixels a figure may want; the rest is scrolled to. */
 export const MOST_HEIGHT = 1600;
