@@ -113,9 +113,12 @@ class PointsScan:
         Raises:
             UserErrorException: Polars is not installed.
         """
+        import pyarrow as pa
+
         frames = need("polars", "polars")
-        tables = list(self.tables(at_once)) or [self.schema.empty_table()]
-        frame: polars.DataFrame = frames.concat([frames.from_arrow(_plain(table)) for table in tables])
+        tables = [self.schema.empty_table(), *self.tables(at_once)]
+        # With one dictionary for all, names are numbers: texts would take three times the memory.
+        frame: polars.DataFrame = frames.from_arrow(pa.concat_tables(tables).unify_dictionaries())
         return frame
 
     def to_dask(self) -> dask.dataframe.DataFrame:
