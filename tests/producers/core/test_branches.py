@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.producers.conftest import SCRIPT_TIMEOUT, environment
 
 import runstream
 from runstream.client.branches import Fork
@@ -147,6 +150,63 @@ def test_two_processes_rewind_one_run_by_their_order(experiment: Experiment) -> 
     assert run.get_former_metrics() == {1: {"loss": [3, 4]}, 2: {"loss": [2, 2, 3], "other": 1.0}}
     second.close()
     run.complete()
+
+
+PROCESS = """
+import sys
+from runstream.core import Experiment, Run, Workspace
+
+run = Run(Experiment(Workspace(workspace_name=sys.argv[1]), "test"), sys.argv[2])
+"""
+REWINDS = "run.log('other', 1.0, step=9); run.rewind(4); run.log('other', 2.0, step=5); run.flush()"
+GOES_ON = "run.log('loss', 105.0, step=5); run.flush()"
+
+
+def test_of_two_processes_of_a_live_run_the_one_that_began_before_a_rewind_is_cut_and_a_third_goes_on(
+    experiment: Experiment, served_home: Path, tmp_path: Path
+) -> None:
+    def process(code: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", PROCESS + code, experiment.workspace.name, run.id],
+            env=environment(served_home),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=SCRIPT_TIMEOUT,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    run = experiment.start_logging(outputs=False)
+    train(run, 0, 10)
+    assert len(run.get_metrics()["loss"]) == 10
+    process(REWINDS)
+    cut = {"loss": [0, 1, 2, 3, 4], "other": 2.0}
+    eventually(lambda: run.get_metrics() == cut, "the other process' rewind")
+    train(run, 10, 12)  # its points lie before the rewind, whenever it logs them
+    assert run.get_metrics() == cut
+    process(GOES_ON)
+    eventually(lambda: run.get_metrics() == {**cut, "loss": [0, 1, 2, 3, 4, 105]}, "the third process' point")
+    assert run.get_former_metrics() == {1: {"loss": [5, 6, 7, 8, 9, 10, 11], "other": 1.0}}
+    run.complete()
+
+
+def test_forks_of_forks_outlive_what_lies_between(experiment: Experiment) -> None:
+    line = [experiment.start_logging(outputs=False)]
+    train(line[0], 0, 10)
+    for depth in range(1, 5):
+        fork = experiment.start_logging(fork_from=(line[-1], 10 - 2 * depth), outputs=False)
+        fork.log("loss", 100.0 * depth, step=11 - 2 * depth)
+        line.append(fork)
+    expected = [[*range(11 - 2 * depth), 100.0 * depth] for depth in range(1, 5)]
+    assert [fork.get_metrics()["loss"] for fork in line[1:]] == expected
+    for run in line:
+        run.complete()
+        run.wait_for_completion()
+    for between in line[:-1]:
+        between._client.request("DELETE", f"/api/v1/runs/{between.id}")
+    assert line[-1].get_metrics() == {"loss": expected[-1]}
+    assert line[-1].get_branches().forked_from == Fork(line[-2].id, 2)
 
 
 def test_what_cannot_be_forked_or_rewound_is_refused_and_leaves_nothing(experiment: Experiment) -> None:
