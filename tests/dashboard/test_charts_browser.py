@@ -171,3 +171,22 @@ def test_tabs_share_one_stream_and_the_next_takes_over(open_page: Open, site: Si
     with second.expect_request(lambda request: "/events" in request.url):
         first.close()
     second.get_by_role("status").get_by_text("live", exact=True).wait_for()
+
+
+TITLES = "[...document.querySelectorAll('[aria-label=Charts] h3')].map(title => title.textContent)"
+
+
+def test_charts_are_searched_by_their_names(open_page: Open) -> None:
+    page = open_page("/?q=experiment:sweep&pane=right")
+    drawn(page, 2)
+    page.keyboard.press("m")
+    page.keyboard.type("val")
+    until(page, f"(titles => titles.length && titles.every(title => title.includes('val')))({TITLES})")
+    assert "m=val" in page.url
+    box = page.get_by_role("searchbox", name="Search metrics")
+    box.fill("/^train.*s$/")
+    until(page, f"(titles => titles.length && titles.every(title => title.startsWith('train')))({TITLES})")
+    box.fill("nothing of that name")
+    page.get_by_text("No metric matches").wait_for()
+    page.get_by_role("button", name="Clear the search").click()
+    until(page, f"{TITLES}.includes('val/loss')")

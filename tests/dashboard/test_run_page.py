@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Site
+from .conftest import REPOSITORY, Site, builder
 from .test_browser import Open, Picture, drawn, until
 
 WRITING = """
@@ -231,3 +231,22 @@ def test_a_run_is_canceled_and_renamed_from_its_page(open_page: Open, site: Site
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious_in_the_other_tabs(open_page: Open, written: str, dark: bool) -> None:
+    build = builder()
+    build.install(build.EVERYTHING)
+    axe = (REPOSITORY / "dashboard" / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    page = open_page("/", dark=dark)
+    serious = {}
+    for tab in ("overview", "parameters", "tables", "files", "snapshot", "children", "notes"):
+        page.goto(f"/runs/{written}?tab={tab}")
+        page.get_by_role("tabpanel").locator(":scope > *").first.wait_for()
+        page.wait_for_timeout(600)
+        page.evaluate(axe)
+        answer = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        for violation in answer["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                serious[f"{tab} {violation['id']}"] = [node["html"][:200] for node in violation["nodes"][:3]]
+    assert not serious

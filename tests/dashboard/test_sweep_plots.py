@@ -12,6 +12,7 @@ import pytest
 
 from .conftest import REPOSITORY, Site, builder
 from .test_browser import Open, Picture
+from .test_hostile_names import HOSTILE
 
 SWEEP = """
 import json, random
@@ -176,3 +177,35 @@ def test_a_trial_that_comes_later_is_drawn_by_itself(open_page: Open, site: Site
     plots(page).get_by_role("group", name=re.compile("over lr, log scale, 30 runs")).wait_for()
     site.shell.python(TRIAL.replace("PARENT", swept[-1]))
     plots(page).get_by_role("group", name=re.compile("over lr, log scale, 31 runs")).wait_for()
+
+
+NAMED = f"""
+from runstream.core import Experiment, Workspace
+
+experiment = Experiment(Workspace.from_config(), "named")
+for number in range(9):
+    run = experiment.start_logging(outputs=None, snapshot_directory=None, display_name={HOSTILE!r})
+    run.log_params({{{HOSTILE!r}: 2.0**number, "other": number * 7 % 9, "which": {HOSTILE!r} + str(number % 2)}})
+    run.log({HOSTILE!r}, number)
+    run.complete()
+"""
+
+
+def test_whatever_parameters_metrics_and_runs_are_called_is_text_in_the_page_and_in_the_picture(
+    open_page: Open, site: Site, tmp_path: Path
+) -> None:
+    site.shell.python(NAMED)
+    stored = "/api/v1/runs?q=experiment:named%20status:completed"
+    site.shell.wait_until(lambda: len(site.api(stored)["runs"]) == 9, 60, "the runs")
+    for plot in ("slice", "contour", "importance", "parallel", "scatter", "aggregates"):
+        page = open_page(f"/?q=experiment:named&pane=left&plot={plot}")
+        menu = plots(page).get_by_role("button", name=re.compile("^Copy or save "))
+        menu.first.wait_for(timeout=90_000)
+        menu.first.click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=re.compile("^Save .* as SVG$", re.S)).click()
+        drawing = tmp_path / f"{plot}.svg"
+        download.value.save_as(drawing)
+        tags = {node.tag.split("}")[1] for node in ElementTree.fromstring(drawing.read_text()).iter()}
+        assert tags <= {"svg", "rect", "text", "path", "line", "circle", "g"}, plot
+        assert page.evaluate("window.hit") is None
