@@ -14,19 +14,49 @@ from typing import Any
 import pytest
 
 from .conftest import REPOSITORY, Site
+from .test_branches_page import written as branched
 from .test_browser import Open, drawn
+from .test_reports import put, report
 from .test_run_page import written
+from .test_sweep_plots import address, swept
 from .test_system_and_console import written as machines
 
-__all__ = ["machines", "written"]  # the fixtures
+__all__ = ["branched", "machines", "swept", "written"]  # the fixtures
 
 PLACE = REPOSITORY / os.environ.get("TOUR_PICTURES", "artefacts/tour")
 MOST_BYTES = 150_000
 SIZE = {"width": 960, "height": 640}
+REPORT = """The **highest** rate is the best: its loss falls first, and furthest.
+
+```runstream chart
+title: Loss of the sweep
+metric: val/loss
+runs: experiment:sweep
+smooth: 0.3
+```
+
+```runstream table
+columns: status, val/loss.min, tag:lr, tag:optimizer
+runs: experiment:sweep
+sort: val/loss.min
+```
+"""
+NOTE = """## What these runs are
+
+Four rates, each a tenth of the one before.
+
+- [x] all of them ran for 5,000 steps
+- [ ] the same with another seed
+
+```runstream chart
+metric: val/loss
+group: tag:optimizer
+```
+"""
 
 
 def keep(page: Any, name: str) -> None:
-    """Take the picture `name`; large ones are refused, for they are kept under version control."""
+    """Take the picture `name` of a page, or of a part; large ones are refused: they are under version control."""
     PLACE.mkdir(parents=True, exist_ok=True)
     path = PLACE / f"{name}.png"
     page.screenshot(path=str(path))
@@ -79,6 +109,38 @@ def test_pictures_of_the_pages(show: Callable[..., Any], site: Site, written: st
     dark = show(f"/runs/{site.runs[1]}?smooth=0.6&m=loss&outliers=0", dark=True)
     drawn(dark, 2)
     keep(dark, "dark")
+
+
+def test_pictures_of_sweep_charts(show: Callable[..., Any], swept: list[str]) -> None:
+    page = show(address(swept[-1], "slice"))
+    charts = page.get_by_role("region", name="Sweep charts")
+    charts.get_by_role("group", name=re.compile("over lr, log scale, 30 runs")).wait_for()
+    keep(page, "slices")
+    page.goto(address(swept[-1], "contour") + "&px=param:lr")
+    plot = charts.get_by_role("group", name=re.compile("over lr and dropout, 30 runs"))
+    plot.wait_for()
+    plot.evaluate("plot => plot.scrollIntoView({ block: 'end' })")
+    keep(page, "contour")
+    page.goto(address(swept[-1], "importance"))
+    charts.get_by_role("table").get_by_role("rowheader", name="lr").wait_for()
+    keep(page, "importance")
+
+
+def test_pictures_of_what_was_written(show: Callable[..., Any], site: Site, branched: list[str]) -> None:
+    page = show(report(site, "rates", REPORT, "Learning rates"))
+    drawn(page, 1)
+    page.get_by_role("figure").get_by_role("link", name="run-0").first.wait_for()
+    keep(page, "report")
+    [sweep] = [item for item in site.api("/api/v1/experiments")["experiments"] if item["name"] == "sweep"]
+    put(site, "/api/v1/experiment-notes/sweep", {"text": NOTE, "version": 0})
+    page.goto(f"/experiments/id/{sweep['id']}/notes")
+    page.get_by_role("figure").get_by_role("listitem").first.wait_for()
+    drawn(page, 1)
+    keep(page, "notes")
+    page.goto(f"/runs/{branched[0]}?tab=overview")
+    branches = page.get_by_role("region", name="Branches")
+    branches.get_by_text("rewound to step 20").wait_for()
+    keep(branches, "branches")
 
 
 def test_the_tour_names_every_picture_and_no_other() -> None:
