@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,21 +126,20 @@ class Branching:
     def _is_part(vectors: Vectors, whole: Vectors) -> bool:
         return all(points == whole.get(key, [])[: len(points)] for key, points in vectors.items())
 
+    def possible(self, most: int) -> Iterator[tuple[int, int, int]]:
+        """Name, step and value of all that may be there; the run that a fork began with may not have been rewound, for want
+        of room."""
+        self.history.reach(most)
+        yield from (point[:3] for point in self.history.points if point[3] < most)
+        if self.script.origin:
+            other, calls, last = self.script.origin
+            begins = History(other)
+            begins.reach(calls)
+            yield from (point[:3] for point in begins.points if point[3] < calls and point[1] <= last)
+
     def _check_loosely(self, vectors: Vectors, most: int) -> Seen:
         with self._lock:
-            self.history.reach(most)
-            logged = {
-                (NAMES[name], step, value) for name, step, value, call in self.history.points if call < most
-            }
-            if self.script.origin:  # that run may not have been rewound, for want of room
-                other, calls, last = self.script.origin
-                begins = History(other)
-                begins.reach(calls)
-                logged |= {
-                    (NAMES[name], step, value)
-                    for name, step, value, call in begins.points
-                    if call < calls and step <= last
-                }
+            logged = {(NAMES[name], step, value) for name, step, value in self.possible(most)}
         seen = set()
         for (name, branch), points in vectors.items():
             if any(a >= b for (_, a), (_, b) in itertools.pairwise(points)):
@@ -192,8 +191,7 @@ def check_values(
 ) -> Seen:
     """As `Branching.check`, of values alone."""
     with program._lock:
-        program.history.reach(most)
-        steps = {value: step for _, step, value, _ in program.history.points}
+        steps = {value: step for _, step, value in program.possible(most)}
     vectors: Vectors = {
         key: [(steps.get(value, -1), value) for value in shown] for key, shown in values.items() if shown
     }

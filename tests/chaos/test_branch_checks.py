@@ -11,7 +11,7 @@ import pytest
 
 from tests.seeds import SEED
 
-from .branch_checks import Branching
+from .branch_checks import Branching, check_values
 from .branching import FORK_VALUE, NAMES, History, Script, Vectors
 from .ways import Wrong
 
@@ -120,3 +120,18 @@ def test_more_than_was_logged_is_noticed() -> None:
     program, vectors = _rewound(CALLS)
     with pytest.raises(Wrong):
         program.check(vectors, CALLS - 500, gaps=False)
+
+
+def test_a_fork_of_a_run_that_a_full_disk_kept_from_rewinding_begins_with_more() -> None:
+    """Its values are told by number and by step; where nothing may be missing, it is noticed."""
+    script = Script(1, 400)
+    calls = next(n for n in range(CALLS) if any(branch for _, branch in History(script).vectors(n)))
+    fork = script.fork(1, calls, 1 << 20)
+    program = Branching(fork)
+    more: Vectors = {}
+    for (name, _), points in sorted(History(script).vectors(calls).items()):
+        more[name, 0] = sorted([*more.get((name, 0), []), *points], key=lambda point: point[1])
+    values = {key: [value for _, value in points] for key, points in more.items()}
+    assert program.check(more, 10, gaps=True).least == check_values(program, values, 10, gaps=True).least == 1
+    with pytest.raises(Wrong):
+        program.check(more, 10, gaps=False)
