@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 
 import msgpack
+
+from runstream_schemas.series import SeriesClass
 
 from ...exceptions import AzureMLException
 from .. import segment as seg
@@ -17,6 +20,7 @@ class RewindingWriter(ControlWriter):
     """The part of a `RunWriter` that rewinds."""
 
     _series: dict[str, Words]
+    _steps: dict[tuple[int, str], Callable[[], int]]
 
     def rewind(self, step: int) -> None:
         """Cut: what was written of the run before, of a step beyond this one, belongs to a former branch. Values that are
@@ -38,5 +42,8 @@ class RewindingWriter(ControlWriter):
 
     def number_on(self, name: str, step: int) -> None:
         """The next value of a series that is logged without a step gets this one."""
+        if name not in self._series:  # there was no room for it yet
+            self._steps[SeriesClass.METRIC, name] = count(step).__next__
+            return
         as_float, as_int, _ = self._series[name]
         self._series[name] = (as_float, as_int, count(step).__next__)

@@ -309,9 +309,9 @@ class RunWriter(RewindingWriter):
 
     def _know(self, name: str, cls: int, number: int) -> Words:
         base = number << 32
-        next_step = count().__next__
-        if cls != SeriesClass.METRIC:
-            next_step = self._steps.setdefault((cls, name), next_step)
+        # Of metrics `_series` has it; here lies what a series is numbered on from that had no room yet.
+        kept = self._steps.pop if cls == SeriesClass.METRIC else self._steps.setdefault
+        next_step = kept((cls, name), count().__next__)
         words = (base | seg.KIND_BASE + Kind.FLOAT, base | seg.KIND_BASE + Kind.INT, next_step)
         if cls == SeriesClass.METRIC:
             self._series[name] = words
