@@ -27,7 +27,8 @@ from runstream.client import media_packs
 def keep(who):
     for number in range(int(sys.argv[2])):
         content = f"{who} {number} ".encode() * 700
-        print(media_packs.append(Path(sys.argv[1]), "run", content, "image/png"), flush=True)
+        digest = media_packs.append(Path(sys.argv[1]), "run", content, "image/png")
+        os.write(1, digest.encode() + b"\\n")  # in one: print writes the end of a line apart, and others come between
 
 if os.fork() == 0:
     keep(f"child {os.getpid()}")
@@ -54,7 +55,7 @@ def taken(outbox: Path) -> list[str]:
     digests = []
     for pack in media_packs.sealed(outbox):
         run_id, of_pack = contents_of(pack)
-        assert run_id == "run"
+        assert run_id == "run" or (run_id, of_pack) == ("", [])  # sealed before anything came into it
         digests += of_pack
         pack.unlink()
     return digests
