@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from runstream_schemas.settings import Settings
 
+from .client.addresses import portions
 from .client.http import ServiceClient, client_for
+from .client.reading import RUNS_A_REQUEST
 from .exceptions import UserErrorException
 from .result import need, points_schema, points_table
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
 PART_POINTS = 1 << 20
 """Points of one part, where one series has no more of them."""
-RUNS_A_REQUEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ class Part:
         """
         arrow = need("pyarrow", "runstream[server]")
         tables: list[pyarrow.Table] = []
-        for first in range(0, len(self.run_ids), RUNS_A_REQUEST):
-            params = [("run", run_id) for run_id in self.run_ids[first : first + RUNS_A_REQUEST]]
-            params += [("name", name) for name in self.names]
+        names = list(portions(self.names, len(self.names))) or [[]]
+        for some, of_these in product(portions(self.run_ids, RUNS_A_REQUEST), names):
+            params = [*(("run", run_id) for run_id in some), *(("name", name) for name in of_these)]
             answer = client_for(self.settings).request(
                 "GET", "/api/v1/export/points", [*params, ("format", "arrow")]
             )
@@ -128,7 +130,7 @@ class PointsScan:
             UserErrorException: Dask's data frames or pandas are not installed.
         """
         frames = need("dask.dataframe", "dask[dataframe]")
-        empty = _to_pandas(replace(_nothing(), points=0))
+        empty = _plain(self.schema.empty_table()).to_pandas()
         if not self.parts:
             frame: dask.dataframe.DataFrame = frames.from_pandas(empty, npartitions=1)
             return frame
@@ -228,10 +230,6 @@ def _read_aside(part: Part) -> pyarrow.Table:
 def _next(parts: Iterator[Part]) -> list[Part]:
     part = next(parts, None)
     return [] if part is None else [part]
-
-
-def _nothing() -> Part:
-    return Part((), (), 0, Settings())
 
 
 def _plain(table: pyarrow.Table) -> pyarrow.Table:

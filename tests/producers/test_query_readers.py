@@ -184,3 +184,18 @@ def test_importance_of_the_parameters_of_runs_that_were_just_logged(experiment: 
     few = runstream.query.param_importance("mse", runs=[run], workspace=experiment.workspace.name)
     assert few.refusal is not None
     assert "1 of 1 run has" in few.refusal
+
+
+def test_parts_of_many_and_long_names_fit_into_requests(experiment: Experiment, monkeypatch: Any) -> None:
+    """Names go into the address of a request, for which servers and proxies have a limit."""
+    monkeypatch.setattr("runstream.points_scan.PART_POINTS", 400)
+    names = [f"{number:03} {'ä' * 400}" for number in range(300)]
+    with experiment.start_logging(outputs=False) as run:
+        for _ in range(2):
+            run.log_metrics(dict.fromkeys(names, 1.0))
+    scan = runstream.query.scan(run)
+    assert max(len(part.names) for part in scan.parts) == 200
+    assert rows_of(scan.tables()) == sorted((run.id, name, 1.0) for name in names * 2)
+    assert rows_of(runstream.query.scan(run, names[:150]).tables()) == sorted(
+        (run.id, name, 1.0) for name in names[:150] * 2
+    )

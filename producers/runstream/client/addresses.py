@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..exceptions import UserErrorException
@@ -43,6 +44,32 @@ def quoted(part: str) -> str:
         return quote(part, safe="/")
     except UnicodeEncodeError:
         raise not_unicode(part) from None
+
+
+BYTES_OF_VALUES = 20_000
+"""Of an address, spent on the values of one parameter: servers and proxies have a limit for the whole."""
+
+
+def portions(values: Iterable[str], most: int) -> Iterator[list[str]]:
+    """Values of a parameter in portions, each for a request of its own.
+
+    Args:
+        most: values of a portion.
+
+    Raises:
+        UserErrorException: one is not valid unicode.
+    """
+    portion: list[str] = []
+    size = 0
+    for value in values:
+        more = len(quoted(value)) + value.count("/") * 2  # in a query slashes are quoted, too
+        if portion and (len(portion) >= most or size + more > BYTES_OF_VALUES):
+            yield portion
+            portion, size = [], 0
+        portion.append(value)
+        size += more
+    if portion:
+        yield portion
 
 
 def not_unicode(text: object) -> UserErrorException:

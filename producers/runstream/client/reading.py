@@ -11,11 +11,13 @@ from runstream_schemas.runs.params import value_of
 
 from ..exceptions import ServiceException
 from ..spool.live_runs import confirm, find_live, give_up, unconfirmed
-from .addresses import quoted
+from .addresses import portions, quoted
 from .http import ServiceClient
 from .metrics import Series, decode_series
 from .records import RunRecord
 from .waits import as_text, by_request
+
+RUNS_A_REQUEST = 200
 
 _log = logging.getLogger("runstream")
 _STALE = "x-runstream-stale"
@@ -106,14 +108,14 @@ def fetch_vectors(
     waits: Mapping[str, int] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[bytes]:
-    """The service's answers, one per 200 runs; as `fetch_metrics`.
+    """The service's answers, one per 200 runs, or fewer with long ids; as `fetch_metrics`.
 
     Args:
         headers: `Accept`: in which form; default: msgpack.
     """
     rest = _wait_for_most(client, waits or {})
-    for first in range(0, len(run_ids), 200):
-        params = [("run", run_id) for run_id in run_ids[first : first + 200]]
+    for some in portions(run_ids, RUNS_A_REQUEST):
+        params = [("run", run_id) for run_id in some]
         if name is not None:
             params.append(("name", name))
         params += [("cls", str(int(cls))) for cls in classes]
