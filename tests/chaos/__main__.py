@@ -24,8 +24,8 @@ from .harms import KINDS
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 900.0
 """A trial that takes longer, besides its harm, has not held."""
-END_SECONDS = 120.0
-"""So long a trial may take to end what it has started."""
+END_SECONDS = 240.0
+"""So long a trial may take to keep its evidence and to end what it has started."""
 
 
 @dataclass(slots=True)

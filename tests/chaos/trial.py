@@ -279,9 +279,12 @@ class Trial:
         for run_id, process in self.trainers.items():
             code = process.wait(TRAINER_END)
             assert run_id in self.killed or code == 0, f"trainer {run_id} ended with {code}"
+        self.note("the trainers have ended")
         self.look()
         self.up()
+        self.note("the services are up")
         counts = check(self)
+        self.note("what is stored is as it must be")
         gone = self.deleted | (self.deleting - counts.keys())
         missing = self.trainers.keys() - self.killed - counts.keys() - gone
         assert self.kind == "topics" or not missing, (
@@ -349,11 +352,13 @@ def run_trial(seconds: float, seed: int, kind: str, evidence: Path | None = None
         if trial.neighbour:
             (trial.home / "stop").touch()
             trial.neighbour.check()
+            trial.note("the neighbour is as it must be")
         return trial.check()
-    except Exception as error:
+    except BaseException as error:  # also what ends it from outside: a limit of time
+        trial.note("ended here")
         if evidence:
             keep(trial, error, evidence)
-        raise AssertionError(f"{error}\n{trial.log()}") from error
+        raise AssertionError(f"{error or repr(error)}\n{trial.log()}") from error
     finally:
         trial.end()
 

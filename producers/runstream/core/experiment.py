@@ -70,7 +70,8 @@ class Experiment(Noted):
             raise TypeError(f"Experiment() got an unexpected keyword argument {next(iter(kwargs))!r}")
         if not _skip_name_validation:
             experiment_name_argument(name)
-        self._workspace, self._name = workspace, check_name("experiment name", name)
+        checked = check_name("experiment name", name) if _create_in_cloud else name
+        self._workspace, self._name = workspace, checked
         self._record = dict(_experiment_dto) if _experiment_dto else None
         if _create_in_cloud and self._record is None:
             with _new_lock:
@@ -78,7 +79,7 @@ class Experiment(Noted):
 
     @classmethod
     def _of(cls, workspace: Workspace, name: str) -> Experiment:
-        """One that something belongs to already: whatever its name is, and no service is asked."""
+        """One that something belongs to already, whatever its name is: empty, while only points of a run are stored."""
         return cls(workspace, name, _skip_name_validation=True, _create_in_cloud=False)
 
     @property
@@ -206,8 +207,9 @@ class Experiment(Noted):
             if experiment.id == identity:
                 workspace._client.request("DELETE", experiment._address(), [("workspace", workspace.name)])
                 return
+        place = f"workspace {workspace.name}"
         raise UserErrorException(
-            f"workspace {workspace.name} has no experiment with the id {experiment_id!r:.80}; Experiment.list() has the ids"
+            f"{place} has no experiment with the id {identity!r:.80}; Experiment.list() has the ids"
         )
 
     def start_logging(
@@ -347,7 +349,7 @@ class Experiment(Noted):
         with _new_lock:
             unknown = [name for space, name in _new if space == workspace.name]
         for name in unknown:
-            Experiment(workspace, name, _skip_name_validation=True)._known()
+            Experiment._of(workspace, name)._known()
         listed = workspace._client.get_json("/api/v1/experiments", [("workspace", workspace.name)])
         return [
             Experiment(workspace, record["name"], _skip_name_validation=True, _experiment_dto=record)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
+import asyncpg
 import pytest
 
-from runstream.core import Experiment, Workspace
+from runstream.core import Experiment, Run, Workspace
 from runstream.core.experiment import ViewType
 from runstream.exceptions import ServiceException, UserErrorException
+from runstream_service.servers.postgres import PostgresServer
 
 
 def names(workspace: Workspace, **options: object) -> list[str]:
@@ -56,3 +61,23 @@ def test_only_an_empty_one_is_deleted(experiment: Experiment) -> None:
     with pytest.raises(ServiceException, match="has runs") as refused:
         Experiment.delete(workspace, experiment.id)
     assert refused.value.status_code == 409
+
+
+def test_a_run_of_which_only_points_are_stored_can_be_read(experiment: Experiment, served_home: Path) -> None:
+    """Points and statuses come by two topics: a run may be there before its experiment is known."""
+
+    async def insert() -> None:
+        connection = await asyncpg.connect(PostgresServer(served_home / "postgres").dsn)
+        try:
+            await connection.execute("insert into runs (run_id) values ('only-points')")
+        finally:
+            await connection.close()
+
+    asyncio.run(insert())
+    workspace = experiment.workspace
+    for run in (workspace.get_run("only-points"), Run.get(workspace, "only-points")):
+        assert (run.id, run.get_status(), run.experiment.name) == ("only-points", "NotStarted", "")
+        assert run.get_metrics() == {}
+        assert run.get_tags() == {}
+        assert list(run.get_children()) == []
+        assert run.get_details()["runId"] == "only-points"
