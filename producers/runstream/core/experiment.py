@@ -70,8 +70,8 @@ class Experiment(Noted):
             raise TypeError(f"Experiment() got an unexpected keyword argument {next(iter(kwargs))!r}")
         if not _skip_name_validation:
             experiment_name_argument(name)
-        checked = check_name("experiment name", name) if _create_in_cloud else name
-        self._workspace, self._name = workspace, checked
+        self._workspace = workspace
+        self._name = check_name("experiment name", name) if _create_in_cloud else name
         self._record = dict(_experiment_dto) if _experiment_dto else None
         if _create_in_cloud and self._record is None:
             with _new_lock:
@@ -207,10 +207,7 @@ class Experiment(Noted):
             if experiment.id == identity:
                 workspace._client.request("DELETE", experiment._address(), [("workspace", workspace.name)])
                 return
-        place = f"workspace {workspace.name}"
-        raise UserErrorException(
-            f"{place} has no experiment with the id {identity!r:.80}; Experiment.list() has the ids"
-        )
+        raise UserErrorException(f"no experiment has the id {identity!r:.80}; Experiment.list() has the ids")
 
     def start_logging(
         self,

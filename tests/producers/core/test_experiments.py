@@ -55,7 +55,7 @@ def test_only_an_empty_one_is_deleted(experiment: Experiment) -> None:
     empty = Experiment(workspace, "empty")
     Experiment.delete(workspace, empty.id)
     assert names(workspace) == ["test"]
-    with pytest.raises(UserErrorException, match="no experiment with the id"):
+    with pytest.raises(UserErrorException, match="no experiment has the id"):
         Experiment.delete(workspace, empty.id)
     assert len(list(experiment.get_runs())) == 1
     with pytest.raises(ServiceException, match="has runs") as refused:
