@@ -82,6 +82,9 @@ class Branching:
         """
         with self._lock:
             moments = self.history.moments(dict(shown), most)
+        if not any(count for count, _, _ in shown.values()):
+            # Also before its first record is stored, or when it is deleted; not only after a rewind of everything.
+            return sorted({0, *moments})
         if moments:
             return moments
         if self._begins(shown):

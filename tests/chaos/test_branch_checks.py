@@ -59,6 +59,19 @@ def test_a_fork_begins_with_what_the_other_run_showed(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "fork.script").read_text())) == 4
 
 
+def test_a_fork_that_shows_nothing_may_be_gone_or_not_there_yet() -> None:
+    """Others showed nothing for a while because all was rewound: found where a deleted fork counted as one of these."""
+    emptied = 0
+    for seed in range(40):
+        fork = Script(seed, 400, forks=True).fork(1, 2000, 3)
+        history = History(fork)
+        assert history.vectors(0)
+        emptied += any(not history.vectors(calls, former=False) for calls in range(1, 300))
+        for gaps in (False, True):
+            assert Branching(fork).check({}, 300, gaps=gaps).least == 0
+    assert emptied, "a rewind cuts all off"
+
+
 def _rewound(calls: int) -> tuple[Branching, Vectors]:
     """A run with a former branch, and what it shows."""
     program = Branching(Script(1, 400))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -110,6 +112,23 @@ def test_start_leaves_no_child_and_no_open_file_behind(shell: Shell) -> None:
     owner = lock_owner(shell.home)
     assert os.getsid(owner) == owner
     assert f"RUNSTREAM_HOME={shell.root}" in Path(f"/proc/{owner}/environ").read_text().split("\0")
+
+
+def test_up_starts_one_in_place_of_what_the_system_is_ending(shell: Shell) -> None:
+    """A service that is killed has its lock, its file and its port until the system has ended it."""
+    shell.run("up")
+    pid = lock_owner(shell.home)
+    os.kill(pid, signal.SIGSTOP)  # it neither answers nor lets go, as one that is ending
+    said = shell.run("up", "--wait", "1", check=False)
+    assert said.returncode == 1
+    assert f"process {pid} serves {shell.root}" in said.stderr
+    starting = shell.start("up")
+    with pytest.raises(subprocess.TimeoutExpired):
+        starting.communicate(timeout=2)
+    os.kill(pid, signal.SIGKILL)
+    assert starting.communicate(timeout=60)[0].startswith("up: ")
+    assert lock_owner(shell.home) != pid
+    assert shell.json("status")["status"] == "up"
 
 
 def test_service_that_fails_is_not_started_again_and_again(shell: Shell) -> None:

@@ -142,8 +142,16 @@ def test_reads_of_a_node_with_kafka_between(shells: Callable[[str], Shell]) -> N
     assert consumers
     for pid in consumers:
         os.kill(pid, signal.SIGSTOP)
-    run_id = node.train(30)
+    run_id, other = node.train(30), node.train(30)
     node.wait_until(lambda: not NodeSpool(node.home.spool).written(), 30, "the agent to have delivered all")
+    code = (
+        "from runstream.client import freshness; freshness.LONGEST_WAIT = 2.0\n"
+        "import runstream\n"
+        f"for run in ('{run_id}', '{other}'):\n"
+        "    try: runstream.Workspace.from_config().get_run(run).get_metrics()\n"
+        "    except runstream.exceptions.ServiceException: pass\n"
+    )
+    assert node.python(code).stderr.count("may lack the newest") == 1, "in vain once, for all that lay there"
     reading = node.start("sql", f"select count(*) as n from metrics where run_id = '{run_id}'", "-o", "tsv")
     with pytest.raises(subprocess.TimeoutExpired):
         reading.communicate(timeout=4)

@@ -153,8 +153,9 @@ class KafkaSource:
             return
         try:
             async with asyncio.timeout(10.0):
-                if self._hints:
-                    await _commit(consumer, self._hints)
+                hints, self._hints = self._hints, {}
+                if hints:
+                    await _commit(consumer, hints)
                 await consumer.stop()
         except (KafkaError, TimeoutError):
             log.debug("%s: the consumer did not stop in order", self._topic, exc_info=True)
@@ -169,6 +170,7 @@ class KafkaSource:
     async def fetch(self, max_bytes: int, timeout: float) -> list[Fetched]:
         """The next events, at most one batch a partition; see `EventSource.fetch`."""
         assert self._consumer is not None, "start() first"
+        self._tell_hints()  # of what was stored last, when nothing follows
         try:
             await self._look_for_new_topic()
             consumer = self._consumer
@@ -232,9 +234,13 @@ class KafkaSource:
     async def stored(self, fetched: Fetched) -> None:
         """Tell Kafka, once in a while, for those who watch the lag."""
         self._hints[TopicPartition(fetched.partition.topic_name, fetched.partition.index)] = fetched.next
+        self._tell_hints()
+
+    def _tell_hints(self) -> None:
         now = time.monotonic()
         if (
-            now >= self._hint_due
+            self._hints
+            and now >= self._hint_due
             and self._consumer is not None
             and (self._hinting is None or self._hinting.done())
         ):

@@ -47,6 +47,7 @@ LONGEST_WAIT = 15.0
 _log = logging.getLogger("runstream")
 _IN_VAIN = "the service has not stored all that was recorded on this machine within %.0f s; what is read may lack the newest"
 _FIRST_LOOK, _SLOWEST_LOOK = 0.003, 0.05
+_SOON = 1.0
 _LOOK_FOR_SERVICE = 0.5
 _settled: dict[Path, dict[str, Written]] = {}  # by spool and source: stored, or waited for in vain
 
@@ -95,9 +96,11 @@ def _wait(client: ServiceClient, home: Home, run_id: str | None, patience: float
         return
     waiting = [source for source in written if settled.get(source.source) != source]
     deadline = time.monotonic() + LONGEST_WAIT
-    if not (
-        _ask(client, waiting, deadline) if delivery == "kafka" else _watch(client, home, waiting, deadline)
-    ):
+    if delivery == "kafka":
+        arrived, waiting = _ask_patiently(client, node, waiting, run_id, deadline)
+    else:
+        arrived = _watch(client, home, waiting, deadline)
+    if not arrived:
         _log.warning(_IN_VAIN, LONGEST_WAIT)
     if run_id is None:
         there = {source.source for source in written}
@@ -157,6 +160,21 @@ def _watch(client: ServiceClient, home: Home, waiting: list[Written], deadline: 
                 client.find_again()
         time.sleep(next(pauses))
     return True
+
+
+def _ask_patiently(
+    client: ServiceClient, node: NodeSpool, waiting: list[Written], run_id: str | None, deadline: float
+) -> tuple[bool, list[Written]]:
+    """Whether it is stored, and what was waited for: in vain, so was for all else that lay on this node all that time.
+
+    A report over many runs of which something was lost on the way then waits once, not once a run.
+    """
+    if _ask(client, waiting, min(deadline, time.monotonic() + _SOON)):
+        return True, waiting
+    others = [] if run_id is None else [*node.written(), *node.delivered()]
+    if _ask(client, waiting, deadline):
+        return True, waiting
+    return False, [*others, *waiting]
 
 
 def _ask(client: ServiceClient, waiting: list[Written], deadline: float) -> bool:

@@ -79,6 +79,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         if (gone := _gone(request)) is not None:
             return {"error": "file", "detail": f"{gone}: there is no such file"}
         return {"error": "query", "detail": error_text(error)}
+    except duckdb.InvalidInputException as error:
+        # What reading a dataset raises, a file that went meanwhile or a damaged one, DuckDB passes on in its own words.
+        kind = "file" if _names_file(request, str(error)) else "query"
+        return {"error": kind, "detail": error_text(error)}
     except duckdb.Error as error:
         return {"error": "query", "detail": error_text(error)}
     except (pa.ArrowException, OverflowError) as error:
@@ -114,6 +118,12 @@ def _gone(request: dict[str, Any]) -> str | None:
         return None
     paths = (path for made in request["views"].values() for path, _, _ in made["files"])
     return next((path for path in paths if not os.path.exists(path)), None)
+
+
+def _names_file(request: dict[str, Any], text: str) -> bool:
+    """Whether a text names a file of the views, of whatever store."""
+    views = request["views"].values()
+    return any(path.rsplit("/", 1)[-1] in text for made in views for path, _, _ in made["files"])
 
 
 def _peak() -> int:

@@ -60,7 +60,7 @@ def up(options: argparse.Namespace) -> int:
     if options.foreground or options.started_by_itself:
         return _serve(settings, options.started_by_itself)
     home = open_home(settings)
-    info = running_service(home)
+    info = _answering(home, options.wait)
     if info is not None:
         if info.ends_when_idle and info.host == socket.gethostname():
             os.kill(info.pid, signal.SIGUSR1)  # it was started by itself; now somebody wants it to stay
@@ -73,6 +73,22 @@ def up(options: argparse.Namespace) -> int:
     print(f"up: {info.url}  (process {info.pid}, home {home.root})")
     print("`runstream open` shows the dashboard, `runstream down` ends it")
     return 0
+
+
+def _answering(home: Home, wait: float) -> ServiceInfo | None:
+    """The service that is up. One that was killed has its lock until the system has ended it, which may take a second."""
+    deadline = time.monotonic() + wait
+    while (info := running_service(home)) is not None:
+        elsewhere = info.host != socket.gethostname() or info.url.startswith("https:")  # not ours to ask
+        if elsewhere or answers(info.url, "/healthz"):
+            return info
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"process {info.pid} serves {home.root}, and {info.url} does not answer; see {home.log / 'service.log'}, "
+                f"and end it (`runstream down`, or `kill -9 {info.pid}`) to start another"
+            )
+        time.sleep(0.05)
+    return None
 
 
 def _start(home: Home, settings: Settings, wait: float) -> ServiceInfo:

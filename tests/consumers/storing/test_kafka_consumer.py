@@ -268,3 +268,32 @@ async def test_fetched_events_are_bounded(
     finally:
         await source.stop()
     await assert_stored(pool, sources)
+
+
+async def test_tools_that_watch_the_lag_see_the_last_batch_too(
+    settings: Settings, producer: AIOKafkaProducer, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offsets are committed for them once in a while: what was stored since the last time, when nothing follows."""
+    monkeypatch.setattr(kafka_source, "HINT_INTERVAL", 1.0)
+    logging_source = LoggingSource("run")
+    writer = Writer(pool, settings)
+    source = KafkaSource(settings, "metrics", writer.load_offsets)
+    await source.start()
+    try:
+        async with asyncio.timeout(30):
+            for number in range(2):
+                logging_source.log("loss", 1.0)
+                await send(producer, settings, [logging_source.event(number, number + 1)])
+                while writer.counters.points < number + 1:
+                    batch = await source.fetch(1 << 20, 0.1)
+                    await writer.store(batch)
+                    for fetched in batch:
+                        await source.stored(fetched)
+            assert source._consumer is not None
+            (partition,) = [
+                at for at in source._consumer.assignment() if await source._consumer.committed(at)
+            ]
+            while await source._consumer.committed(partition) != 2:
+                assert await source.fetch(1 << 20, 0.1) == []
+    finally:
+        await source.stop()
