@@ -5,6 +5,7 @@ In the end it must show what there is; a change nobody was told of would leave i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -29,11 +30,13 @@ class Page:
     Attributes:
         shown: run id to how many values of `int` it has, and its status, as last read.
         behind: runs it was told of and could not read yet.
+        anew: whether it was told to read all runs, and could not list them yet.
     """
 
     home: Path
     shown: dict[str, tuple[int, str]] = field(default_factory=dict)
     behind: set[str] = field(default_factory=set)
+    anew: bool = False
     _position: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,12 +67,17 @@ class Page:
     def _told(self, kind: str, changes: dict[str, list[str] | None]) -> None:
         named = list(changes.values())
         if kind != "change" or None in named:
-            self.behind |= {path.stem for path in self.home.glob("run-*.progress")}
+            self.behind |= set(self.shown)
+            self.anew = True
         self.behind |= {run_id for runs in named for run_id in runs or ()}
         self._read()
 
     def _read(self) -> None:
         with self._lock:
+            if self.anew:
+                with contextlib.suppress(Away, Refused, ValueError):
+                    self.behind |= self._listed()
+                    self.anew = False
             for run_id in sorted(self.behind):
                 try:
                     series = json.loads(ask(self.home, f"/api/v1/runs/{run_id}/series"))["series"]
@@ -86,6 +94,16 @@ class Page:
                 )
                 self.shown[run_id] = (count, status)
                 self.behind.discard(run_id)
+
+    def _listed(self) -> set[str]:
+        listed: set[str] = set()
+        parameters = {"limit": "500"}
+        while True:
+            page = json.loads(ask(self.home, "/api/v1/runs", parameters))
+            listed |= {run["run_id"] for run in page["runs"]}
+            if page["next"] is None:
+                return listed
+            parameters["after"] = page["next"]
 
     def wait_for_end(self) -> str:
         """Once the trial says what there is: what the page shows else; empty if it is the same."""
