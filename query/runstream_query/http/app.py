@@ -26,6 +26,7 @@ from .context import Server
 from .counters import ServerCounters
 from .gate import Gate
 from .hosts import Hosts, allowed_hosts
+from .listener import Listener
 from .openapi import ENDPOINTS
 from .shares import SharedPool
 from .tokens import Rate
@@ -62,7 +63,18 @@ def create_app(
 
 
 class _QuietServer(uvicorn.Server):
-    """Leaves the process's signals to whoever runs the loop."""
+    """Leaves the process's signals to whoever runs the loop, and keeps listening where uvloop would not."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        def connection() -> Connection:
+            return Connection(config=self.config, server_state=self.server_state, app_state={})
+
+        context, backlog = self.config.ssl, self.config.backlog
+        self.servers = [
+            Listener(listening, connection, backlog=backlog, context=context)  # type: ignore[misc]  # what it uses of one
+            for listening in sockets or ()
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
