@@ -18,6 +18,8 @@ RunstreamError
 
 from __future__ import annotations
 
+import errno
+
 
 class RunstreamError(Exception):
     """Base of runstream's own errors. Messages name the thing, the place and the remedy."""
@@ -83,6 +85,26 @@ class QueryError(RunstreamError, ValueError):
 
 class ServiceError(RunstreamError):
     """A service cannot start, or is away."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that this process has no memory left: itself, or what it was made of by a library.
+
+    That is the fault of nothing that was being read or stored: the next attempt may find it well.
+    """
+    told: BaseException | None = error
+    while told is not None:
+        if isinstance(told, MemoryError) or (isinstance(told, OSError) and told.errno == errno.ENOMEM):
+            return True
+        text = str(
+            told
+        )  # a thread's stack is what is wanted first, mostly; zstandard has one error for everything
+        if isinstance(told, RuntimeError) and "can't start new thread" in text:
+            return True
+        if type(told).__name__ == "ZstdError" and "memory" in text.lower():
+            return True
+        told = told.__cause__
+    return False
 
 
 def brief(value: object, most: int = 60) -> str:

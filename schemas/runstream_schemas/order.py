@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgpack
 import zstandard
 
-from .errors import CorruptEvent
+from .errors import CorruptEvent, lacks_memory
 from .series import SeriesKey
 
 SLOT_BITS: Final = 40
@@ -114,6 +114,8 @@ def unpack_place(start: int | None, end: int | None, pieces: bytes | None) -> Pl
             for cls, name, column, numbers in content
         }
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise CorruptEvent(f"the manifest's places of a run are damaged: {error}") from None
     return Place(start, end, placed)
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runstream_schemas.errors import CorruptEvent, StoreError
+from runstream_schemas.errors import CorruptEvent, StoreError, lacks_memory
 from runstream_schemas.order import Piece, Place, joined, merged_place, unpack_place
 from runstream_schemas.parquet.arrow import SCHEMAS
 from runstream_schemas.parquet.footer_seal import check_footer
@@ -207,6 +207,8 @@ class Merger:
                     check_footer(source, item.path)
                     self._files.append(pq.ParquetFile(source, page_checksum_verification=True))
                 except (pa.ArrowException, OSError) as error:
+                    if lacks_memory(error):
+                        raise
                     raise self._damaged(item.path, error) from None
             runs: dict[int, list[_Stretch]] = {}
             left_out = 0
@@ -250,6 +252,8 @@ class Merger:
         try:
             return self._files[file].read_row_group(group, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
+            if lacks_memory(error):
+                raise
             raise self._damaged(self._inputs[file].path, error) from None
 
     def _stretches(self, file: int) -> Iterable[tuple[int, _Stretch]]:

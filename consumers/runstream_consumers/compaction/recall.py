@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from runstream_schemas.errors import StoreError
+from runstream_schemas.errors import StoreError, lacks_memory
 from runstream_schemas.order import BEFORE_ALL, SLOT_BITS, Piece, Place
 from runstream_schemas.parquet.arrow import numbers, plain, restore_kinds
 from runstream_schemas.parquet.footer_seal import check_footer
@@ -330,6 +330,8 @@ def _parts(store: Store, path: str, groups: Sequence[int], run_id: str) -> Itera
     except StoreError:
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise StoreError(
             f"{path}: damaged or not Parquet ({type(error).__name__}: {error}); restore it from a backup"
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from runstream_schemas.errors import lacks_memory
 from runstream_schemas.wire.events import Event, encode_event, topic_of
 
 from ..sources.source import DeadLetter, Fetched
@@ -45,5 +46,7 @@ def dead_letter(fetched: Fetched, event: Event, reason: str) -> DeadLetter:
         try:
             value = encode_event(event)
         except Exception as error:
+            if lacks_memory(error):
+                raise
             value, reason = b"", f"{reason} (and it cannot be written: {type(error).__name__})"
     return DeadLetter(fetched.partition, offset, reason, key, value, topic_of(event), span)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import asyncpg
 
 from runstream_schemas.backoff import Backoff
+from runstream_schemas.errors import lacks_memory
 
 from .transaction import FenceLost, Stale
 
@@ -38,6 +39,8 @@ SAME_VIOLATION = 5
 """Attempts in a row that break a rule of the database in the same way, each with what is stored read again: another writer
 that was quicker explains the first of them, and what is still the same at the last is some event's."""
 
+MOST_STARVED = 5
+
 V = TypeVar("V")
 
 
@@ -47,19 +50,26 @@ async def persist(what: str, attempt: Callable[[], Awaitable[V]], before_retry: 
     Args:
         what: names the trouble in the log.
         before_retry: called before each further attempt.
+
+    Raises:
+        MemoryError: there is none again and again, of which no event is guilty; with nothing in hand there may be some.
     """
-    violation, times = "", 0
+    violation, times, starved = "", 0, 0
     pauses = Backoff(0.02, 2.0)
     while True:
         pause = next(pauses)
         try:
-            async with asyncio.timeout(ATTEMPT_TIMEOUT):
-                return await attempt()
+            return await _attempted(attempt)
         except FenceLost:
             raise
         except REFUSED:
             raise
-        except (Stale, MemoryError, asyncpg.IntegrityConstraintViolationError) as error:
+        except MemoryError as error:
+            starved += 1
+            if starved == MOST_STARVED:
+                raise
+            log.warning("%s, trying again: there is no memory: %s", what, error)
+        except (Stale, asyncpg.IntegrityConstraintViolationError) as error:
             if not isinstance(error, Stale):
                 violation, times = str(error), times + 1 if str(error) == violation else 1
                 if times == SAME_VIOLATION:
@@ -76,3 +86,14 @@ async def persist(what: str, attempt: Callable[[], Awaitable[V]], before_retry: 
             log.error("%s, trying again: %s: %s", what, type(error).__name__, error)
         before_retry()
         await asyncio.sleep(pause)
+
+
+async def _attempted(attempt: Callable[[], Awaitable[V]]) -> V:
+    """One attempt, in time. asyncpg says of a value it had no memory for that the value is wrong."""
+    try:
+        async with asyncio.timeout(ATTEMPT_TIMEOUT):
+            return await attempt()
+    except Exception as error:
+        if lacks_memory(error) and not isinstance(error, (MemoryError, *TRANSIENT)):
+            raise MemoryError(f"{type(error).__name__}: {error}") from error
+        raise

@@ -116,6 +116,7 @@ class Writer:
 
         Raises:
             FenceLost: another writer moved some partition's offset. Nothing was stored, of any partition.
+            MemoryError: there is none. Nothing was stored either.
         """
         if not batch:
             return
@@ -131,6 +132,8 @@ class Writer:
             self._planner.forget()
             self.counters.fences_lost += 1
             raise
+        except MemoryError:
+            raise  # the loop begins anew: an event that is well must not become a dead letter
         except Exception as error:
             await self._without_refused(batch, error)
 
@@ -163,6 +166,8 @@ class Writer:
         trial = [Fetched(_NOWHERE, 0, 0, list(events))]
         try:
             await self._persist("an event cannot be tried", lambda: self._commit(trial, trial=True))
+        except MemoryError:
+            raise
         except Exception as error:
             self._planner.forget()
             return f"{type(error).__name__}: {error}"

@@ -257,6 +257,7 @@ class ServiceClient:
                 body.seek(start)
             try:
                 answer = self._send(method, target, body, headers or {}, deadline)
+                problem = _problem(answer) if answer.status >= 400 else None
             except (http.client.HTTPException, OSError) as error:
                 self._drop()
                 if not self.settings.url:
@@ -269,14 +270,13 @@ class ServiceClient:
                 if time.monotonic() + pause > deadline:
                     raise self._away(error) from error
             else:
-                if answer.status < 400:
+                if problem is None:
                     try:
                         yield answer
                     finally:
                         if not answer.isclosed():
                             self._drop()  # half-read: what remains would be taken for the next answer
                     return
-                problem = _problem(answer)
                 if answer.status not in _RETRIED or time.monotonic() + pause > deadline:
                     raise problem
             time.sleep(pause)

@@ -314,6 +314,7 @@ class _Requests:
                 connection = self._connection()
                 connection.request(method, f"{self._address.path.rstrip('/')}{path}", body, self._headers())
                 answer = connection.getresponse()
+                refusal = answer.read()[:2000] if answer.status >= 300 else b""
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
                 if attempt == _TRIES - 1:
@@ -324,7 +325,7 @@ class _Requests:
                 continue
             if answer.status < 300:
                 return answer
-            said = answer.read()[:2000].decode("utf-8", "replace")
+            said = refusal.decode("utf-8", "replace")
             try:
                 said = str(json.loads(said).get("message", said))
             except (ValueError, AttributeError):

@@ -18,6 +18,7 @@ from runstream_schemas.errors import (
     RunstreamError,
     StoreError,
     StoreFull,
+    lacks_memory,
 )
 
 from ..files.artifacts import PathTaken, RunDeleted
@@ -128,6 +129,5 @@ def error_answer(what: str, error: Exception) -> Response:
 
 
 def _no_memory(error: Exception) -> bool:
-    """Whether this process, or the database's, has none left; a thread's stack is what is wanted first, mostly."""
-    no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
-    return no_thread or isinstance(error, (MemoryError, asyncpg.OutOfMemoryError))
+    """Whether this process, or the database's, has none left."""
+    return lacks_memory(error) or isinstance(error, asyncpg.OutOfMemoryError)

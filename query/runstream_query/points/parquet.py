@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from runstream_schemas.errors import StoreError
+from runstream_schemas.errors import StoreError, lacks_memory
 from runstream_schemas.parquet.arrow import numbers, plain, restore_kinds
 from runstream_schemas.parquet.footer_seal import check_footer
 from runstream_schemas.parquet.overviews import GroupOverview, read_overviews
@@ -224,6 +224,8 @@ class ParquetFiles:
         except Exception as error:  # damage shows in many ways: pyarrow itself raises KeyError on some
             with self._lock:
                 self._footers.pop(path, None)
+            if lacks_memory(error):
+                raise
             raise StoreError(
                 f"{path}: damaged or not Parquet ({type(error).__name__}: {error}); restore the file from a backup"
             ) from None

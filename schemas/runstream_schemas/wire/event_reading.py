@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ..errors import CorruptEvent, EventError, RefusedEvent, UnsupportedVersion
+from ..errors import CorruptEvent, EventError, RefusedEvent, UnsupportedVersion, lacks_memory
 from ..limits import (
     INT_MAX,
     INT_MIN,
@@ -86,6 +86,8 @@ def decode_event(data: bytes) -> Event:
     try:
         return _READERS[kind](span, body)
     except Exception as error:
+        if lacks_memory(error):
+            raise
         reason = str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
         raise RefusedEvent(f"{kind!r} event of run {span[0]}: {reason}", kind, span) from None
 

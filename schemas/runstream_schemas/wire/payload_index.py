@@ -11,7 +11,7 @@ from itertools import repeat
 import numpy as np
 import zstandard
 
-from ..errors import CorruptEvent
+from ..errors import CorruptEvent, lacks_memory
 from ..limits import MAX_EVENT_BYTES, MAX_EVENT_POINTS
 from ..series import Kind, SeriesKey
 from .payload import FLAG_ZSTD, PREFIX, VERSION, WIDE_VERSION, WIDTHS
@@ -171,6 +171,8 @@ def read_index(prefix: bytes) -> Index:
     except CorruptEvent:
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise CorruptEvent(f"payload header is damaged ({type(error).__name__}: {error})") from None
     return Index(
         kinds,

@@ -10,7 +10,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from ..errors import CorruptEvent
+from ..errors import CorruptEvent, lacks_memory
 from ..limits import MAX_EVENT_BYTES, TIME_MAX_US, TIME_MIN_US
 from ..series import Kind, SeriesKey
 from .payload import WIDTHS
@@ -207,6 +207,8 @@ def _inflate(index: Index, data: bytes | memoryview, expected: int, *, exact: bo
                 raise CorruptEvent(f"compressed section claims {size} bytes, after {index.inflated - size}")
             raw = decompressor().decompress(data, max_output_size=max(size, 1))
         except zstandard.ZstdError as error:
+            if lacks_memory(error):
+                raise
             raise CorruptEvent(f"compressed section is damaged ({error})") from None
     if (len(raw) != expected) if exact else (len(raw) < expected):
         raise CorruptEvent(f"section has {len(raw)} bytes, expected {expected}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgpack
 
-from ..errors import CorruptEvent
+from ..errors import CorruptEvent, lacks_memory
 from ..limits import MAX_EVENT_OBJECTS
 
 _CONTAINER = 4  # of the same unit as MAX_EVENT_OBJECTS, besides what it holds
@@ -38,4 +38,6 @@ def unpack(data: bytes) -> Any:
     except CorruptEvent:
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise CorruptEvent(f"{len(data)} bytes are not msgpack ({type(error).__name__}: {error})") from None

@@ -21,7 +21,6 @@ from tests.consumers.logged import T0, LoggingSource, assert_stored, stored_poin
 from runstream_consumers.compaction.packing import pack_runs
 from runstream_consumers.sources.source import DeadLetter, Fetched, Missing, Partition
 from runstream_consumers.storing.plan import find_series
-from runstream_consumers.storing.retrying import persist
 from runstream_consumers.storing.run_states import MOST_LEVELS
 from runstream_consumers.storing.transaction import FenceLost
 from runstream_consumers.storing.writer import Writer
@@ -391,19 +390,6 @@ async def test_an_event_that_breaks_a_rule_for_good_becomes_a_dead_letter(
     assert letter.span[0] == "bad"
     assert "Violation" in letter.reason
     assert await writer.load_offsets([log.partition]) == {log.partition: 4}
-
-
-async def test_an_event_is_not_guilty_of_a_moment_without_memory() -> None:
-    tries = 0
-
-    async def attempt() -> str:
-        nonlocal tries
-        tries += 1
-        if tries < 4:
-            raise MemoryError
-        return "stored"
-
-    assert await persist("a batch cannot be stored", attempt, lambda: None) == "stored"
 
 
 @pytest.mark.attack

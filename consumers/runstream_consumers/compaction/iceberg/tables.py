@@ -24,7 +24,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import NestedField, StringType
 
-from runstream_schemas.errors import StoreError
+from runstream_schemas.errors import StoreError, lacks_memory
 from runstream_schemas.parquet.arrow import SCHEMAS
 from runstream_schemas.parquet.field_ids import EXPERIMENT_ID, with_field_ids
 from runstream_schemas.store import Store
@@ -78,6 +78,8 @@ def describe(store: Store, kind: str, file: Shown) -> DataFile:
         with store.open_input(file.path) as source:
             footer = pq.read_metadata(source)
     except (pa.ArrowException, OSError) as error:
+        if lacks_memory(error):
+            raise
         raise StoreError(
             f"{file.path}: damaged or not Parquet ({error}); restore it in {store.root} from a backup"
         ) from None

@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_schemas.errors import LimitExceeded
+from runstream_schemas.errors import LimitExceeded, lacks_memory
 from runstream_schemas.limits import (
     MAX_EVENT_BYTES,
     MAX_EVENT_POINTS,
@@ -96,6 +96,8 @@ def encode_slice(
     except Exception as error:
         halves = part.halves()
         if halves is None:
+            if lacks_memory(error):
+                raise
             return [_leave_out(reader, part, positions, f"{type(error).__name__}: {error}")]
     return [encoded for half in halves for encoded in encode_slice(reader, half, positions)]
 
