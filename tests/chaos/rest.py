@@ -108,8 +108,12 @@ def _expected(trial: Trial) -> list[Expected]:
             Branching(Script.read(path.with_suffix(".script"))) if branches else PROGRAMS[progress.program]
         )
         status = "Completed" if progress.finished else "Failed"
-        # Killed before there was any room, it leaves nothing; what had room, or ended by itself, does.
-        traceless = trial.kind == "disk" and not progress.had_room and not progress.finished
+        # Killed before there was any room, it leaves nothing, and nothing if it has said that there was none until its end.
+        traceless = (
+            trial.kind == "disk"
+            and not progress.had_room
+            and (not progress.finished or f"run {run_id}: disk full" in trial.said_by_trainers())
+        )
         gaps, drops, outside = trial.kind == "topics", trial.kind == "disk", trial.outside.get(run_id)
         runs.append(
             Expected(

@@ -217,6 +217,10 @@ class Trial:
         with (self.home / f"{module}s.log").open("ab") as log:
             return subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=log, stderr=log)
 
+    def said_by_trainers(self) -> str:
+        """What they have printed."""
+        return "".join(path.read_text(errors="replace") for path in self.home.glob("*s.log"))
+
     def victims(self) -> dict[int, str]:
         """The services' processes by pid, with a name."""
         processes = {}

@@ -301,6 +301,9 @@ with recursive below as (
 update runs r set root_run_id = b.root from below b where r.key = b.key and r.root_run_id is distinct from b.root
 """
 
+# Of which a writer may have been killed before it adopted them.
+CHILDREN_UNDER_WAY = "select key from runs where parent_run_id is not null and settled_at is null"
+
 COUNT_DROPPED = """
 update runs r set dropped = d.dropped
 from (select run_key, sum(dropped) as dropped

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from runstream_schemas.runs import life as run_life
 from runstream_schemas.settings import Settings
 from runstream_schemas.wire.events import METRICS, Event, MetricsEvent, StatusEvent, StatusOp
 
@@ -88,6 +89,8 @@ class Writer:
         self._at_rest = asyncio.Lock()
         self._uptime = Uptime()
         self._undelivered = Undelivered(pool, self.load_offsets)
+        self._created: set[int] = set()  # runs whose families are to be looked at
+        self._looked_for_created = False
 
     async def load_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
         """How far partitions are stored; None: never seen. Waits for a database that is away.
@@ -212,6 +215,11 @@ class Writer:
                 created = await store_run_changes(connection, changes)
                 if ended := _ended(plan):
                     await give_up(connection, ended)
+                if dropped := sorted({change.run_key for change in plan.changes if change.has_dropped}):
+                    await connection.fetch(
+                        run_life.LOCK_RUNS, dropped
+                    )  # the second of two counts the first one's
+                    await connection.execute(queries.COUNT_DROPPED, dropped)
                 texts = notices_of([*plan.accepted, *whole.accepted])
                 if whole.runs:
                     texts.append(notice("settled", [run.run_id for run in whole.runs]))
@@ -256,10 +264,8 @@ class Writer:
     async def _conclude(self, plan: Plan, created: list[int]) -> None:
         """What needs to see the commits of other writers too. Lost in a crash, it is made up for by `look_after_runs`."""
         try:
-            if created:
-                await self.pool.execute(queries.ADOPT, created)
-            if dropped := {change.run_key for change in plan.changes if change.has_dropped}:
-                await self.pool.execute(queries.COUNT_DROPPED, list(dropped))
+            self._created.update(created)
+            await self._adopt()
             if touched := {change.run_key for change in plan.changes}:
                 await self.announce_settled(await self.pool.fetch(queries.SETTLE, list(touched)))
         except (*TRANSIENT, asyncpg.PostgresError) as error:
@@ -274,6 +280,10 @@ class Writer:
         silence = max(MIN_SILENCE, 4 * self.settings.heartbeat_interval)
         try:
             await self._uptime.tick(self.pool)
+            if not self._looked_for_created:
+                self._created.update(row["key"] for row in await self.pool.fetch(queries.CHILDREN_UNDER_WAY))
+                self._looked_for_created = True
+            await self._adopt()
             if horizon is not None:
                 await self._undelivered.look(horizon)
             await self.pool.execute(queries.FIND_AGAIN)
@@ -283,6 +293,11 @@ class Writer:
                 await self.pool.execute(queries.NOTIFY, notice("status", [row["run_id"] for row in rows]))
         except (*TRANSIENT, asyncpg.PostgresError) as error:
             log.warning("runs cannot be looked after now: %s: %s", type(error).__name__, error)
+
+    async def _adopt(self) -> None:
+        if some := set(self._created):
+            await self.pool.execute(queries.ADOPT, list(some))
+            self._created -= some
 
     async def announce_settled(self, rows: Sequence[Any]) -> None:
         """Tell listeners which runs are settled now."""

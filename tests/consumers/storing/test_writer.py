@@ -335,6 +335,42 @@ async def test_drops_are_counted_once(pool: asyncpg.Pool, writer: Writer) -> Non
     assert await pool.fetchval("select dropped from runs") == 13
 
 
+async def test_what_was_dropped_and_whose_child_a_run_is_do_not_hang_on_the_moment_after_a_commit(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found where Postgres was killed right after a commit: 20 dropped points were told of, and never shown."""
+
+    async def killed(self: Writer, plan: Any, created: list[int]) -> None:
+        if lost_with_the_process:
+            return
+        self._created.update(created)  # as where the database is away
+
+    monkeypatch.setattr(Writer, "_conclude", killed)
+    for number, lost_with_the_process in enumerate((False, True)):
+        child, parent = f"child-{number}", f"parent-{number}"
+        logged, created = source(child, points=20), source(parent)
+        log = Log(number)
+        writer = Writer(pool, Settings())
+        of_child = {"workspace": "default", "experiment": "e", "parent_run_id": parent}
+        await writer.store(
+            [
+                log.fetched(
+                    StatusEvent(child, source().id, 0, 1, [StatusOp(0, T0, "create", of_child)]),
+                    logged.event(0, 10, dropped=7),
+                )
+            ]
+        )
+        of_parent = {"workspace": "default", "experiment": "e", "parent_run_id": "grandparent"}
+        await writer.store(
+            [log.fetched(StatusEvent(parent, created.id, 0, 1, [StatusOp(0, T0, "create", of_parent)]))]
+        )
+        assert await pool.fetchval("select dropped from runs where run_id = $1", child) == 7
+        if lost_with_the_process:
+            writer = Writer(pool, Settings())
+        await writer.look_after_runs()
+        assert await pool.fetchval("select root_run_id from runs where run_id = $1", child) == "grandparent"
+
+
 @pytest.mark.attack
 async def test_an_event_the_database_refuses_becomes_a_dead_letter(pool: asyncpg.Pool) -> None:
     letters: list[DeadLetter] = []

@@ -81,3 +81,6 @@ def test_a_run_of_which_only_points_are_stored_can_be_read(experiment: Experimen
         assert run.get_tags() == {}
         assert list(run.get_children()) == []
         assert run.get_details()["runId"] == "only-points"
+    fork = experiment.start_logging(snapshot_directory=None, fork_from=("only-points", 5))
+    fork.complete()
+    assert fork.get_status() == "Completed"
