@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from tests.producers.spool.scripts import run_script
 
 from runstream.spool import segment
 from runstream.spool.collecting.collector import Collector
+from runstream.spool.reading import freeing
 from runstream.spool.reading import reader as spool_reader
 from runstream.spool.writing import writer as spool
 from runstream_schemas.wire.events import MetricsEvent
@@ -206,6 +208,31 @@ def test_a_new_reader_goes_on_where_the_last_one_stored(directory: Path) -> None
     for i in range(3000, 6000):
         writer.log("x", i)
     assert first + logged(drain(Collector(settings_for(directory))))["run", "x", ""] == list(range(6000))
+
+
+@pytest.mark.parametrize("stored", [1009, 4000, 7121, 9000, 15296, 19000])
+def test_so_it_does_where_the_first_segment_is_kept_and_others_behind_it_are_not(
+    directory: Path, stored: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk keeps the segment that defines the series, as the definitions have no room elsewhere. Found where the next
+    reader began as many slots too late as those that were given back had."""
+
+    def full(folder: Path, definitions: list[bytes]) -> None:
+        if definitions:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    settings = settings_for(directory)
+    writer = spool.RunWriter(settings, "run")
+    for i in range(stored):
+        writer.log("x", i)
+    with monkeypatch.context() as patch:
+        patch.setattr(freeing, "save_names", full)
+        first = logged(drain(Collector(settings)))["run", "x", ""]
+    assert first == list(range(stored))
+    assert len(list(directory.glob("*/00000000.seg"))) == 1
+    for i in range(stored, stored + 20_000):
+        writer.log("x", i)
+    assert logged(drain(Collector(settings)))["run", "x", ""] == list(range(stored, stored + 20_000))
 
 
 def test_tags_and_statuses_that_are_stored_leave_the_next_reader_no_slots_it_never_saw(

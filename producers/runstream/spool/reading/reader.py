@@ -39,6 +39,7 @@ _MOST_A_LOOK = 1.0
 """Seconds of it that one look counts at most: this process may have been stopped itself."""
 
 _LOOK_AHEAD = 256
+_END = 1 << 62
 
 
 class SourceReader:
@@ -84,7 +85,7 @@ class SourceReader:
         self.position = self.header.first
         begin = max(self.stored.metrics, self.position)
         while self.position < begin:  # what was stored is read once more for the names it defines
-            if self._read(begin - self.position) is None:
+            if self._read(begin) is None:
                 break
         self.position = max(self.position, begin)
 
@@ -201,7 +202,7 @@ class SourceReader:
             dead: the writer is gone; slots it took and did not fill are skipped at once.
         """
         while True:
-            part = self._read(1 << 62, dead=dead)
+            part = self._read(_END, dead=dead)
             if part is not None:
                 return part
             segment = self._current()
@@ -213,17 +214,18 @@ class SourceReader:
             if following > self.position:  # a segment is missing: the consumer will record the gap
                 self.position, self._behind_gap = following, True
 
-    def _read(self, most: int, *, dead: bool = False) -> Slice | None:
+    def _read(self, until: int, *, dead: bool = False) -> Slice | None:
+        """The slots from here on that are written, of one segment, and before seq `until`; None: there are none."""
         segment = self._current()
         base = self.position - segment.header.first
         if base < 0:
             self.position, self._behind_gap = segment.header.first, True
             base = 0
         slots = segment.header.slots
-        if base >= slots:
+        if base >= slots or until <= self.position:
             return None
         sealed = segment is not self._segments[-1] or bool(self.state & seg.CLOSED)
-        limit = int(min(slots, base + most))
+        limit = int(min(slots, until - segment.header.first))
         pos, frames_at, other = self._scan(segment, base, limit, sealed, dead)
         if pos == base:
             return None
