@@ -111,6 +111,7 @@ docs:  ## Write the generated pages of docs/reference anew, and hold all pages t
 	@$(DEV)
 	$(PY) docs/generate.py
 	$(PY) monitoring/generate.py
+	$(PY) charts/generate.py
 	$(PY) -m pytest -q tests/docs tests/project/test_docs.py
 
 kafka:  ## Run a real Kafka in the foreground (ARGS="--port 9092 --data DIR")

@@ -82,10 +82,8 @@ def checked_origin(workspace: Workspace, fork_from: Any, run_id: str | None) -> 
     if not isinstance(run, str) or not run:
         raise UserErrorException(f"fork_from: {brief(run)} is no run; give a Run, or the id of one")
     record = fetch_record(workspace._client, run)
-    if record.workspace not in (
-        None,
-        workspace.name,
-    ):  # None: of a run's records only points are stored so far
+    # None: of a run's records only points are stored so far.
+    if record.workspace not in (None, workspace.name):
         raise UserErrorException(
             f"fork_from: run {run} belongs to workspace {record.workspace!r}, the fork to {workspace.name!r}; fork it there"
         )
