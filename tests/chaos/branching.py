@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .progress import Notes
+from .progress import FINISHED, FINISHING, Notes
 
 PROGRAM = "branches"
 NAMES = ("loss", "int")
@@ -226,8 +226,9 @@ class _Live:
 
     def end(self) -> None:
         """Complete it."""
+        self.notes.note(2, FINISHING)
         self.run.complete()
-        self.notes.note(2, 1)
+        self.notes.note(2, FINISHED)
 
 
 def main() -> None:

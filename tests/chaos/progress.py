@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _COUNTS = struct.Struct("QQQQ16s")
+FINISHING, FINISHED = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Progress:
 
     Attributes:
         begun, returned: calls. One more may have begun than has returned.
+        finishing: it was about to complete its run, which may take a while: a full disk is waited for.
         finished: it completed its run, and has ended.
         had_room: its records had room in the spool once, so that the run leaves a trace even if it is killed.
         program: one of PROGRAMS.
@@ -24,6 +26,7 @@ class Progress:
 
     begun: int
     returned: int
+    finishing: bool
     finished: bool
     had_room: bool
     program: str
@@ -42,14 +45,15 @@ class Notes:
         new.rename(path)
 
     def note(self, which: int, count: int) -> None:
-        """Set `begun` (0), `returned` (1), `finished` (2) or `had_room` (3)."""
+        """Set `begun` (0), `returned` (1), FINISHING or FINISHED (2), or `had_room` (3)."""
         self._words[which] = count
 
 
 def read_progress(path: Path) -> Progress:
     """What a trainer noted last. `returned` is read first: both may grow meanwhile."""
     with path.open("rb") as file:
-        _, returned, finished, had_room, _ = _COUNTS.unpack(file.read(_COUNTS.size))
+        _, returned, ending, had_room, _ = _COUNTS.unpack(file.read(_COUNTS.size))
         file.seek(0)
         begun, _, _, _, program = _COUNTS.unpack(file.read(_COUNTS.size))
-    return Progress(begun, returned, bool(finished), bool(had_room), program.rstrip(b"\0").decode())
+    name = program.rstrip(b"\0").decode()
+    return Progress(begun, returned, ending >= FINISHING, ending == FINISHED, bool(had_room), name)

@@ -107,7 +107,9 @@ def _expected(trial: Trial) -> list[Expected]:
         program = (
             Branching(Script.read(path.with_suffix(".script"))) if branches else PROGRAMS[progress.program]
         )
-        status = "Completed" if progress.finished else "Failed"
+        statuses: tuple[str, ...] = ("Completed",) if progress.finished else ("Failed",)
+        if progress.finishing and not progress.finished:
+            statuses = ("Completed", "Failed")
         # Killed before there was any room, it leaves nothing, and nothing if it has said that there was none until its end.
         traceless = (
             trial.kind == "disk"
@@ -121,7 +123,7 @@ def _expected(trial: Trial) -> list[Expected]:
                 program,
                 progress.returned,
                 progress.begun,
-                (status,),
+                statuses,
                 gaps=gaps,
                 drops=drops,
                 outside=outside,

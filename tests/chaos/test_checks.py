@@ -13,7 +13,7 @@ import pytest
 
 from .edits import OutsideTag
 from .programs import PROGRAMS, Program, perform
-from .progress import Notes, read_progress
+from .progress import FINISHED, FINISHING, Notes, read_progress
 from .proxy import Proxy
 
 
@@ -123,6 +123,15 @@ def test_notes_are_read_while_they_are_written(tmp_path: Path) -> None:
     progress = read_progress(tmp_path / "run.progress")
     assert (progress.begun, progress.returned, progress.finished) == (1 << 40, (1 << 40) - 1, False)
     assert progress.program == "plain"
+    endings = []
+    for ending in (
+        FINISHING,
+        FINISHED,
+    ):  # killed in between, where a full disk is waited for, it may have completed
+        notes.note(2, ending)
+        progress = read_progress(tmp_path / "run.progress")
+        endings.append((progress.finishing, progress.finished))
+    assert endings == [(True, False), (True, True)]
 
 
 def test_a_deaf_proxy_asks_and_does_not_answer() -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from .programs import CHILD_CALLS, PROGRAMS, perform
-from .progress import Notes
+from .progress import FINISHED, FINISHING, Notes
 
 
 def main() -> None:
@@ -47,8 +47,9 @@ def main() -> None:
                 notes.note(3, 1)
         rounds += 1
         time.sleep(pause)
+    notes.note(2, FINISHING)
     run.complete()
-    notes.note(2, 1)
+    notes.note(2, FINISHED)
 
 
 if __name__ == "__main__":
