@@ -96,9 +96,8 @@ def lacks_memory(error: BaseException) -> bool:
     while told is not None:
         if isinstance(told, MemoryError) or (isinstance(told, OSError) and told.errno == errno.ENOMEM):
             return True
-        text = str(
-            told
-        )  # a thread's stack is what is wanted first, mostly; zstandard has one error for everything
+        # A thread's stack is what is wanted first, mostly; zstandard has one error for everything.
+        text = str(told)
         if isinstance(told, RuntimeError) and "can't start new thread" in text:
             return True
         if type(told).__name__ == "ZstdError" and "memory" in text.lower():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,6 +33,13 @@ for step in range({POINTS}):
 print({PRINTED!r})
 run.complete()
 """
+
+
+def of_image() -> dict[str, str]:
+    """The variables that the Dockerfile sets."""
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    [line] = re.findall(r"^ENV (.*)$", dockerfile, re.MULTILINE)
+    return dict(part.split("=", 1) for part in line.split())
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ import yaml
 from runstream_schemas.kafka.topics import TopicNames
 from runstream_schemas.settings import PREFIX, SECRETS, Settings
 
-from .described import TOKEN, Cluster, Role
+from .described import TOKEN, Cluster, Role, of_image
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "runstream"
@@ -75,7 +76,7 @@ EVERYTHING: dict[str, Any] = {
 }
 
 pytestmark = pytest.mark.skipif(
-    HELM is None and not (sys.platform == "linux" and "x86_64" in sys.version),
+    HELM is None and (sys.platform, platform.machine()) != ("linux", "x86_64"),
     reason="no package of Helm for this platform; install helm",
 )
 
@@ -230,6 +231,12 @@ def test_pods_get_no_more_rights_than_they_need(tmp_path: Path) -> None:
     assert [str(made["server"]["securityContext"]["runAsUser"])] == user
 
 
+def test_agents_are_replaced_after_the_consumers(tmp_path: Path) -> None:
+    """docs/how-to/cluster.md: what an old one writes a new one reads, and not always the other way round."""
+    manifests = rendered(EVERYTHING, tmp_path)
+    assert manifests["DaemonSet", "rs-runstream-agent"]["spec"]["updateStrategy"] == {"type": "OnDelete"}
+
+
 def test_probes_ask_what_the_server_answers(tmp_path: Path) -> None:
     from runstream_query.http.endpoint import Door
     from runstream_query.http.openapi import ENDPOINTS
@@ -303,15 +310,13 @@ def test_files_without_an_object_store_lie_in_one_volume_that_stays(tmp_path: Pa
 @pytest.fixture
 def cluster(home: Path, kafka: Any, postgres: str, tmp_path: Path) -> Iterator[Cluster]:
     manifests = rendered({**LEAST, "agent": {"enabled": True}}, tmp_path)
-    image = re.findall(r"^ENV (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
-    of_image = dict(part.split("=", 1) for part in image.split())
     described = {
         made["metadata"]["labels"]["app.kubernetes.io/component"]: made for made in manifests.values()
     }
     roles = {
         role: Role(
             pod["containers"][0]["args"],
-            of_image | environment(pod),
+            of_image() | environment(pod),
             described[role]["spec"].get("replicas", 1),
         )
         for role, pod in pods(manifests).items()

@@ -15,7 +15,7 @@ import yaml
 
 from runstream_schemas.settings import PREFIX, Settings
 
-from .described import TOKEN, Cluster, Role
+from .described import TOKEN, Cluster, Role, of_image
 
 pytestmark = pytest.mark.attack
 
@@ -116,12 +116,10 @@ def test_the_image_installs_extras_that_exist_and_runs_as_a_user() -> None:
 
 @pytest.fixture
 def cluster(home: Path, kafka: Any, postgres: str) -> Iterator[Cluster]:
-    image = re.findall(r"^ENV (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
-    of_image = dict(part.split("=", 1) for part in image.split())
     roles = {
         name: Role(
             service["command"],
-            of_image | environment_of(name),
+            of_image() | environment_of(name),
             service.get("deploy", {}).get("replicas", 1),
         )
         for name, service in OURS.items()

@@ -40,6 +40,7 @@ SAME_VIOLATION = 5
 that was quicker explains the first of them, and what is still the same at the last is some event's."""
 
 MOST_STARVED = 5
+"""Attempts without memory, after which whoever tries lets go of what it holds."""
 
 V = TypeVar("V")
 

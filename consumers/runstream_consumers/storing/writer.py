@@ -216,9 +216,8 @@ class Writer:
                 if ended := _ended(plan):
                     await give_up(connection, ended)
                 if dropped := sorted({change.run_key for change in plan.changes if change.has_dropped}):
-                    await connection.fetch(
-                        run_life.LOCK_RUNS, dropped
-                    )  # the second of two counts the first one's
+                    # Locked before it is counted: the second of two writers sees what the first one has.
+                    await connection.fetch(run_life.LOCK_RUNS, dropped)
                     await connection.execute(queries.COUNT_DROPPED, dropped)
                 texts = notices_of([*plan.accepted, *whole.accepted])
                 if whole.runs:

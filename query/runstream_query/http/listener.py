@@ -66,11 +66,10 @@ class Listener:
                 self._beginning.add(task)
                 task.add_done_callback(self._beginning.discard)
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # nobody waits
+            return  # nobody waits, or who does is looked for again at once
         except (OSError, MemoryError) as error:
-            self._loop.call_later(
-                PAUSE, self._go_on
-            )  # first: if this raises too, the socket is still looked at
+            # First of all: if this raises too, the socket is still looked at.
+            self._loop.call_later(PAUSE, self._go_on)
             self._loop.remove_reader(self._listening)
             _log.warning("connections wait, there is no room for another: %r", error)
 

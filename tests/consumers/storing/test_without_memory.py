@@ -59,6 +59,16 @@ def logging_source() -> LoggingSource:
     return made
 
 
+def rejecting() -> tuple[list[DeadLetter], Callable[[Any], Any]]:
+    """Dead letters, and what publishes them."""
+    letters: list[DeadLetter] = []
+
+    async def reject(some: Any) -> None:
+        letters.extend(some)
+
+    return letters, reject
+
+
 def starving(times: int, error: Exception, otherwise: Any = None) -> Callable[..., Any]:
     """Fails so many times, then does what it would."""
     left = times
@@ -113,11 +123,7 @@ async def test_no_event_becomes_a_dead_letter(
     pool: asyncpg.Pool, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrying, "Backoff", lambda *_: iter(lambda: 0.0, 1.0))
-    letters: list[DeadLetter] = []
-
-    async def reject(some: Any) -> None:
-        letters.extend(some)
-
+    letters, reject = rejecting()
     source = logging_source()
     batch = [Fetched(Partition("cluster", "id", "runstream.metrics", 0), 0, 1, [source.event(0, 10)])]
     writer = Writer(pool, Settings(), reject)
@@ -134,11 +140,7 @@ async def test_nor_while_one_is_looked_for_that_is_refused(
     pool: asyncpg.Pool, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrying, "Backoff", lambda *_: iter(lambda: 0.0, 1.0))
-    letters: list[DeadLetter] = []
-
-    async def reject(some: Any) -> None:
-        letters.extend(some)
-
+    letters, reject = rejecting()
     await pool.execute("alter table sources add check (next <> 13)")
     good, bad = logging_source(), LoggingSource("bad")
     for i in range(13):
