@@ -195,10 +195,15 @@ class PostgresServer:
 
     def _release(self) -> None:
         self._process = None
-        if self._syncing is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._syncing.wait(10.0)
-                self._syncing = None
+        if (syncing := self._syncing) is not None:
+            self._syncing = None
+            try:
+                syncing.wait(SYNC_PATIENCE)
+            except (
+                subprocess.TimeoutExpired
+            ):  # of a slow disk: it makes durable what there is, and ends by itself
+                _syncing_on.append(syncing)
+        _syncing_on[:] = [process for process in _syncing_on if process.poll() is None]
         self._launcher.release()
 
     @property
@@ -254,6 +259,9 @@ class PostgresServer:
         draft.rename(self.directory.data)
 
 
+SYNC_PATIENCE = 10.0
+"""Seconds the end of a server waits until its first files are durable."""
+_syncing_on: list[subprocess.Popen[bytes]] = []
 _SYNC_TREE = """
 import os, sys
 os.nice(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import pwd
 import signal
@@ -19,6 +20,7 @@ import asyncpg
 import pytest
 
 from runstream_schemas.errors import DatabaseError
+from runstream_service.servers import postgres
 from runstream_service.servers.postgres import PostgresServer
 from runstream_service.servers.postgres_orphans import wait_for_orphans
 from runstream_service.servers.postgres_programs import binaries, copies
@@ -139,6 +141,27 @@ def test_any_path_will_do(tmp_path: Path, name: str) -> None:
         assert ask(server, "select 1") == 1
     finally:
         server.stop()
+
+
+def test_a_disk_that_takes_long_to_make_its_first_files_durable_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes them so goes on by itself, and is not dropped as a child that runs: a warning, at any moment."""
+    monkeypatch.setattr(postgres, "SYNC_PATIENCE", 0.1)
+    monkeypatch.setattr(postgres, "_SYNC_TREE", "import time; time.sleep(1)")
+    server = PostgresServer(tmp_path / "pg")
+    server.start()
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 10
+    (syncing,) = postgres._syncing_on
+    del server
+    gc.collect()
+    assert syncing.wait(10) == 0
+    again = PostgresServer(tmp_path / "pg")
+    again.start()
+    again.stop()
+    assert not postgres._syncing_on
 
 
 @pytest.mark.attack
